@@ -1,0 +1,3 @@
+//! ABI
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The agent (being laid out).
+pub mod cgroup;

@@ -1,0 +1,2 @@
+//! The `crashtrace` command.
+fn main() {}
