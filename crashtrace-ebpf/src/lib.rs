@@ -1,3 +1,430 @@
-//! ABI
+//! The ABI between crashtrace's kernel programs and its user side: every byte that crosses the border is
+//! defined here, once.
+//!
+//! The kernel side writes **records** into a ring buffer ([`map::RECORDS`]). A record is a [`Header`], a fixed
+//! body that depends on the kind, and a tail of [`Section`]s of variable length (cgroup paths with their memory
+//! controllers). Everything is little-endian integers and byte arrays: both supported architectures (`x86_64`,
+//! aarch64) are little-endian, so a recording made on one reads on the other. Padding is explicit.
+//!
+//! Units are the kernel's own and stand in the names: `_ns` is nanoseconds of `CLOCK_BOOTTIME`, `_pages` are
+//! pages of the recorded machine (the user side knows its page size), `_bytes` are bytes.
+//!
+//! **Absent is not zero.** What could not be read, because this kernel has no such field or because the read
+//! failed, has a bit in a `missing` word ([`missing`], [`task_missing`], [`level_flag`]), and its value is
+//! meaningless.
+//!
+//! The user side never casts a record to these types: it reads field by field with bounds checks, in the order
+//! in which they stand here; the assertions beside each type keep that order honest.
 #![no_std]
 #![forbid(unsafe_code)]
+
+pub mod fields;
+
+/// Version of all layouts in this crate. A change of any byte raises it; a recording carries it.
+pub const LAYOUT_VERSION: u16 = 1;
+
+/// What a record tells. Other values are unknown to this version; a reader counts and skips them.
+pub mod kind {
+    /// The kernel decided whom to kill: entry of `oom_kill_process` (`mm/oom_kill.c`), or what could be
+    /// gathered about that decision at the first `oom:mark_victim` where no probe can sit on it.
+    /// Body: [`OomDecision`](super::OomDecision).
+    pub const OOM_DECISION: u16 = 1;
+    /// That decision has been carried out: return of `oom_kill_process`. Body: none; `decision_ns` says which.
+    pub const OOM_DECISION_END: u16 = 2;
+    /// A task was marked as OOM victim: tracepoint `oom:mark_victim`. Body: [`OomVictim`](super::OomVictim).
+    pub const OOM_VICTIM: u16 = 3;
+    /// An OOM found nobody to kill: `mem_cgroup_out_of_memory` returned false, or `out_of_memory` did for a
+    /// request that is not a memcg's. Body: [`OomNoVictim`](super::OomNoVictim).
+    pub const OOM_NO_VICTIM: u16 = 4;
+}
+
+/// Which kind of hook wrote a record.
+pub mod hook {
+    /// A BPF trampoline at a function's entry or return.
+    pub const FENTRY: u8 = 1;
+    /// A kprobe or kretprobe.
+    pub const KPROBE: u8 = 2;
+    /// A raw tracepoint.
+    pub const RAW_TRACEPOINT: u8 = 3;
+}
+
+/// Opens every record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Header {
+    /// [`LAYOUT_VERSION`] of the writer.
+    pub layout: u16,
+    /// One of [`kind`].
+    pub kind: u16,
+    /// Bytes of the whole record, this header included.
+    pub length: u32,
+    /// Counts the records that programs on this CPU set out to write, from 0, the lost ones included: a gap is
+    /// a loss.
+    pub seq: u64,
+    /// When the record was begun (`bpf_ktime_get_boot_ns`).
+    pub ktime_ns: u64,
+    /// `ktime_ns` of the OOM decision that was being carried out, 0 where there was none or it could not be
+    /// known. `oom_lock` (`mm/oom_kill.c`) lets only one be open at a time.
+    pub decision_ns: u64,
+    /// What the record lacks as a whole: bits of [`missing`].
+    pub missing: u32,
+    /// CPU that wrote it.
+    pub cpu: u32,
+    /// One of [`hook`].
+    pub hook: u8,
+    /// Padding, zero.
+    pub pad: [u8; 7],
+}
+
+const _: () = assert!(size_of::<Header>() == 48 && core::mem::offset_of!(Header, hook) == 40);
+
+/// Bits of [`Header::missing`].
+pub mod missing {
+    /// The fields of the kernel's `oom_control` (order, gfp, points, constraint, limit owner).
+    pub const OOM_CONTROL: u32 = 1 << 0;
+    /// The kernel stack.
+    pub const STACK: u32 = 1 << 1;
+    /// The kernel's message.
+    pub const MESSAGE: u32 = 1 << 2;
+    /// The victim's task (`oom_control.chosen` was not a task).
+    pub const VICTIM: u32 = 1 << 3;
+    /// The tail: no cgroup could be read for one or more of the sections that the kind has.
+    pub const SECTIONS: u32 = 1 << 4;
+}
+
+/// Bytes of a task name with its NUL (`TASK_COMM_LEN`).
+pub const COMM_BYTES: usize = 16;
+
+/// A task, as it was at the moment of the record.
+///
+/// Everything is of the init namespaces unless the name says otherwise. The resident sizes are what the
+/// kernel's own cheap counters say: from 6.2 they are per-CPU counters read without the per-CPU part, so each
+/// may be off by up to `max(32, 2 * CPUs)` pages a CPU; before, by up to 64 pages a thread. They can be negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Task {
+    /// `start_boottime` of the thread group's leader.
+    pub start_boottime_ns: u64,
+    /// Anonymous pages resident.
+    pub anon_pages: i64,
+    /// File pages resident.
+    pub file_pages: i64,
+    /// Shared memory and tmpfs pages resident.
+    pub shmem_pages: i64,
+    /// Swap entries held.
+    pub swap_pages: i64,
+    /// Bytes of page tables.
+    pub page_table_bytes: u64,
+    /// Pages of address space.
+    pub total_vm_pages: u64,
+    /// Process id.
+    pub tgid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Process id in the task's own pid namespace.
+    pub ns_tgid: u32,
+    /// Thread id in the task's own pid namespace.
+    pub ns_tid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// `task_struct.flags` (`PF_*`).
+    pub task_flags: u32,
+    /// `signal_struct.flags` (`SIGNAL_*`): tells a process that was already on its way out.
+    pub signal_flags: u32,
+    /// What of this task could not be read: bits of [`task_missing`].
+    pub missing: u32,
+    /// `oom_score_adj`, -1000 to 1000.
+    pub oom_score_adj: i16,
+    /// Padding, zero.
+    pub pad: [u8; 6],
+    /// Name of the thread group's leader: what people call the process.
+    pub comm: [u8; COMM_BYTES],
+    /// Name of the thread.
+    pub thread_comm: [u8; COMM_BYTES],
+}
+
+const _: () = assert!(size_of::<Task>() == 128 && core::mem::offset_of!(Task, comm) == 96);
+
+/// Bits of [`Task::missing`].
+pub mod task_missing {
+    /// Thread and process id.
+    pub const IDS: u32 = 1 << 0;
+    /// The ids in the task's own namespace.
+    pub const NS_IDS: u32 = 1 << 1;
+    /// Name of the process.
+    pub const COMM: u32 = 1 << 2;
+    /// Name of the thread.
+    pub const THREAD_COMM: u32 = 1 << 3;
+    /// User id.
+    pub const UID: u32 = 1 << 4;
+    /// `oom_score_adj`.
+    pub const OOM_SCORE_ADJ: u32 = 1 << 5;
+    /// The resident sizes and swap.
+    pub const RSS: u32 = 1 << 6;
+    /// Page tables.
+    pub const PAGE_TABLES: u32 = 1 << 7;
+    /// Address space.
+    pub const TOTAL_VM: u32 = 1 << 8;
+    /// Start time.
+    pub const START: u32 = 1 << 9;
+    /// `task_struct.flags`.
+    pub const TASK_FLAGS: u32 = 1 << 10;
+    /// `signal_struct.flags`.
+    pub const SIGNAL_FLAGS: u32 = 1 << 11;
+    /// All of them: there was no task to read.
+    pub const ALL: u32 = (1 << 12) - 1;
+}
+
+/// Frames of a kernel stack in a record: the innermost ones. A page fault's way into the OOM killer takes about
+/// 15 and a system call's about 20; the names that matter (`mm/oom_kill.c`, `mm/memcontrol.c`) are the first ten.
+pub const STACK_FRAMES: usize = 24;
+
+/// Bytes kept of `oom_kill_process`'s message; its longest is 40.
+pub const MESSAGE_BYTES: usize = 48;
+
+/// Body of [`kind::OOM_DECISION`].
+///
+/// Sections: [`section::TRIGGER`], [`section::VICTIM`], [`section::LIMIT`] (the last one only for a memcg OOM).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct OomDecision {
+    /// Pages that the scope of the OOM may hold (`oom_control.totalpages`): the memcg's limit and swap, or the
+    /// machine's memory and swap. Never the size of a process.
+    pub totalpages: u64,
+    /// Badness of the chosen process (`oom_control.chosen_points`), can be negative.
+    pub points: i64,
+    /// `oom_control.gfp_mask`.
+    pub gfp: u32,
+    /// `oom_control.order`; -1 is sysrq.
+    pub order: i32,
+    /// `oom_control.constraint` (`enum oom_constraint`): 0 none, 1 cpuset, 2 memory policy, 3 memcg.
+    pub constraint: u32,
+    /// Bits of [`decision_flag`].
+    pub flags: u32,
+    /// The message that the kernel logs the kill under, NUL-padded.
+    pub message: [u8; MESSAGE_BYTES],
+    /// Who ran into the limit or asked for the page: the current task.
+    pub trigger: Task,
+    /// Whom the kernel chose.
+    pub victim: Task,
+    /// Return addresses, innermost first; unused ones are 0.
+    pub stack: [u64; STACK_FRAMES],
+}
+
+const _: () = assert!(size_of::<OomDecision>() == 80 + 2 * 128 + 192);
+const _: () = assert!(core::mem::offset_of!(OomDecision, trigger) == 80);
+
+/// Bits of [`OomDecision::flags`].
+pub mod decision_flag {
+    /// `oom_control.memcg` was set: the limit of a memory cgroup was hit.
+    pub const MEMCG: u32 = 1 << 0;
+    /// `oom_control.zonelist` was set: a page allocation failed. Clear without [`MEMCG`] means kswapd.
+    pub const ZONELIST: u32 = 1 << 1;
+    /// `oom_control.nodemask` was set.
+    pub const NODEMASK: u32 = 1 << 2;
+}
+
+/// Body of [`kind::OOM_VICTIM`]. Section: [`section::VICTIM`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct OomVictim {
+    /// The marked task. On kernels whose tracepoint passes only a number (5.10 and others of its age) just
+    /// `tid` is there.
+    pub task: Task,
+    /// Thread id of the task in whose context it was marked: ties the mark to its decision.
+    pub marker_tid: u32,
+    /// Padding, zero.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<OomVictim>() == 136);
+
+/// Body of [`kind::OOM_NO_VICTIM`]. Sections: [`section::TRIGGER`], [`section::LIMIT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct OomNoVictim {
+    /// How many more there were for the same memcg since the last such record, counted in place of written.
+    pub repeats: u64,
+    /// The request's gfp mask.
+    pub gfp: u32,
+    /// The request's order.
+    pub order: i32,
+    /// Bits of [`decision_flag`].
+    pub flags: u32,
+    /// Padding, zero.
+    pub pad: u32,
+    /// Who asked.
+    pub trigger: Task,
+    /// Return addresses, innermost first; unused ones are 0.
+    pub stack: [u64; STACK_FRAMES],
+}
+
+const _: () = assert!(size_of::<OomNoVictim>() == 24 + 128 + 192);
+
+/// What a [`Section`] lists.
+pub mod section {
+    /// Cgroups of the trigger, from its own to the root.
+    pub const TRIGGER: u16 = 1;
+    /// Cgroups of the victim, from its own to the root.
+    pub const VICTIM: u16 = 2;
+    /// Cgroups from the one whose limit was hit to the root.
+    pub const LIMIT: u16 = 3;
+}
+
+/// Opens one list of cgroups in a record's tail. [`Level`]s follow, each with its name, padded to 8 bytes.
+///
+/// The list is the memory controller's hierarchy (`task->cgroups->subsys[memory_cgrp_id]`, `css.parent`): on
+/// cgroup v2 a cgroup without a memory controller of its own does not show. Where that leaves only the root, the
+/// names are those of the task's cgroup on the unified hierarchy, and [`section_flag::UNIFIED`] says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Section {
+    /// One of [`section`].
+    pub kind: u16,
+    /// Number of [`Level`]s.
+    pub levels: u16,
+    /// Bits of [`section_flag`].
+    pub flags: u16,
+    /// How many cgroups nearest to the task were left out because the path is deeper than [`MAX_LEVELS`].
+    pub skipped: u16,
+    /// Bytes of the section, this header included.
+    pub length: u32,
+    /// Padding, zero.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<Section>() == 16);
+
+/// Bits of [`Section::flags`].
+pub mod section_flag {
+    /// The walk did not reach the root: a read failed, or the path was deeper still.
+    pub const INCOMPLETE: u16 = 1 << 0;
+    /// The levels are of the unified hierarchy and carry no memory controller.
+    pub const UNIFIED: u16 = 1 << 1;
+}
+
+/// Cgroups that a section holds at most, those nearest to the root: they carry the pod and the container. What is
+/// left out lies deep inside a container.
+pub const MAX_LEVELS: usize = 16;
+
+/// Further levels that a walk goes past before it gives up.
+pub const MAX_SKIPPED_LEVELS: usize = 48;
+
+/// Bytes of a cgroup's name with its NUL (`NAME_MAX` is 255).
+pub const NAME_BYTES: usize = 256;
+
+/// One cgroup and its memory controller. Its name follows: `name_length` bytes, then zeroes up to `length`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Level {
+    /// Bytes of the level with its name and padding; a multiple of 8.
+    pub length: u16,
+    /// Bytes of the name, without NUL. The root's is empty.
+    pub name_length: u16,
+    /// Bits of [`level_flag`].
+    pub flags: u32,
+    /// The cgroup's id: `kernfs_node.id`, the inode of its directory.
+    pub cgroup_id: u64,
+    /// `memory.usage`. The root's is not kept by the kernel on cgroup v2.
+    pub usage_pages: u64,
+    /// `memory.max` as the kernel holds it; `i64::MAX / page size` and above is unlimited.
+    pub max_pages: u64,
+    /// Usage of swap (v2) or of memory and swap together (v1).
+    pub swap_usage_pages: u64,
+    /// Limit of the same.
+    pub swap_max_pages: u64,
+}
+
+const _: () = assert!(size_of::<Level>() == 48);
+
+/// Bits of [`Level::flags`].
+pub mod level_flag {
+    /// `memory.oom.group` is set.
+    pub const OOM_GROUP: u32 = 1 << 0;
+    /// `memory.oom_control`'s `oom_kill_disable` is set (v1).
+    pub const OOM_KILL_DISABLE: u32 = 1 << 1;
+    /// The cgroup is the root of its hierarchy.
+    pub const ROOT: u32 = 1 << 2;
+    /// This kernel has no `oom_group`, or it could not be read.
+    pub const NO_OOM_GROUP: u32 = 1 << 3;
+    /// Usage and limit could not be read.
+    pub const NO_MEMORY: u32 = 1 << 4;
+    /// Swap could not be read.
+    pub const NO_SWAP: u32 = 1 << 5;
+    /// The name could not be read.
+    pub const NO_NAME: u32 = 1 << 6;
+    /// The id could not be read.
+    pub const NO_ID: u32 = 1 << 7;
+}
+
+/// Bytes of the longest section.
+pub const SECTION_MAX_BYTES: usize = size_of::<Section>() + MAX_LEVELS * (size_of::<Level>() + NAME_BYTES);
+
+/// Bytes of the longest record: a reader may refuse what is longer.
+pub const RECORD_MAX_BYTES: usize = size_of::<Header>() + size_of::<OomDecision>() + 3 * SECTION_MAX_BYTES;
+
+const _: () = assert!(RECORD_MAX_BYTES <= 16 * 1024);
+
+/// Counters that the kernel side keeps, by index into [`map::COUNTERS`]; one value for each CPU, they only rise.
+pub mod counter {
+    /// Records that found the ring full.
+    pub const RING_FULL: u32 = 0;
+    /// Records given up because the buffer they are built in was in use on that CPU.
+    pub const SCRATCH_BUSY: u32 = 1;
+    /// Memcg OOMs that ended without a kill because none was needed (`mem_cgroup_out_of_memory` true outside of
+    /// any decision): routine.
+    pub const MEMCG_OOM_ROUTINE: u32 = 2;
+    /// Tasks marked as victims outside of any decision: they were on their way out already and got access to
+    /// the reserves; nobody was killed.
+    pub const MARKED_ALREADY_DYING: u32 = 3;
+    /// OOMs without a victim that were folded into a later record.
+    pub const NO_VICTIM_FOLDED: u32 = 4;
+    /// How many counters there are.
+    pub const COUNT: u32 = 5;
+}
+
+/// Names of the maps.
+pub mod map {
+    /// Ring buffer of records.
+    pub const RECORDS: &str = "RECORDS";
+    /// Per-CPU array of the counters in [`counter`](super::counter).
+    pub const COUNTERS: &str = "COUNTERS";
+}
+
+/// Names of the programs in the kernel object, by hook.
+pub mod program {
+    /// fentry `oom_kill_process`.
+    pub const OOM_KILL_FENTRY: &str = "oom_kill_fentry";
+    /// fexit `oom_kill_process`.
+    pub const OOM_KILL_FEXIT: &str = "oom_kill_fexit";
+    /// kprobe `oom_kill_process`.
+    pub const OOM_KILL_KPROBE: &str = "oom_kill_kprobe";
+    /// kretprobe `oom_kill_process`.
+    pub const OOM_KILL_KRETPROBE: &str = "oom_kill_kretprobe";
+    /// fexit `mem_cgroup_out_of_memory`.
+    pub const MEMCG_OOM_FEXIT: &str = "memcg_oom_fexit";
+    /// kprobe `mem_cgroup_out_of_memory`.
+    pub const MEMCG_OOM_KPROBE: &str = "memcg_oom_kprobe";
+    /// kretprobe `mem_cgroup_out_of_memory`.
+    pub const MEMCG_OOM_KRETPROBE: &str = "memcg_oom_kretprobe";
+    /// Raw tracepoint `oom/mark_victim`, beside a probe on the decision.
+    pub const MARK_VICTIM: &str = "mark_victim";
+    /// Raw tracepoint `oom/mark_victim` where there is no such probe: gathers the decision too.
+    pub const MARK_VICTIM_ALONE: &str = "mark_victim_alone";
+}
+
+/// Names of the read-only globals that the loader sets.
+pub mod global {
+    /// `[u32; fields::COUNT]`: what [`fields::TABLE`](super::fields::TABLE) came to on this kernel.
+    pub const FIELDS: &str = "FIELDS";
+    /// `u32`: how `oom:mark_victim` passes its victim, one of [`mark_victim_arg`](super::mark_victim_arg).
+    pub const MARK_VICTIM_ARG: &str = "MARK_VICTIM_ARG";
+}
+
+/// Values of [`global::MARK_VICTIM_ARG`]. The argument changed in 6.8 and in stable releases before it.
+pub mod mark_victim_arg {
+    /// A thread id.
+    pub const TID: u32 = 0;
+    /// A `struct task_struct *`.
+    pub const TASK: u32 = 1;
+}
