@@ -1,1 +1,2 @@
+//! Builds the kernel object (see below).
 fn main() {}

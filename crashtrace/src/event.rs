@@ -1,0 +1,337 @@
+//! Events: what the kernel said, decoded and owned, one value for each record.
+//!
+//! Sizes are bytes, times are nanoseconds of `CLOCK_BOOTTIME`. What could not be read is `None`; a limit that
+//! is not set is [`Limit::Unlimited`]. Names are bytes as the kernel holds them: user processes choose them.
+
+use std::fmt;
+
+/// What opens every event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// When the record was begun.
+    pub ktime_ns: u64,
+    /// CPU that wrote it.
+    pub cpu: u32,
+    /// Its number among the records that this CPU set out to write.
+    pub seq: u64,
+    /// The hook that wrote it.
+    pub hook: Hook,
+    /// When the decision was made that was being carried out, if one was.
+    pub decision_ns: Option<u64>,
+}
+
+/// Kind of hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hook {
+    /// BPF trampoline at entry or return of a function.
+    Fentry,
+    /// kprobe or kretprobe.
+    Kprobe,
+    /// Raw tracepoint.
+    RawTracepoint,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+            Self::RawTracepoint => "raw_tp",
+        })
+    }
+}
+
+/// One kernel fact.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The kernel decided whom to kill.
+    OomDecision(Box<OomDecision>),
+    /// That decision has been carried out.
+    OomDecisionEnd(Stamp),
+    /// A task was marked as OOM victim.
+    OomVictim(Box<OomVictim>),
+    /// An OOM found nobody to kill.
+    OomNoVictim(Box<OomNoVictim>),
+}
+
+impl Event {
+    /// What opens it.
+    #[must_use]
+    pub fn stamp(&self) -> &Stamp {
+        match self {
+            Self::OomDecision(decision) => &decision.stamp,
+            Self::OomDecisionEnd(stamp) => stamp,
+            Self::OomVictim(victim) => &victim.stamp,
+            Self::OomNoVictim(none) => &none.stamp,
+        }
+    }
+}
+
+/// Entry of `oom_kill_process`, or what could be gathered of it at the first `oom:mark_victim`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OomDecision {
+    /// When and where.
+    pub stamp: Stamp,
+    /// The kernel's `oom_control`; `None` in the tier that cannot see it.
+    pub control: Option<OomControl>,
+    /// The message that the kernel logs the kill under.
+    pub message: Option<Name>,
+    /// The current task: who ran into the limit, asked for the page, or wrote the limit.
+    pub trigger: Task,
+    /// Its cgroups.
+    pub trigger_cgroups: Option<Lineage>,
+    /// Whom the kernel chose, if that could be read.
+    pub victim: Option<Task>,
+    /// The victim's cgroups.
+    pub victim_cgroups: Option<Lineage>,
+    /// The cgroup whose limit was hit, and its ancestors; `None` for an OOM that is not a memcg's, and in the
+    /// tier that cannot see it.
+    pub limit_cgroups: Option<Lineage>,
+    /// Kernel functions that led here, innermost first, as far as they are of interest.
+    pub stack: Option<Stack>,
+}
+
+/// `struct oom_control` (`include/linux/oom.h`, 5.10 to 7.3) as it stood when the victim was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OomControl {
+    /// Bytes that the scope may hold: limit and swap of the memcg, or memory and swap of the machine.
+    pub total_bytes: u64,
+    /// Badness of the chosen process in bytes: its memory, shifted by `oom_score_adj` thousandths of the total.
+    pub points_bytes: i64,
+    /// Flags of the request.
+    pub gfp: u32,
+    /// Order of the request; `None` for sysrq, which has none.
+    pub order: Option<u32>,
+    /// Which memory the request was bound to.
+    pub constraint: Constraint,
+    /// The limit of a memory cgroup was hit.
+    pub memcg: bool,
+    /// A page allocation failed; neither this nor `memcg` means kswapd's own kill (6.1 and later).
+    pub zonelist: bool,
+}
+
+/// `enum oom_constraint`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Constraint {
+    /// The whole machine.
+    None,
+    /// The cpuset's nodes.
+    Cpuset,
+    /// A memory policy's nodes.
+    Mempolicy,
+    /// A memory cgroup.
+    Memcg,
+    /// A value that this version does not know.
+    Other(u32),
+}
+
+/// `oom:mark_victim`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OomVictim {
+    /// When and where.
+    pub stamp: Stamp,
+    /// The marked task.
+    pub task: Task,
+    /// Its cgroups.
+    pub cgroups: Option<Lineage>,
+    /// Thread id of the task in whose context it was marked.
+    pub marker_tid: u32,
+}
+
+/// An OOM that found nobody to kill.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OomNoVictim {
+    /// When and where.
+    pub stamp: Stamp,
+    /// How many more of the same memcg there were since the last event, not sent one by one.
+    pub repeats: u64,
+    /// Flags of the request.
+    pub gfp: u32,
+    /// Order of the request; `None` for sysrq.
+    pub order: Option<u32>,
+    /// The limit of a memory cgroup was hit.
+    pub memcg: bool,
+    /// Who asked.
+    pub trigger: Task,
+    /// Its cgroups.
+    pub trigger_cgroups: Option<Lineage>,
+    /// The cgroup whose limit was hit, and its ancestors.
+    pub limit_cgroups: Option<Lineage>,
+    /// Kernel functions that led here.
+    pub stack: Option<Stack>,
+}
+
+/// A task at the moment of its event. Ids are of the init namespaces unless the name says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Task {
+    /// Process id.
+    pub pid: Option<u32>,
+    /// Thread id.
+    pub tid: Option<u32>,
+    /// Process id in its own pid namespace.
+    pub container_pid: Option<u32>,
+    /// Name of the process (of its first thread).
+    pub comm: Option<Name>,
+    /// Name of the thread.
+    pub thread_comm: Option<Name>,
+    /// Real user id.
+    pub uid: Option<u32>,
+    /// -1000 (never) to 1000 (first).
+    pub oom_score_adj: Option<i16>,
+    /// Memory of the process.
+    pub rss: Option<Rss>,
+    /// Page tables.
+    pub page_table_bytes: Option<u64>,
+    /// Address space.
+    pub total_vm_bytes: Option<u64>,
+    /// When the process started.
+    pub start_boottime_ns: Option<u64>,
+    /// It had begun to end before (`PF_EXITING`, `SIGNAL_GROUP_EXIT`).
+    pub exiting: Option<bool>,
+}
+
+/// Resident memory by kind, and swap. The kernel's cheap counters: see the ABI's `Task` on how exact they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rss {
+    /// Anonymous memory.
+    pub anon_bytes: u64,
+    /// Mapped files.
+    pub file_bytes: u64,
+    /// Shared memory and tmpfs.
+    pub shmem_bytes: u64,
+    /// Swapped out.
+    pub swap_bytes: u64,
+}
+
+impl Rss {
+    /// All that is resident.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        self.anon_bytes.saturating_add(self.file_bytes).saturating_add(self.shmem_bytes)
+    }
+}
+
+/// A cgroup and its ancestors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lineage {
+    /// From the nearest to the root; the root is last unless `incomplete`. Never empty.
+    pub levels: Vec<Level>,
+    /// How many levels nearest to the task were left out for depth: the first of `levels` is then an ancestor of
+    /// the task's own cgroup.
+    pub skipped: u16,
+    /// The walk did not reach the root: `path` lacks its beginning.
+    pub incomplete: bool,
+    /// These are cgroups of the unified hierarchy, without a memory controller.
+    pub unified: bool,
+}
+
+impl Lineage {
+    /// The path of the nearest cgroup that the record holds, from the root: `/` and names.
+    #[must_use]
+    pub fn path(&self) -> Vec<u8> {
+        self.path_of(0)
+    }
+
+    /// The path of `levels[index]`.
+    #[must_use]
+    pub fn path_of(&self, index: usize) -> Vec<u8> {
+        let mut path = Vec::new();
+        for level in self.levels.get(index..).unwrap_or_default().iter().rev().filter(|level| !level.root) {
+            path.push(b'/');
+            path.extend_from_slice(level.name.as_ref().map_or(b"?".as_slice(), |name| &name.0));
+        }
+        if path.is_empty() {
+            path.push(b'/');
+        }
+        path
+    }
+
+    /// The level whose path has this many bytes: what [`crate::cgroup::Placement`]'s prefixes count.
+    #[must_use]
+    pub fn level_at(&self, path_bytes: usize) -> Option<&Level> {
+        (0..self.levels.len()).find(|&index| self.path_of(index).len() == path_bytes).map(|i| &self.levels[i])
+    }
+}
+
+/// One cgroup with its memory controller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Level {
+    /// Inode of the cgroup's directory.
+    pub cgroup_id: Option<u64>,
+    /// Last component of its path; the root's is empty.
+    pub name: Option<Name>,
+    /// The root of its hierarchy.
+    pub root: bool,
+    /// Memory in use.
+    pub usage_bytes: Option<u64>,
+    /// Its own limit.
+    pub limit: Option<Limit>,
+    /// Swap in use (v2), or memory and swap (v1).
+    pub swap_usage_bytes: Option<u64>,
+    /// Limit of the same.
+    pub swap_limit: Option<Limit>,
+    /// `memory.oom.group`.
+    pub oom_group: Option<bool>,
+    /// v1's `oom_kill_disable`.
+    pub oom_kill_disable: bool,
+}
+
+impl Level {
+    /// In use to within `slack_bytes` of its limit. The kernel charges in batches of 64 pages a CPU and has
+    /// reclaimed a little by the time of the decision, so "exactly at the limit" would be too strict.
+    #[must_use]
+    pub fn at_limit(&self, slack_bytes: u64) -> bool {
+        match (self.usage_bytes, self.limit) {
+            (Some(usage), Some(Limit::Bytes(limit))) => usage.saturating_add(slack_bytes) >= limit,
+            _ => false,
+        }
+    }
+}
+
+/// A limit of a memory cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `max`.
+    Unlimited,
+    /// This many bytes.
+    Bytes(u64),
+}
+
+impl Limit {
+    /// The bytes, if there is a limit.
+    #[must_use]
+    pub fn bytes(self) -> Option<u64> {
+        match self {
+            Self::Unlimited => None,
+            Self::Bytes(bytes) => Some(bytes),
+        }
+    }
+}
+
+/// A kernel stack by names, innermost first: only functions that `source::symbols` looks for are in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stack(pub Vec<String>);
+
+impl Stack {
+    /// Whether `function` is on it.
+    #[must_use]
+    pub fn has(&self, function: &str) -> bool {
+        self.0.iter().any(|name| name == function)
+    }
+}
+
+/// A name that a user process or a container chose: any bytes without NUL.
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(pub Vec<u8>);
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.escape_ascii())
+    }
+}
+
+impl From<&str> for Name {
+    fn from(name: &str) -> Self {
+        Self(name.as_bytes().to_vec())
+    }
+}

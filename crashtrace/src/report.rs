@@ -1,0 +1,357 @@
+//! The report: crashtrace's public output, schema `crashtrace/v1`. **This file is its definition**;
+//! `crashtrace schema` prints it as JSON Schema.
+//!
+//! One JSON object a line, at most [`MAX_LINE_BYTES`] long. Field names are snake case and carry their unit
+//! (`_bytes`, `_ns`). Within v1 fields and enum values may be added; none is renamed or removed, and the order of
+//! fields stays. A consumer ignores what it does not know.
+//!
+//! - Unknown is `null`, and [`Incident::unresolved`] says why. A limit that is not set is `null` with
+//!   `unlimited` true beside it. `null` never means zero.
+//! - `id` names an incident for good; a line with the same `id` and a higher `revision` replaces the earlier one.
+//! - Text that processes and containers choose (`comm`, cgroup names) may be any bytes. Valid UTF-8 stands as it
+//!   is but for the backslash, which is doubled; a byte that is not UTF-8 is `\xNN`. So it can be undone without
+//!   loss. Control characters are in JSON's own escapes.
+//! - `seq` counts the lines of one session (a run of the agent), from 1: a gap is a line lost on the way. `lost`
+//!   is what the agent itself lost in that session up to then, in records.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::cgroup::{Qos, Runtime};
+pub use crate::classify::{Cause, Certainty, Level, Origin};
+pub use crate::enrich::OwnerKind;
+
+pub mod text;
+
+pub use text::Text;
+
+/// Value of [`Envelope::schema`].
+pub const SCHEMA: &str = "crashtrace/v1";
+
+/// Bytes of the longest line, its newline included: container runtimes split lines of 16 KiB and more.
+pub const MAX_LINE_BYTES: usize = 12 * 1024;
+
+/// A line of the stream.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Line {
+    /// Something happened to a process or a container.
+    Incident(Box<Incident>),
+    /// The agent watches from here on.
+    AgentStarted(Box<AgentStarted>),
+    /// The agent lost something, and no incident was there to carry the count.
+    Loss(Box<Loss>),
+    /// The agent watches no longer.
+    AgentStopping(Box<AgentStopping>),
+}
+
+impl Line {
+    /// What opens it.
+    pub fn envelope_mut(&mut self) -> &mut Envelope {
+        match self {
+            Self::Incident(line) => &mut line.envelope,
+            Self::AgentStarted(line) => &mut line.envelope,
+            Self::Loss(line) => &mut line.envelope,
+            Self::AgentStopping(line) => &mut line.envelope,
+        }
+    }
+}
+
+/// What opens each line.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Envelope {
+    /// Always `crashtrace/v1`.
+    pub schema: String,
+    /// Version of the agent.
+    pub agent: String,
+    /// Name of the node: `--node-name`, else the host's name.
+    pub node: Text,
+    /// The kernel's id of this boot (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+    /// Id of this run of the agent.
+    pub session: String,
+    /// Number of the line in the session, from 1.
+    pub seq: u64,
+    /// Records lost in the session so far.
+    pub lost: u64,
+}
+
+/// A report about one incident.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Incident {
+    /// What opens each line.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// Names the incident: boot id, `ktime_ns` and CPU, joined by `-`.
+    pub id: String,
+    /// 1 for the first line of an incident; a higher one replaces it.
+    pub revision: u32,
+    /// The line may have been sent by an earlier session too.
+    pub redelivered: bool,
+    /// What happened.
+    pub kind: Kind,
+    /// `ktime_ns` as UTC, RFC 3339 with nanoseconds.
+    pub time: String,
+    /// When it happened, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub ktime_ns: u64,
+    /// Why it happened.
+    pub verdict: Verdict,
+    /// The hooks that saw it, `fentry:oom_kill_process` and the like.
+    pub hooks: Vec<String>,
+    /// How the kernel came to it.
+    pub origin: Option<Origin>,
+    /// Which memory the request was bound to.
+    pub constraint: Option<Constraint>,
+    /// All that belongs to the incident is in it: the kernel's decision was seen from beginning to end.
+    pub complete: bool,
+    /// How many more incidents of the same kind and limit this line stands for, since the last one.
+    pub repeats: u64,
+    /// The limit that was hit; null for an OOM of the node.
+    pub limit: Option<LimitHit>,
+    /// The process that ran into it; not the victim, and not by itself at fault.
+    pub trigger: Option<Process>,
+    /// The killed processes, largest first.
+    pub victims: Vec<Process>,
+    /// How many processes were killed; more than `victims` holds if `truncated`.
+    pub victims_total: u64,
+    /// The request that could not be met.
+    pub allocation: Option<Allocation>,
+    /// What is unknown, and why.
+    pub unresolved: Vec<Unresolved>,
+    /// Something was cut to keep the line in its size.
+    pub truncated: bool,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The kernel's OOM killer killed one or more processes.
+    OomKill,
+    /// The kernel was out of memory in some scope and found nobody to kill.
+    OomNoKill,
+}
+
+/// Why it happened.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Verdict {
+    /// The cause.
+    pub cause: Cause,
+    /// Whose limit it was.
+    pub level: Option<Level>,
+    /// How it is known.
+    pub certainty: Certainty,
+    /// What was inferred and not observed, by field.
+    pub inferred: Vec<String>,
+    /// One sentence for people.
+    pub summary: String,
+    /// The facts that it rests on, with their numbers.
+    pub evidence: Vec<String>,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Which memory a request was bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Constraint {
+    /// The whole node.
+    None,
+    /// The nodes of a cpuset.
+    Cpuset,
+    /// The nodes of a memory policy.
+    Mempolicy,
+    /// A memory cgroup.
+    Memcg,
+}
+
+/// The limit that was hit.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct LimitHit {
+    /// Path of the cgroup whose limit it is, in the memory controller's hierarchy.
+    pub cgroup: Text,
+    /// Level of that cgroup. In a pod of one container this is often `pod` where the verdict says `container`:
+    /// both have the same limit, and the pod's sandbox is charged to the pod.
+    pub charged_at: Option<Level>,
+    /// Whose cgroup it is.
+    pub owner: Option<Owner>,
+    /// The limit.
+    pub limit_bytes: Option<u64>,
+    /// There is no limit.
+    pub unlimited: bool,
+    /// In use at the decision.
+    pub usage_bytes: Option<u64>,
+    /// Swap in use (cgroup v2), or memory and swap (v1).
+    pub swap_usage_bytes: Option<u64>,
+    /// Limit of the same.
+    pub swap_limit_bytes: Option<u64>,
+    /// `memory.oom.group`: all of the cgroup's processes die together.
+    pub oom_group: Option<bool>,
+}
+
+/// A process at the moment of the incident. Ids are the host's unless the name says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Process {
+    /// Process id.
+    pub pid: Option<u32>,
+    /// Thread id.
+    pub tid: Option<u32>,
+    /// Process id as its container sees it.
+    pub container_pid: Option<u32>,
+    /// Name of the process (at most 15 bytes, the kernel's `comm`).
+    pub comm: Option<Text>,
+    /// Name of the thread.
+    pub thread_comm: Option<Text>,
+    /// User id.
+    pub uid: Option<u32>,
+    /// When it started, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub start_boottime_ns: Option<u64>,
+    /// Anonymous memory resident. The resident sizes are the kernel's cheap counters: on kernels from 6.2 each
+    /// may be off by up to 32 pages a CPU (2 * CPUs pages a CPU above 16 CPUs).
+    pub anon_bytes: Option<u64>,
+    /// File pages resident.
+    pub file_bytes: Option<u64>,
+    /// Shared memory and tmpfs resident.
+    pub shmem_bytes: Option<u64>,
+    /// Swapped out.
+    pub swap_bytes: Option<u64>,
+    /// Page tables.
+    pub page_table_bytes: Option<u64>,
+    /// Address space.
+    pub total_vm_bytes: Option<u64>,
+    /// -1000 (never kill) to 1000 (kill first).
+    pub oom_score_adj: Option<i16>,
+    /// It was ending already when it was marked.
+    pub exiting: Option<bool>,
+    /// Path of its cgroup, in the memory controller's hierarchy.
+    pub cgroup: Option<Text>,
+    /// The whole path would not fit: levels between its beginning and the process's own cgroup are left out.
+    pub cgroup_cut: bool,
+    /// Whose process it is.
+    pub owner: Option<Owner>,
+}
+
+/// The container, pod or host service that a process or a limit belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Owner {
+    /// What it is.
+    pub kind: OwnerKind,
+    /// The pod's UID; for a static pod the hash of its configuration.
+    pub pod_uid: Option<Text>,
+    /// `pod_uid` is a static pod's hash: the API server knows the pod by another UID and has the hash in
+    /// annotation `kubernetes.io/config.mirror`.
+    pub static_pod: bool,
+    /// The container's id, without the runtime's prefix.
+    pub container_id: Option<Text>,
+    /// The pod's QoS class.
+    pub qos_class: Option<Qos>,
+    /// The container runtime, where the path says.
+    pub runtime: Option<Runtime>,
+    /// The systemd unit of a host process.
+    pub unit: Option<Text>,
+}
+
+/// The request that could not be met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Allocation {
+    /// 2^order pages in one piece; null for a request that has none (sysrq).
+    pub order: Option<u32>,
+    /// The same in bytes.
+    pub bytes: Option<u64>,
+    /// The flags by their names on the kernel that this is about.
+    pub gfp: Vec<String>,
+    /// The flags as a number.
+    pub gfp_mask: u32,
+    /// Memory that the scope of the OOM may hold: the limit with swap, or the node's memory and swap.
+    pub scope_total_bytes: Option<u64>,
+    /// Badness of the first victim, as the kernel weighed it: its memory and page tables, shifted by
+    /// `oom_score_adj` thousandths of the scope.
+    pub victim_points_bytes: Option<i64>,
+}
+
+/// Something unknown, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Unresolved {
+    /// Path of the field.
+    pub field: String,
+    /// Why it is unknown.
+    pub reason: String,
+}
+
+/// The agent watches from here on.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct AgentStarted {
+    /// What opens each line.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// Always `agent_started`.
+    pub kind: AgentStartedKind,
+    /// When, as UTC.
+    pub time: String,
+    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happened before was not seen.
+    pub ktime_ns: u64,
+    /// Release of the kernel.
+    pub kernel: Text,
+    /// The hooks in use.
+    pub hooks: Vec<String>,
+    /// What cannot be seen with them.
+    pub blind: Vec<Unresolved>,
+    /// Read from a recording.
+    pub replay: bool,
+}
+
+/// Value of [`AgentStarted::kind`].
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStartedKind {
+    /// The only one.
+    AgentStarted,
+}
+
+/// The agent lost something since the last line.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Loss {
+    /// What opens each line; `lost` includes these.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// Always `loss`.
+    pub kind: LossKind,
+    /// When it was noticed, as UTC.
+    pub time: String,
+    /// Counters that rose since the last line that carried them, by name.
+    pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+/// Value of [`Loss::kind`].
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// The only one.
+    Loss,
+}
+
+/// The agent watches no longer.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct AgentStopping {
+    /// What opens each line.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// Always `agent_stopping`.
+    pub kind: AgentStoppingKind,
+    /// When, as UTC.
+    pub time: String,
+    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happens later is not seen.
+    pub ktime_ns: u64,
+    /// Why: `signal`, `end_of_recording`, `stdout_closed`.
+    pub reason: String,
+    /// All counters of the session, by name.
+    pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+/// Value of [`AgentStopping::kind`].
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStoppingKind {
+    /// The only one.
+    AgentStopping,
+}
