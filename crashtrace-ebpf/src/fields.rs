@@ -39,6 +39,19 @@ pub enum Query {
     },
 }
 
+impl Query {
+    /// Name of the struct or enum to look in.
+    #[must_use]
+    pub const fn of(&self) -> &'static str {
+        match self {
+            Self::Offset { of, .. }
+            | Self::Stride { of, .. }
+            | Self::Size { of }
+            | Self::Enumerator { of, .. } => of,
+        }
+    }
+}
+
 /// One thing to know about the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -153,8 +166,8 @@ fields! {
     CSS_CGROUP = [at("cgroup_subsys_state", "cgroup")];
     /// `cgroup_subsys_state.parent`, a pointer.
     CSS_PARENT = [at("cgroup_subsys_state", "parent")];
-    /// `cgroup.self.parent`, a pointer to the parent cgroup's own `cgroup_subsys_state`.
-    CGROUP_SELF_PARENT = [at("cgroup", "self.parent")];
+    /// `cgroup.self`: the `cgroup_subsys_state` by which cgroups of the unified hierarchy have parents.
+    CGROUP_SELF = [at("cgroup", "self")];
     /// `cgroup.level`, i32: 0 is the root.
     CGROUP_LEVEL = [at("cgroup", "level")];
     /// `cgroup.kn`, a pointer to a `kernfs_node`.

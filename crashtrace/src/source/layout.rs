@@ -1,0 +1,297 @@
+//! Where this kernel keeps what crashtrace reads: [`fields::TABLE`] looked up in the kernel's BTF.
+//!
+//! What a kernel does not have comes out as [`ABSENT`](fields::ABSENT), never as 0 and never as a guess: a path
+//! must lead through structs, unions and arrays exactly as it says (`rss_stat.count` is not found where `rss_stat`
+//! is an array), a bit-field has no byte offset, and where two structs of one name disagree neither counts.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crashtrace_ebpf::fields::{self, Field, Query};
+use crashtrace_ebpf::mark_victim_arg;
+
+pub use super::btf::BtfError;
+use super::btf::{Btf, Kind, Member, Type};
+
+#[cfg(test)]
+mod tests;
+
+/// What [`fields::TABLE`] came to on one kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    values: [u32; fields::COUNT],
+}
+
+impl Layout {
+    /// Looks up all fields. What cannot be found is absent.
+    #[must_use]
+    pub fn resolve(btf: &KernelBtf) -> Self {
+        let definitions = btf.definitions();
+        let find = |query: &Query| {
+            let found =
+                definitions.get(query.of().as_bytes())?.iter().filter_map(|id| btf.answer(*id, query));
+            agreed(found).filter(|value| *value != fields::ABSENT)
+        };
+        Self {
+            values: fields::TABLE.map(|field| field.queries.iter().find_map(find).unwrap_or(fields::ABSENT)),
+        }
+    }
+
+    /// All values in the order of [`fields::TABLE`], as the kernel side takes them.
+    #[must_use]
+    pub fn values(&self) -> &[u32; fields::COUNT] {
+        &self.values
+    }
+
+    /// The value of one field, by its index in [`fields`].
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<u32> {
+        self.values.get(index).copied().filter(|value| *value != fields::ABSENT)
+    }
+
+    /// The fields that this kernel does not have.
+    pub fn absent(&self) -> impl Iterator<Item = &'static Field> {
+        const TABLE: &[Field] = &fields::TABLE;
+        TABLE.iter().zip(self.values).filter(|(_, value)| *value == fields::ABSENT).map(|(field, _)| field)
+    }
+}
+
+/// How a parameter of a kernel function is passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Param {
+    /// A pointer to the struct of this name, or to something else where the name is empty.
+    Pointer(String),
+    /// An integer (or enum or bool) of so many bytes.
+    Integer(u32),
+    /// Anything else: a struct by value, a float, the `...` of a variadic function.
+    Other,
+}
+
+/// A kernel's own description of its types and functions.
+pub struct KernelBtf(Btf);
+
+/// Steps that a chain of typedefs and qualifiers, or of structs in structs, may take. The kernel's own limit is 32.
+const MAX_DEPTH: usize = 32;
+
+/// Members looked at for one field. `task_struct` has some 300 with all that it embeds unnamed; what needs more
+/// is a struct that contains itself.
+const MAX_MEMBERS: usize = 65_536;
+
+/// A member found: where, and what.
+struct Place {
+    bits: u64,
+    member: Member,
+}
+
+impl KernelBtf {
+    /// Takes over the bytes of a BTF blob.
+    pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, BtfError> {
+        Btf::parse(bytes).map(Self)
+    }
+
+    /// Reads a file; that of the running kernel is `/sys/kernel/btf/vmlinux`.
+    pub fn open(path: &Path) -> Result<Self, BtfError> {
+        Btf::open(path).map(Self)
+    }
+
+    /// How `oom:mark_victim` passes its victim: one of [`mark_victim_arg`], `None` where the kernel has no such
+    /// tracepoint or passes something unknown.
+    #[must_use]
+    pub fn mark_victim_arg(&self) -> Option<u32> {
+        match self.tracepoint_params("mark_victim")?.first()? {
+            Param::Integer(4) => Some(mark_victim_arg::TID),
+            Param::Pointer(to) if to == "task_struct" => Some(mark_victim_arg::TASK),
+            _ => None,
+        }
+    }
+
+    /// Whether there is a function of exactly this name that fentry and fexit could be attached to, as far as BTF
+    /// tells: the architecture must be able to, and the function must be traceable.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        self.named(Kind::Func, name).next().is_some()
+    }
+
+    /// The parameters of a function; `None` where BTF does not have it, or has two that differ.
+    #[must_use]
+    pub fn function_params(&self, name: &str) -> Option<Vec<Param>> {
+        agreed(self.named(Kind::Func, name).filter_map(|function| self.params(function.size_or_target)))
+    }
+
+    /// The parameters of a raw tracepoint, without the `void *` that comes first in its prototype.
+    #[must_use]
+    pub fn tracepoint_params(&self, name: &str) -> Option<Vec<Param>> {
+        let name = format!("btf_trace_{name}");
+        let params = self.named(Kind::Typedef, &name).filter_map(|alias| {
+            let pointer = self.bare(alias.size_or_target).filter(|found| found.kind == Kind::Ptr)?;
+            let mut params = self.params(pointer.size_or_target)?;
+            (!params.is_empty()).then(|| params.split_off(1))
+        });
+        agreed(params)
+    }
+
+    fn params(&self, proto: u32) -> Option<Vec<Param>> {
+        let proto = self.bare(proto).filter(|found| found.kind == Kind::FuncProto)?;
+        Some(proto.params().map(|id| self.param(id)).collect())
+    }
+
+    fn param(&self, id: u32) -> Param {
+        let Some(found) = self.bare(id) else { return Param::Other };
+        match found.kind {
+            Kind::Int | Kind::Enum | Kind::Enum64 => Param::Integer(found.size_or_target),
+            Kind::Ptr => {
+                let to = self.bare(found.size_or_target);
+                let to = to.filter(|to| matches!(to.kind, Kind::Struct | Kind::Fwd));
+                let name = to.and_then(|to| self.0.string(to.name)).unwrap_or_default();
+                Param::Pointer(String::from_utf8_lossy(name).into_owned())
+            }
+            _ => Param::Other,
+        }
+    }
+
+    fn named(&self, kind: Kind, name: &str) -> impl Iterator<Item = Type<'_>> {
+        self.0.types_of(&[kind]).filter(move |found| self.0.string_is(found.name, name))
+    }
+
+    /// Bits of allocation flags and the names of their enumerators (`___GFP_DMA_BIT`): an enum without a name in
+    /// `include/linux/gfp_types.h`, from 6.10 on. Before, the bits are macros, and BTF does not have those.
+    #[must_use]
+    pub fn gfp_bits(&self) -> Option<Vec<(u8, String)>> {
+        let is_gfp =
+            |of: &Type<'_>| of.enumerators().any(|(name, _)| self.0.string_is(name, "___GFP_DMA_BIT"));
+        let of = self.0.types_of(&[Kind::Enum]).find(|of| self.0.string_is(of.name, "") && is_gfp(of))?;
+        let bits = of.enumerators().filter_map(|(name, value)| {
+            let name = std::str::from_utf8(self.0.string(name)?).ok()?;
+            Some((u8::try_from(value?).ok()?, name.to_owned()))
+        });
+        Some(bits.collect())
+    }
+
+    /// The ids of the structs and enums that the table names, found in one walk over all types.
+    fn definitions(&self) -> HashMap<&'static [u8], Vec<u32>> {
+        let mut found: HashMap<&[u8], Vec<u32>> = HashMap::new();
+        for query in fields::TABLE.iter().flat_map(|field| field.queries) {
+            found.entry(query.of().as_bytes()).or_default();
+        }
+        for candidate in self.0.types_of(&[Kind::Struct, Kind::Enum, Kind::Enum64]) {
+            if let Some(name) = self.0.string(candidate.name)
+                && let Some(ids) = found.get_mut(name)
+            {
+                ids.push(candidate.id);
+            }
+        }
+        found
+    }
+
+    /// What a query comes to on one struct or enum.
+    fn answer(&self, id: u32, query: &Query) -> Option<u32> {
+        let of = self.0.get(id)?;
+        match query {
+            Query::Size { .. } => (of.kind == Kind::Struct).then_some(of.size_or_target),
+            Query::Enumerator { name, .. } => of.enumerators().find(|(at, _)| self.0.string_is(*at, name))?.1,
+            Query::Offset { member, .. } => {
+                let place = self.place(of, member)?;
+                let partial = self.bare(place.member.of).is_some_and(Type::is_partial_int);
+                let whole = place.member.bits == 0 && !partial && place.bits % 8 == 0;
+                u32::try_from(place.bits / 8).ok().filter(|_| whole)
+            }
+            Query::Stride { member, .. } => {
+                let array = self.bare(self.place(of, member)?.member.of)?.array()?;
+                u32::try_from(self.size(array.of)?).ok()
+            }
+        }
+    }
+
+    /// Follows a path such as `a.b[1].c` from a struct.
+    fn place(&self, of: Type<'_>, path: &str) -> Option<Place> {
+        let mut bits = 0_u64;
+        let mut inside = Some(of);
+        let mut last = None;
+        let mut budget = MAX_MEMBERS;
+        for segment in path.split('.') {
+            let (name, index) = match segment.strip_suffix(']') {
+                Some(indexed) => indexed.split_once('[').map(|(name, index)| (name, Some(index)))?,
+                None => (segment, None),
+            };
+            let mut found = self.member(inside?, name, MAX_DEPTH, &mut budget)?;
+            bits = bits.checked_add(found.bits)?;
+            if let Some(index) = index {
+                let index: u32 = index.parse().ok()?;
+                let array = self.bare(found.member.of)?.array()?;
+                // One of open length says 0.
+                if array.length != 0 && index >= array.length {
+                    return None;
+                }
+                bits = bits.checked_add(self.size(array.of)?.checked_mul(8)?.checked_mul(index.into())?)?;
+                found.member.of = array.of;
+            }
+            inside = self.bare(found.member.of);
+            last = Some(found.member);
+        }
+        Some(Place { bits, member: last? })
+    }
+
+    /// A member by its name, in a struct or union itself or in those that it embeds without a name.
+    fn member(&self, of: Type<'_>, name: &str, depth: usize, budget: &mut usize) -> Option<Place> {
+        let deeper = depth.checked_sub(1)?;
+        for member in of.members() {
+            *budget = budget.checked_sub(1)?;
+            let bits = u64::from(member.bit_offset);
+            if self.0.string_is(member.name, name) {
+                // The end itself is where an array of open length begins.
+                return (bits <= u64::from(of.size_or_target) * 8).then_some(Place { bits, member });
+            }
+            if self.0.string_is(member.name, "")
+                && let Some(inner) = self.bare(member.of)
+                && let Some(place) = self.member(inner, name, deeper, budget)
+            {
+                return Some(Place { bits: bits + place.bits, ..place });
+            }
+        }
+        None
+    }
+
+    /// A type without the typedefs, qualifiers and tags around it.
+    fn bare(&self, mut id: u32) -> Option<Type<'_>> {
+        for _ in 0..MAX_DEPTH {
+            let found = self.0.get(id)?;
+            match found.kind {
+                Kind::Typedef | Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag => {
+                    id = found.size_or_target;
+                }
+                _ => return Some(found),
+            }
+        }
+        None
+    }
+
+    /// Bytes of a value of a type.
+    fn size(&self, mut id: u32) -> Option<u64> {
+        let mut count = 1_u64;
+        for _ in 0..MAX_DEPTH {
+            let found = self.bare(id)?;
+            let bytes = match found.kind {
+                Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Float => {
+                    found.size_or_target
+                }
+                // Both supported architectures have 64 bits.
+                Kind::Ptr => 8,
+                Kind::Array => {
+                    let array = found.array()?;
+                    count = count.checked_mul(array.length.into())?;
+                    id = array.of;
+                    continue;
+                }
+                _ => return None,
+            };
+            return count.checked_mul(bytes.into());
+        }
+        None
+    }
+}
+
+/// The one value that all agree on.
+fn agreed<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
+    let first = values.next()?;
+    values.all(|other| other == first).then_some(first)
+}
