@@ -88,8 +88,6 @@ pub mod missing {
     pub const MESSAGE: u32 = 1 << 2;
     /// The victim's task (`oom_control.chosen` was not a task).
     pub const VICTIM: u32 = 1 << 3;
-    /// The tail: no cgroup could be read for one or more of the sections that the kind has.
-    pub const SECTIONS: u32 = 1 << 4;
 }
 
 /// Bytes of a task name with its NUL (`TASK_COMM_LEN`).
@@ -129,7 +127,8 @@ pub struct Task {
     pub uid: u32,
     /// `task_struct.flags` (`PF_*`).
     pub task_flags: u32,
-    /// `signal_struct.flags` (`SIGNAL_*`): tells a process that was already on its way out.
+    /// `signal_struct.flags` (`SIGNAL_*`): tells a process that is on its way out. `__oom_kill_process` sends the
+    /// signal before it marks, so in a record of a mark it is set for each that was killed.
     pub signal_flags: u32,
     /// What of this task could not be read: bits of [`task_missing`].
     pub missing: u32,
@@ -374,13 +373,13 @@ pub mod counter {
     /// Memcg OOMs that ended without a kill because none was needed (`mem_cgroup_out_of_memory` true outside of
     /// any decision): routine.
     pub const MEMCG_OOM_ROUTINE: u32 = 2;
-    /// Tasks marked as victims outside of any decision: they were on their way out already and got access to
-    /// the reserves; nobody was killed.
-    pub const MARKED_ALREADY_DYING: u32 = 3;
     /// OOMs without a victim that were folded into a later record.
-    pub const NO_VICTIM_FOLDED: u32 = 4;
+    pub const NO_VICTIM_FOLDED: u32 = 3;
     /// How many counters there are.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 4;
+    /// Their names, by index.
+    pub const NAMES: [&str; COUNT as usize] =
+        ["ring_full", "scratch_busy", "memcg_oom_routine", "no_victim_folded"];
 }
 
 /// Names of the maps.

@@ -1,0 +1,170 @@
+//! Putting a record together and sending it.
+//!
+//! A record is built in a per-CPU [`Scratch`] and copied into the ring in one go. What cannot be sent is counted.
+
+use core::arch::asm;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::{
+    bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_boot_ns, bpf_ringbuf_output,
+};
+use crashtrace_ebpf::{Header, LAYOUT_VERSION, STACK_FRAMES, counter};
+
+use crate::kernel::failed;
+use crate::maps::{COUNTERS, OFFSET_LIMIT, RECORDS, SCRATCH, SEQUENCE, Scratch};
+
+/// A record under construction.
+pub(crate) struct Record {
+    scratch: *mut Scratch,
+}
+
+/// Makes `offset` one that the verifier knows to lie in a record.
+///
+/// In assembly, because the optimiser removes a mask that it can prove to be useless, and with it the proof.
+#[inline(always)]
+pub(crate) fn bounded(offset: u64) -> u64 {
+    const { assert!(OFFSET_LIMIT == 0x4000) };
+    let mut offset = offset;
+    // SAFETY: one arithmetic instruction on its own operand.
+    unsafe { asm!("{0} &= 0x3fff", inout(reg) offset) };
+    offset
+}
+
+/// The current thread's id.
+#[inline(always)]
+pub(crate) fn current_tid() -> u64 {
+    // SAFETY: the helper takes nothing and cannot fail.
+    unsafe { aya_ebpf::helpers::generated::bpf_get_current_pid_tgid() & 0xffff_ffff }
+}
+
+/// Adds 1 to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(index: u32) {
+    if let Some(value) = COUNTERS.get_ptr_mut(index) {
+        // SAFETY: the pointer is into this CPU's slot of the map. A program that preempts this one between load and
+        // store may cost one count.
+        unsafe { *value += 1 };
+    }
+}
+
+impl Record {
+    /// Begins a record of `kind` in `slot`, with a body of `B`.
+    #[inline(always)]
+    pub(crate) fn begin<B>(slot: u32, kind: u16, hook: u8) -> Option<Self> {
+        let sequence = SEQUENCE.get_ptr_mut(0)?;
+        // SAFETY: this CPU's slot, as in `count`.
+        let seq = unsafe {
+            let seq = *sequence;
+            *sequence = seq + 1;
+            seq
+        };
+        let scratch = SCRATCH.get_ptr_mut(slot)?;
+        // SAFETY: this CPU's slot; see `SCRATCH` on why nobody else writes to it, and `busy` for where one could.
+        unsafe {
+            if (*scratch).busy != 0 {
+                count(counter::SCRATCH_BUSY);
+                return None;
+            }
+            (*scratch).busy = 1;
+        }
+        let record = Self { scratch };
+        // SAFETY: helpers without arguments; the header lies within the scratch.
+        unsafe {
+            (&raw mut (*scratch).length).write_volatile((size_of::<Header>() + size_of::<B>()) as u64);
+            let header = record.header();
+            (*header).layout = LAYOUT_VERSION;
+            (*header).kind = kind;
+            (*header).length = 0;
+            (*header).seq = seq;
+            (*header).ktime_ns = bpf_ktime_get_boot_ns();
+            (*header).decision_ns = 0;
+            (*header).missing = 0;
+            (*header).cpu = bpf_get_smp_processor_id();
+            (*header).hook = hook;
+            (*header).pad = [0; 7];
+        }
+        Some(record)
+    }
+
+    /// Its header.
+    #[inline(always)]
+    pub(crate) fn header(&self) -> *mut Header {
+        self.scratch.cast()
+    }
+
+    /// Its body, behind the header.
+    #[inline(always)]
+    pub(crate) fn body<B>(&self) -> *mut B {
+        // SAFETY: header and body lie within the scratch, whose size is far larger.
+        unsafe { self.scratch.cast::<u8>().add(size_of::<Header>()).cast() }
+    }
+
+    /// The scratch that it is built in.
+    #[inline(always)]
+    pub(crate) fn scratch(&self) -> *mut Scratch {
+        self.scratch
+    }
+
+    /// Notes what is missing: bits of `missing`, none if all is there.
+    #[inline(always)]
+    pub(crate) fn lacks(&self, bits: u64) {
+        // SAFETY: the header lies within the scratch.
+        unsafe {
+            let missing = &raw mut (*self.header()).missing;
+            missing.write_volatile(missing.read_volatile() | bits as u32);
+        }
+    }
+
+    /// Sends it.
+    #[inline(always)]
+    pub(crate) fn send(self) {
+        // SAFETY: the length is masked to below the size of the buffer.
+        unsafe {
+            let length = bounded((&raw const (*self.scratch).length).read_volatile());
+            (*self.header()).length = length as u32;
+            let failed =
+                bpf_ringbuf_output((&raw const RECORDS).cast_mut().cast(), self.scratch.cast(), length, 0);
+            (*self.scratch).busy = 0;
+            if failed != 0 {
+                count(counter::RING_FULL);
+            }
+        }
+    }
+}
+
+/// Where the next byte of the record in `scratch` goes.
+///
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(always)]
+pub(crate) unsafe fn end(scratch: *mut Scratch) -> *mut u8 {
+    // SAFETY: the caller vouches for `scratch`; the offset is masked to lie in it.
+    unsafe {
+        let length = bounded((&raw const (*scratch).length).read_volatile());
+        scratch.cast::<u8>().add(length as usize)
+    }
+}
+
+/// Makes the record in `scratch` longer.
+///
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(always)]
+pub(crate) unsafe fn grow(scratch: *mut Scratch, bytes: u64) {
+    // SAFETY: the caller vouches for `scratch`.
+    unsafe {
+        let length = &raw mut (*scratch).length;
+        length.write_volatile(length.read_volatile() + bytes);
+    }
+}
+
+/// Copies the return addresses of the kernel's stack to `out`, zeroes if there are none. Gives 1 if it failed, else 0.
+///
+/// # Safety
+/// `out` must have `STACK_FRAMES` places.
+#[inline(always)]
+pub(crate) unsafe fn stack<C: EbpfContext>(ctx: &C, out: *mut [u64; STACK_FRAMES]) -> u64 {
+    const BYTES: u32 = (STACK_FRAMES * 8) as u32;
+    // SAFETY: the caller vouches for `out`; the helper fills what it does not use with zeroes.
+    failed(unsafe { bpf_get_stack(ctx.as_ptr(), out.cast(), BYTES, 0) })
+}

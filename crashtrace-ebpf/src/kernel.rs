@@ -1,0 +1,233 @@
+//! The only reader of kernel structures.
+//!
+//! Addresses are plain numbers here, and every read goes through `bpf_probe_read_kernel`, which fails on an address
+//! that is not mapped and does no harm: so a pointer that is stale, null or nonsense costs a value, never more.
+//!
+//! Nothing here branches on whether a read worked. The verifier follows every branch both ways, and there are
+//! hundreds of reads in a program: 6.1 gives up at 8192 branches left open. A failed read leaves zeroes (the helper
+//! sees to that), a pointer that is zero makes the next read fail, and failures are added up as bits.
+
+use core::arch::asm;
+use core::mem::MaybeUninit;
+use core::ptr;
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
+use crashtrace_ebpf::fields::{self, ABSENT};
+use crashtrace_ebpf::{Task, task_missing};
+
+/// What the ABI's field table came to on this kernel; the loader sets it before the verifier sees it, so each
+/// offset is a constant to the verifier, and what hangs on an absent one is dead code.
+#[unsafe(no_mangle)]
+static FIELDS: [u32; fields::COUNT] = [ABSENT; fields::COUNT];
+
+/// How `oom:mark_victim` passes its victim, a value of `mark_victim_arg`.
+#[unsafe(no_mangle)]
+static MARK_VICTIM_ARG: u32 = 0;
+
+/// See [`MARK_VICTIM_ARG`].
+#[inline(always)]
+pub(crate) fn mark_victim_arg() -> u32 {
+    // SAFETY: the static is initialised and never written while programs run; volatile keeps the compiler from
+    // putting in the value that it sees at build time.
+    unsafe { ptr::read_volatile(&raw const MARK_VICTIM_ARG) }
+}
+
+/// The table's value for `field`, an index of [`fields`].
+#[inline(always)]
+pub(crate) fn field(field: usize) -> Option<u64> {
+    // SAFETY: as above; `field` is one of the table's constants.
+    let value = unsafe { ptr::read_volatile((&raw const FIELDS).cast::<u32>().add(field)) };
+    if value == ABSENT { None } else { Some(u64::from(value)) }
+}
+
+/// The same number, but the optimiser cannot know: it would turn arithmetic on signs back into branches.
+#[inline(always)]
+fn opaque(value: u64) -> u64 {
+    let mut value = value;
+    // An instruction that does nothing, since none at all would leave two line infos at one place, which the
+    // verifier refuses.
+    // SAFETY: arithmetic on its own operand.
+    unsafe { asm!("{0} += 0", inout(reg) value) };
+    value
+}
+
+/// 1 if a helper's result is an error, else 0.
+#[inline(always)]
+pub(crate) fn failed(result: i64) -> u64 {
+    opaque((result as u64) >> 63)
+}
+
+/// 1 if `value` is 0, else 0.
+#[inline(always)]
+pub(crate) fn is_zero(value: u64) -> u64 {
+    opaque((value | value.wrapping_neg()) >> 63) ^ 1
+}
+
+/// Reads a plain value to where it belongs, zeroes if that fails. Gives 1 if it failed, else 0.
+///
+/// # Safety
+/// `to` must be writable.
+#[inline(always)]
+pub(crate) unsafe fn copy<T: Copy>(to: *mut T, from: u64) -> u64 {
+    // SAFETY: the helper writes `size_of::<T>()` bytes, which the caller vouches for, and checks the source itself.
+    failed(unsafe {
+        bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, ptr::with_exposed_provenance(from as usize))
+    })
+}
+
+/// The same for a member of the structure at `base`.
+///
+/// # Safety
+/// `to` must be writable.
+#[inline(always)]
+pub(crate) unsafe fn copy_member<T: Copy>(to: *mut T, base: u64, member: usize) -> u64 {
+    match field(member) {
+        // SAFETY: the caller vouches for `to`.
+        Some(offset) => unsafe { copy(to, base + offset) },
+        None => {
+            // SAFETY: as above; integers and arrays of them are all that is read.
+            unsafe { ptr::write_bytes(to, 0, 1) };
+            1
+        }
+    }
+}
+
+/// A plain value at a kernel address, zero if it cannot be read.
+#[inline(always)]
+pub(crate) fn read<T: Copy>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the value has its own size, and is filled either way. T is a plain integer wherever this is called.
+    unsafe {
+        copy(value.as_mut_ptr(), address);
+        value.assume_init()
+    }
+}
+
+/// A member of the structure at `base`, zero if it cannot be read.
+#[inline(always)]
+pub(crate) fn member<T: Copy>(base: u64, member: usize) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as in `read`.
+    unsafe {
+        copy_member(value.as_mut_ptr(), base, member);
+        value.assume_init()
+    }
+}
+
+/// Copies a kernel string with its NUL; gives the bytes written, 0 if it cannot be read.
+///
+/// # Safety
+/// `to` must have `SIZE` bytes.
+#[inline(always)]
+pub(crate) unsafe fn copy_string<const SIZE: usize>(to: *mut u8, from: u64) -> u64 {
+    // SAFETY: the caller vouches for `to`; the helper checks `from`.
+    let written = unsafe {
+        bpf_probe_read_kernel_str(to.cast(), SIZE as u32, ptr::with_exposed_provenance(from as usize))
+    };
+    (written as u64) & failed(written).wrapping_sub(1)
+}
+
+/// `css_set.subsys[memory_cgrp_id]` of a task: its `cgroup_subsys_state` of the memory controller, 0 if it has none.
+#[inline(always)]
+pub(crate) fn memory_css(task: u64) -> u64 {
+    let css_set: u64 = member(task, fields::TASK_CGROUPS);
+    match (field(fields::CSS_SET_SUBSYS), field(fields::MEMORY_CGRP_ID)) {
+        (Some(subsys), Some(index)) => read(css_set + subsys + 8 * index),
+        _ => 0,
+    }
+}
+
+/// The task's place on the unified hierarchy: `cgroup.self` of its cgroup there.
+#[inline(always)]
+pub(crate) fn unified_css(task: u64) -> u64 {
+    let cgroup: u64 = member(member(task, fields::TASK_CGROUPS), fields::CSS_SET_DFL_CGRP);
+    cgroup + field(fields::CGROUP_SELF).unwrap_or(0)
+}
+
+/// Where the id of `task` in its own pid namespace is.
+#[inline(always)]
+fn ns_id(task: u64) -> u64 {
+    let pid: u64 = member(task, fields::TASK_THREAD_PID);
+    let level: u32 = member(pid, fields::PID_LEVEL);
+    match (field(fields::PID_NUMBERS_NR), field(fields::UPID_SIZE)) {
+        (Some(numbers), Some(size)) => pid + numbers + u64::from(level) * size,
+        _ => 0,
+    }
+}
+
+/// Indices of the resident-size counters (`enum` in `include/linux/mm_types_task.h`, the same from 5.10 to 7.3).
+mod rss {
+    pub(super) const FILE: u64 = 0;
+    pub(super) const ANON: u64 = 1;
+    pub(super) const SWAP: u64 = 2;
+    pub(super) const SHMEM: u64 = 3;
+}
+
+/// Where a resident-size counter of `mm` is.
+#[inline(always)]
+fn rss_counter(mm: u64, counter: u64) -> u64 {
+    match (field(fields::MM_RSS), field(fields::MM_RSS_STRIDE)) {
+        (Some(first), Some(stride)) => mm + first + counter * stride,
+        _ => 0,
+    }
+}
+
+/// Copies what is to know about `task` to `out`.
+///
+/// Not inlined: three programs do it twice, and its 20 reads would be the larger part of each.
+///
+/// # Safety
+/// `out` must be writable, and lie in a map.
+#[inline(never)]
+pub(crate) unsafe fn task_facts(task: u64, out: *mut Task) {
+    let mut missing = 0_u64;
+    /// Fills a member from a field of a structure, or from an address.
+    macro_rules! fill {
+        ($bit:ident: $member:ident = $base:expr, $field:ident) => {
+            // SAFETY: the caller of `task_facts` vouches for `out`.
+            let failed = unsafe { copy_member(&raw mut (*out).$member, $base, fields::$field) };
+            missing |= failed * u64::from(task_missing::$bit);
+        };
+        ($bit:ident: $member:ident at $address:expr) => {
+            // SAFETY: as above. Address 0 cannot be read.
+            let failed = unsafe { copy(&raw mut (*out).$member, $address) };
+            missing |= failed * u64::from(task_missing::$bit);
+        };
+    }
+    fill!(IDS: tid = task, TASK_PID);
+    fill!(IDS: tgid = task, TASK_TGID);
+    fill!(TASK_FLAGS: task_flags = task, TASK_FLAGS);
+    fill!(THREAD_COMM: thread_comm = task, TASK_COMM);
+    fill!(UID: uid = member(task, fields::TASK_CRED), CRED_UID);
+
+    let leader: u64 = member(task, fields::TASK_GROUP_LEADER);
+    fill!(COMM: comm = leader, TASK_COMM);
+    fill!(START: start_boottime_ns = leader, TASK_START_BOOTTIME);
+    fill!(NS_IDS: ns_tid at ns_id(task));
+    fill!(NS_IDS: ns_tgid at ns_id(leader));
+
+    let signal: u64 = member(task, fields::TASK_SIGNAL);
+    fill!(OOM_SCORE_ADJ: oom_score_adj = signal, SIGNAL_OOM_SCORE_ADJ);
+    fill!(SIGNAL_FLAGS: signal_flags = signal, SIGNAL_FLAGS);
+
+    // A thread that has ended has lost its mm while the process lives on, and a process that has been marked as
+    // victim keeps it in `oom_mm` until it is gone.
+    let mut mm: u64 = member(task, fields::TASK_MM);
+    if mm == 0 {
+        mm = member(leader, fields::TASK_MM);
+    }
+    if mm == 0 {
+        mm = member(signal, fields::SIGNAL_OOM_MM);
+    }
+    fill!(RSS: file_pages at rss_counter(mm, rss::FILE));
+    fill!(RSS: anon_pages at rss_counter(mm, rss::ANON));
+    fill!(RSS: swap_pages at rss_counter(mm, rss::SWAP));
+    fill!(RSS: shmem_pages at rss_counter(mm, rss::SHMEM));
+    fill!(PAGE_TABLES: page_table_bytes = mm, MM_PGTABLES_BYTES);
+    fill!(TOTAL_VM: total_vm_pages = mm, MM_TOTAL_VM);
+    // SAFETY: the caller vouches for `out`.
+    unsafe {
+        (*out).pad = [0; 6];
+        (*out).missing = missing as u32;
+    }
+}

@@ -1,0 +1,169 @@
+//! Sections: a cgroup and its ancestors, copied while they exist.
+
+use core::ptr;
+
+use crashtrace_ebpf::fields;
+use crashtrace_ebpf::{Level, MAX_LEVELS, MAX_SKIPPED_LEVELS, NAME_BYTES, Section, level_flag, section_flag};
+
+use crate::emit::{Record, end, grow};
+use crate::kernel::{copy_member, copy_string, field, is_zero, member, memory_css, unified_css};
+use crate::maps::Scratch;
+
+/// Appends the cgroups of `task`, as section `kind`; nothing if it is 0.
+#[inline(always)]
+pub(crate) fn of_task(record: &Record, kind: u16, task: u64) {
+    let memory = memory_css(task);
+    // The root of the memory hierarchy says nothing about a task that has no memory controller of its own: with
+    // cgroup v2 the unified hierarchy may.
+    let unified = unified_css(task);
+    let use_unified = is_zero(parent(memory)) & (is_zero(parent(unified)) ^ 1);
+    let mask = use_unified.wrapping_neg();
+    let flags = use_unified * u64::from(section_flag::UNIFIED);
+    // SAFETY: `Record::begin` took the scratch from its map.
+    unsafe { section(record.scratch(), kind, flags, (memory & !mask) | (unified & mask)) };
+}
+
+/// Appends the cgroups of a `mem_cgroup`, as section `kind`; nothing if it is 0.
+#[inline(always)]
+pub(crate) fn of_memcg(record: &Record, kind: u16, memcg: u64) {
+    // SAFETY: as above.
+    unsafe { section(record.scratch(), kind, 0, memcg + field(fields::MEMCG_CSS).unwrap_or(0)) };
+}
+
+/// `css.parent`, 0 for the root: the cgroup hierarchy as the css's controller has it. The unified hierarchy has it by
+/// `cgroup.self`, which is a css as well, so that both are walked alike.
+#[inline(always)]
+fn parent(css: u64) -> u64 {
+    member(css, fields::CSS_PARENT)
+}
+
+/// `css.cgroup`, 0 where there is none.
+#[inline(always)]
+fn cgroup(css: u64) -> u64 {
+    member(css, fields::CSS_CGROUP)
+}
+
+/// Appends one section with the cgroups from `css` to the root, if there are any.
+///
+/// Not inlined: three sections in each program would be three times the code.
+///
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(never)]
+unsafe fn section(scratch: *mut Scratch, kind: u16, flags: u64, css: u64) -> u64 {
+    let mut css = css;
+    let nearest = cgroup(css);
+    if nearest == 0 {
+        return 0;
+    }
+    // SAFETY: the caller vouches for `scratch`, and `end` lies in it, with room for a section's head.
+    let section: *mut Section = unsafe { end(scratch).cast() };
+    // SAFETY: as above.
+    unsafe {
+        (*section).kind = kind;
+        (*section).levels = 0;
+        (*section).flags = flags as u16;
+        (*section).skipped = 0;
+        (*section).length = size_of::<Section>() as u32;
+        (*section).pad = 0;
+        grow(scratch, size_of::<Section>() as u64);
+    }
+
+    // Deeper than a record holds: leave out those nearest to the task.
+    let depth: i32 = member(nearest, fields::CGROUP_LEVEL);
+    let surplus = i64::from(depth) + 1 - MAX_LEVELS as i64;
+    for step in 0..MAX_SKIPPED_LEVELS as i64 {
+        if step >= surplus {
+            break;
+        }
+        css = parent(css);
+        // SAFETY: as above.
+        unsafe { add(&raw mut (*section).skipped, 1) };
+    }
+
+    // Without a memory controller there is no memcg, and nothing can be read at address 0.
+    let has_memcg = is_zero(flags & u64::from(section_flag::UNIFIED)).wrapping_neg();
+    for _ in 0..MAX_LEVELS {
+        if css == 0 {
+            break;
+        }
+        // SAFETY: as above; there is room for a level and the longest name behind the largest offset.
+        unsafe {
+            let level: *mut Level = end(scratch).cast();
+            let memcg = css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0)) & has_memcg;
+            fill(level, memcg, cgroup(css), is_zero(parent(css)));
+            let length = (&raw const (*level).length).read_volatile();
+            grow(scratch, u64::from(length));
+            add(&raw mut (*section).levels, 1);
+            let total = &raw mut (*section).length;
+            total.write_volatile(total.read_volatile() + u32::from(length));
+        }
+        css = parent(css);
+    }
+    if css != 0 {
+        // SAFETY: as above.
+        unsafe { add(&raw mut (*section).flags, section_flag::INCOMPLETE) };
+    }
+    // A subprogram gives a number, whether it is of use or not.
+    0
+}
+
+/// Adds to a number in a map.
+///
+/// # Safety
+/// `to` must be writable.
+#[inline(always)]
+unsafe fn add(to: *mut u16, value: u16) {
+    // SAFETY: the caller vouches for it.
+    unsafe { to.write_volatile(to.read_volatile().wrapping_add(value)) };
+}
+
+/// Fills in one level and its name.
+///
+/// # Safety
+/// `level` must have room for both.
+#[inline(always)]
+unsafe fn fill(level: *mut Level, memcg: u64, cgroup: u64, is_root: u64) {
+    const HEAD: usize = size_of::<Level>();
+    let mut flags = is_root * u64::from(level_flag::ROOT);
+    let kn: u64 = member(cgroup, fields::CGROUP_KN);
+    macro_rules! fill {
+        ($($member:ident = $base:ident, $field:ident or $flag:ident;)+) => {
+            $(
+                // SAFETY: the caller vouches for `level`.
+                let failed = unsafe { copy_member(&raw mut (*level).$member, $base, fields::$field) };
+                flags |= failed * u64::from(level_flag::$flag);
+            )+
+        };
+    }
+    fill! {
+        cgroup_id = kn, KN_ID or NO_ID;
+        usage_pages = memcg, MEMCG_USAGE or NO_MEMORY;
+        max_pages = memcg, MEMCG_MAX or NO_MEMORY;
+        swap_usage_pages = memcg, MEMCG_SWAP_USAGE or NO_SWAP;
+        swap_max_pages = memcg, MEMCG_SWAP_MAX or NO_SWAP;
+    }
+    let mut group = 0_u8;
+    // SAFETY: a local variable.
+    let failed = unsafe { copy_member(&raw mut group, memcg, fields::MEMCG_OOM_GROUP) };
+    flags |= failed * u64::from(level_flag::NO_OOM_GROUP);
+    // Both are 0 or 1.
+    flags |= u64::from(group & 1) * u64::from(level_flag::OOM_GROUP);
+    let disabled = member::<u32>(memcg, fields::MEMCG_OOM_KILL_DISABLE) & 1;
+    flags |= u64::from(disabled) * u64::from(level_flag::OOM_KILL_DISABLE);
+
+    // SAFETY: the caller vouches for `level` and the room for a name behind it.
+    unsafe {
+        let name = level.cast::<u8>().add(HEAD);
+        let with_nul = copy_string::<NAME_BYTES>(name, member(kn, fields::KN_NAME));
+        let no_name = is_zero(with_nul);
+        flags |= no_name * u64::from(level_flag::NO_NAME);
+        let name_length = &raw mut (*level).name_length;
+        name_length.write_volatile((with_nul + no_name) as u16 - 1);
+        // Zeroes from the NUL to the end of the padding.
+        let length = u64::from(name_length.read_volatile()) & 0xff;
+        ptr::write_unaligned(name.add(length as usize).cast::<u64>(), 0);
+        (&raw mut (*level).length).write_volatile((HEAD as u64 + ((length + 7) & !7)) as u16);
+        (*level).flags = flags as u32;
+    }
+}

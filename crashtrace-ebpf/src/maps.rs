@@ -1,0 +1,123 @@
+//! Every map, with the arithmetic behind its size.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
+use crashtrace_ebpf::counter;
+
+/// Records on their way to the user side.
+///
+/// 4 MiB. An OOM kill takes about 1.7 KiB (a decision with three cgroup paths of five levels, a victim with one, an
+/// end), so 2,400 kills fit while the user side is stopped altogether. That is more than a node can do in the
+/// seconds that an agent may hang, and 4 MiB is what the agent's memory limit can spare. Larger records, from deep
+/// or long cgroup paths, are at most 15 KiB.
+#[map]
+pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0);
+
+/// Counters by [`counter`], one value a CPU so that no program waits for another.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
+
+/// Number of the next record of this CPU.
+#[map]
+pub(crate) static SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where a record is put together: it outgrows BPF's 512 bytes of stack, and its length is known only at the end,
+/// which rules out reserving it in the ring beforehand.
+///
+/// One for each kind of record that can be under construction while another kind is (a victim is marked within a
+/// decision's bracket). Records of the OOM killer are written under `oom_lock`, so the same kind never nests; the
+/// one that is not ([`slot::NO_VICTIM`]) is guarded by [`Scratch::busy`].
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(slot::COUNT, 0);
+
+/// Indices into [`SCRATCH`].
+pub(crate) mod slot {
+    /// Decisions and their ends.
+    pub(crate) const DECISION: u32 = 0;
+    /// Victims.
+    pub(crate) const VICTIM: u32 = 1;
+    /// OOMs without a victim.
+    pub(crate) const NO_VICTIM: u32 = 2;
+    /// How many.
+    pub(crate) const COUNT: u32 = 3;
+}
+
+/// Offsets into a record are masked to below this, so that the verifier knows their bound.
+pub(crate) const OFFSET_LIMIT: usize = 16 * 1024;
+
+/// Candidates that `probes::oom_control` looks at; the right one is among the nearest. A power of two, for masking.
+pub(crate) const CANDIDATES: usize = 16;
+
+/// One record under construction.
+///
+/// What changes from path to path through a program (lengths, flags) is kept here, or in the record itself, and
+/// never in a register across a branch: the verifier does not follow the contents of a map, so the ways in which
+/// the many reads can succeed and fail come together again after each of them. In registers they would multiply.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// The record: `OFFSET_LIMIT`, and room for one more cgroup level with its name behind the largest offset.
+    pub(crate) bytes: [u8; OFFSET_LIMIT + 512],
+    /// Bytes of the record so far.
+    pub(crate) length: u64,
+    /// In use on this CPU by a program that was interrupted.
+    pub(crate) busy: u64,
+    /// For `probes::oom_control`: an address to search from, the number of candidates, the candidates (the first half;
+    /// the rest is what the mask allows), and the one that is right.
+    pub(crate) context: u64,
+    pub(crate) candidates: u64,
+    pub(crate) candidate: [u64; 2 * CANDIDATES],
+    pub(crate) found: u64,
+}
+
+const _: () = assert!(crashtrace_ebpf::RECORD_MAX_BYTES <= OFFSET_LIMIT);
+
+/// The decision that is being carried out. `oom_lock` (`mm/oom_kill.c`, 5.10 to 7.3) allows one at a time, and all
+/// that read or write this run under it.
+#[map]
+pub(crate) static OPEN: Array<Open> = Array::with_max_entries(1, 0);
+
+/// See [`OPEN`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Open {
+    /// The decision's time, 0 if none is open.
+    pub(crate) ktime_ns: u64,
+    /// Address of its `oom_control`, where it had to be found on the stack.
+    pub(crate) control: u64,
+    /// The task that it chose.
+    pub(crate) chosen: u64,
+    /// Thread id of the killer.
+    pub(crate) tid: u64,
+}
+
+/// Calls of `mem_cgroup_out_of_memory` in flight, by thread: a kretprobe has no arguments. LRU, since a return may
+/// be missed. 1024 tasks waiting at once for `oom_lock` is more than a node runs on its CPUs.
+#[map]
+pub(crate) static CALLS: LruHashMap<u32, Call> = LruHashMap::with_max_entries(1024, 0);
+
+/// See [`CALLS`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    /// The `mem_cgroup`.
+    pub(crate) memcg: u64,
+    /// `gfp_mask`.
+    pub(crate) gfp: u32,
+    /// `order`.
+    pub(crate) order: i32,
+}
+
+/// OOMs without a victim, by the address of the memcg: a task that faults on and on makes thousands a second. 256
+/// memcgs stuck that way at once is more than a node holds pods.
+#[map]
+pub(crate) static QUIET: LruHashMap<u64, Quiet> = LruHashMap::with_max_entries(256, 0);
+
+/// See [`QUIET`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Quiet {
+    /// When the last record was written.
+    pub(crate) sent_ns: u64,
+    /// How many were not written since.
+    pub(crate) folded: u64,
+}

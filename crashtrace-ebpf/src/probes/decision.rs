@@ -1,0 +1,141 @@
+//! `oom_kill_process(struct oom_control *oc, const char *message)`, `mm/oom_kill.c`, 5.10 to 7.3.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
+use aya_log_ebpf::debug;
+use crashtrace_ebpf::{MESSAGE_BYTES, OomDecision, decision_flag, fields, hook, kind, missing, section};
+
+use crate::emit::{self, Record};
+use crate::kernel::{copy_member, copy_string, is_zero, member, read, task_facts};
+use crate::maps::{OPEN, Open, slot};
+use crate::{emit::current_tid, lineage};
+
+/// Argument `n` of a trampoline's context, as a plain number: read as memory, since what `ctx.arg` gives is a typed
+/// pointer to the verifier, with rules of its own that differ between kernels.
+#[inline(always)]
+pub(crate) fn trampoline_arg<C: EbpfContext>(ctx: &C, n: u64) -> u64 {
+    read(ctx.as_ptr() as u64 + 8 * n)
+}
+
+#[fentry(function = "oom_kill_process")]
+fn oom_kill_fentry(ctx: FEntryContext) -> i32 {
+    begin(&ctx, trampoline_arg(&ctx, 0), trampoline_arg(&ctx, 1), hook::FENTRY);
+    0
+}
+
+#[kprobe]
+fn oom_kill_kprobe(ctx: ProbeContext) -> u32 {
+    begin(&ctx, ctx.arg::<u64>(0).unwrap_or(0), ctx.arg::<u64>(1).unwrap_or(0), hook::KPROBE);
+    0
+}
+
+#[fexit(function = "oom_kill_process")]
+fn oom_kill_fexit(_ctx: FExitContext) -> i32 {
+    end(hook::FENTRY);
+    0
+}
+
+#[kretprobe]
+fn oom_kill_kretprobe(_ctx: RetProbeContext) -> u32 {
+    end(hook::KPROBE);
+    0
+}
+
+#[inline(always)]
+fn begin<C: EbpfContext>(ctx: &C, control: u64, message: u64, hook: u8) {
+    if let Some(record) = Record::begin::<OomDecision>(slot::DECISION, kind::OOM_DECISION, hook) {
+        finish(ctx, record, control, 0, message);
+    }
+}
+
+/// Copies the `oom_control` at `control`; gives the chosen task, 0 if there is none.
+#[inline(always)]
+fn oom_control(record: &Record, control: u64) -> u64 {
+    let body: *mut OomDecision = record.body();
+    let mut failed = 0;
+    macro_rules! fill {
+        ($($member:ident = $field:ident),+) => {
+            // SAFETY: the body lies within the record's scratch.
+            $(failed |= unsafe { copy_member(&raw mut (*body).$member, control, fields::$field) };)+
+        };
+    }
+    fill!(totalpages = OC_TOTALPAGES, points = OC_POINTS, gfp = OC_GFP, order = OC_ORDER);
+    fill!(constraint = OC_CONSTRAINT);
+    let mut flags = 0;
+    macro_rules! flag {
+        ($($field:ident => $flag:ident),+) => {
+            $(
+                let mut pointer = 0_u64;
+                // SAFETY: a local variable.
+                failed |= unsafe { copy_member(&raw mut pointer, control, fields::$field) };
+                flags |= (is_zero(pointer) ^ 1) * u64::from(decision_flag::$flag);
+            )+
+        };
+    }
+    flag!(OC_MEMCG => MEMCG, OC_ZONELIST => ZONELIST, OC_NODEMASK => NODEMASK);
+    // SAFETY: the body lies within the record's scratch.
+    unsafe { (*body).flags = flags as u32 };
+    record.lacks(failed * u64::from(missing::OOM_CONTROL));
+    // -1 stands for a victim that is dying already; oom_kill_process is not called with it.
+    let chosen: u64 = member(control, fields::OC_CHOSEN);
+    chosen & is_zero(chosen.wrapping_add(1)).wrapping_sub(1)
+}
+
+/// Fills in the decision that `control` holds, opens it and sends the record. `victim` stands in where `control` is
+/// 0 and tells nothing, and `message` may be 0. Gives the decision's time.
+#[inline(always)]
+pub(crate) fn finish<C: EbpfContext>(
+    ctx: &C,
+    record: Record,
+    control: u64,
+    victim: u64,
+    message: u64,
+) -> u64 {
+    let body: *mut OomDecision = record.body();
+    let chosen = oom_control(&record, control);
+    let victim = chosen | (victim & is_zero(chosen).wrapping_neg());
+    // SAFETY: body and header lie within the record's scratch; the helper takes nothing.
+    let (ktime_ns, trigger) = unsafe {
+        let ktime_ns = (*record.header()).ktime_ns;
+        (*record.header()).decision_ns = ktime_ns;
+        let copied = copy_string::<MESSAGE_BYTES>((&raw mut (*body).message).cast(), message);
+        let no_stack = emit::stack(ctx, &raw mut (*body).stack);
+        record.lacks(
+            is_zero(copied) * u64::from(missing::MESSAGE)
+                | no_stack * u64::from(missing::STACK)
+                | is_zero(victim) * u64::from(missing::VICTIM),
+        );
+        let trigger = bpf_get_current_task();
+        task_facts(trigger, &raw mut (*body).trigger);
+        task_facts(victim, &raw mut (*body).victim);
+        (ktime_ns, trigger)
+    };
+    let open = Open { ktime_ns, control, chosen: victim, tid: current_tid() };
+    if let Some(slot) = OPEN.get_ptr_mut(0) {
+        // SAFETY: written under oom_lock only.
+        unsafe { *slot = open };
+    }
+    lineage::of_task(&record, section::TRIGGER, trigger);
+    lineage::of_task(&record, section::VICTIM, victim);
+    lineage::of_memcg(&record, section::LIMIT, member(control, fields::OC_MEMCG));
+    record.send();
+    debug!(ctx, "decision {}: oom_control {:x}, victim {:x}", ktime_ns, control, victim);
+    ktime_ns
+}
+
+#[inline(always)]
+fn end(hook: u8) {
+    let Some(open) = OPEN.get_ptr_mut(0) else { return };
+    // SAFETY: written under oom_lock only, which the caller of oom_kill_process holds.
+    let decision_ns = unsafe {
+        let decision_ns = (*open).ktime_ns;
+        *open = Open { ktime_ns: 0, control: 0, chosen: 0, tid: 0 };
+        decision_ns
+    };
+    let Some(record) = Record::begin::<()>(slot::DECISION, kind::OOM_DECISION_END, hook) else { return };
+    // SAFETY: the header lies within the record's scratch.
+    unsafe { (*record.header()).decision_ns = decision_ns };
+    record.send();
+}

@@ -1,0 +1,106 @@
+//! `bool mem_cgroup_out_of_memory(struct mem_cgroup *memcg, gfp_t gfp_mask, int order)`, `mm/memcontrol.c`, 5.10 to
+//! 7.3.
+//!
+//! True means "try the charge again", not "killed": thousands of those may go with one kill. They are counted. False
+//! means that nobody could be killed, and is the only sign of that.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_boot_ns};
+use aya_ebpf::macros::{fexit, kprobe, kretprobe};
+use aya_ebpf::programs::{FExitContext, ProbeContext, RetProbeContext};
+use aya_log_ebpf::debug;
+use crashtrace_ebpf::{OomNoVictim, counter, decision_flag, hook, kind, missing, section};
+
+use crate::emit::{self, Record, count, current_tid};
+use crate::kernel::task_facts;
+use crate::lineage;
+use crate::maps::{CALLS, Call, QUIET, Quiet, slot};
+use crate::probes::decision::trampoline_arg;
+
+/// At least this long between two records about one memcg: what falls in between is counted in the next.
+const QUIET_NS: u64 = 200_000_000;
+
+#[fexit(function = "mem_cgroup_out_of_memory")]
+fn memcg_oom_fexit(ctx: FExitContext) -> i32 {
+    let call = Call {
+        memcg: trampoline_arg(&ctx, 0),
+        gfp: trampoline_arg(&ctx, 1) as u32,
+        order: trampoline_arg(&ctx, 2) as i32,
+    };
+    // The return value stands behind the arguments. Only the low byte of a bool is defined.
+    let killed_or_retry = trampoline_arg(&ctx, 3) as u8 != 0;
+    returned(&ctx, call, killed_or_retry, hook::FENTRY);
+    0
+}
+
+#[kprobe]
+fn memcg_oom_kprobe(ctx: ProbeContext) -> u32 {
+    let call =
+        Call { memcg: ctx.arg(0).unwrap_or(0), gfp: ctx.arg(1).unwrap_or(0), order: ctx.arg(2).unwrap_or(0) };
+    // A full map drops its oldest entry: a call whose return was missed.
+    let _ = CALLS.insert(current_tid() as u32, call, 0);
+    0
+}
+
+#[kretprobe]
+fn memcg_oom_kretprobe(ctx: RetProbeContext) -> u32 {
+    let tid = current_tid() as u32;
+    // SAFETY: the entry is this thread's own, and the thread is here.
+    let Some(call) = (unsafe { CALLS.get(tid).copied() }) else { return 0 };
+    let _ = CALLS.remove(tid);
+    returned(&ctx, call, ctx.ret::<u64>() as u8 != 0, hook::KPROBE);
+    0
+}
+
+#[inline(always)]
+fn returned<C: EbpfContext>(ctx: &C, call: Call, killed_or_retry: bool, hook: u8) {
+    if killed_or_retry {
+        count(counter::MEMCG_OOM_ROUTINE);
+        return;
+    }
+    let Some(repeats) = speak_up(call.memcg) else {
+        count(counter::NO_VICTIM_FOLDED);
+        return;
+    };
+    let Some(record) = Record::begin::<OomNoVictim>(slot::NO_VICTIM, kind::OOM_NO_VICTIM, hook) else {
+        return;
+    };
+    // SAFETY: the body lies within the record's scratch; the helper takes nothing.
+    let trigger = unsafe {
+        let body: *mut OomNoVictim = record.body();
+        (*body).repeats = repeats;
+        (*body).gfp = call.gfp;
+        (*body).order = call.order;
+        (*body).flags = decision_flag::MEMCG;
+        (*body).pad = 0;
+        record.lacks(emit::stack(ctx, &raw mut (*body).stack) * u64::from(missing::STACK));
+        let trigger = bpf_get_current_task();
+        task_facts(trigger, &raw mut (*body).trigger);
+        trigger
+    };
+    lineage::of_task(&record, section::TRIGGER, trigger);
+    lineage::of_memcg(&record, section::LIMIT, call.memcg);
+    record.send();
+    debug!(ctx, "nobody to kill in memcg {:x}, {} more before", call.memcg, repeats);
+}
+
+/// How many were not written for `memcg` since the last one, if it is time for one again.
+#[inline(always)]
+fn speak_up(memcg: u64) -> Option<u64> {
+    // SAFETY: the helper takes nothing.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let Some(quiet) = QUIET.get_ptr_mut(memcg) else {
+        let _ = QUIET.insert(memcg, Quiet { sent_ns: now, folded: 0 }, 0);
+        return Some(0);
+    };
+    // SAFETY: the entry is in the map. Two tasks of one memcg may count at once and lose one count.
+    unsafe {
+        if now.wrapping_sub((*quiet).sent_ns) < QUIET_NS {
+            (*quiet).folded += 1;
+            return None;
+        }
+        let folded = (*quiet).folded;
+        *quiet = Quiet { sent_ns: now, folded: 0 };
+        Some(folded)
+    }
+}

@@ -1,0 +1,142 @@
+//! The `oom_control` of a decision, found on the killer's stack.
+//!
+//! Where only raw tracepoints can be used, `oom:mark_victim` brings the victim and nothing about the decision. But
+//! its context is the killer's, and the killer's `struct oom_control` is a local variable of a function further up
+//! its stack (`mem_cgroup_out_of_memory` in `mm/memcontrol.c`, `__alloc_pages_may_oom` in `mm/page_alloc.c`,
+//! `moom_callback` in `drivers/tty/sysrq.c`, 5.10 to 7.3). Its member `chosen` is the address of the victim, which
+//! is known, so it can be looked for; the members around it tell whether it is one. What is read is then what a
+//! probe on `oom_kill_process` would have read.
+//!
+//! Nothing is assumed about frames: the search goes word by word from the tracepoint's arguments, which lie on the
+//! same stack, towards its base.
+
+use crashtrace_ebpf::fields;
+
+use crate::kernel::{copy, field, is_zero, member, read};
+use crate::maps::{CANDIDATES, Scratch};
+
+/// Bytes that are searched at a time, and how often: 2 KiB. The distance was 264 bytes on 6.18, and the frames in
+/// between cannot take more than a few hundred; each word costs the verifier some 50 steps. In pieces, since the
+/// stack may end before, and with it what can be read.
+const PIECE_BYTES: usize = 512;
+const PIECES: usize = 4;
+const WORDS: usize = PIECE_BYTES / 8;
+
+/// Where the pieces are put: the end of the scratch, which no record reaches while its body is being filled.
+const PIECE_AT: usize = 8192;
+
+/// Address of the `oom_control` that chose `task` or its process, 0 if there is none within reach of `context`, an
+/// address on the current stack.
+#[inline(always)]
+pub(crate) fn on_stack(context: u64, scratch: *mut Scratch, task: u64) -> u64 {
+    if task == 0 {
+        return 0;
+    }
+    // The kernel chooses processes by their first thread, and marks a thread that still has its memory.
+    let leader: u64 = member(task, fields::TASK_GROUP_LEADER);
+    // SAFETY: the scratch is this CPU's, for this kind of record. What is written through a volatile pointer and
+    // read back is a plain number to the verifier: the context is a typed pointer before.
+    unsafe {
+        (&raw mut (*scratch).context).write_volatile(context);
+        (&raw mut (*scratch).candidates).write_volatile(0);
+        (&raw mut (*scratch).found).write_volatile(0);
+        collect(scratch, task, leader);
+        choose(scratch);
+        (&raw const (*scratch).found).read_volatile()
+    }
+}
+
+/// Notes each place where an `oom_control` would be if a word that is the victim's address were its `chosen`.
+///
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(never)]
+unsafe fn collect(scratch: *mut Scratch, task: u64, leader: u64) -> u64 {
+    let Some(chosen) = field(fields::OC_CHOSEN) else { return 0 };
+    // SAFETY: the caller vouches for `scratch`.
+    let context = unsafe { (&raw const (*scratch).context).read_volatile() };
+    for piece in 0..PIECES {
+        let at = context + (piece * PIECE_BYTES) as u64;
+        // SAFETY: the place and its size are constants within the scratch.
+        let place = unsafe { scratch.cast::<u8>().add(PIECE_AT).cast::<[u64; WORDS]>() };
+        // SAFETY: as above.
+        if unsafe { copy(place, at) } != 0 {
+            break;
+        }
+        for word in 0..WORDS {
+            // SAFETY: the word lies within the piece.
+            let value = unsafe { place.cast::<u64>().add(word).read_volatile() };
+            // SAFETY: the index is masked to the number of places. Each word is noted, and stays noted if it is the
+            // victim's address; a branch for each would be too much for the verifier. Where the victim is the task
+            // that is running, its address is all over the stack: what comes after the last place is not noted.
+            unsafe {
+                let count = &raw mut (*scratch).candidates;
+                let index = count.read_volatile() & (2 * CANDIDATES as u64 - 1);
+                let candidate = (&raw mut (*scratch).candidate).cast::<u64>().add(index as usize);
+                candidate.write_volatile(at + 8 * word as u64 - chosen);
+                let matches = is_zero(value ^ task) | is_zero(value ^ leader);
+                let full = index / CANDIDATES as u64;
+                count.write_volatile(index + (matches & (full ^ 1)));
+            }
+        }
+    }
+    0
+}
+
+/// Finds the first candidate that is an `oom_control`: later ones lie in older frames.
+///
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(never)]
+unsafe fn choose(scratch: *mut Scratch) -> u64 {
+    // SAFETY: the caller vouches for `scratch`.
+    let count = unsafe { (&raw const (*scratch).candidates).read_volatile() };
+    for index in 0..CANDIDATES {
+        if index as u64 >= count {
+            break;
+        }
+        // SAFETY: as above.
+        let control = unsafe { (&raw const (*scratch).candidate).cast::<u64>().add(index).read_volatile() };
+        if plausible(control) != 0 {
+            // SAFETY: as above.
+            unsafe { (&raw mut (*scratch).found).write_volatile(control) };
+            break;
+        }
+    }
+    0
+}
+
+/// Whether the members of an `oom_control` at `control` fit together: 1 or 0.
+#[inline(never)]
+fn plausible(control: u64) -> u64 {
+    const MEMCG: u32 = 3;
+    let constraint: u32 = member(control, fields::OC_CONSTRAINT);
+    let memcg: u64 = member(control, fields::OC_MEMCG);
+    let total: u64 = member(control, fields::OC_TOTALPAGES);
+    let order: i32 = member(control, fields::OC_ORDER);
+    if total == 0 || !(-1..16).contains(&order) {
+        return 0;
+    }
+    if memcg == 0 {
+        return u64::from(constraint < MEMCG);
+    }
+    if constraint != MEMCG {
+        return 0;
+    }
+    // A memcg's css points to its cgroup, which has a name: nothing else at that place does.
+    let css = memcg + field(fields::MEMCG_CSS).unwrap_or(0);
+    let kn: u64 = member(member(css, fields::CSS_CGROUP), fields::CGROUP_KN);
+    let name: u64 = member(kn, fields::KN_NAME);
+    u64::from(read::<u8>(name) != 0)
+}
+
+/// Whether the `oom_control` found earlier at `control` is still that of the decision that chose `chosen`. A group kill
+/// marks many tasks in one decision, and may mark another thread of the chosen process too; a later decision of the
+/// same thread may have its `oom_control` in the same place, but it chooses another process.
+#[inline(always)]
+pub(crate) fn still_at(control: u64, chosen: u64) -> bool {
+    control != 0
+        && chosen != 0
+        && member::<u64>(control, fields::OC_CHOSEN) == chosen
+        && plausible(control) != 0
+}

@@ -1,0 +1,86 @@
+//! Tracepoint `oom:mark_victim`, hit in `mark_oom_victim` (`mm/oom_kill.c`) in the killer's context, with the
+//! victim locked and `oom_lock` held. Its argument is a thread id on 5.10 and others of its age, a task since 6.8
+//! and in stable releases before.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use aya_log_ebpf::debug;
+use crashtrace_ebpf::{OomDecision, OomVictim, Task, hook, kind, mark_victim_arg, section, task_missing};
+
+use crate::emit::{Record, current_tid};
+use crate::kernel::{mark_victim_arg, read, task_facts};
+use crate::lineage;
+use crate::maps::{OPEN, Open, slot};
+use crate::probes::{decision, oom_control};
+
+/// Beside a probe on the decision.
+#[raw_tracepoint(tracepoint = "mark_victim")]
+fn mark_victim(ctx: RawTracePointContext) -> i32 {
+    victim(&ctx, open_decision().map_or(0, |open| open.ktime_ns));
+    0
+}
+
+/// Where no probe can sit on the decision.
+#[raw_tracepoint(tracepoint = "mark_victim")]
+fn mark_victim_alone(ctx: RawTracePointContext) -> i32 {
+    let task = if mark_victim_arg() == mark_victim_arg::TASK { argument(&ctx) } else { 0 };
+    // A group kill marks many in one decision: the stack of the killer then still holds the same oom_control.
+    let same = open_decision().filter(|open| oom_control::still_at(open.control, open.chosen));
+    let decision_ns = match same {
+        Some(open) => open.ktime_ns,
+        None => decide(&ctx, task),
+    };
+    victim(&ctx, decision_ns);
+    0
+}
+
+#[inline(always)]
+fn argument(ctx: &RawTracePointContext) -> u64 {
+    read(ctx.as_ptr() as u64)
+}
+
+/// The decision that the current task is carrying out.
+#[inline(always)]
+fn open_decision() -> Option<Open> {
+    // SAFETY: written under oom_lock only, which is held here.
+    let open = unsafe { *OPEN.get_ptr(0)? };
+    if open.ktime_ns != 0 && open.tid == current_tid() { Some(open) } else { None }
+}
+
+/// Writes the decision that led to the mark of `task`.
+#[inline(always)]
+fn decide(ctx: &RawTracePointContext, task: u64) -> u64 {
+    let Some(record) = Record::begin::<OomDecision>(slot::DECISION, kind::OOM_DECISION, hook::RAW_TRACEPOINT)
+    else {
+        return 0;
+    };
+    let control = oom_control::on_stack(ctx.as_ptr() as u64, record.scratch(), task);
+    decision::finish(ctx, record, control, task, 0)
+}
+
+#[inline(always)]
+fn victim(ctx: &RawTracePointContext, decision_ns: u64) {
+    let Some(record) = Record::begin::<OomVictim>(slot::VICTIM, kind::OOM_VICTIM, hook::RAW_TRACEPOINT)
+    else {
+        return;
+    };
+    let argument = argument(ctx);
+    // SAFETY: header and body lie within the record's scratch.
+    unsafe {
+        (*record.header()).decision_ns = decision_ns;
+        let body: *mut OomVictim = record.body();
+        (*body).marker_tid = current_tid() as u32;
+        (*body).pad = 0;
+        if mark_victim_arg() == mark_victim_arg::TASK {
+            task_facts(argument, &raw mut (*body).task);
+        } else {
+            (*body).task = Task { tid: argument as u32, missing: task_missing::ALL, ..Task::default() };
+        }
+    }
+    if mark_victim_arg() == mark_victim_arg::TASK {
+        lineage::of_task(&record, section::VICTIM, argument);
+    }
+    record.send();
+    debug!(ctx, "victim {:x} of decision {}", argument, decision_ns);
+}
