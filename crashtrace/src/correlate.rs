@@ -1,11 +1,37 @@
-//! Incidents: the events that belong to one decision of the kernel.
+//! Incidents: the events that belong to one decision of the kernel. Pure; time is what events and callers say.
+//!
+//! `oom_lock` lets the kernel carry out one OOM decision at a time, so at most one is open here. It closes on its
+//! end record. In the raw-tracepoint tier there is no end: a decision whose victim has no `memory.oom.group` among
+//! its cgroups has one victim and closes with it; any other closes when the next one begins, or [`QUIET_NS`] after
+//! its last victim, and then nobody can know that it was the last. An incident is complete only if none of its
+//! records can have been lost: a victim that is not there must not look like one that never was.
+//!
+//! OOMs without a victim fold by the cgroup whose limit it was: the first goes out at once, the rest as one a
+//! second, with a count.
 
-use crate::event::{OomDecision, OomNoVictim, OomVictim};
+use std::collections::BTreeMap;
+
+use crate::event::{Event, Hook, Limit, OomDecision, OomNoVictim, OomVictim, Stamp};
+use crate::stats::{Counter, Stats};
+
+/// How long a decision without an end waits for its next victim. The kernel logs a line of some 150 bytes after each,
+/// which takes a serial console of 115,200 baud 13 ms and one of 9,600 baud 160 ms: a shorter wait tears group kills
+/// apart.
+pub const QUIET_NS: u64 = 250_000_000;
+/// How long a decision with an end waits for it after a victim: it is lost when the ring was full.
+pub const LOST_END_NS: u64 = 1_000_000_000;
+/// How long it waits for its first victim. Between the two the kernel logs the state of memory and every task
+/// (`dump_header`), which takes a node with thousands of them and a serial console many seconds.
+pub const FIRST_VICTIM_NS: u64 = 60_000_000_000;
+/// Between two incidents that fold.
+pub const FOLD_NS: u64 = 1_000_000_000;
+/// Limits that are remembered for folding; beyond it the one that has been quiet longest is forgotten.
+pub const FOLDS: usize = 256;
 
 /// The events of one decision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incident {
-    /// The OOM killer killed.
+    /// The OOM killer chose a victim.
     OomKill(Box<OomKill>),
     /// The OOM killer found nobody to kill.
     OomNoKill(Box<OomNoKill>),
@@ -14,15 +40,17 @@ pub enum Incident {
 /// A decision and all its victims.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OomKill {
-    /// What names the incident: the decision's time and CPU, or its first victim's if the decision was lost.
+    /// What names the incident: the decision's time and CPU, or its first victim's if the decision was lost. So
+    /// victims that come after their decision was given up do not take the name of what was reported then.
     pub ktime_ns: u64,
     /// See `ktime_ns`.
     pub cpu: u32,
     /// The decision; `None` if its record was lost.
     pub decision: Option<Box<OomDecision>>,
-    /// Every process that was marked, each once, in the order of the marks.
+    /// Every process that was marked, each once, in the order of the marks. Empty where the chosen process was
+    /// gone before it could be marked.
     pub victims: Vec<OomVictim>,
-    /// Seen from its decision to its end, or known to have no more to it.
+    /// Seen from its decision to its end, or known to have no more to it, with no record lost on the way.
     pub complete: bool,
 }
 
@@ -34,3 +62,255 @@ pub struct OomNoKill {
     /// How many more this stands for.
     pub repeats: u64,
 }
+
+/// Puts events together.
+#[derive(Debug, Default)]
+pub struct Correlator {
+    open: Option<Open>,
+    folds: BTreeMap<Option<u64>, Fold>,
+}
+
+#[derive(Debug)]
+struct Open {
+    kill: OomKill,
+    /// What its other records call it.
+    decision_ns: u64,
+    /// Records were lost since it began.
+    torn: bool,
+    /// There will be an end record.
+    has_end: bool,
+    /// More victims may come after the first.
+    group: bool,
+    /// Time of its latest event.
+    latest_ns: u64,
+}
+
+#[derive(Debug)]
+struct Fold {
+    sent_ns: u64,
+    waiting: Option<OomNoKill>,
+}
+
+impl Correlator {
+    /// Takes one event; gives the incidents that it completes, in order.
+    pub fn push(&mut self, event: Event, stats: &mut Stats) -> Vec<Incident> {
+        let mut done = self.tick(event.stamp().ktime_ns);
+        match event {
+            Event::OomDecision(decision) => {
+                done.extend(self.close_before_next());
+                self.open = Some(Open::new(decision));
+            }
+            Event::OomDecisionEnd(stamp) => {
+                if self.open.as_ref().is_some_and(|open| Some(open.decision_ns) == stamp.decision_ns) {
+                    done.extend(self.close(true));
+                } else {
+                    stats.add(Counter::EndsWithoutDecision, 1);
+                }
+            }
+            Event::OomVictim(victim) => done.extend(self.victim(*victim, stats)),
+            Event::OomNoVictim(event) if met(&event) => stats.add(Counter::LimitWritesMet, 1),
+            Event::OomNoVictim(event) => done.extend(self.fold(event)),
+        }
+        done
+    }
+
+    /// Notes that records were lost: what is open may lack one.
+    pub fn gap(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.torn = true;
+        }
+    }
+
+    /// Lets time pass; gives the incidents that are due.
+    pub fn tick(&mut self, now_ns: u64) -> Vec<Incident> {
+        let mut done = Vec::new();
+        if self.open.as_ref().is_some_and(|open| now_ns >= open.deadline_ns()) {
+            // With an end, it was lost; with one victim to come, that was lost; and a group may have had more.
+            done.extend(self.close(false));
+        }
+        for fold in self.folds.values_mut() {
+            if now_ns >= fold.sent_ns.saturating_add(FOLD_NS)
+                && let Some(waiting) = fold.waiting.take()
+            {
+                fold.sent_ns = now_ns;
+                done.push(Incident::OomNoKill(Box::new(waiting)));
+            }
+        }
+        done
+    }
+
+    /// When [`Self::tick`] has something to do, if nothing comes before.
+    #[must_use]
+    pub fn deadline_ns(&self) -> Option<u64> {
+        let folds = self.folds.values().filter(|fold| fold.waiting.is_some());
+        let folds = folds.map(|fold| fold.sent_ns.saturating_add(FOLD_NS));
+        folds.chain(self.open.as_ref().map(Open::deadline_ns)).min()
+    }
+
+    /// Gives all that is open: no more events will come.
+    pub fn finish(&mut self) -> Vec<Incident> {
+        let mut done: Vec<_> = self.close(false).into_iter().collect();
+        let folds = std::mem::take(&mut self.folds);
+        done.extend(
+            folds.into_values().filter_map(|fold| fold.waiting).map(Box::new).map(Incident::OomNoKill),
+        );
+        done
+    }
+
+    /// Closes what is open; `over` if it is known that the kernel is through with it.
+    fn close(&mut self, over: bool) -> Option<Incident> {
+        let mut open = self.open.take()?;
+        open.kill.complete = over && open.kill.decision.is_some() && !open.torn;
+        Some(Incident::OomKill(Box::new(open.kill)))
+    }
+
+    /// Closes what is open because the next decision shows: the kernel would not have begun that before it was
+    /// through with this one. But its end should have been seen before, or else the victim that it was seen by.
+    fn close_before_next(&mut self) -> Option<Incident> {
+        let over = self.open.as_ref().is_some_and(|open| !open.has_end && !open.kill.victims.is_empty());
+        self.close(over)
+    }
+
+    fn victim(&mut self, victim: OomVictim, stats: &mut Stats) -> Vec<Incident> {
+        let Some(decision_ns) = victim.stamp.decision_ns else {
+            // Outside of any decision the kernel marks tasks that are dying anyway, so that they get at its
+            // reserves: nobody kills them.
+            if victim.task.exiting == Some(true) {
+                stats.add(Counter::MarkedAlreadyDying, 1);
+                return Vec::new();
+            }
+            return vec![Incident::OomKill(Box::new(OomKill::without_decision(victim)))];
+        };
+        let mut done = Vec::new();
+        if self.open.as_ref().is_none_or(|open| open.decision_ns != decision_ns) {
+            done.extend(self.close_before_next());
+            self.open = Some(Open::lost(decision_ns, &victim.stamp));
+        }
+        if let Some(open) = &mut self.open {
+            open.latest_ns = victim.stamp.ktime_ns;
+            open.add(victim);
+            if !open.has_end && !open.group {
+                done.extend(self.close(true));
+            }
+        }
+        done
+    }
+
+    fn fold(&mut self, event: Box<OomNoVictim>) -> Vec<Incident> {
+        let key = event.limit_cgroups.as_ref().and_then(|cgroups| cgroups.levels.first()?.cgroup_id);
+        let (now_ns, repeats) = (event.stamp.ktime_ns, event.repeats);
+        let mut done = Vec::new();
+        if let Some(fold) = self.folds.get_mut(&key) {
+            if now_ns < fold.sent_ns.saturating_add(FOLD_NS) {
+                match &mut fold.waiting {
+                    Some(waiting) => {
+                        waiting.repeats = waiting.repeats.saturating_add(repeats).saturating_add(1);
+                    }
+                    None => fold.waiting = Some(OomNoKill { event, repeats }),
+                }
+                return done;
+            }
+        } else if self.folds.len() >= FOLDS {
+            // One that has nothing waiting, if there is one; else what it has goes out before its time.
+            let quietest = self.folds.iter().min_by_key(|(_, fold)| (fold.waiting.is_some(), fold.sent_ns));
+            let quietest = quietest.map(|(&key, _)| key);
+            let forgotten = quietest.and_then(|key| self.folds.remove(&key)?.waiting);
+            done.extend(forgotten.map(Box::new).map(Incident::OomNoKill));
+        }
+        // `push` has let the time pass that came with this event, so nothing of its limit is waiting here.
+        self.folds.insert(key, Fold { sent_ns: now_ns, waiting: None });
+        done.push(Incident::OomNoKill(Box::new(OomNoKill { event, repeats })));
+        done
+    }
+}
+
+/// Whether this is the writer of a limit that has been met meanwhile. `memory_max_write` (`mm/memcontrol.c`, 5.10 to 7.3)
+/// asks for one victim after the other until usage is below the new limit, and may ask once more while the last victim
+/// gives its memory back: there is nobody left, and nothing is wanting. A charge that finds nobody has failed, whatever
+/// the usage is a moment later.
+fn met(event: &OomNoVictim) -> bool {
+    let written = event.stack.as_ref().is_some_and(|stack| stack.has("memory_max_write"));
+    let limit = event.limit_cgroups.as_ref().and_then(|cgroups| cgroups.levels.first());
+    let within = limit.is_some_and(|level| match (level.usage_bytes, level.limit) {
+        (Some(usage), Some(Limit::Bytes(limit))) => usage <= limit,
+        (_, Some(Limit::Unlimited)) => true,
+        _ => false,
+    });
+    written && within && event.repeats == 0
+}
+
+impl Open {
+    fn new(decision: Box<OomDecision>) -> Self {
+        let stamp = decision.stamp;
+        let group = decision.victim_cgroups.as_ref().is_none_or(|cgroups| {
+            cgroups.incomplete || cgroups.levels.iter().any(|level| level.oom_group == Some(true))
+        });
+        Self {
+            kill: OomKill {
+                ktime_ns: stamp.ktime_ns,
+                cpu: stamp.cpu,
+                decision: Some(decision),
+                victims: Vec::new(),
+                complete: false,
+            },
+            decision_ns: stamp.ktime_ns,
+            torn: false,
+            has_end: stamp.hook != Hook::RawTracepoint,
+            group,
+            latest_ns: stamp.ktime_ns,
+        }
+    }
+
+    /// A decision whose record was lost: whether an end will come is not known, so it is not waited for long.
+    fn lost(decision_ns: u64, victim: &Stamp) -> Self {
+        Self {
+            kill: OomKill {
+                ktime_ns: victim.ktime_ns,
+                cpu: victim.cpu,
+                decision: None,
+                victims: Vec::new(),
+                complete: false,
+            },
+            decision_ns,
+            torn: true,
+            has_end: false,
+            group: true,
+            latest_ns: victim.ktime_ns,
+        }
+    }
+
+    fn deadline_ns(&self) -> u64 {
+        self.latest_ns.saturating_add(match (self.has_end, self.kill.victims.is_empty()) {
+            (true, true) => FIRST_VICTIM_NS,
+            (true, false) => LOST_END_NS,
+            (false, _) => QUIET_NS,
+        })
+    }
+
+    /// A group kill goes through the chosen process twice, and each process is one victim. Two of which nothing
+    /// could be read are two.
+    fn add(&mut self, victim: OomVictim) {
+        let known = |other: &OomVictim| match (other.task.pid, victim.task.pid) {
+            (Some(a), Some(b)) => a == b && other.task.start_boottime_ns == victim.task.start_boottime_ns,
+            _ => other.task.tid.is_some() && other.task.tid == victim.task.tid,
+        };
+        if !self.kill.victims.iter().any(known) {
+            self.kill.victims.push(victim);
+        }
+    }
+}
+
+impl OomKill {
+    fn without_decision(victim: OomVictim) -> Self {
+        Self {
+            ktime_ns: victim.stamp.ktime_ns,
+            cpu: victim.stamp.cpu,
+            decision: None,
+            victims: vec![victim],
+            complete: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! OOMs without a victim: the first at once, the rest as one a second.
+
+use super::*;
+use crate::event::Stack;
+
+/// An OOM without a victim of the limit of cgroup `id`.
+pub(super) fn none(ktime_ns: u64, id: u64, repeats: u64) -> Event {
+    let mut cgroups = cgroups(None);
+    cgroups.levels[0].cgroup_id = Some(id);
+    Event::OomNoVictim(Box::new(OomNoVictim {
+        stamp: stamp(ktime_ns, Hook::Fentry, None),
+        repeats,
+        gfp: 0,
+        order: Some(0),
+        memcg: true,
+        trigger: Task::default(),
+        trigger_cgroups: None,
+        limit_cgroups: Some(cgroups),
+        stack: None,
+    }))
+}
+
+/// When it was, whose limit, and how many it stands for besides itself.
+fn folded(incident: &Incident) -> (u64, u64, u64) {
+    let Incident::OomNoKill(none) = incident else { panic!("a kill: {incident:?}") };
+    let limit = none.event.limit_cgroups.as_ref().expect("a limit");
+    (none.event.stamp.ktime_ns, limit.levels[0].cgroup_id.expect("an id"), none.repeats)
+}
+
+fn all_folded(incidents: &[Incident]) -> Vec<(u64, u64, u64)> {
+    incidents.iter().map(folded).collect()
+}
+
+/// The same, of a limit that was lowered to `limit_bytes`.
+fn written(usage_bytes: u64, limit_bytes: u64, repeats: u64) -> Event {
+    let Event::OomNoVictim(mut event) = none(10, 5, repeats) else { panic!("none") };
+    event.stack = Some(Stack(vec!["mem_cgroup_out_of_memory".into(), "memory_max_write".into()]));
+    let level = &mut event.limit_cgroups.as_mut().expect("a limit").levels[0];
+    level.usage_bytes = Some(usage_bytes);
+    level.limit = Some(Limit::Bytes(limit_bytes));
+    Event::OomNoVictim(event)
+}
+
+#[test]
+fn a_lowered_limit_that_was_met_meanwhile_is_no_incident() {
+    let mut desk = Desk::default();
+    assert_eq!(desk.push(written(8192, 24 << 20, 0)), []);
+    assert_eq!(desk.stats.get(Counter::LimitWritesMet), 1);
+    assert_eq!(all_folded(&desk.push(written(25 << 20, 24 << 20, 0))), [(10, 5, 0)], "it was not met");
+    let mut desk = Desk::default();
+    assert_eq!(all_folded(&desk.push(written(8192, 24 << 20, 2))), [(10, 5, 2)], "it stands for others, too");
+    assert_eq!(desk.stats.get(Counter::LimitWritesMet), 0);
+}
+
+#[test]
+fn the_first_goes_out_at_once_and_the_rest_as_one_a_second() {
+    let mut desk = Desk::default();
+    assert_eq!(all_folded(&desk.push(none(10, 5, 0))), [(10, 5, 0)]);
+    assert_eq!(desk.correlator.deadline_ns(), None, "nothing is waiting");
+    assert_eq!(desk.push(none(20, 5, 3)), []);
+    assert_eq!(desk.push(none(30, 5, 0)), []);
+    assert_eq!(desk.push(none(40, 5, 2)), []);
+    assert_eq!(desk.correlator.deadline_ns(), Some(10 + FOLD_NS));
+    assert_eq!(desk.correlator.tick(9 + FOLD_NS), []);
+    // Itself with 3, another, and one with 2.
+    assert_eq!(all_folded(&desk.correlator.tick(10 + FOLD_NS)), [(20, 5, 3 + 1 + 3)]);
+    assert_eq!(desk.push(none(11 + FOLD_NS, 5, 0)), [], "a second since the last line, not since the first");
+    assert_eq!(all_folded(&desk.correlator.tick(10 + 2 * FOLD_NS)), [(11 + FOLD_NS, 5, 0)]);
+    assert_eq!(
+        all_folded(&desk.push(none(10 + 3 * FOLD_NS, 5, 0))),
+        [(10 + 3 * FOLD_NS, 5, 0)],
+        "quiet since"
+    );
+}
+
+#[test]
+fn an_event_that_comes_late_sends_what_waits_and_waits_in_its_place() {
+    let mut desk = Desk::default();
+    desk.all([none(10, 5, 0), none(20, 5, 0)]);
+    assert_eq!(all_folded(&desk.push(none(10 + FOLD_NS, 5, 1))), [(20, 5, 0)]);
+    assert_eq!(all_folded(&desk.correlator.finish()), [(10 + FOLD_NS, 5, 1)]);
+}
+
+#[test]
+fn each_limit_folds_by_itself() {
+    let mut desk = Desk::default();
+    let done = desk.all([none(10, 5, 0), none(11, 6, 0), none(12, 5, 0), none(13, 6, 4)]);
+    assert_eq!(all_folded(&done), [(10, 5, 0), (11, 6, 0)]);
+    assert_eq!(all_folded(&desk.correlator.tick(SECOND + 20)), [(12, 5, 0), (13, 6, 4)]);
+}
+
+#[test]
+fn beyond_the_limits_that_are_remembered_a_quiet_one_is_forgotten_first() {
+    let mut desk = Desk::default();
+    let limits = FOLDS as u64;
+    desk.all((0..limits).map(|id| none(id, id, 0)));
+    // Every limit but 9 has something waiting.
+    assert_eq!(desk.all((0..limits).filter(|&id| id != 9).map(|id| none(1_000 + id, id, 0))), []);
+    assert_eq!(all_folded(&desk.push(none(5_000, limits, 0))), [(5_000, limits, 0)]);
+    assert_eq!(desk.correlator.folds.len(), FOLDS);
+    assert!(!desk.correlator.folds.contains_key(&Some(9)));
+}
+
+#[test]
+fn where_all_have_something_waiting_one_is_sent_before_its_time_and_none_is_lost() {
+    let mut desk = Desk::default();
+    let limits = FOLDS as u64;
+    desk.all((0..limits).flat_map(|id| [none(id, id, 0), none(id, id, 0)]));
+    assert_eq!(all_folded(&desk.push(none(5_000, limits, 7))), [(0, 0, 0), (5_000, limits, 7)]);
+    assert_eq!(desk.correlator.folds.len(), FOLDS);
+    assert_eq!(desk.correlator.finish().len(), FOLDS - 1);
+}

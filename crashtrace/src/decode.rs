@@ -1,0 +1,305 @@
+//! Records to events: bytes in, values out. Total: any bytes give an event or an error, never a panic.
+//!
+//! A record is read field by field in the order of the ABI's types. A record that is longer than its body is
+//! refused like one that is shorter: a writer with another layout has another [`LAYOUT_VERSION`].
+
+use bytes::{Buf, Bytes, TryGetError};
+use crashtrace_ebpf as abi;
+use crashtrace_ebpf::{LAYOUT_VERSION, RECORD_MAX_BYTES, hook, kind, missing};
+use thiserror::Error;
+
+use crate::event::{
+    Constraint, Event, Hook, Lineage, Name, OomControl, OomDecision, OomNoVictim, OomVictim, Stack, Stamp,
+};
+use crate::source::symbols::Symbols;
+use crate::stats::Counter;
+
+mod lineage;
+mod task;
+
+/// What it takes to read the records of one machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Bytes of a page.
+    pub page_size_bytes: u64,
+    /// Names for the addresses of a kernel stack; `None` where `/proc/kallsyms` could not be read.
+    pub symbols: Option<Symbols>,
+}
+
+/// Why a record could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// Not even a header.
+    #[error("a record of {0} bytes is shorter than what it holds")]
+    Truncated(usize),
+    /// Its length is not what its header says, or more than any record has.
+    #[error("a record of {actual} bytes says that it has {stated}")]
+    Length {
+        /// What the header says.
+        stated: usize,
+        /// What there is.
+        actual: usize,
+    },
+    /// Written by another version.
+    #[error(
+        "a record of layout {0} instead of {LAYOUT_VERSION}: it was written by another version of crashtrace"
+    )]
+    Layout(u16),
+    /// Of a kind that this version does not know.
+    #[error("a record of unknown kind {0}")]
+    Kind(u16),
+    /// A hook, a section or a level that cannot be.
+    #[error("a record with an impossible {what}: {value}")]
+    Impossible {
+        /// What.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+    },
+}
+
+impl DecodeError {
+    /// The counter that it goes to.
+    #[must_use]
+    pub fn counter(&self) -> Counter {
+        match self {
+            Self::Kind(_) => Counter::RecordsOfUnknownKind,
+            Self::Layout(_) => Counter::RecordsOfAnotherLayout,
+            Self::Truncated(_) | Self::Length { .. } | Self::Impossible { .. } => Counter::RecordsMalformed,
+        }
+    }
+}
+
+/// A record's bytes while they are read; running out of them is [`DecodeError::Truncated`].
+pub(crate) struct Reader {
+    bytes: Bytes,
+    total: usize,
+}
+
+impl Reader {
+    fn new(bytes: Bytes) -> Self {
+        let total = bytes.len();
+        Self { bytes, total }
+    }
+
+    fn get<T>(&mut self, read: impl FnOnce(&mut Bytes) -> Result<T, TryGetError>) -> Result<T, DecodeError> {
+        read(&mut self.bytes).map_err(|_| DecodeError::Truncated(self.total))
+    }
+
+    fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.get(Buf::try_get_u8)
+    }
+
+    fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.get(Buf::try_get_u16_le)
+    }
+
+    fn i16(&mut self) -> Result<i16, DecodeError> {
+        self.get(Buf::try_get_i16_le)
+    }
+
+    fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.get(Buf::try_get_u32_le)
+    }
+
+    fn i32(&mut self) -> Result<i32, DecodeError> {
+        self.get(Buf::try_get_i32_le)
+    }
+
+    fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.get(Buf::try_get_u64_le)
+    }
+
+    fn i64(&mut self) -> Result<i64, DecodeError> {
+        self.get(Buf::try_get_i64_le)
+    }
+
+    fn take(&mut self, count: usize) -> Result<Bytes, DecodeError> {
+        if count > self.bytes.len() {
+            return Err(DecodeError::Truncated(self.total));
+        }
+        Ok(self.bytes.split_to(count))
+    }
+
+    fn sub_reader(&mut self, count: usize) -> Result<Self, DecodeError> {
+        Ok(Self { bytes: self.take(count)?, total: self.total })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// CPU and number of a record, which tell a gap even where the rest cannot be read.
+///
+/// # Errors
+/// The bytes are no record of this layout.
+pub fn position(record: &Bytes) -> Result<(u32, u64), DecodeError> {
+    let (_, header) = header(record)?;
+    Ok((header.cpu, header.seq))
+}
+
+/// When a record was begun.
+///
+/// # Errors
+/// The bytes are no record of this layout.
+pub fn ktime_ns(record: &Bytes) -> Result<u64, DecodeError> {
+    header(record).map(|(_, header)| header.ktime_ns)
+}
+
+/// The event in `record`.
+///
+/// # Errors
+/// The bytes are no record that this version knows.
+pub fn decode(record: &Bytes, machine: &Machine) -> Result<Event, DecodeError> {
+    let (mut reader, header) = header(record)?;
+    let stamp = Stamp {
+        ktime_ns: header.ktime_ns,
+        cpu: header.cpu,
+        seq: header.seq,
+        hook: match header.hook {
+            hook::FENTRY => Hook::Fentry,
+            hook::KPROBE => Hook::Kprobe,
+            hook::RAW_TRACEPOINT => Hook::RawTracepoint,
+            other => return Err(DecodeError::Impossible { what: "hook", value: other.into() }),
+        },
+        decision_ns: Some(header.decision_ns).filter(|&ns| ns != 0),
+    };
+    let event = match header.kind {
+        kind::OOM_DECISION => decision(&mut reader, stamp, header.missing, machine).map(Event::OomDecision),
+        kind::OOM_DECISION_END => Ok(Event::OomDecisionEnd(stamp)),
+        kind::OOM_VICTIM => victim(&mut reader, stamp, machine).map(Event::OomVictim),
+        kind::OOM_NO_VICTIM => no_victim(&mut reader, stamp, header.missing, machine).map(Event::OomNoVictim),
+        other => return Err(DecodeError::Kind(other)),
+    }?;
+    if reader.is_empty() {
+        Ok(event)
+    } else {
+        Err(DecodeError::Impossible { what: "rest, in bytes", value: reader.bytes.len() as u64 })
+    }
+}
+
+fn header(record: &Bytes) -> Result<(Reader, abi::Header), DecodeError> {
+    let mut reader = Reader::new(record.clone());
+    let layout = reader.u16()?;
+    if layout != LAYOUT_VERSION {
+        return Err(DecodeError::Layout(layout));
+    }
+    let header = abi::Header {
+        layout,
+        kind: reader.u16()?,
+        length: reader.u32()?,
+        seq: reader.u64()?,
+        ktime_ns: reader.u64()?,
+        decision_ns: reader.u64()?,
+        missing: reader.u32()?,
+        cpu: reader.u32()?,
+        hook: reader.u8()?,
+        pad: [0; 7],
+    };
+    reader.take(header.pad.len())?;
+    let (stated, actual) = (header.length as usize, record.len());
+    if stated != actual || actual > RECORD_MAX_BYTES {
+        return Err(DecodeError::Length { stated, actual });
+    }
+    Ok((reader, header))
+}
+
+fn decision(
+    reader: &mut Reader,
+    stamp: Stamp,
+    lacks: u32,
+    machine: &Machine,
+) -> Result<Box<OomDecision>, DecodeError> {
+    let (totalpages, points) = (reader.u64()?, reader.i64()?);
+    let (gfp, order, constraint, flags) = (reader.u32()?, reader.i32()?, reader.u32()?, reader.u32()?);
+    let control = OomControl {
+        total_bytes: totalpages.saturating_mul(machine.page_size_bytes),
+        points_bytes: points.saturating_mul(machine.page_size_bytes.cast_signed()),
+        gfp,
+        order: order_of(order),
+        constraint: match constraint {
+            0 => Constraint::None,
+            1 => Constraint::Cpuset,
+            2 => Constraint::Mempolicy,
+            3 => Constraint::Memcg,
+            other => Constraint::Other(other),
+        },
+        memcg: flags & abi::decision_flag::MEMCG != 0,
+        zonelist: flags & abi::decision_flag::ZONELIST != 0,
+    };
+    let message = name(&reader.take(abi::MESSAGE_BYTES)?);
+    let trigger = task::task(reader, machine)?;
+    let victim = task::task(reader, machine)?;
+    let stack = stack(reader, lacks, machine)?;
+    let mut sections = lineage::sections(reader, machine)?;
+    Ok(Box::new(OomDecision {
+        stamp,
+        control: (lacks & missing::OOM_CONTROL == 0).then_some(control),
+        message: (lacks & missing::MESSAGE == 0).then_some(message),
+        trigger,
+        trigger_cgroups: sections.take(abi::section::TRIGGER),
+        victim: (lacks & missing::VICTIM == 0).then_some(victim),
+        victim_cgroups: sections.take(abi::section::VICTIM),
+        limit_cgroups: sections.take(abi::section::LIMIT),
+        stack,
+    }))
+}
+
+fn victim(reader: &mut Reader, stamp: Stamp, machine: &Machine) -> Result<Box<OomVictim>, DecodeError> {
+    let task = task::task(reader, machine)?;
+    let marker_tid = reader.u32()?;
+    reader.u32()?;
+    let cgroups: Option<Lineage> = lineage::sections(reader, machine)?.take(abi::section::VICTIM);
+    Ok(Box::new(OomVictim { stamp, task, cgroups, marker_tid }))
+}
+
+fn no_victim(
+    reader: &mut Reader,
+    stamp: Stamp,
+    lacks: u32,
+    machine: &Machine,
+) -> Result<Box<OomNoVictim>, DecodeError> {
+    let repeats = reader.u64()?;
+    let (gfp, order, flags, _) = (reader.u32()?, reader.i32()?, reader.u32()?, reader.u32()?);
+    let trigger = task::task(reader, machine)?;
+    let stack = stack(reader, lacks, machine)?;
+    let mut sections = lineage::sections(reader, machine)?;
+    Ok(Box::new(OomNoVictim {
+        stamp,
+        repeats,
+        gfp,
+        order: order_of(order),
+        memcg: flags & abi::decision_flag::MEMCG != 0,
+        trigger,
+        trigger_cgroups: sections.take(abi::section::TRIGGER),
+        limit_cgroups: sections.take(abi::section::LIMIT),
+        stack,
+    }))
+}
+
+/// sysrq asks for no page and says -1.
+fn order_of(order: i32) -> Option<u32> {
+    u32::try_from(order).ok()
+}
+
+/// The bytes before the first NUL.
+fn name(bytes: &[u8]) -> Name {
+    Name(bytes.split(|&byte| byte == 0).next().unwrap_or_default().to_vec())
+}
+
+/// The functions of interest on the stack; `None` if there is no stack or nothing to name it with.
+fn stack(reader: &mut Reader, lacks: u32, machine: &Machine) -> Result<Option<Stack>, DecodeError> {
+    let mut addresses = [0; abi::STACK_FRAMES];
+    for address in &mut addresses {
+        *address = reader.u64()?;
+    }
+    let Some(symbols) = machine.symbols.as_ref().filter(|_| lacks & missing::STACK == 0) else {
+        return Ok(None);
+    };
+    let names = addresses.into_iter().filter(|&address| address != 0);
+    Ok(Some(Stack(names.filter_map(|address| symbols.name_of(address).map(str::to_owned)).collect())))
+}
+
+#[cfg(test)]
+mod tests;

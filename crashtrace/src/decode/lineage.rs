@@ -1,0 +1,78 @@
+//! The cgroups in a record's tail.
+
+use crashtrace_ebpf::{MAX_LEVELS, Section, level_flag, section_flag};
+
+use super::{DecodeError, Machine, Reader, name};
+use crate::event::{Level, Limit, Lineage};
+
+/// The sections of one record.
+pub(super) struct Sections(Vec<(u16, Lineage)>);
+
+impl Sections {
+    /// The section of `kind`, if there is one.
+    pub(super) fn take(&mut self, kind: u16) -> Option<Lineage> {
+        let index = self.0.iter().position(|(of, _)| *of == kind)?;
+        Some(self.0.swap_remove(index).1)
+    }
+}
+
+/// Reads all that is left.
+pub(super) fn sections(reader: &mut Reader, machine: &Machine) -> Result<Sections, DecodeError> {
+    let mut sections = Vec::new();
+    while !reader.is_empty() {
+        let (kind, count, flags, skipped) = (reader.u16()?, reader.u16()?, reader.u16()?, reader.u16()?);
+        let (length, _) = (reader.u32()? as usize, reader.u32()?);
+        let impossible = |what, value: u64| DecodeError::Impossible { what, value };
+        let body = length
+            .checked_sub(size_of::<Section>())
+            .ok_or_else(|| impossible("length of a section", length as u64))?;
+        if usize::from(count) > MAX_LEVELS {
+            return Err(impossible("number of cgroup levels", count.into()));
+        }
+        let mut body = reader.sub_reader(body)?;
+        let unified = flags & section_flag::UNIFIED != 0;
+        let levels = (0..count).map(|_| level(&mut body, machine)).collect::<Result<Vec<_>, _>>()?;
+        if !body.is_empty() {
+            return Err(impossible("rest of a section, in bytes", body.bytes.len() as u64));
+        }
+        if !levels.is_empty() {
+            let incomplete = flags & section_flag::INCOMPLETE != 0;
+            sections.push((kind, Lineage { levels, skipped, incomplete, unified }));
+        }
+    }
+    Ok(Sections(sections))
+}
+
+fn level(reader: &mut Reader, machine: &Machine) -> Result<Level, DecodeError> {
+    let (length, name_length, flags) = (reader.u16()?, reader.u16()?, reader.u32()?);
+    let (cgroup_id, usage, max) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    let (swap_usage, swap_max) = (reader.u64()?, reader.u64()?);
+    let padded = usize::from(length).checked_sub(size_of::<crashtrace_ebpf::Level>());
+    let padded = padded
+        .filter(|&padded| padded >= usize::from(name_length))
+        .ok_or(DecodeError::Impossible { what: "length of a cgroup level", value: length.into() })?;
+    let name = name(&reader.take(padded)?[..usize::from(name_length)]);
+
+    let has = |bit: u32| flags & bit == 0;
+    let bytes = |pages: u64| pages.saturating_mul(machine.page_size_bytes);
+    Ok(Level {
+        cgroup_id: has(level_flag::NO_ID).then_some(cgroup_id),
+        name: has(level_flag::NO_NAME).then_some(name),
+        root: flags & level_flag::ROOT != 0,
+        usage_bytes: has(level_flag::NO_MEMORY).then(|| bytes(usage)),
+        limit: has(level_flag::NO_MEMORY).then(|| limit(max, machine)),
+        swap_usage_bytes: has(level_flag::NO_SWAP).then(|| bytes(swap_usage)),
+        swap_limit: has(level_flag::NO_SWAP).then(|| limit(swap_max, machine)),
+        oom_group: has(level_flag::NO_OOM_GROUP).then_some(flags & level_flag::OOM_GROUP != 0),
+        oom_kill_disable: flags & level_flag::OOM_KILL_DISABLE != 0,
+    })
+}
+
+/// `PAGE_COUNTER_MAX` (`include/linux/page_counter.h`) is `LONG_MAX / PAGE_SIZE` pages and means no limit.
+fn limit(pages: u64, machine: &Machine) -> Limit {
+    if pages >= i64::MAX.cast_unsigned() / machine.page_size_bytes.max(1) {
+        Limit::Unlimited
+    } else {
+        Limit::Bytes(pages.saturating_mul(machine.page_size_bytes))
+    }
+}

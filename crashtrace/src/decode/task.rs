@@ -1,0 +1,55 @@
+//! The task in a record.
+
+use crashtrace_ebpf::{COMM_BYTES, task_missing};
+
+use super::{DecodeError, Machine, Reader, name};
+use crate::event::{Rss, Task};
+
+/// `PF_EXITING` (`include/linux/sched.h`, the same from 5.10 to 7.3).
+const PF_EXITING: u32 = 0x4;
+/// `SIGNAL_GROUP_EXIT` (`include/linux/sched/signal.h`, the same from 5.10 to 7.3).
+const SIGNAL_GROUP_EXIT: u32 = 0x4;
+
+/// Reads one.
+pub(super) fn task(reader: &mut Reader, machine: &Machine) -> Result<Task, DecodeError> {
+    let start_boottime_ns = reader.u64()?;
+    let [anon, file, shmem, swap] = [reader.i64()?, reader.i64()?, reader.i64()?, reader.i64()?];
+    let (page_table_bytes, total_vm_pages) = (reader.u64()?, reader.u64()?);
+    let [pid, tid, container_pid] = [reader.u32()?, reader.u32()?, reader.u32()?];
+    // The thread's id in its namespace, which no report has.
+    reader.u32()?;
+    let (uid, task_flags, signal_flags, missing) =
+        (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
+    let oom_score_adj = reader.i16()?;
+    reader.take(6)?;
+    let comm = name(&reader.take(COMM_BYTES)?);
+    let thread_comm = name(&reader.take(COMM_BYTES)?);
+
+    let has = |bit: u32| missing & bit == 0;
+    // The kernel's counters may be below zero for a moment.
+    let bytes = |pages: i64| u64::try_from(pages).unwrap_or(0).saturating_mul(machine.page_size_bytes);
+    let exiting = task_flags & PF_EXITING != 0 || signal_flags & SIGNAL_GROUP_EXIT != 0;
+    let has_flags = has(task_missing::TASK_FLAGS) && has(task_missing::SIGNAL_FLAGS);
+    // A record that lacks a task's ids may still have its thread id: all that old kernels' `mark_victim` gives.
+    let bare_tid = missing == task_missing::ALL && tid != 0;
+    Ok(Task {
+        pid: has(task_missing::IDS).then_some(pid),
+        tid: (has(task_missing::IDS) || bare_tid).then_some(tid),
+        container_pid: has(task_missing::NS_IDS).then_some(container_pid),
+        comm: has(task_missing::COMM).then_some(comm),
+        thread_comm: has(task_missing::THREAD_COMM).then_some(thread_comm),
+        uid: has(task_missing::UID).then_some(uid),
+        oom_score_adj: has(task_missing::OOM_SCORE_ADJ).then_some(oom_score_adj),
+        rss: has(task_missing::RSS).then(|| Rss {
+            anon_bytes: bytes(anon),
+            file_bytes: bytes(file),
+            shmem_bytes: bytes(shmem),
+            swap_bytes: bytes(swap),
+        }),
+        page_table_bytes: has(task_missing::PAGE_TABLES).then_some(page_table_bytes),
+        total_vm_bytes: has(task_missing::TOTAL_VM)
+            .then(|| total_vm_pages.saturating_mul(machine.page_size_bytes)),
+        start_boottime_ns: has(task_missing::START).then_some(start_boottime_ns),
+        exiting: has_flags.then_some(exiting),
+    })
+}

@@ -1,0 +1,164 @@
+//! The decoder against records that [`crate::testing`] writes: every field, every bit, every way to be broken.
+
+use bytes::Bytes;
+use crashtrace_ebpf as abi;
+use crashtrace_ebpf::{
+    Header, Level, OomDecision, OomNoVictim, OomVictim, STACK_FRAMES, Section, hook, section,
+};
+
+use super::{DecodeError, Machine, decode};
+use crate::event::{Event, Level as EventLevel, Limit, Lineage, Name, OomDecision as Decided, Task};
+use crate::source::symbols::Symbols;
+use crate::testing::{Body, Cgroups, Record, cgroups, memcg_kill, no_victim, process, record};
+
+mod broken;
+mod layout;
+mod lineage;
+mod missing;
+
+const PAGE: u64 = 4096;
+/// In `out_of_memory`, by [`machine`]'s symbols.
+const OUT_OF_MEMORY: u64 = 0xffff_ffff_8100_0010;
+
+fn machine() -> Machine {
+    let kallsyms: &[u8] = b"ffffffff81000000 T out_of_memory\nffffffff81001000 T elsewhere\n";
+    Machine { page_size_bytes: PAGE, symbols: Some(Symbols::parse(kallsyms)) }
+}
+
+fn read(record: &Record) -> Result<Event, DecodeError> {
+    decode(&Bytes::from(record.bytes()), &machine())
+}
+
+fn decision_of(record: &Record) -> Decided {
+    match read(record) {
+        Ok(Event::OomDecision(decision)) => *decision,
+        other => panic!("no decision: {other:?}"),
+    }
+}
+
+/// One record of each kind, with every section that it can have.
+fn each_kind() -> Vec<Record> {
+    let mut records = memcg_kill(1_000, 3, b"/kubepods/pod1/c1", b"java");
+    let mut none = no_victim(5_000, 2, b"/kubepods/pod1", 9);
+    none.sections.push(cgroups(section::TRIGGER, b"/system.slice/x.service", 64));
+    records.push(none);
+    records
+}
+
+fn plain_decision() -> OomDecision {
+    let Body::Decision(body) = memcg_kill(1_000, 3, b"/a", b"java").swap_remove(0).body else {
+        unreachable!()
+    };
+    *body
+}
+
+fn with_task(task: abi::Task) -> Task {
+    let body = OomVictim { task, marker_tid: 9, pad: 0 };
+    match read(&record(Body::Victim(body), 1, 0, hook::RAW_TRACEPOINT)) {
+        Ok(Event::OomVictim(victim)) => victim.task,
+        other => panic!("no victim: {other:?}"),
+    }
+}
+
+#[test]
+fn an_end_is_nothing_but_its_stamp() {
+    let mut end = record(Body::End, 7_000, 5, hook::KPROBE);
+    end.header.seq = 12;
+    let stamp = |decision_ns| crate::event::Stamp {
+        ktime_ns: 7_000,
+        cpu: 5,
+        seq: 12,
+        hook: crate::event::Hook::Kprobe,
+        decision_ns,
+    };
+    assert_eq!(read(&end), Ok(Event::OomDecisionEnd(stamp(None))), "0 is no decision");
+    end.header.decision_ns = 6_000;
+    assert_eq!(read(&end), Ok(Event::OomDecisionEnd(stamp(Some(6_000)))));
+    let bytes = Bytes::from(end.bytes());
+    assert_eq!((super::position(&bytes), super::ktime_ns(&bytes)), (Ok((5, 12)), Ok(7_000)));
+}
+
+#[test]
+fn counters_that_are_below_zero_for_a_moment_are_zero() {
+    let task = abi::Task {
+        anon_pages: -1,
+        file_pages: i64::MIN,
+        shmem_pages: 2,
+        swap_pages: -7,
+        ..process(1, b"a", 0)
+    };
+    let rss = with_task(task).rss.expect("sizes");
+    assert_eq!((rss.anon_bytes, rss.file_bytes, rss.shmem_bytes, rss.swap_bytes), (0, 0, 2 * PAGE, 0));
+}
+
+#[test]
+fn sizes_past_the_end_of_the_numbers_stop_there() {
+    let task = abi::Task { anon_pages: i64::MAX, total_vm_pages: u64::MAX, ..process(1, b"a", 0) };
+    let task = with_task(task);
+    assert_eq!((task.rss.expect("sizes").anon_bytes, task.total_vm_bytes), (u64::MAX, Some(u64::MAX)));
+    let mut record = memcg_kill(1, 0, b"/a", b"a").swap_remove(0);
+    let body = OomDecision { points: i64::MIN, totalpages: u64::MAX, ..plain_decision() };
+    record.body = Body::Decision(Box::new(body));
+    let control = decision_of(&record).control.expect("a request");
+    assert_eq!((control.points_bytes, control.total_bytes), (i64::MIN, u64::MAX));
+}
+
+#[test]
+fn a_name_ends_at_its_nul_or_with_its_field() {
+    let named = |comm: &[u8]| with_task(process(1, comm, 0)).comm;
+    assert_eq!(named(b"java\0rest"), Some(Name::from("java")));
+    assert_eq!(named(b""), Some(Name::from("")));
+    assert_eq!(named(b"0123456789abcdef"), Some(Name::from("0123456789abcdef")));
+    assert_eq!(named(b"\xff\x1b\n\"\\"), Some(Name(b"\xff\x1b\n\"\\".to_vec())));
+}
+
+#[test]
+fn only_one_that_had_begun_to_end_is_exiting() {
+    for (task_flags, signal_flags, exiting) in
+        [(0, 0, false), (4, 0, true), (0, 4, true), (4, 4, true), (!4, !4, false)]
+    {
+        let task = abi::Task { task_flags, signal_flags, ..process(1, b"a", 0) };
+        assert_eq!(with_task(task).exiting, Some(exiting), "{task_flags:#x} {signal_flags:#x}");
+    }
+}
+
+#[test]
+fn every_constraint_flag_and_order_is_told_apart() {
+    use crate::event::Constraint::{Cpuset, Memcg, Mempolicy, None as Nowhere, Other};
+    let of = |body: OomDecision| {
+        let mut record = memcg_kill(1, 0, b"/a", b"a").swap_remove(0);
+        record.body = Body::Decision(Box::new(body));
+        decision_of(&record).control.expect("a request")
+    };
+    for (value, constraint) in
+        [(0, Nowhere), (1, Cpuset), (2, Mempolicy), (3, Memcg), (4, Other(4)), (u32::MAX, Other(u32::MAX))]
+    {
+        assert_eq!(of(OomDecision { constraint: value, ..plain_decision() }).constraint, constraint);
+    }
+    for (flags, memcg, zonelist) in [(0, false, false), (1, true, false), (2, false, true), (4, false, false)]
+    {
+        let control = of(OomDecision { flags, ..plain_decision() });
+        assert_eq!((control.memcg, control.zonelist), (memcg, zonelist), "{flags}");
+    }
+    for (value, order) in [(0, Some(0)), (9, Some(9)), (-1, None), (i32::MIN, None)] {
+        assert_eq!(of(OomDecision { order: value, ..plain_decision() }).order, order);
+    }
+}
+
+#[test]
+fn a_stack_has_the_names_that_the_machine_can_give() {
+    let mut stack = [0; STACK_FRAMES];
+    (stack[0], stack[1], stack[23]) = (1, OUT_OF_MEMORY, OUT_OF_MEMORY + 8);
+    let mut record = memcg_kill(1, 0, b"/a", b"a").swap_remove(0);
+    record.body = Body::Decision(Box::new(OomDecision { stack, ..plain_decision() }));
+    let names = |machine: &Machine| match decode(&Bytes::from(record.bytes()), machine) {
+        Ok(Event::OomDecision(decision)) => decision.stack.map(|stack| stack.0),
+        other => panic!("no decision: {other:?}"),
+    };
+    assert_eq!(names(&machine()), Some(vec!["out_of_memory".to_owned(); 2]));
+    assert_eq!(
+        names(&Machine { symbols: None, ..machine() }),
+        None,
+        "nothing to name it by is not an empty stack"
+    );
+}

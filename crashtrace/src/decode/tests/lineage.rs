@@ -1,0 +1,104 @@
+//! The sections of a record.
+
+use crashtrace_ebpf::section_flag;
+
+use super::*;
+
+fn decision_with(sections: Vec<Cgroups>) -> Decided {
+    decision_of(&Record { sections, ..each_kind().swap_remove(0) })
+}
+
+#[test]
+fn sections_may_come_in_any_order_and_each_goes_to_its_own_field() {
+    let of = |kind, path: &str| cgroups(kind, path.as_bytes(), 8);
+    let [trigger, victim, limit] = [
+        of(section::TRIGGER, "/trigger/a"),
+        of(section::VICTIM, "/victim"),
+        of(section::LIMIT, "/limit/b/c"),
+    ];
+    for order in [
+        [&trigger, &victim, &limit],
+        [&limit, &victim, &trigger],
+        [&victim, &limit, &trigger],
+        [&limit, &trigger, &victim],
+    ] {
+        let decision = decision_with(order.into_iter().cloned().collect());
+        let path = |lineage: &Option<Lineage>| lineage.as_ref().map(Lineage::path);
+        assert_eq!(path(&decision.trigger_cgroups), Some(b"/trigger/a".to_vec()));
+        assert_eq!(path(&decision.victim_cgroups), Some(b"/victim".to_vec()));
+        assert_eq!(path(&decision.limit_cgroups), Some(b"/limit/b/c".to_vec()));
+    }
+}
+
+#[test]
+fn a_record_may_have_no_sections_or_empty_ones() {
+    for sections in
+        [vec![], vec![Cgroups { section: Section { kind: 1, ..Section::default() }, levels: vec![] }]]
+    {
+        let decision = decision_with(sections);
+        assert_eq!(
+            (decision.trigger_cgroups, decision.victim_cgroups, decision.limit_cgroups),
+            (None, None, None)
+        );
+    }
+}
+
+#[test]
+fn of_two_sections_of_a_kind_the_first_counts_and_an_unknown_one_is_skipped() {
+    let decision = decision_with(vec![
+        cgroups(999, b"/later-version", 8),
+        cgroups(section::VICTIM, b"/first", 8),
+        cgroups(section::VICTIM, b"/second", 8),
+        cgroups(section::LIMIT, b"/limit", 8),
+    ]);
+    assert_eq!(decision.victim_cgroups.map(|cgroups| cgroups.path()), Some(b"/first".to_vec()));
+    assert_eq!(decision.limit_cgroups.map(|cgroups| cgroups.path()), Some(b"/limit".to_vec()));
+    assert_eq!(decision.trigger_cgroups, None);
+}
+
+#[test]
+fn what_a_section_says_of_itself_is_kept() {
+    for (flags, incomplete, unified) in [
+        (0, false, false),
+        (section_flag::INCOMPLETE, true, false),
+        (section_flag::UNIFIED, false, true),
+        (section_flag::INCOMPLETE | section_flag::UNIFIED, true, true),
+    ] {
+        let mut section = cgroups(section::VICTIM, b"/a", 8);
+        (section.section.flags, section.section.skipped) = (flags, 3);
+        let lineage = decision_with(vec![section]).victim_cgroups.expect("cgroups");
+        assert_eq!((lineage.incomplete, lineage.unified, lineage.skipped), (incomplete, unified, 3));
+        assert_eq!(lineage.levels.len(), 2);
+    }
+}
+
+#[test]
+fn a_limit_of_the_counters_end_is_none() {
+    let none = i64::MAX as u64 / PAGE;
+    for (pages, limit) in [
+        (0, Limit::Bytes(0)),
+        (1, Limit::Bytes(PAGE)),
+        (none - 1, Limit::Bytes((none - 1) * PAGE)),
+        (none, Limit::Unlimited),
+        (u64::MAX, Limit::Unlimited),
+    ] {
+        let mut section = cgroups(section::VICTIM, b"/a", pages);
+        section.levels[0].0.swap_max_pages = pages;
+        let lineage = decision_with(vec![section]).victim_cgroups.expect("cgroups");
+        assert_eq!(
+            (lineage.levels[0].limit, lineage.levels[0].swap_limit),
+            (Some(limit), Some(limit)),
+            "{pages}"
+        );
+    }
+}
+
+#[test]
+fn names_of_any_length_and_bytes_come_through() {
+    for name in [b"a".to_vec(), vec![b'n'; 8], vec![0xff; 255], b"\n\x1b[2J\"\\".to_vec()] {
+        let mut section = cgroups(section::VICTIM, b"/x", 8);
+        section.levels[0].1.clone_from(&name);
+        let lineage = decision_with(vec![section]).victim_cgroups.expect("cgroups");
+        assert_eq!(lineage.levels[0].name, Some(Name(name)));
+    }
+}

@@ -1,0 +1,123 @@
+//! Every counter of the user side: one name, one unit (records or events), one line.
+
+use std::collections::BTreeMap;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Counter {
+    /// Records that the ring had no room for, from gaps in their numbers. Lost.
+    RecordsLost,
+    /// Records of the right layout whose bytes make no sense. Lost.
+    RecordsMalformed,
+    /// Records of a kind that this version does not know. Lost.
+    RecordsOfUnknownKind,
+    /// Records that another version wrote. Lost.
+    RecordsOfAnotherLayout,
+    /// Ends whose decision was lost.
+    EndsWithoutDecision,
+    /// Tasks that were dying already when they were marked as victims, outside of any decision: no incident.
+    MarkedAlreadyDying,
+    /// Limits that were lowered, and met while the kernel looked for one more victim and found none: no incident.
+    LimitWritesMet,
+    /// Incidents that the filters kept back.
+    IncidentsFiltered,
+    /// Incidents that were reported.
+    IncidentsReported,
+    /// Memcg OOMs that ended without a kill because none was needed; counted in the kernel.
+    MemcgOomRoutine,
+    /// OOMs without a victim that were folded in the kernel.
+    NoVictimFolded,
+}
+
+impl Counter {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::RecordsLost,
+        Self::RecordsMalformed,
+        Self::RecordsOfUnknownKind,
+        Self::RecordsOfAnotherLayout,
+        Self::EndsWithoutDecision,
+        Self::MarkedAlreadyDying,
+        Self::LimitWritesMet,
+        Self::IncidentsFiltered,
+        Self::IncidentsReported,
+        Self::MemcgOomRoutine,
+        Self::NoVictimFolded,
+    ];
+
+    /// Its name in the stream.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RecordsLost => "records_lost",
+            Self::RecordsMalformed => "records_malformed",
+            Self::RecordsOfUnknownKind => "records_of_unknown_kind",
+            Self::RecordsOfAnotherLayout => "records_of_another_layout",
+            Self::EndsWithoutDecision => "ends_without_decision",
+            Self::MarkedAlreadyDying => "marked_already_dying",
+            Self::LimitWritesMet => "limit_writes_met",
+            Self::IncidentsFiltered => "incidents_filtered",
+            Self::IncidentsReported => "incidents_reported",
+            Self::MemcgOomRoutine => "memcg_oom_routine",
+            Self::NoVictimFolded => "no_victim_folded",
+        }
+    }
+
+    /// Whether a record that counts here is lost to the user.
+    #[must_use]
+    pub fn is_loss(self) -> bool {
+        matches!(
+            self,
+            Self::RecordsLost
+                | Self::RecordsMalformed
+                | Self::RecordsOfUnknownKind
+                | Self::RecordsOfAnotherLayout
+        )
+    }
+}
+
+/// The counters of one session.
+#[derive(Clone, Debug, Default)]
+pub struct Stats(BTreeMap<Counter, u64>);
+
+impl Stats {
+    /// Adds to one.
+    pub fn add(&mut self, counter: Counter, by: u64) {
+        let value = self.0.entry(counter).or_default();
+        *value = value.saturating_add(by);
+    }
+
+    /// Sets one that is kept elsewhere, and only rises.
+    pub fn set(&mut self, counter: Counter, value: u64) {
+        self.0.insert(counter, value);
+    }
+
+    /// Value of one.
+    #[must_use]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.0.get(&counter).copied().unwrap_or_default()
+    }
+
+    /// Records lost to the user, by whatever cause.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        Counter::ALL.into_iter().filter(|counter| counter.is_loss()).map(|counter| self.get(counter)).sum()
+    }
+
+    /// All of them by name, zeroes too.
+    #[must_use]
+    pub fn by_name(&self) -> BTreeMap<String, u64> {
+        Counter::ALL.into_iter().map(|counter| (counter.name().to_owned(), self.get(counter))).collect()
+    }
+
+    /// Those that count losses and rose since `earlier`, by how much.
+    #[must_use]
+    pub fn losses_since(&self, earlier: &Self) -> BTreeMap<String, u64> {
+        let rise = |counter: Counter| self.get(counter).saturating_sub(earlier.get(counter));
+        let losses = Counter::ALL.into_iter().filter(|counter| counter.is_loss());
+        losses
+            .map(|counter| (counter.name().to_owned(), rise(counter)))
+            .filter(|(_, rise)| *rise > 0)
+            .collect()
+    }
+}

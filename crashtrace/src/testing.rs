@@ -1,0 +1,232 @@
+//! Records as the kernel side writes them, for tests: the ABI's own types, field by field in their order.
+//!
+//! `decode::tests::layout` holds this order, and the decoder's, against the types' layout in memory.
+
+use std::collections::BTreeMap;
+
+use crashtrace_ebpf::{
+    COMM_BYTES, Header, LAYOUT_VERSION, Level, MESSAGE_BYTES, OomDecision, OomNoVictim, OomVictim,
+    STACK_FRAMES, Section, Task, decision_flag, hook, kind, missing, section,
+};
+
+macro_rules! put {
+    ($out:ident, $from:expr, $($field:ident),+) => {
+        $($out.extend_from_slice(&$from.$field.to_le_bytes());)+
+    };
+}
+
+/// A record, before it is bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    /// Its kind and its length are filled in by [`Record::bytes`].
+    pub(crate) header: Header,
+    pub(crate) body: Body,
+    pub(crate) sections: Vec<Cgroups>,
+}
+
+/// What comes between header and sections.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    Decision(Box<OomDecision>),
+    End,
+    Victim(OomVictim),
+    NoVictim(Box<OomNoVictim>),
+}
+
+/// A section.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cgroups {
+    /// Its length and the number of its levels are filled in by [`Record::bytes`].
+    pub(crate) section: Section,
+    /// The length of a level and of its name are filled in as well.
+    pub(crate) levels: Vec<(Level, Vec<u8>)>,
+}
+
+impl Record {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut tail = Vec::new();
+        let kind = match &self.body {
+            Body::Decision(body) => {
+                decision(body, &mut tail);
+                kind::OOM_DECISION
+            }
+            Body::End => kind::OOM_DECISION_END,
+            Body::Victim(body) => {
+                task(&body.task, &mut tail);
+                put!(tail, body, marker_tid, pad);
+                kind::OOM_VICTIM
+            }
+            Body::NoVictim(body) => {
+                put!(tail, body, repeats, gfp, order, flags, pad);
+                task(&body.trigger, &mut tail);
+                stack(&body.stack, &mut tail);
+                kind::OOM_NO_VICTIM
+            }
+        };
+        for cgroups in &self.sections {
+            cgroups.bytes(&mut tail);
+        }
+        let length = (size_of::<Header>() + tail.len()) as u32;
+        let header = Header { kind, length, ..self.header };
+        let mut bytes = Vec::new();
+        put!(bytes, header, layout, kind, length, seq, ktime_ns, decision_ns, missing, cpu, hook);
+        bytes.extend_from_slice(&header.pad);
+        bytes.extend_from_slice(&tail);
+        bytes
+    }
+}
+
+impl Cgroups {
+    fn bytes(&self, out: &mut Vec<u8>) {
+        let mut tail = Vec::new();
+        for (level, name) in &self.levels {
+            let padded = name.len().next_multiple_of(8);
+            let length = (size_of::<Level>() + padded) as u16;
+            let level = Level { length, name_length: name.len() as u16, ..*level };
+            put!(tail, level, length, name_length, flags, cgroup_id, usage_pages, max_pages);
+            put!(tail, level, swap_usage_pages, swap_max_pages);
+            tail.extend_from_slice(name);
+            tail.resize(tail.len() + padded - name.len(), 0);
+        }
+        let length = (size_of::<Section>() + tail.len()) as u32;
+        let section = Section { levels: self.levels.len() as u16, length, ..self.section };
+        put!(out, section, kind, levels, flags, skipped, length, pad);
+        out.extend_from_slice(&tail);
+    }
+}
+
+fn decision(body: &OomDecision, out: &mut Vec<u8>) {
+    put!(out, body, totalpages, points, gfp, order, constraint, flags);
+    out.extend_from_slice(&body.message);
+    task(&body.trigger, out);
+    task(&body.victim, out);
+    stack(&body.stack, out);
+}
+
+fn task(task: &Task, out: &mut Vec<u8>) {
+    put!(out, task, start_boottime_ns, anon_pages, file_pages, shmem_pages, swap_pages, page_table_bytes);
+    put!(out, task, total_vm_pages, tgid, tid, ns_tgid, ns_tid, uid, task_flags, signal_flags, missing);
+    put!(out, task, oom_score_adj);
+    out.extend_from_slice(&task.pad);
+    out.extend_from_slice(&task.comm);
+    out.extend_from_slice(&task.thread_comm);
+}
+
+fn stack(stack: &[u64; STACK_FRAMES], out: &mut Vec<u8>) {
+    for address in stack {
+        out.extend_from_slice(&address.to_le_bytes());
+    }
+}
+
+/// `text` with NULs behind it; cut, without a NUL, where it is longer than the field.
+pub(crate) fn text<const N: usize>(text: &[u8]) -> [u8; N] {
+    std::array::from_fn(|index| text.get(index).copied().unwrap_or_default())
+}
+
+/// A process of `pages` anonymous pages.
+pub(crate) fn process(pid: u32, comm: &[u8], pages: i64) -> Task {
+    Task {
+        start_boottime_ns: u64::from(pid) * 1_000_000_000,
+        anon_pages: pages,
+        file_pages: 16,
+        page_table_bytes: 65_536,
+        total_vm_pages: 100_000,
+        tgid: pid,
+        tid: pid,
+        ns_tgid: 1,
+        ns_tid: 1,
+        uid: 1000,
+        oom_score_adj: 986,
+        comm: text::<COMM_BYTES>(comm),
+        thread_comm: text::<COMM_BYTES>(comm),
+        ..Task::default()
+    }
+}
+
+/// The cgroups of `path`, each of them with a limit of `max_pages`, in use up to it.
+pub(crate) fn cgroups(kind: u16, path: &[u8], max_pages: u64) -> Cgroups {
+    let root =
+        (Level { flags: crashtrace_ebpf::level_flag::ROOT, cgroup_id: 1, ..Level::default() }, Vec::new());
+    let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+    let level = |(depth, name): (usize, &[u8])| {
+        let level = Level {
+            cgroup_id: 100 + depth as u64,
+            usage_pages: max_pages,
+            max_pages,
+            swap_max_pages: u64::MAX,
+            ..Level::default()
+        };
+        (level, name.to_vec())
+    };
+    let mut levels: Vec<_> = [root].into_iter().chain(names.enumerate().map(level)).collect();
+    levels.reverse();
+    Cgroups { section: Section { kind, ..Section::default() }, levels }
+}
+
+/// A record of which nothing but time, place and hook is set.
+pub(crate) fn record(body: Body, ktime_ns: u64, cpu: u32, hook: u8) -> Record {
+    let header = Header { layout: LAYOUT_VERSION, ktime_ns, cpu, hook, ..Header::default() };
+    Record { header, body, sections: Vec::new() }
+}
+
+/// The records of a process that ran into the limit of its cgroup and was killed: decision, mark and end.
+pub(crate) fn memcg_kill(ktime_ns: u64, cpu: u32, path: &[u8], comm: &[u8]) -> Vec<Record> {
+    let victim = process(4211, comm, 8000);
+    let decision = OomDecision {
+        totalpages: 8192,
+        points: 8100,
+        gfp: 0xcc0,
+        order: 0,
+        constraint: 3,
+        flags: decision_flag::MEMCG,
+        message: text::<MESSAGE_BYTES>(b"Memory cgroup out of memory"),
+        trigger: victim,
+        victim,
+        stack: [0; STACK_FRAMES],
+    };
+    let of = |kind| cgroups(kind, path, 8192);
+    let decision = Record {
+        sections: vec![of(section::TRIGGER), of(section::VICTIM), of(section::LIMIT)],
+        ..record(Body::Decision(Box::new(decision)), ktime_ns, cpu, hook::FENTRY)
+    };
+    let mark = OomVictim { task: victim, marker_tid: 4211, pad: 0 };
+    let mark = Record {
+        sections: vec![of(section::VICTIM)],
+        ..record(Body::Victim(mark), ktime_ns + 1_000, cpu, hook::RAW_TRACEPOINT)
+    };
+    let end = record(Body::End, ktime_ns + 2_000, cpu, hook::FENTRY);
+    let mut records = vec![decision, mark, end];
+    for record in &mut records {
+        record.header.decision_ns = ktime_ns;
+    }
+    records
+}
+
+/// An OOM of the cgroup `path` that found nobody to kill.
+pub(crate) fn no_victim(ktime_ns: u64, cpu: u32, path: &[u8], repeats: u64) -> Record {
+    let body = OomNoVictim {
+        repeats,
+        gfp: 0xcc0,
+        order: 0,
+        flags: decision_flag::MEMCG,
+        pad: 0,
+        trigger: process(77, b"sh", 10),
+        stack: [0; STACK_FRAMES],
+    };
+    Record {
+        sections: vec![cgroups(section::LIMIT, path, 8192)],
+        ..record(Body::NoVictim(Box::new(body)), ktime_ns, cpu, hook::FENTRY)
+    }
+}
+
+/// Numbers the records as each CPU counts its own, and says of all of them that they have no stack.
+pub(crate) fn numbered(mut records: Vec<Record>) -> Vec<Record> {
+    let mut next: BTreeMap<u32, u64> = BTreeMap::new();
+    for record in &mut records {
+        let seq = next.entry(record.header.cpu).or_default();
+        record.header.seq = *seq;
+        record.header.missing |= missing::STACK;
+        *seq += 1;
+    }
+    records
+}
