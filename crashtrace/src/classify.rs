@@ -1,10 +1,48 @@
 //! Verdicts: why it happened, as a pure function of the case.
+//!
+//! # The decision table
+//!
+//! The first row that fits decides. "Request" is the kernel's `oom_control` (or what the kernel passed to
+//! an OOM that ended without a kill); where a probe on the decision is not to be had there is none, and the
+//! kernel's stack speaks.
+//!
+//! | request | no request: stack has | else | cause | origin | level |
+//! |---|---|---|---|---|---|
+//! | of a memory cgroup | `mem_cgroup_out_of_memory`, or another way into it | a limit's cgroup, or the message "Memory cgroup out of memory" | `cgroup_oom` | `limit_write` if `memory_max_write` is on the stack, `charge` if another way into the memcg OOM is, else unknown | of the limit's cgroup |
+//! | of no order | `moom_callback` | | `system_oom` | `sysrq` | none |
+//! | without zones, or from kswapd by the stack | `out_of_memory` and `kswapd` or `balance_pgdat` | | `system_oom` | `kswapd` | `node` |
+//! | any other | `out_of_memory` | | `system_oom` | `allocation` | `node` |
+//! | | | the message "Out of memory" | `system_oom` | unknown | unknown |
+//! | | | nothing of all that | `unknown` | unknown | unknown |
+//!
+//! - **A charge and a lowered limit look alike** in the request, and only the stack tells them apart: without a
+//!   stack that shows its way in, the origin of a cgroup OOM stays unknown, in every tier.
+//! - **sysrq** is a `system_oom` because the kernel goes the same way and kills anywhere on the node, but it is
+//!   not a shortage: the summary says that it was requested, and there is no level, for no limit was hit.
+//! - **cpuset and mempolicy** are a `system_oom` of level `node` too: the memory that ran out is the machine's,
+//!   but only of the NUMA nodes that the request was bound to. [`Verdict::constraint`], summary and remedy tell.
+//!   Without a request that cannot be seen, and the summary leaves it open.
+//! - The level of a limit follows from the path of its cgroup (`classify/limit.rs`), as does where a pod's limit
+//!   is in truth that of its only container. Without a request the limit's owner is inferred, or left open.
+//! - Nothing is concluded from who ran into the limit: trigger, victim and owner of the limit are three
+//!   parties.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::enrich::Party;
-use crate::event::Lineage;
+use crate::enrich::{Case, Gap, Party};
+use crate::event::{Constraint, Lineage};
+
+pub(crate) mod evidence;
+mod limit;
+mod oom;
+pub(crate) mod scene;
+pub(crate) mod summary;
+#[cfg(test)]
+pub(crate) mod tests;
+pub(crate) mod words;
+
+use scene::Scene;
 
 /// The cause of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema, clap::ValueEnum)]
@@ -85,6 +123,9 @@ pub struct Verdict {
     pub level: Option<Level>,
     /// How the kernel came to it.
     pub origin: Option<Origin>,
+    /// Which memory the request was bound to: the request's own word, or `memcg` where the cause is known
+    /// otherwise.
+    pub constraint: Option<Constraint>,
     /// The limit that was hit, where it is a cgroup's.
     pub limit: Option<LimitFinding>,
     /// How it is known.
@@ -97,4 +138,38 @@ pub struct Verdict {
     pub evidence: Vec<String>,
     /// What to do about it.
     pub remedy: String,
+    /// What the verdict leaves open, by field of the report, and why; beside [`Case::unresolved`].
+    pub unresolved: Vec<Gap>,
+}
+
+/// Says why it happened. Never panics, and never guesses: what the facts do not show stays open, with its
+/// reason.
+#[must_use]
+pub fn classify(case: &Case) -> Verdict {
+    let scene = Scene::of(case);
+    let facts = oom::facts(&scene);
+    let found = limit::find(&scene, &facts);
+
+    let mut unresolved = facts.gaps;
+    unresolved.extend(found.gaps);
+    let certainty = if found.inferred.is_empty() { Certainty::Observed } else { Certainty::Inferred };
+    let mut verdict = Verdict {
+        cause: facts.cause,
+        level: found.level,
+        origin: facts.origin,
+        constraint: facts.constraint,
+        limit: found.limit,
+        certainty,
+        inferred: found.inferred,
+        summary: String::new(),
+        evidence: Vec::new(),
+        remedy: String::new(),
+        unresolved,
+    };
+    verdict.summary = summary::of(&scene, &verdict);
+    verdict.evidence = vec![facts.basis];
+    verdict.evidence.extend(found.evidence);
+    verdict.evidence.extend(evidence::of(&scene, &verdict));
+    verdict.remedy = crate::remedy::of(&scene, &verdict);
+    verdict
 }

@@ -1,10 +1,18 @@
 //! Cases: an incident with its owners and the facts gathered for it, and what could not be found.
+//!
+//! An owner follows from the cgroup's path, as it was when the kernel decided. It is named only where the
+//! path can be trusted: see [`party`].
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cgroup::{Placement, Qos, Runtime};
-use crate::correlate::Incident;
+use crate::cgroup::{self, Place, Placement, Qos, Runtime};
+use crate::correlate::{Incident, OomKill};
+use crate::event::{Hook, Lineage, Task};
+
+pub(crate) mod gaps;
+#[cfg(test)]
+mod tests;
 
 /// An incident with its owners.
 #[derive(Clone, Debug)]
@@ -13,12 +21,13 @@ pub struct Case {
     pub incident: Incident,
     /// Whose process ran into the limit.
     pub trigger: Option<Party>,
-    /// Whose processes were killed: one for each of the incident's victims, in the same order. Empty for an OOM
-    /// without a kill.
+    /// Whose processes were killed: one for each of the incident's victims, in the same order. Empty for an
+    /// OOM without a kill.
     pub victims: Vec<Option<Party>>,
     /// Whose limit it was, where the kernel said so.
     pub limit: Option<Party>,
-    /// What could not be found, by field of the report, and why.
+    /// What could not be found, by field of the report, and why. What the verdict leaves open is in
+    /// [`Verdict::unresolved`](crate::classify::Verdict::unresolved).
     pub unresolved: Vec<Gap>,
 }
 
@@ -36,7 +45,8 @@ pub struct Party {
 /// Something that could not be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Path of the field in the report, `victims[0].owner` and the like.
+    /// Path of the field in the report, `victims[0].owner` and the like; `victims[*].owner` where there are
+    /// several victims, with the number of those meant in the reason.
     pub field: String,
     /// Why.
     pub reason: String,
@@ -79,4 +89,156 @@ pub enum OwnerKind {
     Cgroup,
     /// The host: the root cgroup.
     Host,
+}
+
+/// Finds the owners, and lists what the events lack.
+///
+/// Two things about the victims are set right on the way, because only here mark and decision are side by
+/// side:
+/// - The mark of an old kernel is a bare thread id; what the decision knows of the same process fills it.
+/// - `exiting` of a mark says nothing: `__oom_kill_process` (`mm/oom_kill.c`) sends the signal first and marks
+///   then, so each victim looks as if it was ending. A probe on the decision comes early enough to tell; without
+///   one, the stack of the mark does.
+#[must_use]
+pub fn enrich(mut incident: Incident) -> Case {
+    if let Incident::OomKill(kill) = &mut incident {
+        complete_victims(kill);
+    }
+    let find = |lineage: Option<&Lineage>| lineage.and_then(|lineage| party(lineage).ok());
+    let (trigger, victims, limit) = match &incident {
+        Incident::OomKill(kill) => {
+            let decision = kill.decision.as_deref();
+            (
+                find(decision.and_then(|decision| decision.trigger_cgroups.as_ref())),
+                kill.victims.iter().map(|victim| find(victim.cgroups.as_ref())).collect(),
+                find(decision.and_then(|decision| decision.limit_cgroups.as_ref())),
+            )
+        }
+        Incident::OomNoKill(none) => {
+            (find(none.event.trigger_cgroups.as_ref()), Vec::new(), find(none.event.limit_cgroups.as_ref()))
+        }
+    };
+    let unresolved = gaps::of(&incident);
+    Case { incident, trigger, victims, limit, unresolved }
+}
+
+/// The place of a lineage's nearest cgroup and its owner, or why they cannot be told.
+///
+/// A path without its beginning names nobody: it could begin in a container, with names that the container
+/// chose. Where the end is missing (levels left out for depth, a name that could not be read), what is left
+/// names the owner if it is a container's, for whatever lies below is in that container; a pod, a slice or
+/// a plain directory could hold a container or a pod of its own, so there the owner stays unknown.
+///
+/// # Errors
+///
+/// The reason, as a phrase.
+pub fn party(lineage: &Lineage) -> Result<Party, &'static str> {
+    if lineage.incomplete || !lineage.levels.last().is_some_and(|level| level.root) {
+        return Err(
+            "the way up to the root cgroup could not be read to its end, so the path lacks its beginning",
+        );
+    }
+    let named = lineage.levels.iter().rposition(|level| !level.root && level.name.is_none());
+    let first = named.map_or(0, |nameless| nameless + 1);
+    let mut placement = cgroup::parse(&lineage.path_of(first));
+    if first > 0 || lineage.skipped > 0 {
+        if placement.place != Place::Container {
+            return Err(if first > 0 {
+                "the name of a cgroup on the path could not be read"
+            } else {
+                "the path is deeper than a record holds, and what is there of it is not a container's"
+            });
+        }
+        placement.nested = true;
+    }
+    let owner = owner(&placement);
+    Ok(Party { path: lineage.path(), placement, owner })
+}
+
+/// Whose cgroup it is. What is nested in a container is the container's.
+fn owner(placement: &Placement) -> Owner {
+    let kind = match placement.place {
+        Place::Root => OwnerKind::Host,
+        Place::NodeAllocatable => OwnerKind::Kubepods,
+        Place::Qos => OwnerKind::Qos,
+        Place::Pod => OwnerKind::Pod,
+        Place::Container => OwnerKind::Container,
+        Place::HostService => OwnerKind::HostService,
+        // A container's monitor, say: the pod's, but no container's.
+        Place::Other if placement.pod_end.is_some() => OwnerKind::Pod,
+        Place::Other => OwnerKind::Cgroup,
+    };
+    Owner {
+        kind,
+        pod_uid: placement.pod_uid.clone(),
+        static_pod: placement.static_pod,
+        container_id: placement.container_id.clone().filter(|_| kind == OwnerKind::Container),
+        qos_class: placement.qos,
+        runtime: placement.runtime,
+        unit: placement.unit.clone(),
+    }
+}
+
+/// Whether both are the same process. A mark may be of another thread than the decision, and may hold no
+/// process id.
+pub(crate) fn same_process(mark: &Task, chosen: &Task) -> bool {
+    match (mark.pid, chosen.pid) {
+        (Some(mark), Some(chosen)) => mark == chosen,
+        _ => mark.tid.is_some_and(|tid| chosen.tid == Some(tid) || chosen.pid == Some(tid)),
+    }
+}
+
+fn complete_victims(kill: &mut OomKill) {
+    let Some(decision) = &mut kill.decision else {
+        for victim in &mut kill.victims {
+            victim.task.exiting = None;
+        }
+        return;
+    };
+    // Without a probe on the decision, its record is from the first mark. There the stack tells: a process that is
+    // on its way out anyway is marked by `oom_kill_process` itself, any other by `__oom_kill_process`.
+    if decision.stamp.hook == Hook::RawTracepoint
+        && let Some(chosen) = &mut decision.victim
+    {
+        let killed = decision.stack.as_ref().is_some_and(|stack| stack.has("__oom_kill_process"));
+        chosen.exiting = killed.then_some(false);
+        if same_process(&decision.trigger, chosen) {
+            decision.trigger.exiting = chosen.exiting;
+        }
+    }
+    for victim in &mut kill.victims {
+        victim.task.exiting = None;
+        if let Some(chosen) = &decision.victim
+            && same_process(&victim.task, chosen)
+        {
+            fill(&mut victim.task, chosen);
+            if victim.cgroups.is_none() {
+                victim.cgroups.clone_from(&decision.victim_cgroups);
+            }
+        }
+    }
+}
+
+/// Fills what `task` lacks.
+fn fill(task: &mut Task, from: &Task) {
+    fn or<T: Clone>(value: &mut Option<T>, from: Option<&T>) {
+        if value.is_none() {
+            *value = from.cloned();
+        }
+    }
+    or(&mut task.pid, from.pid.as_ref());
+    or(&mut task.tid, from.tid.as_ref());
+    or(&mut task.container_pid, from.container_pid.as_ref());
+    or(&mut task.comm, from.comm.as_ref());
+    or(&mut task.uid, from.uid.as_ref());
+    or(&mut task.oom_score_adj, from.oom_score_adj.as_ref());
+    or(&mut task.rss, from.rss.as_ref());
+    or(&mut task.page_table_bytes, from.page_table_bytes.as_ref());
+    or(&mut task.total_vm_bytes, from.total_vm_bytes.as_ref());
+    or(&mut task.start_boottime_ns, from.start_boottime_ns.as_ref());
+    or(&mut task.exiting, from.exiting.as_ref());
+    // The only one that is of a thread.
+    if task.tid == from.tid {
+        or(&mut task.thread_comm, from.thread_comm.as_ref());
+    }
 }

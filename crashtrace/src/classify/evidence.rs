@@ -1,0 +1,218 @@
+//! The facts that a verdict rests on, with their numbers, as sentences.
+
+use super::scene::{Actor, Scene};
+use super::summary::actor_owner;
+use super::words::{bytes, path, process, processes, signed};
+use super::{Cause, Level, Origin, Verdict};
+use crate::cgroup::Place;
+use crate::enrich::Party;
+use crate::event::{self, Constraint, Limit};
+
+/// What the incident shows beside the cause and the limit.
+pub(super) fn of(scene: &Scene<'_>, verdict: &Verdict) -> Vec<String> {
+    let mut evidence = Vec::new();
+    evidence.extend(request(scene));
+    evidence.extend(scope(scene, verdict));
+    if verdict.cause == Cause::SystemOom {
+        evidence.extend(pods(scene));
+        evidence.extend(own_limit(scene));
+    }
+    evidence.extend(victim(scene));
+    evidence.extend(trigger(scene, verdict));
+    evidence.extend(group(scene, verdict));
+    evidence.extend(child(scene));
+    evidence.extend(nobody(scene, verdict));
+    evidence
+}
+
+fn request(scene: &Scene<'_>) -> Option<String> {
+    let order = scene.request?.order?;
+    let pages = 1_u64.checked_shl(order)?;
+    Some(match pages {
+        1 => "the request was for one page (order 0)".to_owned(),
+        _ => format!("the request was for {pages} pages in one piece (order {order})"),
+    })
+}
+
+/// How much the scope may hold, and how the victim was weighed.
+fn scope(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
+    let control = scene.control?;
+    let total = bytes(control.total_bytes);
+    let scope = match (verdict.cause, verdict.constraint) {
+        (Cause::CgroupOom, _) => "the limit with the swap that may be used",
+        (_, Some(Constraint::Cpuset | Constraint::Mempolicy)) => "the NUMA nodes allowed, with swap",
+        _ => "the node's memory with swap",
+    };
+    let points = signed(control.points_bytes);
+    Some(format!("{scope} comes to {total}, and of that the kernel weighed the victim at {points}"))
+}
+
+/// Where the pods' own cgroup stands: it is on the way from each pod to the root.
+/// One of a cluster inside a container (kind) is not the node's, and left out.
+pub(crate) fn kubepods<'a>(scene: &Scene<'a>) -> Option<&'a event::Level> {
+    [&scene.victim, &scene.trigger].into_iter().flatten().find_map(|actor| {
+        let placement = &actor.party.as_ref()?.placement;
+        let end = placement.kubepods_end.filter(|_| !placement.delegated)?;
+        actor.cgroups?.level_at(end).filter(|level| level.usage_bytes.is_some())
+    })
+}
+
+fn pods(scene: &Scene<'_>) -> Option<String> {
+    let level = kubepods(scene)?;
+    let usage = bytes(level.usage_bytes?);
+    Some(match level.limit? {
+        Limit::Bytes(limit) => {
+            format!("all pods together used {usage} of the {} that the node allows them", bytes(limit))
+        }
+        Limit::Unlimited => format!("all pods together used {usage}, and the node sets them no limit"),
+    })
+}
+
+/// In an OOM of the node: how the victim's container stood to its own limit.
+fn own_limit(scene: &Scene<'_>) -> Option<String> {
+    let actor = scene.victim.as_ref()?;
+    let end = actor.party.as_ref()?.placement.container_end?;
+    let level = actor.cgroups?.level_at(end)?;
+    let usage = bytes(level.usage_bytes?);
+    Some(match level.limit? {
+        Limit::Bytes(limit) => {
+            format!(
+                "the victim's container used {usage} of its limit of {}, which is not what was hit",
+                bytes(limit)
+            )
+        }
+        Limit::Unlimited => format!("the victim's container used {usage} and has no limit"),
+    })
+}
+
+fn victim(scene: &Scene<'_>) -> Vec<String> {
+    let mut evidence = Vec::new();
+    let Some(victim) = &scene.victim else { return evidence };
+    let name = process(victim.task);
+    if let Some(rss) = victim.task.rss {
+        let tables = victim
+            .task
+            .page_table_bytes
+            .map_or_else(String::new, |tables| format!(", and {} of page tables", bytes(tables)));
+        evidence.push(format!(
+            "{name} had {} anonymous, {} of files and {} shared in memory, {} in swap{tables}",
+            bytes(rss.anon_bytes),
+            bytes(rss.file_bytes),
+            bytes(rss.shmem_bytes),
+            bytes(rss.swap_bytes),
+        ));
+    }
+    if let Some(adj) = victim.task.oom_score_adj {
+        evidence.push(format!("its oom_score_adj was {adj} (-1000 is never, 1000 is first)"));
+    }
+    if victim.task.exiting == Some(true) {
+        evidence.push(format!("{name} was ending already: the kernel only gave it access to the reserves"));
+    }
+    if scene.kill_in_doubt() {
+        evidence.push(format!(
+            "{name} was marked as victim without __oom_kill_process on the kernel's stack, as is a process that is \
+             ending already and gets access to the reserves"
+        ));
+    }
+    evidence
+}
+
+/// Who ran into it: not by itself at fault, and often not who was killed.
+fn trigger(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
+    let trigger = scene.trigger.as_ref()?;
+    let name = process(trigger.task);
+    let of = actor_owner(trigger).map_or_else(String::new, |owner| format!(" of {owner}"));
+    match verdict.origin {
+        Some(Origin::LimitWrite) => return Some(format!("{name}{of} wrote the limit")),
+        Some(Origin::Sysrq) => {
+            return Some(format!(
+                "{name} is the kernel's worker that carries the request out, not who made it"
+            ));
+        }
+        Some(Origin::Kswapd) => return Some(format!("{name} found it, on nobody's behalf")),
+        _ => {}
+    }
+    let Some(victim) = scene.victim.as_ref() else {
+        return Some(format!("{name}{of} asked for the memory"));
+    };
+    let (asked, killed) = (trigger.party.as_ref()?, victim.party.as_ref()?);
+    if same_owner(asked, killed) {
+        return None;
+    }
+    Some(format!(
+        "{name}{of} asked for the memory, but {}{} was the victim: it did not run into the shortage itself, \
+         it was chosen for its size and its oom_score_adj",
+        process(victim.task),
+        actor_owner(victim).map_or_else(String::new, |owner| format!(" of {owner}")),
+    ))
+}
+
+fn same_owner(one: &Party, other: &Party) -> bool {
+    let named = |party: &Party| {
+        let owner = &party.owner;
+        (owner.kind, owner.container_id.clone(), owner.pod_uid.clone(), owner.unit.clone())
+    };
+    let nameless =
+        one.owner.container_id.is_none() && one.owner.pod_uid.is_none() && one.owner.unit.is_none();
+    named(one) == named(other) && (!nameless || one.path == other.path)
+}
+
+/// The cgroup that was killed as a whole: the outermost with `memory.oom.group` between the victim's own
+/// and the one whose limit it is (`mem_cgroup_get_oom_group`), the root left out.
+pub(crate) fn oom_group(scene: &Scene<'_>, verdict: &Verdict) -> Option<Vec<u8>> {
+    let cgroups = scene.victim.as_ref()?.cgroups?;
+    let domain = match (verdict.cause, &verdict.limit) {
+        (Cause::SystemOom, _) => cgroups.levels.len(),
+        (_, Some(limit)) => {
+            let outside = limit.cgroups.levels.len().checked_sub(1)?;
+            cgroups.levels.len().checked_sub(outside)?
+        }
+        // The domain is not known, but the victim's own cgroup is in it.
+        (_, None) => usize::from(cgroups.skipped == 0),
+    };
+    let inside = cgroups.levels.get(..domain)?;
+    let outermost = inside.iter().rposition(|level| level.oom_group == Some(true) && !level.root)?;
+    Some(cgroups.path_of(outermost))
+}
+
+fn group(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
+    let cgroup = oom_group(scene, verdict)?;
+    let kill = scene.kill?;
+    let least = if kill.complete { "" } else { "at least " };
+    Some(format!(
+        "memory.oom.group is set on cgroup {}, so all of its processes die together: {least}{}",
+        path(&cgroup),
+        processes(kill.victims.len()),
+    ))
+}
+
+/// The victim is of a container, and not its first process.
+pub(crate) fn is_child(actor: &Actor<'_>) -> Option<u32> {
+    let container_pid = actor.task.container_pid?;
+    let in_container = actor.party.as_ref()?.placement.place == Place::Container;
+    // The same number inside and outside is no number of a container: the pod uses the host's pids.
+    (in_container && container_pid != 1 && actor.task.pid != Some(container_pid)).then_some(container_pid)
+}
+
+fn child(scene: &Scene<'_>) -> Option<String> {
+    let container_pid = is_child(scene.victim.as_ref()?)?;
+    Some(format!("in its container it was pid {container_pid}, not pid 1"))
+}
+
+fn nobody(scene: &Scene<'_>, verdict: &Verdict) -> Vec<String> {
+    let Some(none) = scene.no_kill else { return Vec::new() };
+    let reason = match (verdict.cause, verdict.level) {
+        (Cause::SystemOom, Some(Level::Node)) => {
+            "the OOM killer is switched off, as it is while the node suspends, or no process may be killed"
+        }
+        _ => {
+            "nobody could be killed: each process in question is exempt (oom_score_adj -1000, or pid 1 of \
+             the host), has no memory of its own, or there is none"
+        }
+    };
+    let mut evidence = vec![reason.to_owned()];
+    if none.repeats > 0 {
+        evidence.push(format!("the same happened {} more times since the last report of it", none.repeats));
+    }
+    evidence
+}

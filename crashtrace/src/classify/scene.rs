@@ -1,0 +1,152 @@
+//! The scene: an incident as the sentences and rules need it, whether it ended in a kill or not.
+
+use crate::correlate::{Incident, OomKill, OomNoKill};
+use crate::enrich::{Case, Party, party, same_process};
+use crate::event::{Constraint, Hook, Lineage, Name, OomControl, OomVictim, Stack, Task};
+
+/// A view of a case.
+pub(crate) struct Scene<'a> {
+    /// The incident was a kill.
+    pub(crate) kill: Option<&'a OomKill>,
+    /// The incident found nobody.
+    pub(crate) no_kill: Option<&'a OomNoKill>,
+    /// What the kernel was asked for; `None` in the tier that cannot see it.
+    pub(crate) request: Option<Request>,
+    /// The kernel's `oom_control`.
+    pub(crate) control: Option<&'a OomControl>,
+    pub(crate) stack: Option<&'a Stack>,
+    pub(crate) message: Option<&'a Name>,
+    pub(crate) limit_cgroups: Option<&'a Lineage>,
+    /// What `limit_cgroups` says, if it can be trusted.
+    pub(crate) limit: Option<&'a Party>,
+    pub(crate) trigger: Option<Actor<'a>>,
+    /// The process that was killed first; where none was, the one that the kernel had chosen.
+    pub(crate) victim: Option<Actor<'a>>,
+}
+
+/// A process with its place.
+#[derive(Clone)]
+pub(crate) struct Actor<'a> {
+    pub(crate) task: &'a Task,
+    pub(crate) cgroups: Option<&'a Lineage>,
+    pub(crate) party: Option<Party>,
+}
+
+/// What the kernel was asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) memcg: bool,
+    /// `None` for sysrq.
+    pub(crate) order: Option<u32>,
+    pub(crate) gfp: u32,
+    /// Where not read: unknown.
+    pub(crate) zonelist: Option<bool>,
+    pub(crate) constraint: Option<Constraint>,
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) fn of(case: &'a Case) -> Self {
+        match &case.incident {
+            Incident::OomKill(kill) => Self::of_kill(case, kill),
+            Incident::OomNoKill(none) => Self::of_no_kill(case, none),
+        }
+    }
+
+    fn of_kill(case: &'a Case, kill: &'a OomKill) -> Self {
+        let decision = kill.decision.as_deref();
+        let control = decision.and_then(|decision| decision.control.as_ref());
+        // Usage is compared with the limit's: so both of the same moment, where the decision has it.
+        let at_decision = |task: &Task| {
+            let decision = decision.filter(|decision| {
+                decision.victim.as_ref().is_some_and(|chosen| same_process(task, chosen))
+            })?;
+            decision.victim_cgroups.as_ref()
+        };
+        let first = kill.victims.first().map(|victim| {
+            let cgroups = at_decision(&victim.task).or(victim.cgroups.as_ref());
+            Actor { task: &victim.task, cgroups, party: cgroups.and_then(|cgroups| party(cgroups).ok()) }
+        });
+        let chosen = || {
+            let decision = decision?;
+            let cgroups = decision.victim_cgroups.as_ref();
+            let party = cgroups.and_then(|cgroups| party(cgroups).ok());
+            Some(Actor { task: decision.victim.as_ref()?, cgroups, party })
+        };
+        Self {
+            kill: Some(kill),
+            no_kill: None,
+            request: control.map(|control| Request {
+                memcg: control.memcg || control.constraint == Constraint::Memcg,
+                order: control.order,
+                gfp: control.gfp,
+                zonelist: Some(control.zonelist),
+                constraint: Some(control.constraint),
+            }),
+            control,
+            stack: decision.and_then(|decision| decision.stack.as_ref()),
+            message: decision.and_then(|decision| decision.message.as_ref()),
+            limit_cgroups: decision.and_then(|decision| decision.limit_cgroups.as_ref()),
+            limit: case.limit.as_ref(),
+            trigger: decision.map(|decision| Actor {
+                task: &decision.trigger,
+                cgroups: decision.trigger_cgroups.as_ref(),
+                party: case.trigger.clone(),
+            }),
+            victim: first.or_else(chosen),
+        }
+    }
+
+    fn of_no_kill(case: &'a Case, none: &'a OomNoKill) -> Self {
+        let event = none.event.as_ref();
+        Self {
+            kill: None,
+            no_kill: Some(none),
+            request: Some(Request {
+                memcg: event.memcg,
+                order: event.order,
+                gfp: event.gfp,
+                zonelist: None,
+                constraint: None,
+            }),
+            control: None,
+            stack: event.stack.as_ref(),
+            message: None,
+            limit_cgroups: event.limit_cgroups.as_ref(),
+            limit: case.limit.as_ref(),
+            trigger: Some(Actor {
+                task: &event.trigger,
+                cgroups: event.trigger_cgroups.as_ref(),
+                party: case.trigger.clone(),
+            }),
+            victim: None,
+        }
+    }
+
+    /// The processes that were killed.
+    pub(crate) fn victims(&self) -> &'a [OomVictim] {
+        self.kill.map_or(&[], |kill| &kill.victims)
+    }
+
+    /// The victim may have been ending already: its mark was seen alone, and the way there does not lead through
+    /// `__oom_kill_process`, which sends the signal. A process that is ending is marked without it, but a compiler
+    /// may also have inlined it, so it is no more than a doubt.
+    pub(crate) fn kill_in_doubt(&self) -> bool {
+        let out_of_memory = self.on_stack(&["out_of_memory"]).is_some();
+        self.kill.is_some()
+            && self.at_mark()
+            && out_of_memory
+            && self.on_stack(&["__oom_kill_process"]).is_none()
+    }
+
+    /// Whether what is known of the decision was gathered at a mark, and not by a probe on it.
+    fn at_mark(&self) -> bool {
+        let decision = self.kill.and_then(|kill| kill.decision.as_deref());
+        decision.is_none_or(|decision| decision.stamp.hook == Hook::RawTracepoint)
+    }
+
+    /// The first of these functions that is on the stack.
+    pub(crate) fn on_stack(&self, functions: &[&'static str]) -> Option<&'static str> {
+        let stack = self.stack?;
+        functions.iter().find(|function| stack.has(function)).copied()
+    }
+}

@@ -1,0 +1,365 @@
+//! Verdicts of incidents as the kernel tells them, in each tier.
+
+use super::{Cause, Certainty, Level, Origin, Verdict};
+use crate::event::{Constraint, Limit, Lineage, Rss, Stack, Task};
+
+pub(crate) mod build;
+mod limits;
+mod properties;
+
+use build::{
+    API, BURSTABLE, CHARGE, KUBEPODS, MIB, POD, SYSTEM, WRITE, api, kill, lineage, mark, name, no_kill, side,
+    stack, task,
+};
+
+/// The container `api` of a pod, at its own limit of 512 MiB.
+fn full_container() -> Lineage {
+    lineage(&api()).with(&api(), 512 * MIB, 512 * MIB)
+}
+
+#[track_caller]
+fn expect(verdict: &Verdict, cause: Cause, level: Option<Level>, origin: Option<Origin>) {
+    assert_eq!((verdict.cause, verdict.level, verdict.origin), (cause, level, origin), "{verdict:#?}");
+}
+
+/// Path of the limit's cgroup, its level, and what the summary calls its owner.
+const LEVELS: [(&str, Level, &str); 9] = [
+    ("@api", Level::Container, "container 4f2a00000000… of pod 1f6cbd1e… hit its own limit of 512.0 MiB"),
+    (POD, Level::Pod, "pod 1f6cbd1e… hit its limit of 512.0 MiB"),
+    (
+        BURSTABLE,
+        Level::Qos,
+        "the Burstable pods of the node together hit the limit of 512.0 MiB of their class",
+    ),
+    (
+        KUBEPODS,
+        Level::NodeAllocatable,
+        "the pods of the node together hit the limit of 512.0 MiB that the node",
+    ),
+    ("@api/job", Level::Cgroup, "/job inside container 4f2a00000000… of pod 1f6cbd1e… hit its limit"),
+    ("/system.slice/db.service", Level::HostService, "db.service of the host hit its limit of 512.0 MiB"),
+    ("/system.slice", Level::HostService, "system.slice of the host hit its limit"),
+    ("/system.slice/db.service/job", Level::Cgroup, "/job inside db.service of the host hit its limit"),
+    ("/mine", Level::Cgroup, "cgroup /mine hit its limit of 512.0 MiB"),
+];
+
+#[test]
+fn a_memcg_oom_names_level_and_owner_in_every_tier_and_for_both_origins() {
+    for (path, level, words) in LEVELS {
+        let path = path.replace("@api", &api());
+        // The victim is at least in the cgroup; pods have a container, and it has no limit.
+        let victim = if api().starts_with(&path) { api() } else { path.clone() };
+        let victim = lineage(&victim).with(&path, 512 * MIB, 512 * MIB);
+        for (names, origin) in [(CHARGE, Origin::Charge), (WRITE, Origin::LimitWrite)] {
+            let seen = kill(&victim, Some(victim.from(&path)), &names);
+            for (kill, certainty) in [(seen.clone(), Certainty::Observed), (seen.raw(), Certainty::Inferred)]
+            {
+                let verdict = kill.verdict();
+                expect(&verdict, Cause::CgroupOom, Some(level), Some(origin));
+                assert_eq!(verdict.certainty, certainty);
+                assert_eq!(verdict.constraint, Some(Constraint::Memcg));
+                let limit = verdict.limit.as_ref().expect("the limit is found");
+                assert_eq!((limit.party.path.as_slice(), limit.charged_at), (path.as_bytes(), level));
+                assert!(verdict.shows(&["used 512.0 MiB of its limit of 512.0 MiB"]), "{verdict:#?}");
+                if origin == Origin::Charge {
+                    assert!(verdict.summary.contains(words), "{}", verdict.summary);
+                    assert!(verdict.remedy.contains("512.0 MiB"), "{}", verdict.remedy);
+                } else {
+                    assert!(verdict.summary.contains("was lowered to 512.0 MiB"), "{}", verdict.summary);
+                    assert!(verdict.remedy.contains("why java (pid 4211) lowered"), "{}", verdict.remedy);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_oom_of_the_node_is_told_apart_by_origin_and_constraint() {
+    use Constraint::{Cpuset, Mempolicy, None as Whole, Other};
+    let rows = [
+        (Whole, "the node ran out of memory; java (pid 4211) of container", "--system-reserved"),
+        (Cpuset, "the NUMA nodes that a cpuset allows ran out of memory; java", "cpuset.mems"),
+        (Mempolicy, "the NUMA nodes that a memory policy allows ran out", "--membind"),
+        (Other(9), "the node, or some part of its memory", "--system-reserved"),
+    ];
+    for (constraint, summary, remedy) in rows {
+        let verdict = kill(&full_container(), None, &SYSTEM)
+            .with_control(|control| control.constraint = constraint)
+            .verdict();
+        expect(&verdict, Cause::SystemOom, Some(Level::Node), Some(Origin::Allocation));
+        assert_eq!(verdict.limit, None);
+        if let Other(value) = constraint {
+            assert_eq!(verdict.constraint, None);
+            assert!(verdict.gap("constraint").is_some_and(|reason| reason.contains(&value.to_string())));
+        } else {
+            assert_eq!(verdict.constraint, Some(constraint));
+        }
+        assert!(verdict.summary.contains(summary), "{}", verdict.summary);
+        assert!(verdict.remedy.contains(remedy), "{}", verdict.remedy);
+    }
+}
+
+#[test]
+fn sysrq_is_a_request_and_says_nothing_about_the_nodes_memory() {
+    let names = ["out_of_memory", "moom_callback"];
+    let worker = Task { rss: None, ..task("kworker/0:1", 12) };
+    let seen = kill(&full_container(), None, &names)
+        .with_control(|control| control.order = None)
+        .triggered_by(worker, lineage("/"));
+    for verdict in [seen.clone().verdict(), seen.raw().verdict()] {
+        expect(&verdict, Cause::SystemOom, None, Some(Origin::Sysrq));
+        assert!(verdict.summary.contains("requested a kill by sysrq, which says nothing about the node's"));
+        assert!(verdict.gap("verdict.level").is_some());
+        assert!(verdict.remedy.contains("/proc/sysrq-trigger") && !verdict.remedy.contains("reserved"));
+        assert!(verdict.shows(&["kworker/0:1 (pid 12)", "not who made it"]));
+    }
+}
+
+#[test]
+fn kswapds_kill_is_known_by_its_stack_or_by_naming_neither_zones_nor_memcg() {
+    let names = ["out_of_memory", "balance_pgdat", "kswapd"];
+    let by_stack = kill(&full_container(), None, &names);
+    let by_request = kill(&full_container(), None, &SYSTEM).with_control(|control| control.zonelist = false);
+    for verdict in [by_stack.clone().verdict(), by_stack.raw().verdict(), by_request.verdict()] {
+        expect(&verdict, Cause::SystemOom, Some(Level::Node), Some(Origin::Kswapd));
+        assert!(verdict.remedy.contains("min_ttl_ms"));
+    }
+}
+
+#[test]
+fn a_page_fault_without_zones_and_flags_is_no_kswapd() {
+    let verdict = kill(&full_container(), None, &["out_of_memory", "pagefault_out_of_memory"])
+        .with_control(|control| {
+            control.zonelist = false;
+            control.gfp = 0;
+        })
+        .verdict();
+    expect(&verdict, Cause::SystemOom, Some(Level::Node), Some(Origin::Allocation));
+}
+
+#[test]
+fn without_a_stack_a_charge_is_not_told_from_a_lowered_limit() {
+    for lost in [None, Some(Stack::default()), Some(stack(&["oom_kill_process"]))] {
+        let victim = full_container();
+        let mut incident = kill(&victim, Some(victim.clone()), &CHARGE);
+        incident.decision().stack = lost;
+        let verdict = incident.verdict();
+        expect(&verdict, Cause::CgroupOom, Some(Level::Container), None);
+        assert!(verdict.gap("origin").is_some_and(|reason| reason.contains("look alike")));
+        assert_eq!(verdict.certainty, Certainty::Observed);
+    }
+}
+
+#[test]
+fn a_container_at_its_limit_during_an_oom_of_the_node_is_not_its_cause() {
+    let victim = full_container().with(KUBEPODS, 6000 * MIB, 7000 * MIB);
+    let verdict = kill(&victim, None, &SYSTEM).raw().verdict();
+    expect(&verdict, Cause::SystemOom, Some(Level::Node), Some(Origin::Allocation));
+    assert_eq!((verdict.certainty, &verdict.limit), (Certainty::Observed, &None));
+    assert!(verdict.gap("constraint").is_some_and(|reason| reason.contains("oom:mark_victim")));
+    assert!(verdict.shows(&["used 512.0 MiB of its limit of 512.0 MiB, which is not what was hit"]));
+    assert!(verdict.shows(&["all pods together used 5.9 GiB of the 6.8 GiB"]), "{verdict:#?}");
+    assert!(verdict.summary.contains("or the part of it that the request was bound to"));
+    assert!(!verdict.remedy.contains("by about"), "that the whole node was full is not known");
+    let verdict = kill(&victim, None, &SYSTEM).verdict();
+    assert!(verdict.remedy.contains("by about 1000.0 MiB"), "{}", verdict.remedy);
+}
+
+#[test]
+fn without_stack_and_request_the_cause_is_unknown_whatever_is_near_its_limit() {
+    let victim = full_container();
+    for lost in [None, Some(Stack::default())] {
+        let mut incident = kill(&victim, Some(victim.clone()), &CHARGE).raw();
+        incident.decision().stack = lost;
+        let verdict = incident.verdict();
+        expect(&verdict, Cause::Unknown, None, None);
+        for field in ["verdict.cause", "verdict.level", "origin", "constraint", "limit"] {
+            assert!(verdict.gap(field).is_some(), "{field}");
+        }
+        assert!(
+            verdict.summary.ends_with("java (pid 4211) of container 4f2a00000000… of pod 1f6cbd1e… killed")
+        );
+    }
+    let lost = crate::correlate::OomKill { decision: None, ..kill(&victim, None, &[]) };
+    let verdict = lost.verdict();
+    expect(&verdict, Cause::Unknown, None, None);
+    assert!(verdict.gap("verdict.cause").is_some_and(|reason| reason.contains("lost")));
+}
+
+#[test]
+fn the_kernels_message_tells_the_cause_where_request_and_stack_are_missing() {
+    let rows = [("Memory cgroup out of memory", Cause::CgroupOom), ("Out of memory", Cause::SystemOom)];
+    for (message, cause) in rows {
+        let mut incident = kill(&full_container(), None, &[]).raw();
+        incident.decision().message = Some(message.into());
+        let verdict = incident.verdict();
+        assert_eq!((verdict.cause, verdict.origin), (cause, None));
+        // "Out of memory" is also what sysrq is logged as.
+        assert!(cause == Cause::CgroupOom || verdict.level.is_none());
+    }
+}
+
+#[test]
+fn an_innocent_bystander_is_called_one() {
+    let victim = lineage(&api()).with(POD, 96 * MIB, 96 * MIB).with(&api(), 70 * MIB, 96 * MIB);
+    let trigger = lineage(&side()).with(POD, 96 * MIB, 96 * MIB).with(&side(), 26 * MIB, 96 * MIB);
+    let verdict =
+        kill(&victim, Some(victim.from(POD)), &CHARGE).triggered_by(task("worker", 77), trigger).verdict();
+    assert!(verdict.shows(&[
+        "worker (pid 77) of container 77aa",
+        "java (pid 4211) of container 4f2a",
+        "victim"
+    ]));
+    let own = kill(&victim, Some(victim.from(POD)), &CHARGE).verdict();
+    assert!(!own.shows(&["did not run into the shortage"]));
+}
+
+#[test]
+fn a_group_kill_tells_the_group_and_how_many_died() {
+    let victim = full_container().with_group(&api());
+    let mut incident = kill(&victim, Some(victim.clone()), &CHARGE);
+    for pid in 1..=2 {
+        let cgroups = Some(victim.clone());
+        incident.victims.push(mark(Task { container_pid: Some(7), ..task("worker", pid) }, cgroups));
+    }
+    let verdict = incident.clone().verdict();
+    assert!(verdict.shows(&["memory.oom.group", API, "3 processes"]), "{verdict:#?}");
+    assert!(verdict.summary.ends_with("java (pid 4211) and 2 more killed"), "{}", verdict.summary);
+    assert!(verdict.remedy.contains("singleProcessOOMKill"));
+    incident.complete = false;
+    let verdict = incident.clone().verdict();
+    assert!(verdict.shows(&["at least 3 processes"]) && verdict.summary.contains("at least 2 more"));
+    // Set above the cgroup whose limit it is, it does not count.
+    let above = full_container().with_group(POD);
+    assert!(!kill(&above, Some(above.clone()), &CHARGE).verdict().shows(&["memory.oom.group"]));
+    assert!(kill(&above, None, &SYSTEM).verdict().shows(&["memory.oom.group", "pod1f6c", "1 process"]));
+}
+
+#[test]
+fn only_a_probe_on_the_decision_knows_that_a_victim_was_ending_already() {
+    let victim = full_container();
+    let mut incident = kill(&victim, Some(victim.clone()), &CHARGE);
+    assert!(incident.clone().verdict().summary.ends_with("java (pid 4211) killed"));
+    assert!(incident.clone().raw().verdict().summary.ends_with("java (pid 4211) killed"));
+    incident.decision().victim.as_mut().expect("victim").exiting = Some(true);
+    let verdict = incident.clone().verdict();
+    assert!(verdict.summary.ends_with("was ending already, the kernel only gave it access to the reserves"));
+    assert!(verdict.shows(&["java (pid 4211) was ending already"]));
+    incident.victims.clear();
+    assert!(incident.clone().verdict().summary.ends_with("was ending already, so nobody was killed"));
+    incident.complete = false;
+    incident.decision().victim.as_mut().expect("victim").exiting = None;
+    assert!(incident.clone().verdict().summary.ends_with("whether it was killed was not seen"));
+    incident.decision().victim = None;
+    assert!(incident.verdict().summary.ends_with("who was killed is not known"));
+}
+
+#[test]
+fn a_mark_without_the_function_that_kills_leaves_a_doubt() {
+    let victim = full_container();
+    let mut incident = kill(&victim, None, &CHARGE).raw();
+    assert!(incident.clone().verdict().summary.ends_with("java (pid 4211) killed"));
+    incident.decision().stack = Some(stack(&["out_of_memory", "mem_cgroup_out_of_memory"]));
+    let verdict = incident.verdict();
+    assert!(verdict.summary.ends_with("java (pid 4211) killed, unless it was ending already"));
+    assert!(verdict.shows(&["without __oom_kill_process"]));
+}
+
+#[test]
+fn a_killed_child_leaves_a_container_that_may_be_broken() {
+    let victim = full_container();
+    let mut incident = kill(&victim, Some(victim.clone()), &CHARGE);
+    incident.victims[0].task.container_pid = Some(7);
+    let verdict = incident.clone().verdict();
+    assert!(verdict.shows(&["pid 7, not pid 1"]) && verdict.remedy.contains("may go on without it"));
+    // With the host's pids there is nothing to tell.
+    incident.victims[0].task.container_pid = Some(4211);
+    assert!(!incident.verdict().remedy.contains("may go on without it"));
+}
+
+#[test]
+fn the_kind_of_memory_shapes_the_remedy() {
+    let victim = full_container();
+    let with = |rss: Rss| {
+        let mut incident = kill(&victim, Some(victim.clone()), &CHARGE);
+        incident.victims[0].task.rss = Some(rss);
+        incident.verdict()
+    };
+    let shmem = with(Rss { shmem_bytes: 300 * MIB, anon_bytes: 100 * MIB, ..Rss::default() });
+    assert!(shmem.remedy.contains("300.0 MiB of the 400.0 MiB of java (pid 4211) is shared memory"));
+    assert!(shmem.remedy.contains("/dev/shm"));
+    let heap = with(Rss { anon_bytes: 500 * MIB, ..Rss::default() });
+    assert!(heap.remedy.contains("500.0 MiB of the 500.0 MiB") && heap.remedy.contains("-Xmx"));
+    assert!(heap.shows(&["500.0 MiB anonymous", "0 B of files", "2.0 MiB of page tables"]), "{heap:#?}");
+    assert!(heap.shows(&["512.0 MiB", "600.0 MiB"]) && heap.shows(&["oom_score_adj was 986"]));
+    let small = with(Rss { anon_bytes: 5 * MIB, ..Rss::default() });
+    assert!(small.remedy.contains("held only 5.0 MiB of the 512.0 MiB in use"));
+}
+
+#[test]
+fn an_oom_without_a_victim_says_that_nobody_could_be_killed_and_how_often() {
+    let trigger = full_container();
+    let mut incident = no_kill(trigger.clone(), Some(trigger.clone()), &CHARGE[2..]);
+    incident.repeats = 41;
+    let verdict = incident.verdict();
+    expect(&verdict, Cause::CgroupOom, Some(Level::Container), Some(Origin::Charge));
+    assert!(verdict.summary.ends_with("hit its own limit of 512.0 MiB; nobody could be killed"));
+    assert!(verdict.shows(&["oom_score_adj -1000"]) && verdict.shows(&["41 more times"]));
+    assert!(verdict.remedy.contains("oom_score_adj"));
+
+    let written = no_kill(lineage("/init"), Some(trigger.clone()), &WRITE[2..]).verdict();
+    expect(&written, Cause::CgroupOom, Some(Level::Container), Some(Origin::LimitWrite));
+
+    let system = no_kill(trigger.clone(), None, &SYSTEM[1..]).verdict();
+    expect(&system, Cause::SystemOom, Some(Level::Node), Some(Origin::Allocation));
+    let mut sysrq = no_kill(trigger, None, &["out_of_memory", "moom_callback"]);
+    sysrq.event.order = None;
+    expect(&sysrq.verdict(), Cause::SystemOom, None, Some(Origin::Sysrq));
+}
+
+#[test]
+fn a_large_request_of_the_node_is_said_to_need_one_piece() {
+    let verdict =
+        kill(&full_container(), None, &SYSTEM).with_control(|control| control.order = Some(3)).verdict();
+    assert!(verdict.shows(&["8 pages in one piece (order 3)"]));
+    assert!(verdict.remedy.contains("8 pages in one piece"));
+}
+
+#[test]
+fn hostile_names_are_escaped_and_long_ones_cut() {
+    let path = format!("/{}\u{202e}", "x\\".repeat(120));
+    let victim = lineage(&path).with(&path, 512 * MIB, 512 * MIB);
+    let mut incident = kill(&victim, Some(victim.clone()), &CHARGE);
+    incident.victims[0].task.comm = Some(name(b"a\xff\\b; \"killed\"\n"));
+    let verdict = incident.verdict();
+    assert!(verdict.summary.contains("a\\xff\\\\b; \"killed\"\n (pid 4211) killed"), "{}", verdict.summary);
+    assert!(verdict.summary.contains("cgroup …") && verdict.summary.len() < 500, "{}", verdict.summary);
+}
+
+#[test]
+fn usage_without_a_limit_any_more_is_said() {
+    let mut victim = full_container();
+    victim.level_mut(&api()).limit = Some(Limit::Unlimited);
+    let verdict = kill(&victim, Some(victim.clone()), &CHARGE).verdict();
+    expect(&verdict, Cause::CgroupOom, Some(Level::Container), Some(Origin::Charge));
+    assert!(verdict.summary.contains("hit its own limit; ") && verdict.shows(&["had no limit any more"]));
+}
+
+#[test]
+fn sizes_are_given_in_the_unit_that_people_use() {
+    use super::words::{bytes, signed};
+    let rows = [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (MIB - 1, "1.0 MiB"),
+        (512 * MIB, "512.0 MiB"),
+        (1536 * MIB, "1.5 GiB"),
+        (u64::MAX, "16384.0 PiB"),
+    ];
+    for (size, text) in rows {
+        assert_eq!(bytes(size), text);
+    }
+    assert_eq!(signed(-2048), "-2.0 KiB");
+    assert_eq!(signed(i64::MIN), "-8192.0 PiB");
+}

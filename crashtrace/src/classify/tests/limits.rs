@@ -1,0 +1,176 @@
+//! Whose limit: pods of one container and of several, inference, and paths that cannot be trusted.
+
+use super::build::{API, CHARGE, KUBEPODS, MIB, POD, WRITE, api, kill, lineage, no_kill, side, task};
+use super::expect;
+use crate::classify::{Cause, Certainty, Level, Origin};
+use crate::event::Lineage;
+
+/// A pod and its container `api`, each with what it uses of its limit.
+fn pod(pod: (u64, u64), container: (u64, u64)) -> Lineage {
+    lineage(&api()).with(POD, pod.0, pod.1).with(&api(), container.0, container.1)
+}
+
+#[test]
+fn a_pod_of_one_container_is_charged_but_the_limit_is_the_containers() {
+    // As on the node: the sandbox's 220 KiB are the pod's.
+    let victim = pod((64 * MIB, 64 * MIB), (64 * MIB - 220 * 1024, 64 * MIB));
+    let seen = kill(&victim, Some(victim.from(POD)), &CHARGE);
+    for verdict in [seen.clone().verdict(), seen.raw().verdict()] {
+        expect(&verdict, Cause::CgroupOom, Some(Level::Container), Some(Origin::Charge));
+        let limit = verdict.limit.as_ref().expect("limit");
+        assert_eq!((limit.charged_at, limit.party.path.as_slice()), (Level::Pod, POD.as_bytes()));
+        assert_eq!(
+            verdict.summary,
+            "container 4f2a00000000… of pod 1f6cbd1e… hit its own limit of 64.0 MiB; java (pid 4211) killed"
+        );
+        assert!(verdict.shows(&["same limit of 64.0 MiB", "63.8 MiB of the pod's 64.0 MiB"]), "{verdict:#?}");
+        assert!(verdict.remedy.contains("Raise the container's resources.limits.memory above 64.0 MiB"));
+    }
+    let trigger = victim.clone();
+    let nobody = no_kill(trigger, Some(victim.from(POD)), &CHARGE).verdict();
+    assert_eq!(nobody.level, Some(Level::Container));
+}
+
+#[test]
+fn a_pods_own_limit_that_its_containers_share_is_not_the_victims() {
+    // spec.resources: each container without a limit is given the pod's number.
+    let victim = pod((96 * MIB, 96 * MIB), (70 * MIB, 96 * MIB));
+    let verdict = kill(&victim, Some(victim.from(POD)), &CHARGE).verdict();
+    expect(&verdict, Cause::CgroupOom, Some(Level::Pod), Some(Origin::Charge));
+    assert!(verdict.shows(&["holds only 70.0 MiB of the pod's 96.0 MiB", "26.0 MiB is in other"]));
+    assert!(verdict.remedy.contains("spec.resources"));
+}
+
+#[test]
+fn with_two_limited_containers_the_container_is_charged() {
+    let victim = pod((80 * MIB, 264 * MIB), (64 * MIB, 64 * MIB));
+    let seen = kill(&victim, Some(victim.clone()), &CHARGE);
+    for verdict in [seen.clone().verdict(), seen.raw().verdict()] {
+        expect(&verdict, Cause::CgroupOom, Some(Level::Container), Some(Origin::Charge));
+        assert_eq!(verdict.limit.expect("limit").charged_at, Level::Container);
+    }
+}
+
+#[test]
+fn a_pods_limit_with_unlimited_containers_is_the_pods() {
+    let victim = lineage(&api()).with(POD, 96 * MIB, 96 * MIB);
+    let seen = kill(&victim, Some(victim.from(POD)), &CHARGE);
+    for verdict in [seen.clone().verdict(), seen.raw().verdict()] {
+        expect(&verdict, Cause::CgroupOom, Some(Level::Pod), Some(Origin::Charge));
+    }
+}
+
+#[test]
+fn another_pods_container_does_not_make_a_pods_limit_a_containers() {
+    let other = POD.replace("1f6c", "2222");
+    let elsewhere = format!("{other}/{API}");
+    let victim = lineage(&elsewhere).with(&other, 64 * MIB, 64 * MIB).with(&elsewhere, 64 * MIB, 64 * MIB);
+    let limit = lineage(POD).with(POD, 64 * MIB, 64 * MIB);
+    assert_eq!(kill(&victim, Some(limit), &CHARGE).verdict().level, Some(Level::Pod));
+}
+
+#[test]
+fn an_inferred_limit_says_so_and_what_else_was_near() {
+    let victim = pod((200 * MIB - MIB, 200 * MIB), (100 * MIB, 100 * MIB));
+    let verdict = kill(&victim, Some(victim.clone()), &CHARGE).raw().verdict();
+    assert_eq!(
+        (verdict.certainty, verdict.inferred.as_slice()),
+        (Certainty::Inferred, ["limit", "verdict.level"].as_slice())
+    );
+    assert_eq!(verdict.level, Some(Level::Container));
+    assert!(
+        verdict.shows(&["inferred", "0 B left"]) && verdict.shows(&["near its limit too", "1.0 MiB left"])
+    );
+}
+
+#[test]
+fn of_two_that_are_as_full_the_inner_one_is_inferred() {
+    let victim = pod((200 * MIB, 200 * MIB), (100 * MIB, 100 * MIB));
+    assert_eq!(kill(&victim, None, &CHARGE).raw().verdict().level, Some(Level::Container));
+}
+
+#[test]
+fn a_limit_that_the_trigger_is_under_too_is_preferred_for_a_charge_but_not_for_a_lowered_limit() {
+    // The victim's container is full by chance; what the sibling ran into is the pod's limit.
+    let victim = pod((200 * MIB - 4096, 200 * MIB), (100 * MIB, 100 * MIB));
+    let trigger = lineage(&side()).with(POD, 200 * MIB - 4096, 200 * MIB);
+    for (names, level) in [(CHARGE, Level::Pod), (WRITE, Level::Container)] {
+        let incident = kill(&victim, None, &names).raw().triggered_by(task("worker", 77), trigger.clone());
+        assert_eq!(incident.verdict().level, Some(level));
+    }
+}
+
+#[test]
+fn where_no_cgroup_is_near_its_limit_the_limit_stays_open_and_the_cause_stands() {
+    let victim = pod((50 * MIB, 200 * MIB), (40 * MIB, 100 * MIB));
+    let verdict = kill(&victim, None, &CHARGE).raw().verdict();
+    expect(&verdict, Cause::CgroupOom, None, Some(Origin::Charge));
+    assert_eq!((verdict.certainty, &verdict.limit), (Certainty::Observed, &None));
+    assert!(verdict.gap("limit").is_some_and(|reason| reason.contains("near its limit")));
+    assert!(verdict.gap("verdict.level").is_some());
+    assert!(verdict.summary.contains("whose is not known"));
+}
+
+#[test]
+fn how_full_is_full_depends_on_the_size_of_the_limit() {
+    let gib = 1024 * MIB;
+    // Limit, what may be left, what may not.
+    for (limit, left, too_much) in [
+        (MIB, MIB / 8, MIB / 8 + 1),
+        (64 * MIB, 2 * MIB, 2 * MIB + 1),
+        (gib, 16 * MIB, 16 * MIB + 1),
+        (64 * gib, 32 * MIB, 32 * MIB + 1),
+    ] {
+        for (left, level) in [(left, Some(Level::NodeAllocatable)), (too_much, None)] {
+            let victim = lineage(&api()).with(KUBEPODS, limit - left, limit);
+            assert_eq!(kill(&victim, None, &CHARGE).raw().verdict().level, level, "{limit} {left}");
+        }
+    }
+}
+
+#[test]
+fn without_the_victims_cgroups_nothing_is_inferred() {
+    let victim = pod((64 * MIB, 64 * MIB), (64 * MIB, 64 * MIB));
+    let mut incident = kill(&victim, None, &CHARGE).raw();
+    incident.victims[0].cgroups = None;
+    incident.decision().victim_cgroups = None;
+    let verdict = incident.verdict();
+    expect(&verdict, Cause::CgroupOom, None, Some(Origin::Charge));
+    assert!(verdict.gap("limit").is_some_and(|reason| reason.contains("could not be read")));
+}
+
+#[test]
+fn a_path_without_its_beginning_names_no_limit_but_its_numbers_stand() {
+    let victim = pod((64 * MIB, 64 * MIB), (64 * MIB, 64 * MIB));
+    let mut limit = victim.clone();
+    limit.levels.pop();
+    limit.incomplete = true;
+    let verdict = kill(&victim, Some(limit), &CHARGE).verdict();
+    expect(&verdict, Cause::CgroupOom, None, Some(Origin::Charge));
+    assert!(verdict.gap("limit").is_some_and(|reason| reason.contains("beginning")));
+    assert!(verdict.shows(&["used 64.0 MiB of its limit of 64.0 MiB"]));
+}
+
+#[test]
+fn a_limit_deeper_than_the_record_is_inside_the_container_and_its_numbers_are_not_shown() {
+    let victim = pod((64 * MIB, 64 * MIB), (64 * MIB, 64 * MIB));
+    let limit = Lineage { skipped: 3, ..victim.clone() };
+    let verdict = kill(&victim, Some(limit), &CHARGE).verdict();
+    expect(&verdict, Cause::CgroupOom, Some(Level::Cgroup), Some(Origin::Charge));
+    assert_eq!(verdict.limit, None);
+    assert!(verdict.gap("limit").is_some_and(|reason| reason.contains("deeper")));
+    assert!(!verdict.shows(&["of its limit of"]));
+}
+
+#[test]
+fn what_of_the_limit_could_not_be_read_is_listed() {
+    let mut victim = pod((1, 1), (64 * MIB, 64 * MIB));
+    let level = victim.level_mut(&api());
+    (level.usage_bytes, level.limit, level.oom_group, level.swap_limit) = (None, None, None, None);
+    let verdict = kill(&victim, Some(victim.clone()), &CHARGE).verdict();
+    assert_eq!(verdict.level, Some(Level::Container));
+    for field in ["limit.usage_bytes", "limit.limit_bytes", "limit.oom_group", "limit.swap_limit_bytes"] {
+        assert!(verdict.gap(field).is_some(), "{field}");
+    }
+    assert_eq!(verdict.gap("limit.swap_usage_bytes"), None);
+}

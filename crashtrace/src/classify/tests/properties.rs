@@ -1,0 +1,171 @@
+//! What holds of any incident, sensible or not.
+
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+
+use super::build::{CHARGE, WRITE, mark, no_kill, stack, stamp};
+use crate::classify::{Cause, Certainty, classify};
+use crate::correlate::{Incident, OomKill};
+use crate::enrich::enrich;
+use crate::event::{Constraint, Hook, Level, Limit, Lineage, Name, OomControl, OomDecision, Rss, Task};
+
+fn a_name() -> impl Strategy<Value = Name> {
+    let known = [
+        "kubepods",
+        "burstable",
+        "pod1f6cbd1e-0d5a-4a4f-8f5c-2b8f0a2f6f11",
+        super::build::API,
+        "a.service",
+        "",
+    ];
+    prop_oneof![
+        proptest::sample::select(known.to_vec()).prop_map(Name::from),
+        vec(any::<u8>(), 0..300).prop_map(Name),
+    ]
+}
+
+fn a_number() -> impl Strategy<Value = u64> {
+    prop_oneof![any::<u64>(), 0..(1_u64 << 30), Just(1 << 26), Just(u64::MAX)]
+}
+
+fn a_level() -> BoxedStrategy<Level> {
+    let limit = || of(prop_oneof![Just(Limit::Unlimited), a_number().prop_map(Limit::Bytes)]);
+    (of(a_name()), any::<bool>(), of(a_number()), limit(), limit(), of(any::<bool>()), of(0..5_u64))
+        .prop_map(|(name, root, usage_bytes, limit, swap_limit, oom_group, cgroup_id)| Level {
+            cgroup_id,
+            name,
+            root,
+            usage_bytes,
+            limit,
+            swap_usage_bytes: usage_bytes,
+            swap_limit,
+            oom_group,
+            oom_kill_disable: root,
+        })
+        .boxed()
+}
+
+fn a_lineage() -> BoxedStrategy<Lineage> {
+    (vec(a_level(), 0..6), any::<bool>(), 0..2_u16, proptest::bool::weighted(0.1), any::<bool>())
+        .prop_map(|(mut levels, rooted, skipped, incomplete, unified)| {
+            if rooted {
+                for level in &mut levels {
+                    level.root = false;
+                }
+                levels.push(Level { root: true, ..Level::default() });
+            }
+            Lineage { levels, skipped, incomplete, unified }
+        })
+        .boxed()
+}
+
+fn a_task() -> BoxedStrategy<Task> {
+    let rss = (a_number(), a_number(), a_number(), a_number()).prop_map(
+        |(anon_bytes, file_bytes, shmem_bytes, swap_bytes)| Rss {
+            anon_bytes,
+            file_bytes,
+            shmem_bytes,
+            swap_bytes,
+        },
+    );
+    (of(0..3_u32), of(0..3_u32), of(a_name()), of(rss), of(a_number()), of(any::<bool>()))
+        .prop_map(|(pid, tid, comm, rss, page_table_bytes, exiting)| Task {
+            pid,
+            tid,
+            container_pid: tid,
+            comm,
+            rss,
+            page_table_bytes,
+            exiting,
+            ..Task::default()
+        })
+        .boxed()
+}
+
+fn a_control() -> impl Strategy<Value = OomControl> {
+    let constraint = prop_oneof![
+        Just(Constraint::None),
+        Just(Constraint::Cpuset),
+        Just(Constraint::Mempolicy),
+        Just(Constraint::Memcg),
+        any::<u32>().prop_map(Constraint::Other),
+    ];
+    (any::<u64>(), any::<i64>(), any::<u32>(), of(any::<u32>()), constraint, any::<bool>(), any::<bool>())
+        .prop_map(|(total_bytes, points_bytes, gfp, order, constraint, memcg, zonelist)| OomControl {
+            total_bytes,
+            points_bytes,
+            gfp,
+            order,
+            constraint,
+            memcg,
+            zonelist,
+        })
+}
+
+fn a_stack() -> impl Strategy<Value = crate::event::Stack> {
+    let names =
+        ["moom_callback", "kswapd", "balance_pgdat", "out_of_memory", CHARGE[2], CHARGE[3], WRITE[3], "main"];
+    proptest::sample::subsequence(names.to_vec(), 0..3).prop_map(|names| stack(&names))
+}
+
+fn a_decision() -> BoxedStrategy<OomDecision> {
+    let cgroups = || (of(a_lineage()), of(a_lineage()), of(a_lineage()));
+    (of(a_control()), of(a_name()), a_task(), of(a_task()), cgroups(), of(a_stack()))
+        .prop_map(|(control, message, trigger, victim, cgroups, stack)| OomDecision {
+            stamp: stamp(Hook::Kprobe),
+            control,
+            message,
+            trigger,
+            trigger_cgroups: cgroups.0,
+            victim,
+            victim_cgroups: cgroups.1,
+            limit_cgroups: cgroups.2,
+            stack,
+        })
+        .boxed()
+}
+
+fn an_incident() -> BoxedStrategy<Incident> {
+    let kill = (of(a_decision()), vec((a_task(), of(a_lineage())), 0..4), any::<bool>()).prop_map(
+        |(decision, victims, complete)| {
+            Incident::OomKill(Box::new(OomKill {
+                ktime_ns: 1,
+                cpu: 0,
+                decision: decision.map(Box::new),
+                victims: victims.into_iter().map(|(task, cgroups)| mark(task, cgroups)).collect(),
+                complete,
+            }))
+        },
+    );
+    let nobody = (a_lineage(), of(a_lineage()), a_task(), of(any::<u32>()), of(a_stack())).prop_map(
+        |(cgroups, limit, trigger, order, stack)| {
+            let mut none = no_kill(cgroups, limit, &[]);
+            (none.event.trigger, none.event.order, none.event.stack) = (trigger, order, stack);
+            Incident::OomNoKill(Box::new(none))
+        },
+    );
+    prop_oneof![3 => kill, 1 => nobody].boxed()
+}
+
+proptest! {
+    #[test]
+    fn any_incident_has_a_verdict_that_says_how_it_is_known(incident in an_incident()) {
+        let case = enrich(incident);
+        let verdict = classify(&case);
+        prop_assert_eq!(verdict.certainty == Certainty::Observed, verdict.inferred.is_empty());
+        prop_assert!(!verdict.summary.is_empty() && !verdict.remedy.is_empty() && !verdict.evidence.is_empty());
+        // What is null has its reason.
+        let gap = |field: &str| verdict.gap(field).is_some();
+        prop_assert_eq!(verdict.level.is_none(), gap("verdict.level"));
+        prop_assert_eq!(verdict.origin.is_none(), gap("origin"));
+        prop_assert_eq!(verdict.constraint.is_none(), gap("constraint"));
+        prop_assert_eq!(verdict.cause == Cause::Unknown, gap("verdict.cause"));
+        if verdict.cause == Cause::CgroupOom {
+            prop_assert_eq!(verdict.limit.is_none(), gap("limit"));
+        }
+        // Sentences stay short enough for a line of 12 KiB.
+        let sentences: usize = verdict.evidence.iter().map(String::len).sum();
+        prop_assert!(sentences + verdict.summary.len() + verdict.remedy.len() < 9000, "{:?}", verdict);
+    }
+}

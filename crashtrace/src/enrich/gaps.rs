@@ -1,0 +1,158 @@
+//! What the events of an incident lack: one [`Gap`] for each field of the report that is null for it.
+//!
+//! What the verdict leaves open (`verdict.*`, `origin`, `constraint`, `limit.*`) is in
+//! [`Verdict::unresolved`](crate::classify::Verdict::unresolved).
+
+use std::collections::BTreeMap;
+
+use super::{Gap, party};
+use crate::correlate::{Incident, OomKill};
+use crate::event::{Hook, Lineage, Task};
+
+/// Reasons, as the report gives them.
+pub(crate) const DECISION_LOST: &str = "the record of the kernel's decision was lost";
+pub(crate) const BLIND_TIER: &str =
+    "this tier cannot see the request: the decision was gathered at oom:mark_victim";
+const UNREADABLE: &str = "could not be read from the kernel";
+const NO_MEMORY: &str =
+    "could not be read: a kernel thread, or a process that has given its memory back, has none";
+const TID_ONLY: &str =
+    "this kernel's oom:mark_victim tells no more than a thread id, and no decision that was seen names it";
+const MARK_TOO_LATE: &str =
+    "a process is marked after it was sent its signal: whether it was ending before cannot be told";
+const NO_CGROUPS: &str = "its cgroups could not be read";
+pub(crate) const DELEGATED: &str = "unconfirmed: the names stand in a part of the cgroup tree that a service or \
+container may have been given to name as it likes";
+
+/// Fields of a process, and whether a task lacks them.
+type Field = (&'static str, fn(&Task) -> bool, &'static str);
+
+const FIELDS: [Field; 15] = [
+    ("pid", |task| task.pid.is_none(), UNREADABLE),
+    ("tid", |task| task.tid.is_none(), UNREADABLE),
+    ("container_pid", |task| task.container_pid.is_none(), UNREADABLE),
+    ("comm", |task| task.comm.is_none(), UNREADABLE),
+    ("thread_comm", |task| task.thread_comm.is_none(), UNREADABLE),
+    ("uid", |task| task.uid.is_none(), UNREADABLE),
+    ("start_boottime_ns", |task| task.start_boottime_ns.is_none(), UNREADABLE),
+    ("anon_bytes", |task| task.rss.is_none(), NO_MEMORY),
+    ("file_bytes", |task| task.rss.is_none(), NO_MEMORY),
+    ("shmem_bytes", |task| task.rss.is_none(), NO_MEMORY),
+    ("swap_bytes", |task| task.rss.is_none(), NO_MEMORY),
+    ("page_table_bytes", |task| task.page_table_bytes.is_none(), NO_MEMORY),
+    ("total_vm_bytes", |task| task.total_vm_bytes.is_none(), NO_MEMORY),
+    ("oom_score_adj", |task| task.oom_score_adj.is_none(), UNREADABLE),
+    ("exiting", |task| task.exiting.is_none(), UNREADABLE),
+];
+
+/// What an incident's events lack.
+pub(super) fn of(incident: &Incident) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    match incident {
+        Incident::OomKill(kill) => {
+            match &kill.decision {
+                None => {
+                    gaps.push(gap("trigger", DECISION_LOST));
+                    gaps.push(gap("allocation", DECISION_LOST));
+                }
+                Some(decision) => {
+                    if decision.control.is_none() {
+                        gaps.push(gap("allocation", BLIND_TIER));
+                    }
+                    let late =
+                        if decision.stamp.hook == Hook::RawTracepoint { MARK_TOO_LATE } else { UNREADABLE };
+                    process("trigger", &decision.trigger, decision.trigger_cgroups.as_ref(), late, &mut gaps);
+                }
+            }
+            victims(kill, &mut gaps);
+        }
+        Incident::OomNoKill(none) => {
+            let event = &none.event;
+            process("trigger", &event.trigger, event.trigger_cgroups.as_ref(), UNREADABLE, &mut gaps);
+            for field in ["allocation.scope_total_bytes", "allocation.victim_points_bytes"] {
+                gaps.push(gap(
+                    field,
+                    "the kernel keeps it only while it weighs victims, and there were none",
+                ));
+            }
+        }
+    }
+    gaps
+}
+
+pub(crate) fn gap(field: &str, reason: &str) -> Gap {
+    Gap { field: field.to_owned(), reason: reason.to_owned() }
+}
+
+/// The victims. The report sorts them, so with several of them a gap counts processes in place of naming one.
+fn victims(kill: &OomKill, gaps: &mut Vec<Gap>) {
+    if kill.victims.is_empty() {
+        let reason = if kill.complete {
+            "nobody was marked: the process that was chosen had given its memory back"
+        } else {
+            "no mark of a victim was seen"
+        };
+        gaps.push(gap("victims", reason));
+        return;
+    }
+    let mut found: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for victim in &kill.victims {
+        for lack in lacks(&victim.task, victim.cgroups.as_ref(), MARK_TOO_LATE) {
+            *found.entry(lack).or_default() += 1;
+        }
+    }
+    let total = kill.victims.len();
+    for ((field, reason), count) in found {
+        let (prefix, reason) = match total {
+            1 => ("victims[0]", reason.to_owned()),
+            _ => ("victims[*]", format!("of {count} of {total} processes: {reason}")),
+        };
+        gaps.push(Gap { field: path(prefix, field), reason });
+    }
+}
+
+fn process(prefix: &str, task: &Task, cgroups: Option<&Lineage>, exiting: &'static str, gaps: &mut Vec<Gap>) {
+    for (field, reason) in lacks(task, cgroups, exiting) {
+        gaps.push(Gap { field: path(prefix, field), reason: reason.to_owned() });
+    }
+}
+
+fn path(prefix: &str, field: &str) -> String {
+    if field.is_empty() { prefix.to_owned() } else { format!("{prefix}.{field}") }
+}
+
+/// What of one process is unknown: field, empty for all of them, and reason.
+fn lacks(task: &Task, cgroups: Option<&Lineage>, exiting: &'static str) -> Vec<(&'static str, &'static str)> {
+    let mut lacks = Vec::new();
+    let bare = Task { tid: task.tid, ..Task::default() };
+    if *task == bare {
+        lacks.push(("", if task.tid.is_some() { TID_ONLY } else { UNREADABLE }));
+    } else {
+        for (field, missing, reason) in FIELDS {
+            if missing(task) {
+                lacks.push((field, if field == "exiting" { exiting } else { reason }));
+            }
+        }
+    }
+    match cgroups.map(|cgroups| (cgroups, party(cgroups))) {
+        None => {
+            lacks.push(("cgroup", NO_CGROUPS));
+            lacks.push(("owner", NO_CGROUPS));
+        }
+        Some((_, Err(reason))) => {
+            lacks.push(("cgroup", reason));
+            lacks.push(("owner", reason));
+        }
+        Some((cgroups, Ok(party))) => {
+            if cgroups.skipped > 0 {
+                lacks.push(("cgroup", "the path is deeper than a record holds: its end is left out"));
+            } else if cgroups.levels.iter().any(|level| !level.root && level.name.is_none()) {
+                lacks.push(("cgroup", "a name on the path could not be read and stands as a question mark"));
+            }
+            if party.placement.delegated {
+                lacks.push(("owner", DELEGATED));
+            }
+        }
+    }
+    lacks
+}

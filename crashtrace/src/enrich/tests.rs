@@ -1,0 +1,215 @@
+//! Owners and gaps.
+
+use super::{Case, OwnerKind, enrich, party};
+use crate::cgroup::{Place, Qos};
+use crate::classify::tests::build::{
+    API, CHARGE, KUBEPODS, MIB, POD, api, kill, lineage, mark, no_kill, side, task,
+};
+use crate::correlate::{Incident, OomKill};
+use crate::event::{Level, Lineage, Task};
+
+fn case(kill: OomKill) -> Case {
+    enrich(Incident::OomKill(Box::new(kill)))
+}
+
+fn a_kill() -> OomKill {
+    let victim = lineage(&api()).with(&api(), 64 * MIB, 64 * MIB);
+    kill(&victim, Some(victim.clone()), &CHARGE)
+}
+
+fn reason<'a>(case: &'a Case, field: &str) -> Option<&'a str> {
+    case.unresolved.iter().find(|gap| gap.field == field).map(|gap| gap.reason.as_str())
+}
+
+#[test]
+fn owners_follow_from_the_paths_of_trigger_victims_and_limit() {
+    let mut incident = a_kill().triggered_by(task("worker", 77), lineage(&side()));
+    incident.decision().limit_cgroups = Some(lineage(POD));
+    let case = case(incident);
+    let victim = case.victims[0].as_ref().expect("victim's owner");
+    assert_eq!((victim.owner.kind, victim.owner.container_id.as_deref()), (OwnerKind::Container, Some(API)));
+    assert_eq!(victim.owner.pod_uid.as_deref(), Some("1f6cbd1e-0d5a-4a4f-8f5c-2b8f0a2f6f11"));
+    assert_eq!(victim.owner.qos_class, Some(Qos::Burstable));
+    assert_ne!(case.trigger.expect("trigger's owner").owner.container_id.as_deref(), Some(API));
+    assert_eq!(case.limit.expect("limit's owner").owner.kind, OwnerKind::Pod);
+    assert_eq!(case.unresolved, []);
+}
+
+#[test]
+fn each_place_has_its_kind_of_owner() {
+    for (path, kind) in [
+        ("/", OwnerKind::Host),
+        (KUBEPODS, OwnerKind::Kubepods),
+        ("/kubepods/besteffort", OwnerKind::Qos),
+        (POD, OwnerKind::Pod),
+        (&format!("{POD}/crio-conmon-{API}"), OwnerKind::Pod),
+        (&api(), OwnerKind::Container),
+        (&format!("{}/kubepods/pod-of-mine", api()), OwnerKind::Container),
+        ("/system.slice/sshd.service", OwnerKind::HostService),
+        ("/mine", OwnerKind::Cgroup),
+    ] {
+        assert_eq!(party(&lineage(path)).expect(path).owner.kind, kind, "{path}");
+    }
+    let monitor = party(&lineage(&format!("{POD}/crio-conmon-{API}"))).expect("party");
+    assert_eq!(monitor.owner.container_id, None, "the monitor is not the container");
+}
+
+#[test]
+fn a_host_process_without_a_memory_controller_has_its_unit() {
+    let unified = Lineage { unified: true, ..lineage("/system.slice/sshd.service") };
+    assert_eq!(party(&unified).expect("party").owner.unit.as_deref(), Some("sshd.service"));
+}
+
+#[test]
+fn a_path_without_its_beginning_has_no_owner() {
+    let mut cut = lineage(&api());
+    cut.levels.pop();
+    assert!(party(&cut).is_err(), "the root is not there");
+    assert!(party(&Lineage { incomplete: true, ..lineage(&api()) }).is_err());
+    assert!(party(&Lineage { levels: Vec::new(), ..lineage("/") }).is_err());
+    let mut incident = a_kill();
+    incident.victims[0].cgroups = Some(cut.clone());
+    let case = case(incident);
+    assert_eq!(case.victims, [None]);
+    assert!(reason(&case, "victims[0].owner").is_some_and(|reason| reason.contains("beginning")));
+}
+
+#[test]
+fn levels_left_out_below_a_container_leave_the_container_as_owner() {
+    let deep = Lineage { skipped: 4, ..lineage(&api()) };
+    let party_of_deep = party(&deep).expect("party");
+    assert_eq!(party_of_deep.owner.kind, OwnerKind::Container);
+    assert!(party_of_deep.placement.nested);
+    let mut incident = a_kill();
+    incident.victims[0].cgroups = Some(deep);
+    assert!(reason(&case(incident), "victims[0].cgroup").is_some_and(|reason| reason.contains("deeper")));
+    for path in [POD, KUBEPODS, "/system.slice/docker.service", "/mine"] {
+        assert!(party(&Lineage { skipped: 1, ..lineage(path) }).is_err(), "{path} may hold a container");
+    }
+}
+
+#[test]
+fn a_name_that_could_not_be_read_hides_an_owner_unless_it_is_in_a_container() {
+    let path = format!("{}/job", api());
+    let mut nameless = lineage(&path);
+    nameless.level_mut(&path).name = None;
+    let found = party(&nameless).expect("party");
+    assert_eq!((found.placement.place, found.placement.nested), (Place::Container, true));
+    assert!(found.path.ends_with(b"/?"));
+    nameless.level_mut(POD).name = None;
+    assert!(party(&nameless).is_err());
+}
+
+#[test]
+fn an_owner_in_a_delegated_part_of_the_tree_is_unconfirmed() {
+    let path = format!("/system.slice/docker-{API}.scope{}", api());
+    let victim = lineage(&path);
+    let case = case(kill(&victim, None, &CHARGE));
+    assert!(reason(&case, "victims[0].owner").is_some_and(|reason| reason.contains("unconfirmed")));
+    assert!(case.victims[0].is_some());
+    let verdict = crate::classify::classify(&self::case(kill(&victim, Some(victim.clone()), &CHARGE)));
+    assert!(verdict.gap("limit.owner").is_some_and(|reason| reason.contains("unconfirmed")));
+}
+
+#[test]
+fn a_bare_mark_is_filled_from_the_decision_of_the_same_process() {
+    let mut incident = a_kill();
+    incident.victims[0].task = Task { tid: Some(4211), ..Task::default() };
+    incident.victims[0].cgroups = None;
+    let bare = Task { tid: Some(9), ..Task::default() };
+    incident.victims.push(mark(bare, None));
+    let case = case(incident);
+    let Incident::OomKill(kill) = &case.incident else { panic!("a kill") };
+    assert_eq!(kill.victims[0].task, task("java", 4211));
+    assert!(case.victims[0].is_some() && case.victims[1].is_none());
+    assert!(reason(&case, "victims[*]").is_some_and(|reason| reason.starts_with("of 1 of 2 processes: ")));
+}
+
+#[test]
+fn whether_a_victim_was_ending_is_taken_from_a_probe_on_the_decision_or_from_the_stack() {
+    let exiting = |kill: OomKill| {
+        let case = case(kill);
+        let Incident::OomKill(kill) = &case.incident else { panic!("a kill") };
+        (kill.victims[0].task.exiting, reason(&case, "victims[0].exiting").is_some())
+    };
+    assert_eq!(exiting(a_kill()), (Some(false), false));
+    assert_eq!(exiting(a_kill().raw()), (Some(false), false), "__oom_kill_process is on the stack");
+    let mut inlined = a_kill().raw();
+    inlined.decision().stack = None;
+    assert_eq!(exiting(inlined), (None, true));
+    assert_eq!(exiting(OomKill { decision: None, ..a_kill() }), (None, true));
+}
+
+#[test]
+fn what_a_task_lacks_is_listed_field_by_field() {
+    let mut incident = a_kill();
+    let lacking = Task { rss: None, oom_score_adj: None, ..task("java", 4211) };
+    incident.decision().victim = Some(lacking.clone());
+    incident.victims[0].task = lacking;
+    incident.decision().trigger.comm = None;
+    let case = case(incident);
+    let fields: Vec<_> = case.unresolved.iter().map(|gap| gap.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "trigger.comm",
+            "victims[0].anon_bytes",
+            "victims[0].file_bytes",
+            "victims[0].oom_score_adj",
+            "victims[0].shmem_bytes",
+            "victims[0].swap_bytes"
+        ]
+    );
+}
+
+#[test]
+fn the_tier_without_a_probe_says_that_it_cannot_see_the_request() {
+    let case = case(a_kill().raw());
+    assert!(reason(&case, "allocation").is_some_and(|reason| reason.contains("gathered at oom:mark_victim")));
+}
+
+#[test]
+fn a_lost_decision_and_missing_marks_are_said() {
+    let lost = case(OomKill { decision: None, ..a_kill() });
+    for field in ["trigger", "allocation"] {
+        assert!(reason(&lost, field).is_some_and(|reason| reason.contains("lost")), "{field}");
+    }
+    let unmarked = case(OomKill { victims: Vec::new(), ..a_kill() });
+    assert!(reason(&unmarked, "victims").is_some_and(|reason| reason.contains("memory back")));
+    let empty = OomKill { decision: None, victims: Vec::new(), complete: false, ..a_kill() };
+    assert!(reason(&case(empty), "victims").is_some());
+}
+
+#[test]
+fn an_oom_without_a_victim_has_its_owners_and_no_weights() {
+    let limit = lineage(POD);
+    let case = enrich(Incident::OomNoKill(Box::new(no_kill(lineage(&api()), Some(limit), &CHARGE))));
+    assert_eq!(case.limit.as_ref().map(|party| party.owner.kind), Some(OwnerKind::Pod));
+    assert_eq!(case.trigger.as_ref().map(|party| party.owner.kind), Some(OwnerKind::Container));
+    assert!(case.victims.is_empty());
+    assert!(reason(&case, "allocation.scope_total_bytes").is_some());
+}
+
+#[test]
+fn hundreds_of_victims_do_not_make_hundreds_of_gaps() {
+    let mut incident = a_kill();
+    let bare = Level { root: true, ..Level::default() };
+    for pid in 0..500 {
+        let cgroups = Lineage { levels: vec![bare.clone()], skipped: 0, incomplete: true, unified: false };
+        incident.victims.push(mark(Task { pid: Some(pid), ..Task::default() }, Some(cgroups)));
+    }
+    assert!(case(incident).unresolved.len() < 25);
+}
+
+/// The request can be found on the stack there, and the mark still comes after the signal.
+#[test]
+fn a_request_that_was_found_at_the_mark_makes_the_mark_no_earlier() {
+    let mut incident = a_kill();
+    let decision = incident.decision();
+    decision.stamp.hook = crate::event::Hook::RawTracepoint;
+    assert!(decision.control.is_some());
+    decision.trigger.exiting = None;
+    let case = case(incident);
+    let reason = reason(&case, "trigger.exiting").expect("a reason");
+    assert!(reason.starts_with("a process is marked after it was sent its signal"), "{reason}");
+}

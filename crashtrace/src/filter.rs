@@ -1,0 +1,31 @@
+//! Which incidents are reported: `--cause` and `--namespace`. PURE.
+
+use crate::classify::{Cause, Verdict};
+use crate::enrich::Case;
+
+/// Keeps incidents back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only these causes; all if empty.
+    pub causes: Vec<Cause>,
+    /// Only incidents of pods in these namespaces; all incidents if empty.
+    pub namespaces: Vec<String>,
+}
+
+impl Filter {
+    /// Whether the incident is to be reported.
+    ///
+    /// A pod's namespace is not in its cgroup's path. An incident with a pod whose namespace is unknown goes
+    /// through: to keep back what may be the one that was asked for would be worse than to show one too many.
+    #[must_use]
+    pub fn lets_through(&self, case: &Case, verdict: &Verdict) -> bool {
+        let wanted = self.causes.is_empty() || self.causes.contains(&verdict.cause);
+        wanted && (self.namespaces.is_empty() || concerns_a_pod(case, verdict))
+    }
+}
+
+fn concerns_a_pod(case: &Case, verdict: &Verdict) -> bool {
+    let limit = verdict.limit.as_ref().map(|limit| &limit.party);
+    let mut parties = case.trigger.iter().chain(case.victims.iter().flatten()).chain(limit);
+    parties.any(|party| party.owner.pod_uid.is_some() || party.placement.pod_end.is_some())
+}
