@@ -1,0 +1,90 @@
+//! PURE: which cgroup hierarchy has the memory controller, and where it is mounted, by what `/proc` says.
+
+use super::MemoryCgroup;
+
+/// A mount of a cgroup hierarchy.
+struct Mount {
+    /// Where.
+    point: String,
+    /// It shows the hierarchy from its root and not some cgroup of it.
+    whole: bool,
+    /// `cgroup2`, else `cgroup`.
+    unified: bool,
+    /// Controllers of a v1 hierarchy, among other options.
+    options: String,
+}
+
+/// Finds the memory controller's hierarchy and its mount point. `read` gives the text of a file or why not.
+pub(super) fn memory_cgroup(
+    read: impl Fn(&str) -> Result<String, String>,
+) -> Result<(MemoryCgroup, Option<String>), String> {
+    let mounts = parse(&read("/proc/self/mountinfo")?);
+    let v1 = |mount: &&Mount| !mount.unified && mount.options.split(',').any(|option| option == "memory");
+    if let Some(mount) = best(mounts.iter().filter(v1)) {
+        return Ok((MemoryCgroup::V1, Some(mount.point.clone())));
+    }
+    let unified = best(mounts.iter().filter(|mount| mount.unified));
+    let lists_memory = |mount: &&Mount| {
+        let controllers = read(&format!("{}/cgroup.controllers", mount.point)).unwrap_or_default();
+        controllers.split_whitespace().any(|name| name == "memory")
+    };
+    if let Some(mount) = unified.filter(lists_memory) {
+        return Ok((MemoryCgroup::V2, Some(mount.point.clone())));
+    }
+    // The mounts do not show it: a container may have none of them. The kernel's own table does, unless it is
+    // of 6.15 or later, which leaves out controllers without a v1 side.
+    let table = read("/proc/cgroups")?;
+    let row = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    match row.into_iter().find(|row| row.first() == Some(&"memory")).as_deref() {
+        Some([_, _, _, "0"]) => Ok((MemoryCgroup::Disabled, None)),
+        // A controller that no v1 hierarchy has taken belongs to the unified one.
+        Some([_, "0", _, _]) => Ok((MemoryCgroup::V2, unified.map(|mount| mount.point.clone()))),
+        Some([_, _, _, _]) => Ok((MemoryCgroup::V1, None)),
+        _ => Err("neither the mounted cgroup hierarchies nor /proc/cgroups have a memory controller".into()),
+    }
+}
+
+/// The mount that shows the most.
+fn best<'a>(mounts: impl Iterator<Item = &'a Mount>) -> Option<&'a Mount> {
+    // Of equals `max_by_key` takes the last: the one that covers the others, if they share a mount point.
+    mounts.max_by_key(|mount| mount.whole)
+}
+
+/// The cgroup mounts in the text of `mountinfo` (`Documentation/filesystems/proc.rst`, 3.5):
+///
+/// ```text
+/// 35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory
+/// ```
+fn parse(text: &str) -> Vec<Mount> {
+    let mount = |line: &str| {
+        // A space in a path is escaped, so the first lone dash ends the optional fields.
+        let (place, kind) = line.split_once(" - ")?;
+        let mut place = place.split(' ').skip(3);
+        let (root, point) = (place.next()?, place.next()?);
+        let mut kind = kind.split(' ');
+        let unified = match kind.next()? {
+            "cgroup" => false,
+            "cgroup2" => true,
+            _ => return None,
+        };
+        let options = kind.nth(1).unwrap_or_default().to_owned();
+        Some(Mount { point: unescape(point), whole: root == "/", unified, options })
+    };
+    text.lines().filter_map(mount).collect()
+}
+
+/// Undoes mountinfo's `\040` and the like.
+fn unescape(path: &str) -> String {
+    let mut parts = path.split('\\');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        if let Some(byte) = part.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
+            bytes.push(byte);
+            bytes.extend_from_slice(&part.as_bytes()[3..]);
+        } else {
+            bytes.push(b'\\');
+            bytes.extend_from_slice(part.as_bytes());
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

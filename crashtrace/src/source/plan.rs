@@ -1,0 +1,347 @@
+//! PURE: facts and configuration in, the hooks to use out, or a refusal with its remedy.
+//!
+//! Hooks come in tiers, from the one that sees most to the one that works on hardened kernels too:
+//!
+//! | tier | decision | memcg OOM without a victim | each victim |
+//! |---|---|---|---|
+//! | fentry | fentry + fexit `oom_kill_process` | fexit `mem_cgroup_out_of_memory` | raw tracepoint `oom:mark_victim` |
+//! | kprobe | kprobe + kretprobe of the same | kprobe + kretprobe of the same | the same |
+//! | raw tracepoint | none: gathered at the first victim | none | the same |
+//!
+//! The plan says what *may* work, in order of preference. Whether it does, the kernel alone knows: 6.1 on arm64
+//! describes every function and takes a trampoline on none, and some kernels are built without kprobes or without
+//! both. So the loader tries the tiers in turn, and nothing here looks at a version that can be tried out.
+
+use std::fmt;
+
+use crashtrace_ebpf::program;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::host::{Capability, HostFacts, KERNEL_BTF, KernelVersion, Lockdown};
+use super::symbols::Symbols;
+use crate::event::Hook;
+
+mod blind;
+
+pub use blind::{Blind, blind};
+
+/// The oldest kernel with BPF ring buffers.
+const RING_BUFFER_SINCE: KernelVersion = KernelVersion(5, 8);
+
+/// The function that carries out an OOM decision.
+const OOM_KILL_PROCESS: &str = "oom_kill_process";
+/// The function that handles the OOM of a memory cgroup.
+const MEM_CGROUP_OUT_OF_MEMORY: &str = "mem_cgroup_out_of_memory";
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachKind {
+    /// BPF trampoline at the entry of a function.
+    Fentry,
+    /// BPF trampoline at its return.
+    Fexit,
+    /// kprobe at its entry.
+    Kprobe,
+    /// kretprobe at its return.
+    Kretprobe,
+    /// Raw tracepoint.
+    RawTracepoint,
+}
+
+impl fmt::Display for AttachKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::Kretprobe => "kretprobe",
+            Self::RawTracepoint => "raw_tp",
+        })
+    }
+}
+
+/// One program on one hook. Shown as `fentry:oom_kill_process`, which is how reports name hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attach {
+    /// Name of the program in the kernel object, of [`crashtrace_ebpf::program`].
+    pub program: &'static str,
+    /// How it is attached.
+    pub kind: AttachKind,
+    /// The kernel function; for a raw tracepoint its name without the group.
+    pub target: &'static str,
+}
+
+impl fmt::Display for Attach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.target)
+    }
+}
+
+/// Hooks that go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// What names it.
+    pub hook: Hook,
+    /// Sees the decision begin and end. The tier needs all of them; the last tier has none.
+    pub decision: Vec<Attach>,
+    /// Sees an OOM of a memory cgroup that finds nobody to kill. All of them or none: the tier does without.
+    pub memcg: Vec<Attach>,
+    /// Sees each victim. The tier needs it.
+    pub victims: Attach,
+}
+
+/// What to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// In order of preference: the loader takes the first that the kernel accepts. Never empty.
+    pub tiers: Vec<Tier>,
+    /// Tiers that were asked for and cannot work here.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A tier that need not be tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Which.
+    pub hook: Hook,
+    /// Why.
+    pub reason: String,
+}
+
+/// Why nothing can be watched here, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, JsonSchema)]
+#[error("cannot {what}: {why}; {remedy}")]
+pub struct Refusal {
+    /// What cannot be done, as an infinitive without "to".
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// What to do, as an imperative.
+    pub remedy: String,
+}
+
+/// Which hooks the user wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum HooksWanted {
+    /// The best tier that the kernel accepts.
+    #[default]
+    Auto,
+    /// BPF trampolines, or nothing.
+    Fentry,
+    /// kprobes, or nothing.
+    Kprobe,
+    /// The raw tracepoint alone, or nothing.
+    Tracepoint,
+}
+
+impl HooksWanted {
+    /// The tiers that it stands for, best first.
+    fn hooks(self) -> &'static [Hook] {
+        match self {
+            Self::Auto => &[Hook::Fentry, Hook::Kprobe, Hook::RawTracepoint],
+            Self::Fentry => &[Hook::Fentry],
+            Self::Kprobe => &[Hook::Kprobe],
+            Self::Tracepoint => &[Hook::RawTracepoint],
+        }
+    }
+}
+
+/// What the kernel describes of what is to be hooked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelView {
+    /// Functions in BTF. That of 5.10 on arm64 lists only the global ones.
+    pub btf_functions: Functions,
+    /// Functions in kallsyms, by their exact names; `None` if it could not be read.
+    pub kallsyms_functions: Option<Functions>,
+    /// How BTF says that `oom:mark_victim` passes its victim (`crashtrace_ebpf::mark_victim_arg`); `None` if it
+    /// does not describe the tracepoint.
+    pub mark_victim_arg: Option<u32>,
+}
+
+/// Which of the functions to hook there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Functions {
+    /// `oom_kill_process`.
+    pub oom_kill_process: bool,
+    /// `mem_cgroup_out_of_memory`.
+    pub mem_cgroup_out_of_memory: bool,
+}
+
+impl Functions {
+    /// Asks `has` for each of them.
+    pub fn by(mut has: impl FnMut(&str) -> bool) -> Self {
+        Self {
+            oom_kill_process: has(OOM_KILL_PROCESS),
+            mem_cgroup_out_of_memory: has(MEM_CGROUP_OUT_OF_MEMORY),
+        }
+    }
+
+    /// Those in kallsyms, if it could be read.
+    #[must_use]
+    pub fn in_kallsyms(symbols: &Symbols) -> Option<Self> {
+        symbols.listed().then(|| Self::by(|function| symbols.has(function)))
+    }
+}
+
+/// Decides which hooks to try. A tier asked for by name is never replaced by another.
+pub fn plan(facts: &HostFacts, kernel: &KernelView, wanted: HooksWanted) -> Result<Plan, Refusal> {
+    if let Some(refusal) = refusals(facts, kernel).into_iter().next() {
+        return Err(refusal);
+    }
+    let mut plan = Plan { tiers: Vec::new(), skipped: Vec::new() };
+    for &hook in wanted.hooks() {
+        match hindrance(hook, facts, kernel) {
+            Some(reason) => plan.skipped.push(Skipped { hook, reason }),
+            None => plan.tiers.push(tier(hook, kernel)),
+        }
+    }
+    // The last tier is never skipped, so this is a tier asked for by name.
+    if let (true, Some(skipped)) = (plan.tiers.is_empty(), plan.skipped.first()) {
+        return Err(Refusal {
+            what: format!("use {} hooks", skipped.hook),
+            why: skipped.reason.clone(),
+            remedy: "let crashtrace choose with --hooks auto".to_owned(),
+        });
+    }
+    Ok(plan)
+}
+
+/// All that keeps every tier from working, most fundamental first. What could not be found out is not held
+/// against the host: the kernel will say.
+#[must_use]
+pub fn refusals(facts: &HostFacts, kernel: &KernelView) -> Vec<Refusal> {
+    let refuse = |why: String, remedy: &str| Refusal {
+        what: "watch this kernel".to_owned(),
+        why,
+        remedy: remedy.to_owned(),
+    };
+    let mut refusals = Vec::new();
+    if let Some(version) = facts.version().filter(|version| *version < RING_BUFFER_SINCE) {
+        refusals.push(refuse(
+            format!("it is {version}, and BPF ring buffers came with {RING_BUFFER_SINCE}"),
+            "run a kernel of 5.10 or later",
+        ));
+    }
+    if facts.init_user_namespace == Some(false) {
+        refusals.push(refuse(
+            "this process is in a user namespace, where its capabilities do not count for BPF".to_owned(),
+            "run it as the host's root, not in a rootless container (in a pod: `hostUsers: true`)",
+        ));
+    }
+    refusals.extend(missing_capabilities(facts).map(|why| {
+        refuse(
+            why,
+            "run it as root, or give it these capabilities (in a pod: `securityContext.privileged: true`, or \
+             BPF and PERFMON in `securityContext.capabilities.add`)",
+        )
+    }));
+    if facts.lockdown == Some(Lockdown::Confidentiality) {
+        refusals.push(refuse(
+            "it is locked down for confidentiality, which keeps BPF programs from reading its memory"
+                .to_owned(),
+            "boot it with `lockdown=integrity` or without lockdown",
+        ));
+    }
+    if let Some(error) = &facts.btf.error {
+        let path = &facts.btf.path;
+        refusals.push(refuse(
+            format!("{path}, which is to describe its structures, cannot be read: {error}"),
+            if path == KERNEL_BTF {
+                "run a kernel that is built with CONFIG_DEBUG_INFO_BTF, or name a BTF file of this very kernel \
+                 with --btf FILE"
+            } else {
+                "name a readable BTF file of this very kernel with --btf FILE, or use the kernel's own by \
+                 leaving --btf out"
+            },
+        ));
+    } else if kernel.mark_victim_arg.is_none() {
+        refusals.push(refuse(
+            format!("the BTF in {} does not describe tracepoint oom:mark_victim", facts.btf.path),
+            "name a BTF file of this very kernel with --btf FILE, or run one that is built with \
+             CONFIG_TRACEPOINTS",
+        ));
+    }
+    refusals
+}
+
+/// Which capabilities this process would need and lacks.
+fn missing_capabilities(facts: &HostFacts) -> Option<String> {
+    if facts.can(Capability::SysAdmin)? {
+        return None;
+    }
+    let lacks = |capability: &Capability| facts.can(*capability) == Some(false);
+    let missing: Vec<_> = [Capability::Bpf, Capability::Perfmon].into_iter().filter(lacks).collect();
+    let user = facts.euid.map_or(String::new(), |euid| format!(" (user id {euid})"));
+    match missing.as_slice() {
+        [] => None,
+        [one] => Some(format!("this process{user} lacks {one}")),
+        [one, other, ..] => Some(format!("this process{user} lacks {one} and {other}")),
+    }
+}
+
+/// Why a tier cannot work, as far as that shows without trying.
+fn hindrance(hook: Hook, facts: &HostFacts, kernel: &KernelView) -> Option<String> {
+    match hook {
+        // The kernel checks a trampoline's target against its own BTF, never against a file.
+        Hook::Fentry => match &facts.kernel_btf.error {
+            Some(error) => Some(format!("the kernel's own BTF, {KERNEL_BTF}, cannot be read: {error}")),
+            None if !kernel.btf_functions.oom_kill_process => {
+                Some(format!("the kernel's BTF does not list function {OOM_KILL_PROCESS}"))
+            }
+            None => None,
+        },
+        Hook::Kprobe => match kernel.kallsyms_functions {
+            Some(functions) if !functions.oom_kill_process => Some(format!(
+                "the kernel has no symbol {OOM_KILL_PROCESS}: its compiler renamed or inlined the function"
+            )),
+            _ => None,
+        },
+        Hook::RawTracepoint => None,
+    }
+}
+
+/// The programs of a tier.
+fn tier(hook: Hook, kernel: &KernelView) -> Tier {
+    use AttachKind::{Fentry, Fexit, Kprobe, Kretprobe, RawTracepoint};
+    let decision = |program, kind| Attach { program, kind, target: OOM_KILL_PROCESS };
+    let memcg = |program, kind| Attach { program, kind, target: MEM_CGROUP_OUT_OF_MEMORY };
+    let victims = |program| Attach { program, kind: RawTracepoint, target: "mark_victim" };
+    match hook {
+        Hook::Fentry => Tier {
+            hook,
+            decision: vec![
+                decision(program::OOM_KILL_FENTRY, Fentry),
+                decision(program::OOM_KILL_FEXIT, Fexit),
+            ],
+            memcg: if kernel.btf_functions.mem_cgroup_out_of_memory {
+                vec![memcg(program::MEMCG_OOM_FEXIT, Fexit)]
+            } else {
+                Vec::new()
+            },
+            victims: victims(program::MARK_VICTIM),
+        },
+        Hook::Kprobe => Tier {
+            hook,
+            decision: vec![
+                decision(program::OOM_KILL_KPROBE, Kprobe),
+                decision(program::OOM_KILL_KRETPROBE, Kretprobe),
+            ],
+            memcg: if kernel.kallsyms_functions.is_none_or(|functions| functions.mem_cgroup_out_of_memory) {
+                vec![memcg(program::MEMCG_OOM_KPROBE, Kprobe), memcg(program::MEMCG_OOM_KRETPROBE, Kretprobe)]
+            } else {
+                Vec::new()
+            },
+            victims: victims(program::MARK_VICTIM),
+        },
+        Hook::RawTracepoint => Tier {
+            hook,
+            decision: Vec::new(),
+            memcg: Vec::new(),
+            victims: victims(program::MARK_VICTIM_ALONE),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

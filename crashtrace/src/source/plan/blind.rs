@@ -1,0 +1,91 @@
+//! PURE: what cannot be seen with the hooks in use, so that silence can be trusted for the rest.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{MEM_CGROUP_OUT_OF_MEMORY, Tier};
+use crate::event::Hook;
+use crate::source::host::{HostFacts, MemoryCgroup};
+use crate::source::symbols::Symbols;
+
+/// Something that happens on this host, or may, and that no report will tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Blind {
+    /// What is not seen.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// What to do about it, as an imperative; `null` where nothing is known.
+    pub remedy: Option<String>,
+}
+
+const BETTER_HOOKS: &str = "run a kernel that accepts fentry hooks or kprobes (CONFIG_KPROBES, \
+    CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), with --hooks auto";
+const SHOW_ADDRESSES: &str = "give crashtrace CAP_SYSLOG, and set sysctl kernel.kptr_restrict to 0 or 1";
+
+/// What `tier` does not see on this host. `memcg_attached` says whether its memcg hooks are in place, too;
+/// `symbols` are those that stacks are named by.
+#[must_use]
+pub fn blind(tier: &Tier, memcg_attached: bool, facts: &HostFacts, symbols: &Symbols) -> Vec<Blind> {
+    let mut list = Vec::new();
+    let mut add = |what: &str, why: &str, remedy: Option<&str>| {
+        list.push(Blind { what: what.to_owned(), why: why.to_owned(), remedy: remedy.map(str::to_owned) });
+    };
+    if tier.hook == Hook::RawTracepoint {
+        add(
+            "an OOM that finds nobody to kill",
+            "tracepoint oom:mark_victim, the only hook in use, fires for victims",
+            Some(BETTER_HOOKS),
+        );
+        add(
+            "whether all processes of a group kill (memory.oom.group) are in the report",
+            "there is no hook on the end of the kill",
+            Some(BETTER_HOOKS),
+        );
+        if !(symbols.covers(MEM_CGROUP_OUT_OF_MEMORY) && symbols.covers("out_of_memory")) {
+            add(
+                "whether it was the node or a cgroup that ran out of memory, where the victim's cgroups do not tell",
+                symbols.unusable().unwrap_or("/proc/kallsyms lacks the functions that would tell them apart"),
+                Some(SHOW_ADDRESSES),
+            );
+        }
+    } else if !memcg_attached && facts.memory_cgroup != Some(MemoryCgroup::Disabled) {
+        add(
+            "an OOM of a memory cgroup that finds nobody to kill",
+            if tier.memcg.is_empty() {
+                "the kernel does not list function mem_cgroup_out_of_memory"
+            } else {
+                "the kernel does not accept a hook on mem_cgroup_out_of_memory"
+            },
+            None,
+        );
+    }
+    if !symbols.covers("memory_max_write") {
+        add(
+            "whether a cgroup ran out because somebody lowered its limit",
+            symbols.unusable().unwrap_or("/proc/kallsyms lacks function memory_max_write"),
+            Some(SHOW_ADDRESSES),
+        );
+    }
+    if facts.memory_cgroup == Some(MemoryCgroup::V1) {
+        add(
+            "a container that hangs at its limit with oom_kill_disable set",
+            "on cgroup v1 the kernel then lets it sleep and calls no OOM killer",
+            Some("boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1), which has no such setting"),
+        );
+    }
+    match facts.panic_on_oom {
+        None | Some(0) => {}
+        Some(1) => add(
+            "an OOM of the whole node",
+            "vm.panic_on_oom is 1: the kernel panics before a report can leave",
+            Some("set sysctl vm.panic_on_oom=0"),
+        ),
+        Some(value) => add(
+            "every OOM, those of containers included",
+            &format!("vm.panic_on_oom is {value}: the kernel panics before a report can leave"),
+            Some("set sysctl vm.panic_on_oom=0"),
+        ),
+    }
+    list
+}

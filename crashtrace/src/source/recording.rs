@@ -1,0 +1,171 @@
+//! Recordings: the records of one session in a file, with what it takes to read them elsewhere.
+//!
+//! A line of JSON (the [`Preamble`]) comes first, then frames: a little-endian u32 with the length, and that many
+//! bytes of record. The preamble tells the machine; records are as the kernel side wrote them. A file that ends in
+//! the middle of a frame is read up to there, and the rest is counted as lost.
+
+use std::io::{self, BufRead, Read, Write};
+
+use bytes::Bytes;
+use crashtrace_ebpf::{LAYOUT_VERSION, RECORD_MAX_BYTES};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::symbols::Symbols;
+use crate::gfp::GfpNames;
+use crate::report::Unresolved;
+
+/// Value of [`Preamble::format`].
+pub const FORMAT: &str = "crashtrace-recording/v1";
+
+/// Bytes that a preamble may have: its largest part, the symbols, takes about 2 KiB.
+const PREAMBLE_MAX_BYTES: u64 = 1024 * 1024;
+
+/// The machine and the session of a recording.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preamble {
+    /// Always [`FORMAT`].
+    pub format: String,
+    /// Version of the agent.
+    pub agent: String,
+    /// Layout of the records.
+    pub layout: u16,
+    /// Name of the node.
+    pub node: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// The kernel's id of the boot.
+    pub boot_id: String,
+    /// Bytes of a page.
+    pub page_size_bytes: u64,
+    /// The memory controller is on cgroup v1; `None` where that is not known.
+    pub memory_cgroup_v1: Option<bool>,
+    /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME`.
+    pub realtime_offset_ns: i64,
+    /// The hooks in use.
+    pub hooks: Vec<String>,
+    /// What could not be seen with them.
+    #[serde(default)]
+    pub blind: Vec<Unresolved>,
+    /// Names of the kernel's gfp bits.
+    pub gfp: GfpNames,
+    /// Where the functions of interest are in that kernel.
+    pub symbols: Option<Symbols>,
+    /// When it began, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub started_ktime_ns: u64,
+}
+
+/// Why a recording cannot be read.
+#[derive(Debug, Error)]
+pub enum RecordingError {
+    /// Reading failed.
+    #[error("cannot read it")]
+    Io(#[from] io::Error),
+    /// It does not begin like one.
+    #[error("it is no recording of crashtrace (the first line is not a preamble: {0})")]
+    NoRecording(String),
+    /// Another version wrote it.
+    #[error(
+        "its records have layout {0}, and this version reads {LAYOUT_VERSION}: replay it with the version that wrote it ({1})"
+    )]
+    Layout(u16, String),
+}
+
+/// Writes a recording.
+#[derive(Debug)]
+pub struct Writer<W: Write>(W);
+
+impl<W: Write> Writer<W> {
+    /// Begins one.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn new(mut to: W, preamble: &Preamble) -> io::Result<Self> {
+        serde_json::to_writer(&mut to, preamble)?;
+        to.write_all(b"\n")?;
+        to.flush()?;
+        Ok(Self(to))
+    }
+
+    /// Adds a record, and flushes: the next moment may be the node's last.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn record(&mut self, record: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(record.len()).map_err(io::Error::other)?;
+        self.0.write_all(&length.to_le_bytes())?;
+        self.0.write_all(record)?;
+        self.0.flush()
+    }
+}
+
+/// What comes next in a recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A record.
+    Record(Bytes),
+    /// The file ends in the middle of a record, or with bytes that are none: nothing after this can be read.
+    Broken(String),
+}
+
+/// Reads a recording.
+#[derive(Debug)]
+pub struct Reader<R: BufRead> {
+    from: R,
+    broken: bool,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Reads the preamble.
+    ///
+    /// # Errors
+    /// It cannot be read, is no preamble, or is one of another layout.
+    pub fn open(mut from: R) -> Result<(Preamble, Self), RecordingError> {
+        let mut line = Vec::new();
+        from.by_ref().take(PREAMBLE_MAX_BYTES).read_until(b'\n', &mut line)?;
+        let no_recording = |error: serde_json::Error| RecordingError::NoRecording(error.to_string());
+        // What another version wrote may differ in more than the two fields that say so.
+        let value: serde_json::Value = serde_json::from_slice(&line).map_err(no_recording)?;
+        if value["format"] != FORMAT {
+            return Err(RecordingError::NoRecording(format!("its format is not {FORMAT}")));
+        }
+        if let Some(layout) = value["layout"].as_u64().filter(|&layout| layout != u64::from(LAYOUT_VERSION)) {
+            let agent = value["agent"].as_str().unwrap_or("unknown").to_owned();
+            return Err(RecordingError::Layout(u16::try_from(layout).unwrap_or(u16::MAX), agent));
+        }
+        let preamble = serde_json::from_value(value).map_err(no_recording)?;
+        Ok((preamble, Self { from, broken: false }))
+    }
+
+    /// The next frame; `None` at the end.
+    ///
+    /// # Errors
+    /// Reading failed.
+    pub fn frame(&mut self) -> io::Result<Option<Frame>> {
+        if self.broken {
+            return Ok(None);
+        }
+        let mut length = Vec::with_capacity(4);
+        self.from.by_ref().take(4).read_to_end(&mut length)?;
+        let broken = |what: String| Ok(Some(Frame::Broken(what)));
+        let length = match <[u8; 4]>::try_from(length.as_slice()) {
+            Ok(length) => u32::from_le_bytes(length) as usize,
+            Err(_) if length.is_empty() => return Ok(None),
+            Err(_) => {
+                self.broken = true;
+                return broken("it ends within the length of a record".to_owned());
+            }
+        };
+        if length > RECORD_MAX_BYTES {
+            self.broken = true;
+            return broken(format!("it has a record of {length} bytes, more than any record can have"));
+        }
+        let mut record = Vec::with_capacity(length);
+        self.from.by_ref().take(length as u64).read_to_end(&mut record)?;
+        if record.len() < length {
+            self.broken = true;
+            return broken(format!("it ends {} bytes into a record of {length}", record.len()));
+        }
+        Ok(Some(Frame::Record(record.into())))
+    }
+}

@@ -1,0 +1,188 @@
+//! PURE: names of the few kernel functions that tell how an OOM came about, for the return addresses in a
+//! record's stack.
+//!
+//! The kernel lists its symbols in `/proc/kallsyms`, more than 100 000 lines; only the address ranges of
+//! [`FUNCTIONS`] are kept. They are absolute, like the addresses in the records, and a recording carries them:
+//! a machine that replays it has other addresses.
+
+use std::collections::BTreeSet;
+use std::io::BufRead;
+
+use serde::{Deserialize, Serialize};
+
+/// The functions that are looked for (`mm/oom_kill.c`, `mm/memcontrol.c`, `mm/vmscan.c`, `mm/page_alloc.c`,
+/// `drivers/tty/sysrq.c`; 5.10 to 7.3).
+pub const FUNCTIONS: [&str; 14] = [
+    "mem_cgroup_out_of_memory",
+    "out_of_memory",
+    "oom_kill_process",
+    "__oom_kill_process",
+    "mem_cgroup_oom_synchronize",
+    "pagefault_out_of_memory",
+    "memory_max_write",
+    "moom_callback",
+    "balance_pgdat",
+    "kswapd",
+    "try_charge_memcg",
+    "try_charge",
+    "__alloc_pages_slowpath",
+    "mark_oom_victim",
+];
+
+/// No function is longer. It bounds the range of a function with nothing, or a hole, behind it.
+const MAX_FUNCTION_BYTES: u64 = 64 * 1024;
+
+/// Where the kernel's functions are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Symbols {
+    /// Address ranges. A function may have more than one: the compiler moves rare code elsewhere.
+    ranges: Vec<Range>,
+    /// Those of [`FUNCTIONS`] that exist under exactly that name: what a kprobe can name.
+    exact: BTreeSet<String>,
+    /// The list had symbols of the kernel proper: what is not in `exact` does not exist.
+    listed: bool,
+    /// Why no address can be named.
+    unusable: Option<String>,
+}
+
+/// Addresses of one function, `start` to before `end`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Range {
+    start: u64,
+    end: u64,
+    function: String,
+}
+
+impl Symbols {
+    /// Picks the functions out of kallsyms' text. Lines may come in any order; those of modules are skipped, and
+    /// so is what does not look like a symbol.
+    #[must_use]
+    pub fn parse(mut reader: impl BufRead) -> Self {
+        let mut symbols = Self::default();
+        let mut starts: Vec<(u64, &str)> = Vec::new();
+        // Only the address of each symbol is held, a megabyte for the while: a function ends where the next
+        // symbol begins, and that may be on any line.
+        let mut addresses: Vec<u64> = Vec::new();
+        let mut line = Vec::with_capacity(256);
+        loop {
+            line.clear();
+            match reader.read_until(b'\n', &mut line) {
+                Ok(0) => break,
+                Ok(_) => {}
+                // A table that ends early gives functions the wrong end.
+                Err(error) => return Self::without(format!("the list of kernel symbols broke off: {error}")),
+            }
+            let Some((address, name)) = parse_line(&line) else { continue };
+            symbols.listed = true;
+            if address != 0 {
+                addresses.push(address);
+            }
+            let Some((function, exact)) = wanted(name) else { continue };
+            if exact {
+                symbols.exact.insert(function.to_owned());
+            }
+            if address != 0 {
+                starts.push((address, function));
+            }
+        }
+        addresses.sort_unstable();
+        for (start, function) in starts {
+            // Past all symbols of the same address: aliases of the function.
+            let next = addresses.get(addresses.partition_point(|address| *address <= start)).copied();
+            let longest = start.saturating_add(MAX_FUNCTION_BYTES);
+            let end = next.map_or(longest, |next| next.min(longest));
+            symbols.ranges.push(Range { start, end, function: function.to_owned() });
+        }
+        let unusable = if !symbols.listed {
+            Some("/proc/kallsyms lists no symbols of the kernel")
+        } else if addresses.is_empty() {
+            Some("the kernel hides its addresses from this process (kernel.kptr_restrict, CAP_SYSLOG)")
+        } else if symbols.ranges.is_empty() {
+            Some("/proc/kallsyms lists none of the functions of the OOM killer")
+        } else {
+            None
+        };
+        symbols.unusable = unusable.map(str::to_owned);
+        symbols
+    }
+
+    /// What there is where the list cannot be read: nothing, and the reason.
+    #[must_use]
+    pub fn without(reason: String) -> Self {
+        Self { unusable: Some(reason), ..Self::default() }
+    }
+
+    /// Why no address can be named, if that is so.
+    #[must_use]
+    pub fn unusable(&self) -> Option<&str> {
+        self.unusable.as_deref()
+    }
+
+    /// Whether the list had any symbol: only then does [`Self::has`] tell what does not exist.
+    #[must_use]
+    pub fn listed(&self) -> bool {
+        self.listed
+    }
+
+    /// Whether the kernel lists a function of exactly this name, one of [`FUNCTIONS`]. Names are listed even
+    /// where addresses are hidden.
+    #[must_use]
+    pub fn has(&self, function: &str) -> bool {
+        self.exact.contains(function)
+    }
+
+    /// Whether addresses in `function`, one of [`FUNCTIONS`], can be named. Where they cannot, because it was
+    /// inlined, say, its absence from a stack means nothing.
+    #[must_use]
+    pub fn covers(&self, function: &str) -> bool {
+        self.ranges.iter().any(|range| range.function == function)
+    }
+
+    /// The function that a return address lies in, if it is one of [`FUNCTIONS`].
+    #[must_use]
+    pub fn name_of(&self, return_address: u64) -> Option<&str> {
+        // It is the address behind the call. Where the call is a function's last instruction, that is already
+        // the next function's.
+        let call = return_address.checked_sub(1)?;
+        // Few enough to look at all; and a recording may hold them in any order.
+        let range = self.ranges.iter().find(|range| (range.start..range.end).contains(&call))?;
+        Some(&range.function)
+    }
+}
+
+/// Address and name on a line of the kernel proper:
+///
+/// ```text
+/// ffffffff8130a5d0 t oom_kill_process
+/// ffffffffc0401000 t nf_tables_newrule<tab>[nf_tables]
+/// ```
+fn parse_line(line: &[u8]) -> Option<(u64, &[u8])> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let space = line.iter().position(|byte| *byte == b' ')?;
+    let (digits, rest) = line.split_at(space);
+    let [b' ', _type, b' ', name @ ..] = rest else { return None };
+    // A tab, and the module's name.
+    if name.is_empty() || name.last() == Some(&b']') {
+        return None;
+    }
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
+    }
+    let address = digits
+        .iter()
+        .try_fold(0_u64, |address, digit| Some(address << 4 | u64::from(char::from(*digit).to_digit(16)?)))?;
+    Some((address, name))
+}
+
+/// The function that a symbol is (a part of), and whether it has just that name. Compilers append `.constprop.0`,
+/// `.isra.0` and `.part.0` to variants of a function, and `.cold` to what they moved out of it.
+fn wanted(symbol: &[u8]) -> Option<(&'static str, bool)> {
+    FUNCTIONS.into_iter().find_map(|function| match symbol.strip_prefix(function.as_bytes())? {
+        [] => Some((function, true)),
+        [b'.', ..] => Some((function, false)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
