@@ -5,13 +5,27 @@
 //!                (ABI)     decode   correlate   enrich  classify   report    sink
 //! ```
 //!
-//! Each stage depends only on the types of the stage before it; only `agent` knows them all. Decode, correlate,
-//! classify and report are pure: bytes or values in, values out, time is an argument.
+//! Each stage depends only on the types of the stage before it; only [`agent`] knows them all. Decode, correlate,
+//! classify and report are pure: bytes or values in, values out, time is an argument. [`pipeline`] is their row,
+//! from a record's bytes to the lines of the stream.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod cgroup;
 pub mod classify;
+pub mod cli;
 pub mod correlate;
+pub mod decode;
+pub mod doctor;
 pub mod enrich;
 pub mod event;
+pub mod filter;
+pub mod gfp;
+pub mod pipeline;
+pub mod remedy;
 pub mod report;
+pub mod sink;
+pub mod source;
+pub mod stats;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -11,18 +11,35 @@
 //! - Text that processes and containers choose (`comm`, cgroup names) may be any bytes. Valid UTF-8 stands as it
 //!   is but for the backslash, which is doubled; a byte that is not UTF-8 is `\xNN`. So it can be undone without
 //!   loss. Control characters are in JSON's own escapes.
+//! - A line that would be too long is cut, as `fit` says, and `truncated` is then true. A text that was cut has
+//!   `…` in it.
 //! - `seq` counts the lines of one session (a run of the agent), from 1: a gap is a line lost on the way. `lost`
 //!   is what the agent itself lost in that session up to then, in records.
+//!
+//! The beginning of a line, to give an idea (whole ones are in `tests/fixtures/report`):
+//!
+//! ```json
+//! {"schema":"crashtrace/v1","agent":"0.1.0","node":"worker-3","boot_id":"7e0a…","session":"b51c…","seq":17,"lost":0,
+//!  "id":"7e0a…-812345678901-3","revision":1,"redelivered":false,"kind":"oom_kill",
+//!  "time":"2026-11-22T07:23:15.123456789Z","ktime_ns":812345678901,"verdict":{"cause":"cgroup_oom",
+//!  "level":"container","certainty":"observed","inferred":[],"summary":"…","evidence":["…"],"remedy":"…"}}
+//! ```
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{Qos, Runtime};
 pub use crate::classify::{Cause, Certainty, Level, Origin};
 pub use crate::enrich::OwnerKind;
 
+pub mod build;
+pub mod fit;
+pub mod schema;
 pub mod text;
 
+pub use build::{Context, incident};
+pub use fit::to_json_line;
+pub use schema::schema;
 pub use text::Text;
 
 /// Value of [`Envelope::schema`].
@@ -61,6 +78,7 @@ impl Line {
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Envelope {
     /// Always `crashtrace/v1`.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: String,
     /// Version of the agent.
     pub agent: String,
@@ -91,6 +109,7 @@ pub struct Incident {
     /// What happened.
     pub kind: Kind,
     /// `ktime_ns` as UTC, RFC 3339 with nanoseconds.
+    #[schemars(extend("format" = "date-time"))]
     pub time: String,
     /// When it happened, in nanoseconds of `CLOCK_BOOTTIME`.
     pub ktime_ns: u64,
@@ -168,7 +187,8 @@ pub enum Constraint {
 /// The limit that was hit.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct LimitHit {
-    /// Path of the cgroup whose limit it is, in the memory controller's hierarchy.
+    /// Path of the cgroup whose limit it is, in the memory controller's hierarchy. Where the path could not be
+    /// read whole, `unresolved` says so.
     pub cgroup: Text,
     /// Level of that cgroup. In a pod of one container this is often `pod` where the verdict says `container`:
     /// both have the same limit, and the pod's sandbox is charged to the pod.
@@ -181,10 +201,14 @@ pub struct LimitHit {
     pub unlimited: bool,
     /// In use at the decision.
     pub usage_bytes: Option<u64>,
-    /// Swap in use (cgroup v2), or memory and swap (v1).
+    /// Swap in use; memory and swap together where `swap_includes_memory` is true.
     pub swap_usage_bytes: Option<u64>,
     /// Limit of the same.
     pub swap_limit_bytes: Option<u64>,
+    /// That has no limit.
+    pub swap_unlimited: bool,
+    /// Usage and limit of swap count memory too: cgroup v1. Null where the version is not known.
+    pub swap_includes_memory: Option<bool>,
     /// `memory.oom.group`: all of the cgroup's processes die together.
     pub oom_group: Option<bool>,
 }
@@ -223,9 +247,11 @@ pub struct Process {
     pub oom_score_adj: Option<i16>,
     /// It was ending already when it was marked.
     pub exiting: Option<bool>,
-    /// Path of its cgroup, in the memory controller's hierarchy.
+    /// Path of its cgroup, in the memory controller's hierarchy; where the process is in the root of that, its
+    /// path in the unified hierarchy.
     pub cgroup: Option<Text>,
-    /// The whole path would not fit: levels between its beginning and the process's own cgroup are left out.
+    /// That is not the whole path: the levels nearest to the process (very deep ones), or those nearest to the
+    /// root, could not be read.
     pub cgroup_cut: bool,
     /// Whose process it is.
     pub owner: Option<Owner>,
@@ -270,9 +296,10 @@ pub struct Allocation {
 }
 
 /// Something unknown, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unresolved {
-    /// Path of the field.
+    /// Path of the field, such as `victims[0].uid`, or of all that is below it, such as `trigger`. `victims[*].uid` is
+    /// of some or all victims; the reason has their number.
     pub field: String,
     /// Why it is unknown.
     pub reason: String,
@@ -287,6 +314,7 @@ pub struct AgentStarted {
     /// Always `agent_started`.
     pub kind: AgentStartedKind,
     /// When, as UTC.
+    #[schemars(extend("format" = "date-time"))]
     pub time: String,
     /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happened before was not seen.
     pub ktime_ns: u64,
@@ -300,7 +328,7 @@ pub struct AgentStarted {
     pub replay: bool,
 }
 
-/// Value of [`AgentStarted::kind`].
+/// Value of `kind`.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentStartedKind {
@@ -317,12 +345,13 @@ pub struct Loss {
     /// Always `loss`.
     pub kind: LossKind,
     /// When it was noticed, as UTC.
+    #[schemars(extend("format" = "date-time"))]
     pub time: String,
     /// Counters that rose since the last line that carried them, by name.
     pub counters: std::collections::BTreeMap<String, u64>,
 }
 
-/// Value of [`Loss::kind`].
+/// Value of `kind`.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LossKind {
@@ -339,6 +368,7 @@ pub struct AgentStopping {
     /// Always `agent_stopping`.
     pub kind: AgentStoppingKind,
     /// When, as UTC.
+    #[schemars(extend("format" = "date-time"))]
     pub time: String,
     /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happens later is not seen.
     pub ktime_ns: u64,
@@ -348,7 +378,7 @@ pub struct AgentStopping {
     pub counters: std::collections::BTreeMap<String, u64>,
 }
 
-/// Value of [`AgentStopping::kind`].
+/// Value of `kind`.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentStoppingKind {

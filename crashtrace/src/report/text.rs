@@ -1,5 +1,7 @@
 //! Text that processes and containers choose: any bytes in, valid UTF-8 out, without loss.
 
+use std::fmt::Write;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -21,7 +23,7 @@ impl Text {
                 }
             }
             for byte in chunk.invalid() {
-                text.push_str(&format!("\\x{byte:02x}"));
+                write!(text, "\\x{byte:02x}").unwrap_or_default();
             }
         }
         Self(text)
@@ -40,11 +42,61 @@ impl From<&str> for Text {
     }
 }
 
+/// Stands for what was cut out of a text.
+const CUT: &str = "…";
+
+/// `text` in no more than `max_bytes` of JSON (its quotes not counted): its beginning and its end, with `…` for what
+/// was between. An escaped byte or backslash stays in one piece.
+pub(super) fn shorten(text: &str, max_bytes: usize) -> Option<String> {
+    if json_bytes(text) <= max_bytes {
+        return None;
+    }
+    let units: Vec<&str> = units(text).collect();
+    let budget = max_bytes.saturating_sub(CUT.len());
+    // The ends of a path say most: the pod at its beginning, the cgroup itself at its end.
+    let fit = |units: &mut dyn Iterator<Item = &&str>, budget: usize| {
+        let mut left = budget;
+        let fits = units.map_while(|unit| {
+            left = left.checked_sub(json_bytes(unit))?;
+            Some(unit.len())
+        });
+        fits.sum::<usize>()
+    };
+    let head = fit(&mut units.iter(), budget / 2);
+    let tail = fit(&mut units.iter().rev(), budget - budget / 2);
+    Some(format!("{}{CUT}{}", &text[..head], &text[text.len() - tail..]))
+}
+
+/// Bytes of `text` as `serde_json` writes it.
+fn json_bytes(text: &str) -> usize {
+    let extra = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
+        0x00..0x20 => 5,
+        _ => 0,
+    });
+    text.len() + extra.sum::<usize>()
+}
+
+/// The pieces of a [`Text`] that must not be taken apart.
+fn units(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let length = match rest.as_bytes() {
+            [b'\\', b'\\', ..] => 2,
+            [b'\\', b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => 4,
+            _ => rest.chars().next()?.len_utf8(),
+        };
+        let (unit, tail) = rest.split_at(length);
+        rest = tail;
+        Some(unit)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::Text;
+    use super::{Text, shorten};
 
     /// Undoes the escaping, as the schema's documentation tells a consumer to.
     fn undo(text: &str) -> Vec<u8> {
@@ -76,7 +128,33 @@ mod tests {
         assert_eq!(Text::new(b"a\xffb\\x00\n").as_str(), "a\\xffb\\\\x00\n");
     }
 
+    #[test]
+    fn a_long_text_keeps_both_ends() {
+        assert_eq!(shorten("/kubepods/pod1/container", 24), None);
+        assert_eq!(shorten("/kubepods/pod1/container", 15).as_deref(), Some("/kubep…tainer"));
+        assert_eq!(shorten("\u{1}\u{1}\u{1}abc", 15).as_deref(), Some("\u{1}…abc"));
+    }
+
     proptest! {
+        #[test]
+        fn a_shortened_text_fits_and_has_no_broken_escape(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\\'), Just(b'x')], 0..200),
+            max in 3usize..100,
+        ) {
+            let text = Text::new(&bytes);
+            if let Some(short) = shorten(text.as_str(), max) {
+                prop_assert!(serde_json::to_string(&short).expect("a string").len() - 2 <= max);
+                let cut = undo(&short);
+                let cut = cut.windows(3).position(|window| window == "…".as_bytes()).map(|at| (at, cut));
+                // The name may have a `…` of its own; without one, both ends are the name's.
+                if let Some((at, cut)) = cut.filter(|_| !text.as_str().contains('…')) {
+                    prop_assert!(bytes.starts_with(&cut[..at]) && bytes.ends_with(&cut[at + 3..]));
+                }
+            } else {
+                prop_assert!(serde_json::to_string(&text).expect("a string").len() - 2 <= max);
+            }
+        }
+
         #[test]
         fn any_bytes_come_back_from_their_text(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             prop_assert_eq!(undo(Text::new(&bytes).as_str()), bytes);

@@ -1,0 +1,253 @@
+//! The composition root: start order, the loop, shutdown. The only module that knows all the others.
+//!
+//! Whatever can fail at start fails at start, in this order: the facts about the host, the plan, the output and the
+//! recording, the load. From the first line on, the agent goes on until it is told to stop or its output is gone.
+
+use std::fs::{File, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use crashtrace_ebpf::{LAYOUT_VERSION, counter};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{Output, Watch};
+use crate::decode::Machine;
+use crate::pipeline::{Pipeline, Speaker};
+use crate::report::build::Context;
+use crate::report::{Line, Unresolved};
+use crate::sink::{JsonSink, Sink, TextSink};
+use crate::source::load::{Attached, KernelCounters};
+use crate::source::plan::{blind, plan};
+use crate::source::recording::{FORMAT, Preamble, Writer};
+use crate::source::ring::Ring;
+
+mod clock;
+mod doctor;
+mod kernel_log;
+mod look;
+mod replay;
+
+pub use doctor::doctor;
+pub use look::Unusable;
+pub use replay::replay;
+
+/// How an agent ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to, or the recording was over.
+    Done,
+    /// Nobody reads what it writes any more.
+    OutputClosed,
+}
+
+/// Watches this node until a signal says to stop.
+///
+/// # Errors
+/// The node cannot be watched ([`Unusable`] where that is the node's doing), or the output or the recording cannot
+/// be written.
+pub fn watch(config: &Watch) -> Result<End> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(watch_here(config))
+}
+
+async fn watch_here(config: &Watch) -> Result<End> {
+    let look = look::look(config.btf.as_deref());
+    let plan = plan(&look.facts, &look.view, config.hooks).map_err(Unusable::from)?;
+    for skipped in &plan.skipped {
+        tracing::info!(hook = %skipped.hook, reason = skipped.reason, "not tried");
+    }
+    survive();
+    // Signals first: one that comes while programs are being loaded must not leave the agent without an end.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+
+    let mut attached = look.load(&plan)?;
+    for refused in &attached.refused {
+        tracing::warn!(
+            hook = refused.name,
+            error = refused.error,
+            "the kernel refused a hook; using a lower tier"
+        );
+    }
+    for (program, instructions) in attached.verified_instructions() {
+        tracing::info!(program, instructions, "the verifier is satisfied");
+    }
+    let (ring, counters) = attached.take_maps()?;
+    let mut log = kernel_log::KernelLog::start(&mut attached);
+    let mut ring = Ring::new(ring)?;
+
+    let started_ns = clock::boottime_ns();
+    let (machine, context) = (look.machine(), look.context());
+    let speaker = speaker(config, &look, &attached, started_ns);
+    let recording = config.record.as_deref();
+    let recording =
+        recording.map(|path| record_to(path, &speaker, &machine, &context, started_ns)).transpose()?;
+    let mut out = Out { sink: sink(config.output), recording };
+    let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone());
+
+    if out.lines([pipeline.started(started_ns)])? == End::OutputClosed {
+        return Ok(End::OutputClosed);
+    }
+    loop {
+        let due =
+            pipeline.deadline_ns().map(|at| Duration::from_nanos(at.saturating_sub(clock::boottime_ns())));
+        tokio::select! {
+            ready = ring.readable() => ready.context("cannot wait for the ring of records")?,
+            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
+            () = log.flush() => {}
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        }
+        if drain(&mut ring, &counters, &mut pipeline, &mut out)? == End::OutputClosed {
+            return Ok(End::OutputClosed);
+        }
+    }
+    // No more records from here on; then everything that is still in the ring goes out, and the counts of what never
+    // was in it.
+    drop(attached);
+    drain(&mut ring, &counters, &mut pipeline, &mut out)?;
+    count(&counters, &mut pipeline);
+    out.lines(pipeline.stopping(clock::boottime_ns(), "signal"))?;
+    Ok(End::Done)
+}
+
+/// Takes what the ring holds, and lets time pass.
+fn drain(ring: &mut Ring, counters: &KernelCounters, pipeline: &mut Pipeline, out: &mut Out) -> Result<End> {
+    let mut any = false;
+    while let Some(record) = ring.take() {
+        any = true;
+        out.record(&record);
+        if out.lines(pipeline.record(&record))? == End::OutputClosed {
+            return Ok(End::OutputClosed);
+        }
+    }
+    let now_ns = clock::boottime_ns();
+    let mut lines = pipeline.tick(now_ns);
+    // The ring can overflow only while it has records in it, so there is nothing to ask for in between.
+    if any {
+        count(counters, pipeline);
+        lines.extend(pipeline.losses(now_ns));
+    }
+    out.lines(lines)
+}
+
+/// Takes the kernel side's counts.
+fn count(counters: &KernelCounters, pipeline: &mut Pipeline) {
+    match counters.read() {
+        Ok(counts) => pipeline.kernel_counts(
+            counts[counter::RING_FULL as usize] + counts[counter::SCRATCH_BUSY as usize],
+            counts[counter::MEMCG_OOM_ROUTINE as usize],
+            counts[counter::NO_VICTIM_FOLDED as usize],
+        ),
+        Err(error) => tracing::warn!(%error, "cannot read the kernel side's counters"),
+    }
+}
+
+/// Asks the kernel to kill others first, and not to count maps against the limit of locked memory (before 5.11).
+/// Both are for the better, and not worth failing for.
+fn survive() {
+    let unlimited = rustix::process::Rlimit { current: None, maximum: None };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
+        tracing::debug!(%error, "cannot lift the limit of locked memory");
+    }
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-999") {
+        tracing::info!(%error, "cannot lower the agent's own oom_score_adj; it may itself be killed in a system OOM");
+    }
+}
+
+fn speaker(config: &Watch, look: &look::Look, attached: &Attached, started_ns: u64) -> Speaker {
+    let blind = blind(&attached.tier, attached.memcg, &look.facts, &look.symbols);
+    Speaker {
+        node: config.node_name.clone(),
+        session: format!("{started_ns:x}-{:x}", std::process::id()),
+        kernel: look.facts.release.clone().unwrap_or_default(),
+        hooks: attached.hooks(),
+        blind: blind.into_iter().map(|blind| Unresolved { field: blind.what, reason: blind.why }).collect(),
+        replay: false,
+    }
+}
+
+/// Begins a recording: a new file, or one of ours that is overwritten, for root alone.
+fn record_to(
+    path: &Path,
+    speaker: &Speaker,
+    machine: &Machine,
+    context: &Context,
+    started_ns: u64,
+) -> Result<Recording> {
+    let failed = || format!("cannot write the recording {}", path.display());
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+    let file = file.and_then(|file| {
+        // The mode is that of a new file only. What is no file, a pipe for one, stays as it is.
+        if file.metadata()?.is_file() {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
+        Ok(file)
+    });
+    let preamble = Preamble {
+        format: FORMAT.to_owned(),
+        agent: env!("CARGO_PKG_VERSION").to_owned(),
+        layout: LAYOUT_VERSION,
+        node: speaker.node.clone(),
+        kernel: speaker.kernel.clone(),
+        boot_id: context.boot_id.clone(),
+        page_size_bytes: machine.page_size_bytes,
+        memory_cgroup_v1: context.memory_cgroup_v1,
+        realtime_offset_ns: context.realtime_offset_ns,
+        hooks: speaker.hooks.clone(),
+        blind: speaker.blind.clone(),
+        gfp: context.gfp.clone(),
+        symbols: machine.symbols.clone(),
+        started_ktime_ns: started_ns,
+    };
+    let writer = Writer::new(BufWriter::new(file.with_context(failed)?), &preamble).with_context(failed)?;
+    Ok(Recording { writer, path: path.display().to_string() })
+}
+
+struct Recording {
+    writer: Writer<BufWriter<File>>,
+    path: String,
+}
+
+/// Everything that is written.
+struct Out {
+    sink: Box<dyn Sink>,
+    recording: Option<Recording>,
+}
+
+impl Out {
+    /// A recording that cannot be written any more ends; the watch goes on, which matters more.
+    fn record(&mut self, record: &[u8]) {
+        if let Some(recording) = &mut self.recording
+            && let Err(error) = recording.writer.record(record)
+        {
+            tracing::error!(%error, file = recording.path, "the recording ends here: it cannot be written");
+            self.recording = None;
+        }
+    }
+
+    fn lines(&mut self, lines: impl IntoIterator<Item = Line>) -> Result<End> {
+        for line in lines {
+            match self.sink.emit(&line) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::OutputClosed),
+                Err(error) => return Err(error).context("cannot write to the standard output"),
+            }
+        }
+        Ok(End::Done)
+    }
+}
+
+/// The sink on standard output.
+fn sink(output: Output) -> Box<dyn Sink> {
+    let stdout: Box<dyn Write> = Box::new(io::stdout());
+    match output {
+        Output::Json => Box::new(JsonSink::new(stdout)),
+        Output::Text { color } => Box::new(TextSink::new(stdout, color)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

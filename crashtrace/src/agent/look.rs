@@ -1,0 +1,98 @@
+//! A look at the host: all that has to be known before anything can be loaded.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use thiserror::Error;
+
+use super::clock;
+use crate::decode::Machine;
+use crate::gfp::GfpNames;
+use crate::report::build::Context;
+use crate::source::host::{self, HostFacts, MemoryCgroup};
+use crate::source::layout::{KernelBtf, Layout};
+use crate::source::load::{self, Attached, Kernel, LoadError};
+use crate::source::plan::{Functions, KernelView, Plan, Refusal};
+use crate::source::symbols::Symbols;
+
+/// The node cannot be watched, for a reason that lies with it.
+#[derive(Debug, Error)]
+pub enum Unusable {
+    /// The plan says so.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The kernel says so.
+    #[error("cannot watch this kernel: {0}; `crashtrace doctor` says what works here and what to do")]
+    Load(#[from] LoadError),
+}
+
+/// What was seen.
+pub(super) struct Look {
+    pub(super) facts: HostFacts,
+    pub(super) view: KernelView,
+    pub(super) symbols: Symbols,
+    /// `None` where there is no BTF.
+    pub(super) layout: Option<Layout>,
+    gfp: GfpNames,
+    btf: PathBuf,
+}
+
+/// Looks at this host, with the BTF in `btf` or the kernel's own.
+pub(super) fn look(btf: Option<&Path>) -> Look {
+    let facts = host::gather(Path::new("/"), btf);
+    let symbols = match File::open("/proc/kallsyms") {
+        Ok(file) => Symbols::parse(BufReader::with_capacity(64 * 1024, file)),
+        Err(error) => Symbols::without(format!("/proc/kallsyms cannot be read: {error}")),
+    };
+    let mut view =
+        KernelView { kallsyms_functions: Functions::in_kallsyms(&symbols), ..KernelView::default() };
+    let path = btf.map_or_else(|| PathBuf::from(host::KERNEL_BTF), Path::to_path_buf);
+    let mut layout = None;
+    let mut gfp = None;
+    match KernelBtf::open(&path) {
+        Ok(btf) => {
+            view.btf_functions = Functions::by(|name| btf.has_function(name));
+            view.mark_victim_arg = btf.mark_victim_arg();
+            layout = Some(Layout::resolve(&btf));
+            gfp = btf.gfp_bits().map(GfpNames::from_bits);
+        }
+        // The facts say so, too, and the plan refuses for it.
+        Err(error) => tracing::debug!(%error, "no BTF"),
+    }
+    let gfp = gfp.unwrap_or_else(|| match facts.version() {
+        Some(version) if version >= host::KernelVersion(6, 3) => GfpNames::fallback_without_atomic(),
+        _ => GfpNames::fallback(),
+    });
+    Look { facts, view, symbols, layout, gfp, btf: path }
+}
+
+impl Look {
+    /// Loads and attaches.
+    pub(super) fn load(&self, plan: &Plan) -> Result<Attached> {
+        // The plan refuses a kernel without these.
+        let layout = self.layout.as_ref().context("there is no BTF to resolve the kernel's fields by")?;
+        let mark_victim_arg = self.view.mark_victim_arg.context("BTF does not describe oom:mark_victim")?;
+        let debug = tracing::enabled!(tracing::Level::DEBUG);
+        let kernel = Kernel { layout, mark_victim_arg, btf: &self.btf, debug };
+        Ok(load::load(plan, &kernel).map_err(Unusable::from)?)
+    }
+
+    /// What it takes to read this kernel's records.
+    pub(super) fn machine(&self) -> Machine {
+        let symbols = Some(self.symbols.clone()).filter(|symbols| symbols.unusable().is_none());
+        Machine { page_size_bytes: self.facts.page_size_bytes, symbols }
+    }
+
+    /// What it takes to report on them.
+    pub(super) fn context(&self) -> Context {
+        Context {
+            boot_id: self.facts.boot_id.clone().unwrap_or_default(),
+            page_size_bytes: self.facts.page_size_bytes,
+            memory_cgroup_v1: self.facts.memory_cgroup.as_ref().map(|version| *version == MemoryCgroup::V1),
+            realtime_offset_ns: clock::realtime_offset_ns(),
+            gfp: self.gfp.clone(),
+        }
+    }
+}

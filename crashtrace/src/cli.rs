@@ -1,0 +1,386 @@
+//! The command line: [`Args`] is what clap parses, [`Config`] is what the program acts on.
+//!
+//! Between the two stands [`Config::from_args`]: it fills in what depends on where the program runs (a terminal
+//! or not, variables, the host's name) and refuses what cannot be meant. It sees the outside only through
+//! [`Environment`]. A refusal is a [`clap::Error`]: it prints like any wrong usage, and exits like it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::classify::Cause;
+use crate::filter::Filter;
+use crate::source::plan::HooksWanted;
+
+mod process;
+
+pub use process::Process;
+
+/// What the program exits with.
+pub mod exit {
+    /// It did what was asked, or was told to stop, or nobody reads its output any more.
+    pub const OK: u8 = 0;
+    /// It failed; the message says at what.
+    pub const FAILED: u8 = 1;
+    /// It was called wrongly. clap's own.
+    pub const USAGE: u8 = 2;
+    /// `doctor`: works here, but is blind to something.
+    pub const DEGRADED: u8 = 3;
+    /// `doctor`, `watch`: cannot watch this kernel, or not with these rights.
+    pub const UNUSABLE: u8 = 4;
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  fine; also when stopped by SIGINT or SIGTERM, or when nobody reads the output any more
+  1  failed; the message says at what
+  2  wrong usage
+  3  doctor: works here, but is blind to something
+  4  doctor, watch: cannot watch this kernel, or not with these rights";
+
+/// Variable that names the node where `--node-name` does not: what the DaemonSet sets from `spec.nodeName`.
+const NODE_NAME: &str = "NODE_NAME";
+/// Variable that sets the log level where `--log` does not.
+const LOG: &str = "CRASHTRACE_LOG";
+
+/// Say why a container died, as it happens: system OOM, cgroup OOM, and who did it to whom.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "crashtrace", version, after_help = EXIT_CODES, subcommand_required = true)]
+pub struct Args {
+    /// Log to stderr from this level on [env: CRASHTRACE_LOG] [default: warn]
+    #[arg(long, value_name = "LEVEL", global = true)]
+    pub log: Option<LogLevel>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CommandArgs,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CommandArgs {
+    /// Watch this node and report each incident on stdout, until stopped
+    Watch(WatchArgs),
+    /// Report what is in a recording, as `watch` would have
+    Replay(ReplayArgs),
+    /// Try what works on this node, and say what does not and what to do about it
+    Doctor(DoctorArgs),
+    /// Print the JSON Schema of the reports
+    Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// Write the script for this shell
+        shell: Shell,
+    },
+}
+
+/// Arguments of `watch`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct WatchArgs {
+    /// Write reports in this form
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    pub output: OutputWanted,
+    /// Use this kind of hook, and no other; auto takes the best that the kernel accepts
+    #[arg(long, value_name = "HOOKS", value_enum, default_value_t)]
+    pub hooks: HooksWanted,
+    /// Name the node in reports [env: NODE_NAME] [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Choose among the incidents.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Also write the kernel's records to this file, for `replay` [default: do not]
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Look kernel fields up in this file [default: the kernel's own BTF]
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+}
+
+/// Arguments of `replay`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ReplayArgs {
+    /// Read the recording that `watch --record` wrote to this file
+    pub file: PathBuf,
+    /// Write reports in this form
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    pub output: OutputWanted,
+    /// Choose among the incidents.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// Arguments of `doctor`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct DoctorArgs {
+    /// Write the findings in this form
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    pub output: OutputWanted,
+    /// Look kernel fields up in this file [default: the kernel's own BTF]
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+    /// Try this kind of hook, and no other; auto tries them all
+    #[arg(long, value_name = "HOOKS", value_enum, default_value_t)]
+    pub hooks: HooksWanted,
+}
+
+/// Which incidents to report.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct FilterArgs {
+    /// Report only incidents of this cause; may be repeated, or a list with commas [default: all]
+    #[arg(long = "cause", value_name = "CAUSE", value_enum, value_delimiter = ',')]
+    pub causes: Vec<Cause>,
+    /// Report only incidents with a pod of this namespace; may be repeated, or a list with commas [default: all]
+    #[arg(long = "namespace", value_name = "NAMESPACE", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+}
+
+/// The form of output that is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputWanted {
+    /// Text on a terminal, JSON elsewhere
+    #[default]
+    Auto,
+    /// JSON, one object a line
+    Json,
+    /// Text for people
+    Text,
+}
+
+/// How much to log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum LogLevel {
+    /// What made it fail
+    Error,
+    /// What is lost or does not work as it should
+    #[default]
+    Warn,
+    /// What it does at start and at the end
+    Info,
+    /// What it does for each incident
+    Debug,
+    /// Each record
+    Trace,
+}
+
+/// What a configuration may depend on besides the arguments.
+pub trait Environment {
+    /// A variable.
+    fn var(&self, name: &str) -> Option<OsString>;
+    /// Whether standard output is a terminal.
+    fn stdout_is_terminal(&self) -> bool;
+    /// The host's name, if it can be known.
+    fn hostname(&self) -> Option<String>;
+    /// Whether there is a directory at `path`.
+    fn is_directory(&self, path: &Path) -> bool;
+}
+
+/// What to do, with everything decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How much to log, to stderr.
+    pub log: LogLevel,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Watch this node.
+    Watch(Watch),
+    /// Report what is in a recording.
+    Replay(Replay),
+    /// Say what works here.
+    Doctor(Doctor),
+    /// Print the JSON Schema of the reports.
+    Schema,
+    /// Print a completion script.
+    Completions(Shell),
+}
+
+/// How to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// Form of the reports.
+    pub output: Output,
+    /// Hooks to use.
+    pub hooks: HooksWanted,
+    /// The node's name.
+    pub node_name: String,
+    /// Which incidents to report.
+    pub filter: Filter,
+    /// Where to write the records as well.
+    pub record: Option<PathBuf>,
+    /// BTF in place of the kernel's own.
+    pub btf: Option<PathBuf>,
+}
+
+/// What to replay, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The recording.
+    pub file: PathBuf,
+    /// Form of the reports.
+    pub output: Output,
+    /// Which incidents to report.
+    pub filter: Filter,
+}
+
+/// How to examine the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doctor {
+    /// Form of the findings.
+    pub output: Output,
+    /// Hooks to try.
+    pub hooks: HooksWanted,
+    /// BTF in place of the kernel's own.
+    pub btf: Option<PathBuf>,
+}
+
+/// A form of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// JSON, one object a line.
+    Json,
+    /// Text for people.
+    Text {
+        /// Coloured: only on a terminal that can, and if the user has not said no (`NO_COLOR`).
+        color: bool,
+    },
+}
+
+impl Config {
+    /// Decides what the arguments leave open, and checks them.
+    pub fn from_args(args: Args, env: &impl Environment) -> Result<Self, clap::Error> {
+        let log = match args.log {
+            Some(level) => level,
+            None => log_level(env)?,
+        };
+        let command = match args.command {
+            CommandArgs::Watch(args) => Command::Watch(Watch {
+                output: Output::resolve(args.output, env),
+                hooks: args.hooks,
+                node_name: node_name(args.node_name, env)?,
+                filter: Filter::check(args.filter)?,
+                record: optional_path("--record", args.record, env)?,
+                btf: optional_path("--btf", args.btf, env)?,
+            }),
+            CommandArgs::Replay(args) => Command::Replay(Replay {
+                file: checked_path("FILE", args.file, env)?,
+                output: Output::resolve(args.output, env),
+                filter: Filter::check(args.filter)?,
+            }),
+            CommandArgs::Doctor(args) => Command::Doctor(Doctor {
+                output: Output::resolve(args.output, env),
+                hooks: args.hooks,
+                btf: optional_path("--btf", args.btf, env)?,
+            }),
+            CommandArgs::Schema => Command::Schema,
+            CommandArgs::Completions { shell } => Command::Completions(shell),
+        };
+        Ok(Self { log, command })
+    }
+}
+
+impl Output {
+    fn resolve(wanted: OutputWanted, env: &impl Environment) -> Self {
+        let terminal = env.stdout_is_terminal();
+        let set = |name| env.var(name).is_some_and(|value| !value.is_empty());
+        let dumb = env.var("TERM").is_some_and(|term| term == "dumb");
+        match wanted {
+            OutputWanted::Json => Self::Json,
+            OutputWanted::Auto if !terminal => Self::Json,
+            OutputWanted::Auto | OutputWanted::Text => {
+                Self::Text { color: terminal && !dumb && !set("NO_COLOR") }
+            }
+        }
+    }
+}
+
+impl Filter {
+    fn check(args: FilterArgs) -> Result<Self, clap::Error> {
+        let mut filter = Self::default();
+        for cause in args.causes {
+            if !filter.causes.contains(&cause) {
+                filter.causes.push(cause);
+            }
+        }
+        for namespace in args.namespaces {
+            // An RFC 1123 label, as the API server has it: a filter with any other name never matches.
+            let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            let edge = |c: char| inner(c) && c != '-';
+            if !(namespace.starts_with(edge)
+                && namespace.ends_with(edge)
+                && namespace.chars().all(inner)
+                && namespace.len() <= 63)
+            {
+                return Err(usage(format!("--namespace: `{namespace}` cannot be the name of a namespace")));
+            }
+            if !filter.namespaces.contains(&namespace) {
+                filter.namespaces.push(namespace);
+            }
+        }
+        Ok(filter)
+    }
+}
+
+/// The completion script for `shell`.
+#[must_use]
+pub fn completions(shell: Shell) -> Vec<u8> {
+    // clap_complete panics where it cannot write, to a closed pipe for one; a vector takes everything.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "crashtrace", &mut script);
+    script
+}
+
+/// A refusal of what clap let through.
+fn usage(message: String) -> clap::Error {
+    Args::command().error(ErrorKind::ValueValidation, message)
+}
+
+fn log_level(env: &impl Environment) -> Result<LogLevel, clap::Error> {
+    let Some(value) = env.var(LOG).filter(|value| !value.is_empty()) else {
+        return Ok(LogLevel::default());
+    };
+    let value = value.to_string_lossy();
+    LogLevel::from_str(&value, true)
+        .map_err(|_| usage(format!("{LOG}: `{value}` is none of error, warn, info, debug, trace")))
+}
+
+/// The flag, or else the variable, or else the host's name.
+fn node_name(flag: Option<String>, env: &impl Environment) -> Result<String, clap::Error> {
+    let variable = || env.var(NODE_NAME).map(|name| name.to_string_lossy().into_owned());
+    match flag.or_else(variable).or_else(|| env.hostname()) {
+        Some(name) if name.trim().is_empty() => {
+            Err(usage(format!("the node's name is empty: --node-name, {NODE_NAME}")))
+        }
+        Some(name) => Ok(name),
+        None => Err(usage("the host's name cannot be read: give the node's with --node-name NAME".into())),
+    }
+}
+
+/// A path that is not a directory's. Whether there is a file, only opening it tells.
+fn optional_path(
+    name: &str,
+    path: Option<PathBuf>,
+    env: &impl Environment,
+) -> Result<Option<PathBuf>, clap::Error> {
+    path.map(|path| checked_path(name, path, env)).transpose()
+}
+
+/// The same for a path that must be given.
+fn checked_path(name: &str, path: PathBuf, env: &impl Environment) -> Result<PathBuf, clap::Error> {
+    if path.as_os_str().is_empty() {
+        Err(usage(format!("{name}: the path is empty")))
+    } else if env.is_directory(&path) {
+        Err(usage(format!("{name}: {} is a directory", path.display())))
+    } else {
+        Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests;

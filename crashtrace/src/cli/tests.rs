@@ -1,0 +1,206 @@
+use std::collections::HashMap;
+
+use super::*;
+
+/// Somewhere to run.
+#[derive(Default)]
+struct Place {
+    vars: HashMap<&'static str, &'static str>,
+    terminal: bool,
+    nameless: bool,
+}
+
+impl Environment for Place {
+    fn var(&self, name: &str) -> Option<OsString> {
+        self.vars.get(name).map(Into::into)
+    }
+    fn stdout_is_terminal(&self) -> bool {
+        self.terminal
+    }
+    fn hostname(&self) -> Option<String> {
+        (!self.nameless).then(|| "host-1".to_owned())
+    }
+    fn is_directory(&self, path: &Path) -> bool {
+        path == Path::new("/var/lib")
+    }
+}
+
+fn try_config(line: &str, place: &Place) -> Result<Config, clap::Error> {
+    Config::from_args(Args::try_parse_from(line.split(' '))?, place)
+}
+
+fn config(line: &str) -> Config {
+    try_config(line, &Place::default()).unwrap()
+}
+
+fn watch(line: &str, place: &Place) -> Watch {
+    match try_config(line, place).unwrap().command {
+        Command::Watch(watch) => watch,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a refusal says. All refusals exit as wrong usage.
+fn refusal(line: &str, place: &Place) -> String {
+    let error = try_config(line, place).expect_err(line);
+    assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{line}");
+    error.to_string()
+}
+
+#[test]
+fn the_definition_of_the_command_line_is_sound() {
+    Args::command().debug_assert();
+}
+
+#[test]
+fn help_names_the_exit_codes_and_each_command_begins_with_a_verb() {
+    let help = Args::command().render_long_help().to_string();
+    for code in ["0  fine", "1  failed", "2  wrong usage", "3  doctor", "4  doctor, watch"] {
+        assert!(help.contains(code), "{code} in {help}");
+    }
+    for command in Args::command().get_subcommands() {
+        let about = command.get_about().unwrap().to_string();
+        assert!(["Watch", "Report", "Try", "Print"].iter().any(|verb| about.starts_with(verb)), "{about}");
+    }
+}
+
+/// The style of help: what an option defaults to stands beside it.
+#[test]
+fn help_names_the_default_of_each_option() {
+    let root = Args::command();
+    for command in std::iter::once(&root).chain(root.get_subcommands()) {
+        for option in command.get_opts() {
+            let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+            let default = !option.get_default_values().is_empty() || help.contains("[default: ");
+            assert!(default, "{} --{}", command.get_name(), option.get_long().unwrap());
+        }
+    }
+}
+
+#[test]
+fn watch_without_options_takes_the_defaults() {
+    let expected = Watch {
+        output: Output::Json,
+        hooks: HooksWanted::Auto,
+        node_name: "host-1".to_owned(),
+        filter: Filter::default(),
+        record: None,
+        btf: None,
+    };
+    assert_eq!(watch("crashtrace watch", &Place::default()), expected);
+    assert_eq!(config("crashtrace watch").log, LogLevel::Warn);
+}
+
+#[test]
+fn auto_output_is_text_on_a_terminal_and_json_elsewhere() {
+    let terminal = Place { terminal: true, ..Place::default() };
+    let pipe = Place::default();
+    for (line, place, expected) in [
+        ("crashtrace watch", &terminal, Output::Text { color: true }),
+        ("crashtrace watch", &pipe, Output::Json),
+        ("crashtrace watch --output auto", &pipe, Output::Json),
+        ("crashtrace watch --output json", &terminal, Output::Json),
+        ("crashtrace watch --output text", &pipe, Output::Text { color: false }),
+    ] {
+        assert_eq!(watch(line, place).output, expected, "{line}");
+    }
+}
+
+/// no-color.org: any value but an empty one.
+#[test]
+fn colour_is_off_where_the_user_or_the_terminal_says_so() {
+    for (name, value, color) in
+        [("NO_COLOR", "1", false), ("NO_COLOR", "", true), ("TERM", "dumb", false), ("TERM", "xterm", true)]
+    {
+        let place = Place { terminal: true, vars: [(name, value)].into(), ..Place::default() };
+        assert_eq!(watch("crashtrace watch", &place).output, Output::Text { color }, "{name}={value}");
+    }
+}
+
+#[test]
+fn the_node_is_named_by_the_flag_then_the_variable_then_the_host() {
+    let place = Place { vars: [("NODE_NAME", "from-variable")].into(), ..Place::default() };
+    assert_eq!(watch("crashtrace watch --node-name from-flag", &place).node_name, "from-flag");
+    assert_eq!(watch("crashtrace watch", &place).node_name, "from-variable");
+    assert_eq!(watch("crashtrace watch", &Place::default()).node_name, "host-1");
+    let nameless = Place { nameless: true, ..Place::default() };
+    assert!(refusal("crashtrace watch", &nameless).contains("--node-name NAME"));
+    assert!(refusal("crashtrace watch --node-name ", &Place::default()).contains("empty"));
+}
+
+#[test]
+fn the_log_level_comes_from_the_flag_then_the_variable() {
+    let place = Place { vars: [("CRASHTRACE_LOG", "debug")].into(), ..Place::default() };
+    assert_eq!(try_config("crashtrace schema", &place).unwrap().log, LogLevel::Debug);
+    assert_eq!(try_config("crashtrace schema --log info", &place).unwrap().log, LogLevel::Info);
+    assert_eq!(try_config("crashtrace --log error schema", &place).unwrap().log, LogLevel::Error);
+    let wrong = Place { vars: [("CRASHTRACE_LOG", "loud")].into(), ..Place::default() };
+    assert!(refusal("crashtrace schema", &wrong).contains("CRASHTRACE_LOG: `loud`"));
+    let empty = Place { vars: [("CRASHTRACE_LOG", "")].into(), ..Place::default() };
+    assert_eq!(try_config("crashtrace schema", &empty).unwrap().log, LogLevel::Warn);
+}
+
+#[test]
+fn causes_and_namespaces_may_be_repeated_and_listed() {
+    let line = "crashtrace watch --cause system_oom,cgroup_oom --cause cgroup_oom \
+                --namespace shop --namespace kube-system,shop";
+    let filter = watch(line, &Place::default()).filter;
+    assert_eq!(filter.causes, [Cause::SystemOom, Cause::CgroupOom]);
+    assert_eq!(filter.namespaces, ["shop", "kube-system"]);
+}
+
+#[test]
+fn names_that_no_namespace_can_have_are_refused() {
+    let long = "a".repeat(64);
+    for name in ["", "Shop", "a_b", "-a", "a-", "a/b", "a,", &long] {
+        let said = refusal(&format!("crashtrace replay f --namespace={name}"), &Place::default());
+        assert!(said.contains("--namespace"), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_directory_is_refused_where_a_file_is_meant() {
+    for line in [
+        "crashtrace watch --record /var/lib",
+        "crashtrace watch --btf /var/lib",
+        "crashtrace doctor --btf /var/lib",
+        "crashtrace replay /var/lib",
+    ] {
+        assert!(refusal(line, &Place::default()).contains("/var/lib is a directory"), "{line}");
+    }
+    assert_eq!(watch("crashtrace watch --record r.bin", &Place::default()).record, Some("r.bin".into()));
+    assert!(refusal("crashtrace watch --record ", &Place::default()).contains("--record"));
+}
+
+#[test]
+fn wrong_usage_is_refused_by_clap() {
+    for line in [
+        "crashtrace watch --cause flood",
+        "crashtrace watch --hooks magic",
+        "crashtrace watch --output xml",
+        "crashtrace replay",
+        "crashtrace completions tcl",
+        "crashtrace frobnicate",
+        "crashtrace --log loud schema",
+    ] {
+        refusal(line, &Place::default());
+    }
+}
+
+#[test]
+fn the_other_commands_carry_their_arguments() {
+    let doctor = Doctor { output: Output::Json, hooks: HooksWanted::Kprobe, btf: Some("/b".into()) };
+    assert_eq!(config("crashtrace doctor --hooks kprobe --btf /b").command, Command::Doctor(doctor));
+    let replay = Replay { file: "r.bin".into(), output: Output::Json, filter: Filter::default() };
+    assert_eq!(config("crashtrace replay r.bin").command, Command::Replay(replay));
+    assert_eq!(config("crashtrace schema").command, Command::Schema);
+    assert_eq!(config("crashtrace completions zsh").command, Command::Completions(Shell::Zsh));
+}
+
+#[test]
+fn each_shell_gets_a_script_that_knows_the_commands() {
+    for shell in Shell::value_variants() {
+        let script = String::from_utf8(completions(*shell)).unwrap();
+        assert!(script.contains("doctor") && script.contains("replay"), "{shell}");
+    }
+}

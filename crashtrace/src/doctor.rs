@@ -1,0 +1,209 @@
+//! PURE: what `crashtrace doctor` says: the facts about the host, which hooks the kernel accepted on trial, what
+//! stays unseen, and what to do about it.
+//!
+//! The caller gathers and tries; here the findings are put together and judged. In JSON the report is one object
+//! of schema `crashtrace-doctor/v1`, under the same rules as a report of an incident: fields and values may be
+//! added, `null` is unknown, and `facts.unresolved` says why.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::cli::exit;
+use crate::event::Hook;
+use crate::source::host::{Capability, HostFacts, KernelVersion};
+use crate::source::plan::{self, Blind, HooksWanted, KernelView};
+use crate::source::symbols::Symbols;
+
+mod text;
+
+pub use text::render_text;
+
+/// Value of [`DoctorReport::schema`].
+pub const SCHEMA: &str = "crashtrace-doctor/v1";
+
+/// From here on BPF maps are charged to the memory cgroup and no longer to the limit of locked memory.
+const NO_MEMLOCK_SINCE: KernelVersion = KernelVersion(5, 11);
+
+/// What the caller found out.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// About the host.
+    pub facts: HostFacts,
+    /// About the functions and the tracepoint; its default where there is no BTF to look at.
+    pub kernel: KernelView,
+    /// Which hooks the user wants.
+    pub wanted: HooksWanted,
+    /// How each tier of the plan did, in the plan's order. Tiers after the first usable one may be left out.
+    pub trials: Vec<TierTrial>,
+    /// Names of fields that this kernel does not have.
+    pub absent_fields: Vec<String>,
+    /// What stacks are named by.
+    pub symbols: Symbols,
+}
+
+/// How a tier did when the loader tried it, and took it away again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TierTrial {
+    /// The tier: `fentry`, `kprobe` or `raw_tp`.
+    #[serde(serialize_with = "as_shown")]
+    #[schemars(with = "String")]
+    pub hook: Hook,
+    /// The kernel accepted all that the tier needs.
+    pub usable: bool,
+    /// It accepted the hooks on OOMs without a victim as well, which a tier can do without.
+    pub memcg: bool,
+    /// What it said to what it did not accept.
+    pub error: Option<String>,
+}
+
+/// What `doctor` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DoctorReport {
+    /// Always `crashtrace-doctor/v1`.
+    pub schema: String,
+    /// Version of the agent.
+    pub agent: String,
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// What is known about the host.
+    pub facts: HostFacts,
+    /// The tiers of hooks, best first.
+    pub tiers: Vec<TierTrial>,
+    /// The tier that `watch` would use.
+    pub uses: Option<String>,
+    /// What it would not see.
+    pub blind: Vec<Blind>,
+    /// Kernel fields that this kernel does not have, by their names in crashtrace's table. Each kernel lacks
+    /// some: those that were renamed have another way to be found, and cgroup v1's are not built in everywhere.
+    pub absent_fields: Vec<String>,
+}
+
+/// What it comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Verdict {
+    /// In one word.
+    pub status: Status,
+    /// In one sentence.
+    pub summary: String,
+    /// What to do, most important first.
+    pub remedies: Vec<String>,
+}
+
+/// What it comes to, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Everything works.
+    Ok,
+    /// It works, but something stays unseen.
+    Degraded,
+    /// Nothing can be watched.
+    Unusable,
+}
+
+impl DoctorReport {
+    /// What the command exits with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.verdict.status {
+            Status::Ok => exit::OK,
+            Status::Degraded => exit::DEGRADED,
+            Status::Unusable => exit::UNUSABLE,
+        }
+    }
+}
+
+/// Puts the findings together and judges them.
+#[must_use]
+pub fn assemble(findings: Findings) -> DoctorReport {
+    let Findings { facts, kernel, wanted, trials, absent_fields, symbols } = findings;
+    let plan = plan::plan(&facts, &kernel, wanted);
+    let mut refusals = plan::refusals(&facts, &kernel);
+    let (planned, skipped) = match plan {
+        Ok(plan) => (plan.tiers, plan.skipped),
+        Err(refusal) => {
+            // The plan refuses for one of these reasons, or for one of its own.
+            if refusals.is_empty() {
+                refusals.push(refusal);
+            }
+            (Vec::new(), Vec::new())
+        }
+    };
+    let used = planned.iter().find_map(|tier| {
+        let trial = trials.iter().find(|trial| trial.hook == tier.hook && trial.usable)?;
+        Some((tier, trial))
+    });
+    let blind = used.map_or(Vec::new(), |(tier, trial)| plan::blind(tier, trial.memcg, &facts, &symbols));
+    let mut remedies: Vec<String> = match used {
+        Some(_) => blind.iter().filter_map(|blind| blind.remedy.clone()).collect(),
+        None if refusals.is_empty() => refused_by_the_kernel(&facts),
+        None => refusals.iter().map(|refusal| refusal.remedy.clone()).collect(),
+    };
+    if used.is_some() && wanted != HooksWanted::Auto && !blind.is_empty() {
+        remedies.push("try --hooks auto: another kind of hook may see more".to_owned());
+    }
+    let mut seen = BTreeSet::new();
+    remedies.retain(|remedy| seen.insert(remedy.clone()));
+    let (status, summary) = match used {
+        None => {
+            let whys: Vec<_> = refusals.iter().map(|refusal| refusal.why.as_str()).collect();
+            let why =
+                if whys.is_empty() { "it accepts none of the hooks".into() } else { whys.join("; and ") };
+            (Status::Unusable, format!("cannot watch this kernel: {why}"))
+        }
+        Some((tier, _)) if blind.is_empty() => {
+            (Status::Ok, format!("can watch this node with {} hooks", tier.hook))
+        }
+        Some((tier, _)) => (
+            Status::Degraded,
+            format!("can watch this node with {} hooks, but does not see everything", tier.hook),
+        ),
+    };
+    let in_use = used.map(|(tier, _)| tier.hook.to_string());
+    let skipped = skipped.into_iter().map(|skipped| TierTrial {
+        hook: skipped.hook,
+        usable: false,
+        memcg: false,
+        error: Some(skipped.reason),
+    });
+    let mut tiers: Vec<_> = trials.into_iter().chain(skipped).collect();
+    tiers.sort_by_key(|trial| trial.hook);
+    DoctorReport {
+        schema: SCHEMA.to_owned(),
+        agent: env!("CARGO_PKG_VERSION").to_owned(),
+        verdict: Verdict { status, summary, remedies },
+        facts,
+        tiers,
+        uses: in_use,
+        blind,
+        absent_fields,
+    }
+}
+
+/// What to do where nothing speaks against it and the kernel refuses all the same.
+fn refused_by_the_kernel(facts: &HostFacts) -> Vec<String> {
+    let mut remedies = Vec::new();
+    let old = facts.version().is_none_or(|version| version < NO_MEMLOCK_SINCE);
+    if old && facts.can(Capability::SysResource) != Some(true) {
+        remedies.push(format!(
+            "give crashtrace CAP_SYS_RESOURCE, or an unlimited RLIMIT_MEMLOCK: before {NO_MEMLOCK_SINCE} BPF \
+             maps count as locked memory"
+        ));
+    }
+    remedies.push(
+        "see what the kernel said to each hook; \"operation not permitted\" in spite of the capabilities is a \
+         seccomp profile or a security module (in a pod: `securityContext.privileged: true`)"
+            .to_owned(),
+    );
+    remedies
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn as_shown<S: serde::Serializer>(hook: &Hook, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(hook)
+}
+
+#[cfg(test)]
+mod tests;

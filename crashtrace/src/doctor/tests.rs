@@ -1,0 +1,194 @@
+use super::*;
+use crate::source::host::Lockdown;
+use crate::source::host::tests::healthy;
+use crate::source::plan::Functions;
+use crate::source::symbols::tests::every_function;
+
+fn works(hook: Hook) -> TierTrial {
+    TierTrial { hook, usable: true, memcg: hook != Hook::RawTracepoint, error: None }
+}
+
+fn fails(hook: Hook, error: &str) -> TierTrial {
+    TierTrial { hook, usable: false, memcg: false, error: Some(error.to_owned()) }
+}
+
+fn findings(trials: Vec<TierTrial>) -> Findings {
+    let all = Functions { oom_kill_process: true, mem_cgroup_out_of_memory: true };
+    Findings {
+        facts: healthy(),
+        kernel: KernelView { btf_functions: all, kallsyms_functions: Some(all), mark_victim_arg: Some(1) },
+        wanted: HooksWanted::Auto,
+        trials,
+        absent_fields: vec!["MEMCG_OOM_KILL_DISABLE".to_owned()],
+        symbols: every_function(),
+    }
+}
+
+#[test]
+fn a_host_where_everything_works_is_ok_and_has_nothing_to_do() {
+    let report = assemble(findings(vec![works(Hook::Fentry)]));
+    assert_eq!(report.verdict.status, Status::Ok);
+    assert_eq!(report.verdict.summary, "can watch this node with fentry hooks");
+    assert_eq!((report.verdict.remedies.as_slice(), report.blind.as_slice()), ([].as_slice(), [].as_slice()));
+    assert_eq!(report.uses.as_deref(), Some("fentry"));
+    assert_eq!(report.exit_code(), exit::OK);
+}
+
+/// fentry needs what arm64 got late; kprobes see just as much.
+#[test]
+fn the_second_tier_is_as_good_as_the_first() {
+    let report = assemble(findings(vec![fails(Hook::Fentry, "ENOTSUPP"), works(Hook::Kprobe)]));
+    assert_eq!((report.verdict.status, report.uses.as_deref()), (Status::Ok, Some("kprobe")));
+}
+
+#[test]
+fn the_tracepoint_alone_is_degraded_and_says_what_would_help() {
+    let trials = vec![fails(Hook::Fentry, "no"), fails(Hook::Kprobe, "no"), works(Hook::RawTracepoint)];
+    let report = assemble(findings(trials));
+    assert_eq!((report.verdict.status, report.exit_code()), (Status::Degraded, exit::DEGRADED));
+    assert_eq!(report.blind.len(), 2);
+    assert_eq!(
+        report.verdict.remedies.len(),
+        1,
+        "the same remedy is given once: {:?}",
+        report.verdict.remedies
+    );
+}
+
+#[test]
+fn memcg_hooks_that_failed_degrade_a_usable_tier() {
+    let trial = TierTrial { memcg: false, error: Some("EBUSY".to_owned()), ..works(Hook::Fentry) };
+    let report = assemble(findings(vec![trial]));
+    assert_eq!(report.verdict.status, Status::Degraded);
+    assert!(report.blind[0].why.contains("does not accept"));
+}
+
+#[test]
+fn panic_on_oom_degrades_whatever_the_hooks() {
+    let mut findings = findings(vec![works(Hook::Fentry)]);
+    findings.facts.panic_on_oom = Some(1);
+    let report = assemble(findings);
+    assert_eq!(report.verdict.status, Status::Degraded);
+    assert_eq!(report.verdict.remedies, ["set sysctl vm.panic_on_oom=0"]);
+}
+
+#[test]
+fn all_reasons_to_refuse_are_given_at_once_with_a_remedy_each() {
+    let mut findings = findings(Vec::new());
+    findings.facts.capabilities = Some([].into());
+    findings.facts.lockdown = Some(Lockdown::Confidentiality);
+    let report = assemble(findings);
+    assert_eq!((report.verdict.status, report.exit_code()), (Status::Unusable, exit::UNUSABLE));
+    assert!(report.verdict.summary.contains("CAP_BPF") && report.verdict.summary.contains("locked down"));
+    assert_eq!(report.verdict.remedies.len(), 2);
+}
+
+#[test]
+fn hooks_that_were_asked_for_and_cannot_be_are_unusable() {
+    let mut findings = findings(Vec::new());
+    findings.wanted = HooksWanted::Fentry;
+    findings.kernel.btf_functions = Functions::default();
+    let report = assemble(findings);
+    assert_eq!(report.verdict.status, Status::Unusable);
+    assert_eq!(report.verdict.remedies, ["let crashtrace choose with --hooks auto"]);
+}
+
+#[test]
+fn a_kernel_that_refuses_every_hook_is_unusable_and_an_old_one_may_lack_locked_memory() {
+    let mut refused = findings(vec![fails(Hook::Fentry, "EPERM"), fails(Hook::RawTracepoint, "EPERM")]);
+    let report = assemble(refused.clone());
+    assert_eq!(report.verdict.status, Status::Unusable);
+    assert!(report.verdict.remedies[0].contains("seccomp"));
+    refused.facts.release = Some("5.10.223".to_owned());
+    refused.facts.capabilities = Some([Capability::Bpf, Capability::Perfmon].into());
+    assert!(assemble(refused).verdict.remedies[0].contains("CAP_SYS_RESOURCE"));
+}
+
+#[test]
+fn a_skipped_tier_stands_in_its_place_with_its_reason() {
+    let mut findings = findings(vec![works(Hook::Kprobe)]);
+    findings.kernel.btf_functions = Functions::default();
+    let report = assemble(findings);
+    let hooks: Vec<_> = report.tiers.iter().map(|tier| tier.hook).collect();
+    assert_eq!(hooks, [Hook::Fentry, Hook::Kprobe]);
+    assert!(report.tiers[0].error.as_ref().unwrap().contains("does not list"));
+}
+
+#[test]
+fn json_names_hooks_as_reports_do_and_keeps_unknown_as_null() {
+    let mut findings = findings(vec![works(Hook::RawTracepoint)]);
+    findings.facts.lockdown = None;
+    let value = serde_json::to_value(assemble(findings)).unwrap();
+    assert_eq!(value["schema"], SCHEMA);
+    assert_eq!(value["tiers"][0]["hook"], "raw_tp");
+    assert_eq!(value["verdict"]["status"], "degraded");
+    assert!(value["facts"]["lockdown"].is_null());
+    assert_eq!(value["facts"]["capabilities"][0], "CAP_BPF");
+}
+
+#[test]
+fn text_leads_with_the_verdict_and_shows_what_is_unknown_with_its_reason() {
+    let mut findings = findings(vec![fails(Hook::Fentry, "refused\nby verifier"), works(Hook::Kprobe)]);
+    findings.facts.panic_on_oom = Some(1);
+    findings.facts.lockdown = None;
+    findings.facts.unresolved.push(crate::source::host::Unresolved {
+        field: "lockdown".to_owned(),
+        reason: "/sys/kernel/security/lockdown: not there".to_owned(),
+    });
+    let expected = "\
+crashtrace VERSION: degraded
+can watch this node with kprobe hooks, but does not see everything
+
+What to do
+  - set sysctl vm.panic_on_oom=0
+
+Not seen
+  - an OOM of the whole node
+    vm.panic_on_oom is 1: the kernel panics before a report can leave
+
+Hooks, best first
+  fentry                     does not work: refused\\nby verifier
+  kprobe                     works, used
+
+Host
+  name                       node-1
+  boot                       6a1c9b1e-0000-4000-8000-3d0c5a7f1e42
+  kernel                     6.12.107+deb13-amd64 (x86_64)
+  CPUs                       4
+  memory                     8192 MiB
+  page size                  4096 bytes
+  BTF                        /sys/kernel/btf/vmlinux
+  lockdown                   unknown: /sys/kernel/security/lockdown: not there
+  user id                    0
+  capabilities               CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SYSLOG
+  init user namespace        yes
+  memory controller          cgroup v2 at /sys/fs/cgroup
+  kernel addresses shown     yes
+  kptr_restrict              0
+  panic_on_oom               1
+  oom_kill_allocating_task   0
+  perf_event_paranoid        2
+  unprivileged_bpf_disabled  2
+
+Kernel fields that this kernel does not have
+  MEMCG_OOM_KILL_DISABLE
+";
+    let text = render_text(&assemble(findings), false);
+    assert_eq!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"), expected);
+}
+
+#[test]
+fn text_is_coloured_only_if_asked_and_never_by_the_host() {
+    let mut findings = findings(vec![works(Hook::Fentry)]);
+    findings.facts.hostname = Some("evil\x1b[2Jhost".to_owned());
+    let report = assemble(findings);
+    assert!(!render_text(&report, false).contains('\x1b'));
+    let colored = render_text(&report, true);
+    assert!(colored.contains("\x1b[32mok\x1b[0m") && !colored.contains("\x1b[2J"));
+}
+
+#[test]
+fn the_schema_of_the_report_can_be_made() {
+    let schema = serde_json::to_value(schemars::schema_for!(DoctorReport)).unwrap();
+    assert_eq!(schema["properties"]["verdict"]["$ref"], "#/$defs/Verdict");
+}

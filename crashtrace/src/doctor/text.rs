@@ -1,0 +1,179 @@
+//! `doctor`'s findings as text for people: the verdict first, then what it rests on.
+
+use std::fmt::{Display, Write as _};
+
+use super::{DoctorReport, Status};
+use crate::source::host::{Capability, HostFacts, Lockdown, MemoryCgroup};
+
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const BOLD: &str = "\x1b[1m";
+const RESET: &str = "\x1b[0m";
+
+/// Columns of the names of facts, and of hooks.
+const NAME_WIDTH: usize = 27;
+
+/// Text that ends in a newline. `color` is for a terminal.
+#[must_use]
+pub fn render_text(report: &DoctorReport, color: bool) -> String {
+    let mut out = Out { text: String::new(), color };
+    let (tone, word) = match report.verdict.status {
+        Status::Ok => (GREEN, "ok"),
+        Status::Degraded => (YELLOW, "degraded"),
+        Status::Unusable => (RED, "unusable"),
+    };
+    let word = out.paint(tone, word);
+    out.line(format_args!("crashtrace {}: {word}", report.agent));
+    out.line(plain(&report.verdict.summary));
+
+    if !report.verdict.remedies.is_empty() {
+        out.heading("What to do");
+        for remedy in &report.verdict.remedies {
+            out.line(format_args!("  - {}", plain(remedy)));
+        }
+    }
+    if !report.blind.is_empty() {
+        out.heading("Not seen");
+        for blind in &report.blind {
+            out.line(format_args!("  - {}", plain(&blind.what)));
+            out.line(format_args!("    {}", plain(&blind.why)));
+        }
+    }
+    if !report.tiers.is_empty() {
+        out.heading("Hooks, best first");
+    }
+    for tier in &report.tiers {
+        let name = tier.hook.to_string();
+        let used = report.uses.as_ref() == Some(&name);
+        let mut state = if tier.usable { out.paint(GREEN, "works") } else { out.paint(RED, "does not work") };
+        if used {
+            state.push_str(", used");
+        }
+        if let Some(error) = &tier.error {
+            let _ = write!(state, ": {}", plain(error));
+        }
+        out.pair(&name, &state);
+    }
+    out.heading("Host");
+    for (name, value) in facts(&report.facts) {
+        out.pair(name, &value);
+    }
+    if !report.absent_fields.is_empty() {
+        out.heading("Kernel fields that this kernel does not have");
+        out.line(format_args!("  {}", plain(&report.absent_fields.join(", "))));
+    }
+    out.text
+}
+
+/// Text under construction.
+struct Out {
+    text: String,
+    color: bool,
+}
+
+impl Out {
+    fn line(&mut self, text: impl Display) {
+        let _ = writeln!(self.text, "{text}");
+    }
+
+    fn heading(&mut self, text: &str) {
+        let text = self.paint(BOLD, text);
+        let _ = writeln!(self.text, "\n{text}");
+    }
+
+    fn pair(&mut self, name: &str, value: &str) {
+        let _ = writeln!(self.text, "  {name:NAME_WIDTH$}{value}");
+    }
+
+    fn paint(&self, tone: &str, text: &str) -> String {
+        if self.color { format!("{tone}{text}{RESET}") } else { text.to_owned() }
+    }
+}
+
+/// The facts by names for people, in the words of the kernel where it has some.
+fn facts(facts: &HostFacts) -> Vec<(&'static str, String)> {
+    let why_not = |field: &str| {
+        let unresolved = facts.unresolved.iter().find(|unresolved| unresolved.field == field);
+        format!("unknown: {}", unresolved.map_or("not looked for", |unresolved| &unresolved.reason))
+    };
+    let said = |field: &str, value: Option<String>| plain(&value.unwrap_or_else(|| why_not(field)));
+    let shown = |value: Option<i32>| value.map(|value| value.to_string());
+    let btf = match &facts.btf.error {
+        None => facts.btf.path.clone(),
+        Some(error) => format!("{}: {error}", facts.btf.path),
+    };
+    let capabilities = facts.capabilities.as_ref().map(|held| {
+        let state = |one: &Capability| format!("{}{one}", if held.contains(one) { "" } else { "no " });
+        Capability::ALL.iter().map(state).collect::<Vec<_>>().join(", ")
+    });
+    let mount = said("memory_cgroup_mount", facts.memory_cgroup_mount.clone());
+    vec![
+        ("name", said("hostname", facts.hostname.clone())),
+        ("boot", said("boot_id", facts.boot_id.clone())),
+        ("kernel", format!("{} ({})", said("release", facts.release.clone()), facts.architecture)),
+        ("CPUs", said("cpus", facts.cpus.map(|cpus| cpus.to_string()))),
+        (
+            "memory",
+            said("memory_bytes", facts.memory_bytes.map(|bytes| format!("{} MiB", bytes / (1 << 20)))),
+        ),
+        ("page size", format!("{} bytes", facts.page_size_bytes)),
+        ("BTF", plain(&btf)),
+        (
+            "lockdown",
+            said(
+                "lockdown",
+                facts.lockdown.map(|mode| {
+                    let word = match mode {
+                        Lockdown::NotBuilt => "none (not built in)",
+                        Lockdown::None => "none",
+                        Lockdown::Integrity => "integrity",
+                        Lockdown::Confidentiality => "confidentiality",
+                    };
+                    word.to_owned()
+                }),
+            ),
+        ),
+        ("user id", said("euid", facts.euid.map(|euid| euid.to_string()))),
+        ("capabilities", said("capabilities", capabilities)),
+        ("init user namespace", said("init_user_namespace", facts.init_user_namespace.map(yes_or_no))),
+        (
+            "memory controller",
+            said(
+                "memory_cgroup",
+                facts.memory_cgroup.map(|which| match which {
+                    MemoryCgroup::V1 => format!("cgroup v1 at {mount}"),
+                    MemoryCgroup::V2 => format!("cgroup v2 at {mount}"),
+                    MemoryCgroup::Disabled => "switched off".to_owned(),
+                }),
+            ),
+        ),
+        ("kernel addresses shown", said("kallsyms_addresses", facts.kallsyms_addresses.map(yes_or_no))),
+        ("kptr_restrict", said("kptr_restrict", shown(facts.kptr_restrict))),
+        ("panic_on_oom", said("panic_on_oom", shown(facts.panic_on_oom))),
+        ("oom_kill_allocating_task", said("oom_kill_allocating_task", shown(facts.oom_kill_allocating_task))),
+        ("perf_event_paranoid", said("perf_event_paranoid", shown(facts.perf_event_paranoid))),
+        (
+            "unprivileged_bpf_disabled",
+            said("unprivileged_bpf_disabled", shown(facts.unprivileged_bpf_disabled)),
+        ),
+    ]
+}
+
+fn yes_or_no(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.to_owned()
+}
+
+/// Without control characters: a host's name, or the name of a mount, may hold what moves a terminal's cursor.
+/// Line breaks go too, a verifier's log has many.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.trim_end().chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}

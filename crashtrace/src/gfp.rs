@@ -1,0 +1,292 @@
+//! Flags of an allocation request (`gfp_t`) by the names of the kernel that it was made on.
+//!
+//! The numbers of the flags are no ABI: bit 9 is `__GFP_ATOMIC` up to 6.2 and nothing later, what lies above bit 22
+//! depends on the kernel's configuration, and even the well-known combinations changed with it (`GFP_ATOMIC` is
+//! 0xa20 on one side of 6.3 and 0x820 on the other). So the table comes from the kernel's own BTF, which lists
+//! `___GFP_DMA_BIT` and its like from 6.10 on, and only older kernels get a table that is written down here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Bit → name for one kernel. Serialises as a plain map, so that a recording can carry it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<u8, String>", into = "BTreeMap<u8, String>")]
+pub struct GfpNames {
+    bits: BTreeMap<u8, String>,
+}
+
+/// Bits 0 to 22 but for 9: the same from 5.10 to 7.3.
+const COMMON: [(u8, &str); 22] = [
+    (0, "__GFP_DMA"),
+    (1, "__GFP_HIGHMEM"),
+    (2, "__GFP_DMA32"),
+    (3, "__GFP_MOVABLE"),
+    (4, "__GFP_RECLAIMABLE"),
+    (5, "__GFP_HIGH"),
+    (6, "__GFP_IO"),
+    (7, "__GFP_FS"),
+    (8, "__GFP_ZERO"),
+    (10, "__GFP_DIRECT_RECLAIM"),
+    (11, "__GFP_KSWAPD_RECLAIM"),
+    (12, "__GFP_WRITE"),
+    (13, "__GFP_NOWARN"),
+    (14, "__GFP_RETRY_MAYFAIL"),
+    (15, "__GFP_NOFAIL"),
+    (16, "__GFP_NORETRY"),
+    (17, "__GFP_MEMALLOC"),
+    (18, "__GFP_COMP"),
+    (19, "__GFP_NOMEMALLOC"),
+    (20, "__GFP_HARDWALL"),
+    (21, "__GFP_THISNODE"),
+    (22, "__GFP_ACCOUNT"),
+];
+
+/// The flag that tells the two definitions of `GFP_ATOMIC` and of `GFP_NOWAIT` apart.
+const ATOMIC: (u8, &str) = (9, "__GFP_ATOMIC");
+
+/// Enumerators beside the flags that name none.
+const NOT_FLAGS: [&str; 2] = ["__GFP_UNUSED", "__GFP_LAST"];
+
+const RECLAIM: &[&str] = &["__GFP_DIRECT_RECLAIM", "__GFP_KSWAPD_RECLAIM"];
+const KERNEL: &[&str] = &["__GFP_DIRECT_RECLAIM", "__GFP_KSWAPD_RECLAIM", "__GFP_IO", "__GFP_FS"];
+const HIGHUSER_MOVABLE: &[&str] = &["__GFP_HARDWALL", "__GFP_HIGHMEM", "__GFP_MOVABLE"];
+const TRANSHUGE_LIGHT: &[&str] = &[
+    "__GFP_IO",
+    "__GFP_FS",
+    "__GFP_HARDWALL",
+    "__GFP_HIGHMEM",
+    "__GFP_MOVABLE",
+    "__GFP_COMP",
+    "__GFP_NOMEMALLOC",
+    "__GFP_NOWARN",
+];
+
+/// Which kernels a combination is true for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    Any,
+    /// Those with `__GFP_ATOMIC`.
+    WithAtomic,
+    /// Those without.
+    WithoutAtomic,
+}
+
+/// The combinations of `include/linux/gfp_types.h` in the order in which the kernel's own messages try them
+/// (`include/trace/events/mmflags.h`): a larger one before those that it contains.
+const COMPOSITES: [(&str, On, &[&[&str]]); 13] = [
+    ("GFP_TRANSHUGE", On::Any, &[TRANSHUGE_LIGHT, &["__GFP_DIRECT_RECLAIM"]]),
+    ("GFP_TRANSHUGE_LIGHT", On::Any, &[TRANSHUGE_LIGHT]),
+    ("GFP_HIGHUSER_MOVABLE", On::Any, &[KERNEL, HIGHUSER_MOVABLE]),
+    ("GFP_HIGHUSER", On::Any, &[KERNEL, &["__GFP_HARDWALL", "__GFP_HIGHMEM"]]),
+    ("GFP_USER", On::Any, &[KERNEL, &["__GFP_HARDWALL"]]),
+    ("GFP_KERNEL_ACCOUNT", On::Any, &[KERNEL, &["__GFP_ACCOUNT"]]),
+    ("GFP_KERNEL", On::Any, &[KERNEL]),
+    ("GFP_NOFS", On::Any, &[RECLAIM, &["__GFP_IO"]]),
+    ("GFP_ATOMIC", On::WithAtomic, &[&["__GFP_HIGH", "__GFP_ATOMIC", "__GFP_KSWAPD_RECLAIM"]]),
+    ("GFP_ATOMIC", On::WithoutAtomic, &[&["__GFP_HIGH", "__GFP_KSWAPD_RECLAIM"]]),
+    ("GFP_NOIO", On::Any, &[RECLAIM]),
+    ("GFP_NOWAIT", On::WithAtomic, &[&["__GFP_KSWAPD_RECLAIM"]]),
+    // It came to include NOWARN somewhat later than ATOMIC went; in between, the flag stands under its own name.
+    ("GFP_NOWAIT", On::WithoutAtomic, &[&["__GFP_KSWAPD_RECLAIM", "__GFP_NOWARN"]]),
+];
+
+impl GfpNames {
+    /// The table of a kernel whose BTF has the enumeration: its bits and their names, `___GFP_DMA_BIT` or
+    /// `__GFP_DMA`. What is no flag's name, or names a second bit, is left out: its bit then shows as a number.
+    pub fn from_bits(bits: impl IntoIterator<Item = (u8, String)>) -> Self {
+        let mut table = BTreeMap::new();
+        for (bit, name) in bits {
+            let name = flag_name(&name);
+            let Some(name) = name else { continue };
+            if u32::from(bit) < u32::BITS && !table.values().any(|known| *known == name) {
+                table.entry(bit).or_insert(name);
+            }
+        }
+        Self { bits: table }
+    }
+
+    /// The table of kernels up to 6.2, whose BTF has no such enumeration. Bits above 22 stay without a name:
+    /// they depend on how the kernel was configured.
+    #[must_use]
+    pub fn fallback() -> Self {
+        Self::from_bits(COMMON.into_iter().chain([ATOMIC]).map(|(bit, name)| (bit, name.to_owned())))
+    }
+
+    /// The table of kernels from 6.3 to 6.9: no enumeration yet, and `__GFP_ATOMIC` no longer.
+    #[must_use]
+    pub fn fallback_without_atomic() -> Self {
+        Self::from_bits(COMMON.into_iter().map(|(bit, name)| (bit, name.to_owned())))
+    }
+
+    /// What `mask` says: first the combination that people know, then single flags, last what has no name, as one
+    /// hexadecimal number. Together they are the mask, no less and no more; 0 is empty.
+    #[must_use]
+    pub fn names(&self, mask: u32) -> Vec<String> {
+        let mut left = mask;
+        let mut names = Vec::new();
+        for (name, value) in self.composites() {
+            if left & value == value {
+                names.push(name.to_owned());
+                left &= !value;
+            }
+        }
+        for (bit, name) in &self.bits {
+            if left & (1 << bit) != 0 {
+                names.push(name.clone());
+                left &= !(1 << bit);
+            }
+        }
+        if left != 0 {
+            names.push(format!("{left:#x}"));
+        }
+        names
+    }
+
+    /// The combinations that can be told on this kernel, with their values. One of whose flags the table has
+    /// no bit is not among them.
+    fn composites(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        let on = if self.value(ATOMIC.1).is_some() { On::WithAtomic } else { On::WithoutAtomic };
+        COMPOSITES.iter().filter(move |(_, when, _)| *when == On::Any || *when == on).filter_map(
+            |(name, _, parts)| {
+                let value = parts.iter().copied().flatten().try_fold(0, |mask, flag| {
+                    let bit = self.value(flag)?;
+                    Some(mask | bit)
+                })?;
+                Some((*name, value))
+            },
+        )
+    }
+
+    fn value(&self, flag: &str) -> Option<u32> {
+        self.bits.iter().find(|(_, name)| *name == flag).map(|(bit, _)| 1 << bit)
+    }
+}
+
+impl From<BTreeMap<u8, String>> for GfpNames {
+    /// Checked like any other source: a recording may come from anywhere.
+    fn from(bits: BTreeMap<u8, String>) -> Self {
+        Self::from_bits(bits)
+    }
+}
+
+impl From<GfpNames> for BTreeMap<u8, String> {
+    fn from(names: GfpNames) -> Self {
+        names.bits
+    }
+}
+
+/// `__GFP_DMA` for `___GFP_DMA_BIT` and for itself.
+fn flag_name(name: &str) -> Option<String> {
+    let stem = match name.strip_prefix("___GFP_") {
+        Some(rest) => rest.strip_suffix("_BIT")?,
+        None => name.strip_prefix("__GFP_")?,
+    };
+    let is_plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let name = format!("__GFP_{stem}");
+    (!stem.is_empty() && stem.chars().all(is_plain) && !NOT_FLAGS.contains(&name.as_str())).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::GfpNames;
+
+    /// As the BTF of 6.12 to 7.2 has it.
+    fn btf() -> GfpNames {
+        let names = "DMA HIGHMEM DMA32 MOVABLE RECLAIMABLE HIGH IO FS ZERO UNUSED DIRECT_RECLAIM KSWAPD_RECLAIM WRITE \
+                     NOWARN RETRY_MAYFAIL NOFAIL NORETRY MEMALLOC COMP NOMEMALLOC HARDWALL THISNODE ACCOUNT ZEROTAGS \
+                     NO_OBJ_EXT LAST";
+        GfpNames::from_bits(
+            names.split_whitespace().enumerate().map(|(bit, name)| (bit as u8, format!("___GFP_{name}_BIT"))),
+        )
+    }
+
+    fn shown(names: &GfpNames, mask: u32) -> String {
+        names.names(mask).join("|")
+    }
+
+    #[test]
+    fn combinations_have_the_values_of_the_running_kernel() {
+        let (new, old) = (btf(), GfpNames::fallback());
+        for (mask, on_new, on_old) in [
+            (0xcc0, "GFP_KERNEL", "GFP_KERNEL"),
+            (0xc40, "GFP_NOFS", "GFP_NOFS"),
+            (0xc00, "GFP_NOIO", "GFP_NOIO"),
+            (0x10_0cc0, "GFP_USER", "GFP_USER"),
+            (0x10_0cc2, "GFP_HIGHUSER", "GFP_HIGHUSER"),
+            (0x10_0cca, "GFP_HIGHUSER_MOVABLE", "GFP_HIGHUSER_MOVABLE"),
+            (
+                0x14_0dca,
+                "GFP_HIGHUSER_MOVABLE|__GFP_ZERO|__GFP_COMP",
+                "GFP_HIGHUSER_MOVABLE|__GFP_ZERO|__GFP_COMP",
+            ),
+            (0x1c_20ca, "GFP_TRANSHUGE_LIGHT", "GFP_TRANSHUGE_LIGHT"),
+            (0x1c_24ca, "GFP_TRANSHUGE", "GFP_TRANSHUGE"),
+            (0x40_0cc0, "GFP_KERNEL_ACCOUNT", "GFP_KERNEL_ACCOUNT"),
+            (0x4_0cc0, "GFP_KERNEL|__GFP_COMP", "GFP_KERNEL|__GFP_COMP"),
+            (0x820, "GFP_ATOMIC", "GFP_NOWAIT|__GFP_HIGH"),
+            (0xa20, "GFP_ATOMIC|0x200", "GFP_ATOMIC"),
+            (0x2800, "GFP_NOWAIT", "GFP_NOWAIT|__GFP_NOWARN"),
+            (0x800, "__GFP_KSWAPD_RECLAIM", "GFP_NOWAIT"),
+            (0x100_0000, "__GFP_NO_OBJ_EXT", "0x1000000"),
+            (0, "", ""),
+        ] {
+            assert_eq!(
+                (shown(&new, mask).as_str(), shown(&old, mask).as_str()),
+                (on_new, on_old),
+                "{mask:#x}"
+            );
+        }
+    }
+
+    #[test]
+    fn between_6_3_and_6_9_atomic_is_the_new_one() {
+        assert_eq!(shown(&GfpNames::fallback_without_atomic(), 0x820), "GFP_ATOMIC");
+    }
+
+    #[test]
+    fn a_table_from_a_recording_is_checked_and_comes_back_as_a_plain_map() {
+        let json = r#"{"0":"__GFP_DMA","1":"__GFP_DMA","2":"GFP_KERNEL","3":"__GFP_\u001b","40":"__GFP_X"}"#;
+        let table: GfpNames = serde_json::from_str(json).expect("a map");
+        assert_eq!(serde_json::to_string(&table).expect("a map"), r#"{"0":"__GFP_DMA"}"#);
+        assert_eq!(shown(&table, 0b1111), "__GFP_DMA|0xe");
+    }
+
+    #[test]
+    fn what_no_flag_is_called_is_not_in_the_table() {
+        assert_eq!(shown(&btf(), 1 << 9 | 1 << 25), "0x2000200");
+        let flags: BTreeMap<u8, String> = btf().into();
+        assert_eq!(flags.len(), 24);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_nothing_added(
+            mask: u32,
+            names in prop::collection::vec((0u8..36, "___GFP_(DMA|HIGH|IO|FS|DIRECT_RECLAIM|KSWAPD_RECLAIM|ATOMIC|X)_BIT"), 0..12),
+            which in 0..3,
+        ) {
+            let table = match which {
+                0 => btf(),
+                1 => GfpNames::fallback(),
+                _ => GfpNames::from_bits(names),
+            };
+            let mut union = 0;
+            for name in table.names(mask) {
+                let value = name
+                    .strip_prefix("0x")
+                    .map(|digits| u32::from_str_radix(digits, 16).expect("digits"))
+                    .or_else(|| table.composites().find(|(known, _)| *known == name).map(|(_, value)| value))
+                    .or_else(|| table.value(&name))
+                    .expect("a name of the table");
+                prop_assert_eq!(union & value, 0, "each bit once");
+                union |= value;
+            }
+            prop_assert_eq!(union, mask);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The stages in a row, from the bytes of a record to the lines of the stream. The same for records from the ring
+//! and from a recording; time is an argument, nothing is written here.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::classify::classify;
+use crate::correlate::{Correlator, Incident};
+use crate::decode::{self, Machine};
+use crate::enrich::{Case, enrich};
+use crate::filter::Filter;
+use crate::report::build::{self, Context};
+use crate::report::{
+    AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, Envelope, Line, Loss, LossKind, SCHEMA,
+    Text, Unresolved,
+};
+use crate::stats::{Counter, Stats};
+
+/// Who speaks.
+#[derive(Clone, Debug)]
+pub struct Speaker {
+    /// Name of the node.
+    pub node: String,
+    /// Id of this run.
+    pub session: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// The hooks in use.
+    pub hooks: Vec<String>,
+    /// What cannot be seen with them.
+    pub blind: Vec<Unresolved>,
+    /// The records come from a recording.
+    pub replay: bool,
+}
+
+/// The stages, with what they remember.
+#[derive(Debug)]
+pub struct Pipeline {
+    speaker: Speaker,
+    machine: Machine,
+    context: Context,
+    filter: Filter,
+    correlator: Correlator,
+    stats: Stats,
+    /// The number that each CPU's next record must have.
+    next: BTreeMap<u32, u64>,
+    /// Records missing between those seen.
+    gaps: u64,
+    /// Losses that the latest line has told.
+    told: Stats,
+    seq: u64,
+}
+
+impl Pipeline {
+    /// Stages for the records of one session of one machine.
+    #[must_use]
+    pub fn new(speaker: Speaker, machine: Machine, context: Context, filter: Filter) -> Self {
+        Self {
+            speaker,
+            machine,
+            context,
+            filter,
+            correlator: Correlator::default(),
+            stats: Stats::default(),
+            next: BTreeMap::new(),
+            gaps: 0,
+            told: Stats::default(),
+            seq: 0,
+        }
+    }
+
+    /// The line to begin with.
+    pub fn started(&mut self, ktime_ns: u64) -> Line {
+        let line = AgentStarted {
+            envelope: Envelope::default(),
+            kind: AgentStartedKind::AgentStarted,
+            time: self.context.time(ktime_ns),
+            ktime_ns,
+            kernel: Text::from(self.speaker.kernel.as_str()),
+            hooks: self.speaker.hooks.clone(),
+            blind: self.speaker.blind.clone(),
+            replay: self.speaker.replay,
+        };
+        self.line(Line::AgentStarted(Box::new(line)))
+    }
+
+    /// Takes a record; gives the lines that it completes.
+    pub fn record(&mut self, record: &Bytes) -> Vec<Line> {
+        if let Ok((cpu, seq)) = decode::position(record) {
+            let next = self.next.entry(cpu).or_default();
+            if seq > *next {
+                self.gaps = self.gaps.saturating_add(seq - *next);
+                self.correlator.gap();
+            }
+            *next = seq.saturating_add(1).max(*next);
+            self.stats.set(Counter::RecordsLost, self.stats.get(Counter::RecordsLost).max(self.gaps));
+        }
+        match decode::decode(record, &self.machine) {
+            Ok(event) => {
+                tracing::debug!(?event, "decoded");
+                let incidents = self.correlator.push(event, &mut self.stats);
+                self.lines(incidents)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a record could not be read and is counted as lost");
+                self.stats.add(error.counter(), 1);
+                self.correlator.gap();
+                Vec::new()
+            }
+        }
+    }
+
+    /// Notes that bytes of the source are no record.
+    pub fn malformed(&mut self) {
+        self.correlator.gap();
+        self.stats.add(Counter::RecordsMalformed, 1);
+    }
+
+    /// Takes the kernel side's own counts: records that found no room are not seen as a gap until their CPU writes
+    /// another.
+    pub fn kernel_counts(&mut self, lost: u64, memcg_oom_routine: u64, no_victim_folded: u64) {
+        let lost = lost.max(self.gaps);
+        if lost > self.stats.get(Counter::RecordsLost) {
+            self.correlator.gap();
+        }
+        self.stats.set(Counter::RecordsLost, lost);
+        self.stats.set(Counter::MemcgOomRoutine, memcg_oom_routine);
+        self.stats.set(Counter::NoVictimFolded, no_victim_folded);
+    }
+
+    /// Lets time pass; gives the lines that are due.
+    pub fn tick(&mut self, now_ns: u64) -> Vec<Line> {
+        let incidents = self.correlator.tick(now_ns);
+        self.lines(incidents)
+    }
+
+    /// When [`Self::tick`] has something to do.
+    #[must_use]
+    pub fn deadline_ns(&self) -> Option<u64> {
+        self.correlator.deadline_ns()
+    }
+
+    /// A line with the losses that no line has told yet, if there are any. To be asked for after a batch of records.
+    pub fn losses(&mut self, now_ns: u64) -> Option<Line> {
+        let counters = self.stats.losses_since(&self.told);
+        if counters.is_empty() {
+            return None;
+        }
+        let loss = Loss {
+            envelope: Envelope::default(),
+            kind: LossKind::Loss,
+            time: self.context.time(now_ns),
+            counters,
+        };
+        Some(self.line(Line::Loss(Box::new(loss))))
+    }
+
+    /// The last lines: what was open, and the end.
+    pub fn stopping(&mut self, ktime_ns: u64, reason: &str) -> Vec<Line> {
+        let incidents = self.correlator.finish();
+        let mut lines = self.lines(incidents);
+        let stopping = AgentStopping {
+            envelope: Envelope::default(),
+            kind: AgentStoppingKind::AgentStopping,
+            time: self.context.time(ktime_ns),
+            ktime_ns,
+            reason: reason.to_owned(),
+            counters: self.stats.by_name(),
+        };
+        lines.push(self.line(Line::AgentStopping(Box::new(stopping))));
+        lines
+    }
+
+    fn lines(&mut self, incidents: Vec<Incident>) -> Vec<Line> {
+        incidents.into_iter().filter_map(|incident| self.report(&enrich(incident))).collect()
+    }
+
+    fn report(&mut self, case: &Case) -> Option<Line> {
+        let verdict = classify(case);
+        if !self.filter.lets_through(case, &verdict) {
+            self.stats.add(Counter::IncidentsFiltered, 1);
+            return None;
+        }
+        self.stats.add(Counter::IncidentsReported, 1);
+        let mut incident = build::incident(case, &verdict, &self.context);
+        incident.redelivered = self.speaker.replay;
+        Some(self.line(Line::Incident(Box::new(incident))))
+    }
+
+    /// Numbers a line and puts the speaker on it.
+    fn line(&mut self, mut line: Line) -> Line {
+        self.seq += 1;
+        self.told = self.stats.clone();
+        *line.envelope_mut() = Envelope {
+            schema: SCHEMA.to_owned(),
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            node: Text::from(self.speaker.node.as_str()),
+            boot_id: self.context.boot_id.clone(),
+            session: self.speaker.session.clone(),
+            seq: self.seq,
+            lost: self.stats.lost(),
+        };
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! Case and verdict to report. Pure: the clocks, the page size and the names of flags are passed in.
+//!
+//! Nothing is decided here, what the earlier stages found is only put into the schema's words. One thing is added:
+//! the order of the victims, the largest first. Why a field is null is for the stage to say that could not find it.
+
+use std::cmp::Reverse;
+
+use crate::classify::{LimitFinding, Verdict};
+use crate::correlate::{Incident, OomKill, OomNoKill};
+use crate::enrich::{self, Case, Party};
+use crate::event::{self, Limit, Lineage, Name, OomVictim, Task};
+use crate::gfp::GfpNames;
+use crate::report::{
+    self, Allocation, Constraint, Envelope, Kind, LimitHit, Owner, Process, Text, Unresolved,
+};
+
+/// What the report needs to know about the machine that the events come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The kernel's id of the boot that the events belong to.
+    pub boot_id: String,
+    /// Size of a page.
+    pub page_size_bytes: u64,
+    /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME`.
+    pub realtime_offset_ns: i64,
+    /// The memory controller is on cgroup v1, whose limit of swap is one of memory and swap together. `None` where
+    /// that is not known.
+    pub memory_cgroup_v1: Option<bool>,
+    /// Names of the allocation flags.
+    pub gfp: GfpNames,
+}
+
+impl Context {
+    /// A time of `CLOCK_BOOTTIME` as UTC, RFC 3339 with nine fractional digits.
+    #[must_use]
+    pub fn time(&self, ktime_ns: u64) -> String {
+        let since_epoch_ns = i128::from(ktime_ns) + i128::from(self.realtime_offset_ns);
+        // The sum is between the years 1677 and 2847, which jiff can hold: the other branch is never taken.
+        let time = jiff::Timestamp::from_nanosecond(since_epoch_ns).unwrap_or(jiff::Timestamp::MAX);
+        format!("{time:.9}")
+    }
+}
+
+/// The report on a case. Its envelope is empty: the one who sends it fills that in.
+#[must_use]
+pub fn incident(case: &Case, verdict: &Verdict, context: &Context) -> report::Incident {
+    match &case.incident {
+        Incident::OomKill(kill) => oom_kill(case, kill, verdict, context),
+        Incident::OomNoKill(no_kill) => oom_no_kill(case, no_kill, verdict, context),
+    }
+}
+
+fn oom_kill(case: &Case, kill: &OomKill, verdict: &Verdict, context: &Context) -> report::Incident {
+    let decision = kill.decision.as_deref();
+    let control = decision.and_then(|decision| decision.control);
+    let order = largest_first(&kill.victims);
+    let victims = order.iter().map(|&index| {
+        let victim = &kill.victims[index];
+        process(&victim.task, victim.cgroups.as_ref(), case.victims.get(index).and_then(Option::as_ref))
+    });
+    let hooks = decision.into_iter().map(|decision| match decision.stamp.hook {
+        event::Hook::RawTracepoint => format!("{}:mark_victim", decision.stamp.hook),
+        hook => format!("{hook}:oom_kill_process"),
+    });
+    let hooks = hooks.chain(kill.victims.iter().map(|victim| format!("{}:mark_victim", victim.stamp.hook)));
+
+    report::Incident {
+        hooks: each_once(hooks),
+        complete: kill.complete,
+        trigger: decision.map(|it| process(&it.trigger, it.trigger_cgroups.as_ref(), case.trigger.as_ref())),
+        victims: victims.collect(),
+        victims_total: kill.victims.len() as u64,
+        allocation: control.map(|control| Allocation {
+            scope_total_bytes: Some(control.total_bytes),
+            victim_points_bytes: Some(control.points_bytes),
+            ..allocation(control.gfp, control.order, context)
+        }),
+        unresolved: unresolved(case, verdict, &order),
+        ..frame(Kind::OomKill, (kill.ktime_ns, kill.cpu), verdict, context)
+    }
+}
+
+fn oom_no_kill(case: &Case, no_kill: &OomNoKill, verdict: &Verdict, context: &Context) -> report::Incident {
+    let event = &*no_kill.event;
+    let function = if event.memcg { "mem_cgroup_out_of_memory" } else { "out_of_memory" };
+    report::Incident {
+        hooks: vec![format!("{}:{function}", event.stamp.hook)],
+        complete: true,
+        repeats: no_kill.repeats,
+        trigger: Some(process(&event.trigger, event.trigger_cgroups.as_ref(), case.trigger.as_ref())),
+        allocation: Some(allocation(event.gfp, event.order, context)),
+        unresolved: unresolved(case, verdict, &[]),
+        ..frame(Kind::OomNoKill, (event.stamp.ktime_ns, event.stamp.cpu), verdict, context)
+    }
+}
+
+/// What all kinds of incidents have.
+fn frame(kind: Kind, (ktime_ns, cpu): (u64, u32), verdict: &Verdict, context: &Context) -> report::Incident {
+    report::Incident {
+        envelope: Envelope::default(),
+        id: format!("{}-{ktime_ns}-{cpu}", context.boot_id),
+        revision: 1,
+        redelivered: false,
+        kind,
+        time: context.time(ktime_ns),
+        ktime_ns,
+        verdict: report::Verdict {
+            cause: verdict.cause,
+            level: verdict.level,
+            certainty: verdict.certainty,
+            inferred: verdict.inferred.iter().map(ToString::to_string).collect(),
+            summary: verdict.summary.clone(),
+            evidence: verdict.evidence.clone(),
+            remedy: verdict.remedy.clone(),
+        },
+        hooks: Vec::new(),
+        origin: verdict.origin,
+        constraint: constraint(verdict.constraint),
+        complete: false,
+        repeats: 0,
+        limit: verdict.limit.as_ref().map(|limit| limit_hit(limit, context)),
+        trigger: None,
+        victims: Vec::new(),
+        victims_total: 0,
+        allocation: None,
+        unresolved: Vec::new(),
+        truncated: false,
+    }
+}
+
+/// What the kernel says in other numbers than ours is unknown; the verdict has the reason.
+fn constraint(constraint: Option<event::Constraint>) -> Option<Constraint> {
+    match constraint? {
+        event::Constraint::None => Some(Constraint::None),
+        event::Constraint::Cpuset => Some(Constraint::Cpuset),
+        event::Constraint::Mempolicy => Some(Constraint::Mempolicy),
+        event::Constraint::Memcg => Some(Constraint::Memcg),
+        event::Constraint::Other(_) => None,
+    }
+}
+
+fn limit_hit(finding: &LimitFinding, context: &Context) -> LimitHit {
+    let LimitFinding { cgroups, party, charged_at } = finding;
+    let level = cgroups.levels.first().cloned().unwrap_or_default();
+    LimitHit {
+        cgroup: Text::new(&party.path),
+        charged_at: Some(*charged_at),
+        owner: Some(owner(&party.owner)),
+        limit_bytes: level.limit.and_then(Limit::bytes),
+        unlimited: level.limit == Some(Limit::Unlimited),
+        usage_bytes: level.usage_bytes,
+        swap_usage_bytes: level.swap_usage_bytes,
+        swap_limit_bytes: level.swap_limit.and_then(Limit::bytes),
+        swap_unlimited: level.swap_limit == Some(Limit::Unlimited),
+        swap_includes_memory: context.memory_cgroup_v1,
+        oom_group: level.oom_group,
+    }
+}
+
+/// Indices of the victims, the largest (resident and swapped) first, then by pid. One of unknown size is last.
+fn largest_first(victims: &[OomVictim]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..victims.len()).collect();
+    order.sort_by_key(|&index| {
+        let task = &victims[index].task;
+        let size = task.rss.map(|rss| rss.resident_bytes().saturating_add(rss.swap_bytes));
+        (Reverse(size), task.pid.is_none(), task.pid, task.tid)
+    });
+    order
+}
+
+/// A process. Where nobody can be named by its cgroup, what is known of the path is shown none the less.
+fn process(task: &Task, cgroups: Option<&Lineage>, party: Option<&Party>) -> Process {
+    let cgroup = party.map(|party| Text::new(&party.path));
+    let cgroup = cgroup.or_else(|| Some(Text::new(&cgroups?.path())));
+    let text = |name: &Option<Name>| name.as_ref().map(|name| Text::new(&name.0));
+    Process {
+        pid: task.pid,
+        tid: task.tid,
+        container_pid: task.container_pid,
+        comm: text(&task.comm),
+        thread_comm: text(&task.thread_comm),
+        uid: task.uid,
+        start_boottime_ns: task.start_boottime_ns,
+        anon_bytes: task.rss.map(|rss| rss.anon_bytes),
+        file_bytes: task.rss.map(|rss| rss.file_bytes),
+        shmem_bytes: task.rss.map(|rss| rss.shmem_bytes),
+        swap_bytes: task.rss.map(|rss| rss.swap_bytes),
+        page_table_bytes: task.page_table_bytes,
+        total_vm_bytes: task.total_vm_bytes,
+        oom_score_adj: task.oom_score_adj,
+        exiting: task.exiting,
+        cgroup,
+        cgroup_cut: cgroups.is_some_and(|cgroups| cgroups.skipped > 0 || cgroups.incomplete),
+        owner: party.map(|party| owner(&party.owner)),
+    }
+}
+
+fn owner(owner: &enrich::Owner) -> Owner {
+    let text = |value: &Option<String>| value.as_deref().map(Text::from);
+    Owner {
+        kind: owner.kind,
+        pod_uid: text(&owner.pod_uid),
+        static_pod: owner.static_pod,
+        container_id: text(&owner.container_id),
+        qos_class: owner.qos_class,
+        runtime: owner.runtime,
+        unit: text(&owner.unit),
+    }
+}
+
+/// A request; one of an order that no kernel has is of no size.
+fn allocation(gfp: u32, order: Option<u32>, context: &Context) -> Allocation {
+    let bytes = order.and_then(|order| 1_u64.checked_shl(order)?.checked_mul(context.page_size_bytes));
+    Allocation {
+        order,
+        bytes,
+        gfp: context.gfp.names(gfp),
+        gfp_mask: gfp,
+        scope_total_bytes: None,
+        victim_points_bytes: None,
+    }
+}
+
+/// What case and verdict leave open. The case counts the victims as the kernel marked them, the report by `order`.
+fn unresolved(case: &Case, verdict: &Verdict, order: &[usize]) -> Vec<Unresolved> {
+    let gaps = case.unresolved.iter().chain(&verdict.unresolved);
+    let listed = gaps.map(|gap| {
+        let place = victim_field(&gap.field).and_then(|(index, rest)| {
+            let place = order.iter().position(|&at| at == index)?;
+            Some(format!("victims[{place}]{rest}"))
+        });
+        Unresolved { field: place.unwrap_or_else(|| gap.field.clone()), reason: gap.reason.clone() }
+    });
+    listed.collect()
+}
+
+/// `victims[3].uid` taken apart: 3 and `.uid`.
+pub(super) fn victim_field(field: &str) -> Option<(usize, &str)> {
+    let (index, rest) = field.strip_prefix("victims[")?.split_once(']')?;
+    Some((index.parse().ok()?, rest))
+}
+
+fn each_once(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = Vec::new();
+    for name in names {
+        if !seen.contains(&name) {
+            seen.push(name);
+        }
+    }
+    seen
+}

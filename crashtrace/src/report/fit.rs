@@ -1,0 +1,209 @@
+//! A line as bytes, never above [`MAX_LINE_BYTES`].
+//!
+//! Nearly all lines fit. One that does not is cut, rung after rung of a ladder, until it does:
+//!
+//! 1. Victims beyond the largest ones go, and what `unresolved` says of them; as many stay as fit, if at least four
+//!    do. `victims_total` keeps the number.
+//! 2. If that is not enough, long texts lose their middle (`…`), above all cgroup paths, and long lists their end;
+//!    then as many victims stay as fit.
+//! 3. The same again with shorter texts and lists, down to one victim. What is left then is bounded by the schema,
+//!    whatever was in the line; names of the incident and of the session stay whole.
+//!
+//! An incident says so in `truncated`. Lines of the agent itself hold no text from outside but the kernel's release
+//! and the node's name, and lists of its own hooks and counters: they are bounded in the same way, but have no such
+//! field because they are never so long.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::report::build::victim_field;
+use crate::report::text::shorten;
+use crate::report::{Line, MAX_LINE_BYTES};
+
+/// How much of a line may stay.
+struct Rung {
+    /// Victims that must fit for this rung to be enough.
+    victims: usize,
+    /// Bytes of a text, as JSON.
+    text_bytes: usize,
+    /// Entries of a list.
+    items: usize,
+}
+
+const LADDER: [Rung; 5] = [
+    Rung { victims: 4, text_bytes: usize::MAX, items: usize::MAX },
+    Rung { victims: 4, text_bytes: 1024, items: 64 },
+    Rung { victims: 2, text_bytes: 256, items: 16 },
+    Rung { victims: 1, text_bytes: 128, items: 8 },
+    Rung { victims: 1, text_bytes: 48, items: 4 },
+];
+
+/// A text directly in the line (`id`, `session`, `time`) is never cut below this: names must stay whole.
+const NAMING_TEXT_BYTES: usize = 128;
+
+const SERIALISES: &str = "numbers, texts, and maps with texts as keys always serialise";
+
+/// `line` as one JSON object and a newline, at most [`MAX_LINE_BYTES`] together. There is no other newline in it:
+/// JSON escapes control characters.
+///
+/// # Panics
+///
+/// Never: a [`Line`] holds nothing that JSON cannot.
+#[must_use]
+pub fn to_json_line(line: &Line) -> Vec<u8> {
+    let mut whole = AtMost { bytes: Vec::with_capacity(MAX_LINE_BYTES), max: MAX_LINE_BYTES - 1 };
+    if serde_json::to_writer(&mut whole, line).is_ok() {
+        whole.bytes.push(b'\n');
+        return whole.bytes;
+    }
+    let mut value = serde_json::to_value(line).expect(SERIALISES);
+    for rung in &LADDER {
+        shorten_line(&mut value, rung);
+        if cut_victims(&mut value, rung) {
+            break;
+        }
+    }
+    let mut bytes = serde_json::to_vec(&value).expect(SERIALISES);
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Refuses what is longer: a line of megabytes is given up at its first 12 KiB.
+struct AtMost {
+    bytes: Vec<u8>,
+    max: usize,
+}
+
+impl io::Write for AtMost {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.max {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Cuts texts and lists, but for the two lists that [`cut_victims`] takes care of.
+fn shorten_line(line: &mut Value, rung: &Rung) {
+    for (name, value) in line.as_object_mut().into_iter().flatten() {
+        match value {
+            Value::String(text) => {
+                if let Some(short) = shorten(text, rung.text_bytes.max(NAMING_TEXT_BYTES)) {
+                    *text = short;
+                }
+            }
+            Value::Array(items) if name == "victims" || name == "unresolved" => {
+                for item in items {
+                    shorten_value(item, rung);
+                }
+            }
+            Value::Object(entries) if name == "counters" => {
+                // The only map whose keys are not the schema's.
+                *entries = entries
+                    .iter()
+                    .take(rung.items)
+                    .map(|(key, value)| {
+                        (shorten(key, rung.text_bytes).unwrap_or_else(|| key.clone()), value.clone())
+                    })
+                    .collect();
+            }
+            value => shorten_value(value, rung),
+        }
+    }
+}
+
+fn shorten_value(value: &mut Value, rung: &Rung) {
+    match value {
+        Value::String(text) => {
+            if let Some(short) = shorten(text, rung.text_bytes) {
+                *text = short;
+            }
+        }
+        Value::Array(items) => {
+            items.truncate(rung.items);
+            for item in items {
+                shorten_value(item, rung);
+            }
+        }
+        Value::Object(fields) => {
+            for field in fields.values_mut() {
+                shorten_value(field, rung);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Leaves as many victims as fit, if these are enough for `rung`; else leaves all for the next rung. True if the line
+/// is done. Sizes are added up, so that the line is serialised once, however many victims it has.
+fn cut_victims(line: &mut Value, rung: &Rung) -> bool {
+    let Some(line) = line.as_object_mut() else { return true };
+    let Some(Value::Bool(truncated)) = line.get_mut("truncated") else {
+        return size(line) < MAX_LINE_BYTES;
+    };
+    *truncated = true;
+    let victims = take_list(line, "victims");
+    let unresolved = take_list(line, "unresolved");
+
+    // What is unknown of one victim goes where that victim goes.
+    let mut of_line: Vec<Value> = Vec::new();
+    let mut of_victim: Vec<Vec<Value>> = vec![Vec::new(); victims.len()];
+    for gap in &unresolved {
+        let place = gap.get("field").and_then(Value::as_str).and_then(victim_field);
+        let list = place.and_then(|(place, _)| of_victim.get_mut(place)).unwrap_or(&mut of_line);
+        if list.len() < rung.items {
+            list.push(gap.clone());
+        }
+    }
+    // One for the newline, and one for the comma after each entry.
+    let of_list = |list: &[Value]| list.iter().map(|item| size(item) + 1).sum::<usize>();
+    let mut used = size(line) + 1 + of_list(&of_line);
+    let fitting = victims.iter().zip(&of_victim).take_while(|(victim, gaps)| {
+        used += size(victim) + 1 + of_list(gaps);
+        used <= MAX_LINE_BYTES
+    });
+    let fitting = fitting.count();
+    // Without a victim, `used` is still what the rest takes.
+    if fitting < rung.victims.min(victims.len()) || (victims.is_empty() && used > MAX_LINE_BYTES) {
+        line.insert("victims".to_owned(), victims.into());
+        line.insert("unresolved".to_owned(), unresolved.into());
+        return false;
+    }
+    of_line.extend(of_victim.into_iter().take(fitting).flatten());
+    line.insert("victims".to_owned(), victims.into_iter().take(fitting).collect());
+    line.insert("unresolved".to_owned(), of_line.into());
+    true
+}
+
+/// Takes the list out and leaves an empty one in its place.
+fn take_list(line: &mut Map<String, Value>, name: &str) -> Vec<Value> {
+    match line.get_mut(name).map(|list| std::mem::replace(list, Value::Array(Vec::new()))) {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    }
+}
+
+/// Bytes of `value` as JSON.
+fn size(value: &impl Serialize) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, value).expect(SERIALISES);
+    count.0
+}

@@ -1,0 +1,18 @@
+//! Sinks: where reports go.
+
+use std::io;
+
+use crate::report::Line;
+
+pub mod json;
+mod page;
+pub mod text;
+
+pub use json::JsonSink;
+pub use text::TextSink;
+
+/// Takes the lines of the stream, one after the other.
+pub trait Sink {
+    /// Hands over one line, whole and at once: nothing is held back, the next moment may be the agent's last.
+    fn emit(&mut self, line: &Line) -> io::Result<()>;
+}

@@ -1,0 +1,323 @@
+//! The stream for a person at a terminal: a short block for each incident, one line for each word of the agent.
+//!
+//! What matters comes first: what happened, whose limit, who was killed, what to do. The JSON line has everything,
+//! this has what a person needs; it says so where it leaves something out.
+
+use std::io::{self, Write};
+
+use crate::report::{
+    AgentStarted, AgentStopping, Cause, Certainty, Incident, Kind, Level, LimitHit, Line, Loss, Origin,
+    Owner, OwnerKind, Process, Text, Unresolved,
+};
+use crate::sink::Sink;
+use crate::sink::page::{Page, Style, size};
+
+/// Victims shown; the largest come first.
+const VICTIMS: usize = 12;
+/// Reasons shown for what is unresolved, and fields with each.
+const REASONS: usize = 8;
+/// See [`REASONS`].
+const FIELDS: usize = 4;
+
+/// Writes each line for people.
+#[derive(Debug)]
+pub struct TextSink<W> {
+    out: W,
+    color: bool,
+}
+
+impl<W: Write> TextSink<W> {
+    /// Writes to `out`, with colours if told so. Whether they are wanted (a terminal, `NO_COLOR`) is the caller's to
+    /// know.
+    pub fn new(out: W, color: bool) -> Self {
+        Self { out, color }
+    }
+
+    /// What it wrote to.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+}
+
+impl<W: Write> Sink for TextSink<W> {
+    fn emit(&mut self, line: &Line) -> io::Result<()> {
+        self.out.write_all(render(line, self.color).as_bytes())?;
+        self.out.flush()
+    }
+}
+
+/// `line` for people; it ends with a newline. Whatever is in it, nothing but newlines and, with `color`, the sink's own
+/// colours reach the terminal as control characters.
+#[must_use]
+pub fn render(line: &Line, color: bool) -> String {
+    let mut page = Page::new(color);
+    match line {
+        Line::Incident(incident) => incident_block(&mut page, incident),
+        Line::AgentStarted(started) => agent_started(&mut page, started),
+        Line::Loss(loss) => loss_line(&mut page, loss),
+        Line::AgentStopping(stopping) => agent_stopping(&mut page, stopping),
+    }
+    page.into_string()
+}
+
+fn incident_block(page: &mut Page, incident: &Incident) {
+    headline(page, incident);
+    page.plain("  ").plain(&incident.verdict.summary).end();
+
+    if incident.limit.is_some() || incident.allocation.is_some() {
+        page.end();
+    }
+    if let Some(limit) = &incident.limit {
+        limit_lines(page, limit);
+    }
+    if let Some(allocation) = &incident.allocation {
+        let order = match (allocation.bytes, allocation.order) {
+            (Some(bytes), Some(order)) => format!("{} (order {order})", size(bytes)),
+            (None, Some(order)) => format!("order {order}"),
+            (_, None) => "none".to_owned(),
+        };
+        label(page, "request", &format!("{order}, {}", allocation.gfp.join("|")));
+    }
+    process_table(page, incident);
+
+    section(page, "Because:", &incident.verdict.evidence);
+    section(page, "What to do:", std::slice::from_ref(&incident.verdict.remedy));
+    caveats(page, incident);
+    page.put(Style::Faint, &small_print(incident)).end();
+    page.end();
+}
+
+fn headline(page: &mut Page, incident: &Incident) {
+    let kind = match incident.kind {
+        Kind::OomKill if incident.victims_total == 0 => "OOM, NO VICTIM SEEN",
+        Kind::OomKill => "OOM KILL",
+        Kind::OomNoKill => "OOM, NOBODY KILLED",
+    };
+    let cause = match (incident.verdict.cause, incident.verdict.level) {
+        (Cause::SystemOom, _) => "the node ran out of memory",
+        (Cause::CgroupOom, Some(Level::Container)) => "memory limit of a container",
+        (Cause::CgroupOom, Some(Level::Pod)) => "memory limit of a pod",
+        (Cause::CgroupOom, Some(Level::Qos)) => "memory limit of all pods of a QoS class",
+        (Cause::CgroupOom, Some(Level::NodeAllocatable)) => "memory limit of all pods of the node",
+        (Cause::CgroupOom, Some(Level::HostService)) => "memory limit of a host service",
+        (Cause::CgroupOom, Some(Level::Cgroup | Level::Node) | None) => "memory limit of a cgroup",
+        (Cause::Unknown, _) => "cause unknown",
+    };
+    page.plain(&incident.time).plain("  ").put(Style::Alarm, kind);
+    page.plain("  ").put(Style::Heading, cause);
+    match incident.origin {
+        Some(Origin::LimitWrite) => page.plain(", as the limit was lowered"),
+        Some(Origin::Sysrq) => page.plain(", asked for by sysrq"),
+        Some(Origin::Kswapd) => page.plain(", killed by kswapd"),
+        Some(Origin::Allocation | Origin::Charge) | None => page,
+    };
+    if incident.revision > 1 {
+        page.put(Style::Caution, &format!("  (revision {}, replaces the earlier)", incident.revision));
+    }
+    if incident.redelivered {
+        page.put(Style::Caution, "  (sent again)");
+    }
+    if incident.repeats > 0 {
+        page.put(Style::Caution, &format!("  (and {} more like it)", incident.repeats));
+    }
+    page.end();
+}
+
+fn label(page: &mut Page, name: &str, text: &str) {
+    page.put(Style::Heading, &format!("  {name:<9}")).plain(text).end();
+}
+
+fn limit_lines(page: &mut Page, limit: &LimitHit) {
+    let of = |usage: Option<u64>, limit: Option<u64>, unlimited: bool| {
+        let usage = usage.map_or("unknown".to_owned(), size);
+        match limit {
+            Some(bytes) => format!("{usage} of {}", size(bytes)),
+            None if unlimited => format!("{usage}, no limit"),
+            None => format!("{usage} of an unknown limit"),
+        }
+    };
+    let memory = of(limit.usage_bytes, limit.limit_bytes, limit.unlimited);
+    let percent = match (limit.usage_bytes, limit.limit_bytes) {
+        (Some(usage), Some(bytes @ 1..)) => format!(" ({} %)", u128::from(usage) * 100 / u128::from(bytes)),
+        _ => String::new(),
+    };
+    let mut facts = vec![format!("in use {memory}{percent}")];
+    if limit.swap_usage_bytes.is_some() || limit.swap_limit_bytes.is_some() {
+        let swap = of(limit.swap_usage_bytes, limit.swap_limit_bytes, limit.swap_unlimited);
+        let what = if limit.swap_includes_memory == Some(true) { "memory and swap" } else { "swap" };
+        facts.push(format!("{what} {swap}"));
+    }
+    if limit.oom_group == Some(true) {
+        facts.push("all its processes die together (memory.oom.group)".to_owned());
+    }
+    label(page, "limit", &facts.join("; "));
+    label(page, "", &owner_words(limit.owner.as_ref(), Some(limit.cgroup.as_str())));
+    page.put(Style::Faint, &format!("  {:<9}{}", "", limit.cgroup.as_str())).end();
+}
+
+fn process_table(page: &mut Page, incident: &Incident) {
+    let heading = ["", "PID", "NAME", "RESIDENT", "ANON", "SHMEM", "SWAP", "ADJ", "WHOSE"].map(str::to_owned);
+    let mut rows = vec![(Style::Faint, heading)];
+    if let Some(trigger) = &incident.trigger {
+        rows.push((Style::Plain, row("asked", trigger)));
+    }
+    rows.extend(incident.victims.iter().take(VICTIMS).map(|victim| (Style::Alarm, row("killed", victim))));
+    if rows.len() == 1 {
+        return;
+    }
+    page.end();
+    page.table(&rows, [false, true, false, true, true, true, true, true, false]);
+    let shown = incident.victims.len().min(VICTIMS) as u64;
+    if incident.victims_total > shown {
+        page.plain(&format!("  and {} more killed, smaller ones", incident.victims_total - shown)).end();
+    }
+}
+
+fn row(role: &str, process: &Process) -> [String; 9] {
+    let number = |value: Option<String>| value.unwrap_or_else(|| "?".to_owned());
+    let resident = [process.anon_bytes, process.file_bytes, process.shmem_bytes]
+        .into_iter()
+        .try_fold(0_u64, |sum, bytes| Some(sum.saturating_add(bytes?)));
+    let comm = process.comm.as_ref().map(|comm| comm.as_str().to_owned());
+    [
+        role.to_owned(),
+        number(process.pid.or(process.tid).map(|pid| pid.to_string())),
+        number(comm),
+        number(resident.map(size)),
+        number(process.anon_bytes.map(size)),
+        number(process.shmem_bytes.map(size)),
+        number(process.swap_bytes.map(size)),
+        number(process.oom_score_adj.map(|adj| adj.to_string())),
+        owner_words(process.owner.as_ref(), process.cgroup.as_ref().map(Text::as_str)),
+    ]
+}
+
+/// Whose it is, with the cgroup's path where there is no better name.
+fn owner_words(owner: Option<&Owner>, cgroup: Option<&str>) -> String {
+    let Some(owner) = owner else { return cgroup.unwrap_or("?").to_owned() };
+    let text = |text: &Option<Text>| text.as_ref().map(|text| text.as_str().to_owned());
+    let pod = text(&owner.pod_uid)
+        .map(|uid| if owner.static_pod { format!("static pod {uid}") } else { format!("pod {uid}") });
+    let path = || cgroup.unwrap_or("?").to_owned();
+    match owner.kind {
+        OwnerKind::Container => {
+            // The length that crictl and docker show and take.
+            let id: String = text(&owner.container_id).unwrap_or("?".to_owned()).chars().take(12).collect();
+            match pod {
+                Some(pod) => format!("container {id} of {pod}"),
+                None => format!("container {id}"),
+            }
+        }
+        OwnerKind::Pod => pod.unwrap_or_else(path),
+        OwnerKind::Qos => format!("all pods of a QoS class ({})", path()),
+        OwnerKind::Kubepods => "all pods of the node".to_owned(),
+        OwnerKind::HostService => text(&owner.unit).unwrap_or_else(path),
+        OwnerKind::Cgroup => path(),
+        OwnerKind::Host => "the host".to_owned(),
+    }
+}
+
+fn section(page: &mut Page, heading: &str, items: &[String]) {
+    if items.iter().all(String::is_empty) {
+        return;
+    }
+    page.end();
+    page.put(Style::Heading, &format!("  {heading}")).end();
+    for item in items {
+        page.plain("    - ").plain(item).end();
+    }
+}
+
+/// What must be known to trust the rest by the right amount.
+fn caveats(page: &mut Page, incident: &Incident) {
+    let mut items = Vec::new();
+    if incident.verdict.certainty == Certainty::Inferred {
+        items.push(format!("inferred, not observed: {}", incident.verdict.inferred.join(", ")));
+    }
+    if !incident.complete {
+        items.push("there may be more to it: its end was not seen".to_owned());
+    }
+    if incident.truncated {
+        items.push("the line was too long and was cut".to_owned());
+    }
+    items.extend(unresolved(&incident.unresolved));
+    if incident.envelope.lost > 0 {
+        items.push(format!("{} records were lost in this session so far", incident.envelope.lost));
+    }
+    page.end();
+    for item in items {
+        page.put(Style::Caution, &format!("  ! {item}")).end();
+    }
+}
+
+/// What is unresolved, together where the reason is the same.
+fn unresolved(gaps: &[Unresolved]) -> Vec<String> {
+    let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
+    for gap in gaps {
+        match by_reason.iter_mut().find(|(reason, _)| *reason == gap.reason) {
+            Some((_, fields)) => fields.push(&gap.field),
+            None => by_reason.push((&gap.reason, vec![&gap.field])),
+        }
+    }
+    let lines = by_reason.iter().take(REASONS).map(|(reason, fields)| {
+        let shown = fields.iter().take(FIELDS).copied().collect::<Vec<_>>().join(", ");
+        let more = match fields.len().saturating_sub(FIELDS) {
+            0 => String::new(),
+            rest => format!(" and {rest} more"),
+        };
+        format!("unresolved: {shown}{more} ({reason})")
+    });
+    let mut lines: Vec<String> = lines.collect();
+    if by_reason.len() > REASONS {
+        lines.push(format!("unresolved for {} more reasons: see the JSON line", by_reason.len() - REASONS));
+    }
+    lines
+}
+
+fn small_print(incident: &Incident) -> String {
+    format!("  {}, seen by {}", incident.id, incident.hooks.join(" "))
+}
+
+fn agent_started(page: &mut Page, started: &AgentStarted) {
+    page.plain(&started.time).plain("  ").put(Style::Heading, "crashtrace ").plain(&started.envelope.agent);
+    page.plain(if started.replay { " reads a recording of " } else { " watches " });
+    page.plain(started.envelope.node.as_str()).plain(", kernel ").plain(started.kernel.as_str());
+    page.plain("; hooks ").plain(&if started.hooks.is_empty() {
+        "none".into()
+    } else {
+        started.hooks.join(" ")
+    });
+    page.end();
+    for gap in &started.blind {
+        page.put(Style::Caution, "  does not see ").plain(&format!("{}: {}", gap.field, gap.reason)).end();
+    }
+}
+
+fn loss_line(page: &mut Page, loss: &Loss) {
+    page.plain(&loss.time).plain("  ").put(Style::Caution, "LOST");
+    page.plain(&format!(
+        "  {}; {} records lost in this session so far",
+        counters(&loss.counters),
+        loss.envelope.lost
+    ))
+    .end();
+}
+
+fn agent_stopping(page: &mut Page, stopping: &AgentStopping) {
+    page.plain(&stopping.time)
+        .plain("  ")
+        .put(Style::Heading, "crashtrace")
+        .plain(" stops: ")
+        .plain(&stopping.reason);
+    let counters = counters(&stopping.counters);
+    if !counters.is_empty() {
+        page.plain("; ").plain(&counters);
+    }
+    page.end();
+}
+
+/// Those that are not zero.
+fn counters(counters: &std::collections::BTreeMap<String, u64>) -> String {
+    let risen = counters.iter().filter(|(_, count)| **count > 0);
+    risen.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
