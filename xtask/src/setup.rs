@@ -1,0 +1,115 @@
+//! `cargo xtask setup`: fetches what the build needs and cargo alone does not bring. Run again it does nothing.
+//!
+//! Presence is checked in the file system and not asked of rustup, so a machine that is set up needs no network,
+//! and the other commands can call [`ensure`] each time.
+
+use crate::exec;
+use anyhow::{Context as _, Result, bail};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The target of what runs in guests and in an image without a libc: static.
+pub(crate) const STATIC_TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// The linker of eBPF objects. Pinned: it must understand the bitcode of the pinned compiler.
+const LINKER: (&str, &str) = ("bpf-linker", "0.10.3");
+
+/// The emulator of guests, and Debian's package of it.
+const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
+
+/// Fetch what the build needs: rust-src, the static target, bpf-linker.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Also what guests need: the emulator (installed with apt), busybox, and the kernel booted by default.
+    #[arg(long)]
+    vm: bool,
+}
+
+/// `cargo xtask setup`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    ensure()?;
+    if args.vm {
+        crate::vm::prepare(crate::vm::DEFAULT_KERNEL)?;
+    }
+    eprintln!("xtask: set up");
+    Ok(())
+}
+
+/// What every build needs.
+pub(crate) fn ensure() -> Result<()> {
+    let sysroot = exec::output(exec::toolchain("rustc").args(["--print", "sysroot"]))
+        .context("no Rust compiler answers: install rustup (https://rustup.rs)")?;
+    let rustlib = PathBuf::from(sysroot.trim_end()).join("lib/rustlib");
+    // The kernel object is built with `-Z build-std`, from this source.
+    if !rustlib.join("src/rust/library/core").is_dir() {
+        rustup(&["component", "add", "rust-src"])?;
+    }
+    if !rustlib.join(STATIC_TARGET).join("lib").is_dir() {
+        rustup(&["target", "add", STATIC_TARGET])?;
+    }
+    ensure_linker()
+}
+
+/// Adds something to the pinned toolchain, which rustup itself reads from `rust-toolchain.toml`.
+fn rustup(args: &[&str]) -> Result<()> {
+    eprintln!("xtask: rustup {}", args.join(" "));
+    let hint =
+        "this needs rustup and a network; with a toolchain of another origin, add it by that origin's means";
+    exec::run(exec::toolchain("rustup").args(args)).context(hint)
+}
+
+fn ensure_linker() -> Result<()> {
+    let (name, version) = LINKER;
+    let root = exec::target_dir().join("tools");
+    let program = root.join("bin").join(name);
+    let present = || {
+        let answer = exec::output(Command::new(&program).arg("--version")).unwrap_or_default();
+        answer.split_whitespace().eq([name, version])
+    };
+    if present() {
+        return Ok(());
+    }
+    let _lock = exec::lock(&root.join("setup.lock"))?;
+    if present() {
+        return Ok(()); // Another xtask did it while this one waited.
+    }
+    eprintln!("xtask: installing {name} {version} in {} (a minute or two)", root.display());
+    let mut install = exec::toolchain("cargo");
+    install.args(["install", "--locked", "--force", "--version", version, "--root"]).arg(&root).arg(name);
+    exec::run(&mut install).with_context(|| {
+        format!("cannot install {name} {version}: cargo needs its registry, or a mirror of it")
+    })?;
+    if !present() {
+        bail!("{} is installed but does not answer `--version` with {version}", program.display());
+    }
+    Ok(())
+}
+
+/// What every guest needs on the host. Installs it where it is missing.
+pub(crate) fn ensure_emulator() -> Result<()> {
+    let (program, package) = QEMU;
+    if exec::exists(program) {
+        return Ok(());
+    }
+    eprintln!("xtask: {program} is missing: installing Debian's package {package}");
+    let install = ["install", "-y", "--no-install-recommends", package];
+    let by_hand = format!("install {program} by hand (`apt-get {}`)", install.join(" "));
+    // The package lists may be missing or stale, so a failure is met with fresh ones before it counts.
+    if apt_get(&install).is_err() {
+        apt_get(&["update"]).and_then(|()| apt_get(&install)).context(by_hand.clone())?;
+    }
+    if !exec::exists(program) {
+        bail!("{package} is installed but {program} does not start; {by_hand}");
+    }
+    Ok(())
+}
+
+fn apt_get(args: &[&str]) -> Result<()> {
+    // Only root can install. `sudo -n` fails at once where it would have to ask.
+    let root = exec::output(Command::new("id").arg("-u"))?.trim() == "0";
+    let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
+    if !root {
+        command.args(["-n", "apt-get"]);
+    }
+    exec::run(command.args(args))
+}

@@ -1,0 +1,284 @@
+//! Boots one guest under QEMU, follows its two serial ports, and sees to it that it ends.
+//!
+//! Everything is emulated (no KVM: it is not there, or not usable, in most places where tests run), so a guest is slow
+//! but the same everywhere. The first serial port is the kernel's console, the second carries the results; both are
+//! built into the kernels used, and files on the host's side.
+
+use super::stream::{self, End, Results};
+use anyhow::{Context as _, Result, bail};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How often the serial ports are looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long a guest may take to power off after its last word, or to finish printing a panic.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// What to boot.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    /// What it is called in messages.
+    pub(crate) name: String,
+    pub(crate) kernel: PathBuf,
+    pub(crate) initramfs: Vec<u8>,
+    pub(crate) memory_mib: u32,
+    pub(crate) cpus: u32,
+    /// Memory and CPUs are split evenly over this many nodes.
+    pub(crate) numa_nodes: u32,
+    pub(crate) extra_args: Vec<String>,
+    /// How long it may take until `/init` runs. One that takes longer hangs, and gets a second chance.
+    pub(crate) boot_timeout: Duration,
+    /// How long the program may take after that. It gets no second chance: that would hide what went wrong.
+    pub(crate) timeout: Duration,
+    /// Called with each line of the program, as it comes.
+    pub(crate) on_line: fn(&str),
+}
+
+/// How a guest ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The program returned this status; 128 + n for a signal.
+    Status(i32),
+    /// `/init` could not set the guest up.
+    SetupFailed(String),
+    /// The kernel gave up, and said this.
+    Panicked(String),
+    /// `/init` never ran, in both attempts.
+    Hung,
+    /// The program ran for longer than it may.
+    TimedOut,
+    /// The emulator ended, and no one said why.
+    Vanished(String),
+}
+
+/// What became of a guest.
+#[derive(Debug)]
+pub(crate) struct GuestOutput {
+    /// What the kernel printed.
+    pub(crate) console: String,
+    /// What the program printed.
+    pub(crate) results: String,
+    pub(crate) exit: Exit,
+    /// From the start of the emulator to that of the program, if it came to that.
+    pub(crate) boot: Option<Duration>,
+    /// From the start of the emulator to its end.
+    pub(crate) duration: Duration,
+    /// Where console and results lie, kept if the program did not return 0.
+    pub(crate) logs: PathBuf,
+}
+
+/// Boots a guest and waits for its end. One that hangs before `/init` runs is booted once more.
+pub(crate) fn run(guest: &Guest, runs: &Path) -> Result<GuestOutput> {
+    sweep(runs);
+    let mut output = attempt(guest, runs)?;
+    if output.exit == Exit::Hung {
+        eprintln!(
+            "xtask: {}: /init does not run after {} s: killed, booting once more (console: {})",
+            guest.name,
+            guest.boot_timeout.as_secs(),
+            output.logs.join(CONSOLE).display()
+        );
+        output = attempt(guest, runs)?;
+    }
+    Ok(output)
+}
+
+const CONSOLE: &str = "console.log";
+const RESULTS: &str = "results.log";
+
+fn attempt(guest: &Guest, runs: &Path) -> Result<GuestOutput> {
+    let dir = run_dir(runs)?;
+    let initramfs = dir.join("initramfs");
+    fs::write(&initramfs, &guest.initramfs)
+        .with_context(|| format!("cannot write {}", initramfs.display()))?;
+    let mut console = Tail::create(&dir.join(CONSOLE))?;
+    let mut port = Tail::create(&dir.join(RESULTS))?;
+    let messages = dir.join("qemu.log");
+    let stderr = File::create(&messages).with_context(|| format!("cannot create {}", messages.display()))?;
+    let mut command = command(guest, &initramfs, &dir);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn();
+    let mut emulator = Emulator(child.context("cannot start QEMU through setpriv (package util-linux)")?);
+    let start = Instant::now();
+
+    let mut results = Results::default();
+    let mut up: Option<Instant> = None;
+    let mut farewell = None;
+    let exit = loop {
+        // Asked before the ports are read: what it wrote before it ended is then read below.
+        let ended = emulator.0.try_wait().context("cannot wait for QEMU")?;
+        console.read()?;
+        let fresh = port.read()?;
+        results.push(&port.bytes[fresh..]).iter().for_each(|line| (guest.on_line)(line));
+        if up.is_none() && results.started() {
+            up = Some(Instant::now());
+            eprintln!("xtask: {}: up after {:.1} s", guest.name, start.elapsed().as_secs_f32());
+        }
+        let last_word = match (results.end(), stream::panic(&console.text())) {
+            (Some(End::Status(status)), _) => Some(Exit::Status(*status)),
+            (Some(End::Failed(why)), _) => Some(Exit::SetupFailed(why.clone())),
+            (None, Some(reason)) => Some(Exit::Panicked(reason)),
+            (None, None) => None,
+        };
+        if let Some(exit) = last_word {
+            if ended.is_some() || farewell.get_or_insert_with(Instant::now).elapsed() > FAREWELL {
+                break exit;
+            }
+        } else if let Some(status) = ended {
+            let said = fs::read_to_string(&messages).unwrap_or_default();
+            break Exit::Vanished(format!("{status}; {}", said.trim()));
+        } else if up.is_some_and(|up| up.elapsed() > guest.timeout) {
+            break Exit::TimedOut;
+        } else if up.is_none() && start.elapsed() > guest.boot_timeout {
+            break Exit::Hung;
+        }
+        sleep(TICK);
+    };
+    drop(emulator);
+    console.read()?;
+    let duration = start.elapsed();
+    if exit == Exit::Status(0) {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    } else {
+        fs::remove_file(&initramfs).with_context(|| format!("cannot remove {}", initramfs.display()))?;
+    }
+    let boot = up.map(|up| up.duration_since(start));
+    Ok(GuestOutput { console: console.text(), results: results.text(), exit, boot, duration, logs: dir })
+}
+
+fn command(guest: &Guest, initramfs: &Path, dir: &Path) -> Command {
+    // The kernel kills QEMU when xtask dies, however it dies: Ctrl-C, a signal, a panic, the OOM killer.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-M", "q35", "-accel", "tcg"]);
+    // QEMU 7.2 emulates cmpxchg16b wrongly now and then, and the guest dies of a double fault.
+    command.args(["-cpu", "EPYC,-cx16"]);
+    command.arg("-smp").arg(guest.cpus.to_string()).arg("-m").arg(format!("{}M", guest.memory_mib));
+    command.args(numa(guest));
+    for port in [CONSOLE, RESULTS] {
+        command.arg("-serial").arg(format!("file:{}", dir.join(port).display()));
+    }
+    command.arg("-kernel").arg(&guest.kernel).arg("-initrd").arg(initramfs);
+    // A panic, or an oops, ends the guest at once: reboot without a delay, and QEMU ends instead of rebooting.
+    let mut args = vec!["console=ttyS0 panic=-1 oops=panic".to_owned()];
+    // An emulated CPU on a busy host stands still for seconds; that is no lockup.
+    args.push("nowatchdog tsc=reliable random.trust_cpu=on".to_owned());
+    args.extend_from_slice(&guest.extra_args);
+    command.arg("-no-reboot").arg("-append").arg(args.join(" "));
+    command
+}
+
+/// QEMU's arguments for the nodes; none for one node.
+fn numa(guest: &Guest) -> Vec<String> {
+    let nodes = guest.numa_nodes;
+    if nodes < 2 {
+        return Vec::new();
+    }
+    let mut args = Vec::new();
+    for node in 0..nodes {
+        let size = guest.memory_mib / nodes + if node == 0 { guest.memory_mib % nodes } else { 0 };
+        args.extend(["-object".to_owned(), format!("memory-backend-ram,id=mem{node},size={size}M")]);
+        let cpus = (0..guest.cpus).filter(|cpu| cpu % nodes == node).map(|cpu| format!(",cpus={cpu}"));
+        args.extend([
+            "-numa".to_owned(),
+            format!("node,nodeid={node},memdev=mem{node}{}", cpus.collect::<String>()),
+        ]);
+    }
+    args
+}
+
+/// The emulator, which does not outlive its owner.
+struct Emulator(Child);
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A file that grows, read as it does.
+struct Tail {
+    file: File,
+    bytes: Vec<u8>,
+}
+
+impl Tail {
+    fn create(path: &Path) -> Result<Self> {
+        File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { file, bytes: Vec::new() })
+    }
+
+    /// Takes what is new, and returns where in `bytes` that begins.
+    fn read(&mut self) -> Result<usize> {
+        let fresh = self.bytes.len();
+        self.file.read_to_end(&mut self.bytes).context("cannot read a serial port of the guest")?;
+        Ok(fresh)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+}
+
+/// A new directory for one boot of this process.
+fn run_dir(runs: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
+    for number in 1..1000 {
+        let dir = runs.join(format!("run-{}-{number}", std::process::id()));
+        match fs::create_dir(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot create {}", dir.display())),
+        }
+    }
+    bail!("{} is full of directories of this process: remove it", runs.display())
+}
+
+/// Removes what earlier processes left behind an hour ago or more. Younger logs may still be read by someone.
+fn sweep(runs: &Path) {
+    const KEEP: Duration = Duration::from_hours(1);
+    for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(pid) = name.strip_prefix("run-").and_then(|rest| rest.split('-').next()) else { continue };
+        let age =
+            entry.metadata().and_then(|data| data.modified()).map(|at| at.elapsed().unwrap_or_default());
+        if !Path::new("/proc").join(pid).exists() && age.is_ok_and(|age| age > KEEP) {
+            let _ = fs::remove_dir_all(entry.path()); // Left for the next sweep if it cannot be done.
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_memory_and_cpus_over_the_nodes() {
+        let mut guest = Guest {
+            name: String::new(),
+            kernel: PathBuf::new(),
+            initramfs: Vec::new(),
+            memory_mib: 513,
+            cpus: 3,
+            numa_nodes: 1,
+            extra_args: Vec::new(),
+            boot_timeout: Duration::ZERO,
+            timeout: Duration::ZERO,
+            on_line: |_| {},
+        };
+        assert!(numa(&guest).is_empty());
+        guest.numa_nodes = 2;
+        assert_eq!(
+            numa(&guest).join(" "),
+            "-object memory-backend-ram,id=mem0,size=257M -numa node,nodeid=0,memdev=mem0,cpus=0,cpus=2 \
+             -object memory-backend-ram,id=mem1,size=256M -numa node,nodeid=1,memdev=mem1,cpus=1"
+        );
+    }
+}

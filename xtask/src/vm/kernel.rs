@@ -1,0 +1,252 @@
+//! The kernels that guests boot: which there are, and how one gets here.
+//!
+//! A kernel stays as it was fetched until its directory under `target/vm/kernels` is removed, so that one machine
+//! tests one thing; which package it was is recorded beside it and said at each boot.
+
+use super::debian::{Release, Repository};
+use crate::exec;
+use anyhow::{Context as _, Result};
+use std::cmp::Ordering;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A kernel that can be asked for.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    /// What the user calls it.
+    pub(crate) label: &'static str,
+    /// The release it comes from.
+    pub(crate) release: &'static str,
+    suites: &'static [(Repository, &'static str)],
+    /// The package's name is this, then the kernel's version, then [`SUFFIX`].
+    prefix: &'static str,
+}
+
+/// Ends the name of a package with the kernel that Debian builds for virtual machines: serial ports built in, few
+/// drivers, quick to boot.
+const SUFFIX: &str = "-cloud-amd64";
+
+/// All of them, oldest first. Another kernel is another row.
+pub(crate) const KERNELS: &[Spec] = &[
+    Spec {
+        label: "5.10",
+        release: "bullseye",
+        suites: &[(Repository::Main, "bullseye"), (Repository::Security, "bullseye-security")],
+        prefix: "linux-image-5.10.",
+    },
+    Spec { label: "6.1", release: "bookworm", suites: BOOKWORM, prefix: "linux-image-6.1." },
+    Spec {
+        label: "6.12",
+        release: "trixie",
+        suites: &[(Repository::Main, "trixie"), (Repository::Security, "trixie-security")],
+        prefix: "linux-image-6.12.",
+    },
+    // Whatever is newest; here the image proper is in a package of its own.
+    Spec { label: "sid", release: "sid", suites: &[(Repository::Main, "sid")], prefix: "linux-binary-" },
+];
+
+const BOOKWORM: &[(Repository, &str)] =
+    &[(Repository::Main, "bookworm"), (Repository::Security, "bookworm-security")];
+
+/// A kernel that is here.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) label: &'static str,
+    pub(crate) vmlinuz: PathBuf,
+    /// The package and its version.
+    pub(crate) version: String,
+}
+
+/// The kernel of this label, fetched if it is not here.
+pub(crate) fn fetch(dir: &Path, label: &str) -> Result<Kernel> {
+    let spec = KERNELS.iter().find(|spec| spec.label == label).with_context(|| {
+        let labels: Vec<_> = KERNELS.iter().map(|spec| spec.label).collect();
+        format!("there is no kernel {label}: the labels are {}", labels.join(", "))
+    })?;
+    let home = cached(&dir.join("kernels").join(label), dir, |staging| {
+        let release = Release::open(&dir.join("apt").join(spec.release), spec.suites)?;
+        let names = release.names(spec.prefix)?;
+        let package = newest(spec.prefix, &names).with_context(|| {
+            format!(
+                "{} has no package {}…{SUFFIX} any more: change KERNELS in {}",
+                spec.release,
+                spec.prefix,
+                file!()
+            )
+        })?;
+        let version = release.unpack(package, staging)?;
+        // Before it counts as fetched: a package without one must not be kept.
+        fs::rename(image(staging)?, staging.join(IMAGE)).context("cannot move the image")?;
+        Ok(format!("{package} {version}"))
+    })
+    .with_context(|| format!("no kernel {label}"))?;
+    Ok(Kernel { label: spec.label, vmlinuz: home.join(IMAGE), version: recorded(&home)? })
+}
+
+/// Where [`fetch`] puts the image, whose place in the package depends on the release.
+const IMAGE: &str = "vmlinuz";
+
+/// Finds the image in an unpacked package.
+fn image(unpacked: &Path) -> Result<PathBuf> {
+    let entries =
+        |dir: &str| fs::read_dir(unpacked.join(dir)).into_iter().flatten().flatten().map(|e| e.path());
+    let is_image = |path: &Path| {
+        path.is_file() && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"))
+    };
+    let in_boot = entries("boot").find(|path| is_image(path));
+    let beside_modules =
+        || entries("usr/lib/modules").map(|dir| dir.join("vmlinuz")).find(|path| is_image(path));
+    in_boot.or_else(beside_modules).with_context(|| {
+        format!(
+            "no vmlinuz in boot or usr/lib/modules of {}: teach {} its place",
+            unpacked.display(),
+            file!()
+        )
+    })
+}
+
+/// The static busybox that all guests use, whatever their kernel.
+pub(crate) fn busybox(dir: &Path) -> Result<PathBuf> {
+    let home = cached(&dir.join("busybox"), dir, |staging| {
+        let package = "busybox-static";
+        let version = Release::open(&dir.join("apt/bookworm"), BOOKWORM)?.unpack(package, staging)?;
+        Ok(format!("{package} {version}"))
+    })
+    .context("no busybox for the guest")?;
+    let places = ["usr/bin/busybox", "bin/busybox"].map(|place| home.join(place));
+    let found = places.into_iter().find(|place| place.is_file());
+    found.with_context(|| format!("{} has no busybox: remove it to fetch it anew", home.display()))
+}
+
+/// Which package of a kernel is here, if it is.
+pub(crate) fn version_here(dir: &Path, label: &str) -> Option<String> {
+    recorded(&dir.join("kernels").join(label)).ok()
+}
+
+fn recorded(home: &Path) -> Result<String> {
+    let path = home.join("PACKAGE");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Returns `home`, first filled by `fill` if it is not there. It appears whole or not at all: an interrupted download
+/// leaves only a staging directory, which the next attempt removes.
+fn cached(home: &Path, dir: &Path, fill: impl FnOnce(&Path) -> Result<String>) -> Result<PathBuf> {
+    if home.is_dir() {
+        return Ok(home.to_owned());
+    }
+    let _lock = exec::lock(&dir.join("fetch.lock"))?;
+    if home.is_dir() {
+        return Ok(home.to_owned()); // Another xtask did it while this one waited.
+    }
+    let mut staging = home.as_os_str().to_owned();
+    staging.push(".partial");
+    let staging = PathBuf::from(staging);
+    if staging.exists() {
+        fs::remove_dir_all(&staging).with_context(|| format!("cannot remove {}", staging.display()))?;
+    }
+    fs::create_dir_all(&staging).with_context(|| format!("cannot create {}", staging.display()))?;
+    let package = fill(&staging)?;
+    fs::write(staging.join("PACKAGE"), format!("{package}\n"))
+        .with_context(|| format!("cannot write {}/PACKAGE", staging.display()))?;
+    fs::rename(&staging, home).with_context(|| format!("cannot rename {}", staging.display()))?;
+    eprintln!("xtask: {package} is in {}", home.display());
+    Ok(home.to_owned())
+}
+
+/// The package with the newest kernel whose name is the prefix, a version, and the suffix.
+fn newest<'a>(prefix: &str, names: &'a [String]) -> Option<&'a str> {
+    let version = |name: &'a String| {
+        let version = name.strip_prefix(prefix)?.strip_suffix(SUFFIX)?;
+        // Not `unsigned-7.2…`: the same kernel, which nothing here verifies, but also whatever else comes up.
+        version.starts_with(|first: char| first.is_ascii_digit()).then_some(version)
+    };
+    names
+        .iter()
+        .filter_map(|name| Some((name.as_str(), version(name)?)))
+        .max_by(|(_, a), (_, b)| compare(a, b))
+        .map(|(name, _)| name)
+}
+
+/// Orders versions as a reader would: runs of digits by their value, all else by its letters.
+fn compare(a: &str, b: &str) -> Ordering {
+    parts(a).cmp(&parts(b))
+}
+
+fn parts(version: &str) -> Vec<(u64, &str)> {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let mut rest = version;
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let (digits, after) = rest.split_at(rest.find(|c| !is_digit(c)).unwrap_or(rest.len()));
+        let (letters, after) = after.split_at(after.find(is_digit).unwrap_or(after.len()));
+        parts.push((digits.parse().unwrap_or(0), letters));
+        rest = after;
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names as Debian's archives had them.
+    const NAMES: &str = "
+        linux-image-6.1-cloud-amd64
+        linux-image-6.1.0-9-cloud-amd64
+        linux-image-6.1.0-53-cloud-amd64-dbg
+        linux-image-6.1.0-56-cloud-amd64-unsigned
+        linux-image-6.1.0-56-cloud-amd64
+        linux-image-6.1.0-56-amd64
+        linux-image-6.1.0-60-cloud-arm64
+        linux-image-6.1.0-55-cloud-amd64
+        linux-image-6.1.0-57-rt-amd64
+        linux-image-6.12-cloud-amd64
+        linux-image-6.12.94+deb13-cloud-amd64
+        linux-image-6.12.107+deb13-cloud-amd64
+        linux-image-6.12.115+deb13-cloud-amd64-dbg
+        linux-image-cloud-amd64
+        linux-binary-7.2.13+deb14-cloud-amd64
+        linux-binary-7.10.1+deb14-cloud-amd64
+        linux-binary-unsigned-7.10.1+deb14-cloud-amd64
+        linux-modules-7.10.1+deb14-cloud-amd64";
+
+    fn chosen(label: &str) -> Option<String> {
+        let names: Vec<_> = NAMES.split_whitespace().map(str::to_owned).collect();
+        let spec = KERNELS.iter().find(|spec| spec.label == label).expect("a label");
+        newest(spec.prefix, &names).map(str::to_owned)
+    }
+
+    #[test]
+    fn chooses_the_newest_cloud_kernel_of_its_line() {
+        assert_eq!(chosen("6.1").as_deref(), Some("linux-image-6.1.0-56-cloud-amd64"));
+        assert_eq!(chosen("6.12").as_deref(), Some("linux-image-6.12.107+deb13-cloud-amd64"));
+        assert_eq!(chosen("sid").as_deref(), Some("linux-binary-7.10.1+deb14-cloud-amd64"));
+        assert_eq!(chosen("5.10"), None);
+    }
+
+    #[test]
+    fn orders_versions_by_value() {
+        assert_eq!(compare("0-9", "0-56"), Ordering::Less);
+        assert_eq!(compare("94+deb13", "107+deb13"), Ordering::Less);
+        assert_eq!(compare("0-0.deb11.48", "0-0.deb11.48"), Ordering::Equal);
+        assert_eq!(compare("7.2.13", "7.10"), Ordering::Less);
+    }
+
+    #[test]
+    fn an_interrupted_fetch_leaves_nothing_behind_that_counts() {
+        let dir = std::env::temp_dir().join(format!("xtask-cached-{}", std::process::id()));
+        let home = dir.join("kernels/x");
+        cached(&home, &dir, |staging| {
+            fs::write(staging.join("half"), "")?;
+            anyhow::bail!("the network went away")
+        })
+        .expect_err("it failed");
+        assert!(!home.exists());
+        cached(&home, &dir, |_| Ok("x 1".to_owned())).expect("the second attempt");
+        assert!(!home.join("half").exists());
+        assert_eq!(recorded(&home).expect("recorded"), "x 1");
+        cached(&home, &dir, |_| anyhow::bail!("asked for again")).expect("there already");
+        fs::remove_dir_all(dir).expect("removed");
+    }
+}
