@@ -1,0 +1,189 @@
+//! A running `crashtrace watch`: its lines with the time at which each was read, and how it ended.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::cleanup;
+use crate::victim::boottime_ns;
+
+/// How long it may take to begin: an emulated kernel's verifier is slow.
+const START: Duration = Duration::from_mins(3);
+/// How long it may take to end.
+const STOP: Duration = Duration::from_mins(1);
+
+/// The form of its lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    Json,
+    Text,
+}
+
+/// A line of the stream.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// When it was read, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub read_ns: u64,
+    /// It; of a text one a string.
+    pub value: Value,
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// The hooks that it was told to use.
+    pub hooks: String,
+    /// Its first line.
+    pub started: Value,
+    /// How long it took to begin.
+    pub start: Duration,
+    /// All lines since.
+    pub lines: Vec<Line>,
+    output: Output,
+    spawned_ns: u64,
+    child: Child,
+    incoming: Receiver<Result<Line>>,
+    stderr: Option<JoinHandle<String>>,
+}
+
+impl Agent {
+    /// Starts one without waiting for it: several of them can begin at the same time.
+    pub fn spawn(crashtrace: &Path, hooks: &str, output: Output) -> Result<Self> {
+        let spawned_ns = boottime_ns();
+        let mut command = Command::new(crashtrace);
+        let form = if output == Output::Json { "json" } else { "text" };
+        command.args(["watch", "--output", form, "--hooks", hooks]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut known = cleanup::lock()?;
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", crashtrace.display()))?;
+        known.agents.push(child.id());
+        drop(known);
+        let stdout = child.stdout.take().context("it has no stdout")?;
+        let mut stderr = child.stderr.take().context("it has no stderr")?;
+        let (sender, incoming) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let read_ns = boottime_ns();
+                let line = line.map_err(anyhow::Error::from).and_then(|line| {
+                    let value = match output {
+                        Output::Json => {
+                            serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?
+                        }
+                        Output::Text => Value::String(line),
+                    };
+                    Ok(Line { read_ns, value })
+                });
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let stderr = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.read_to_end(&mut text); // What was read until then is enough for a message.
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Ok(Self {
+            hooks: hooks.to_owned(),
+            output,
+            started: Value::Null,
+            start: Duration::ZERO,
+            spawned_ns,
+            lines: Vec::new(),
+            child,
+            incoming,
+            stderr: Some(stderr),
+        })
+    }
+
+    /// Waits until it watches.
+    pub fn wait_started(&mut self) -> Result<()> {
+        let line = match self.incoming.recv_timeout(START) {
+            Ok(line) => line?,
+            Err(RecvTimeoutError::Timeout) => bail!("the agent ({}) said nothing for {START:?}", self.hooks),
+            Err(RecvTimeoutError::Disconnected) => {
+                let (status, complaints) = self.ended()?;
+                bail!("the agent ({}) ended at once, {status}: {complaints}", self.hooks);
+            }
+        };
+        if self.output == Output::Json && line.value["kind"] != "agent_started" {
+            bail!("the agent ({}) began with {}", self.hooks, line.value);
+        }
+        self.start = Duration::from_nanos(line.read_ns.saturating_sub(self.spawned_ns));
+        self.started = line.value;
+        Ok(())
+    }
+
+    /// Reads on until `enough` of its lines or the deadline; whichever it was, `lines` has what came.
+    pub fn read_until(&mut self, deadline: Instant, enough: impl Fn(&[Line]) -> bool) -> Result<()> {
+        while !enough(&self.lines) {
+            match self.incoming.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.lines.push(line?),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let (status, complaints) = self.ended()?;
+                    bail!("the agent ({}) ended by itself, {status}: {complaints}", self.hooks);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops it as a service manager would, takes the rest of its lines, and says what was wrong with its end.
+    pub fn stop(&mut self) -> Result<()> {
+        self.signal(Signal::TERM);
+        self.forget();
+        let deadline = Instant::now() + STOP;
+        loop {
+            match self.incoming.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.lines.push(line?),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => bail!("the agent ({}) does not end on SIGTERM", self.hooks),
+            }
+        }
+        let (status, complaints) = self.ended()?;
+        let last = self.lines.last().map_or(&Value::Null, |line| &line.value);
+        let said = last["kind"] == "agent_stopping" && last["reason"] == "signal";
+        if !status.success() || (self.output == Output::Json && !said) {
+            bail!("the agent ({}) ended with {status} and {last}: {complaints}", self.hooks);
+        }
+        Ok(())
+    }
+
+    /// How it ended, and what it said to stderr.
+    fn ended(&mut self) -> Result<(ExitStatus, String)> {
+        let status = self.child.wait().context("cannot wait for the agent")?;
+        let text = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        Ok((status, text.trim_end().to_owned()))
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It may have ended, and then waiting for it says how.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// From here on no signal handler need see to its end.
+    fn forget(&self) {
+        if let Ok(mut known) = cleanup::lock() {
+            known.agents.retain(|pid| *pid != self.child.id());
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.forget();
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

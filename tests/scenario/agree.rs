@@ -1,0 +1,107 @@
+//! Whether agents with different hooks say the same of the same kill.
+//!
+//! Compared as they are, but for what cannot be the same: who speaks and when, the hooks, and how sure they are. Each
+//! agent reads the kernel's counters at an instant of its own, so numbers may differ by a little ([`close`]).
+
+use serde_json::Value;
+
+use crate::agent::Line;
+use crate::expect::Tier;
+
+/// Fields that may differ.
+const OWN: [&str; 8] =
+    ["session", "seq", "id", "time", "ktime_ns", "hooks", "verdict.certainty", "verdict.inferred"];
+
+/// What differs between the first and each of the others.
+pub fn faults(reports: &[(Tier, Vec<Line>)]) -> Vec<String> {
+    let Some(((first, reference), others)) = reports.split_first() else { return Vec::new() };
+    let mut faults = Vec::new();
+    for (tier, lines) in others {
+        // That one is blind to OOMs without a victim.
+        let seen = |line: &&Line| tier.sees_decision() || line.value["kind"] == "oom_kill";
+        let reference: Vec<_> = reference.iter().filter(seen).collect();
+        if reference.len() != lines.len() {
+            faults.push(format!(
+                "{}: {} reports, {}: {}",
+                first.name(),
+                reference.len(),
+                tier.name(),
+                lines.len()
+            ));
+        }
+        for (expected, got) in reference.iter().zip(lines) {
+            let mut differences = Vec::new();
+            let leave_out = left_out(*tier, &expected.value);
+            let [expected, got] = [expected, got].map(|line| without(&line.value, leave_out));
+            compare("", &expected, &got, &mut differences);
+            let named = |difference| format!("{} and {}: {difference}", first.name(), tier.name());
+            faults.extend(differences.into_iter().map(named));
+        }
+    }
+    faults
+}
+
+/// Fields that cannot agree for what this report is about, either.
+fn left_out(tier: Tier, reference: &Value) -> &'static [&'static str] {
+    if reference["kind"] == "oom_no_kill" {
+        // How many were folded is a matter of when.
+        &["repeats", "verdict.evidence"]
+    } else if !tier.sees_decision() && reference["victims_total"].as_u64() > Some(1) {
+        // Without a hook on the end of a group kill nobody can know that it is over: "at least".
+        &["complete", "verdict.summary", "verdict.evidence"]
+    } else {
+        &[]
+    }
+}
+
+/// What must be the same in all of them.
+fn without(line: &Value, leave_out: &[&str]) -> Value {
+    let mut line = line.clone();
+    for path in OWN.iter().chain(leave_out) {
+        let (parent, field) = path.rsplit_once('.').unwrap_or(("", path));
+        let parent = if parent.is_empty() { Some(&mut line) } else { line.get_mut(parent) };
+        if let Some(parent) = parent.and_then(Value::as_object_mut) {
+            parent.remove(field);
+        }
+    }
+    line
+}
+
+/// Whether two readings of one counter may lie that close together: between the decision and the mark of its victim
+/// the kernel gives back some pages, a batch of 64 at the most for each CPU.
+fn close(one: f64, other: f64) -> bool {
+    (one - other).abs() <= one.abs().max(other.abs()) / 100.0
+}
+
+/// The same words, with numbers that are close.
+fn alike(one: &str, other: &str) -> bool {
+    let word = |(one, other): (&str, &str)| {
+        let numbers = one.parse().ok().zip(other.parse().ok());
+        one == other
+            || numbers.is_some_and(|(one, other): (f64, f64)| one.fract() != 0.0 && close(one, other))
+    };
+    let (left, right) = (one.split(' '), other.split(' '));
+    left.clone().count() == right.clone().count() && left.zip(right).all(word)
+}
+
+/// Finds where two values differ.
+fn compare(path: &str, expected: &Value, got: &Value, differences: &mut Vec<String>) {
+    match (expected, got) {
+        (Value::Object(one), Value::Object(other)) if one.keys().eq(other.keys()) => {
+            for (field, value) in one {
+                compare(&format!("{path}.{field}"), value, &other[field], differences);
+            }
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            for (index, (value, other)) in one.iter().zip(other).enumerate() {
+                compare(&format!("{path}.{index}"), value, other, differences);
+            }
+        }
+        _ if expected == got => {}
+        (Value::String(one), Value::String(other)) if alike(one, other) => {}
+        (Value::Number(one), Value::Number(other))
+            if path.ends_with("_bytes")
+                && one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| close(one, other)) => {}
+        _ => differences.push(format!("{}: {expected} and {got}", path.trim_start_matches('.'))),
+    }
+}
