@@ -1,2 +1,64 @@
-//! `cargo xtask`.
-fn main() {}
+//! `cargo xtask`: what a contributor runs besides `cargo` itself.
+//!
+//! One file a command: each has an `Args` (what clap parses) and a `run`. Here they are only listed.
+
+#![forbid(unsafe_code)]
+
+mod build;
+mod demo;
+mod exec;
+mod fixtures;
+mod setup;
+mod test;
+mod vm;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Sets up, builds and tries out crashtrace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Setup(setup::Args),
+    Test(test::Args),
+    Build(build::Args),
+    Demo(demo::Args),
+    Fixtures(fixtures::Args),
+    Vm(vm::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Setup(args) => setup::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Build(args) => build::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Fixtures(args) => fixtures::run(&args),
+        Command::Vm(args) => vm::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain of causes, and no backtrace: what failed is rarely in this program.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

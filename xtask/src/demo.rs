@@ -1,0 +1,30 @@
+//! `cargo xtask demo`: one real OOM kill on this machine, and what crashtrace says of it. All set-up is done on the
+//! way; what it makes it removes (`tests/scenario/demo.rs`).
+
+use crate::build::{self, Program};
+use anyhow::{Result, anyhow};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+/// Show one real OOM kill, and crashtrace's report of it as text and as JSON.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The hooks to use: auto, fentry, kprobe, tracepoint.
+    #[arg(long, default_value = "auto")]
+    hooks: String,
+    /// The cargo profile: release takes longer to build, and reports sooner.
+    #[arg(long, default_value = "dev")]
+    profile: String,
+}
+
+/// `cargo xtask demo`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let programs = [Program::Bin("crashtrace"), Program::Example("scenario")];
+    let paths = build::build(&programs, &args.profile, None)?;
+    let [crashtrace, scenario] = paths.as_slice() else { return Err(anyhow!("cargo built {paths:?}")) };
+    let mut demo = Command::new(scenario);
+    demo.arg("demo").arg("--crashtrace").arg(crashtrace).args(["--hooks", &args.hooks]);
+    // In place of this process, so that a signal to it reaches the one that cleans up.
+    let error = demo.exec();
+    Err(anyhow!(error).context(format!("cannot start {}", scenario.display())))
+}
