@@ -1,0 +1,233 @@
+//! The report as its readers get it: reviewed lines, the schema, a reader of its own, and what hostile names and
+//! enormous incidents do to it.
+//!
+//! `CRASHTRACE_BLESS=1 cargo test --test report` writes the expected lines anew; review the difference.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crashtrace::classify::classify;
+use crashtrace::enrich::enrich;
+use crashtrace::report::{self, Context, Line, schema, to_json_line};
+use crashtrace::sink::{JsonSink, Sink, TextSink, text::render};
+use serde_json::Value;
+
+#[path = "report/cases.rs"]
+mod cases;
+#[path = "report/hostile.rs"]
+mod hostile;
+#[path = "report/parts.rs"]
+mod parts;
+#[path = "report/reader.rs"]
+mod reader;
+
+fn parsed(line: &[u8]) -> Value {
+    serde_json::from_slice(line).expect("one JSON object")
+}
+
+fn validator() -> jsonschema::Validator {
+    jsonschema::options().should_validate_formats(true).build(&schema()).expect("a valid schema")
+}
+
+/// What is wrong with `line` by the schema.
+fn faults(validator: &jsonschema::Validator, line: &Value) -> Vec<String> {
+    validator.iter_errors(line).map(|error| error.to_string()).collect()
+}
+
+/// The names of the fields of `object`, in their order.
+fn keys(object: &Value) -> Vec<&str> {
+    object.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[test]
+fn each_case_gives_the_reviewed_line_and_block() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/report");
+    let bless = std::env::var_os("CRASHTRACE_BLESS").is_some();
+    for (name, line) in cases::all() {
+        // Spread out to be reviewed; the order of the fields is the line's.
+        let json = serde_json::to_string_pretty(&parsed(&to_json_line(&line))).expect("JSON") + "\n";
+        for (extension, got) in [("json", json), ("txt", render(&line, false))] {
+            let path = folder.join(format!("{name}.{extension}"));
+            if bless {
+                fs::write(&path, &got).expect("the fixtures can be written");
+            }
+            let expected = fs::read_to_string(&path).expect("a fixture for each case");
+            assert_eq!(got, expected, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn each_line_is_as_the_schema_says() {
+    let validator = validator();
+    for (name, line) in cases::all() {
+        assert_eq!(faults(&validator, &parsed(&to_json_line(&line))), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_is_no_line() {
+    let validator = validator();
+    let (_, line) = &cases::all()[0];
+    let good = parsed(&to_json_line(line));
+    let broken = |change: &dyn Fn(&mut Value)| {
+        let mut line = good.clone();
+        change(&mut line);
+        !validator.is_valid(&line)
+    };
+    assert!(broken(&|line| line["kind"] = "agent_started".into()));
+    assert!(broken(&|line| line["kind"] = "surprise".into()));
+    assert!(broken(&|line| line["schema"] = "crashtrace/v2".into()));
+    assert!(broken(&|line| line["time"] = "yesterday".into()));
+    assert!(broken(&|line| line["verdict"]["cause"] = Value::Null));
+    assert!(broken(&|line| drop(line.as_object_mut().expect("an object").remove("trigger"))));
+    assert!(broken(&|line| drop(line["victims"][0].as_object_mut().expect("an object").remove("pid"))));
+    // A later version may add.
+    assert!(!broken(&|line| line["since_v1_1"] = 1.into()));
+}
+
+#[test]
+fn the_schema_names_the_line_and_speaks_to_people() {
+    let schema = schema();
+    assert_eq!((&schema["$id"], &schema["title"]), (&"urn:crashtrace:v1".into(), &"crashtrace/v1".into()));
+    assert!(!schema.to_string().contains("[`"), "a link of rustdoc leads nowhere in a schema");
+    for (line, kinds) in [
+        ("Kind", &["oom_kill", "oom_no_kill"][..]),
+        ("AgentStartedKind", &["agent_started"]),
+        ("LossKind", &["loss"]),
+        ("AgentStoppingKind", &["agent_stopping"]),
+    ] {
+        let values = schema["$defs"][line]["oneOf"].as_array().expect("a list");
+        assert_eq!(values.iter().map(|value| &value["const"]).collect::<Vec<_>>(), kinds, "{line}");
+    }
+}
+
+#[test]
+fn a_reader_of_its_own_reads_every_incident() {
+    for (name, line) in cases::all() {
+        if let Line::Incident(_) = line {
+            let read: reader::Incident = serde_json::from_slice(&to_json_line(&line)).expect(name);
+            assert_eq!((read.schema.as_str(), read.seq), ("crashtrace/v1", 17));
+            assert_eq!(read.victims_total, read.victims.len() as u64);
+            assert!(read.id.starts_with(&format!("{}-812345678901-3", read.boot_id)));
+        }
+    }
+}
+
+#[test]
+fn the_order_of_fields_is_fixed() {
+    let (_, line) = &cases::all()[0];
+    let line = parsed(&to_json_line(line));
+    assert_eq!(
+        keys(&line).join(" "),
+        "schema agent node boot_id session seq lost id revision redelivered kind time ktime_ns verdict hooks origin \
+         constraint complete repeats limit trigger victims victims_total allocation unresolved truncated"
+    );
+    assert_eq!(keys(&line["verdict"]).join(" "), "cause level certainty inferred summary evidence remedy");
+    assert_eq!(
+        keys(&line["limit"]).join(" "),
+        "cgroup charged_at owner limit_bytes unlimited usage_bytes swap_usage_bytes swap_limit_bytes swap_unlimited \
+         swap_includes_memory \
+         oom_group"
+    );
+    assert_eq!(
+        keys(&line["victims"][0]).join(" "),
+        "pid tid container_pid comm thread_comm uid start_boottime_ns anon_bytes file_bytes shmem_bytes swap_bytes \
+         page_table_bytes total_vm_bytes oom_score_adj exiting cgroup cgroup_cut owner"
+    );
+}
+
+#[test]
+fn the_largest_victim_is_first_and_what_is_unknown_of_each_moves_along() {
+    let line = parsed(&to_json_line(&cases::all()[2].1));
+    let pids: Vec<_> =
+        line["victims"].as_array().expect("a list").iter().map(|it| it["pid"].as_u64()).collect();
+    assert_eq!(pids, [Some(52), Some(53), Some(54), Some(51)]);
+    assert!(line["victims"][2]["owner"].is_null());
+    assert_eq!(line["unresolved"][0]["field"], "victims[2].owner");
+}
+
+/// The only test here that has the stages before the report do their part: a reason comes from the stage that could
+/// not find the fact, and nothing but the whole row shows that none was forgotten.
+#[test]
+fn every_field_that_is_unknown_has_a_reason() {
+    /// Null because there is nothing to say: an owner has what its kind has, an unlimited limit no bytes, an OOM of the
+    /// node no limit.
+    fn may_be_empty(path: &str, line: &Value) -> bool {
+        path.contains(".owner.")
+            || path == "limit" && line["verdict"]["cause"] == "system_oom"
+            || path == "limit.swap_limit_bytes" && line["limit"]["swap_unlimited"] == true
+    }
+    fn nulls(path: &str, value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Null => found.push(path.to_owned()),
+            Value::Array(items) => {
+                // The reason of a victim's field may be given for all of them.
+                for item in items {
+                    nulls(&format!("{path}[*]"), item, found);
+                }
+            }
+            Value::Object(fields) => {
+                let dot = if path.is_empty() { "" } else { "." };
+                for (name, field) in fields {
+                    nulls(&format!("{path}{dot}{name}"), field, found);
+                }
+            }
+            _ => {}
+        }
+    }
+    for (name, (case, _)) in cases::built() {
+        let case = enrich(case.incident);
+        let line = report::incident(&case, &classify(&case), &cases::context());
+        let line = parsed(&to_json_line(&Line::Incident(Box::new(line))));
+        let mut empty = Vec::new();
+        nulls("", &line, &mut empty);
+        let reasons = line["unresolved"].as_array().expect("a list").iter();
+        let reasons = reasons.map(|reason| reason["field"].as_str().expect("a path").replace("[0]", "[*]"));
+        let reasons: Vec<_> = reasons.collect();
+        let explained = |path: &str| {
+            let of = |reason: &String| path.strip_prefix(reason.as_str());
+            reasons.iter().filter_map(of).any(|below| below.is_empty() || below.starts_with('.'))
+        };
+        empty.retain(|path| !may_be_empty(path, &line) && !explained(path));
+        assert_eq!(empty, [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn any_time_of_the_clock_can_be_written() {
+    let time =
+        |ktime_ns, realtime_offset_ns| Context { realtime_offset_ns, ..cases::context() }.time(ktime_ns);
+    assert_eq!(time(0, 0), "1970-01-01T00:00:00.000000000Z");
+    assert_eq!(time(812_345_678_901, cases::context().realtime_offset_ns), "2026-11-22T07:23:15.123456789Z");
+    assert_eq!(time(0, i64::MIN), "1677-09-21T00:12:43.145224192Z");
+    assert_eq!(time(u64::MAX, i64::MAX), "2846-10-30T23:21:50.564327422Z");
+}
+
+#[test]
+fn a_request_of_any_order_can_be_written() {
+    for (order, bytes) in
+        [(Some(10), Some(4 << 20)), (Some(51), Some(1 << 63)), (Some(52), None), (Some(u32::MAX), None)]
+    {
+        let (mut case, verdict) = cases::container_oom();
+        if let crashtrace::correlate::Incident::OomKill(kill) = &mut case.incident {
+            let control = kill.decision.as_mut().and_then(|decision| decision.control.as_mut());
+            control.expect("a decision").order = order;
+        }
+        let allocation = report::incident(&case, &verdict, &cases::context()).allocation.expect("a request");
+        assert_eq!((allocation.order, allocation.bytes), (order, bytes));
+    }
+}
+
+#[test]
+fn a_sink_writes_each_line_at_once() {
+    let (mut json, mut text) = (JsonSink::new(Vec::new()), TextSink::new(Vec::new(), true));
+    for (_, line) in cases::all() {
+        json.emit(&line).expect("memory can be written");
+        text.emit(&line).expect("memory can be written");
+    }
+    let json = String::from_utf8(json.into_inner()).expect("UTF-8");
+    assert_eq!(json.lines().count(), cases::all().len());
+    let text = String::from_utf8(text.into_inner()).expect("UTF-8");
+    assert_eq!(text, cases::all().iter().map(|(_, line)| render(line, true)).collect::<String>());
+}

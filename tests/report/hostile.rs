@@ -1,0 +1,268 @@
+//! Lines full of text that means harm, and lines that are far too long.
+
+use std::collections::BTreeMap;
+
+use crashtrace::report::{Incident, Line, MAX_LINE_BYTES, Owner, Process, Text, Unresolved, to_json_line};
+use crashtrace::sink::text::render;
+use proptest::prelude::*;
+
+use crate::{cases, faults, parsed, validator};
+
+/// How many of what is in a line.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    victims: usize,
+    items: usize,
+}
+
+/// A line of each kind with `text` wherever there can be text from outside, and in all of the agent's own.
+fn lines_of(text: &str, size: Size) -> Vec<Line> {
+    let words = || vec![text.to_owned(); size.items];
+    let gaps = |victims: usize| -> Vec<Unresolved> {
+        let of = |field: String| Unresolved { field, reason: text.to_owned() };
+        let general = (0..size.items).map(|_| of(text.to_owned()));
+        general.chain((0..victims).map(|index| of(format!("victims[{index}].owner")))).collect()
+    };
+    let counters: BTreeMap<_, _> =
+        (0..size.items as u64).map(|index| (format!("{index}{text}"), u64::MAX)).collect();
+    let base = ["container_oom", "agent_started", "loss", "agent_stopping"];
+    let base = cases::all().into_iter().filter(|(name, _)| base.contains(name));
+    let mut lines: Vec<Line> = base.map(|(_, line)| line).collect();
+    for line in &mut lines {
+        let envelope = line.envelope_mut();
+        envelope.node = Text::from(text);
+        text.clone_into(&mut envelope.session);
+        match line {
+            Line::Incident(incident) => {
+                let victims = size.victims;
+                **incident = Incident {
+                    id: text.to_owned(),
+                    hooks: words(),
+                    victims: vec![process(text); victims],
+                    victims_total: victims as u64,
+                    trigger: Some(process(text)),
+                    unresolved: gaps(victims),
+                    ..(**incident).clone()
+                };
+                incident.verdict.inferred = words();
+                incident.verdict.evidence = words();
+                text.clone_into(&mut incident.verdict.summary);
+                text.clone_into(&mut incident.verdict.remedy);
+                if let Some(limit) = &mut incident.limit {
+                    limit.cgroup = Text::from(text);
+                    limit.owner = Some(owner(text));
+                }
+                if let Some(allocation) = &mut incident.allocation {
+                    allocation.gfp = words();
+                }
+            }
+            Line::AgentStarted(started) => {
+                started.kernel = Text::from(text);
+                started.hooks = words();
+                started.blind = gaps(0);
+            }
+            Line::Loss(loss) => loss.counters.clone_from(&counters),
+            Line::AgentStopping(stopping) => {
+                text.clone_into(&mut stopping.reason);
+                stopping.counters.clone_from(&counters);
+            }
+        }
+    }
+    lines
+}
+
+fn process(text: &str) -> Process {
+    Process {
+        pid: Some(u32::MAX),
+        tid: Some(u32::MAX),
+        container_pid: Some(u32::MAX),
+        comm: Some(Text::from(text)),
+        thread_comm: Some(Text::from(text)),
+        uid: Some(u32::MAX),
+        start_boottime_ns: Some(u64::MAX),
+        anon_bytes: Some(u64::MAX),
+        file_bytes: Some(u64::MAX),
+        shmem_bytes: Some(u64::MAX),
+        swap_bytes: Some(u64::MAX),
+        page_table_bytes: Some(u64::MAX),
+        total_vm_bytes: Some(u64::MAX),
+        oom_score_adj: Some(i16::MIN),
+        exiting: Some(false),
+        cgroup: Some(Text::from(text)),
+        cgroup_cut: false,
+        owner: Some(owner(text)),
+    }
+}
+
+fn owner(text: &str) -> Owner {
+    Owner {
+        kind: crashtrace::report::OwnerKind::Container,
+        pod_uid: Some(Text::from(text)),
+        static_pod: false,
+        container_id: Some(Text::from(text)),
+        qos_class: None,
+        runtime: None,
+        unit: Some(Text::from(text)),
+    }
+}
+
+/// Checks the line and gives the object.
+fn fits(line: &Line) -> serde_json::Value {
+    let bytes = to_json_line(line);
+    assert!(bytes.len() <= MAX_LINE_BYTES, "{} bytes", bytes.len());
+    assert_eq!(
+        bytes.iter().position(|&byte| byte == b'\n'),
+        Some(bytes.len() - 1),
+        "one newline, at the end"
+    );
+    parsed(&bytes)
+}
+
+#[test]
+fn no_line_is_too_long_whatever_is_in_it() {
+    let validator = validator();
+    for piece in ["a", "\u{1}", "\"", "\\", "\u{10ffff}", "…", "/kubepods"] {
+        for (length, size) in [
+            (10_000, Size { victims: 8, items: 3 }),
+            (10_000, Size { victims: 0, items: 8 }),
+            (100, Size { victims: 200, items: 200 }),
+            (1, Size { victims: 500, items: 500 }),
+            (30_000, Size { victims: 1, items: 1 }),
+        ] {
+            for line in lines_of(&piece.repeat(length / piece.len() + 1), size) {
+                let object = fits(&line);
+                if let Line::Incident(incident) = &line {
+                    assert_eq!(object["truncated"], true);
+                    assert_eq!(object["victims_total"], incident.victims_total);
+                    let kept = object["victims"].as_array().expect("a list").len();
+                    assert!(kept >= size.victims.min(1), "the largest victim stays");
+                    for gap in object["unresolved"].as_array().expect("a list") {
+                        let field = gap["field"].as_str().expect("a text");
+                        let of = field.strip_prefix("victims[").and_then(|rest| rest.split_once(']'));
+                        let of = of.and_then(|(index, _)| index.parse::<usize>().ok());
+                        assert!(of.is_none_or(|index| index < kept), "{field} is of a victim that was cut");
+                    }
+                }
+                assert_eq!(faults(&validator, &object), [""; 0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_cut_is_cut_in_order() {
+    let incident = |text: &str, size| match lines_of(text, size).remove(0) {
+        Line::Incident(incident) => *incident,
+        _ => unreachable!("the first case is an incident"),
+    };
+    let victims = |object: &serde_json::Value| object["victims"].as_array().expect("a list").len();
+
+    // Ordinary names, many victims: victims go, nothing else does.
+    let mut line = incident("api", Size { victims: 300, items: 2 });
+    for (index, victim) in line.victims.iter_mut().enumerate() {
+        victim.pid = Some(index as u32);
+    }
+    let object = fits(&Line::Incident(Box::new(line.clone())));
+    assert!(victims(&object) > 12, "{} victims", victims(&object));
+    assert!(to_json_line(&Line::Incident(Box::new(line))).len() > MAX_LINE_BYTES - 600, "the room is used");
+    assert_eq!(object["victims"][0]["pid"], 0);
+    assert_eq!(object["victims"][victims(&object) - 1]["pid"], victims(&object) - 1);
+    assert!(!object.to_string().contains('…'));
+
+    // Long paths: they are cut rather than the victims down to one, and both ends stay.
+    let mut line = incident("api", Size { victims: 6, items: 2 });
+    for victim in &mut line.victims {
+        victim.cgroup = Some(Text::from(format!("/kubepods{}/mine", "/deep".repeat(2000)).as_str()));
+    }
+    let object = fits(&Line::Incident(Box::new(line)));
+    assert_eq!(victims(&object), 6);
+    let path = object["victims"][5]["cgroup"].as_str().expect("a path");
+    assert!(
+        path.starts_with("/kubepods/deep") && path.ends_with("/deep/mine") && path.contains('…'),
+        "{path}"
+    );
+    assert_eq!(object["id"], "api");
+}
+
+#[test]
+fn three_hundred_hostile_victims_take_no_time() {
+    let mut lines = lines_of(&"\u{1}\\".repeat(50), Size { victims: 300, items: 300 });
+    if let Line::Incident(incident) = &mut lines[0] {
+        for victim in &mut incident.victims {
+            victim.cgroup = Some(Text::from("/\u{1}\\".repeat(3300).as_str()));
+        }
+    }
+    let start = std::time::Instant::now();
+    fits(&lines[0]);
+    // Ten times what a debug build takes on a busy machine, and far below anything quadratic.
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+/// Text with what terminals act on.
+fn nasty() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        any::<String>(),
+        any::<char>().prop_map(String::from),
+        prop::sample::select(vec![
+            "\x1b[31m",
+            "\x1b[0m",
+            "\x1b]0;x\x07",
+            "\n",
+            "\r",
+            "\t",
+            "\0",
+            "\x7f",
+            "\u{85}",
+            "\u{9b}2J",
+            "\u{202e}",
+            "\u{2066}",
+            "\u{200b}",
+            "\u{2028}",
+            "\u{feff}",
+            "\\",
+            "\"",
+            "数",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    prop::collection::vec(piece, 1..8)
+        .prop_map(|pieces| pieces.concat())
+        .prop_filter("some text", |it| !it.is_empty())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn nothing_in_a_name_reaches_the_terminal_or_adds_a_line(text in nasty(), victims in 0usize..20, items in 0usize..4) {
+        let size = Size { victims, items };
+        for (hostile, tame) in lines_of(&text, size).iter().zip(lines_of("a", size)) {
+            let plain = render(hostile, false);
+            let colored = render(hostile, true);
+            let reference = render(&tame, true);
+            // With colours there are as many escapes as the same line has without a nasty name.
+            prop_assert_eq!(colored.matches('\x1b').count(), reference.matches('\x1b').count());
+            prop_assert_eq!(plain.lines().count(), reference.lines().count());
+            for c in plain.chars().filter(|&c| c != '\n') {
+                let acts = c.is_control()
+                    || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+                    || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{feff}');
+                prop_assert!(!acts, "{:?}", c);
+            }
+            prop_assert!(plain.ends_with('\n'));
+        }
+    }
+
+    #[test]
+    fn any_text_makes_a_line_that_fits(text in nasty(), times in 1usize..40, victims in 0usize..12, items in 0usize..12) {
+        for line in lines_of(&text.repeat(times), Size { victims, items }) {
+            fits(&line);
+        }
+    }
+}
+
+#[test]
+fn a_control_character_is_shown_and_not_swallowed() {
+    let line = cases::all().into_iter().find(|(name, _)| *name == "hostile_names").expect("the case").1;
+    assert!(render(&line, false).contains("a\\x1b[2Jb\\n\\u{202e}said so"));
+}

@@ -1,0 +1,128 @@
+//! A reader of the stream that knows nothing of crashtrace's own types: what a consumer would write. A field that is
+//! renamed, or left out where it should be null, breaks it. So does a new one, here only: a consumer ignores what it does
+//! not know, this one is to be told.
+
+use serde::{Deserialize, Deserializer};
+
+/// A field that may be null must still be there; serde alone would take a missing one for null.
+fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(from)
+}
+
+/// Declares a struct whose fields must all be there.
+macro_rules! record {
+    ($name:ident { $($field:ident: $kind:ty,)* ? $($nullable:ident: $inner:ty,)* }) => {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "that they can be read is the test")]
+        pub(crate) struct $name {
+            $(pub(crate) $field: $kind,)*
+            $(#[serde(deserialize_with = "there")] pub(crate) $nullable: Option<$inner>,)*
+        }
+    };
+}
+
+record!(Incident {
+    schema: String,
+    agent: String,
+    node: String,
+    boot_id: String,
+    session: String,
+    seq: u64,
+    lost: u64,
+    id: String,
+    revision: u32,
+    redelivered: bool,
+    kind: String,
+    time: String,
+    ktime_ns: u64,
+    verdict: Verdict,
+    hooks: Vec<String>,
+    complete: bool,
+    repeats: u64,
+    victims: Vec<Process>,
+    victims_total: u64,
+    unresolved: Vec<Unresolved>,
+    truncated: bool,
+    ?
+    origin: String,
+    constraint: String,
+    limit: LimitHit,
+    trigger: Process,
+    allocation: Allocation,
+});
+
+record!(Verdict {
+    cause: String,
+    certainty: String,
+    inferred: Vec<String>,
+    summary: String,
+    evidence: Vec<String>,
+    remedy: String,
+    ?
+    level: String,
+});
+
+record!(LimitHit {
+    cgroup: String,
+    unlimited: bool,
+    swap_unlimited: bool,
+    swap_includes_memory: Option<bool>,
+    ?
+    charged_at: String,
+    owner: Owner,
+    limit_bytes: u64,
+    usage_bytes: u64,
+    swap_usage_bytes: u64,
+    swap_limit_bytes: u64,
+    oom_group: bool,
+});
+
+record!(Process {
+    cgroup_cut: bool,
+    ?
+    pid: u32,
+    tid: u32,
+    container_pid: u32,
+    comm: String,
+    thread_comm: String,
+    uid: u32,
+    start_boottime_ns: u64,
+    anon_bytes: u64,
+    file_bytes: u64,
+    shmem_bytes: u64,
+    swap_bytes: u64,
+    page_table_bytes: u64,
+    total_vm_bytes: u64,
+    oom_score_adj: i32,
+    exiting: bool,
+    cgroup: String,
+    owner: Owner,
+});
+
+record!(Owner {
+    kind: String,
+    static_pod: bool,
+    ?
+    pod_uid: String,
+    container_id: String,
+    qos_class: String,
+    runtime: String,
+    unit: String,
+});
+
+record!(Allocation {
+    gfp: Vec<String>,
+    gfp_mask: u32,
+    ?
+    order: u32,
+    bytes: u64,
+    scope_total_bytes: u64,
+    victim_points_bytes: i64,
+});
+
+record!(Unresolved {
+    field: String,
+    reason: String,
+    ?
+});
