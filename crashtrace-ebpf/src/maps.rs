@@ -6,10 +6,10 @@ use crashtrace_ebpf::counter;
 
 /// Records on their way to the user side.
 ///
-/// 4 MiB. An OOM kill takes about 1.7 KiB (a decision with three cgroup paths of five levels, a victim with one, an
-/// end), so 2,400 kills fit while the user side is stopped altogether. That is more than a node can do in the
-/// seconds that an agent may hang, and 4 MiB is what the agent's memory limit can spare. Larger records, from deep
-/// or long cgroup paths, are at most 15 KiB.
+/// 4 MiB. An OOM kill in a pod takes 2.6 KiB (a decision with three cgroup paths of five levels, 1920 bytes, a victim
+/// with one, 632, an end, 48), so 1,600 kills fit while the user side is stopped altogether. That is more than a node
+/// does in the seconds that an agent may hang, and 4 MiB is what the agent's memory limit can spare. Records with deep
+/// or long cgroup paths are larger, up to 15 KiB.
 #[map]
 pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0);
 
