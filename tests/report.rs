@@ -231,3 +231,27 @@ fn a_sink_writes_each_line_at_once() {
     let text = String::from_utf8(text.into_inner()).expect("UTF-8");
     assert_eq!(text, cases::all().iter().map(|(_, line)| render(line, true)).collect::<String>());
 }
+
+/// A kill by sysrq, or on the nodes of a cpuset, is no shortage of the node.
+#[test]
+fn the_headline_says_that_the_node_ran_out_of_memory_only_where_it_did() {
+    let system = cases::all().into_iter().find(|(name, _)| *name == "system_oom").expect("the case").1;
+    let headline = |origin, constraint| {
+        let Line::Incident(mut incident) = system.clone() else { panic!("an incident") };
+        (incident.origin, incident.constraint) = (Some(origin), Some(constraint));
+        render(&Line::Incident(incident), false).lines().next().expect("a line").to_owned()
+    };
+    let node = "the node ran out of memory";
+    assert!(headline(report::Origin::Allocation, report::Constraint::None).ends_with(node));
+    for (origin, constraint, expected) in [
+        (report::Origin::Sysrq, report::Constraint::None, "asked for by sysrq"),
+        (report::Origin::Kswapd, report::Constraint::None, "kswapd could not keep the working set in memory"),
+        (
+            report::Origin::Allocation,
+            report::Constraint::Cpuset,
+            "the NUMA nodes of a cpuset ran out of memory",
+        ),
+    ] {
+        assert!(headline(origin, constraint).ends_with(expected), "{}", headline(origin, constraint));
+    }
+}

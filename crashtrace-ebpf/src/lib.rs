@@ -33,8 +33,7 @@ pub mod kind {
     pub const OOM_DECISION_END: u16 = 2;
     /// A task was marked as OOM victim: tracepoint `oom:mark_victim`. Body: [`OomVictim`](super::OomVictim).
     pub const OOM_VICTIM: u16 = 3;
-    /// An OOM found nobody to kill: `mem_cgroup_out_of_memory` returned false, or `out_of_memory` did for a
-    /// request that is not a memcg's. Body: [`OomNoVictim`](super::OomNoVictim).
+    /// A memcg's OOM found nobody to kill: `mem_cgroup_out_of_memory` returned false. Body: [`OomNoVictim`](super::OomNoVictim).
     pub const OOM_NO_VICTIM: u16 = 4;
 }
 

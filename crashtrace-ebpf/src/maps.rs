@@ -86,6 +86,8 @@ pub(crate) struct Open {
     pub(crate) control: u64,
     /// The task that it chose.
     pub(crate) chosen: u64,
+    /// When that task started.
+    pub(crate) started_ns: u64,
     /// Thread id of the killer.
     pub(crate) tid: u64,
 }

@@ -1,7 +1,7 @@
 //! The composition root: start order, the loop, shutdown. The only module that knows all the others.
 //!
-//! Whatever can fail at start fails at start, in this order: the facts about the host, the plan, the output and the
-//! recording, the load. From the first line on, the agent goes on until it is told to stop or its output is gone.
+//! Whatever can fail at start fails at start, in this order: the facts about the host, the plan, the load, the
+//! recording (it names the hooks). From the first line on, the agent goes on until it is told to stop or its output is gone.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -68,7 +68,8 @@ async fn watch_here(config: &Watch) -> Result<End> {
         tracing::warn!(
             hook = refused.name,
             error = refused.error,
-            "the kernel refused a hook; using a lower tier"
+            uses = %attached.tier.hook,
+            "the kernel refused a hook"
         );
     }
     for (program, instructions) in attached.verified_instructions() {

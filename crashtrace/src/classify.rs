@@ -3,8 +3,8 @@
 //! # The decision table
 //!
 //! The first row that fits decides. "Request" is the kernel's `oom_control` (or what the kernel passed to
-//! an OOM that ended without a kill); where a probe on the decision is not to be had there is none, and the
-//! kernel's stack speaks.
+//! an OOM that ended without a kill). Where there is no probe on the decision it is looked for on the
+//! killer's stack; if it is not found, the names of the functions on that stack speak.
 //!
 //! | request | no request: stack has | else | cause | origin | level |
 //! |---|---|---|---|---|---|

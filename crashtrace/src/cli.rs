@@ -132,7 +132,8 @@ pub struct FilterArgs {
     /// Report only incidents of this cause; may be repeated, or a list with commas [default: all]
     #[arg(long = "cause", value_name = "CAUSE", value_enum, value_delimiter = ',')]
     pub causes: Vec<Cause>,
-    /// Report only incidents with a pod of this namespace; may be repeated, or a list with commas [default: all]
+    /// Leave out incidents that concern no pod of this namespace; may be repeated, or a list with commas [default:
+    /// all]. A pod whose namespace is unknown is reported, and as yet that is every pod
     #[arg(long = "namespace", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespaces: Vec<String>,
 }

@@ -195,6 +195,15 @@ fn complete_victims(kill: &mut OomKill) {
         }
         return;
     };
+    // An `oom_control` that was found on the stack must fit the functions on it, or it is something else.
+    if decision.stamp.hook == Hook::RawTracepoint
+        && let (Some(control), Some(stack)) = (&decision.control, &decision.stack)
+        && (stack.has("mem_cgroup_out_of_memory") && !control.memcg
+            || stack.has("moom_callback") && control.order.is_some())
+    {
+        decision.control = None;
+        decision.limit_cgroups = None;
+    }
     // Without a probe on the decision, its record is from the first mark. There the stack tells: a process that is
     // on its way out anyway is marked by `oom_kill_process` itself, any other by `__oom_kill_process`.
     if decision.stamp.hook == Hook::RawTracepoint

@@ -72,7 +72,7 @@ impl Event {
 pub struct OomDecision {
     /// When and where.
     pub stamp: Stamp,
-    /// The kernel's `oom_control`; `None` in the tier that cannot see it.
+    /// The kernel's `oom_control`; `None` where it was not found.
     pub control: Option<OomControl>,
     /// The message that the kernel logs the kill under.
     pub message: Option<Name>,
@@ -84,8 +84,8 @@ pub struct OomDecision {
     pub victim: Option<Task>,
     /// The victim's cgroups.
     pub victim_cgroups: Option<Lineage>,
-    /// The cgroup whose limit was hit, and its ancestors; `None` for an OOM that is not a memcg's, and in the
-    /// tier that cannot see it.
+    /// The cgroup whose limit was hit, and its ancestors; `None` for an OOM that is not a memcg's, and
+    /// where the `oom_control` was not found.
     pub limit_cgroups: Option<Lineage>,
     /// Kernel functions that led here, innermost first, as far as they are of interest.
     pub stack: Option<Stack>,

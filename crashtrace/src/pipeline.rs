@@ -98,7 +98,7 @@ impl Pipeline {
         }
         match decode::decode(record, &self.machine) {
             Ok(event) => {
-                tracing::debug!(?event, "decoded");
+                tracing::trace!(?event, "decoded");
                 let incidents = self.correlator.push(event, &mut self.stats);
                 self.lines(incidents)
             }
@@ -178,6 +178,7 @@ impl Pipeline {
 
     fn report(&mut self, case: &Case) -> Option<Line> {
         let verdict = classify(case);
+        tracing::debug!(cause = ?verdict.cause, level = ?verdict.level, summary = verdict.summary, "an incident");
         if !self.filter.lets_through(case, &verdict) {
             self.stats.add(Counter::IncidentsFiltered, 1);
             return None;

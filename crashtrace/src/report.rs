@@ -372,7 +372,7 @@ pub struct AgentStopping {
     pub time: String,
     /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happens later is not seen.
     pub ktime_ns: u64,
-    /// Why: `signal`, `end_of_recording`, `stdout_closed`.
+    /// Why: `signal`, `end_of_recording`.
     pub reason: String,
     /// All counters of the session, by name.
     pub counters: std::collections::BTreeMap<String, u64>,

@@ -10,6 +10,7 @@ use crashtrace_ebpf::{MESSAGE_BYTES, OomDecision, decision_flag, fields, hook, k
 use crate::emit::{self, Record};
 use crate::kernel::{copy_member, copy_string, is_zero, member, read, task_facts};
 use crate::maps::{OPEN, Open, slot};
+use crate::probes::oom_control;
 use crate::{emit::current_tid, lineage};
 
 /// Argument `n` of a trampoline's context, as a plain number: read as memory, since what `ctx.arg` gives is a typed
@@ -52,7 +53,7 @@ fn begin<C: EbpfContext>(ctx: &C, control: u64, message: u64, hook: u8) {
 
 /// Copies the `oom_control` at `control`; gives the chosen task, 0 if there is none.
 #[inline(always)]
-fn oom_control(record: &Record, control: u64) -> u64 {
+fn copy_control(record: &Record, control: u64) -> u64 {
     let body: *mut OomDecision = record.body();
     let mut failed = 0;
     macro_rules! fill {
@@ -94,7 +95,7 @@ pub(crate) fn finish<C: EbpfContext>(
     message: u64,
 ) -> u64 {
     let body: *mut OomDecision = record.body();
-    let chosen = oom_control(&record, control);
+    let chosen = copy_control(&record, control);
     let victim = chosen | (victim & is_zero(chosen).wrapping_neg());
     // SAFETY: body and header lie within the record's scratch; the helper takes nothing.
     let (ktime_ns, trigger) = unsafe {
@@ -112,7 +113,8 @@ pub(crate) fn finish<C: EbpfContext>(
         task_facts(victim, &raw mut (*body).victim);
         (ktime_ns, trigger)
     };
-    let open = Open { ktime_ns, control, chosen: victim, tid: current_tid() };
+    let started_ns = oom_control::started(victim);
+    let open = Open { ktime_ns, control, chosen: victim, started_ns, tid: current_tid() };
     if let Some(slot) = OPEN.get_ptr_mut(0) {
         // SAFETY: written under oom_lock only.
         unsafe { *slot = open };
@@ -131,7 +133,7 @@ fn end(hook: u8) {
     // SAFETY: written under oom_lock only, which the caller of oom_kill_process holds.
     let decision_ns = unsafe {
         let decision_ns = (*open).ktime_ns;
-        *open = Open { ktime_ns: 0, control: 0, chosen: 0, tid: 0 };
+        *open = Open { ktime_ns: 0, control: 0, chosen: 0, started_ns: 0, tid: 0 };
         decision_ns
     };
     let Some(record) = Record::begin::<()>(slot::DECISION, kind::OOM_DECISION_END, hook) else { return };

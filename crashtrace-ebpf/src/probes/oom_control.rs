@@ -13,7 +13,7 @@
 use crashtrace_ebpf::fields;
 
 use crate::kernel::{copy, field, is_zero, member, read};
-use crate::maps::{CANDIDATES, Scratch};
+use crate::maps::{CANDIDATES, Open, Scratch};
 
 /// Bytes that are searched at a time, and how often: 2 KiB. The distance was 264 bytes on 6.18, and the frames in
 /// between cannot take more than a few hundred; each word costs the verifier some 50 steps. In pieces, since the
@@ -118,6 +118,15 @@ fn plausible(control: u64) -> u64 {
         return 0;
     }
     if memcg == 0 {
+        // A request for pages: zones (none if it is kswapd's) at kernel addresses, flags, and a size that a machine
+        // can have.
+        let zonelist: u64 = member(control, fields::OC_ZONELIST);
+        let nodemask: u64 = member(control, fields::OC_NODEMASK);
+        let gfp: u32 = member(control, fields::OC_GFP);
+        let kernel = |address: u64| address == 0 || address >> 63 == 1;
+        if !kernel(zonelist) || !kernel(nodemask) || gfp == 0 || gfp >> 28 != 0 || total >> 44 != 0 {
+            return 0;
+        }
         return u64::from(constraint < MEMCG);
     }
     if constraint != MEMCG {
@@ -130,13 +139,21 @@ fn plausible(control: u64) -> u64 {
     u64::from(read::<u8>(name) != 0)
 }
 
-/// Whether the `oom_control` found earlier at `control` is still that of the decision that chose `chosen`. A group kill
-/// marks many tasks in one decision, and may mark another thread of the chosen process too; a later decision of the
-/// same thread may have its `oom_control` in the same place, but it chooses another process.
+/// Whether the `oom_control` found earlier is still that of the open decision. A group kill marks many tasks in one
+/// decision, and may mark another thread of the chosen process too; a later decision of the same thread may have its
+/// `oom_control` in the same place, but it chooses another process: a task at another address, or one that started at
+/// another time where the address has been used again.
 #[inline(always)]
-pub(crate) fn still_at(control: u64, chosen: u64) -> bool {
-    control != 0
-        && chosen != 0
-        && member::<u64>(control, fields::OC_CHOSEN) == chosen
-        && plausible(control) != 0
+pub(crate) fn still_at(open: &Open) -> bool {
+    open.control != 0
+        && open.chosen != 0
+        && member::<u64>(open.control, fields::OC_CHOSEN) == open.chosen
+        && started(open.chosen) == open.started_ns
+        && plausible(open.control) != 0
+}
+
+/// When a task started.
+#[inline(always)]
+pub(crate) fn started(task: u64) -> u64 {
+    member(task, fields::TASK_START_BOOTTIME)
 }

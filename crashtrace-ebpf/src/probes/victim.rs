@@ -26,7 +26,7 @@ fn mark_victim(ctx: RawTracePointContext) -> i32 {
 fn mark_victim_alone(ctx: RawTracePointContext) -> i32 {
     let task = if mark_victim_arg() == mark_victim_arg::TASK { argument(&ctx) } else { 0 };
     // A group kill marks many in one decision: the stack of the killer then still holds the same oom_control.
-    let same = open_decision().filter(|open| oom_control::still_at(open.control, open.chosen));
+    let same = open_decision().filter(|open| oom_control::still_at(open));
     let decision_ns = match same {
         Some(open) => open.ktime_ns,
         None => decide(&ctx, task),

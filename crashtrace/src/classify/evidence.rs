@@ -11,7 +11,10 @@ use crate::event::{self, Constraint, Limit};
 /// What the incident shows beside the cause and the limit.
 pub(super) fn of(scene: &Scene<'_>, verdict: &Verdict) -> Vec<String> {
     let mut evidence = Vec::new();
-    evidence.extend(request(scene));
+    // Who writes a limit asks for no page, and neither does kswapd here: what they pass is fixed.
+    if !matches!(verdict.origin, Some(Origin::LimitWrite | Origin::Kswapd)) {
+        evidence.extend(request(scene));
+    }
     evidence.extend(scope(scene, verdict));
     if verdict.cause == Cause::SystemOom {
         evidence.extend(pods(scene));
@@ -44,7 +47,9 @@ fn scope(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
         _ => "the node's memory with swap",
     };
     let points = signed(control.points_bytes);
-    Some(format!("{scope} comes to {total}, and of that the kernel weighed the victim at {points}"))
+    Some(format!(
+        "{scope} comes to {total}; the kernel weighed the victim at {points} (its memory, shifted by its oom_score_adj)"
+    ))
 }
 
 /// Where the pods' own cgroup stands: it is on the way from each pod to the root.

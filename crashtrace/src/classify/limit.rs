@@ -15,7 +15,7 @@
 //!
 //! # Inference
 //!
-//! Without a probe on the decision the limit's cgroup is not named, but it is one of the victim's, for the
+//! Where the kernel's request was not found the limit's cgroup is not named, but it is one of the victim's, for the
 //! kernel seeks victims below it; and where memory was charged it is one of the trigger's too (but for the
 //! few charges on somebody else's account), so those of both are preferred. It is full:
 //! `mem_cgroup_out_of_memory` goes on to kill only if less than the request, at most 8 pages, is left

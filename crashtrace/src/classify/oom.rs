@@ -56,7 +56,7 @@ type Row = (Cause, Option<Origin>, String);
 fn by_request(scene: &Scene<'_>) -> Row {
     let Some(request) = scene.request else { return by_traces(scene) };
     if request.memcg {
-        let basis = "the kernel's request is a charge to a memory cgroup, not one for a page of the node";
+        let basis = "the kernel's request names a memory cgroup, so it is for no page of the node";
         return (Cause::CgroupOom, charge_or_write(scene), basis.to_owned());
     }
     if request.order.is_none() {

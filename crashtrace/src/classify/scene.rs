@@ -10,7 +10,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) kill: Option<&'a OomKill>,
     /// The incident found nobody.
     pub(crate) no_kill: Option<&'a OomNoKill>,
-    /// What the kernel was asked for; `None` in the tier that cannot see it.
+    /// What the kernel was asked for; `None` where that was not found.
     pub(crate) request: Option<Request>,
     /// The kernel's `oom_control`.
     pub(crate) control: Option<&'a OomControl>,

@@ -12,7 +12,7 @@ use crate::event::{Hook, Lineage, Task};
 /// Reasons, as the report gives them.
 pub(crate) const DECISION_LOST: &str = "the record of the kernel's decision was lost";
 pub(crate) const BLIND_TIER: &str =
-    "this tier cannot see the request: the decision was gathered at oom:mark_victim";
+    "the kernel's request was not found on the stack: the decision was gathered at oom:mark_victim";
 const UNREADABLE: &str = "could not be read from the kernel";
 const NO_MEMORY: &str =
     "could not be read: a kernel thread, or a process that has given its memory back, has none";

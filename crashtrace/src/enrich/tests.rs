@@ -6,7 +6,7 @@ use crate::classify::tests::build::{
     API, CHARGE, KUBEPODS, MIB, POD, api, kill, lineage, mark, no_kill, side, task,
 };
 use crate::correlate::{Incident, OomKill};
-use crate::event::{Level, Lineage, Task};
+use crate::event::{Hook, Level, Lineage, Stack, Task};
 
 fn case(kill: OomKill) -> Case {
     enrich(Incident::OomKill(Box::new(kill)))
@@ -141,6 +141,22 @@ fn whether_a_victim_was_ending_is_taken_from_a_probe_on_the_decision_or_from_the
 }
 
 #[test]
+fn a_request_found_on_the_stack_that_contradicts_the_stack_is_dropped() {
+    let control = |memcg: bool, hook: Hook| {
+        let mut kill = a_kill();
+        let decision = kill.decision();
+        decision.stamp.hook = hook;
+        decision.control.as_mut().expect("the control is there").memcg = memcg;
+        decision.stack = Some(Stack(vec!["mem_cgroup_out_of_memory".to_owned()]));
+        let Incident::OomKill(kill) = case(kill).incident else { panic!("a kill") };
+        kill.decision.expect("a decision").control.is_some()
+    };
+    assert!(control(true, Hook::RawTracepoint));
+    assert!(!control(false, Hook::RawTracepoint));
+    assert!(control(false, Hook::Fentry), "a probe on the decision does not search");
+}
+
+#[test]
 fn what_a_task_lacks_is_listed_field_by_field() {
     let mut incident = a_kill();
     let lacking = Task { rss: None, oom_score_adj: None, ..task("java", 4211) };
@@ -206,7 +222,7 @@ fn hundreds_of_victims_do_not_make_hundreds_of_gaps() {
 fn a_request_that_was_found_at_the_mark_makes_the_mark_no_earlier() {
     let mut incident = a_kill();
     let decision = incident.decision();
-    decision.stamp.hook = crate::event::Hook::RawTracepoint;
+    decision.stamp.hook = Hook::RawTracepoint;
     assert!(decision.control.is_some());
     decision.trigger.exiting = None;
     let case = case(incident);

@@ -6,8 +6,8 @@
 use std::io::{self, Write};
 
 use crate::report::{
-    AgentStarted, AgentStopping, Cause, Certainty, Incident, Kind, Level, LimitHit, Line, Loss, Origin,
-    Owner, OwnerKind, Process, Text, Unresolved,
+    AgentStarted, AgentStopping, Cause, Certainty, Constraint, Incident, Kind, Level, LimitHit, Line, Loss,
+    Origin, Owner, OwnerKind, Process, Text, Unresolved,
 };
 use crate::sink::Sink;
 use crate::sink::page::{Page, Style, size};
@@ -87,6 +87,18 @@ fn incident_block(page: &mut Page, incident: &Incident) {
     page.end();
 }
 
+/// What a system OOM was: the node was short of memory in one of these only.
+fn system(incident: &Incident) -> &'static str {
+    match (incident.origin, incident.constraint) {
+        (Some(Origin::Sysrq), _) => "asked for by sysrq",
+        (Some(Origin::Kswapd), _) => "kswapd could not keep the working set in memory",
+        (_, Some(Constraint::Cpuset)) => "the NUMA nodes of a cpuset ran out of memory",
+        (_, Some(Constraint::Mempolicy)) => "the NUMA nodes of a memory policy ran out of memory",
+        (Some(Origin::Allocation), Some(Constraint::None)) => "the node ran out of memory",
+        _ => "the node, or a part of it, ran out of memory",
+    }
+}
+
 fn headline(page: &mut Page, incident: &Incident) {
     let kind = match incident.kind {
         Kind::OomKill if incident.victims_total == 0 => "OOM, NO VICTIM SEEN",
@@ -94,7 +106,7 @@ fn headline(page: &mut Page, incident: &Incident) {
         Kind::OomNoKill => "OOM, NOBODY KILLED",
     };
     let cause = match (incident.verdict.cause, incident.verdict.level) {
-        (Cause::SystemOom, _) => "the node ran out of memory",
+        (Cause::SystemOom, _) => system(incident),
         (Cause::CgroupOom, Some(Level::Container)) => "memory limit of a container",
         (Cause::CgroupOom, Some(Level::Pod)) => "memory limit of a pod",
         (Cause::CgroupOom, Some(Level::Qos)) => "memory limit of all pods of a QoS class",
@@ -107,9 +119,7 @@ fn headline(page: &mut Page, incident: &Incident) {
     page.plain("  ").put(Style::Heading, cause);
     match incident.origin {
         Some(Origin::LimitWrite) => page.plain(", as the limit was lowered"),
-        Some(Origin::Sysrq) => page.plain(", asked for by sysrq"),
-        Some(Origin::Kswapd) => page.plain(", killed by kswapd"),
-        Some(Origin::Allocation | Origin::Charge) | None => page,
+        Some(Origin::Sysrq | Origin::Kswapd | Origin::Allocation | Origin::Charge) | None => page,
     };
     if incident.revision > 1 {
         page.put(Style::Caution, &format!("  (revision {}, replaces the earlier)", incident.revision));

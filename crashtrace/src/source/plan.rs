@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | fentry | fentry + fexit `oom_kill_process` | fexit `mem_cgroup_out_of_memory` | raw tracepoint `oom:mark_victim` |
 //! | kprobe | kprobe + kretprobe of the same | kprobe + kretprobe of the same | the same |
-//! | raw tracepoint | none: gathered at the first victim | none | the same |
+//! | raw tracepoint | read off the killer's stack at the first victim | none | the same |
 //!
 //! The plan says what *may* work, in order of preference. Whether it does, the kernel alone knows: 6.1 on arm64
 //! describes every function and takes a trampoline on none, and some kernels are built without kprobes or without
