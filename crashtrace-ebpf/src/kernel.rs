@@ -42,7 +42,7 @@ pub(crate) fn field(field: usize) -> Option<u64> {
 
 /// The same number, but the optimiser cannot know: it would turn arithmetic on signs back into branches.
 #[inline(always)]
-fn opaque(value: u64) -> u64 {
+pub(crate) fn opaque(value: u64) -> u64 {
     let mut value = value;
     // An instruction that does nothing, since none at all would leave two line infos at one place, which the
     // verifier refuses.

@@ -12,7 +12,7 @@
 
 use crashtrace_ebpf::fields;
 
-use crate::kernel::{copy, field, is_zero, member, read};
+use crate::kernel::{copy, field, is_zero, member, opaque, read};
 use crate::maps::{CANDIDATES, Open, Scratch};
 
 /// Bytes that are searched at a time, and how often: 2 KiB. The distance was 264 bytes on 6.18, and the frames in
@@ -92,11 +92,11 @@ unsafe fn choose(scratch: *mut Scratch) -> u64 {
     // SAFETY: the caller vouches for `scratch`.
     let count = unsafe { (&raw const (*scratch).candidates).read_volatile() };
     for index in 0..CANDIDATES {
-        if index as u64 >= count {
-            break;
-        }
         // SAFETY: as above.
         let control = unsafe { (&raw const (*scratch).candidate).cast::<u64>().add(index).read_volatile() };
+        // 0, which nothing can be read at, where there is no such candidate. Not a branch: the optimiser makes
+        // `count` the bound of the loop then, which the verifier of 6.1 loses track of.
+        let control = control & opaque((index as u64).wrapping_sub(count) >> 63).wrapping_neg();
         if plausible(control) != 0 {
             // SAFETY: as above.
             unsafe { (&raw mut (*scratch).found).write_volatile(control) };
