@@ -16,6 +16,8 @@ mod demo;
 mod expect;
 mod run;
 mod scenarios;
+mod verifier;
+mod verifier_log;
 mod victim;
 
 use std::process::ExitCode;
@@ -37,6 +39,8 @@ enum Command {
     Demo(demo::Args),
     /// Print the names of the scenarios
     List,
+    /// Print what each program of the kernel object costs this kernel's verifier
+    Verifier,
     /// Be a process of a scenario
     #[command(hide = true)]
     Victim(victim::Args),
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
             }
             Ok(true)
         }
+        Command::Verifier => verifier::run().map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
     };
     match result {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint};
-use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness, VerifierLogLevel};
 use crashtrace_ebpf::{counter, global, map};
 use thiserror::Error;
 
@@ -93,7 +93,7 @@ fn attach_tier(
     kernel: &Kernel<'_>,
     refused: &mut Vec<Refused>,
 ) -> Result<Option<(Ebpf, bool)>, LoadError> {
-    let mut ebpf = object(kernel)?;
+    let mut ebpf = object(kernel, VerifierLogLevel::default())?;
     let btf = match tier.hook {
         Hook::Fentry => match Btf::parse_file(kernel.btf, Endianness::default()) {
             Ok(btf) => Some(btf),
@@ -127,7 +127,12 @@ fn attach_tier(
     Ok(Some((ebpf, memcg)))
 }
 
-fn object(kernel: &Kernel<'_>) -> Result<Ebpf, LoadError> {
+/// Makes the maps and prepares the programs, none of which is loaded yet. `log` is what the verifier is to write of a
+/// program that the kernel refuses.
+///
+/// # Errors
+/// The object cannot be loaded.
+pub fn object(kernel: &Kernel<'_>, log: VerifierLogLevel) -> Result<Ebpf, LoadError> {
     let level: u8 = if kernel.debug { aya_log::Level::Debug as u8 } else { 0 };
     EbpfLoader::new()
         // The object has no relocations against the kernel's BTF, and parsing that is most of aya's start-up.
@@ -135,6 +140,7 @@ fn object(kernel: &Kernel<'_>) -> Result<Ebpf, LoadError> {
         .override_global(global::FIELDS, kernel.layout.values().as_slice(), true)
         .override_global(global::MARK_VICTIM_ARG, &kernel.mark_victim_arg, true)
         .override_global(aya_log::LEVEL, &level, false)
+        .verifier_log_level(log)
         .load(OBJECT)
         .map_err(|error| LoadError::Object(Box::new(error)))
 }
