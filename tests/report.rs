@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crashtrace::classify::classify;
-use crashtrace::enrich::enrich;
+use crashtrace::enrich::{Node, enrich};
 use crashtrace::report::{self, Context, Line, schema, to_json_line};
 use crashtrace::sink::{JsonSink, Sink, TextSink, text::render};
 use serde_json::Value;
@@ -177,7 +177,7 @@ fn every_field_that_is_unknown_has_a_reason() {
         }
     }
     for (name, (case, _)) in cases::built() {
-        let case = enrich(case.incident);
+        let case = enrich(case.incident, &mut Node::unseen("a test"));
         let line = report::incident(&case, &classify(&case), &cases::context());
         let line = parsed(&to_json_line(&Line::Incident(Box::new(line))));
         let mut empty = Vec::new();

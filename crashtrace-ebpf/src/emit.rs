@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::{
 };
 use crashtrace_ebpf::{Header, LAYOUT_VERSION, STACK_FRAMES, counter};
 
-use crate::kernel::failed;
+use crate::kernel::{failed, is_zero};
 use crate::maps::{COUNTERS, OFFSET_LIMIT, RECORDS, SCRATCH, SEQUENCE, Scratch};
 
 /// A record under construction.
@@ -129,6 +129,20 @@ impl Record {
                 count(counter::RING_FULL);
             }
         }
+    }
+}
+
+/// Puts `caller` behind what there is of the stack at `out`, if that has room.
+///
+/// # Safety
+/// `out` must have `STACK_FRAMES` places.
+#[inline(always)]
+pub(crate) unsafe fn extend_stack(out: *mut [u64; STACK_FRAMES], caller: u64) {
+    // SAFETY: the caller vouches for `out`.
+    unsafe {
+        let last = out.cast::<u64>().add(STACK_FRAMES - 1);
+        let there = last.read_volatile();
+        last.write_volatile(there | (caller & is_zero(there).wrapping_neg()));
     }
 }
 

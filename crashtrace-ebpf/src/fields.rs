@@ -124,6 +124,12 @@ fields! {
     TASK_GROUP_LEADER = [at("task_struct", "group_leader")];
     /// `task_struct.thread_pid`, a pointer to a `pid`.
     TASK_THREAD_PID = [at("task_struct", "thread_pid")];
+    /// `task_struct.memcg_in_oom`, a pointer: the memcg at whose limit the task faults; only with cgroup v1 built in.
+    TASK_MEMCG_IN_OOM = [at("task_struct", "memcg_in_oom")];
+    /// `task_struct.memcg_oom_gfp_mask`, u32; up to 6.1.
+    TASK_MEMCG_OOM_GFP = [at("task_struct", "memcg_oom_gfp_mask")];
+    /// `task_struct.memcg_oom_order`, i32; up to 6.1.
+    TASK_MEMCG_OOM_ORDER = [at("task_struct", "memcg_oom_order")];
     /// `task_struct.start_boottime` (`real_start_time` before 5.5), u64.
     TASK_START_BOOTTIME = [at("task_struct", "start_boottime"), at("task_struct", "real_start_time")];
 
@@ -166,10 +172,16 @@ fields! {
     CSS_CGROUP = [at("cgroup_subsys_state", "cgroup")];
     /// `cgroup_subsys_state.parent`, a pointer.
     CSS_PARENT = [at("cgroup_subsys_state", "parent")];
+    /// `cgroup_subsys_state.children.next`, a pointer to the first child's `sibling`, or to `children` itself.
+    CSS_CHILDREN = [at("cgroup_subsys_state", "children")];
+    /// `cgroup_subsys_state.sibling.next`, a pointer to the next one's, or to the parent's `children`.
+    CSS_SIBLING = [at("cgroup_subsys_state", "sibling")];
     /// `cgroup.self`: the `cgroup_subsys_state` by which cgroups of the unified hierarchy have parents.
     CGROUP_SELF = [at("cgroup", "self")];
     /// `cgroup.level`, i32: 0 is the root.
     CGROUP_LEVEL = [at("cgroup", "level")];
+    /// `cgroup.nr_descendants`, i32: those that have not been removed.
+    CGROUP_NR_DESCENDANTS = [at("cgroup", "nr_descendants")];
     /// `cgroup.kn`, a pointer to a `kernfs_node`.
     CGROUP_KN = [at("cgroup", "kn")];
     /// `kernfs_node.name`, a string.

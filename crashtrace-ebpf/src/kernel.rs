@@ -60,7 +60,10 @@ pub(crate) fn failed(result: i64) -> u64 {
 /// 1 if `value` is 0, else 0.
 #[inline(always)]
 pub(crate) fn is_zero(value: u64) -> u64 {
-    opaque((value | value.wrapping_neg()) >> 63) ^ 1
+    // Both are hidden: the optimiser knows this for a comparison, and a comparison becomes a branch, behind which the
+    // verifier knows the value and goes both ways with it.
+    let negated = opaque(value.wrapping_neg());
+    opaque((value | negated) >> 63) ^ 1
 }
 
 /// Reads a plain value to where it belongs, zeroes if that fails. Gives 1 if it failed, else 0.

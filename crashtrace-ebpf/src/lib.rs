@@ -21,7 +21,7 @@
 pub mod fields;
 
 /// Version of all layouts in this crate. A change of any byte raises it; a recording carries it.
-pub const LAYOUT_VERSION: u16 = 1;
+pub const LAYOUT_VERSION: u16 = 2;
 
 /// What a record tells. Other values are unknown to this version; a reader counts and skips them.
 pub mod kind {
@@ -35,6 +35,11 @@ pub mod kind {
     pub const OOM_VICTIM: u16 = 3;
     /// A memcg's OOM found nobody to kill: `mem_cgroup_out_of_memory` returned false. Body: [`OomNoVictim`](super::OomNoVictim).
     pub const OOM_NO_VICTIM: u16 = 4;
+    /// Who holds the node's memory, at a decision that is not a memcg's; follows it. Body: [`OomHolders`](super::OomHolders).
+    pub const OOM_HOLDERS: u16 = 5;
+    /// A task waits at the limit of a memcg whose OOM killer is switched off: entry of `mem_cgroup_oom_synchronize`
+    /// (`mm/memcontrol.c` up to 6.10, `mm/memcontrol-v1.c` since). Body: [`OomNoVictim`](super::OomNoVictim).
+    pub const OOM_WAIT: u16 = 6;
 }
 
 /// Which kind of hook wrote a record.
@@ -87,6 +92,8 @@ pub mod missing {
     pub const MESSAGE: u32 = 1 << 2;
     /// The victim's task (`oom_control.chosen` was not a task).
     pub const VICTIM: u32 = 1 << 3;
+    /// Flags and order of the request that waits.
+    pub const REQUEST: u32 = 1 << 4;
 }
 
 /// Bytes of a task name with its NUL (`TASK_COMM_LEN`).
@@ -237,15 +244,15 @@ pub struct OomVictim {
 
 const _: () = assert!(size_of::<OomVictim>() == 136);
 
-/// Body of [`kind::OOM_NO_VICTIM`]. Sections: [`section::TRIGGER`], [`section::LIMIT`].
+/// Body of [`kind::OOM_NO_VICTIM`] and [`kind::OOM_WAIT`]. Sections: [`section::TRIGGER`], [`section::LIMIT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct OomNoVictim {
     /// How many more there were for the same memcg since the last such record, counted in place of written.
     pub repeats: u64,
-    /// The request's gfp mask.
+    /// The request's gfp mask. A wait has none from 6.12 on: [`missing::REQUEST`].
     pub gfp: u32,
-    /// The request's order.
+    /// The request's order; the same.
     pub order: i32,
     /// Bits of [`decision_flag`].
     pub flags: u32,
@@ -258,6 +265,70 @@ pub struct OomNoVictim {
 }
 
 const _: () = assert!(size_of::<OomNoVictim>() == 24 + 128 + 192);
+
+/// Body of [`kind::OOM_HOLDERS`]: a walk over the memory controller's tree, from the root's children down, into what
+/// holds at least `least_pages` and no further. [`Holder`]s follow, parents before their children, each with its name.
+///
+/// What is smaller was looked at, counted and summed, and so was not what is below it: a cgroup's usage is the sum of
+/// its processes' and its children's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct OomHolders {
+    /// From here on a cgroup is written down: a [`HOLDER_SHARE`]th of what the scope may hold.
+    pub least_pages: u64,
+    /// What those hold that hold less.
+    pub small_pages: u64,
+    /// How many those are.
+    pub small: u32,
+    /// Cgroups looked at, large and small.
+    pub looked_at: u32,
+    /// Cgroups that the tree has (`cgroup.nr_descendants` of the root).
+    pub total: u32,
+    /// Number of [`Holder`]s.
+    pub holders: u32,
+    /// How many large ones found no place among them.
+    pub left_out: u32,
+    /// Bits of [`holders_flag`].
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<OomHolders>() == 40);
+
+/// Bits of [`OomHolders::flags`].
+pub mod holders_flag {
+    /// The walk ended before it was through: after [`HOLDER_STEPS`](super::HOLDER_STEPS), or at what could not be read.
+    pub const UNFINISHED: u32 = 1 << 0;
+    /// `total` could not be read.
+    pub const NO_TOTAL: u32 = 1 << 1;
+}
+
+/// The share of memory from which on a cgroup counts as a large holder: one in so many. What is below 1 % explains no
+/// shortage; and as a walk goes only into large ones, it is short on any node.
+pub const HOLDER_SHARE: u64 = 128;
+
+/// Cgroups that a walk visits at most, those on its way back up included. A node of 250 pods with 100 services takes
+/// some 400.
+pub const HOLDER_STEPS: usize = 512;
+
+/// Places for large holders; one fewer is written down at most. There can be no more than [`HOLDER_SHARE`] on one level of the tree.
+pub const MAX_HOLDERS: usize = 128;
+
+/// Levels below the root that a walk goes down. A pod is on the third, in a node that is itself a container on the sixth.
+pub const HOLDER_DEPTH: u64 = 8;
+
+/// A cgroup that holds much. The level's name follows, as in a [`Section`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Holder {
+    /// How deep it is in the tree; the root's children are at 1. Its parent is the last one before it at `depth - 1`.
+    pub depth: u32,
+    /// Padding, zero.
+    pub pad: u32,
+    /// The cgroup.
+    pub level: Level,
+}
+
+const _: () = assert!(size_of::<Holder>() == 56);
 
 /// What a [`Section`] lists.
 pub mod section {
@@ -372,7 +443,7 @@ pub mod counter {
     /// Memcg OOMs that ended without a kill because none was needed (`mem_cgroup_out_of_memory` true outside of
     /// any decision): routine.
     pub const MEMCG_OOM_ROUTINE: u32 = 2;
-    /// OOMs without a victim that were folded into a later record.
+    /// OOMs without a victim, and waits, that were folded into a later record.
     pub const NO_VICTIM_FOLDED: u32 = 3;
     /// How many counters there are.
     pub const COUNT: u32 = 4;
@@ -405,6 +476,10 @@ pub mod program {
     pub const MEMCG_OOM_KPROBE: &str = "memcg_oom_kprobe";
     /// kretprobe `mem_cgroup_out_of_memory`.
     pub const MEMCG_OOM_KRETPROBE: &str = "memcg_oom_kretprobe";
+    /// fentry `mem_cgroup_oom_synchronize`.
+    pub const MEMCG_WAIT_FENTRY: &str = "memcg_wait_fentry";
+    /// kprobe `mem_cgroup_oom_synchronize`.
+    pub const MEMCG_WAIT_KPROBE: &str = "memcg_wait_kprobe";
     /// Raw tracepoint `oom/mark_victim`, beside a probe on the decision.
     pub const MARK_VICTIM: &str = "mark_victim";
     /// Raw tracepoint `oom/mark_victim` where there is no such probe: gathers the decision too.

@@ -108,6 +108,24 @@ unsafe fn section(scratch: *mut Scratch, kind: u16, flags: u64, css: u64) -> u64
     0
 }
 
+/// Appends one level alone: the cgroup of a `cgroup_subsys_state` of the memory controller.
+///
+/// Not inlined: it is done in a loop.
+///
+/// # Safety
+/// `scratch` must be a value of the map, and have room for a level behind the end of the record.
+#[inline(never)]
+pub(crate) unsafe fn append(scratch: *mut Scratch, css: u64) -> u64 {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        let level: *mut Level = end(scratch).cast();
+        let memcg = css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0));
+        fill(level, memcg, cgroup(css), is_zero(parent(css)));
+        grow(scratch, u64::from((&raw const (*level).length).read_volatile()));
+    }
+    0
+}
+
 /// Adds to a number in a map.
 ///
 /// # Safety

@@ -38,12 +38,17 @@ pub(crate) mod slot {
     pub(crate) const VICTIM: u32 = 1;
     /// OOMs without a victim.
     pub(crate) const NO_VICTIM: u32 = 2;
+    /// Who holds the node's memory.
+    pub(crate) const HOLDERS: u32 = 3;
     /// How many.
-    pub(crate) const COUNT: u32 = 3;
+    pub(crate) const COUNT: u32 = 4;
 }
 
 /// Offsets into a record are masked to below this, so that the verifier knows their bound.
 pub(crate) const OFFSET_LIMIT: usize = 16 * 1024;
+
+/// Where `probes::holders` notes the addresses of what it finds, behind the record that it writes.
+pub(crate) const HOLDERS_AT: usize = 14 * 1024;
 
 /// Candidates that `probes::oom_control` looks at; the right one is among the nearest. A power of two, for masking.
 pub(crate) const CANDIDATES: usize = 16;
@@ -67,6 +72,32 @@ pub(crate) struct Scratch {
     pub(crate) candidates: u64,
     pub(crate) candidate: [u64; 2 * CANDIDATES],
     pub(crate) found: u64,
+    /// For `probes::holders`.
+    pub(crate) step: Step,
+}
+
+/// Where a walk over the tree of cgroups is, and what it has found.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Step {
+    /// The root's `cgroup_subsys_state`.
+    pub(crate) root: u64,
+    /// The one to visit, 0 when the walk is over.
+    pub(crate) css: u64,
+    /// How deep that is.
+    pub(crate) depth: u64,
+    /// 1 if it has been visited before, and is passed on the way up.
+    pub(crate) back: u64,
+    /// Something could not be read.
+    pub(crate) broken: u64,
+    /// Large ones so far.
+    pub(crate) large: u64,
+    /// Large ones that are in the record.
+    pub(crate) written: u64,
+    /// Small ones so far.
+    pub(crate) small: u64,
+    /// What those hold.
+    pub(crate) small_pages: u64,
 }
 
 const _: () = assert!(crashtrace_ebpf::RECORD_MAX_BYTES <= OFFSET_LIMIT);
@@ -92,7 +123,8 @@ pub(crate) struct Open {
     pub(crate) tid: u64,
 }
 
-/// Calls of `mem_cgroup_out_of_memory` in flight, by thread: a kretprobe has no arguments. LRU, since a return may
+/// Calls of `mem_cgroup_out_of_memory` in flight, by thread: a kretprobe has no arguments, and on x86 before 5.16 the
+/// kernel's stack cannot be followed beyond one. LRU, since a return may
 /// be missed. 1024 tasks waiting at once for `oom_lock` is more than a node runs on its CPUs.
 #[map]
 pub(crate) static CALLS: LruHashMap<u32, Call> = LruHashMap::with_max_entries(1024, 0);
@@ -107,6 +139,8 @@ pub(crate) struct Call {
     pub(crate) gfp: u32,
     /// `order`.
     pub(crate) order: i32,
+    /// Where it returns to.
+    pub(crate) caller: u64,
 }
 
 /// OOMs without a victim, by the address of the memcg: a task that faults on and on makes thousands a second. 256

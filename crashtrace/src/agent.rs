@@ -15,15 +15,17 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Output, Watch};
 use crate::decode::Machine;
+use crate::enrich::Node;
 use crate::pipeline::{Pipeline, Speaker};
 use crate::report::build::Context;
 use crate::report::{Line, Unresolved};
 use crate::sink::{JsonSink, Sink, TextSink};
 use crate::source::load::{Attached, KernelCounters};
-use crate::source::plan::{blind, plan};
+use crate::source::plan::{Optional, blind, plan};
 use crate::source::recording::{FORMAT, Preamble, Writer};
 use crate::source::ring::Ring;
 
+mod cgroupfs;
 mod clock;
 mod doctor;
 mod kernel_log;
@@ -83,10 +85,12 @@ async fn watch_here(config: &Watch) -> Result<End> {
     let (machine, context) = (look.machine(), look.context());
     let speaker = speaker(config, &look, &attached, started_ns);
     let recording = config.record.as_deref();
-    let recording =
-        recording.map(|path| record_to(path, &speaker, &machine, &context, started_ns)).transpose()?;
+    let recording = recording
+        .map(|path| record_to(path, &speaker, &machine, &context, look.facts.memory_bytes, started_ns))
+        .transpose()?;
     let mut out = Out { sink: sink(config.output), recording };
-    let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone());
+    let node = Node { memory_bytes: look.facts.memory_bytes, cgroups: Box::new(look.cgroup_files()) };
+    let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
 
     if out.lines([pipeline.started(started_ns)])? == End::OutputClosed {
         return Ok(End::OutputClosed);
@@ -159,7 +163,8 @@ fn survive() {
 }
 
 fn speaker(config: &Watch, look: &look::Look, attached: &Attached, started_ns: u64) -> Speaker {
-    let blind = blind(&attached.tier, attached.memcg, &look.facts, &look.symbols);
+    let optional = Optional { memcg: attached.memcg, wait: attached.wait };
+    let blind = blind(&attached.tier, optional, &look.facts, &look.symbols);
     Speaker {
         node: config.node_name.clone(),
         session: format!("{started_ns:x}-{:x}", std::process::id()),
@@ -176,6 +181,7 @@ fn record_to(
     speaker: &Speaker,
     machine: &Machine,
     context: &Context,
+    memory_bytes: Option<u64>,
     started_ns: u64,
 ) -> Result<Recording> {
     let failed = || format!("cannot write the recording {}", path.display());
@@ -195,6 +201,7 @@ fn record_to(
         kernel: speaker.kernel.clone(),
         boot_id: context.boot_id.clone(),
         page_size_bytes: machine.page_size_bytes,
+        memory_bytes,
         memory_cgroup_v1: context.memory_cgroup_v1,
         realtime_offset_ns: context.realtime_offset_ns,
         hooks: speaker.hooks.clone(),

@@ -8,7 +8,8 @@
 //!
 //! | request | no request: stack has | else | cause | origin | level |
 //! |---|---|---|---|---|---|
-//! | of a memory cgroup | `mem_cgroup_out_of_memory`, or another way into it | a limit's cgroup, or the message "Memory cgroup out of memory" | `cgroup_oom` | `limit_write` if `memory_max_write` is on the stack, `charge` if another way into the memcg OOM is, else unknown | of the limit's cgroup |
+//! | of a task that waits | | | `cgroup_oom` | `charge` | of the limit's cgroup |
+//! | of a memory cgroup | `mem_cgroup_out_of_memory`, or another way into it | a limit's cgroup, or the message "Memory cgroup out of memory" | `cgroup_oom` | `limit_write` if `memory_max_write` is on the stack, `charge` if a function that charges is, else unknown | of the limit's cgroup |
 //! | of no order | `moom_callback` | | `system_oom` | `sysrq` | none |
 //! | without zones, or from kswapd by the stack | `out_of_memory` and `kswapd` or `balance_pgdat` | | `system_oom` | `kswapd` | `node` |
 //! | any other | `out_of_memory` | | `system_oom` | `allocation` | `node` |
@@ -35,6 +36,7 @@ use crate::event::{Constraint, Lineage};
 
 pub(crate) mod evidence;
 mod limit;
+pub(crate) mod memory;
 mod oom;
 pub(crate) mod scene;
 pub(crate) mod summary;

@@ -6,12 +6,12 @@
 //! its last victim, and then nobody can know that it was the last. An incident is complete only if none of its
 //! records can have been lost: a victim that is not there must not look like one that never was.
 //!
-//! OOMs without a victim fold by the cgroup whose limit it was: the first goes out at once, the rest as one a
+//! OOMs without a kill fold by the cgroup whose limit it was: the first goes out at once, the rest as one a
 //! second, with a count.
 
 use std::collections::BTreeMap;
 
-use crate::event::{Event, Hook, Limit, OomDecision, OomNoVictim, OomVictim, Stamp};
+use crate::event::{Event, Hook, Limit, NoKill, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp};
 use crate::stats::{Counter, Stats};
 
 /// How long a decision without an end waits for its next victim. The kernel logs a line of some 150 bytes after each,
@@ -33,7 +33,7 @@ pub const FOLDS: usize = 256;
 pub enum Incident {
     /// The OOM killer chose a victim.
     OomKill(Box<OomKill>),
-    /// The OOM killer found nobody to kill.
+    /// The OOM killer killed nobody.
     OomNoKill(Box<OomNoKill>),
 }
 
@@ -50,11 +50,13 @@ pub struct OomKill {
     /// Every process that was marked, each once, in the order of the marks. Empty where the chosen process was
     /// gone before it could be marked.
     pub victims: Vec<OomVictim>,
+    /// Who held the node's memory; `None` for a memory cgroup's OOM, and where that could not be gathered.
+    pub holders: Option<Box<OomHolders>>,
     /// Seen from its decision to its end, or known to have no more to it, with no record lost on the way.
     pub complete: bool,
 }
 
-/// An OOM without a victim, with its repeats.
+/// An OOM without a kill, with its repeats.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OomNoKill {
     /// The first of them since the last line.
@@ -67,7 +69,7 @@ pub struct OomNoKill {
 #[derive(Debug, Default)]
 pub struct Correlator {
     open: Option<Open>,
-    folds: BTreeMap<Option<u64>, Fold>,
+    folds: BTreeMap<(NoKill, Option<u64>), Fold>,
 }
 
 #[derive(Debug)]
@@ -108,6 +110,14 @@ impl Correlator {
                 }
             }
             Event::OomVictim(victim) => done.extend(self.victim(*victim, stats)),
+            Event::OomHolders(holders) => {
+                let open =
+                    self.open.as_mut().filter(|open| Some(open.decision_ns) == holders.stamp.decision_ns);
+                match open {
+                    Some(open) => open.kill.holders = Some(holders),
+                    None => stats.add(Counter::HoldersWithoutDecision, 1),
+                }
+            }
             Event::OomNoVictim(event) if met(&event) => stats.add(Counter::LimitWritesMet, 1),
             Event::OomNoVictim(event) => done.extend(self.fold(event)),
         }
@@ -197,7 +207,8 @@ impl Correlator {
     }
 
     fn fold(&mut self, event: Box<OomNoVictim>) -> Vec<Incident> {
-        let key = event.limit_cgroups.as_ref().and_then(|cgroups| cgroups.levels.first()?.cgroup_id);
+        let cgroup_id = event.limit_cgroups.as_ref().and_then(|cgroups| cgroups.levels.first()?.cgroup_id);
+        let key = (event.why, cgroup_id);
         let (now_ns, repeats) = (event.stamp.ktime_ns, event.repeats);
         let mut done = Vec::new();
         if let Some(fold) = self.folds.get_mut(&key) {
@@ -251,6 +262,7 @@ impl Open {
                 cpu: stamp.cpu,
                 decision: Some(decision),
                 victims: Vec::new(),
+                holders: None,
                 complete: false,
             },
             decision_ns: stamp.ktime_ns,
@@ -269,6 +281,7 @@ impl Open {
                 cpu: victim.cpu,
                 decision: None,
                 victims: Vec::new(),
+                holders: None,
                 complete: false,
             },
             decision_ns,
@@ -307,6 +320,7 @@ impl OomKill {
             cpu: victim.stamp.cpu,
             decision: None,
             victims: vec![victim],
+            holders: None,
             complete: false,
         }
     }

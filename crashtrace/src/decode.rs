@@ -9,7 +9,8 @@ use crashtrace_ebpf::{LAYOUT_VERSION, RECORD_MAX_BYTES, hook, kind, missing};
 use thiserror::Error;
 
 use crate::event::{
-    Constraint, Event, Hook, Lineage, Name, OomControl, OomDecision, OomNoVictim, OomVictim, Stack, Stamp,
+    Constraint, Event, Hook, Lineage, Name, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim,
+    OomVictim, Stack, Stamp,
 };
 use crate::source::symbols::Symbols;
 use crate::stats::Counter;
@@ -169,7 +170,11 @@ pub fn decode(record: &Bytes, machine: &Machine) -> Result<Event, DecodeError> {
         kind::OOM_DECISION => decision(&mut reader, stamp, header.missing, machine).map(Event::OomDecision),
         kind::OOM_DECISION_END => Ok(Event::OomDecisionEnd(stamp)),
         kind::OOM_VICTIM => victim(&mut reader, stamp, machine).map(Event::OomVictim),
-        kind::OOM_NO_VICTIM => no_victim(&mut reader, stamp, header.missing, machine).map(Event::OomNoVictim),
+        kind::OOM_NO_VICTIM => no_victim(&mut reader, stamp, NoKill::NobodyFound, header.missing, machine)
+            .map(Event::OomNoVictim),
+        kind::OOM_WAIT => no_victim(&mut reader, stamp, NoKill::SwitchedOff, header.missing, machine)
+            .map(Event::OomNoVictim),
+        kind::OOM_HOLDERS => holders(&mut reader, stamp, machine).map(Event::OomHolders),
         other => return Err(DecodeError::Kind(other)),
     }?;
     if reader.is_empty() {
@@ -257,24 +262,48 @@ fn victim(reader: &mut Reader, stamp: Stamp, machine: &Machine) -> Result<Box<Oo
 fn no_victim(
     reader: &mut Reader,
     stamp: Stamp,
+    why: NoKill,
     lacks: u32,
     machine: &Machine,
 ) -> Result<Box<OomNoVictim>, DecodeError> {
     let repeats = reader.u64()?;
     let (gfp, order, flags, _) = (reader.u32()?, reader.i32()?, reader.u32()?, reader.u32()?);
+    let has_request = lacks & missing::REQUEST == 0;
     let trigger = task::task(reader, machine)?;
     let stack = stack(reader, lacks, machine)?;
     let mut sections = lineage::sections(reader, machine)?;
     Ok(Box::new(OomNoVictim {
         stamp,
+        why,
         repeats,
-        gfp,
-        order: order_of(order),
+        gfp: has_request.then_some(gfp),
+        order: order_of(order).filter(|_| has_request),
         memcg: flags & abi::decision_flag::MEMCG != 0,
         trigger,
         trigger_cgroups: sections.take(abi::section::TRIGGER),
         limit_cgroups: sections.take(abi::section::LIMIT),
         stack,
+    }))
+}
+
+fn holders(reader: &mut Reader, stamp: Stamp, machine: &Machine) -> Result<Box<OomHolders>, DecodeError> {
+    let (least, small_pages) = (reader.u64()?, reader.u64()?);
+    let (small, looked_at, total) = (reader.u32()?, reader.u32()?, reader.u32()?);
+    let (count, left_out, flags) = (reader.u32()?, reader.u32()?, reader.u32()?);
+    if count as usize > abi::MAX_HOLDERS {
+        return Err(DecodeError::Impossible { what: "number of holders", value: count.into() });
+    }
+    let bytes = |pages: u64| pages.saturating_mul(machine.page_size_bytes);
+    Ok(Box::new(OomHolders {
+        stamp,
+        least_bytes: bytes(least),
+        holders: (0..count).map(|_| lineage::holder(reader, machine)).collect::<Result<_, _>>()?,
+        left_out,
+        small,
+        small_bytes: bytes(small_pages),
+        looked_at,
+        total: (flags & abi::holders_flag::NO_TOTAL == 0).then_some(total),
+        unfinished: flags & abi::holders_flag::UNFINISHED != 0,
     }))
 }
 

@@ -54,6 +54,8 @@ pub struct TierTrial {
     pub usable: bool,
     /// It accepted the hooks on OOMs without a victim as well, which a tier can do without.
     pub memcg: bool,
+    /// It accepted the hook on tasks that wait at a limit of cgroup v1 as well; the same.
+    pub wait: bool,
     /// What it said to what it did not accept.
     pub error: Option<String>,
 }
@@ -135,7 +137,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         let trial = trials.iter().find(|trial| trial.hook == tier.hook && trial.usable)?;
         Some((tier, trial))
     });
-    let blind = used.map_or(Vec::new(), |(tier, trial)| plan::blind(tier, trial.memcg, &facts, &symbols));
+    let blind = used.map_or(Vec::new(), |(tier, trial)| plan::blind(tier, optional(trial), &facts, &symbols));
     let mut remedies: Vec<String> = match used {
         Some(_) => blind.iter().filter_map(|blind| blind.remedy.clone()).collect(),
         None if refusals.is_empty() => refused_by_the_kernel(&facts),
@@ -166,6 +168,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         hook: skipped.hook,
         usable: false,
         memcg: false,
+        wait: false,
         error: Some(skipped.reason),
     });
     let mut tiers: Vec<_> = trials.into_iter().chain(skipped).collect();
@@ -180,6 +183,10 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         blind,
         absent_fields,
     }
+}
+
+fn optional(trial: &TierTrial) -> plan::Optional {
+    plan::Optional { memcg: trial.memcg, wait: trial.wait }
 }
 
 /// What to do where nothing speaks against it and the kernel refuses all the same.

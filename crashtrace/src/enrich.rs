@@ -9,8 +9,12 @@ use serde::Serialize;
 use crate::cgroup::{self, Place, Placement, Qos, Runtime};
 use crate::correlate::{Incident, OomKill};
 use crate::event::{Hook, Lineage, Task};
+pub use holders::{Held, Memory};
+pub use node::Node;
 
 pub(crate) mod gaps;
+pub mod holders;
+pub mod node;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +30,12 @@ pub struct Case {
     pub victims: Vec<Option<Party>>,
     /// Whose limit it was, where the kernel said so.
     pub limit: Option<Party>,
+    /// Shared memory and tmpfs charged to that cgroup, read just after the kill: what no kill frees.
+    pub limit_shmem_bytes: Option<u64>,
+    /// Who held the node's memory, in an OOM that is not a memory cgroup's.
+    pub memory: Option<Memory>,
+    /// All memory of the node.
+    pub node_memory_bytes: Option<u64>,
     /// What could not be found, by field of the report, and why. What the verdict leaves open is in
     /// [`Verdict::unresolved`](crate::classify::Verdict::unresolved).
     pub unresolved: Vec<Gap>,
@@ -100,7 +110,7 @@ pub enum OwnerKind {
 ///   then, so each victim looks as if it was ending. A probe on the decision comes early enough to tell; without
 ///   one, the stack of the mark does.
 #[must_use]
-pub fn enrich(mut incident: Incident) -> Case {
+pub fn enrich(mut incident: Incident, node: &mut Node) -> Case {
     if let Incident::OomKill(kill) = &mut incident {
         complete_victims(kill);
     }
@@ -118,8 +128,42 @@ pub fn enrich(mut incident: Incident) -> Case {
             (find(none.event.trigger_cgroups.as_ref()), Vec::new(), find(none.event.limit_cgroups.as_ref()))
         }
     };
-    let unresolved = gaps::of(&incident);
-    Case { incident, trigger, victims, limit, unresolved }
+    let mut unresolved = gaps::of(&incident);
+    let limit_shmem_bytes = match shmem(&incident, limit.as_ref(), node) {
+        Some(Ok(bytes)) => Some(bytes),
+        Some(Err(reason)) => {
+            unresolved.push(Gap { field: "limit.shmem_bytes".to_owned(), reason });
+            None
+        }
+        None => None,
+    };
+    let memory = match &incident {
+        Incident::OomKill(kill) => kill.holders.as_deref().map(holders::memory),
+        Incident::OomNoKill(_) => None,
+    };
+    Case {
+        incident,
+        trigger,
+        victims,
+        limit,
+        limit_shmem_bytes,
+        memory,
+        node_memory_bytes: node.memory_bytes,
+        unresolved,
+    }
+}
+
+/// Shared memory of the cgroup whose limit was hit, if the kernel said which that is.
+fn shmem(incident: &Incident, limit: Option<&Party>, node: &mut Node) -> Option<Result<u64, String>> {
+    let cgroups = match incident {
+        Incident::OomKill(kill) => kill.decision.as_ref()?.limit_cgroups.as_ref()?,
+        Incident::OomNoKill(none) => none.event.limit_cgroups.as_ref()?,
+    };
+    let Some(limit) = limit.filter(|_| cgroups.skipped == 0) else {
+        return Some(Err("the path of the cgroup could not be read whole".to_owned()));
+    };
+    let cgroup_id = cgroups.levels.first()?.cgroup_id;
+    Some(node.cgroups.memory_stat(&limit.path, cgroup_id).and_then(|stat| node::shmem_bytes(&stat)))
 }
 
 /// The place of a lineage's nearest cgroup and its owner, or why they cannot be told.

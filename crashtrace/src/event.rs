@@ -50,8 +50,10 @@ pub enum Event {
     OomDecisionEnd(Stamp),
     /// A task was marked as OOM victim.
     OomVictim(Box<OomVictim>),
-    /// An OOM found nobody to kill.
+    /// An OOM killed nobody.
     OomNoVictim(Box<OomNoVictim>),
+    /// Who holds the node's memory, at the decision that the stamp names.
+    OomHolders(Box<OomHolders>),
 }
 
 impl Event {
@@ -63,6 +65,7 @@ impl Event {
             Self::OomDecisionEnd(stamp) => stamp,
             Self::OomVictim(victim) => &victim.stamp,
             Self::OomNoVictim(none) => &none.stamp,
+            Self::OomHolders(holders) => &holders.stamp,
         }
     }
 }
@@ -138,15 +141,26 @@ pub struct OomVictim {
     pub marker_tid: u32,
 }
 
-/// An OOM that found nobody to kill.
+/// Why an OOM killed nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoKill {
+    /// There is no process that the kernel may kill.
+    NobodyFound,
+    /// The OOM killer of the memory cgroup is switched off (v1's `oom_kill_disable`): the task waits.
+    SwitchedOff,
+}
+
+/// An OOM that killed nobody.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OomNoVictim {
     /// When and where.
     pub stamp: Stamp,
+    /// Why.
+    pub why: NoKill,
     /// How many more of the same memcg there were since the last event, not sent one by one.
     pub repeats: u64,
-    /// Flags of the request.
-    pub gfp: u32,
+    /// Flags of the request; `None` for a wait where the kernel does not keep them (from 6.12 on).
+    pub gfp: Option<u32>,
     /// Order of the request; `None` for sysrq.
     pub order: Option<u32>,
     /// The limit of a memory cgroup was hit.
@@ -159,6 +173,38 @@ pub struct OomNoVictim {
     pub limit_cgroups: Option<Lineage>,
     /// Kernel functions that led here.
     pub stack: Option<Stack>,
+}
+
+/// Who holds the node's memory: a walk over the memory controller's tree that went only into what is large.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OomHolders {
+    /// When and where, and of which decision.
+    pub stamp: Stamp,
+    /// What holds at least this much is large.
+    pub least_bytes: u64,
+    /// The large ones, parents before their children.
+    pub holders: Vec<Holder>,
+    /// Large ones that found no place in the record.
+    pub left_out: u32,
+    /// Cgroups that hold less, among those that were looked at.
+    pub small: u32,
+    /// What those hold together.
+    pub small_bytes: u64,
+    /// Cgroups looked at, large and small.
+    pub looked_at: u32,
+    /// Cgroups that there are.
+    pub total: Option<u32>,
+    /// The walk ended before it was through.
+    pub unfinished: bool,
+}
+
+/// A cgroup that holds much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// How deep in the tree: the root's children are at 1. Its parent is the last one before it that is one higher.
+    pub depth: u32,
+    /// The cgroup.
+    pub level: Level,
 }
 
 /// A task at the moment of its event. Ids are of the init namespaces unless the name says otherwise.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::classify::classify;
 use crate::correlate::{Correlator, Incident};
 use crate::decode::{self, Machine};
-use crate::enrich::{Case, enrich};
+use crate::enrich::{Case, Node, enrich};
 use crate::filter::Filter;
 use crate::report::build::{self, Context};
 use crate::report::{
@@ -41,6 +41,7 @@ pub struct Pipeline {
     machine: Machine,
     context: Context,
     filter: Filter,
+    node: Node,
     correlator: Correlator,
     stats: Stats,
     /// The number that each CPU's next record must have.
@@ -55,12 +56,13 @@ pub struct Pipeline {
 impl Pipeline {
     /// Stages for the records of one session of one machine.
     #[must_use]
-    pub fn new(speaker: Speaker, machine: Machine, context: Context, filter: Filter) -> Self {
+    pub fn new(speaker: Speaker, machine: Machine, context: Context, filter: Filter, node: Node) -> Self {
         Self {
             speaker,
             machine,
             context,
             filter,
+            node,
             correlator: Correlator::default(),
             stats: Stats::default(),
             next: BTreeMap::new(),
@@ -173,7 +175,12 @@ impl Pipeline {
     }
 
     fn lines(&mut self, incidents: Vec<Incident>) -> Vec<Line> {
-        incidents.into_iter().filter_map(|incident| self.report(&enrich(incident))).collect()
+        let mut lines = Vec::new();
+        for incident in incidents {
+            let case = enrich(incident, &mut self.node);
+            lines.extend(self.report(&case));
+        }
+        lines
     }
 
     fn report(&mut self, case: &Case) -> Option<Line> {

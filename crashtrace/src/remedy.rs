@@ -1,6 +1,7 @@
 //! Remedies: what to do about it, in sentences that can be acted on.
 
-use crate::classify::evidence::{is_child, kubepods, oom_group};
+use crate::classify::evidence::{is_child, is_start_up, oom_group};
+use crate::classify::memory::{holder, usage_of_pods};
 use crate::classify::scene::Scene;
 use crate::classify::summary::{limit_bytes, limit_owner};
 use crate::classify::words::{bytes, path, process};
@@ -30,7 +31,13 @@ pub(crate) fn of(scene: &Scene<'_>, verdict: &Verdict) -> String {
         (Cause::CgroupOom, Some(Origin::LimitWrite)) => advice.push(limit_write(scene, verdict)),
         (Cause::CgroupOom, _) => cgroup(scene, verdict, &mut advice),
     }
-    if scene.no_kill.is_some() && verdict.origin != Some(Origin::Sysrq) {
+    if scene.waits() {
+        advice.push(
+            "Set oom_kill_disable in the cgroup's memory.oom_control to 0, or raise the limit: until then whatever needs \
+             memory there hangs, and cannot be told from a deadlock."
+                .to_owned(),
+        );
+    } else if scene.no_kill.is_some() && verdict.origin != Some(Origin::Sysrq) {
         advice.push(nobody(verdict).to_owned());
     }
     // Where the pods of a class or of the node are too many together, one process's memory is not the point.
@@ -38,6 +45,9 @@ pub(crate) fn of(scene: &Scene<'_>, verdict: &Verdict) -> String {
     if verdict.cause == Cause::CgroupOom && verdict.origin != Some(Origin::LimitWrite) && !too_many {
         advice.extend(kinds_of_memory(scene));
         advice.extend(held_elsewhere(scene, verdict));
+    }
+    if is_start_up(scene) {
+        advice.insert(0, start_up(scene, verdict));
     }
     advice.extend(survivor(scene, verdict));
     advice.extend(all_together(scene, verdict));
@@ -107,6 +117,13 @@ fn limit_write(scene: &Scene<'_>, verdict: &Verdict) -> String {
     )
 }
 
+/// Where to look first: the largest holder, if it is one that can be named.
+fn largest(scene: &Scene<'_>) -> Option<String> {
+    let total = scene.control.map(|control| control.total_bytes).filter(|total| *total > 0);
+    let held = scene.memory?.holders.first()?;
+    Some(format!("Look first at what held most: {}.", holder(held, total)))
+}
+
 fn system(scene: &Scene<'_>, verdict: &Verdict, advice: &mut Vec<String>) {
     match verdict.constraint {
         Some(Constraint::Cpuset) => {
@@ -137,8 +154,7 @@ fn system(scene: &Scene<'_>, verdict: &Verdict, advice: &mut Vec<String>) {
             1_u64.checked_shl(order).unwrap_or(u64::MAX)
         ));
     }
-    let pods = kubepods(scene).and_then(|level| Some((level.usage_bytes?, level.limit?)));
-    advice.push(match pods {
+    advice.push(match usage_of_pods(scene) {
         // Only where the whole node is full does the rest follow.
         Some((usage, Limit::Bytes(limit)))
             if usage <= limit && order == 0 && verdict.constraint == Some(Constraint::None) =>
@@ -162,11 +178,29 @@ fn system(scene: &Scene<'_>, verdict: &Verdict, advice: &mut Vec<String>) {
             bytes(usage)
         ),
     });
+    advice.extend(largest(scene));
     advice.push(
         "Raise --eviction-hard memory.available so that kubelet evicts pods in time, and set requests to \
          real use so that the scheduler does not overfill the node."
             .to_owned(),
     );
+}
+
+/// The container's program never ran: it is not to blame.
+fn start_up(scene: &Scene<'_>, verdict: &Verdict) -> String {
+    let usage = verdict.limit.as_ref().and_then(|limit| limit.cgroups.levels.first()?.usage_bytes);
+    match (scene.limit_shmem_bytes, usage) {
+        (Some(shmem), Some(usage)) if shmem >= usage / 2 => format!(
+            "The container cannot start because memory-backed volumes of its pod are full: {} of the {} in use are \
+             files in memory, which outlive containers. Empty or delete the volume (delete the pod), and give it a \
+             sizeLimit below the memory limit.",
+            bytes(shmem),
+            bytes(usage)
+        ),
+        _ => "The limit is too small for the container to start: the runtime itself needs some 8 to 30 MiB for a moment \
+              to set it up."
+            .to_owned(),
+    }
 }
 
 fn nobody(verdict: &Verdict) -> &'static str {

@@ -127,6 +127,8 @@ pub struct Incident {
     pub repeats: u64,
     /// The limit that was hit; null for an OOM of the node.
     pub limit: Option<LimitHit>,
+    /// Who held the node's memory; null but for an OOM of the node.
+    pub memory: Option<Memory>,
     /// The process that ran into it; not the victim, and not by itself at fault.
     pub trigger: Option<Process>,
     /// The killed processes, largest first.
@@ -149,6 +151,9 @@ pub enum Kind {
     OomKill,
     /// The kernel was out of memory in some scope and found nobody to kill.
     OomNoKill,
+    /// A task met the limit of a cgroup whose OOM killer is switched off (cgroup v1's `oom_kill_disable`), and waits
+    /// there for memory.
+    OomWait,
 }
 
 /// Why it happened.
@@ -201,6 +206,9 @@ pub struct LimitHit {
     pub unlimited: bool,
     /// In use at the decision.
     pub usage_bytes: Option<u64>,
+    /// Shared memory and files in tmpfs of the cgroup and those below it, read from `memory.stat` just after the
+    /// decision. What processes leave behind when they die: memory-backed emptyDir volumes, above all.
+    pub shmem_bytes: Option<u64>,
     /// Swap in use; memory and swap together where `swap_includes_memory` is true.
     pub swap_usage_bytes: Option<u64>,
     /// Limit of the same.
@@ -211,6 +219,53 @@ pub struct LimitHit {
     pub swap_includes_memory: Option<bool>,
     /// `memory.oom.group`: all of the cgroup's processes die together.
     pub oom_group: Option<bool>,
+}
+
+/// Who held the node's memory at the decision, from the kernel's tree of memory cgroups. Pods, and outside of pods the
+/// innermost cgroups that are large; a cgroup's figure is all that is charged to it and to those below it, page cache and
+/// kernel memory too.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Memory {
+    /// Read after the decision, when some of it had changed already.
+    pub late: bool,
+    /// All pods together (`kubepods`); null where there is none, or it held less than `least_bytes`.
+    pub pods: Option<Holder>,
+    /// The largest owners, the largest first; at most [`HOLDERS`].
+    pub holders: Vec<Holder>,
+    /// Owners that held at least `least_bytes`.
+    pub holders_total: u64,
+    /// From here on an owner counts as large: one 128th of the memory that the decision was about.
+    pub least_bytes: u64,
+    /// Cgroups that held less, among those that were looked at.
+    pub small_total: u32,
+    /// What those held together.
+    pub small_bytes: u64,
+    /// Cgroups that were looked at: all on the way down to the large ones. What is below a small one is not looked at.
+    pub cgroups_looked_at: u32,
+    /// Cgroups that there were.
+    pub cgroups_total: Option<u32>,
+    /// There may be large ones that were not seen.
+    pub incomplete: bool,
+}
+
+/// Entries of [`Memory::holders`] at most.
+pub const HOLDERS: usize = 10;
+
+/// Someone who held memory.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Holder {
+    /// Path of the cgroup.
+    pub cgroup: Text,
+    /// Whose it is.
+    pub owner: Owner,
+    /// What it held.
+    pub usage_bytes: u64,
+    /// Its limit.
+    pub limit_bytes: Option<u64>,
+    /// It has no limit.
+    pub unlimited: bool,
+    /// Thousandths of the memory (with swap) that the decision was about.
+    pub share_permille: Option<u32>,
 }
 
 /// A process at the moment of the incident. Ids are the host's unless the name says otherwise.

@@ -15,6 +15,8 @@ pub enum Counter {
     RecordsOfAnotherLayout,
     /// Ends whose decision was lost.
     EndsWithoutDecision,
+    /// Records of who held the node's memory whose decision was lost.
+    HoldersWithoutDecision,
     /// Tasks that were dying already when they were marked as victims, outside of any decision: no incident.
     MarkedAlreadyDying,
     /// Limits that were lowered, and met while the kernel looked for one more victim and found none: no incident.
@@ -31,12 +33,13 @@ pub enum Counter {
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RecordsLost,
         Self::RecordsMalformed,
         Self::RecordsOfUnknownKind,
         Self::RecordsOfAnotherLayout,
         Self::EndsWithoutDecision,
+        Self::HoldersWithoutDecision,
         Self::MarkedAlreadyDying,
         Self::LimitWritesMet,
         Self::IncidentsFiltered,
@@ -54,6 +57,7 @@ impl Counter {
             Self::RecordsOfUnknownKind => "records_of_unknown_kind",
             Self::RecordsOfAnotherLayout => "records_of_another_layout",
             Self::EndsWithoutDecision => "ends_without_decision",
+            Self::HoldersWithoutDecision => "holders_without_decision",
             Self::MarkedAlreadyDying => "marked_already_dying",
             Self::LimitWritesMet => "limit_writes_met",
             Self::IncidentsFiltered => "incidents_filtered",

@@ -24,6 +24,7 @@ pub(crate) fn preamble() -> Preamble {
         blind: vec![Unresolved { field: "one thing".into(), reason: "another".into() }],
         gfp: GfpNames::fallback(),
         symbols: None,
+        memory_bytes: Some(8 << 30),
         memory_cgroup_v1: Some(false),
         started_ktime_ns: 50,
     }

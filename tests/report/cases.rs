@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crashtrace::classify::{Cause, Certainty, Level as VerdictLevel, LimitFinding, Origin, Verdict};
 use crashtrace::correlate::{Incident, OomNoKill};
-use crashtrace::enrich::{Case, Owner, OwnerKind};
+use crashtrace::enrich::{Case, Held, Memory, Owner, OwnerKind};
 use crashtrace::event::{
-    Constraint, Hook, Lineage, Name, OomControl, OomDecision, OomNoVictim, OomVictim, Task,
+    Constraint, Hook, Limit, Lineage, Name, NoKill, OomControl, OomDecision, OomNoVictim, OomVictim, Task,
 };
 use crashtrace::gfp::GfpNames;
 use crashtrace::report::{
@@ -15,8 +15,8 @@ use crashtrace::report::{
 };
 
 use crate::parts::{
-    API, KTIME, MIB, POD, case, container, control, decision, gap, host_service, in_pod, level_of, lineage,
-    marked, pod, stamp, task, verdict, with_oom_group,
+    API, KTIME, MIB, POD, case, container, control, decision, gap, host_service, in_pod, kubepods, level_of,
+    lineage, marked, pod, stamp, task, verdict, with_oom_group,
 };
 
 pub(crate) fn context() -> Context {
@@ -84,6 +84,7 @@ pub(crate) fn container_oom() -> (Case, Verdict) {
         trigger: Some(container(API)),
         victims: vec![Some(container(API))],
         limit: Some(pod()),
+        limit_shmem_bytes: Some(20 * MIB),
         ..case(Some(decision), vec![marked(victim, &in_pod(API))])
     };
     let verdict = Verdict {
@@ -100,6 +101,24 @@ pub(crate) fn container_oom() -> (Case, Verdict) {
     (case, verdict)
 }
 
+/// Who held the memory of the node in [`system_oom`]: a service most of it, then a pod.
+fn memory() -> Memory {
+    let held = |party, mib: u64, limit| Held { party, usage_bytes: mib * MIB, limit };
+    Memory {
+        pods: Some(held(kubepods(), 1800, Some(Limit::Bytes(6144 * MIB)))),
+        holders: vec![
+            held(host_service("batch.service"), 5900, Some(Limit::Unlimited)),
+            held(pod(), 1700, None),
+        ],
+        least_bytes: 64 * MIB,
+        small: 31,
+        small_bytes: 300 * MIB,
+        looked_at: 37,
+        total: Some(88),
+        incomplete: false,
+    }
+}
+
 fn system_oom() -> (Case, Verdict) {
     let hog = task(990, "stress-ng-vm", 6000);
     let decision = OomDecision {
@@ -112,6 +131,7 @@ fn system_oom() -> (Case, Verdict) {
     let case = Case {
         trigger: Some(host_service("kubelet.service")),
         victims: vec![Some(host_service("batch.service"))],
+        memory: Some(memory()),
         ..case(Some(decision), vec![marked(hog, "/system.slice/batch.service")])
     };
     let verdict = Verdict {
@@ -170,7 +190,8 @@ fn no_kill() -> (Case, Verdict) {
     let event = OomNoVictim {
         stamp: stamp(Hook::Kprobe),
         repeats: 0,
-        gfp: 0xcc0,
+        why: NoKill::NobodyFound,
+        gfp: Some(0xcc0),
         order: Some(0),
         memcg: true,
         trigger: Task { oom_score_adj: Some(-1000), rss: None, ..task(77, "agent", 0) },
@@ -183,6 +204,9 @@ fn no_kill() -> (Case, Verdict) {
         trigger: Some(host_service("agent.service")),
         victims: Vec::new(),
         limit: Some(host_service("agent.service")),
+        limit_shmem_bytes: None,
+        memory: None,
+        node_memory_bytes: None,
         unresolved: ["trigger.anon_bytes", "trigger.file_bytes", "trigger.shmem_bytes", "trigger.swap_bytes"]
             .map(|field| gap(field, "could not be read from the kernel"))
             .into(),

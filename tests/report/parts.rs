@@ -71,12 +71,22 @@ pub(crate) fn control(constraint: Constraint, total_bytes: u64) -> OomControl {
 }
 
 pub(crate) fn case(decision: Option<OomDecision>, victims: Vec<OomVictim>) -> Case {
-    let kill = OomKill { ktime_ns: KTIME, cpu: 3, decision: decision.map(Box::new), victims, complete: true };
+    let kill = OomKill {
+        ktime_ns: KTIME,
+        cpu: 3,
+        decision: decision.map(Box::new),
+        victims,
+        holders: None,
+        complete: true,
+    };
     Case {
         incident: Incident::OomKill(Box::new(kill)),
         trigger: None,
         victims: Vec::new(),
         limit: None,
+        limit_shmem_bytes: None,
+        memory: None,
+        node_memory_bytes: None,
         unresolved: Vec::new(),
     }
 }
@@ -161,6 +171,10 @@ pub(crate) fn container(name: &str) -> Party {
             ..pod().owner
         },
     }
+}
+
+pub(crate) fn kubepods() -> Party {
+    party("/kubepods.slice".to_owned(), OwnerKind::Kubepods)
 }
 
 pub(crate) fn host_service(unit: &str) -> Party {

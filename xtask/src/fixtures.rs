@@ -21,7 +21,8 @@ mod btf;
 use btf::{Btf, Kind, Type};
 
 /// Functions whose BTF is kept.
-const FUNCTIONS: [&str; 3] = ["oom_kill_process", "mem_cgroup_out_of_memory", "out_of_memory"];
+const FUNCTIONS: [&str; 4] =
+    ["oom_kill_process", "mem_cgroup_out_of_memory", "mem_cgroup_oom_synchronize", "out_of_memory"];
 
 /// Tracepoints whose prototype is kept, by the name of its typedef.
 const TRACEPOINTS: [&str; 1] = ["btf_trace_mark_victim"];

@@ -9,8 +9,8 @@ use crashtrace_ebpf::{MESSAGE_BYTES, OomDecision, decision_flag, fields, hook, k
 
 use crate::emit::{self, Record};
 use crate::kernel::{copy_member, copy_string, is_zero, member, read, task_facts};
-use crate::maps::{OPEN, Open, slot};
-use crate::probes::oom_control;
+use crate::maps::{CALLS, OPEN, Open, slot};
+use crate::probes::{holders, oom_control};
 use crate::{emit::current_tid, lineage};
 
 /// Argument `n` of a trampoline's context, as a plain number: read as memory, since what `ctx.arg` gives is a typed
@@ -108,6 +108,11 @@ pub(crate) fn finish<C: EbpfContext>(
                 | no_stack * u64::from(missing::STACK)
                 | is_zero(victim) * u64::from(missing::VICTIM),
         );
+        if (*record.header()).hook == hook::KPROBE
+            && let Some(call) = CALLS.get(current_tid() as u32)
+        {
+            emit::extend_stack(&raw mut (*body).stack, call.caller);
+        }
         let trigger = bpf_get_current_task();
         task_facts(trigger, &raw mut (*body).trigger);
         task_facts(victim, &raw mut (*body).victim);
@@ -122,7 +127,12 @@ pub(crate) fn finish<C: EbpfContext>(
     lineage::of_task(&record, section::TRIGGER, trigger);
     lineage::of_task(&record, section::VICTIM, victim);
     lineage::of_memcg(&record, section::LIMIT, member(control, fields::OC_MEMCG));
+    // SAFETY: header and body lie within the record's scratch.
+    let (flags, totalpages, hook) = unsafe { ((*body).flags, (*body).totalpages, (*record.header()).hook) };
     record.send();
+    if flags & decision_flag::MEMCG == 0 && control != 0 {
+        holders::record(victim, totalpages, ktime_ns, hook);
+    }
     debug!(ctx, "decision {}: oom_control {:x}, victim {:x}", ktime_ns, control, victim);
     ktime_ns
 }

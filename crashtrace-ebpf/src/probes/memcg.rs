@@ -1,18 +1,24 @@
 //! `bool mem_cgroup_out_of_memory(struct mem_cgroup *memcg, gfp_t gfp_mask, int order)`, `mm/memcontrol.c`, 5.10 to
 //! 7.3.
 //!
+//! and `bool mem_cgroup_oom_synchronize(bool handle)`, same file, from 6.11 `mm/memcontrol-v1.c` and only with cgroup v1
+//! built in.
+//!
 //! True means "try the charge again", not "killed": thousands of those may go with one kill. They are counted. False
 //! means that nobody could be killed, and is the only sign of that.
+//!
+//! On cgroup v1 with `oom_kill_disable` there is no OOM at all: a task that faults at the limit goes to sleep in
+//! `mem_cgroup_oom_synchronize` until somebody makes room or raises the limit.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_boot_ns};
-use aya_ebpf::macros::{fexit, kprobe, kretprobe};
-use aya_ebpf::programs::{FExitContext, ProbeContext, RetProbeContext};
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use aya_log_ebpf::debug;
-use crashtrace_ebpf::{OomNoVictim, counter, decision_flag, hook, kind, missing, section};
+use crashtrace_ebpf::{OomNoVictim, counter, decision_flag, fields, hook, kind, missing, section};
 
 use crate::emit::{self, Record, count, current_tid};
-use crate::kernel::task_facts;
+use crate::kernel::{copy_member, member, read, task_facts};
 use crate::lineage;
 use crate::maps::{CALLS, Call, QUIET, Quiet, slot};
 use crate::probes::decision::trampoline_arg;
@@ -26,6 +32,7 @@ fn memcg_oom_fexit(ctx: FExitContext) -> i32 {
         memcg: trampoline_arg(&ctx, 0),
         gfp: trampoline_arg(&ctx, 1) as u32,
         order: trampoline_arg(&ctx, 2) as i32,
+        caller: 0,
     };
     // The return value stands behind the arguments. Only the low byte of a bool is defined.
     let killed_or_retry = trampoline_arg(&ctx, 3) as u8 != 0;
@@ -35,11 +42,29 @@ fn memcg_oom_fexit(ctx: FExitContext) -> i32 {
 
 #[kprobe]
 fn memcg_oom_kprobe(ctx: ProbeContext) -> u32 {
-    let call =
-        Call { memcg: ctx.arg(0).unwrap_or(0), gfp: ctx.arg(1).unwrap_or(0), order: ctx.arg(2).unwrap_or(0) };
+    let call = Call {
+        memcg: ctx.arg(0).unwrap_or(0),
+        gfp: ctx.arg(1).unwrap_or(0),
+        order: ctx.arg(2).unwrap_or(0),
+        caller: return_address(&ctx),
+    };
     // A full map drops its oldest entry: a call whose return was missed.
     let _ = CALLS.insert(current_tid() as u32, call, 0);
     0
+}
+
+/// Where the function at whose entry the probe sits returns to. The probes on returns are attached first, and of probes in
+/// one place the kernel runs the latest first (`add_new_kprobe`, `kernel/kprobes.c`): so this comes before a kretprobe of
+/// ours puts its own address there. One of somebody else's may have; then this is a trampoline, and names nothing.
+#[inline(always)]
+fn return_address(ctx: &ProbeContext) -> u64 {
+    #[cfg(bpf_target_arch = "x86_64")]
+    // SAFETY: the context of a kprobe is the registers; on top of the stack is where it returns to.
+    let address = read(unsafe { (*ctx.regs).rsp });
+    #[cfg(bpf_target_arch = "aarch64")]
+    // SAFETY: the context of a kprobe is the registers; the link register is 30.
+    let address = unsafe { (*ctx.regs).regs[30] };
+    address
 }
 
 #[kretprobe]
@@ -52,19 +77,56 @@ fn memcg_oom_kretprobe(ctx: RetProbeContext) -> u32 {
     0
 }
 
+#[fentry(function = "mem_cgroup_oom_synchronize")]
+fn memcg_wait_fentry(ctx: FEntryContext) -> i32 {
+    synchronizes(&ctx, trampoline_arg(&ctx, 0) as u8 != 0, hook::FENTRY);
+    0
+}
+
+#[kprobe]
+fn memcg_wait_kprobe(ctx: ProbeContext) -> u32 {
+    synchronizes(&ctx, ctx.arg::<u64>(0).unwrap_or(0) as u8 != 0, hook::KPROBE);
+    0
+}
+
 #[inline(always)]
 fn returned<C: EbpfContext>(ctx: &C, call: Call, killed_or_retry: bool, hook: u8) {
     if killed_or_retry {
         count(counter::MEMCG_OOM_ROUTINE);
         return;
     }
+    nobody(ctx, kind::OOM_NO_VICTIM, call, 0, hook);
+}
+
+/// It is called at the end of every page fault that had no memory; only with `handle`, and for a task that met the
+/// limit of a memcg whose OOM killer is off, does it sleep.
+#[inline(always)]
+fn synchronizes<C: EbpfContext>(ctx: &C, handle: bool, hook: u8) {
+    // SAFETY: the helper takes nothing.
+    let task = unsafe { bpf_get_current_task() };
+    let memcg: u64 = member(task, fields::TASK_MEMCG_IN_OOM);
+    let switched_off: u32 = member(memcg, fields::MEMCG_OOM_KILL_DISABLE);
+    if !handle || memcg == 0 || switched_off == 0 {
+        return;
+    }
+    let mut call = Call { memcg, gfp: 0, order: 0, caller: 0 };
+    // SAFETY: local variables.
+    let unknown = unsafe {
+        copy_member(&raw mut call.gfp, task, fields::TASK_MEMCG_OOM_GFP)
+            | copy_member(&raw mut call.order, task, fields::TASK_MEMCG_OOM_ORDER)
+    };
+    nobody(ctx, kind::OOM_WAIT, call, unknown * u64::from(missing::REQUEST), hook);
+}
+
+/// Writes that the limit of `call.memcg` was met and nobody is killed for it.
+#[inline(always)]
+fn nobody<C: EbpfContext>(ctx: &C, kind: u16, call: Call, lacks: u64, hook: u8) {
     let Some(repeats) = speak_up(call.memcg) else {
         count(counter::NO_VICTIM_FOLDED);
         return;
     };
-    let Some(record) = Record::begin::<OomNoVictim>(slot::NO_VICTIM, kind::OOM_NO_VICTIM, hook) else {
-        return;
-    };
+    let Some(record) = Record::begin::<OomNoVictim>(slot::NO_VICTIM, kind, hook) else { return };
+    record.lacks(lacks);
     // SAFETY: the body lies within the record's scratch; the helper takes nothing.
     let trigger = unsafe {
         let body: *mut OomNoVictim = record.body();
@@ -74,6 +136,7 @@ fn returned<C: EbpfContext>(ctx: &C, call: Call, killed_or_retry: bool, hook: u8
         (*body).flags = decision_flag::MEMCG;
         (*body).pad = 0;
         record.lacks(emit::stack(ctx, &raw mut (*body).stack) * u64::from(missing::STACK));
+        emit::extend_stack(&raw mut (*body).stack, call.caller);
         let trigger = bpf_get_current_task();
         task_facts(trigger, &raw mut (*body).trigger);
         trigger

@@ -52,7 +52,8 @@ fn trial(look: &look::Look, tier: crate::source::plan::Tier) -> TierTrial {
     };
     match look.load(&plan) {
         Ok(attached) => {
-            TierTrial { hook, usable: true, memcg: attached.memcg, error: told(&attached.refused) }
+            let (memcg, wait) = (attached.memcg, attached.wait);
+            TierTrial { hook, usable: true, memcg, wait, error: told(&attached.refused) }
         }
         Err(error) => {
             let refused = match error.downcast_ref() {
@@ -63,6 +64,7 @@ fn trial(look: &look::Look, tier: crate::source::plan::Tier) -> TierTrial {
                 hook,
                 usable: false,
                 memcg: false,
+                wait: false,
                 error: Some(refused.unwrap_or_else(|| format!("{error:#}"))),
             }
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use thiserror::Error;
 
+use super::cgroupfs::CgroupFs;
 use super::clock;
 use crate::decode::Machine;
 use crate::gfp::GfpNames;
@@ -83,6 +84,11 @@ impl Look {
     pub(super) fn machine(&self) -> Machine {
         let symbols = Some(self.symbols.clone()).filter(|symbols| symbols.unusable().is_none());
         Machine { page_size_bytes: self.facts.page_size_bytes, symbols }
+    }
+
+    /// The cgroups of the memory controller, where they are mounted.
+    pub(super) fn cgroup_files(&self) -> CgroupFs {
+        CgroupFs { mount: self.facts.memory_cgroup_mount.clone().map(PathBuf::from) }
     }
 
     /// What it takes to report on them.

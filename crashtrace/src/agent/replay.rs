@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use super::{End, Out, sink};
 use crate::cli::Replay;
 use crate::decode::Machine;
+use crate::enrich::Node;
 use crate::pipeline::{Pipeline, Speaker};
 use crate::report::build::Context;
 use crate::source::recording::{Frame, Reader};
@@ -39,7 +40,8 @@ pub fn replay(config: &Replay) -> Result<End> {
         gfp: preamble.gfp,
     };
     let mut out = Out { sink: sink(config.output), recording: None };
-    let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone());
+    let node = Node { memory_bytes: preamble.memory_bytes, ..Node::unseen("a recording does not have it") };
+    let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
     let mut latest_ns = preamble.started_ktime_ns;
     if out.lines([pipeline.started(latest_ns)])? == End::OutputClosed {
         return Ok(End::OutputClosed);

@@ -24,7 +24,7 @@ fn begin(path: &Path) -> Recording {
         gfp: GfpNames::fallback(),
     };
     let machine = Machine { page_size_bytes: 4096, symbols: None };
-    record_to(path, &speaker, &machine, &context, 9).expect("a recording")
+    record_to(path, &speaker, &machine, &context, Some(1 << 30), 9).expect("a recording")
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The facts that a verdict rests on, with their numbers, as sentences.
 
+use super::memory;
 use super::scene::{Actor, Scene};
 use super::summary::actor_owner;
 use super::words::{bytes, path, process, processes, signed};
@@ -7,6 +8,9 @@ use super::{Cause, Level, Origin, Verdict};
 use crate::cgroup::Place;
 use crate::enrich::Party;
 use crate::event::{self, Constraint, Limit};
+
+/// How `oom_kill_process`'s message ends if `out_of_memory` (`mm/oom_kill.c`, 5.10 to 7.3) did not weigh anybody.
+const ALLOCATING_TASK: &[u8] = b"(oom_kill_allocating_task)";
 
 /// What the incident shows beside the cause and the limit.
 pub(super) fn of(scene: &Scene<'_>, verdict: &Verdict) -> Vec<String> {
@@ -17,10 +21,13 @@ pub(super) fn of(scene: &Scene<'_>, verdict: &Verdict) -> Vec<String> {
     }
     evidence.extend(scope(scene, verdict));
     if verdict.cause == Cause::SystemOom {
-        evidence.extend(pods(scene));
+        evidence.extend(memory::of(scene, verdict));
         evidence.extend(own_limit(scene));
+        evidence.extend(memory::request(scene));
     }
+    evidence.extend(shmem(scene, verdict));
     evidence.extend(victim(scene));
+    evidence.extend(start_up(scene));
     evidence.extend(trigger(scene, verdict));
     evidence.extend(group(scene, verdict));
     evidence.extend(child(scene));
@@ -62,17 +69,6 @@ pub(crate) fn kubepods<'a>(scene: &Scene<'a>) -> Option<&'a event::Level> {
     })
 }
 
-fn pods(scene: &Scene<'_>) -> Option<String> {
-    let level = kubepods(scene)?;
-    let usage = bytes(level.usage_bytes?);
-    Some(match level.limit? {
-        Limit::Bytes(limit) => {
-            format!("all pods together used {usage} of the {} that the node allows them", bytes(limit))
-        }
-        Limit::Unlimited => format!("all pods together used {usage}, and the node sets them no limit"),
-    })
-}
-
 /// In an OOM of the node: how the victim's container stood to its own limit.
 fn own_limit(scene: &Scene<'_>) -> Option<String> {
     let actor = scene.victim.as_ref()?;
@@ -87,6 +83,46 @@ fn own_limit(scene: &Scene<'_>) -> Option<String> {
             )
         }
         Limit::Unlimited => format!("the victim's container used {usage} and has no limit"),
+    })
+}
+
+/// Shared memory and tmpfs of the limit's cgroup, which stay when processes die.
+fn shmem(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
+    let shmem = scene.limit_shmem_bytes?;
+    let usage = verdict.limit.as_ref()?.cgroups.levels.first()?.usage_bytes?;
+    let percent = u128::from(shmem) * 100 / u128::from(usage.max(1));
+    // A process maps a little of it without being told to.
+    (percent >= SHMEM_PERCENT).then(|| {
+        format!(
+            "{} ({percent} %) of what was in use is shared memory and files in memory (tmpfs, memory-backed emptyDir \
+             volumes, /dev/shm), which stay when processes die",
+            bytes(shmem)
+        )
+    })
+}
+
+/// Share of the usage from which on shared memory is worth a word.
+const SHMEM_PERCENT: u128 = 10;
+
+/// The victim is the runtime on its way into the container.
+pub(crate) fn is_start_up(scene: &Scene<'_>) -> bool {
+    let names = |actor: &Actor<'_>| [actor.task.comm.clone(), actor.task.thread_comm.clone()];
+    let names = scene.victim.as_ref().map(names);
+    names.is_some_and(|names| names.iter().flatten().any(|name| is_runtime_init(&name.0)))
+}
+
+/// What runtimes call the process that becomes the container's first one, until it runs the container's program:
+/// `runc:[2:INIT]` and its earlier stages (libcontainer, so youki's too, which puts its own name first).
+fn is_runtime_init(comm: &[u8]) -> bool {
+    [&b"runc:["[..], b"youki:["].iter().any(|prefix| comm.starts_with(prefix)) || comm == b"runc-dmz"
+}
+
+fn start_up(scene: &Scene<'_>) -> Option<String> {
+    is_start_up(scene).then(|| {
+        format!(
+            "{} is the container runtime's own start-up process: the container's program had not begun",
+            scene.victim.as_ref().map_or_else(|| "it".to_owned(), |victim| process(victim.task))
+        )
     })
 }
 
@@ -112,6 +148,12 @@ fn victim(scene: &Scene<'_>) -> Vec<String> {
     }
     if victim.task.exiting == Some(true) {
         evidence.push(format!("{name} was ending already: the kernel only gave it access to the reserves"));
+    }
+    if scene.message.is_some_and(|message| message.0.ends_with(ALLOCATING_TASK)) {
+        evidence.push(
+            "sysctl vm.oom_kill_allocating_task is set: the kernel killed whoever asked, whatever its size"
+                .to_owned(),
+        );
     }
     if scene.kill_in_doubt() {
         evidence.push(format!(
@@ -207,6 +249,10 @@ fn child(scene: &Scene<'_>) -> Option<String> {
 fn nobody(scene: &Scene<'_>, verdict: &Verdict) -> Vec<String> {
     let Some(none) = scene.no_kill else { return Vec::new() };
     let reason = match (verdict.cause, verdict.level) {
+        _ if scene.waits() => {
+            "memory.oom_control of the cgroup has oom_kill_disable set: whoever needs memory there sleeps until some is \
+             freed or the limit is raised"
+        }
         (Cause::SystemOom, Some(Level::Node)) => {
             "the OOM killer is switched off, as it is while the node suspends, or no process may be killed"
         }

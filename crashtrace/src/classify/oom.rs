@@ -6,15 +6,20 @@ use crate::enrich::Gap;
 use crate::enrich::gaps::{BLIND_TIER, DECISION_LOST, gap};
 use crate::event::Constraint;
 
-/// Ways into the memcg OOM: the function itself, and its callers where a compiler has inlined it into them.
-/// No page allocation below them comes to an OOM of the node, for reclaim runs with `PF_MEMALLOC`.
-const MEMCG: [&str; 5] = [
-    "mem_cgroup_out_of_memory",
-    LIMIT_WRITE,
+/// The memcg OOM itself. It says nothing about the way there: a stack may end at it, where a kretprobe has put its
+/// trampoline in place of the return address (x86 before 5.16, whose unwinder does not see through that).
+const MEMCG: &str = "mem_cgroup_out_of_memory";
+/// The ways into it by a charge. Most compilers leave `try_charge_memcg` a function of its own; the others are its
+/// callers. No page allocation below them comes to an OOM of the node, for reclaim runs with `PF_MEMALLOC`.
+const CHARGE: [&str; 7] = [
     "try_charge_memcg",
     "try_charge",
     // Sleeps until there is memory (v1, to 6.1), and may begin an OOM when woken.
     "mem_cgroup_oom_synchronize",
+    "charge_memcg",
+    "__mem_cgroup_charge",
+    "mem_cgroup_charge",
+    "obj_cgroup_charge_pages",
 ];
 /// A write to `memory.max`, which kills until the new limit is kept. Writes to v1's limit never do.
 const LIMIT_WRITE: &str = "memory_max_write";
@@ -55,6 +60,11 @@ type Row = (Cause, Option<Origin>, String);
 
 fn by_request(scene: &Scene<'_>) -> Row {
     let Some(request) = scene.request else { return by_traces(scene) };
+    if scene.waits() {
+        let basis = "the kernel put the task to sleep at the limit of a memory cgroup whose OOM killer is switched \
+                     off (oom_kill_disable)";
+        return (Cause::CgroupOom, Some(Origin::Charge), basis.to_owned());
+    }
     if request.memcg {
         let basis = "the kernel's request names a memory cgroup, so it is for no page of the node";
         return (Cause::CgroupOom, charge_or_write(scene), basis.to_owned());
@@ -79,7 +89,7 @@ fn by_traces(scene: &Scene<'_>) -> Row {
     if let Some(function) = scene.on_stack(&SYSRQ) {
         return (Cause::SystemOom, Some(Origin::Sysrq), on_stack(function));
     }
-    if let Some(function) = scene.on_stack(&MEMCG) {
+    if let Some(function) = scene.on_stack(&[MEMCG, LIMIT_WRITE]).or_else(|| scene.on_stack(&CHARGE)) {
         return (Cause::CgroupOom, charge_or_write(scene), on_stack(function));
     }
     if scene.on_stack(&OOM).is_some() {
@@ -118,7 +128,7 @@ fn by_traces(scene: &Scene<'_>) -> Row {
 fn charge_or_write(scene: &Scene<'_>) -> Option<Origin> {
     match scene.on_stack(&[LIMIT_WRITE]) {
         Some(_) => Some(Origin::LimitWrite),
-        None => scene.on_stack(&MEMCG).map(|_| Origin::Charge),
+        None => scene.on_stack(&CHARGE).map(|_| Origin::Charge),
     }
 }
 

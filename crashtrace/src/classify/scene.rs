@@ -1,14 +1,14 @@
 //! The scene: an incident as the sentences and rules need it, whether it ended in a kill or not.
 
 use crate::correlate::{Incident, OomKill, OomNoKill};
-use crate::enrich::{Case, Party, party, same_process};
-use crate::event::{Constraint, Hook, Lineage, Name, OomControl, OomVictim, Stack, Task};
+use crate::enrich::{Case, Memory, Party, party, same_process};
+use crate::event::{Constraint, Hook, Lineage, Name, NoKill, OomControl, OomVictim, Stack, Task};
 
 /// A view of a case.
 pub(crate) struct Scene<'a> {
     /// The incident was a kill.
     pub(crate) kill: Option<&'a OomKill>,
-    /// The incident found nobody.
+    /// The incident killed nobody.
     pub(crate) no_kill: Option<&'a OomNoKill>,
     /// What the kernel was asked for; `None` where that was not found.
     pub(crate) request: Option<Request>,
@@ -19,6 +19,12 @@ pub(crate) struct Scene<'a> {
     pub(crate) limit_cgroups: Option<&'a Lineage>,
     /// What `limit_cgroups` says, if it can be trusted.
     pub(crate) limit: Option<&'a Party>,
+    /// Shared memory of that cgroup.
+    pub(crate) limit_shmem_bytes: Option<u64>,
+    /// Who held the node's memory.
+    pub(crate) memory: Option<&'a Memory>,
+    /// All memory of the node.
+    pub(crate) node_memory_bytes: Option<u64>,
     pub(crate) trigger: Option<Actor<'a>>,
     /// The process that was killed first; where none was, the one that the kernel had chosen.
     pub(crate) victim: Option<Actor<'a>>,
@@ -87,6 +93,9 @@ impl<'a> Scene<'a> {
             message: decision.and_then(|decision| decision.message.as_ref()),
             limit_cgroups: decision.and_then(|decision| decision.limit_cgroups.as_ref()),
             limit: case.limit.as_ref(),
+            limit_shmem_bytes: case.limit_shmem_bytes,
+            memory: case.memory.as_ref(),
+            node_memory_bytes: case.node_memory_bytes,
             trigger: decision.map(|decision| Actor {
                 task: &decision.trigger,
                 cgroups: decision.trigger_cgroups.as_ref(),
@@ -104,7 +113,7 @@ impl<'a> Scene<'a> {
             request: Some(Request {
                 memcg: event.memcg,
                 order: event.order,
-                gfp: event.gfp,
+                gfp: event.gfp.unwrap_or_default(),
                 zonelist: None,
                 constraint: None,
             }),
@@ -113,6 +122,9 @@ impl<'a> Scene<'a> {
             message: None,
             limit_cgroups: event.limit_cgroups.as_ref(),
             limit: case.limit.as_ref(),
+            limit_shmem_bytes: case.limit_shmem_bytes,
+            memory: None,
+            node_memory_bytes: case.node_memory_bytes,
             trigger: Some(Actor {
                 task: &event.trigger,
                 cgroups: event.trigger_cgroups.as_ref(),
@@ -120,6 +132,11 @@ impl<'a> Scene<'a> {
             }),
             victim: None,
         }
+    }
+
+    /// The kernel put the task to sleep in place of killing.
+    pub(crate) fn waits(&self) -> bool {
+        self.no_kill.is_some_and(|none| none.event.why == NoKill::SwitchedOff)
     }
 
     /// The processes that were killed.

@@ -89,6 +89,11 @@ pub(crate) fn actor_owner(actor: &Actor<'_>) -> Option<String> {
 
 /// Who was killed. The owner is left out where it has just been named.
 fn outcome(scene: &Scene<'_>, named: Option<&str>) -> String {
+    if scene.waits() {
+        let name =
+            scene.trigger.as_ref().map_or_else(|| "a task".to_owned(), |trigger| process(trigger.task));
+        return format!("{name} hangs there, for its OOM killer is switched off");
+    }
     let Some(kill) = scene.kill else { return "nobody could be killed".to_owned() };
     let Some(victim) = &scene.victim else { return "who was killed is not known".to_owned() };
     let whose = match actor_owner(victim) {

@@ -3,7 +3,7 @@
 use crashtrace_ebpf::{MAX_LEVELS, Section, level_flag, section_flag};
 
 use super::{DecodeError, Machine, Reader, name};
-use crate::event::{Level, Limit, Lineage};
+use crate::event::{Holder, Level, Limit, Lineage};
 
 /// The sections of one record.
 pub(super) struct Sections(Vec<(u16, Lineage)>);
@@ -41,6 +41,12 @@ pub(super) fn sections(reader: &mut Reader, machine: &Machine) -> Result<Section
         }
     }
     Ok(Sections(sections))
+}
+
+/// Reads one holder.
+pub(super) fn holder(reader: &mut Reader, machine: &Machine) -> Result<Holder, DecodeError> {
+    let (depth, _) = (reader.u32()?, reader.u32()?);
+    Ok(Holder { depth, level: level(reader, machine)? })
 }
 
 fn level(reader: &mut Reader, machine: &Machine) -> Result<Level, DecodeError> {

@@ -5,15 +5,25 @@ use crate::source::plan::Functions;
 use crate::source::symbols::tests::every_function;
 
 fn works(hook: Hook) -> TierTrial {
-    TierTrial { hook, usable: true, memcg: hook != Hook::RawTracepoint, error: None }
+    TierTrial {
+        hook,
+        usable: true,
+        memcg: hook != Hook::RawTracepoint,
+        wait: hook != Hook::RawTracepoint,
+        error: None,
+    }
 }
 
 fn fails(hook: Hook, error: &str) -> TierTrial {
-    TierTrial { hook, usable: false, memcg: false, error: Some(error.to_owned()) }
+    TierTrial { hook, usable: false, memcg: false, wait: false, error: Some(error.to_owned()) }
 }
 
 fn findings(trials: Vec<TierTrial>) -> Findings {
-    let all = Functions { oom_kill_process: true, mem_cgroup_out_of_memory: true };
+    let all = Functions {
+        oom_kill_process: true,
+        mem_cgroup_out_of_memory: true,
+        mem_cgroup_oom_synchronize: true,
+    };
     Findings {
         facts: healthy(),
         kernel: KernelView { btf_functions: all, kallsyms_functions: Some(all), mark_victim_arg: Some(1) },
@@ -57,7 +67,8 @@ fn the_tracepoint_alone_is_degraded_and_says_what_would_help() {
 
 #[test]
 fn memcg_hooks_that_failed_degrade_a_usable_tier() {
-    let trial = TierTrial { memcg: false, error: Some("EBUSY".to_owned()), ..works(Hook::Fentry) };
+    let trial =
+        TierTrial { memcg: false, wait: false, error: Some("EBUSY".to_owned()), ..works(Hook::Fentry) };
     let report = assemble(findings(vec![trial]));
     assert_eq!(report.verdict.status, Status::Degraded);
     assert!(report.blind[0].why.contains("does not accept"));

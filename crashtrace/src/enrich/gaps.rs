@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use super::{Gap, party};
 use crate::correlate::{Incident, OomKill};
-use crate::event::{Hook, Lineage, Task};
+use crate::event::{Hook, Lineage, NoKill, Task};
 
 /// Reasons, as the report gives them.
 pub(crate) const DECISION_LOST: &str = "the record of the kernel's decision was lost";
 pub(crate) const BLIND_TIER: &str =
     "the kernel's request was not found on the stack: the decision was gathered at oom:mark_victim";
+const HOLDERS_LOST: &str = "the record of who held the node's memory was lost";
 const UNREADABLE: &str = "could not be read from the kernel";
 const NO_MEMORY: &str =
     "could not be read: a kernel thread, or a process that has given its memory back, has none";
@@ -62,6 +63,10 @@ pub(super) fn of(incident: &Incident) -> Vec<Gap> {
                     let late =
                         if decision.stamp.hook == Hook::RawTracepoint { MARK_TOO_LATE } else { UNREADABLE };
                     process("trigger", &decision.trigger, decision.trigger_cgroups.as_ref(), late, &mut gaps);
+                    if kill.holders.is_none() && decision.control.is_none_or(|control| !control.memcg) {
+                        let reason = if decision.control.is_none() { BLIND_TIER } else { HOLDERS_LOST };
+                        gaps.push(gap("memory", reason));
+                    }
                 }
             }
             victims(kill, &mut gaps);
@@ -69,11 +74,18 @@ pub(super) fn of(incident: &Incident) -> Vec<Gap> {
         Incident::OomNoKill(none) => {
             let event = &none.event;
             process("trigger", &event.trigger, event.trigger_cgroups.as_ref(), UNREADABLE, &mut gaps);
+            if event.gfp.is_none() {
+                gaps.push(gap("allocation", "this kernel does not keep the request of a task that waits"));
+                return gaps;
+            }
             for field in ["allocation.scope_total_bytes", "allocation.victim_points_bytes"] {
-                gaps.push(gap(
-                    field,
-                    "the kernel keeps it only while it weighs victims, and there were none",
-                ));
+                let reason = match event.why {
+                    NoKill::NobodyFound => {
+                        "the kernel keeps it only while it weighs victims, and there were none"
+                    }
+                    NoKill::SwitchedOff => "the kernel seeks no victim",
+                };
+                gaps.push(gap(field, reason));
             }
         }
     }

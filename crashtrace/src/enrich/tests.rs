@@ -8,8 +8,24 @@ use crate::classify::tests::build::{
 use crate::correlate::{Incident, OomKill};
 use crate::event::{Hook, Level, Lineage, Stack, Task};
 
+/// A node whose cgroups have a page of shared memory, and only those that a pod's path leads to.
+fn node() -> crate::enrich::Node {
+    #[derive(Debug)]
+    struct Pods;
+    impl crate::enrich::node::CgroupFiles for Pods {
+        fn memory_stat(&mut self, path: &[u8], _: Option<u64>) -> Result<Vec<u8>, String> {
+            if path.starts_with(POD.as_bytes()) {
+                Ok(b"anon 1\nshmem 4096\n".to_vec())
+            } else {
+                Err("no pod".into())
+            }
+        }
+    }
+    crate::enrich::Node { memory_bytes: Some(1 << 34), cgroups: Box::new(Pods) }
+}
+
 fn case(kill: OomKill) -> Case {
-    enrich(Incident::OomKill(Box::new(kill)))
+    enrich(Incident::OomKill(Box::new(kill)), &mut node())
 }
 
 fn a_kill() -> OomKill {
@@ -32,6 +48,7 @@ fn owners_follow_from_the_paths_of_trigger_victims_and_limit() {
     assert_eq!(victim.owner.qos_class, Some(Qos::Burstable));
     assert_ne!(case.trigger.expect("trigger's owner").owner.container_id.as_deref(), Some(API));
     assert_eq!(case.limit.expect("limit's owner").owner.kind, OwnerKind::Pod);
+    assert_eq!(case.limit_shmem_bytes, Some(4096));
     assert_eq!(case.unresolved, []);
 }
 
@@ -199,7 +216,8 @@ fn a_lost_decision_and_missing_marks_are_said() {
 #[test]
 fn an_oom_without_a_victim_has_its_owners_and_no_weights() {
     let limit = lineage(POD);
-    let case = enrich(Incident::OomNoKill(Box::new(no_kill(lineage(&api()), Some(limit), &CHARGE))));
+    let case =
+        enrich(Incident::OomNoKill(Box::new(no_kill(lineage(&api()), Some(limit), &CHARGE))), &mut node());
     assert_eq!(case.limit.as_ref().map(|party| party.owner.kind), Some(OwnerKind::Pod));
     assert_eq!(case.trigger.as_ref().map(|party| party.owner.kind), Some(OwnerKind::Container));
     assert!(case.victims.is_empty());

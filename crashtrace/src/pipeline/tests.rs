@@ -30,7 +30,7 @@ fn pipeline(filter: Filter) -> Pipeline {
         realtime_offset_ns: 0,
         gfp: GfpNames::fallback(),
     };
-    Pipeline::new(speaker, machine, context, filter)
+    Pipeline::new(speaker, machine, context, filter, Node::unseen("a test"))
 }
 
 fn lines(pipeline: &mut Pipeline, records: &[Record]) -> Vec<Value> {

@@ -11,7 +11,7 @@ use crate::enrich::{self, Case, Party};
 use crate::event::{self, Limit, Lineage, Name, OomVictim, Task};
 use crate::gfp::GfpNames;
 use crate::report::{
-    self, Allocation, Constraint, Envelope, Kind, LimitHit, Owner, Process, Text, Unresolved,
+    self, Allocation, Constraint, Envelope, HOLDERS, Holder, Kind, LimitHit, Owner, Process, Text, Unresolved,
 };
 
 /// What the report needs to know about the machine that the events come from.
@@ -75,27 +75,38 @@ fn oom_kill(case: &Case, kill: &OomKill, verdict: &Verdict, context: &Context) -
             victim_points_bytes: Some(control.points_bytes),
             ..allocation(control.gfp, control.order, context)
         }),
+        memory: case.memory.as_ref().map(|found| memory(found, control.map(|control| control.total_bytes))),
         unresolved: unresolved(case, verdict, &order),
-        ..frame(Kind::OomKill, (kill.ktime_ns, kill.cpu), verdict, context)
+        ..frame(Kind::OomKill, (kill.ktime_ns, kill.cpu), case, verdict, context)
     }
 }
 
 fn oom_no_kill(case: &Case, no_kill: &OomNoKill, verdict: &Verdict, context: &Context) -> report::Incident {
     let event = &*no_kill.event;
-    let function = if event.memcg { "mem_cgroup_out_of_memory" } else { "out_of_memory" };
+    let (kind, function) = match (event.why, event.memcg) {
+        (event::NoKill::SwitchedOff, _) => (Kind::OomWait, "mem_cgroup_oom_synchronize"),
+        (event::NoKill::NobodyFound, true) => (Kind::OomNoKill, "mem_cgroup_out_of_memory"),
+        (event::NoKill::NobodyFound, false) => (Kind::OomNoKill, "out_of_memory"),
+    };
     report::Incident {
         hooks: vec![format!("{}:{function}", event.stamp.hook)],
         complete: true,
         repeats: no_kill.repeats,
         trigger: Some(process(&event.trigger, event.trigger_cgroups.as_ref(), case.trigger.as_ref())),
-        allocation: Some(allocation(event.gfp, event.order, context)),
+        allocation: event.gfp.map(|gfp| allocation(gfp, event.order, context)),
         unresolved: unresolved(case, verdict, &[]),
-        ..frame(Kind::OomNoKill, (event.stamp.ktime_ns, event.stamp.cpu), verdict, context)
+        ..frame(kind, (event.stamp.ktime_ns, event.stamp.cpu), case, verdict, context)
     }
 }
 
 /// What all kinds of incidents have.
-fn frame(kind: Kind, (ktime_ns, cpu): (u64, u32), verdict: &Verdict, context: &Context) -> report::Incident {
+fn frame(
+    kind: Kind,
+    (ktime_ns, cpu): (u64, u32),
+    case: &Case,
+    verdict: &Verdict,
+    context: &Context,
+) -> report::Incident {
     report::Incident {
         envelope: Envelope::default(),
         id: format!("{}-{ktime_ns}-{cpu}", context.boot_id),
@@ -118,7 +129,8 @@ fn frame(kind: Kind, (ktime_ns, cpu): (u64, u32), verdict: &Verdict, context: &C
         constraint: constraint(verdict.constraint),
         complete: false,
         repeats: 0,
-        limit: verdict.limit.as_ref().map(|limit| limit_hit(limit, context)),
+        limit: verdict.limit.as_ref().map(|limit| limit_hit(limit, case.limit_shmem_bytes, context)),
+        memory: None,
         trigger: None,
         victims: Vec::new(),
         victims_total: 0,
@@ -139,7 +151,33 @@ fn constraint(constraint: Option<event::Constraint>) -> Option<Constraint> {
     }
 }
 
-fn limit_hit(finding: &LimitFinding, context: &Context) -> LimitHit {
+/// Who held the node's memory. `total_bytes` is what shares are of.
+fn memory(memory: &enrich::Memory, total_bytes: Option<u64>) -> report::Memory {
+    let holder = |held: &enrich::Held| Holder {
+        cgroup: Text::new(&held.party.path),
+        owner: owner(&held.party.owner),
+        usage_bytes: held.usage_bytes,
+        limit_bytes: held.limit.and_then(Limit::bytes),
+        unlimited: held.limit == Some(Limit::Unlimited),
+        share_permille: total_bytes
+            .filter(|total| *total > 0)
+            .and_then(|total| u32::try_from(u128::from(held.usage_bytes) * 1000 / u128::from(total)).ok()),
+    };
+    report::Memory {
+        late: false,
+        pods: memory.pods.as_ref().map(holder),
+        holders: memory.holders.iter().take(HOLDERS).map(holder).collect(),
+        holders_total: memory.holders.len() as u64,
+        least_bytes: memory.least_bytes,
+        small_total: memory.small,
+        small_bytes: memory.small_bytes,
+        cgroups_looked_at: memory.looked_at,
+        cgroups_total: memory.total,
+        incomplete: memory.incomplete,
+    }
+}
+
+fn limit_hit(finding: &LimitFinding, shmem_bytes: Option<u64>, context: &Context) -> LimitHit {
     let LimitFinding { cgroups, party, charged_at } = finding;
     let level = cgroups.levels.first().cloned().unwrap_or_default();
     LimitHit {
@@ -149,6 +187,7 @@ fn limit_hit(finding: &LimitFinding, context: &Context) -> LimitHit {
         limit_bytes: level.limit.and_then(Limit::bytes),
         unlimited: level.limit == Some(Limit::Unlimited),
         usage_bytes: level.usage_bytes,
+        shmem_bytes,
         swap_usage_bytes: level.swap_usage_bytes,
         swap_limit_bytes: level.swap_limit.and_then(Limit::bytes),
         swap_unlimited: level.swap_limit == Some(Limit::Unlimited),

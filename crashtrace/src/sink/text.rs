@@ -6,14 +6,16 @@
 use std::io::{self, Write};
 
 use crate::report::{
-    AgentStarted, AgentStopping, Cause, Certainty, Constraint, Incident, Kind, Level, LimitHit, Line, Loss,
-    Origin, Owner, OwnerKind, Process, Text, Unresolved,
+    AgentStarted, AgentStopping, Cause, Certainty, Constraint, Holder, Incident, Kind, Level, LimitHit, Line,
+    Loss, Memory, Origin, Owner, OwnerKind, Process, Text, Unresolved,
 };
 use crate::sink::Sink;
 use crate::sink::page::{Page, Style, size};
 
 /// Victims shown; the largest come first.
 const VICTIMS: usize = 12;
+/// Holders of memory shown; the largest come first.
+const HOLDERS_SHOWN: usize = 5;
 /// Reasons shown for what is unresolved, and fields with each.
 const REASONS: usize = 8;
 /// See [`REASONS`].
@@ -70,6 +72,9 @@ fn incident_block(page: &mut Page, incident: &Incident) {
     if let Some(limit) = &incident.limit {
         limit_lines(page, limit);
     }
+    if let Some(memory) = &incident.memory {
+        memory_lines(page, memory);
+    }
     if let Some(allocation) = &incident.allocation {
         let order = match (allocation.bytes, allocation.order) {
             (Some(bytes), Some(order)) => format!("{} (order {order})", size(bytes)),
@@ -104,6 +109,7 @@ fn headline(page: &mut Page, incident: &Incident) {
         Kind::OomKill if incident.victims_total == 0 => "OOM, NO VICTIM SEEN",
         Kind::OomKill => "OOM KILL",
         Kind::OomNoKill => "OOM, NOBODY KILLED",
+        Kind::OomWait => "OOM, TASK HANGS",
     };
     let cause = match (incident.verdict.cause, incident.verdict.level) {
         (Cause::SystemOom, _) => system(incident),
@@ -157,12 +163,37 @@ fn limit_lines(page: &mut Page, limit: &LimitHit) {
         let what = if limit.swap_includes_memory == Some(true) { "memory and swap" } else { "swap" };
         facts.push(format!("{what} {swap}"));
     }
+    if let Some(shmem) = limit.shmem_bytes.filter(|shmem| *shmem > 0) {
+        facts.push(format!("shared memory and tmpfs {}", size(shmem)));
+    }
     if limit.oom_group == Some(true) {
         facts.push("all its processes die together (memory.oom.group)".to_owned());
     }
     label(page, "limit", &facts.join("; "));
     label(page, "", &owner_words(limit.owner.as_ref(), Some(limit.cgroup.as_str())));
     page.put(Style::Faint, &format!("  {:<9}{}", "", limit.cgroup.as_str())).end();
+}
+
+fn memory_lines(page: &mut Page, memory: &Memory) {
+    let held = |held: &Holder| {
+        let share = held.share_permille.map_or_else(String::new, |share| format!(" ({} %)", share / 10));
+        format!("{}{share}", size(held.usage_bytes))
+    };
+    if let Some(pods) = &memory.pods {
+        let limit = match pods.limit_bytes {
+            Some(limit) => format!(" of {} allowed", size(limit)),
+            None => String::new(),
+        };
+        label(page, "pods", &format!("{}{limit}", held(pods)));
+    }
+    for (index, holder) in memory.holders.iter().take(HOLDERS_SHOWN).enumerate() {
+        let whose = owner_words(Some(&holder.owner), Some(holder.cgroup.as_str()));
+        label(page, if index == 0 { "held by" } else { "" }, &format!("{whose}: {}", held(holder)));
+    }
+    let rest = memory.holders_total.saturating_sub(HOLDERS_SHOWN as u64);
+    if rest > 0 {
+        label(page, "", &format!("and {rest} more that held {} and above", size(memory.least_bytes)));
+    }
 }
 
 fn process_table(page: &mut Page, incident: &Incident) {

@@ -37,6 +37,8 @@ pub struct Attached {
     pub tier: Tier,
     /// The tier's hooks on `mem_cgroup_out_of_memory` are in place too.
     pub memcg: bool,
+    /// The tier's hook on `mem_cgroup_oom_synchronize` is in place too.
+    pub wait: bool,
     /// What the kernel refused on the way.
     pub refused: Vec<Refused>,
     ebpf: Ebpf,
@@ -81,18 +83,25 @@ pub fn load(plan: &Plan, kernel: &Kernel<'_>) -> Result<Attached, LoadError> {
     let mut refused = Vec::new();
     for tier in &plan.tiers {
         // Each tier on a fresh object: a program that was loaded and then not needed would stay in the kernel.
-        if let Some((ebpf, memcg)) = attach_tier(tier, kernel, &mut refused)? {
-            return Ok(Attached { tier: tier.clone(), memcg, refused, ebpf });
+        if let Some(Placed { ebpf, memcg, wait }) = attach_tier(tier, kernel, &mut refused)? {
+            return Ok(Attached { tier: tier.clone(), memcg, wait, refused, ebpf });
         }
     }
     Err(LoadError::Refused(refused))
+}
+
+/// A tier in place, with what of its optional hooks is.
+struct Placed {
+    ebpf: Ebpf,
+    memcg: bool,
+    wait: bool,
 }
 
 fn attach_tier(
     tier: &Tier,
     kernel: &Kernel<'_>,
     refused: &mut Vec<Refused>,
-) -> Result<Option<(Ebpf, bool)>, LoadError> {
+) -> Result<Option<Placed>, LoadError> {
     let mut ebpf = object(kernel, VerifierLogLevel::default())?;
     let btf = match tier.hook {
         Hook::Fentry => match Btf::parse_file(kernel.btf, Endianness::default()) {
@@ -124,7 +133,14 @@ fn attach_tier(
             break;
         }
     }
-    Ok(Some((ebpf, memcg)))
+    let mut wait = false;
+    if let Some(attach) = &tier.wait {
+        match attach_one(&mut ebpf, attach, btf.as_ref()) {
+            Ok(()) => wait = true,
+            Err(error) => refuse(attach, &error),
+        }
+    }
+    Ok(Some(Placed { ebpf, memcg, wait }))
 }
 
 /// Makes the maps and prepares the programs, none of which is loaded yet. `log` is what the verifier is to write of a
@@ -204,7 +220,8 @@ impl Attached {
     #[must_use]
     pub fn hooks(&self) -> Vec<String> {
         let memcg = self.tier.memcg.iter().filter(|_| self.memcg);
-        let all = self.tier.decision.iter().chain([&self.tier.victims]).chain(memcg);
+        let wait = self.tier.wait.iter().filter(|_| self.wait);
+        let all = self.tier.decision.iter().chain([&self.tier.victims]).chain(memcg).chain(wait);
         all.map(ToString::to_string).collect()
     }
 

@@ -2,11 +2,11 @@
 //!
 //! Hooks come in tiers, from the one that sees most to the one that works on hardened kernels too:
 //!
-//! | tier | decision | memcg OOM without a victim | each victim |
-//! |---|---|---|---|
-//! | fentry | fentry + fexit `oom_kill_process` | fexit `mem_cgroup_out_of_memory` | raw tracepoint `oom:mark_victim` |
-//! | kprobe | kprobe + kretprobe of the same | kprobe + kretprobe of the same | the same |
-//! | raw tracepoint | read off the killer's stack at the first victim | none | the same |
+//! | tier | decision | memcg OOM without a victim | task that waits (v1) | each victim |
+//! |---|---|---|---|---|
+//! | fentry | fentry + fexit `oom_kill_process` | fexit `mem_cgroup_out_of_memory` | fentry `mem_cgroup_oom_synchronize` | raw tracepoint `oom:mark_victim` |
+//! | kprobe | kprobe + kretprobe of the same | kprobe + kretprobe of the same | kprobe of the same | the same |
+//! | raw tracepoint | read off the killer's stack at the first victim | none | none | the same |
 //!
 //! The plan says what *may* work, in order of preference. Whether it does, the kernel alone knows: 6.1 on arm64
 //! describes every function and takes a trampoline on none, and some kernels are built without kprobes or without
@@ -24,7 +24,7 @@ use crate::event::Hook;
 
 mod blind;
 
-pub use blind::{Blind, blind};
+pub use blind::{Blind, Optional, blind};
 
 /// The oldest kernel with BPF ring buffers.
 const RING_BUFFER_SINCE: KernelVersion = KernelVersion(5, 8);
@@ -33,6 +33,10 @@ const RING_BUFFER_SINCE: KernelVersion = KernelVersion(5, 8);
 const OOM_KILL_PROCESS: &str = "oom_kill_process";
 /// The function that handles the OOM of a memory cgroup.
 const MEM_CGROUP_OUT_OF_MEMORY: &str = "mem_cgroup_out_of_memory";
+
+/// The function in which a task sleeps at the limit of a memory cgroup whose OOM killer is off. Only where cgroup v1 is
+/// built in.
+const MEM_CGROUP_OOM_SYNCHRONIZE: &str = "mem_cgroup_oom_synchronize";
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +91,8 @@ pub struct Tier {
     pub decision: Vec<Attach>,
     /// Sees an OOM of a memory cgroup that finds nobody to kill. All of them or none: the tier does without.
     pub memcg: Vec<Attach>,
+    /// Sees a task that waits at a limit of cgroup v1. The tier does without.
+    pub wait: Option<Attach>,
     /// Sees each victim. The tier needs it.
     pub victims: Attach,
 }
@@ -166,6 +172,8 @@ pub struct Functions {
     pub oom_kill_process: bool,
     /// `mem_cgroup_out_of_memory`.
     pub mem_cgroup_out_of_memory: bool,
+    /// `mem_cgroup_oom_synchronize`.
+    pub mem_cgroup_oom_synchronize: bool,
 }
 
 impl Functions {
@@ -174,6 +182,7 @@ impl Functions {
         Self {
             oom_kill_process: has(OOM_KILL_PROCESS),
             mem_cgroup_out_of_memory: has(MEM_CGROUP_OUT_OF_MEMORY),
+            mem_cgroup_oom_synchronize: has(MEM_CGROUP_OOM_SYNCHRONIZE),
         }
     }
 
@@ -306,10 +315,15 @@ fn tier(hook: Hook, kernel: &KernelView) -> Tier {
     use AttachKind::{Fentry, Fexit, Kprobe, Kretprobe, RawTracepoint};
     let decision = |program, kind| Attach { program, kind, target: OOM_KILL_PROCESS };
     let memcg = |program, kind| Attach { program, kind, target: MEM_CGROUP_OUT_OF_MEMORY };
+    let wait = |program, kind| Attach { program, kind, target: MEM_CGROUP_OOM_SYNCHRONIZE };
     let victims = |program| Attach { program, kind: RawTracepoint, target: "mark_victim" };
     match hook {
         Hook::Fentry => Tier {
             hook,
+            wait: kernel
+                .btf_functions
+                .mem_cgroup_oom_synchronize
+                .then(|| wait(program::MEMCG_WAIT_FENTRY, Fentry)),
             decision: vec![
                 decision(program::OOM_KILL_FENTRY, Fentry),
                 decision(program::OOM_KILL_FEXIT, Fexit),
@@ -323,6 +337,11 @@ fn tier(hook: Hook, kernel: &KernelView) -> Tier {
         },
         Hook::Kprobe => Tier {
             hook,
+            // Most kernels of today do not have it, so it is not tried where that cannot be known.
+            wait: kernel
+                .kallsyms_functions
+                .is_some_and(|functions| functions.mem_cgroup_oom_synchronize)
+                .then(|| wait(program::MEMCG_WAIT_KPROBE, Kprobe)),
             decision: vec![
                 decision(program::OOM_KILL_KPROBE, Kprobe),
                 decision(program::OOM_KILL_KRETPROBE, Kretprobe),
@@ -336,6 +355,7 @@ fn tier(hook: Hook, kernel: &KernelView) -> Tier {
         },
         Hook::RawTracepoint => Tier {
             hook,
+            wait: None,
             decision: Vec::new(),
             memcg: Vec::new(),
             victims: victims(program::MARK_VICTIM_ALONE),

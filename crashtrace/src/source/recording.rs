@@ -38,6 +38,9 @@ pub struct Preamble {
     pub boot_id: String,
     /// Bytes of a page.
     pub page_size_bytes: u64,
+    /// Memory of the machine.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
     /// The memory controller is on cgroup v1; `None` where that is not known.
     pub memory_cgroup_v1: Option<bool>,
     /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME`.

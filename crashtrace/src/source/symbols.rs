@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// The functions that are looked for (`mm/oom_kill.c`, `mm/memcontrol.c`, `mm/vmscan.c`, `mm/page_alloc.c`,
 /// `drivers/tty/sysrq.c`; 5.10 to 7.3).
-pub const FUNCTIONS: [&str; 14] = [
+pub const FUNCTIONS: [&str; 18] = [
     "mem_cgroup_out_of_memory",
     "out_of_memory",
     "oom_kill_process",
@@ -25,6 +25,10 @@ pub const FUNCTIONS: [&str; 14] = [
     "kswapd",
     "try_charge_memcg",
     "try_charge",
+    "charge_memcg",
+    "__mem_cgroup_charge",
+    "mem_cgroup_charge",
+    "obj_cgroup_charge_pages",
     "__alloc_pages_slowpath",
     "mark_oom_victim",
 ];

@@ -143,6 +143,7 @@ pub(crate) fn kill(victim: &Lineage, limit: Option<Lineage>, names: &[&str]) -> 
         decision: Some(Box::new(decision)),
         // The mark comes after the signal, so the task looks as if it was ending.
         victims: vec![mark(Task { exiting: Some(true), ..task("java", 4211) }, Some(victim.clone()))],
+        holders: None,
         complete: true,
     }
 }
@@ -184,7 +185,7 @@ impl OomKill {
     }
 
     pub(crate) fn verdict(self) -> Verdict {
-        classify(&enrich(Incident::OomKill(Box::new(self))))
+        classify(&enrich(Incident::OomKill(Box::new(self)), &mut crate::enrich::Node::unseen("a test")))
     }
 }
 
@@ -192,8 +193,9 @@ impl OomKill {
 pub(crate) fn no_kill(trigger: Lineage, limit: Option<Lineage>, names: &[&str]) -> OomNoKill {
     let event = OomNoVictim {
         stamp: stamp(Hook::Fentry),
+        why: crate::event::NoKill::NobodyFound,
         repeats: 0,
-        gfp: 0xcc0,
+        gfp: Some(0xcc0),
         order: Some(0),
         memcg: limit.is_some(),
         trigger: task("java", 4211),
@@ -206,7 +208,7 @@ pub(crate) fn no_kill(trigger: Lineage, limit: Option<Lineage>, names: &[&str]) 
 
 impl OomNoKill {
     pub(crate) fn verdict(self) -> Verdict {
-        classify(&enrich(Incident::OomNoKill(Box::new(self))))
+        classify(&enrich(Incident::OomNoKill(Box::new(self)), &mut crate::enrich::Node::unseen("a test")))
     }
 }
 

@@ -134,6 +134,7 @@ fn an_incident() -> BoxedStrategy<Incident> {
                 cpu: 0,
                 decision: decision.map(Box::new),
                 victims: victims.into_iter().map(|(task, cgroups)| mark(task, cgroups)).collect(),
+                holders: None,
                 complete,
             }))
         },
@@ -151,7 +152,7 @@ fn an_incident() -> BoxedStrategy<Incident> {
 proptest! {
     #[test]
     fn any_incident_has_a_verdict_that_says_how_it_is_known(incident in an_incident()) {
-        let case = enrich(incident);
+        let case = enrich(incident, &mut crate::enrich::Node::unseen("a test"));
         let verdict = classify(&case);
         prop_assert_eq!(verdict.certainty == Certainty::Observed, verdict.inferred.is_empty());
         prop_assert!(!verdict.summary.is_empty() && !verdict.remedy.is_empty() && !verdict.evidence.is_empty());

@@ -9,8 +9,9 @@ pub(super) fn none(ktime_ns: u64, id: u64, repeats: u64) -> Event {
     cgroups.levels[0].cgroup_id = Some(id);
     Event::OomNoVictim(Box::new(OomNoVictim {
         stamp: stamp(ktime_ns, Hook::Fentry, None),
+        why: NoKill::NobodyFound,
         repeats,
-        gfp: 0,
+        gfp: Some(0),
         order: Some(0),
         memcg: true,
         trigger: Task::default(),
@@ -98,7 +99,7 @@ fn beyond_the_limits_that_are_remembered_a_quiet_one_is_forgotten_first() {
     assert_eq!(desk.all((0..limits).filter(|&id| id != 9).map(|id| none(1_000 + id, id, 0))), []);
     assert_eq!(all_folded(&desk.push(none(5_000, limits, 0))), [(5_000, limits, 0)]);
     assert_eq!(desk.correlator.folds.len(), FOLDS);
-    assert!(!desk.correlator.folds.contains_key(&Some(9)));
+    assert!(!desk.correlator.folds.contains_key(&(NoKill::NobodyFound, Some(9))));
 }
 
 #[test]

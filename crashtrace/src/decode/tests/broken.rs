@@ -89,10 +89,10 @@ fn a_record_longer_than_any_is_refused() {
 fn another_layout_an_unknown_kind_and_an_unknown_hook_are_named_and_counted() {
     let record = each_kind().swap_remove(0);
     for (offset, value, error, counter) in [
-        (offset_of!(Header, layout), 2, DecodeError::Layout(2), Counter::RecordsOfAnotherLayout),
+        (offset_of!(Header, layout), 1, DecodeError::Layout(1), Counter::RecordsOfAnotherLayout),
         (offset_of!(Header, layout), 0, DecodeError::Layout(0), Counter::RecordsOfAnotherLayout),
         (offset_of!(Header, kind), 0, DecodeError::Kind(0), Counter::RecordsOfUnknownKind),
-        (offset_of!(Header, kind), 5, DecodeError::Kind(5), Counter::RecordsOfUnknownKind),
+        (offset_of!(Header, kind), 7, DecodeError::Kind(7), Counter::RecordsOfUnknownKind),
         (
             offset_of!(Header, hook),
             0,

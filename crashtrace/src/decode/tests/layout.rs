@@ -149,8 +149,9 @@ fn an_oom_without_a_victim_is_read_as_it_lies_in_memory() {
         raw.decoded(),
         Event::OomNoVictim(Box::new(NoVictim {
             stamp: stamp(),
+            why: crate::event::NoKill::NobodyFound,
             repeats: 41,
-            gfp: 42,
+            gfp: Some(42),
             order: Some(43),
             memcg: true,
             trigger,

@@ -72,12 +72,15 @@ fn what_a_kernel_lacks_is_absent_and_not_zero() {
             assert_eq!(layout.get(fields::MEMCG_OOM_KILL_DISABLE), None);
             assert_eq!(layout.values()[fields::MEMCG_OOM_KILL_DISABLE], fields::ABSENT);
             let absent: Vec<_> = layout.absent().map(|field| field.name).collect();
-            assert_eq!(absent, ["MEMCG_OOM_KILL_DISABLE"]);
+            let of_v1 =
+                ["TASK_MEMCG_IN_OOM", "TASK_MEMCG_OOM_GFP", "TASK_MEMCG_OOM_ORDER", "MEMCG_OOM_KILL_DISABLE"];
+            assert_eq!(absent, of_v1);
         }
     }
     // The same version with cgroup v1 built in has it.
     let layout = Layout::resolve(&kernel("x86_64-6.18-custom"));
-    assert_eq!(layout.absent().count(), 0);
+    let absent: Vec<_> = layout.absent().map(|field| field.name).collect();
+    assert_eq!(absent, ["TASK_MEMCG_OOM_GFP", "TASK_MEMCG_OOM_ORDER"], "gone with 6.11");
     assert_eq!(layout.get(fields::OC_ZONELIST), Some(0), "0 is an offset like any other");
     assert_eq!(layout.get(fields::COUNT), None);
 }
@@ -392,7 +395,8 @@ fn the_running_kernel_has_all_that_is_needed() {
     let btf = KernelBtf::open(path).expect("the kernel's own BTF is BTF");
     let absent: Vec<_> = Layout::resolve(&btf).absent().map(|field| field.name).collect();
     // Everything else is in every kernel since 5.10 that has memory cgroups.
-    assert!(absent.iter().all(|name| *name == "MEMCG_OOM_KILL_DISABLE"), "{absent:?}");
+    let of_v1 = |name: &&str| *name == "MEMCG_OOM_KILL_DISABLE" || name.starts_with("TASK_MEMCG_");
+    assert!(absent.iter().all(of_v1), "{absent:?}");
     assert!(btf.mark_victim_arg().is_some());
     assert!(btf.has_function("out_of_memory"));
 }

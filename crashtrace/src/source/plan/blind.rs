@@ -23,10 +23,18 @@ const BETTER_HOOKS: &str = "run a kernel that accepts fentry hooks or kprobes (C
     CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), with --hooks auto";
 const SHOW_ADDRESSES: &str = "give crashtrace CAP_SYSLOG, and set sysctl kernel.kptr_restrict to 0 or 1";
 
-/// What `tier` does not see on this host. `memcg_attached` says whether its memcg hooks are in place, too;
-/// `symbols` are those that stacks are named by.
+/// Which of a tier's optional hooks are in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Optional {
+    /// Those on `mem_cgroup_out_of_memory`.
+    pub memcg: bool,
+    /// That on `mem_cgroup_oom_synchronize`.
+    pub wait: bool,
+}
+
+/// What `tier` does not see on this host. `symbols` are those that stacks are named by.
 #[must_use]
-pub fn blind(tier: &Tier, memcg_attached: bool, facts: &HostFacts, symbols: &Symbols) -> Vec<Blind> {
+pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbols) -> Vec<Blind> {
     let mut list = Vec::new();
     let mut add = |what: &str, why: &str, remedy: Option<&str>| {
         list.push(Blind { what: what.to_owned(), why: why.to_owned(), remedy: remedy.map(str::to_owned) });
@@ -49,7 +57,7 @@ pub fn blind(tier: &Tier, memcg_attached: bool, facts: &HostFacts, symbols: &Sym
                 Some(SHOW_ADDRESSES),
             );
         }
-    } else if !memcg_attached && facts.memory_cgroup != Some(MemoryCgroup::Disabled) {
+    } else if !attached.memcg && facts.memory_cgroup != Some(MemoryCgroup::Disabled) {
         add(
             "an OOM of a memory cgroup that finds nobody to kill",
             if tier.memcg.is_empty() {
@@ -67,10 +75,20 @@ pub fn blind(tier: &Tier, memcg_attached: bool, facts: &HostFacts, symbols: &Sym
             Some(SHOW_ADDRESSES),
         );
     }
-    if facts.memory_cgroup == Some(MemoryCgroup::V1) {
+    if facts.memory_cgroup == Some(MemoryCgroup::V1) && !attached.wait {
         add(
             "a container that hangs at its limit with oom_kill_disable set",
-            "on cgroup v1 the kernel then lets it sleep and calls no OOM killer",
+            match (&tier.wait, tier.hook) {
+                (_, Hook::RawTracepoint) => {
+                    "on cgroup v1 the kernel then lets it sleep and calls no OOM killer, so no tracepoint is hit"
+                }
+                (None, _) => {
+                    "the kernel does not list function mem_cgroup_oom_synchronize, in which it sleeps"
+                }
+                (Some(_), _) => {
+                    "the kernel does not accept a hook on mem_cgroup_oom_synchronize, in which it sleeps"
+                }
+            },
             Some("boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1), which has no such setting"),
         );
     }

@@ -3,8 +3,10 @@ use crate::source::host::tests::healthy;
 use crate::source::host::{BtfFile, MemoryCgroup};
 use crate::source::symbols::tests::every_function;
 
-const ALL: Functions = Functions { oom_kill_process: true, mem_cgroup_out_of_memory: true };
-const NONE: Functions = Functions { oom_kill_process: false, mem_cgroup_out_of_memory: false };
+const ALL: Functions =
+    Functions { oom_kill_process: true, mem_cgroup_out_of_memory: true, mem_cgroup_oom_synchronize: true };
+const NONE: Functions =
+    Functions { oom_kill_process: false, mem_cgroup_out_of_memory: false, mem_cgroup_oom_synchronize: false };
 
 fn view() -> KernelView {
     KernelView { btf_functions: ALL, kallsyms_functions: Some(ALL), mark_victim_arg: Some(1) }
@@ -187,7 +189,10 @@ fn unseen(hook: Hook, memcg_attached: bool, change: impl FnOnce(&mut HostFacts))
     change(&mut facts);
     let plan = plan(&facts, &view(), HooksWanted::Auto).unwrap();
     let tier = plan.tiers.iter().find(|tier| tier.hook == hook).unwrap();
-    blind(tier, memcg_attached, &facts, &every_function()).into_iter().map(|blind| blind.what).collect()
+    blind(tier, Optional { memcg: memcg_attached, wait: memcg_attached }, &facts, &every_function())
+        .into_iter()
+        .map(|blind| blind.what)
+        .collect()
 }
 
 #[test]
@@ -212,9 +217,12 @@ fn an_oom_without_a_victim_is_unseen_without_the_memcg_hooks_unless_there_are_no
 }
 
 #[test]
-fn cgroup_v1_may_hang_a_container_unseen() {
-    let what = unseen(Hook::Kprobe, true, |facts| facts.memory_cgroup = Some(MemoryCgroup::V1));
-    assert!(what[0].contains("oom_kill_disable"), "{what:?}");
+fn cgroup_v1_may_hang_a_container_unseen_where_there_is_no_hook_on_that() {
+    let on_v1 = |hook, attached| unseen(hook, attached, |facts| facts.memory_cgroup = Some(MemoryCgroup::V1));
+    let hangs = |what: &String| what.contains("oom_kill_disable");
+    assert!(!on_v1(Hook::Kprobe, true).iter().any(hangs));
+    assert!(on_v1(Hook::Kprobe, false).iter().any(hangs));
+    assert!(on_v1(Hook::RawTracepoint, false).iter().any(hangs));
 }
 
 #[test]
@@ -231,7 +239,7 @@ fn hidden_kernel_addresses_are_said_with_their_remedy() {
     let plan = plan(&healthy(), &view(), HooksWanted::Auto).unwrap();
     let hidden = Symbols::without("hidden".to_owned());
     for (tier, count) in plan.tiers.iter().zip([1, 1, 2]) {
-        let blind = blind(tier, true, &healthy(), &hidden);
+        let blind = blind(tier, Optional { memcg: true, wait: true }, &healthy(), &hidden);
         let hidden: Vec<_> = blind.iter().filter(|blind| blind.why == "hidden").collect();
         assert_eq!(hidden.len(), count, "{tier:?}");
         assert!(hidden.iter().all(|blind| blind.remedy.as_ref().unwrap().contains("CAP_SYSLOG")));
@@ -243,6 +251,6 @@ fn functions_come_from_kallsyms_only_if_it_could_be_read() {
     assert_eq!(Functions::in_kallsyms(&every_function()), Some(ALL));
     let text = "0000000000000000 t oom_kill_process\n0000000000000000 T _text\n";
     let partly = Functions::in_kallsyms(&Symbols::parse(text.as_bytes()));
-    assert_eq!(partly, Some(Functions { mem_cgroup_out_of_memory: false, ..ALL }));
+    assert_eq!(partly, Some(Functions { oom_kill_process: true, ..NONE }));
     assert_eq!(Functions::in_kallsyms(&Symbols::without("denied".to_owned())), None);
 }

@@ -1,0 +1,240 @@
+//! Who held the node's memory: owners and their shares, from the kernel's walk over the tree of cgroups. PURE.
+//!
+//! Owners are pods and, outside of pods, the innermost cgroups that are large: a service, a scope, a plain cgroup. What
+//! is inside of a pod is the pod's, and what is above of them (slices, `kubepods`, a class) is only their sum.
+
+use crate::cgroup::{self, Place};
+use crate::enrich::{Party, owner};
+use crate::event::{Holder, Level, Limit, OomHolders};
+
+/// Who held the node's memory at the decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// What all pods held, where that is large.
+    pub pods: Option<Held>,
+    /// Owners, the largest first.
+    pub holders: Vec<Held>,
+    /// From this size on an owner is in `holders`.
+    pub least_bytes: u64,
+    /// Cgroups that hold less, among those that were looked at.
+    pub small: u32,
+    /// What those hold together.
+    pub small_bytes: u64,
+    /// Cgroups that were looked at.
+    pub looked_at: u32,
+    /// Cgroups that there are.
+    pub total: Option<u32>,
+    /// There may be large ones that were not looked at, or for which there was no place.
+    pub incomplete: bool,
+}
+
+/// A cgroup and what it held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Whose it is.
+    pub party: Party,
+    /// What it held.
+    pub usage_bytes: u64,
+    /// Its limit.
+    pub limit: Option<Limit>,
+}
+
+impl Memory {
+    /// The place of an owner among the holders, from 0.
+    #[must_use]
+    pub fn rank(&self, of: &Party) -> Option<usize> {
+        // Below a holder everything is the holder's; a pod's cgroup is on the way to each of its containers.
+        self.holders.iter().position(|held| is_within(&of.path, &held.party.path))
+    }
+}
+
+/// Whether `path` is `of`, or below it.
+fn is_within(path: &[u8], of: &[u8]) -> bool {
+    path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// Finds the owners.
+#[must_use]
+pub fn memory(walk: &OomHolders) -> Memory {
+    let mut memory = Memory {
+        pods: None,
+        holders: Vec::new(),
+        least_bytes: walk.least_bytes,
+        small: walk.small,
+        small_bytes: walk.small_bytes,
+        looked_at: walk.looked_at,
+        total: walk.total,
+        incomplete: walk.unfinished || walk.left_out > 0,
+    };
+    // The names from the root down to the one at hand; `None` where one could not be read.
+    let mut names: Vec<Option<&[u8]>> = Vec::new();
+    let mut in_pod: Option<u32> = None;
+    for (index, Holder { depth, level }) in walk.holders.iter().enumerate() {
+        // Parents come first, so each is at most one below the last. What is not is no tree.
+        let Some(above) = (*depth as usize).checked_sub(1).filter(|above| *above <= names.len()) else {
+            memory.incomplete = true;
+            continue;
+        };
+        names.truncate(above);
+        names.push(level.name.as_ref().map(|name| name.0.as_slice()));
+        if in_pod.is_some_and(|pod| *depth > pod) {
+            continue;
+        }
+        in_pod = None;
+        let Some(held) = held(&names, level) else {
+            memory.incomplete = true;
+            continue;
+        };
+        let has_large_child = walk.holders.get(index + 1).is_some_and(|next| next.depth > *depth);
+        match held.party.placement.place {
+            Place::Pod => {
+                in_pod = Some(*depth);
+                memory.holders.push(held);
+            }
+            Place::NodeAllocatable => {
+                // That of a cluster inside of a container (kind) is the node's only where there is no other.
+                let delegated = |held: &Held| held.party.placement.delegated;
+                if memory.pods.as_ref().is_none_or(|other| delegated(other) && !delegated(&held)) {
+                    memory.pods = Some(held);
+                }
+            }
+            Place::Qos => {}
+            _ if has_large_child => {}
+            _ => memory.holders.push(held),
+        }
+    }
+    memory.holders.sort_by(|one, other| {
+        other.usage_bytes.cmp(&one.usage_bytes).then_with(|| one.party.path.cmp(&other.party.path))
+    });
+    memory
+}
+
+/// A cgroup by its names; `None` where a name or its usage is unknown.
+fn held(names: &[Option<&[u8]>], level: &Level) -> Option<Held> {
+    let mut path = Vec::new();
+    for name in names {
+        path.push(b'/');
+        path.extend_from_slice((*name)?);
+    }
+    let placement = cgroup::parse(&path);
+    let owner = owner(&placement);
+    Some(Held {
+        party: Party { path, placement, owner },
+        usage_bytes: level.usage_bytes?,
+        limit: level.limit,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::enrich::OwnerKind;
+    use crate::event::{Hook, Name, Stamp};
+
+    const MIB: u64 = 1 << 20;
+    const POD: &str = "pod8b9f2a6e-1c3d-4e5f-9a7b-2c4d6e8f0a1b";
+
+    fn at(depth: u32, name: &str, mib: u64) -> Holder {
+        let level = Level {
+            name: Some(Name::from(name)),
+            usage_bytes: Some(mib * MIB),
+            limit: Some(Limit::Unlimited),
+            ..Level::default()
+        };
+        Holder { depth, level }
+    }
+
+    fn walk(holders: Vec<Holder>) -> OomHolders {
+        let stamp = Stamp { ktime_ns: 2, cpu: 0, seq: 1, hook: Hook::Fentry, decision_ns: Some(1) };
+        OomHolders {
+            stamp,
+            least_bytes: 4 * MIB,
+            holders,
+            left_out: 0,
+            small: 9,
+            small_bytes: 7 * MIB,
+            looked_at: 20,
+            total: Some(31),
+            unfinished: false,
+        }
+    }
+
+    fn names(memory: &Memory) -> Vec<(String, u64)> {
+        let name =
+            |held: &Held| (String::from_utf8_lossy(&held.party.path).into_owned(), held.usage_bytes / MIB);
+        memory.holders.iter().map(name).collect()
+    }
+
+    /// Pods and services are named, sums above of them and containers below are not, and the largest comes first.
+    #[test]
+    fn names_owners_and_not_their_sums_or_parts() {
+        let memory = memory(&walk(vec![
+            at(1, "system.slice", 90),
+            at(2, "containerd.service", 80),
+            at(1, "kubepods", 300),
+            at(2, "burstable", 290),
+            at(3, POD, 280),
+            at(4, "0a12f8ad7041c8fdcab8c0ef3e57c178134c729a771a6065b3d1ff8c6374b947", 270),
+            at(1, "user.slice", 40),
+        ]));
+        assert_eq!(
+            names(&memory),
+            [
+                (format!("/kubepods/burstable/{POD}"), 280),
+                ("/system.slice/containerd.service".to_owned(), 80),
+                ("/user.slice".to_owned(), 40),
+            ]
+        );
+        assert_eq!(memory.holders[0].party.owner.kind, OwnerKind::Pod);
+        assert_eq!(memory.holders[1].party.owner.unit.as_deref(), Some("containerd.service"));
+        assert_eq!(memory.pods.as_ref().map(|pods| pods.usage_bytes), Some(300 * MIB));
+        assert!(!memory.incomplete);
+    }
+
+    /// The node's own pods count, whatever a cluster inside of one of its containers calls its own.
+    #[test]
+    fn the_pods_are_those_of_the_node() {
+        let inner = [
+            at(1, "system.slice", 200),
+            at(2, "foo.service", 200),
+            at(3, "kubepods", 200),
+            at(1, "kubepods", 30),
+        ];
+        let pods = |holders: &[Holder]| memory(&walk(holders.to_vec())).pods.map(|pods| pods.party.path);
+        assert_eq!(pods(&inner).as_deref(), Some(b"/kubepods".as_slice()));
+        let mut other_way = inner.to_vec();
+        other_way.rotate_left(3);
+        assert_eq!(pods(&other_way).as_deref(), Some(b"/kubepods".as_slice()));
+        assert_eq!(pods(&inner[..3]).as_deref(), Some(b"/system.slice/foo.service/kubepods".as_slice()));
+    }
+
+    /// What is below a cgroup without a name has no path, and a depth that skips a level is no tree: said, not guessed.
+    #[test]
+    fn what_cannot_be_placed_makes_it_incomplete() {
+        let mut nameless = at(1, "", 50);
+        nameless.level.name = None;
+        let memory_of = |holders| memory(&walk(holders));
+        let found = memory_of(vec![nameless, at(2, "x.service", 40), at(1, "user.slice", 30)]);
+        assert_eq!(names(&found), [("/user.slice".to_owned(), 30)]);
+        assert!(found.incomplete);
+        for depth in [0, 3, u32::MAX] {
+            let found = memory_of(vec![at(depth, "x", 20), at(1, "user.slice", 30)]);
+            assert!(found.incomplete, "{depth}");
+            assert_eq!(found.holders.len(), 1, "{depth}");
+        }
+        assert!(memory(&OomHolders { left_out: 1, ..walk(Vec::new()) }).incomplete);
+    }
+
+    /// A container has its pod's place, a path that only begins alike has none.
+    #[test]
+    fn ranks_what_is_within_a_holder() {
+        let memory = memory(&walk(vec![at(1, "kubepods", 90), at(2, POD, 80), at(1, "user.slice", 85)]));
+        let party = |path: &str| {
+            let placement = cgroup::parse(path.as_bytes());
+            Party { path: path.as_bytes().to_vec(), owner: owner(&placement), placement }
+        };
+        assert_eq!(memory.rank(&party(&format!("/kubepods/{POD}/x"))), Some(1));
+        assert_eq!(memory.rank(&party("/user.slice")), Some(0));
+        assert_eq!(memory.rank(&party("/user.slice2")), None);
+    }
+}
