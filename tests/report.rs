@@ -92,7 +92,7 @@ fn the_schema_names_the_line_and_speaks_to_people() {
     assert_eq!((&schema["$id"], &schema["title"]), (&"urn:crashtrace:v1".into(), &"crashtrace/v1".into()));
     assert!(!schema.to_string().contains("[`"), "a link of rustdoc leads nowhere in a schema");
     for (line, kinds) in [
-        ("Kind", &["oom_kill", "oom_no_kill"][..]),
+        ("Kind", &["oom_kill", "oom_no_kill", "oom_wait"][..]),
         ("AgentStartedKind", &["agent_started"]),
         ("LossKind", &["loss"]),
         ("AgentStoppingKind", &["agent_stopping"]),
@@ -121,12 +121,12 @@ fn the_order_of_fields_is_fixed() {
     assert_eq!(
         keys(&line).join(" "),
         "schema agent node boot_id session seq lost id revision redelivered kind time ktime_ns verdict hooks origin \
-         constraint complete repeats limit trigger victims victims_total allocation unresolved truncated"
+         constraint complete repeats limit memory trigger victims victims_total allocation unresolved truncated"
     );
     assert_eq!(keys(&line["verdict"]).join(" "), "cause level certainty inferred summary evidence remedy");
     assert_eq!(
         keys(&line["limit"]).join(" "),
-        "cgroup charged_at owner limit_bytes unlimited usage_bytes swap_usage_bytes swap_limit_bytes swap_unlimited \
+        "cgroup charged_at owner limit_bytes unlimited usage_bytes shmem_bytes swap_usage_bytes swap_limit_bytes swap_unlimited \
          swap_includes_memory \
          oom_group"
     );
@@ -152,10 +152,11 @@ fn the_largest_victim_is_first_and_what_is_unknown_of_each_moves_along() {
 #[test]
 fn every_field_that_is_unknown_has_a_reason() {
     /// Null because there is nothing to say: an owner has what its kind has, an unlimited limit no bytes, an OOM of the
-    /// node no limit.
+    /// node no limit, and one of a cgroup nobody who holds the node's memory.
     fn may_be_empty(path: &str, line: &Value) -> bool {
         path.contains(".owner.")
             || path == "limit" && line["verdict"]["cause"] == "system_oom"
+            || path == "memory" && line["verdict"]["cause"] == "cgroup_oom"
             || path == "limit.swap_limit_bytes" && line["limit"]["swap_unlimited"] == true
     }
     fn nulls(path: &str, value: &Value, found: &mut Vec<String>) {

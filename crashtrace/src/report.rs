@@ -230,7 +230,7 @@ pub struct Memory {
     pub late: bool,
     /// All pods together (`kubepods`); null where there is none, or it held less than `least_bytes`.
     pub pods: Option<Holder>,
-    /// The largest owners, the largest first; at most [`HOLDERS`].
+    /// The largest owners, the largest first; at most 10.
     pub holders: Vec<Holder>,
     /// Owners that held at least `least_bytes`.
     pub holders_total: u64,
@@ -248,7 +248,7 @@ pub struct Memory {
     pub incomplete: bool,
 }
 
-/// Entries of [`Memory::holders`] at most.
+/// Entries of [`Memory::holders`] at most, as its doc says.
 pub const HOLDERS: usize = 10;
 
 /// Someone who held memory.

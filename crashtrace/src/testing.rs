@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use crashtrace_ebpf::{
-    COMM_BYTES, Header, LAYOUT_VERSION, Level, MESSAGE_BYTES, OomDecision, OomNoVictim, OomVictim,
-    STACK_FRAMES, Section, Task, decision_flag, hook, kind, missing, section,
+    COMM_BYTES, Header, Holder, LAYOUT_VERSION, Level, MESSAGE_BYTES, OomDecision, OomHolders, OomNoVictim,
+    OomVictim, STACK_FRAMES, Section, Task, decision_flag, hook, kind, missing, section,
 };
 
 macro_rules! put {
@@ -31,6 +31,9 @@ pub(crate) enum Body {
     End,
     Victim(OomVictim),
     NoVictim(Box<OomNoVictim>),
+    Wait(Box<OomNoVictim>),
+    /// The number of holders is filled in by [`Record::bytes`], and so are the lengths of their levels and names.
+    Holders(OomHolders, Vec<(Holder, Vec<u8>)>),
 }
 
 /// A section.
@@ -57,10 +60,21 @@ impl Record {
                 kind::OOM_VICTIM
             }
             Body::NoVictim(body) => {
-                put!(tail, body, repeats, gfp, order, flags, pad);
-                task(&body.trigger, &mut tail);
-                stack(&body.stack, &mut tail);
+                no_victim_body(body, &mut tail);
                 kind::OOM_NO_VICTIM
+            }
+            Body::Wait(body) => {
+                no_victim_body(body, &mut tail);
+                kind::OOM_WAIT
+            }
+            Body::Holders(body, holders) => {
+                let body = OomHolders { holders: holders.len() as u32, ..*body };
+                put!(tail, body, least_pages, small_pages, small, looked_at, total, holders, left_out, flags);
+                for (holder, name) in holders {
+                    put!(tail, holder, depth, pad);
+                    level(&holder.level, name, &mut tail);
+                }
+                kind::OOM_HOLDERS
             }
         };
         for cgroups in &self.sections {
@@ -79,20 +93,30 @@ impl Record {
 impl Cgroups {
     fn bytes(&self, out: &mut Vec<u8>) {
         let mut tail = Vec::new();
-        for (level, name) in &self.levels {
-            let padded = name.len().next_multiple_of(8);
-            let length = (size_of::<Level>() + padded) as u16;
-            let level = Level { length, name_length: name.len() as u16, ..*level };
-            put!(tail, level, length, name_length, flags, cgroup_id, usage_pages, max_pages);
-            put!(tail, level, swap_usage_pages, swap_max_pages);
-            tail.extend_from_slice(name);
-            tail.resize(tail.len() + padded - name.len(), 0);
+        for (of, name) in &self.levels {
+            level(of, name, &mut tail);
         }
         let length = (size_of::<Section>() + tail.len()) as u32;
         let section = Section { levels: self.levels.len() as u16, length, ..self.section };
         put!(out, section, kind, levels, flags, skipped, length, pad);
         out.extend_from_slice(&tail);
     }
+}
+
+fn level(level: &Level, name: &[u8], out: &mut Vec<u8>) {
+    let padded = name.len().next_multiple_of(8);
+    let length = (size_of::<Level>() + padded) as u16;
+    let level = Level { length, name_length: name.len() as u16, ..*level };
+    put!(out, level, length, name_length, flags, cgroup_id, usage_pages, max_pages);
+    put!(out, level, swap_usage_pages, swap_max_pages);
+    out.extend_from_slice(name);
+    out.resize(out.len() + padded - name.len(), 0);
+}
+
+fn no_victim_body(body: &OomNoVictim, out: &mut Vec<u8>) {
+    put!(out, body, repeats, gfp, order, flags, pad);
+    task(&body.trigger, out);
+    stack(&body.stack, out);
 }
 
 fn decision(body: &OomDecision, out: &mut Vec<u8>) {
@@ -217,6 +241,43 @@ pub(crate) fn no_victim(ktime_ns: u64, cpu: u32, path: &[u8], repeats: u64) -> R
         sections: vec![cgroups(section::LIMIT, path, 8192)],
         ..record(Body::NoVictim(Box::new(body)), ktime_ns, cpu, hook::FENTRY)
     }
+}
+
+/// A task that waits at the limit of the cgroup `path`, on a kernel that does not keep its request.
+pub(crate) fn wait(ktime_ns: u64, cpu: u32, path: &[u8], repeats: u64) -> Record {
+    let mut record = no_victim(ktime_ns, cpu, path, repeats);
+    if let Body::NoVictim(body) = record.body {
+        record.body = Body::Wait(body);
+    }
+    record.header.missing |= missing::REQUEST;
+    record
+}
+
+/// Who held the node's memory at the decision of that time: a pod and a service.
+pub(crate) fn holders(ktime_ns: u64, cpu: u32) -> Record {
+    let body = OomHolders {
+        least_pages: 1000,
+        small_pages: 1500,
+        small: 7,
+        looked_at: 11,
+        total: 40,
+        holders: 0,
+        left_out: 0,
+        flags: 0,
+    };
+    let holder = |depth, name: &[u8], usage_pages| {
+        let level = Level { usage_pages, max_pages: u64::MAX, swap_max_pages: u64::MAX, ..Level::default() };
+        (Holder { depth, pad: 0, level }, name.to_vec())
+    };
+    let found = vec![
+        holder(1, b"kubepods", 9000),
+        holder(2, b"pod8b9f2a6e-1c3d-4e5f-9a7b-2c4d6e8f0a1b", 8000),
+        holder(1, b"system.slice", 3000),
+        holder(2, b"containerd.service", 2500),
+    ];
+    let mut record = record(Body::Holders(body, found), ktime_ns + 500, cpu, hook::FENTRY);
+    record.header.decision_ns = ktime_ns;
+    record
 }
 
 /// Numbers the records as each CPU counts its own, and says of all of them that they have no stack.

@@ -50,6 +50,7 @@ pub(crate) fn built() -> Vec<(&'static str, (Case, Verdict))> {
         ("system_oom", system_oom()),
         ("oom_group", oom_group()),
         ("no_kill", no_kill()),
+        ("oom_wait", oom_wait()),
         ("raw_tracepoint", raw_tracepoint()),
         ("decision_lost", decision_lost()),
         ("hostile_names", hostile_names()),
@@ -291,6 +292,25 @@ fn decision_lost() -> (Case, Verdict) {
             .map(|field| gap(field, lost))
             .into(),
         ..verdict("2 processes were killed; the record that says why was lost", "Look for earlier lines.")
+    };
+    (case, verdict)
+}
+
+/// Two tasks more hang at the same limit.
+fn oom_wait() -> (Case, Verdict) {
+    let (mut case, verdict) = no_kill();
+    if let Incident::OomNoKill(none) = &mut case.incident {
+        none.repeats = 2;
+        none.event.why = NoKill::SwitchedOff;
+        none.event.gfp = None;
+        none.event.order = None;
+    }
+    let verdict = Verdict {
+        summary: "agent.service hit its limit of 16 MiB; agent (pid 77) hangs there, for its OOM killer is switched off"
+            .into(),
+        evidence: vec!["oom_kill_disable is set".into()],
+        remedy: "Set oom_kill_disable to 0.".into(),
+        ..verdict
     };
     (case, verdict)
 }

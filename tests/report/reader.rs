@@ -48,6 +48,7 @@ record!(Incident {
     origin: String,
     constraint: String,
     limit: LimitHit,
+    memory: Memory,
     trigger: Process,
     allocation: Allocation,
 });
@@ -73,9 +74,34 @@ record!(LimitHit {
     owner: Owner,
     limit_bytes: u64,
     usage_bytes: u64,
+    shmem_bytes: u64,
     swap_usage_bytes: u64,
     swap_limit_bytes: u64,
     oom_group: bool,
+});
+
+record!(Memory {
+    late: bool,
+    holders: Vec<Holder>,
+    holders_total: u64,
+    least_bytes: u64,
+    small_total: u32,
+    small_bytes: u64,
+    cgroups_looked_at: u32,
+    incomplete: bool,
+    ?
+    pods: Holder,
+    cgroups_total: u32,
+});
+
+record!(Holder {
+    cgroup: String,
+    owner: Owner,
+    usage_bytes: u64,
+    unlimited: bool,
+    ?
+    limit_bytes: u64,
+    share_permille: u32,
 });
 
 record!(Process {

@@ -5,6 +5,7 @@ use crate::event::{Constraint, Limit, Lineage, Rss, Stack, Task};
 
 pub(crate) mod build;
 mod limits;
+mod memory;
 mod properties;
 
 use build::{

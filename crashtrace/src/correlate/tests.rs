@@ -4,6 +4,7 @@ use super::*;
 use crate::event::{Level, Lineage, Task};
 
 mod folds;
+mod holders;
 mod properties;
 
 const SECOND: u64 = 1_000_000_000;

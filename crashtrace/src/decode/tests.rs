@@ -9,9 +9,10 @@ use crashtrace_ebpf::{
 use super::{DecodeError, Machine, decode};
 use crate::event::{Event, Level as EventLevel, Limit, Lineage, Name, OomDecision as Decided, Task};
 use crate::source::symbols::Symbols;
-use crate::testing::{Body, Cgroups, Record, cgroups, memcg_kill, no_victim, process, record};
+use crate::testing::{Body, Cgroups, Record, cgroups, holders, memcg_kill, no_victim, process, record, wait};
 
 mod broken;
+mod holders;
 mod layout;
 mod lineage;
 mod missing;
@@ -42,6 +43,8 @@ fn each_kind() -> Vec<Record> {
     let mut none = no_victim(5_000, 2, b"/kubepods/pod1", 9);
     none.sections.push(cgroups(section::TRIGGER, b"/system.slice/x.service", 64));
     records.push(none);
+    records.push(wait(6_000, 2, b"/kubepods/pod1", 2));
+    records.push(holders(1_000, 3));
     records
 }
 

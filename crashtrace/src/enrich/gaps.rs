@@ -55,6 +55,7 @@ pub(super) fn of(incident: &Incident) -> Vec<Gap> {
                 None => {
                     gaps.push(gap("trigger", DECISION_LOST));
                     gaps.push(gap("allocation", DECISION_LOST));
+                    gaps.push(gap("memory", DECISION_LOST));
                 }
                 Some(decision) => {
                     if decision.control.is_none() {

@@ -1,0 +1,154 @@
+//! What a verdict says of the node's memory, of requests, and of who cannot start.
+
+use super::*;
+use crate::cgroup;
+use crate::classify::classify;
+use crate::correlate::{Incident, OomKill};
+use crate::enrich::{Held, Memory, Node, Party, enrich, node::CgroupFiles};
+use crate::event::{Limit, NoKill};
+
+fn held(path: &str, mib: u64, limit: Option<Limit>) -> Held {
+    let placement = cgroup::parse(path.as_bytes());
+    let lineage = lineage(path);
+    let party = crate::enrich::party(&lineage).expect("a whole path");
+    assert_eq!(party.placement, placement);
+    Held { party: Party { placement, ..party }, usage_bytes: mib * MIB, limit }
+}
+
+fn memory(holders: Vec<Held>) -> Memory {
+    Memory {
+        pods: Some(held("/kubepods", 3000, Some(Limit::Bytes(6000 * MIB)))),
+        holders,
+        least_bytes: 64 * MIB,
+        small: 12,
+        small_bytes: 100 * MIB,
+        looked_at: 20,
+        total: Some(41),
+        incomplete: false,
+    }
+}
+
+/// The verdict on a kill by the node, with these holders, on a node of 8000 MiB.
+fn on_node(kill: OomKill, memory: Memory) -> Verdict {
+    let mut case = enrich(Incident::OomKill(Box::new(kill)), &mut Node::unseen("a test"));
+    case.memory = Some(memory);
+    case.node_memory_bytes = Some(8000 * MIB);
+    classify(&case)
+}
+
+#[test]
+fn the_largest_holders_are_named_with_their_shares_and_the_rest_is_counted() {
+    let holders = vec![
+        held("/system.slice/backup.service", 5000, None),
+        held(POD, 1700, None),
+        held("/user.slice", 90, None),
+        held("/x", 80, None),
+    ];
+    let verdict = on_node(kill(&lineage(&api()), None, &SYSTEM), memory(holders));
+    assert!(
+        verdict.shows(&["backup.service", "4.9 GiB", "pod 1f6cbd1e", "and 1 more", "20 of 41 cgroups"]),
+        "{verdict:?}"
+    );
+    assert!(
+        verdict.shows(&["all pods", "2.9 GiB", "5.9 GiB", "leaves 2.0 GiB of the node's memory"]),
+        "{verdict:?}"
+    );
+    assert!(verdict.shows(&["the victim belongs to pod 1f6cbd1e", "second"]), "{verdict:?}");
+    assert!(verdict.remedy.contains("Look first at what held most: backup.service"), "{}", verdict.remedy);
+}
+
+#[test]
+fn a_victim_that_held_little_is_a_bystander_only_where_all_that_is_large_was_seen() {
+    let holders = || vec![held("/system.slice/backup.service", 5000, None)];
+    let of = |memory| on_node(kill(&lineage(&api()), None, &SYSTEM), memory);
+    assert!(of(memory(holders())).shows(&["a bystander"]));
+    assert!(!of(Memory { incomplete: true, ..memory(holders()) }).shows(&["a bystander"]));
+    assert!(of(memory(vec![held(POD, 5000, None)])).shows(&["the victim belongs to the largest holder"]));
+    let none = of(memory(Vec::new()));
+    assert!(none.shows(&["no cgroup held as much as 64.0 MiB"]) && !none.shows(&["a bystander"]));
+}
+
+/// `oom_score_adj` tells the request of a Burstable container, to a thousandth of the node's memory.
+#[test]
+fn the_request_is_read_off_the_oom_score_adj_where_kubelet_puts_it() {
+    let says = |adj: i16, used_mib: u64| {
+        let mut cgroups = lineage(&api());
+        for level in &mut cgroups.levels {
+            level.usage_bytes = Some(used_mib * MIB);
+        }
+        let mut incident = kill(&cgroups, None, &SYSTEM);
+        let task = Task { oom_score_adj: Some(adj), ..task("java", 4211) };
+        incident.decision().victim = Some(task.clone());
+        incident.victims[0].task = task;
+        on_node(incident, memory(Vec::new()))
+    };
+    // 1000 - 1000 * 800 MiB / 8000 MiB.
+    assert!(says(900, 1200).shows(&[
+        "oom_score_adj of 900",
+        "request of about 800.0 MiB",
+        "1.2 GiB, above it"
+    ]));
+    assert!(says(900, 300).shows(&["300.0 MiB, below it"]));
+    assert!(says(900, 804).shows(&["about as much"]));
+    for bound in [3, 999, 1000, 0, -997, -1000] {
+        assert!(!says(bound, 300).shows(&["what kubelet gives"]), "{bound}");
+    }
+}
+
+#[test]
+fn a_task_that_waits_is_no_oom_that_found_nobody() {
+    let limit = lineage(POD);
+    let mut none = no_kill(limit.clone(), Some(limit), &["mem_cgroup_oom_synchronize"]);
+    none.event.why = NoKill::SwitchedOff;
+    (none.event.gfp, none.event.order) = (None, None);
+    let verdict = none.verdict();
+    assert_eq!((verdict.cause, verdict.origin), (Cause::CgroupOom, Some(Origin::Charge)));
+    assert_eq!(verdict.level, Some(Level::Pod));
+    assert!(verdict.summary.ends_with("java (pid 4211) hangs there, for its OOM killer is switched off"));
+    assert!(verdict.shows(&["oom_kill_disable set"]));
+    assert!(verdict.remedy.contains("oom_kill_disable"), "{}", verdict.remedy);
+    assert!(!verdict.remedy.contains("-1000"), "{}", verdict.remedy);
+}
+
+/// A kill in a pod, of a process with this name, whose limit's cgroup holds so much shared memory.
+fn in_pod(comm: &str, shmem_bytes: u64) -> Verdict {
+    #[derive(Debug)]
+    struct Shmem(u64);
+    impl CgroupFiles for Shmem {
+        fn memory_stat(&mut self, _: &[u8], _: Option<u64>) -> Result<Vec<u8>, String> {
+            Ok(format!("shmem {}\n", self.0).into_bytes())
+        }
+    }
+    let mut limit = lineage(POD);
+    limit.levels[0].usage_bytes = Some(100 * MIB);
+    let mut incident = kill(&lineage(&api()), Some(limit), &CHARGE);
+    let task = Task { ..task(comm, 4211) };
+    incident.decision().victim = Some(task.clone());
+    incident.victims[0].task = task;
+    let mut node = Node { memory_bytes: None, cgroups: Box::new(Shmem(shmem_bytes)) };
+    classify(&enrich(Incident::OomKill(Box::new(incident)), &mut node))
+}
+
+#[test]
+fn shared_memory_is_shown_where_it_is_a_part_of_the_usage() {
+    assert!(in_pod("java", 60 * MIB).shows(&["60.0 MiB (60 %)", "tmpfs", "stay when processes die"]));
+    assert!(!in_pod("java", MIB).shows(&["tmpfs"]));
+}
+
+#[test]
+fn the_runtimes_start_up_is_named_as_such() {
+    for comm in ["runc:[2:INIT]", "runc:[1:CHILD]", "youki:[2:INIT]"] {
+        let verdict = in_pod(comm, 0);
+        assert!(verdict.shows(&[comm, "the container runtime's own start-up process"]), "{verdict:?}");
+        assert!(verdict.remedy.starts_with("The limit is too small for the container to start"));
+    }
+    let full = in_pod("runc:[2:INIT]", 90 * MIB);
+    assert!(
+        full.remedy.starts_with("The container cannot start because memory-backed volumes"),
+        "{}",
+        full.remedy
+    );
+    for comm in ["runc", "java", "runc-like"] {
+        assert!(!in_pod(comm, 0).shows(&["start-up process"]), "{comm}");
+    }
+}

@@ -1,0 +1,69 @@
+//! Who held the node's memory goes with its decision, and with no other.
+
+use super::*;
+use crate::event::OomHolders;
+
+fn holders(ktime_ns: u64, decision_ns: u64) -> Event {
+    Event::OomHolders(Box::new(OomHolders {
+        stamp: stamp(ktime_ns, Hook::Fentry, Some(decision_ns)),
+        least_bytes: 1,
+        holders: Vec::new(),
+        left_out: 0,
+        small: 3,
+        small_bytes: 3,
+        looked_at: 3,
+        total: Some(3),
+        unfinished: false,
+    }))
+}
+
+fn has_holders(incidents: &[Incident]) -> Vec<bool> {
+    let of = |incident: &Incident| match incident {
+        Incident::OomKill(kill) => kill.holders.is_some(),
+        Incident::OomNoKill(_) => panic!("no kill: {incident:?}"),
+    };
+    incidents.iter().map(of).collect()
+}
+
+#[test]
+fn the_holders_go_with_their_decision() {
+    for (hook, closes) in [(Hook::Fentry, true), (Hook::RawTracepoint, false)] {
+        let mut desk = Desk::default();
+        let mut done = desk.push(decision(10, hook, Some(cgroups(None))));
+        done.extend(desk.push(holders(11, 10)));
+        done.extend(desk.push(mark(12, Some(10), 1)));
+        if closes {
+            done.extend(desk.push(end(13, 10)));
+        }
+        assert_eq!(has_holders(&done), [true], "{hook}");
+        assert_eq!(desk.stats.get(Counter::HoldersWithoutDecision), 0);
+    }
+}
+
+#[test]
+fn holders_of_a_lost_decision_are_counted_and_given_to_nobody() {
+    let mut desk = Desk::default();
+    assert_eq!(desk.push(holders(5, 4)), []);
+    desk.push(decision(10, Hook::Fentry, Some(cgroups(None))));
+    desk.push(holders(11, 4));
+    let done = desk.push(end(13, 10));
+    assert_eq!(has_holders(&done), [false]);
+    assert_eq!(desk.stats.get(Counter::HoldersWithoutDecision), 2);
+}
+
+/// A cgroup may find nobody to kill, and later hang with its OOM killer off: neither is a repeat of the other.
+#[test]
+fn a_wait_does_not_fold_into_an_oom_that_found_nobody() {
+    let mut desk = Desk::default();
+    let wait = |ktime_ns| {
+        let Event::OomNoVictim(mut event) = folds::none(ktime_ns, 7, 0) else { unreachable!() };
+        event.why = NoKill::SwitchedOff;
+        Event::OomNoVictim(event)
+    };
+    assert_eq!(desk.push(folds::none(1, 7, 0)).len(), 1);
+    assert_eq!(desk.push(wait(2)).len(), 1);
+    assert_eq!(desk.push(wait(3)).len(), 0, "this one is a repeat");
+    let done = desk.correlator.tick(2 + FOLD_NS);
+    let [Incident::OomNoKill(folded)] = done.as_slice() else { panic!("{done:?}") };
+    assert_eq!((folded.event.why, folded.repeats), (NoKill::SwitchedOff, 0));
+}
