@@ -205,7 +205,7 @@ fn what_is_no_recording_is_refused_with_its_name_and_the_reason() {
         (&b""[..], "no recording"),
         (b"\x7fELF\x02\x01\x01", "no recording"),
         (b"{\"kind\":\"oom_kill\"}\n", "its format is not crashtrace-recording/v1"),
-        (b"{\"format\":\"crashtrace-recording/v1\",\"layout\":1}\n", "no recording"),
+        (b"{\"format\":\"crashtrace-recording/v1\",\"layout\":2}\n", "no recording"),
     ] {
         let output = replay_of(content, &[]);
         assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));

@@ -200,7 +200,8 @@ fn process_table(page: &mut Page, incident: &Incident) {
     let heading = ["", "PID", "NAME", "RESIDENT", "ANON", "SHMEM", "SWAP", "ADJ", "WHOSE"].map(str::to_owned);
     let mut rows = vec![(Style::Faint, heading)];
     if let Some(trigger) = &incident.trigger {
-        rows.push((Style::Plain, row("asked", trigger)));
+        let role = if incident.kind == Kind::OomWait { "waits" } else { "asked" };
+        rows.push((Style::Plain, row(role, trigger)));
     }
     rows.extend(incident.victims.iter().take(VICTIMS).map(|victim| (Style::Alarm, row("killed", victim))));
     if rows.len() == 1 {
