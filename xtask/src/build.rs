@@ -45,6 +45,9 @@ pub(crate) enum Program<'a> {
 /// for this machine, and what `cargo build` made before is used.
 pub(crate) fn build(programs: &[Program<'_>], profile: &str, target: Option<&str>) -> Result<Vec<PathBuf>> {
     setup::ensure()?;
+    if let Some(target) = target {
+        setup::ensure_target(target)?;
+    }
     let mut cargo = exec::toolchain("cargo");
     cargo.args(["build", "--package", "crashtrace", "--message-format", "json-render-diagnostics"]);
     cargo.args(["--profile", profile]);

@@ -4,6 +4,7 @@
 //! and the other commands can call [`ensure`] each time.
 
 use crate::exec;
+use crate::vm::Arch;
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,9 +14,6 @@ pub(crate) const STATIC_TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// The linker of eBPF objects. Pinned: it must understand the bitcode of the pinned compiler.
 const LINKER: (&str, &str) = ("bpf-linker", "0.10.3");
-
-/// The emulator of guests, and Debian's package of it.
-const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
 
 /// Fetch what the build needs: rust-src, the static target, bpf-linker.
 #[derive(clap::Args)]
@@ -37,17 +35,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// What every build needs.
 pub(crate) fn ensure() -> Result<()> {
-    let sysroot = exec::output(exec::toolchain("rustc").args(["--print", "sysroot"]))
-        .context("no Rust compiler answers: install rustup (https://rustup.rs)")?;
-    let rustlib = PathBuf::from(sysroot.trim_end()).join("lib/rustlib");
     // The kernel object is built with `-Z build-std`, from this source.
-    if !rustlib.join("src/rust/library/core").is_dir() {
+    if !rustlib()?.join("src/rust/library/core").is_dir() {
         rustup(&["component", "add", "rust-src"])?;
     }
-    if !rustlib.join(STATIC_TARGET).join("lib").is_dir() {
-        rustup(&["target", "add", STATIC_TARGET])?;
-    }
+    ensure_target(STATIC_TARGET)?;
     ensure_linker()
+}
+
+/// What programs for this target are linked with.
+pub(crate) fn ensure_target(target: &str) -> Result<()> {
+    if !rustlib()?.join(target).join("lib").is_dir() {
+        rustup(&["target", "add", target])?;
+    }
+    Ok(())
+}
+
+/// Where the toolchain keeps its targets.
+fn rustlib() -> Result<PathBuf> {
+    let sysroot = exec::output(exec::toolchain("rustc").args(["--print", "sysroot"]))
+        .context("no Rust compiler answers: install rustup (https://rustup.rs)")?;
+    Ok(PathBuf::from(sysroot.trim_end()).join("lib/rustlib"))
 }
 
 /// Adds something to the pinned toolchain, which rustup itself reads from `rust-toolchain.toml`.
@@ -85,9 +93,9 @@ fn ensure_linker() -> Result<()> {
     Ok(())
 }
 
-/// What every guest needs on the host. Installs it where it is missing.
-pub(crate) fn ensure_emulator() -> Result<()> {
-    let (program, package) = QEMU;
+/// What every guest with this processor needs on the host. Installs it where it is missing.
+pub(crate) fn ensure_emulator(arch: Arch) -> Result<()> {
+    let (program, package) = arch.emulator();
     if exec::exists(program) {
         return Ok(());
     }

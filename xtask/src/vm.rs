@@ -3,14 +3,17 @@
 //! A guest is a kernel of Debian's, an initramfs made for the occasion, and an emulator; nothing is installed in this
 //! machine but the emulator. [`run_in_guest`] is what the other commands build on.
 
+mod arch;
 mod boot;
 mod cpio;
 mod debian;
 mod initramfs;
 mod kernel;
+mod modules;
 mod scenario;
 mod stream;
 
+pub(crate) use arch::Arch;
 pub(crate) use boot::{Exit, GuestOutput};
 pub(crate) use initramfs::GuestFile;
 
@@ -111,9 +114,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Fetches all that booting this kernel takes.
 pub(crate) fn prepare(label: &str) -> Result<()> {
-    setup::ensure_emulator()?;
-    kernel::busybox(&dir())?;
-    kernel::fetch(&dir(), label)?;
+    let kernel = kernel::fetch(&dir(), label)?;
+    setup::ensure_emulator(kernel.spec.arch)?;
+    kernel::busybox(&dir(), kernel.spec.arch)?;
     Ok(())
 }
 
@@ -126,16 +129,19 @@ pub(crate) fn run_in_guest(
     command: &str,
     options: &Options,
 ) -> Result<GuestOutput> {
-    setup::ensure_emulator()?;
     let kernel = kernel::fetch(&dir(), label)?;
-    let initramfs = initramfs::guest_root(&kernel::busybox(&dir())?, files, command)?;
+    let arch = kernel.spec.arch;
+    setup::ensure_emulator(arch)?;
+    let busybox = kernel::busybox(&dir(), arch)?;
+    let initramfs = initramfs::guest_root(&busybox, kernel.modules(), files, command)?;
     let mut extra_args = options.extra_args.clone();
     if options.cgroup_v1 {
         extra_args.push("crashtrace.cgroup=v1".to_owned());
     }
     let guest = boot::Guest {
-        name: format!("kernel {}", kernel.label),
-        kernel: kernel.vmlinuz,
+        name: format!("kernel {}", kernel.spec.label),
+        arch,
+        kernel: kernel.vmlinuz(),
         initramfs,
         memory_mib: options.memory_mib,
         cpus: options.cpus,

@@ -1,9 +1,10 @@
 //! Boots one guest under QEMU, follows its two serial ports, and sees to it that it ends.
 //!
 //! Everything is emulated (no KVM: it is not there, or not usable, in most places where tests run), so a guest is slow
-//! but the same everywhere. The first serial port is the kernel's console, the second carries the results; both are
-//! built into the kernels used, and files on the host's side.
+//! but the same everywhere. The first serial port is the kernel's console, the second carries the results; drivers for
+//! both are built into the kernels used, and both are files on the host's side.
 
+use super::arch::Arch;
 use super::stream::{self, End, Results};
 use anyhow::{Context as _, Result, bail};
 use std::fs::{self, File};
@@ -24,6 +25,7 @@ const FAREWELL: Duration = Duration::from_secs(10);
 pub(crate) struct Guest {
     /// What it is called in messages.
     pub(crate) name: String,
+    pub(crate) arch: Arch,
     pub(crate) kernel: PathBuf,
     pub(crate) initramfs: Vec<u8>,
     pub(crate) memory_mib: u32,
@@ -153,20 +155,19 @@ fn attempt(guest: &Guest, runs: &Path) -> Result<GuestOutput> {
 fn command(guest: &Guest, initramfs: &Path, dir: &Path) -> Command {
     // The kernel kills QEMU when xtask dies, however it dies: Ctrl-C, a signal, a panic, the OOM killer.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-M", "q35", "-accel", "tcg"]);
-    // QEMU 7.2 emulates cmpxchg16b wrongly now and then, and the guest dies of a double fault.
-    command.args(["-cpu", "EPYC,-cx16"]);
+    let (program, _) = guest.arch.emulator();
+    command.args(["--pdeathsig", "KILL", program]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg"]);
+    command.args(guest.arch.machine());
     command.arg("-smp").arg(guest.cpus.to_string()).arg("-m").arg(format!("{}M", guest.memory_mib));
     command.args(numa(guest));
-    for port in [CONSOLE, RESULTS] {
-        command.arg("-serial").arg(format!("file:{}", dir.join(port).display()));
-    }
+    let [console, results] = [CONSOLE, RESULTS].map(|port| dir.join(port).display().to_string());
+    command.args(guest.arch.ports(&console, &results));
     command.arg("-kernel").arg(&guest.kernel).arg("-initrd").arg(initramfs);
     // A panic, or an oops, ends the guest at once: reboot without a delay, and QEMU ends instead of rebooting.
-    let mut args = vec!["console=ttyS0 panic=-1 oops=panic".to_owned()];
+    let mut args = vec![guest.arch.kernel_args().to_owned(), "panic=-1 oops=panic".to_owned()];
     // An emulated CPU on a busy host stands still for seconds; that is no lockup.
-    args.push("nowatchdog tsc=reliable random.trust_cpu=on".to_owned());
+    args.push("nowatchdog".to_owned());
     args.extend_from_slice(&guest.extra_args);
     command.arg("-no-reboot").arg("-append").arg(args.join(" "));
     command
@@ -259,10 +260,10 @@ fn sweep(runs: &Path) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn splits_memory_and_cpus_over_the_nodes() {
-        let mut guest = Guest {
+    fn guest(arch: Arch) -> Guest {
+        Guest {
             name: String::new(),
+            arch,
             kernel: PathBuf::new(),
             initramfs: Vec::new(),
             memory_mib: 513,
@@ -272,7 +273,29 @@ mod tests {
             boot_timeout: Duration::ZERO,
             timeout: Duration::ZERO,
             on_line: |_| {},
-        };
+        }
+    }
+
+    fn arguments(guest: &Guest) -> String {
+        let command = command(guest, Path::new("initramfs"), Path::new("run"));
+        command.get_args().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_processor_has_its_machine_and_its_ports() {
+        let x86 = arguments(&guest(Arch::X86_64));
+        assert!(x86.contains("KILL qemu-system-x86_64 ") && x86.contains("-M q35 "), "{x86}");
+        assert!(x86.contains("-serial file:run/console.log -serial file:run/results.log "), "{x86}");
+        assert!(x86.contains("console=ttyS0 crashtrace.results=ttyS1 "), "{x86}");
+        let arm = arguments(&guest(Arch::Aarch64));
+        assert!(arm.contains("KILL qemu-system-aarch64 ") && arm.contains("-M virt,"), "{arm}");
+        assert!(arm.contains("-serial file:run/console.log -chardev file,id=results,path=run/results.log "));
+        assert!(arm.contains("console=ttyAMA0 crashtrace.results=ttyS0 "), "{arm}");
+    }
+
+    #[test]
+    fn splits_memory_and_cpus_over_the_nodes() {
+        let mut guest = guest(Arch::X86_64);
         assert!(numa(&guest).is_empty());
         guest.numa_nodes = 2;
         assert_eq!(

@@ -3,6 +3,7 @@
 //! The archive is the one this machine's apt is configured for, so a mirror or a proxy that it uses is used here too.
 //! Everything else apt would touch (its lists, its state, its idea of what is installed) lies under a private directory.
 
+use super::arch::Arch;
 use crate::exec;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
@@ -26,11 +27,12 @@ pub(crate) enum Repository {
 #[derive(Debug)]
 pub(crate) struct Release {
     dir: PathBuf,
+    arch: Arch,
 }
 
 impl Release {
     /// Fetches the package lists of these suites (both archives of one release) into `dir`.
-    pub(crate) fn open(dir: &Path, suites: &[(Repository, &str)]) -> Result<Self> {
+    pub(crate) fn open(dir: &Path, suites: &[(Repository, &str)], arch: Arch) -> Result<Self> {
         for sub in ["state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(dir.join(sub))
                 .with_context(|| format!("cannot create {sub} in {}", dir.display()))?;
@@ -41,14 +43,13 @@ impl Release {
         let mut sources = Vec::new();
         for (repository, suite) in suites {
             match archives.uri(*repository) {
-                Some(uri) => sources.push(format!(
-                    "deb [arch=amd64{signed_by}] {uri} {suite} main
-"
-                )),
+                Some(uri) => {
+                    sources.push(format!("deb [arch={}{signed_by}] {uri} {suite} main\n", arch.debian()));
+                }
                 None => eprintln!("xtask: apt knows no {repository:?} archive: doing without {suite}"),
             }
         }
-        let release = Self { dir: dir.to_owned() };
+        let release = Self { dir: dir.to_owned(), arch };
         let list = release.dir.join("sources.list");
         fs::write(&list, sources.concat()).with_context(|| format!("cannot write {}", list.display()))?;
         let names: Vec<_> = suites.iter().map(|(_, suite)| *suite).collect();
@@ -105,13 +106,13 @@ impl Release {
             "-oDir::Etc::sourceparts=-",
             // Nothing counts as installed, so nothing about this machine can bear on the choice.
             "-oDir::State::status=/dev/null",
-            "-oAPT::Architecture=amd64",
-            "-oAPT::Architectures::=amd64",
             "-oAcquire::Languages=none",
             "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
             // apt's own user may not be allowed into the work tree.
             "-oAPT::Sandbox::User=root",
         ]);
+        let arch = self.arch.debian();
+        command.arg(format!("-oAPT::Architecture={arch}")).arg(format!("-oAPT::Architectures::={arch}"));
         command
     }
 }

@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # PID 1 of a guest: mounts what a node would have, runs /run.sh, hands its output and exit status to the host over
-# the second serial port, and powers off. The host's side of the protocol is vm/stream.rs.
+# the second serial port (which the kernel's command line names: `crashtrace.results=ttyS1`), and powers off. The
+# host's side of the protocol is vm/stream.rs.
 #
 # What /run.sh can rely on:
 # - Its stdout and stderr are the second serial port, a terminal device in raw mode. Nothing needs a reader in the
@@ -8,8 +9,7 @@
 # - Its oom_score_adj is 0, and so is that of everything it starts. PID 1 needs no -1000: the kernel never picks it.
 # - It runs in the root cgroup, with the controllers enabled for children. `crashtrace.cgroup=v1` on the kernel's
 #   command line gives a v1 memory hierarchy at /sys/fs/cgroup/memory instead.
-
-results=/dev/ttyS1
+# - /dev/zram0 is there if the kernel's package has zram. If not, the console says so.
 
 finish() {
     # Setting the port's mode waits until all that was written has left it (TCSADRAIN): power off after that.
@@ -39,6 +39,7 @@ must_mount() {
 export PATH=/bin:/sbin:/usr/bin HOME=/ TERM=dumb
 
 mount -t devtmpfs devtmpfs /dev
+results=/dev/$(sed -n 's/.*crashtrace\.results=\([^ ]*\).*/\1/p' /proc/cmdline)
 stty -F $results raw -echo
 printf '%s\n' "crashtrace-guest: started" >$results
 
@@ -59,12 +60,21 @@ echo 1 >/proc/sys/kernel/sysrq # All of it: Debian's default leaves out what tes
 if grep -qw 'crashtrace.cgroup=v1' /proc/cmdline; then
     must_mount tmpfs mode=755 /sys/fs/cgroup
     must_mount cgroup memory /sys/fs/cgroup/memory
+    # Before 5.11 a limit does not hold for the cgroups below unless this is set, which systemd does on a node.
+    hierarchy=/sys/fs/cgroup/memory/memory.use_hierarchy
+    [ ! -e $hierarchy ] || echo 1 >$hierarchy || fail "no hierarchy of memory limits"
 else
     must_mount cgroup2 rw /sys/fs/cgroup
     for controller in memory cpu pids cpuset; do
         echo +$controller >/sys/fs/cgroup/cgroup.subtree_control || fail "no $controller controller"
     done
 fi
+
+for module in /modules/*.ko; do
+    insmod "$module" || echo "crashtrace-guest: cannot load $module" >/dev/console
+done
+[ -b /dev/zram0 ] || echo "crashtrace-guest: no zram in this guest" >/dev/console
+rm -rf /modules # What they take in memory is wanted.
 
 /bin/sh /run.sh </dev/null >$results 2>&1
 say "ended $?"

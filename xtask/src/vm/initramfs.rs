@@ -1,6 +1,7 @@
 //! What a guest boots from: one archive with busybox, `/init`, the command, and the files a test brings along.
 
 use super::cpio::{Archive, Kind};
+use super::modules::Module;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::fs;
@@ -51,8 +52,13 @@ impl Initramfs {
     }
 }
 
-/// The guest of every test: `/init`, busybox, the files, and `command` as `/run.sh`.
-pub(crate) fn guest_root(busybox: &Path, files: &[GuestFile], command: &str) -> Result<Vec<u8>> {
+/// The guest of every test: `/init`, busybox, the modules to be loaded, the files, and `command` as `/run.sh`.
+pub(crate) fn guest_root(
+    busybox: &Path,
+    modules: Vec<Module>,
+    files: &[GuestFile],
+    command: &str,
+) -> Result<Vec<u8>> {
     let mut root = Initramfs::default();
     // Before /init has mounted anything its complaints go to the console, which the kernel opens from here.
     root.add("/dev/console", 0o600, Kind::CharDevice(5, 1));
@@ -63,6 +69,10 @@ pub(crate) fn guest_root(busybox: &Path, files: &[GuestFile], command: &str) -> 
     root.add("/var/run", 0o777, Kind::Symlink("/run".to_owned()));
     root.add_file(&GuestFile { guest: "/bin/busybox".to_owned(), host: busybox.to_owned(), mode: 0o755 })?;
     root.add("/init", 0o755, Kind::File(include_bytes!("init.sh").to_vec()));
+    for (number, module) in modules.into_iter().enumerate() {
+        // Loaded in the order of their names.
+        root.add(&format!("/modules/{number:02}-{}.ko", module.name), 0o644, Kind::File(module.bytes));
+    }
     for file in files {
         root.add_file(file)?;
     }

@@ -3,7 +3,9 @@
 //! A kernel stays as it was fetched until its directory under `target/vm/kernels` is removed, so that one machine
 //! tests one thing; which package it was is recorded beside it and said at each boot.
 
+use super::arch::Arch;
 use super::debian::{Release, Repository};
+use super::modules::{self, Module};
 use crate::exec;
 use anyhow::{Context as _, Result};
 use std::cmp::Ordering;
@@ -18,13 +20,18 @@ pub(crate) struct Spec {
     /// The release it comes from.
     pub(crate) release: &'static str,
     suites: &'static [(Repository, &'static str)],
-    /// The package's name is this, then the kernel's version, then [`SUFFIX`].
+    pub(crate) arch: Arch,
+    /// The package's name is this, then the kernel's version, then the suffix.
     prefix: &'static str,
+    /// Which of Debian's builds of this kernel. Those for clouds have serial ports built in, few drivers, and are
+    /// quick to boot.
+    suffix: &'static str,
+    /// The modules' package, if it is another: its name differs from the image's only in this prefix.
+    modules: Option<&'static str>,
 }
 
-/// Ends the name of a package with the kernel that Debian builds for virtual machines: serial ports built in, few
-/// drivers, quick to boot.
-const SUFFIX: &str = "-cloud-amd64";
+const CLOUD_X86: &str = "-cloud-amd64";
+const CLOUD_ARM: &str = "-cloud-arm64";
 
 /// All of them, oldest first. Another kernel is another row.
 pub(crate) const KERNELS: &[Spec] = &[
@@ -33,54 +40,139 @@ pub(crate) const KERNELS: &[Spec] = &[
         release: "bullseye",
         suites: &[(Repository::Main, "bullseye"), (Repository::Security, "bullseye-security")],
         prefix: "linux-image-5.10.",
+        ..SPEC
     },
-    Spec { label: "6.1", release: "bookworm", suites: BOOKWORM, prefix: "linux-image-6.1." },
+    Spec { label: "6.1", release: "bookworm", suites: BOOKWORM, prefix: "linux-image-6.1.", ..SPEC },
+    Spec { label: "6.12", release: "trixie", suites: TRIXIE, prefix: "linux-image-6.12.", ..SPEC },
+    // Not built for clouds, and preemptible nearly everywhere, BPF programs included.
     Spec {
-        label: "6.12",
+        label: "6.12-rt",
         release: "trixie",
-        suites: &[(Repository::Main, "trixie"), (Repository::Security, "trixie-security")],
+        suites: TRIXIE,
         prefix: "linux-image-6.12.",
+        suffix: "-rt-amd64",
+        ..SPEC
     },
-    // Whatever is newest; here the image proper is in a package of its own.
-    Spec { label: "sid", release: "sid", suites: &[(Repository::Main, "sid")], prefix: "linux-binary-" },
+    // Whatever is newest; here the image proper and the modules are in packages of their own.
+    Spec {
+        label: "sid",
+        release: "sid",
+        suites: &[(Repository::Main, "sid")],
+        prefix: "linux-binary-",
+        modules: Some("linux-modules-"),
+        ..SPEC
+    },
+    Spec {
+        label: "arm64-6.1",
+        release: "bookworm",
+        suites: BOOKWORM,
+        arch: Arch::Aarch64,
+        prefix: "linux-image-6.1.",
+        suffix: CLOUD_ARM,
+        ..SPEC
+    },
+    Spec {
+        label: "arm64-6.12",
+        release: "trixie",
+        suites: TRIXIE,
+        arch: Arch::Aarch64,
+        prefix: "linux-image-6.12.",
+        suffix: CLOUD_ARM,
+        ..SPEC
+    },
 ];
+
+/// What most of them have in common.
+const SPEC: Spec = Spec {
+    label: "",
+    release: "",
+    suites: &[],
+    arch: Arch::X86_64,
+    prefix: "",
+    suffix: CLOUD_X86,
+    modules: None,
+};
 
 const BOOKWORM: &[(Repository, &str)] =
     &[(Repository::Main, "bookworm"), (Repository::Security, "bookworm-security")];
+const TRIXIE: &[(Repository, &str)] =
+    &[(Repository::Main, "trixie"), (Repository::Security, "trixie-security")];
+
+impl Spec {
+    /// The kernel of this label.
+    pub(crate) fn of(label: &str) -> Result<&'static Self> {
+        KERNELS.iter().find(|spec| spec.label == label).with_context(|| {
+            let labels: Vec<_> = KERNELS.iter().map(|spec| spec.label).collect();
+            format!("there is no kernel {label}: the labels are {}", labels.join(", "))
+        })
+    }
+
+    /// The packages with the newest kernel of this line: the image's, then the modules' if that is another.
+    fn packages(&self, names: &[String]) -> Option<Vec<String>> {
+        let image = newest(self.prefix, self.suffix, names)?;
+        let modules = self.modules.map(|prefix| image.replacen(self.prefix, prefix, 1));
+        Some(std::iter::once(image.to_owned()).chain(modules).collect())
+    }
+}
 
 /// A kernel that is here.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    pub(crate) label: &'static str,
-    pub(crate) vmlinuz: PathBuf,
+    pub(crate) spec: &'static Spec,
+    /// The unpacked package.
+    home: PathBuf,
     /// The package and its version.
     pub(crate) version: String,
 }
 
 /// The kernel of this label, fetched if it is not here.
 pub(crate) fn fetch(dir: &Path, label: &str) -> Result<Kernel> {
-    let spec = KERNELS.iter().find(|spec| spec.label == label).with_context(|| {
-        let labels: Vec<_> = KERNELS.iter().map(|spec| spec.label).collect();
-        format!("there is no kernel {label}: the labels are {}", labels.join(", "))
-    })?;
+    let spec = Spec::of(label)?;
     let home = cached(&dir.join("kernels").join(label), dir, |staging| {
-        let release = Release::open(&dir.join("apt").join(spec.release), spec.suites)?;
-        let names = release.names(spec.prefix)?;
-        let package = newest(spec.prefix, &names).with_context(|| {
+        let release = open(dir, spec.release, spec.suites, spec.arch)?;
+        let packages = spec.packages(&release.names(spec.prefix)?).with_context(|| {
             format!(
-                "{} has no package {}…{SUFFIX} any more: change KERNELS in {}",
+                "{} has no package {}…{} any more: change KERNELS in {}",
                 spec.release,
                 spec.prefix,
+                spec.suffix,
                 file!()
             )
         })?;
-        let version = release.unpack(package, staging)?;
+        let mut unpacked = Vec::new();
+        for package in packages {
+            let version = release.unpack(&package, staging)?;
+            unpacked.push(format!("{package} {version}"));
+        }
         // Before it counts as fetched: a package without one must not be kept.
         fs::rename(image(staging)?, staging.join(IMAGE)).context("cannot move the image")?;
-        Ok(format!("{package} {version}"))
+        Ok(unpacked.join(", "))
     })
     .with_context(|| format!("no kernel {label}"))?;
-    Ok(Kernel { label: spec.label, vmlinuz: home.join(IMAGE), version: recorded(&home)? })
+    Ok(Kernel { spec, version: recorded(&home)?, home })
+}
+
+impl Kernel {
+    pub(crate) fn vmlinuz(&self) -> PathBuf {
+        self.home.join(IMAGE)
+    }
+
+    /// What a guest of this kernel loads. Most of what runs in guests needs none of it, so that it is not to be had
+    /// is only said.
+    pub(crate) fn modules(&self) -> Vec<Module> {
+        modules::zram(&self.home).unwrap_or_else(|error| {
+            eprintln!("xtask: kernel {}: no zram in the guest: {error:#}", self.spec.label);
+            Vec::new()
+        })
+    }
+}
+
+fn open(dir: &Path, release: &str, suites: &[(Repository, &str)], arch: Arch) -> Result<Release> {
+    let lists = match arch {
+        Arch::X86_64 => release.to_owned(),
+        Arch::Aarch64 => format!("{release}-{}", arch.debian()),
+    };
+    Release::open(&dir.join("apt").join(lists), suites, arch)
 }
 
 /// Where [`fetch`] puts the image, whose place in the package depends on the release.
@@ -105,11 +197,15 @@ fn image(unpacked: &Path) -> Result<PathBuf> {
     })
 }
 
-/// The static busybox that all guests use, whatever their kernel.
-pub(crate) fn busybox(dir: &Path) -> Result<PathBuf> {
-    let home = cached(&dir.join("busybox"), dir, |staging| {
+/// The static busybox that all guests of a processor use, whatever their kernel.
+pub(crate) fn busybox(dir: &Path, arch: Arch) -> Result<PathBuf> {
+    let home = match arch {
+        Arch::X86_64 => dir.join("busybox"),
+        Arch::Aarch64 => dir.join(format!("busybox-{}", arch.debian())),
+    };
+    let home = cached(&home, dir, |staging| {
         let package = "busybox-static";
-        let version = Release::open(&dir.join("apt/bookworm"), BOOKWORM)?.unpack(package, staging)?;
+        let version = open(dir, "bookworm", BOOKWORM, arch)?.unpack(package, staging)?;
         Ok(format!("{package} {version}"))
     })
     .context("no busybox for the guest")?;
@@ -155,9 +251,9 @@ fn cached(home: &Path, dir: &Path, fill: impl FnOnce(&Path) -> Result<String>) -
 }
 
 /// The package with the newest kernel whose name is the prefix, a version, and the suffix.
-fn newest<'a>(prefix: &str, names: &'a [String]) -> Option<&'a str> {
+fn newest<'a>(prefix: &str, suffix: &str, names: &'a [String]) -> Option<&'a str> {
     let version = |name: &'a String| {
-        let version = name.strip_prefix(prefix)?.strip_suffix(SUFFIX)?;
+        let version = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
         // Not `unsigned-7.2…`: the same kernel, which nothing here verifies, but also whatever else comes up.
         version.starts_with(|first: char| first.is_ascii_digit()).then_some(version)
     };
@@ -209,20 +305,27 @@ mod tests {
         linux-binary-7.2.13+deb14-cloud-amd64
         linux-binary-7.10.1+deb14-cloud-amd64
         linux-binary-unsigned-7.10.1+deb14-cloud-amd64
-        linux-modules-7.10.1+deb14-cloud-amd64";
+        linux-modules-7.10.1+deb14-cloud-amd64
+        linux-image-6.12.116+deb13-rt-amd64
+        linux-image-6.12.117+deb13-cloud-arm64";
 
-    fn chosen(label: &str) -> Option<String> {
+    fn chosen(label: &str) -> String {
         let names: Vec<_> = NAMES.split_whitespace().map(str::to_owned).collect();
-        let spec = KERNELS.iter().find(|spec| spec.label == label).expect("a label");
-        newest(spec.prefix, &names).map(str::to_owned)
+        Spec::of(label).expect("a label").packages(&names).unwrap_or_default().join(" ")
     }
 
     #[test]
-    fn chooses_the_newest_cloud_kernel_of_its_line() {
-        assert_eq!(chosen("6.1").as_deref(), Some("linux-image-6.1.0-56-cloud-amd64"));
-        assert_eq!(chosen("6.12").as_deref(), Some("linux-image-6.12.107+deb13-cloud-amd64"));
-        assert_eq!(chosen("sid").as_deref(), Some("linux-binary-7.10.1+deb14-cloud-amd64"));
-        assert_eq!(chosen("5.10"), None);
+    fn chooses_the_newest_kernel_of_its_line() {
+        assert_eq!(chosen("6.1"), "linux-image-6.1.0-56-cloud-amd64");
+        assert_eq!(chosen("6.12"), "linux-image-6.12.107+deb13-cloud-amd64");
+        assert_eq!(chosen("6.12-rt"), "linux-image-6.12.116+deb13-rt-amd64");
+        assert_eq!(
+            chosen("sid"),
+            "linux-binary-7.10.1+deb14-cloud-amd64 linux-modules-7.10.1+deb14-cloud-amd64"
+        );
+        assert_eq!(chosen("arm64-6.1"), "linux-image-6.1.0-60-cloud-arm64");
+        assert_eq!(chosen("arm64-6.12"), "linux-image-6.12.117+deb13-cloud-arm64");
+        assert_eq!(chosen("5.10"), "");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! `cargo xtask vm --scenario`: plays the scenarios of `tests/scenario` in one boot of a guest, before an agent with
 //! each kind of hooks and then before all of them at once, whose reports must agree.
 
+use super::kernel::Spec;
 use super::{GuestFile, Options, run_in_guest};
 use crate::build::{self, Program};
-use crate::setup;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -48,8 +48,9 @@ pub(super) fn run(args: &Scenarios, kernel: &str, options: &Options) -> Result<(
             names().collect::<Vec<_>>().join(", ")
         );
     }
+    let target = Spec::of(kernel)?.arch.target();
     let programs = [Program::Bin("crashtrace"), Program::Example("scenario")];
-    let paths = build::build(&programs, "release", Some(setup::STATIC_TARGET))?;
+    let paths = build::build(&programs, "release", Some(target))?;
     let files = paths.iter().zip(["/bin/crashtrace", "/bin/scenario"]);
     let files: Vec<_> = files
         .map(|(host, guest)| GuestFile { guest: guest.to_owned(), host: host.clone(), mode: 0o755 })
