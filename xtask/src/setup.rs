@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// The target of what runs in guests and in an image without a libc: static.
-pub(crate) const STATIC_TARGET: &str = "x86_64-unknown-linux-musl";
+pub(crate) const STATIC_TARGET: &str = Arch::X86_64.target();
 
 /// The linker of eBPF objects. Pinned: it must understand the bitcode of the pinned compiler.
 const LINKER: (&str, &str) = ("bpf-linker", "0.10.3");

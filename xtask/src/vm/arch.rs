@@ -9,7 +9,7 @@ pub(crate) enum Arch {
 
 impl Arch {
     /// The target of what runs in such a guest: static.
-    pub(crate) fn target(self) -> &'static str {
+    pub(crate) const fn target(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64-unknown-linux-musl",
             Self::Aarch64 => "aarch64-unknown-linux-musl",

@@ -71,6 +71,7 @@ else
 fi
 
 for module in /modules/*.ko; do
+    [ -e "$module" ] || break # None: the host has said why.
     insmod "$module" || echo "crashtrace-guest: cannot load $module" >/dev/console
 done
 [ -b /dev/zram0 ] || echo "crashtrace-guest: no zram in this guest" >/dev/console
