@@ -33,7 +33,7 @@ pub(crate) struct Spec {
 const CLOUD_X86: &str = "-cloud-amd64";
 const CLOUD_ARM: &str = "-cloud-arm64";
 
-/// All of them, oldest first. Another kernel is another row.
+/// All of them, by processor, oldest first. Another kernel is another row.
 pub(crate) const KERNELS: &[Spec] = &[
     Spec {
         label: "5.10",
