@@ -1,4 +1,4 @@
-//! `cargo xtask vm`: runs a command in a guest with a kernel of one's choice.
+//! `cargo xtask vm`: runs a command in a guest with a kernel of one's choice, or plays the scenarios in many.
 //!
 //! A guest is a kernel of Debian's, an initramfs made for the occasion, and an emulator; nothing is installed in this
 //! machine but the emulator. [`run_in_guest`] is what the other commands build on.
@@ -9,8 +9,8 @@ mod cpio;
 mod debian;
 mod initramfs;
 mod kernel;
+pub(crate) mod matrix;
 mod modules;
-mod scenario;
 mod stream;
 
 pub(crate) use arch::Arch;
@@ -19,29 +19,31 @@ pub(crate) use initramfs::GuestFile;
 
 use crate::{exec, setup};
 use anyhow::{Context as _, Result, bail};
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The kernel that is booted unless another is asked for.
 pub(crate) const DEFAULT_KERNEL: &str = "6.1";
 
-/// Run a command in a guest with a kernel of one's choice.
+/// Run a command in a guest with a kernel of one's choice, or play scenarios in guests with many.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// List the kernels, and which of them are here, and the scenarios.
-    #[arg(long, conflicts_with_all = ["shell", "scenarios"])]
+    /// List the kernels, and which of them are here, the scenarios, and the guests of the gate.
+    #[arg(long, conflicts_with_all = ["shell", "scenarios", "gate", "all"])]
     list: bool,
-    /// The kernel to boot.
-    #[arg(long, default_value = DEFAULT_KERNEL, value_name = "LABEL")]
-    kernel: String,
+    /// The kernels to boot, or `all` (may be repeated). Unless given, 6.1; with --all all of them.
+    #[arg(long = "kernel", value_name = "LABEL", value_delimiter = ',')]
+    kernels: Vec<String>,
     /// What to run: a script for busybox's shell, as root, as on a node. Its output goes to stdout.
-    #[arg(long, value_name = "CMD", required_unless_present_any = ["list", "scenarios"])]
+    #[arg(long, value_name = "CMD", required_unless_present_any = ["list", "scenarios", "gate", "all"])]
     shell: Option<String>,
     /// A file to take along, executable if it is so here (may be repeated).
     #[arg(long = "file", value_name = "HOST:GUEST", value_parser = guest_file)]
     files: Vec<GuestFile>,
     #[command(flatten)]
-    scenario: scenario::Scenarios,
+    matrix: matrix::Wanted,
     #[command(flatten)]
     options: Options,
     /// Print the guest's console to stderr when it has ended.
@@ -58,11 +60,11 @@ pub(crate) struct Options {
     /// The guest's CPUs.
     #[arg(long, default_value_t = Self::default().cpus)]
     pub(crate) cpus: u32,
-    /// NUMA nodes, over which memory and CPUs are split.
-    #[arg(long, default_value_t = Self::default().numa_nodes)]
+    /// NUMA nodes, over which memory and CPUs are split. Scenarios have --shape instead.
+    #[arg(long, default_value_t = Self::default().numa_nodes, conflicts_with_all = ["scenarios", "gate", "all"])]
     pub(crate) numa_nodes: u32,
-    /// A v1 memory hierarchy at /sys/fs/cgroup/memory in place of the unified one.
-    #[arg(long)]
+    /// A v1 memory hierarchy at /sys/fs/cgroup/memory in place of the unified one. Scenarios have --shape instead.
+    #[arg(long, conflicts_with_all = ["scenarios", "gate", "all"])]
     pub(crate) cgroup_v1: bool,
     /// One more argument on the kernel's command line (may be repeated).
     #[arg(long = "kernel-arg", value_name = "ARG", allow_hyphen_values = true)]
@@ -73,9 +75,32 @@ pub(crate) struct Options {
     /// How long the guest may take to come up; one that takes longer is booted once more.
     #[arg(long = "boot-timeout", default_value_t = Self::default().boot_timeout_secs, value_name = "SECONDS")]
     pub(crate) boot_timeout_secs: u64,
+    /// How messages call the guest, if not by its kernel.
+    #[arg(skip)]
+    pub(crate) name: Option<String>,
     /// Called with each line of the command's output as it comes.
     #[arg(skip = Self::default().on_line)]
-    pub(crate) on_line: fn(&str),
+    pub(crate) on_line: OnLine,
+}
+
+/// Called with a line.
+#[derive(Clone)]
+pub(crate) struct OnLine(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl OnLine {
+    pub(crate) fn new(call: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(call))
+    }
+
+    pub(crate) fn call(&self, line: &str) {
+        (self.0)(line);
+    }
+}
+
+impl fmt::Debug for OnLine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("OnLine")
+    }
 }
 
 impl Default for Options {
@@ -89,22 +114,26 @@ impl Default for Options {
             timeout_secs: 120,
             // Some ten times what an idle machine needs: CI shares its CPUs.
             boot_timeout_secs: 90,
-            on_line: |line| eprintln!("  | {line}"),
+            name: None,
+            on_line: OnLine::new(|line| eprintln!("  | {line}")),
         }
     }
 }
 
 /// `cargo xtask vm`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if !args.scenario.scenarios.is_empty() {
-        return scenario::run(&args.scenario, &args.kernel, &args.options);
+    if args.matrix.are_wanted() {
+        let kernels = chosen(&args.kernels, args.matrix.unless_given())?;
+        return matrix::run(&args.matrix, &kernels, &args.options);
     }
     let Some(shell) = args.shell.as_deref().filter(|_| !args.list) else {
-        list();
-        return Ok(());
+        return list();
     };
-    let options = Options { on_line: |line| println!("{line}"), ..args.options.clone() };
-    let output = run_in_guest(&args.kernel, &args.files, shell, &options)?;
+    let [kernel] = chosen(&args.kernels, DEFAULT_KERNEL)?[..] else {
+        bail!("a command runs on one kernel: give --kernel once");
+    };
+    let options = Options { on_line: OnLine::new(|line| println!("{line}")), ..args.options.clone() };
+    let output = run_in_guest(kernel, &args.files, shell, &options)?;
     if args.console {
         eprintln!("{}", output.console.trim_end());
     }
@@ -139,7 +168,7 @@ pub(crate) fn run_in_guest(
         extra_args.push("crashtrace.cgroup=v1".to_owned());
     }
     let guest = boot::Guest {
-        name: format!("kernel {}", kernel.spec.label),
+        name: options.name.clone().unwrap_or_else(|| format!("kernel {}", kernel.spec.label)),
         arch,
         kernel: kernel.vmlinuz(),
         initramfs,
@@ -149,7 +178,7 @@ pub(crate) fn run_in_guest(
         extra_args,
         boot_timeout: Duration::from_secs(options.boot_timeout_secs),
         timeout: Duration::from_secs(options.timeout_secs),
-        on_line: options.on_line,
+        on_line: options.on_line.clone(),
     };
     let (name, memory, cpus) = (&guest.name, guest.memory_mib, guest.cpus);
     eprintln!("xtask: {name}: booting {}, {memory} MiB, {cpus} CPU", kernel.version);
@@ -182,12 +211,31 @@ impl GuestOutput {
     }
 }
 
-fn list() {
+fn list() -> Result<()> {
+    println!("kernels:");
     for spec in kernel::KERNELS {
         let here = kernel::version_here(&dir(), spec.label).unwrap_or_else(|| "not fetched yet".to_owned());
-        println!("{:<6} {:<10} {here}", spec.label, spec.release);
+        let shapes: Vec<_> = matrix::plan::shapes_of(spec.label).map(matrix::plan::Shape::name).collect();
+        println!("{:<10}  {:<12}  {here}", spec.label, shapes.join(" "));
     }
-    println!("scenarios: {}", scenario::names().collect::<Vec<_>>().join(", "));
+    matrix::list()
+}
+
+/// The labels of these kernels, oldest first; `all` stands for all of them.
+fn chosen(asked: &[String], unless_given: &str) -> Result<Vec<&'static str>> {
+    let asked: Vec<_> =
+        if asked.is_empty() { vec![unless_given] } else { asked.iter().map(String::as_str).collect() };
+    let labels = labels();
+    for name in &asked {
+        let known = *name == "all" || labels.contains(name);
+        anyhow::ensure!(known, "there is no kernel {name}: the labels are {}", labels.join(", "));
+    }
+    Ok(labels.into_iter().filter(|label| asked.contains(&"all") || asked.contains(label)).collect())
+}
+
+/// The labels of all kernels.
+pub(crate) fn labels() -> Vec<&'static str> {
+    kernel::KERNELS.iter().map(|spec| spec.label).collect()
 }
 
 /// Where kernels, busybox and runs are.
@@ -222,6 +270,17 @@ mod tests {
         for wrong in ["/bin/sh", "/bin/sh:relative", "/no/such/file:/x"] {
             guest_file(wrong).expect_err(wrong);
         }
+    }
+
+    #[test]
+    fn chooses_kernels() {
+        let chosen = |asked: &[&str]| {
+            chosen(&asked.iter().map(|&label| label.to_owned()).collect::<Vec<_>>(), DEFAULT_KERNEL)
+        };
+        assert_eq!(chosen(&[]).expect("the default"), [DEFAULT_KERNEL]);
+        assert_eq!(chosen(&["sid", "5.10"]).expect("two"), ["5.10", "sid"]);
+        assert_eq!(chosen(&["all"]).expect("all"), labels());
+        chosen(&["6.1", "2.4"]).expect_err("there is no 2.4");
     }
 
     #[test]

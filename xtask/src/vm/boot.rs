@@ -38,7 +38,7 @@ pub(crate) struct Guest {
     /// How long the program may take after that. It gets no second chance: that would hide what went wrong.
     pub(crate) timeout: Duration,
     /// Called with each line of the program, as it comes.
-    pub(crate) on_line: fn(&str),
+    pub(crate) on_line: super::OnLine,
 }
 
 /// How a guest ended.
@@ -115,7 +115,7 @@ fn attempt(guest: &Guest, runs: &Path) -> Result<GuestOutput> {
         let ended = emulator.0.try_wait().context("cannot wait for QEMU")?;
         console.read()?;
         let fresh = port.read()?;
-        results.push(&port.bytes[fresh..]).iter().for_each(|line| (guest.on_line)(line));
+        results.push(&port.bytes[fresh..]).iter().for_each(|line| guest.on_line.call(line));
         if up.is_none() && results.started() {
             up = Some(Instant::now());
             eprintln!("xtask: {}: up after {:.1} s", guest.name, start.elapsed().as_secs_f32());
@@ -272,7 +272,7 @@ mod tests {
             extra_args: Vec::new(),
             boot_timeout: Duration::ZERO,
             timeout: Duration::ZERO,
-            on_line: |_| {},
+            on_line: super::super::OnLine::new(|_| {}),
         }
     }
 

@@ -1,0 +1,378 @@
+//! `cargo xtask vm --scenario`, `--gate` and `--all`: plays scenarios of `tests/scenario` in guests, and shows what came
+//! of them.
+//!
+//! `plan` says which guests to boot and `gate` what the gate boots, `outcome` holds what comes out of them against what
+//! was to be played, `record` puts guests together, `table` draws. Only this file boots, prints and writes.
+
+pub(crate) mod catalogue;
+pub(crate) mod gate;
+pub(crate) mod outcome;
+pub(crate) mod plan;
+pub(crate) mod record;
+mod table;
+
+use super::{GuestFile, OnLine, Options, kernel, prepare, run_in_guest};
+use crate::build::{self, Program};
+use crate::{exec, setup};
+use anyhow::{Context as _, Result, bail};
+use catalogue::Scenario;
+use outcome::Outcome;
+use plan::{Boot, Selection, Shape, Shapes, Tier};
+use record::{Matrix, Played};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Which scenarios, in which guests, before whom.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Wanted {
+    /// Play these scenarios (`all` of them) in place of a command.
+    #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+    #[arg(conflicts_with = "shell")]
+    scenarios: Vec<String>,
+    /// In each guest of these shapes that meets their needs. Unless given, each is played once, in the first of
+    /// v2, numa, v1 that does.
+    #[arg(long = "shape", value_name = "SHAPE", value_delimiter = ',', conflicts_with = "shell")]
+    shapes: Vec<Shape>,
+    /// Before agents with these hooks, all at once.
+    #[arg(long, value_delimiter = ',', default_values = Tier::ALL.map(Tier::name), conflicts_with = "shell")]
+    hooks: Vec<Tier>,
+    /// Then also before each of these agents by itself.
+    #[arg(long, conflicts_with = "shell")]
+    alone: bool,
+    /// How many guests run at once.
+    #[arg(long, default_value_t = 2, value_name = "N", conflicts_with = "shell")]
+    jobs: usize,
+    /// Play what the gate plays (CONTRIBUTING.md has it).
+    #[arg(long, conflicts_with_all = ["scenarios", "shapes", "alone", "all", "kernels", "shell"])]
+    gate: bool,
+    /// Play everything: unless limited, all scenarios on all kernels in all shapes, together and alone. A whole run of
+    /// a clean tree goes into tests/results/matrix.json.
+    #[arg(long, conflicts_with = "shell")]
+    all: bool,
+}
+
+impl Wanted {
+    /// Whether scenarios are to be played at all.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.gate || self.all || !self.scenarios.is_empty()
+    }
+
+    /// The kernels where none is given.
+    pub(super) fn unless_given(&self) -> &'static str {
+        if self.all { "all" } else { super::DEFAULT_KERNEL }
+    }
+
+    /// The guests that it takes, with these kernels.
+    fn boots(&self, kernels: &[&'static str], catalogue: &[Scenario]) -> Result<Vec<Boot>> {
+        if self.gate {
+            return gate::boots(catalogue);
+        }
+        let all = Selection::everything(kernels, catalogue);
+        let shapes = match (self.shapes.is_empty(), self.all) {
+            (false, _) => Shapes::Each(self.shapes.clone()),
+            (true, true) => all.shapes,
+            (true, false) => Shapes::Once,
+        };
+        let named = !self.scenarios.is_empty() && !self.scenarios.iter().any(|name| name == "all");
+        let scenarios = if named { self.scenarios.clone() } else { all.scenarios };
+        for name in &scenarios {
+            let known = catalogue.iter().any(|scenario| scenario.name == *name);
+            anyhow::ensure!(known, "there is no scenario {name}: `cargo xtask vm --list` has them");
+        }
+        let alone = self.all || self.alone;
+        let tiers: Vec<_> = Tier::ALL.into_iter().filter(|tier| self.hooks.contains(tier)).collect();
+        Selection { kernels: all.kernels, shapes, scenarios, named, tiers, alone }.boots(catalogue)
+    }
+}
+
+/// Plays, shows what came of it, and fails if anything is not as it must be.
+pub(super) fn run(args: &Wanted, kernels: &[&'static str], options: &Options) -> Result<()> {
+    let begun = Instant::now();
+    let catalogue = catalogue::all()?;
+    let boots = args.boots(kernels, &catalogue)?;
+    let tree = args.all.then(Tree::look);
+    let files = programs(&boots)?;
+    for label in boots.iter().map(|boot| boot.kernel).collect::<std::collections::BTreeSet<_>>() {
+        prepare(label)?;
+    }
+    let plays: usize = boots.iter().map(Boot::plays).sum();
+    eprintln!("xtask: {plays} plays in {} guests, {} at a time", boots.len(), args.jobs);
+    let guests = play_all(&boots, &files, options, args.jobs.max(1));
+    show(&guests);
+    if let Some(tree) = tree {
+        let everything = Selection::everything(&super::labels(), &catalogue).boots(&catalogue)?;
+        keep(&guests, &everything, tree, begun.elapsed())?;
+    }
+    eprintln!("xtask: it took {} s", begun.elapsed().as_secs());
+    let bad = guests.iter().flat_map(Played::bad).count();
+    let all: usize = guests.iter().map(|guest| guest.verdicts.len()).sum();
+    let troubled = guests.iter().filter(|guest| guest.trouble.is_some()).count();
+    if bad + troubled > 0 {
+        bail!("{bad} of {all} results are not as they must be; {troubled} guests had trouble of their own");
+    }
+    Ok(())
+}
+
+/// The guests, and the scenarios, and which of them the gate plays.
+pub(super) fn list() -> Result<()> {
+    println!("\nscenarios, and what they need:");
+    let catalogue = catalogue::all()?;
+    let width = catalogue.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
+    for Scenario { name, about, needs } in &catalogue {
+        let needs: Vec<_> = needs.iter().map(|need| need.name()).collect();
+        println!("{name:<width$}  {:<12}  {about}", needs.join(" "));
+    }
+    println!("\nguests of the gate:");
+    for boot in gate::boots(&catalogue)? {
+        println!("{:<16}  {}", boot.to_string(), boot.scenarios.join(" "));
+    }
+    Ok(())
+}
+
+/// What guests take along, by the target it is built for.
+type Programs = BTreeMap<&'static str, Vec<GuestFile>>;
+
+fn programs(boots: &[Boot]) -> Result<Programs> {
+    let mut programs = Programs::new();
+    for target in boots.iter().map(|boot| target(boot.kernel)) {
+        if programs.contains_key(target) {
+            continue;
+        }
+        let wanted = [Program::Bin("crashtrace"), Program::Example("scenario")];
+        let paths = build::build(&wanted, "release", Some(target))?;
+        let files = paths.into_iter().zip(["/bin/crashtrace", "/bin/scenario"]);
+        let files = files.map(|(host, guest)| GuestFile { guest: guest.to_owned(), host, mode: 0o755 });
+        programs.insert(target, files.collect());
+    }
+    Ok(programs)
+}
+
+fn target(_kernel: &str) -> &'static str {
+    setup::STATIC_TARGET
+}
+
+/// Boots them, so many at a time, in the order given.
+fn play_all(boots: &[Boot], programs: &Programs, options: &Options, jobs: usize) -> Vec<Played> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let work = || {
+        while let Some((number, boot)) = {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            boots.get(number).map(|boot| (number, boot))
+        } {
+            eprintln!(
+                "xtask: {boot}: guest {} of {}, {} scenarios in {} turns",
+                number + 1,
+                boots.len(),
+                boot.scenarios.len(),
+                boot.turns.len()
+            );
+            let played = play(boot, &programs[target(boot.kernel)], options);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.push((number, played));
+            report(&done[done.len() - 1].1);
+            eprintln!("xtask: {} of {} guests are done", done.len(), boots.len());
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(boots.len()) {
+            scope.spawn(work);
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, played)| played).collect()
+}
+
+/// Boots one guest, and judges what comes out of it.
+fn play(boot: &Boot, files: &[GuestFile], options: &Options) -> Played {
+    /// A scenario takes a second or two; emulated, on a busy machine, and waiting for a line that does not come, more.
+    const PLAY_SECS: u64 = 45;
+    const AROUND_SECS: u64 = 180;
+    let prefix = format!("{:<16}|", boot.to_string());
+    let options = Options {
+        cgroup_v1: boot.shape == Shape::V1,
+        numa_nodes: if boot.shape == Shape::Numa { 2 } else { 1 },
+        cpus: if boot.shape == Shape::Numa { options.cpus.max(2) } else { options.cpus },
+        timeout_secs: options.timeout_secs.max(AROUND_SECS + PLAY_SECS * boot.plays() as u64),
+        name: Some(boot.to_string()),
+        on_line: OnLine::new(move |line| {
+            if !outcome::is_result(line) {
+                eprintln!("{prefix} {line}");
+            }
+        }),
+        ..options.clone()
+    };
+    let output = run_in_guest(boot.kernel, files, &plan::script(boot), &options);
+    let results = output.as_ref().map_or("", |output| output.results.as_str());
+    let verdicts = outcome::judge(boot, results);
+    let costs = outcome::costs(results);
+    let trouble = match &output {
+        // A status is explained by what was judged, if anything was not as it must be.
+        Ok(output) => match output.exit {
+            super::Exit::Status(_) if verdicts.iter().any(|it| !it.outcome.is_good()) => None,
+            _ => output.succeeded().err(),
+        },
+        Err(_) => None,
+    };
+    let trouble = output.err().or(trouble).map(|error| format!("{error:#}"));
+    Played {
+        boot: boot.clone(),
+        arch: "x86_64".to_owned(),
+        package: kernel::version_here(&super::dir(), boot.kernel).unwrap_or_default(),
+        verdicts,
+        costs,
+        trouble,
+    }
+}
+
+/// Says what was not as it must be in one guest.
+fn report(guest: &Played) {
+    let boot = &guest.boot;
+    for verdict in guest.bad() {
+        let alone = if verdict.alone { " alone" } else { "" };
+        let (scenario, judged) = (&verdict.scenario, verdict.judged.name());
+        println!("{boot}: {scenario} ({judged}{alone}): {}", verdict.failures.join("; "));
+        for line in &verdict.lines {
+            println!("  {line}");
+        }
+    }
+    if let Some(trouble) = &guest.trouble {
+        println!("{boot}: {trouble}");
+    }
+}
+
+/// The tables.
+fn show(guests: &[Played]) {
+    let kernels = record::merge(guests);
+    println!();
+    match guests {
+        [guest] => print!("{}: {}\n{}", guest.boot, guest.package, table::guest(&guest.verdicts)),
+        _ => print!("{}", table::matrix(&kernels)),
+    }
+    print!("\n{}", table::costs(&kernels));
+    let all: Vec<_> = guests.iter().flat_map(|guest| &guest.verdicts).collect();
+    let count = |outcome| all.iter().filter(|verdict| verdict.outcome == outcome).count();
+    println!(
+        "\n{} results: {} as they must be, {} rightly without a line, {} refused by kernels that may, {} wrong, {} lost",
+        all.len(),
+        count(Outcome::Passed),
+        count(Outcome::Blind),
+        count(Outcome::Lacking),
+        count(Outcome::Failed),
+        count(Outcome::Missing)
+    );
+}
+
+/// The working tree when the run began.
+struct Tree {
+    commit: Result<String>,
+}
+
+impl Tree {
+    /// Nothing but a commit counts.
+    fn look() -> Self {
+        let git = |args: &[&str]| exec::output(Command::new("git").args(args).current_dir(exec::root()));
+        let commit = || {
+            let changed = git(&["status", "--porcelain"])?;
+            anyhow::ensure!(changed.is_empty(), "the tree is dirty:\n{}", changed.trim_end());
+            Ok(git(&["rev-parse", "HEAD"])?.trim().to_owned())
+        };
+        Self { commit: commit() }
+    }
+}
+
+/// Writes what came of it: as the record, if it is one.
+fn keep(guests: &[Played], everything: &[Boot], before: Tree, took: Duration) -> Result<()> {
+    let whole = before.commit.and_then(|commit| {
+        if let Some(why) = record::incomplete(everything, guests) {
+            bail!(why);
+        }
+        anyhow::ensure!(Tree::look().commit.is_ok_and(|now| now == commit), "the tree was changed meanwhile");
+        Ok(commit)
+    });
+    let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    let mut matrix =
+        Matrix { commit: String::new(), date, duration_s: took.as_secs(), kernels: record::merge(guests) };
+    match whole {
+        Ok(commit) => {
+            matrix.commit = commit;
+            write(&matrix, &record::path())?;
+            eprintln!("xtask: this run is in {}; `cargo xtask docs` puts it into README.md", record::NAME);
+        }
+        Err(why) => {
+            let aside = exec::target_dir().join("matrix-incomplete.json");
+            write(&matrix, &aside)?;
+            eprintln!("xtask: {} stays as it is: {why:#}; this run is in {}", record::NAME, aside.display());
+        }
+    }
+    Ok(())
+}
+
+fn write(matrix: &Matrix, path: &Path) -> Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+    let text = serde_json::to_string_pretty(matrix).context("cannot write the results as JSON")?;
+    fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: super::super::Args,
+    }
+
+    /// The guests that a command line leads to, and the turns in the first.
+    fn guests(line: &str) -> Result<(Vec<String>, usize)> {
+        let args = Cli::try_parse_from(line.split(' '))?.args;
+        let kernels = super::super::chosen(&args.kernels, args.matrix.unless_given())?;
+        let boots = args.matrix.boots(&kernels, &catalogue::all()?)?;
+        Ok((boots.iter().map(ToString::to_string).collect(), boots[0].turns.len()))
+    }
+
+    #[test]
+    fn a_scenario_is_played_once_unless_more_is_asked_for() {
+        let guests = |line| guests(line).expect(line);
+        assert_eq!(guests("vm --scenario own_limit"), (vec!["6.1 v2".to_owned()], 1));
+        assert_eq!(guests("vm --scenario own_limit --kernel 5.10,sid").0, ["5.10 v2", "sid v2"]);
+        assert_eq!(guests("vm --scenario own_limit,system --shape v1,v2").0, ["6.1 v2", "6.1 v1"]);
+        assert_eq!(guests("vm --scenario own_limit --alone").1, 4);
+        assert_eq!(guests("vm --scenario own_limit --alone --hooks kprobe").1, 1);
+        assert_eq!(guests("vm --scenario own_limit --kernel all").0.len(), super::super::labels().len());
+    }
+
+    #[test]
+    fn all_is_everything_unless_limited() {
+        let (all, turns) = guests("vm --all").expect("everything");
+        assert!(all.iter().any(|guest| guest == "5.10 v1") && all.iter().any(|guest| guest == "sid numa"));
+        assert_eq!(turns, 4);
+        assert_eq!(guests("vm --all --kernel sid").expect("one").0, ["sid v2", "sid numa"]);
+        assert_eq!(guests("vm --all --shape v1").expect("some").0, ["5.10 v1", "6.1 v1"]);
+    }
+
+    #[test]
+    fn refuses_what_does_not_go_together_or_does_not_exist() {
+        for line in [
+            "vm",
+            "vm --scenario nothing",
+            "vm --scenario own_limit --shape v1 --kernel sid",
+            "vm --scenario own_limit --shell true",
+            "vm --scenario own_limit --cgroup-v1",
+            "vm --gate --kernel 6.1",
+            "vm --shell true --shape v1",
+        ] {
+            guests(line).expect_err(line);
+        }
+    }
+}

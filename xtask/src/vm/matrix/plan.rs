@@ -1,0 +1,339 @@
+//! Which guests to boot, and what to play in each. Pure: from what was asked for, the kernels and the catalogue.
+
+use super::catalogue::{Need, Scenario};
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A kind of hooks, as `crashtrace watch --hooks` has them.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Tier {
+    /// The first choice.
+    Fentry,
+    /// The second.
+    Kprobe,
+    /// Raw tracepoints alone.
+    Tracepoint,
+}
+
+impl Tier {
+    pub(crate) const ALL: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Tracepoint];
+
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+            Self::Tracepoint => "tracepoint",
+        }
+    }
+}
+
+/// What a guest is like, as far as scenarios ask.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Shape {
+    /// One node, cgroup v2.
+    V2,
+    /// Two NUMA nodes of a CPU each, cgroup v2.
+    Numa,
+    /// One node, cgroup v1.
+    V1,
+}
+
+impl Shape {
+    /// All of them, those first that a scenario is rather played in.
+    pub(crate) const ALL: [Self; 3] = [Self::V2, Self::Numa, Self::V1];
+
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::Numa => "numa",
+            Self::V1 => "v1",
+        }
+    }
+
+    /// Whether this scenario can be played here. Every guest may be harmed, and has zram.
+    pub(crate) fn meets(self, scenario: &Scenario) -> bool {
+        scenario.needs.iter().all(|need| match need {
+            Need::V1 => self == Self::V1,
+            Need::V2 => self != Self::V1,
+            Need::Numa => self == Self::Numa,
+            Need::Guest | Need::Zram => true,
+        })
+    }
+}
+
+/// The kernels that have the memory controller of cgroup v1. Later ones of Debian's are built without.
+const WITH_V1: &[&str] = &["5.10", "6.1"];
+
+/// The shapes that guests with a kernel come in.
+pub(crate) fn shapes_of(kernel: &str) -> impl Iterator<Item = Shape> {
+    let emulated_only_for_its_hooks = kernel.starts_with("arm64-");
+    Shape::ALL.into_iter().filter(move |shape| match shape {
+        Shape::V2 => true,
+        Shape::Numa => !emulated_only_for_its_hooks,
+        Shape::V1 => WITH_V1.contains(&kernel),
+    })
+}
+
+/// The hooks that a kernel is known to refuse. Where it has them after all, they must work.
+pub(crate) fn may_lack(kernel: &str) -> &'static [Tier] {
+    match kernel {
+        // Fentry needs ftrace's direct calls, which arm64 has from 6.4 on.
+        "arm64-6.1" => &[Tier::Fentry],
+        _ => &[],
+    }
+}
+
+/// One guest, and what is played in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Boot {
+    pub(crate) kernel: &'static str,
+    pub(crate) shape: Shape,
+    pub(crate) scenarios: Vec<String>,
+    /// All scenarios are played once for each turn, before agents with these hooks.
+    pub(crate) turns: Vec<Vec<Tier>>,
+}
+
+/// How messages name it.
+impl fmt::Display for Boot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.kernel, self.shape.name())
+    }
+}
+
+impl Boot {
+    /// Scenarios times turns.
+    pub(crate) fn plays(&self) -> usize {
+        self.scenarios.len() * self.turns.len()
+    }
+}
+
+/// In which of a kernel's shapes a scenario is played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shapes {
+    /// In the first that meets its needs.
+    Once,
+    /// In each of these that does.
+    Each(Vec<Shape>),
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Selection {
+    pub(crate) kernels: Vec<&'static str>,
+    pub(crate) shapes: Shapes,
+    /// Names, in the catalogue's order.
+    pub(crate) scenarios: Vec<String>,
+    /// They were asked for by name, so each must be played.
+    pub(crate) named: bool,
+    pub(crate) tiers: Vec<Tier>,
+    /// Each kind of hooks has a turn of its own too.
+    pub(crate) alone: bool,
+}
+
+impl Selection {
+    /// All that there is.
+    pub(crate) fn everything(kernels: &[&'static str], catalogue: &[Scenario]) -> Self {
+        Self {
+            kernels: kernels.to_vec(),
+            shapes: Shapes::Each(Shape::ALL.to_vec()),
+            scenarios: catalogue.iter().map(|scenario| scenario.name.clone()).collect(),
+            named: false,
+            tiers: Tier::ALL.to_vec(),
+            alone: true,
+        }
+    }
+
+    /// The guests that it takes.
+    pub(crate) fn boots(&self, catalogue: &[Scenario]) -> Result<Vec<Boot>> {
+        let mut boots: Vec<Boot> = Vec::new();
+        for &kernel in &self.kernels {
+            let shapes: Vec<_> = shapes_of(kernel).collect();
+            for shape in &shapes {
+                let chosen = |scenario: &&Scenario| {
+                    self.scenarios.contains(&scenario.name)
+                        && shape.meets(scenario)
+                        && match &self.shapes {
+                            Shapes::Once => shapes.iter().find(|shape| shape.meets(scenario)) == Some(shape),
+                            Shapes::Each(asked) => asked.contains(shape),
+                        }
+                };
+                let scenarios: Vec<_> =
+                    catalogue.iter().filter(chosen).map(|chosen| chosen.name.clone()).collect();
+                if !scenarios.is_empty() {
+                    let turns = turns(&self.tiers, self.alone);
+                    boots.push(Boot { kernel, shape: *shape, scenarios, turns });
+                }
+            }
+        }
+        // Playing nothing would look like success.
+        let left_out =
+            self.scenarios.iter().find(|name| !boots.iter().any(|boot| boot.scenarios.contains(name)));
+        if let Some(name) = left_out.filter(|_| self.named || boots.is_empty()) {
+            bail!("no guest asked for meets the needs of {name}: `cargo xtask vm --list` has them");
+        }
+        Ok(boots)
+    }
+}
+
+/// All kinds of hooks at once, who see the very same kills and must agree; then each by itself, if asked for.
+pub(crate) fn turns(tiers: &[Tier], alone: bool) -> Vec<Vec<Tier>> {
+    let mut turns = vec![tiers.to_vec()];
+    if alone && tiers.len() > 1 {
+        turns.extend(tiers.iter().map(|tier| vec![*tier]));
+    }
+    turns
+}
+
+/// Marks the beginning of a turn in the guest's output, and its number.
+pub(crate) const TURN: &str = "crashtrace-turn: ";
+
+/// What the guest runs. Each turn is taken whatever became of the one before.
+pub(crate) fn script(boot: &Boot) -> String {
+    let names = boot.scenarios.join(" ");
+    let may_lack: Vec<_> = may_lack(boot.kernel).iter().map(|tier| tier.name()).collect();
+    let may_lack =
+        if may_lack.is_empty() { String::new() } else { format!("--may-lack {} ", may_lack.join(",")) };
+    let mut lines = vec!["status=0".to_owned()];
+    for (number, tiers) in boot.turns.iter().enumerate() {
+        let hooks: Vec<_> = tiers.iter().map(|tier| tier.name()).collect();
+        let hooks = hooks.join(",");
+        lines.push(format!("echo '{TURN}{number}'"));
+        lines.push(format!(
+            "/bin/scenario run --guest --crashtrace /bin/crashtrace --hooks {hooks} {may_lack}{names} || status=1"
+        ));
+    }
+    lines.push("exit $status".to_owned());
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Tier::{Fentry, Kprobe, Tracepoint};
+
+    fn catalogue() -> Vec<Scenario> {
+        let scenario = |(name, needs): &(&str, &[Need])| Scenario {
+            name: (*name).to_owned(),
+            about: String::new(),
+            needs: needs.iter().copied().collect(),
+        };
+        [
+            ("any", &[] as &[Need]),
+            ("unified", &[Need::V2, Need::Guest]),
+            ("hangs", &[Need::V1]),
+            ("nodes", &[Need::Numa]),
+        ]
+        .iter()
+        .map(scenario)
+        .collect()
+    }
+
+    fn select(kernels: &[&'static str], shapes: Shapes, scenarios: &[&str]) -> Selection {
+        Selection {
+            kernels: kernels.to_vec(),
+            shapes,
+            scenarios: scenarios.iter().map(|&name| name.to_owned()).collect(),
+            named: true,
+            tiers: vec![Fentry, Kprobe],
+            alone: false,
+        }
+    }
+
+    fn shown(boots: &[Boot]) -> Vec<String> {
+        boots.iter().map(|boot| format!("{boot}: {}", boot.scenarios.join(" "))).collect()
+    }
+
+    #[test]
+    fn plays_each_scenario_once_in_as_few_guests_as_that_takes() {
+        let once = |names: &[&str]| select(&["5.10", "sid"], Shapes::Once, names).boots(&catalogue());
+        assert_eq!(shown(&once(&["any"]).expect("it can")), ["5.10 v2: any", "sid v2: any"]);
+        let all = once(&["nodes", "hangs", "unified", "any"]).expect("it can");
+        assert_eq!(
+            shown(&all),
+            [
+                "5.10 v2: any unified",
+                "5.10 numa: nodes",
+                "5.10 v1: hangs",
+                "sid v2: any unified",
+                "sid numa: nodes"
+            ]
+        );
+    }
+
+    #[test]
+    fn plays_in_each_shape_that_meets_the_needs() {
+        let each = select(&["6.1"], Shapes::Each(Shape::ALL.to_vec()), &["any", "unified", "hangs", "nodes"]);
+        let boots = each.boots(&catalogue()).expect("it can");
+        assert_eq!(
+            shown(&boots),
+            ["6.1 v2: any unified", "6.1 numa: any unified nodes", "6.1 v1: any hangs"]
+        );
+    }
+
+    #[test]
+    fn refuses_what_no_guest_can_play() {
+        for (kernel, shapes, scenario) in [
+            ("sid", Shapes::Once, "hangs"),
+            ("arm64-6.12", Shapes::Once, "nodes"),
+            ("5.10", Shapes::Each(vec![Shape::V2]), "hangs"),
+        ] {
+            let error =
+                select(&[kernel], shapes, &["any", scenario]).boots(&catalogue()).expect_err(scenario);
+            assert!(error.to_string().contains(scenario), "{error}");
+        }
+        // Of those that nobody named, what can be played is.
+        let unnamed = |scenarios: &[&str]| {
+            Selection { named: false, ..select(&["sid"], Shapes::Once, scenarios) }.boots(&catalogue())
+        };
+        assert_eq!(shown(&unnamed(&["any", "hangs"]).expect("it can")), ["sid v2: any"]);
+        unnamed(&["hangs"]).expect_err("nothing at all");
+    }
+
+    #[test]
+    fn everything_is_every_kernel_shape_and_scenario_together_and_alone() {
+        let everything = Selection::everything(&["5.10", "6.12"], &catalogue());
+        let boots = everything.boots(&catalogue()).expect("it can");
+        let guests: Vec<_> = boots.iter().map(ToString::to_string).collect();
+        assert_eq!(guests, ["5.10 v2", "5.10 numa", "5.10 v1", "6.12 v2", "6.12 numa"]);
+        for boot in &boots {
+            assert_eq!(
+                boot.turns,
+                [vec![Fentry, Kprobe, Tracepoint], vec![Fentry], vec![Kprobe], vec![Tracepoint]]
+            );
+        }
+        assert_eq!(boots[0].plays(), 8);
+    }
+
+    #[test]
+    fn a_single_kind_of_hooks_has_one_turn() {
+        assert_eq!(turns(&[Kprobe], true), [vec![Kprobe]]);
+    }
+
+    #[test]
+    fn the_guest_takes_every_turn_and_remembers_failure() {
+        let mut boot = Boot {
+            kernel: "arm64-6.1",
+            shape: Shape::V2,
+            scenarios: vec!["any".to_owned(), "unified".to_owned()],
+            turns: vec![vec![Fentry, Kprobe], vec![Kprobe]],
+        };
+        let run = "/bin/scenario run --guest --crashtrace /bin/crashtrace --hooks";
+        let expected = format!(
+            "status=0\necho 'crashtrace-turn: 0'\n\
+             {run} fentry,kprobe --may-lack fentry any unified || status=1\necho 'crashtrace-turn: 1'\n\
+             {run} kprobe --may-lack fentry any unified || status=1\nexit $status"
+        );
+        assert_eq!(script(&boot), expected);
+        boot.kernel = "arm64-6.12";
+        assert!(!script(&boot).contains("may-lack"));
+    }
+}
