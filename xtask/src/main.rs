@@ -6,6 +6,7 @@
 
 mod build;
 mod demo;
+mod docs;
 mod exec;
 mod fixtures;
 mod setup;
@@ -29,6 +30,7 @@ enum Command {
     Test(test::Args),
     Build(build::Args),
     Demo(demo::Args),
+    Docs(docs::Args),
     Fixtures(fixtures::Args),
     Vm(vm::Args),
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Docs(args) => docs::run(&args),
         Command::Fixtures(args) => fixtures::run(&args),
         Command::Vm(args) => vm::run(&args),
     };
