@@ -11,7 +11,7 @@ pub(crate) mod plan;
 pub(crate) mod record;
 mod table;
 
-use super::{GuestFile, OnLine, Options, kernel, prepare, run_in_guest};
+use super::{Exit, GuestFile, OnLine, Options, kernel, prepare, run_in_guest};
 use crate::build::{self, Program};
 use crate::{exec, setup};
 use anyhow::{Context as _, Result, bail};
@@ -202,45 +202,56 @@ fn play(boot: &Boot, files: &[GuestFile], options: &Options) -> Played {
         timeout_secs: options.timeout_secs.max(AROUND_SECS + PLAY_SECS * boot.plays() as u64),
         name: Some(boot.to_string()),
         on_line: OnLine::new(move |line| {
-            if !outcome::is_result(line) {
+            if !line.is_empty() && !outcome::is_result(line) {
                 eprintln!("{prefix} {line}");
             }
         }),
         ..options.clone()
     };
-    let output = run_in_guest(boot.kernel, files, &plan::script(boot), &options);
-    let results = output.as_ref().map_or("", |output| output.results.as_str());
-    let verdicts = outcome::judge(boot, results);
-    let costs = outcome::costs(results);
-    let trouble = match &output {
-        // A status is explained by what was judged, if anything was not as it must be.
-        Ok(output) => match output.exit {
-            super::Exit::Status(_) if verdicts.iter().any(|it| !it.outcome.is_good()) => None,
-            _ => output.succeeded().err(),
-        },
-        Err(_) => None,
-    };
-    let trouble = output.err().or(trouble).map(|error| format!("{error:#}"));
-    Played {
+    let mut played = Played {
         boot: boot.clone(),
         arch: "x86_64".to_owned(),
         package: kernel::version_here(&super::dir(), boot.kernel).unwrap_or_default(),
-        verdicts,
-        costs,
-        trouble,
+        verdicts: Vec::new(),
+        costs: Vec::new(),
+        trouble: None,
+        logs: None,
+    };
+    match run_in_guest(boot.kernel, files, &plan::script(boot), &options) {
+        Ok(output) => {
+            played.verdicts = outcome::judge(boot, &output.results);
+            played.costs = outcome::costs(&output.results);
+            // A status is explained by what was judged, if anything was not as it must be.
+            let explained = matches!(output.exit, Exit::Status(_)) && played.bad().next().is_some();
+            played.trouble =
+                output.succeeded().err().filter(|_| !explained).map(|error| format!("{error:#}"));
+            played.logs = (output.exit != Exit::Status(0)).then_some(output.logs);
+        }
+        Err(error) => {
+            played.verdicts = outcome::judge(boot, "");
+            played.trouble = Some(format!("{error:#}"));
+        }
     }
+    played
 }
 
 /// Says what was not as it must be in one guest.
 fn report(guest: &Played) {
+    /// The first of them tell most; an agent's line is some thousand characters.
+    const WITH_LINES: usize = 6;
     let boot = &guest.boot;
-    for verdict in guest.bad() {
+    for (number, verdict) in guest.bad().enumerate() {
         let alone = if verdict.alone { " alone" } else { "" };
-        let (scenario, judged) = (&verdict.scenario, verdict.judged.name());
-        println!("{boot}: {scenario} ({judged}{alone}): {}", verdict.failures.join("; "));
-        for line in &verdict.lines {
+        println!("{boot}: {} ({}{alone})", verdict.scenario, verdict.judged.name());
+        for failure in &verdict.failures {
+            println!("  {failure}");
+        }
+        for line in verdict.lines.iter().filter(|_| number < WITH_LINES) {
             println!("  {line}");
         }
+    }
+    if let Some(logs) = guest.logs.as_ref().filter(|_| guest.bad().count() > WITH_LINES) {
+        println!("{boot}: all lines are in {}", logs.display());
     }
     if let Some(trouble) = &guest.trouble {
         println!("{boot}: {trouble}");

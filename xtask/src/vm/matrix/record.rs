@@ -61,6 +61,8 @@ pub(crate) struct Played {
     pub(crate) costs: Vec<Cost>,
     /// What went wrong with the guest itself.
     pub(crate) trouble: Option<String>,
+    /// Where all that it printed lies, unless all went well.
+    pub(crate) logs: Option<PathBuf>,
 }
 
 impl Played {
@@ -206,6 +208,7 @@ pub(crate) mod tests {
             verdicts,
             costs: vec![cost("oom_kill_fentry", 60123)],
             trouble: None,
+            logs: None,
         }
     }
 
