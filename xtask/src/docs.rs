@@ -69,6 +69,8 @@ fn kernels(matrix: Option<&Matrix>) -> String {
     for kernel in &matrix.kernels {
         for shape in &kernel.shapes {
             let KernelResults { label, arch, package, .. } = kernel;
+            // Where the modules are in another package, the image's names the kernel.
+            let package = package.split(',').next().unwrap_or(package);
             let cgroup = match shape.shape {
                 Shape::V2 => "v2",
                 Shape::Numa => "v2, two nodes",

@@ -11,9 +11,10 @@ pub(crate) mod plan;
 pub(crate) mod record;
 mod table;
 
-use super::{Exit, GuestFile, OnLine, Options, kernel, prepare, run_in_guest};
+use super::kernel::{self, Spec};
+use super::{Exit, GuestFile, OnLine, Options, prepare, run_in_guest};
 use crate::build::{self, Program};
-use crate::{exec, setup};
+use crate::exec;
 use anyhow::{Context as _, Result, bail};
 use catalogue::Scenario;
 use outcome::Outcome;
@@ -139,7 +140,8 @@ type Programs = BTreeMap<&'static str, Vec<GuestFile>>;
 
 fn programs(boots: &[Boot]) -> Result<Programs> {
     let mut programs = Programs::new();
-    for target in boots.iter().map(|boot| target(boot.kernel)) {
+    for boot in boots {
+        let target = Spec::of(boot.kernel)?.arch.target();
         if programs.contains_key(target) {
             continue;
         }
@@ -150,10 +152,6 @@ fn programs(boots: &[Boot]) -> Result<Programs> {
         programs.insert(target, files.collect());
     }
     Ok(programs)
-}
-
-fn target(_kernel: &str) -> &'static str {
-    setup::STATIC_TARGET
 }
 
 /// Boots them, so many at a time, in the order given.
@@ -172,7 +170,7 @@ fn play_all(boots: &[Boot], programs: &Programs, options: &Options, jobs: usize)
                 boot.scenarios.len(),
                 boot.turns.len()
             );
-            let played = play(boot, &programs[target(boot.kernel)], options);
+            let played = play(boot, programs, options);
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             done.push((number, played));
             report(&done[done.len() - 1].1);
@@ -190,7 +188,7 @@ fn play_all(boots: &[Boot], programs: &Programs, options: &Options, jobs: usize)
 }
 
 /// Boots one guest, and judges what comes out of it.
-fn play(boot: &Boot, files: &[GuestFile], options: &Options) -> Played {
+fn play(boot: &Boot, programs: &Programs, options: &Options) -> Played {
     /// A scenario takes a second or two; emulated, on a busy machine, and waiting for a line that does not come, more.
     const PLAY_SECS: u64 = 45;
     const AROUND_SECS: u64 = 180;
@@ -210,14 +208,19 @@ fn play(boot: &Boot, files: &[GuestFile], options: &Options) -> Played {
     };
     let mut played = Played {
         boot: boot.clone(),
-        arch: "x86_64".to_owned(),
+        arch: String::new(),
         package: kernel::version_here(&super::dir(), boot.kernel).unwrap_or_default(),
         verdicts: Vec::new(),
         costs: Vec::new(),
         trouble: None,
         logs: None,
     };
-    match run_in_guest(boot.kernel, files, &plan::script(boot), &options) {
+    let output = Spec::of(boot.kernel).and_then(|spec| {
+        let target = spec.arch.target();
+        target.split('-').next().unwrap_or(target).clone_into(&mut played.arch);
+        run_in_guest(boot.kernel, &programs[target], &plan::script(boot), &options)
+    });
+    match output {
         Ok(output) => {
             played.verdicts = outcome::judge(boot, &output.results);
             played.costs = outcome::costs(&output.results);

@@ -62,6 +62,14 @@ pub(crate) const GATE: &[Row] = &[
     },
     Row { kernel: "5.10", shape: Shape::V2, scenarios: CORE, why: "the oldest" },
     Row { kernel: "6.12", shape: Shape::V2, scenarios: CORE, why: "the current stable" },
+    Row {
+        kernel: "6.12-rt",
+        shape: Shape::V2,
+        scenarios: CORE,
+        why: "preemptible, and not built for clouds",
+    },
+    Row { kernel: "arm64-6.12", shape: Shape::V2, scenarios: CORE, why: "another processor" },
+    Row { kernel: "arm64-6.1", shape: Shape::V2, scenarios: CORE, why: "the same, without fentry" },
 ];
 
 /// The guests of the gate.

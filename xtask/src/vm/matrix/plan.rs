@@ -1,6 +1,8 @@
 //! Which guests to boot, and what to play in each. Pure: from what was asked for, the kernels and the catalogue.
 
 use super::catalogue::{Need, Scenario};
+use crate::vm::Arch;
+use crate::vm::kernel::Spec;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -75,10 +77,11 @@ const WITH_V1: &[&str] = &["5.10", "6.1"];
 
 /// The shapes that guests with a kernel come in.
 pub(crate) fn shapes_of(kernel: &str) -> impl Iterator<Item = Shape> {
-    let emulated_only_for_its_hooks = kernel.starts_with("arm64-");
+    // What differs there are registers, layouts and hooks, and one shape shows that.
+    let is_arm = Spec::of(kernel).is_ok_and(|spec| spec.arch == Arch::Aarch64);
     Shape::ALL.into_iter().filter(move |shape| match shape {
         Shape::V2 => true,
-        Shape::Numa => !emulated_only_for_its_hooks,
+        Shape::Numa => !is_arm,
         Shape::V1 => WITH_V1.contains(&kernel),
     })
 }
