@@ -102,7 +102,7 @@ pub(super) fn run(args: &Wanted, kernels: &[&'static str], options: &Options) ->
         prepare(label)?;
     }
     let plays: usize = boots.iter().map(Boot::plays).sum();
-    eprintln!("xtask: {plays} plays in {} guests, {} at a time", boots.len(), args.jobs);
+    eprintln!("xtask: plays: {plays}, guests: {}, at a time: {}", boots.len(), args.jobs);
     let guests = play_all(&boots, &files, options, args.jobs.max(1));
     show(&guests);
     if let Some(tree) = tree {
@@ -164,7 +164,7 @@ fn play_all(boots: &[Boot], programs: &Programs, options: &Options, jobs: usize)
             boots.get(number).map(|boot| (number, boot))
         } {
             eprintln!(
-                "xtask: {boot}: guest {} of {}, {} scenarios in {} turns",
+                "xtask: {boot}: guest {} of {}; scenarios: {}, turns: {}",
                 number + 1,
                 boots.len(),
                 boot.scenarios.len(),

@@ -199,16 +199,19 @@ pub(crate) fn turns(tiers: &[Tier], alone: bool) -> Vec<Vec<Tier>> {
 /// Marks the beginning of a turn in the guest's output, and its number.
 pub(crate) const TURN: &str = "crashtrace-turn: ";
 
+/// Their names, as the command line has them.
+fn list<'a>(tiers: impl Iterator<Item = &'a Tier>) -> String {
+    tiers.map(|tier| tier.name()).collect::<Vec<_>>().join(",")
+}
+
 /// What the guest runs. Each turn is taken whatever became of the one before.
 pub(crate) fn script(boot: &Boot) -> String {
     let names = boot.scenarios.join(" ");
-    let may_lack: Vec<_> = may_lack(boot.kernel).iter().map(|tier| tier.name()).collect();
-    let may_lack =
-        if may_lack.is_empty() { String::new() } else { format!("--may-lack {} ", may_lack.join(",")) };
     let mut lines = vec!["status=0".to_owned()];
     for (number, tiers) in boot.turns.iter().enumerate() {
-        let hooks: Vec<_> = tiers.iter().map(|tier| tier.name()).collect();
-        let hooks = hooks.join(",");
+        let hooks = list(tiers.iter());
+        let lackable = list(tiers.iter().filter(|tier| may_lack(boot.kernel).contains(tier)));
+        let may_lack = if lackable.is_empty() { String::new() } else { format!("--may-lack {lackable} ") };
         lines.push(format!("echo '{TURN}{number}'"));
         lines.push(format!(
             "/bin/scenario run --guest --crashtrace /bin/crashtrace --hooks {hooks} {may_lack}{names} || status=1"
@@ -333,7 +336,7 @@ mod tests {
         let expected = format!(
             "status=0\necho 'crashtrace-turn: 0'\n\
              {run} fentry,kprobe --may-lack fentry any unified || status=1\necho 'crashtrace-turn: 1'\n\
-             {run} kprobe --may-lack fentry any unified || status=1\nexit $status"
+             {run} kprobe any unified || status=1\nexit $status"
         );
         assert_eq!(script(&boot), expected);
         boot.kernel = "arm64-6.12";
