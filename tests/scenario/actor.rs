@@ -1,19 +1,24 @@
 //! A process of a scratch container, from the side of the test: starts `scenario victim` and talks to it.
 
-use std::fs::File;
+use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Display};
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::cgroup::Cgroup;
+use crate::judge::cast::{Process, SLACK};
 use crate::victim::{STAMP_BYTES, boottime_ns};
 
 /// How long a process may take for one step. It is far more than it needs, for guests are emulated.
@@ -22,18 +27,58 @@ const STEP: Duration = Duration::from_mins(1);
 /// What kind of process it is to be.
 #[derive(Clone, Debug)]
 pub struct Role {
-    comm: String,
-    mib: u64,
+    comm: Vec<u8>,
     child: bool,
     oom_score_adj: i16,
     own_pids: bool,
-    write: Option<String>,
+    at_once: bool,
+    threads: usize,
+    headless: bool,
+    /// What it touches is its own memory.
+    anonymous: bool,
+    args: Vec<OsString>,
 }
 
 impl Role {
+    fn new(comm: impl AsRef<[u8]>, mib: u64) -> Self {
+        Self {
+            comm: comm.as_ref().to_owned(),
+            child: false,
+            oom_score_adj: 0,
+            own_pids: true,
+            at_once: false,
+            threads: 0,
+            headless: false,
+            anonymous: true,
+            args: ["--mib".to_owned(), mib.to_string()].map(OsString::from).to_vec(),
+        }
+    }
+
+    fn with(mut self, arg: &str, value: impl AsRef<OsStr>) -> Self {
+        self.args.extend([arg.into(), value.as_ref().to_owned()]);
+        self
+    }
+
     /// One that touches this much memory when told to.
-    pub fn eats(comm: &str, mib: u64) -> Self {
-        Self { comm: comm.to_owned(), mib, child: false, oom_score_adj: 0, own_pids: true, write: None }
+    pub fn eats(comm: impl AsRef<[u8]>, mib: u64) -> Self {
+        Self::new(comm, mib)
+    }
+
+    /// One that writes this much to a file.
+    pub fn fills(comm: &str, file: &Path, mib: u64) -> Self {
+        Self { anonymous: false, ..Self::new(comm, mib) }.with("--fill", file)
+    }
+
+    /// One that reads this much of a file.
+    pub fn reads(comm: &str, file: &Path, mib: u64) -> Self {
+        Self { anonymous: false, ..Self::new(comm, mib) }.with("--read", file)
+    }
+
+    /// Writes a limit, and is in the host's pid namespace, as a runtime is.
+    pub fn writes(comm: &str, cgroup: &Cgroup, bytes: u64) -> Self {
+        let mut write = cgroup.limit_file().into_os_string();
+        write.push(format!("={bytes}"));
+        Self::new(comm, 0).of_host().with("--write", write)
     }
 
     /// The first process of its container, whose child does the touching.
@@ -46,10 +91,43 @@ impl Role {
         Self { oom_score_adj, ..self }
     }
 
-    /// Writes a limit, and is in the host's pid namespace, as a runtime is.
-    pub fn writes(comm: &str, cgroup: &Cgroup, bytes: u64) -> Self {
-        let write = Some(format!("{}={bytes}", cgroup.limit_file().display()));
-        Self { own_pids: false, write, ..Self::eats(comm, 0) }
+    /// In the host's pid namespace.
+    pub fn of_host(self) -> Self {
+        Self { own_pids: false, ..self }
+    }
+
+    /// Does not wait to be told, and may be dead before it could say a word.
+    pub fn at_once(self) -> Self {
+        Self { at_once: true, ..self }
+    }
+
+    /// With so many threads besides the first, which all touch.
+    pub fn threads(self, count: usize) -> Self {
+        Self { threads: count, ..self }.with("--threads", count.to_string())
+    }
+
+    /// Its first thread has ended.
+    pub fn headless(self) -> Self {
+        Self { headless: true, ..self }
+    }
+
+    /// Forks so many processes that do nothing.
+    pub fn forks(self, count: usize) -> Self {
+        self.with("--forks", count.to_string())
+    }
+
+    /// Takes memory of this NUMA node only.
+    pub fn bound_to(self, node: u32) -> Self {
+        self.with("--bind", node.to_string())
+    }
+
+    /// The name of the thread that touches.
+    fn thread_comm(&self) -> Option<Vec<u8>> {
+        match (self.threads, self.headless) {
+            (0, false) => Some(self.comm.clone()),
+            (0, true) => Some(b"tail".to_vec()),
+            _ => None,
+        }
     }
 }
 
@@ -60,16 +138,15 @@ pub struct Actor {
     pub pid: u32,
     /// The same in its own pid namespace.
     pub container_pid: u32,
-    /// What it goes by.
-    pub comm: String,
-    /// Its `oom_score_adj`.
-    pub oom_score_adj: i16,
+    /// The thread that touches.
+    tid: Option<u32>,
+    role: Role,
     /// What it had before it touched anything.
-    pub anon_before: u64,
+    anon_before: u64,
     /// Between which times it was started, in nanoseconds of `CLOCK_BOOTTIME`.
-    pub started_ns: (u64, u64),
+    started_ns: (u64, u64),
     /// Path of its cgroup.
-    pub cgroup: String,
+    cgroup: Vec<u8>,
     /// The container's first process, where that is another one.
     pub first_pid: Option<u32>,
     /// The first process of its container has ended, and its parent knows.
@@ -89,19 +166,18 @@ impl Actor {
         stamps.write_all_at(&[0; STAMP_BYTES], 0).context("cannot write to a memfd")?;
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(program);
-        command.arg("victim").arg("--cgroup").arg(&cgroup.dir).args(["--comm", &role.comm]);
-        command.args(["--mib", &role.mib.to_string()]);
+        command.arg("victim").arg("--cgroup").arg(&cgroup.dir);
+        command.arg("--comm").arg(OsStr::from_bytes(&role.comm)).args(&role.args);
         command.args(["--oom-score-adj", &role.oom_score_adj.to_string()]);
         command.arg("--stamp").arg(format!("/proc/{}/fd/{}", std::process::id(), stamps.as_raw_fd()));
-        if role.own_pids {
-            command.arg("--own-pids");
-        }
-        if role.child {
-            command.arg("--child");
-        }
-        if let Some(write) = &role.write {
-            command.args(["--write", write]);
-        }
+        let switches = [
+            ("--outside", true),
+            ("--host-pids", !role.own_pids),
+            ("--child", role.child),
+            ("--at-once", role.at_once),
+            ("--headless", role.headless),
+        ];
+        command.args(switches.iter().filter(|(_, on)| *on).map(|(switch, _)| switch));
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -116,8 +192,8 @@ impl Actor {
         let mut actor = Self {
             pid: 0,
             container_pid: 0,
-            comm: role.comm.clone(),
-            oom_score_adj: role.oom_score_adj,
+            tid: None,
+            role: role.clone(),
             anon_before: 0,
             started_ns: (begun_ns, u64::MAX),
             cgroup: cgroup.path.clone(),
@@ -128,12 +204,21 @@ impl Actor {
             child,
             lines,
         };
+        if role.at_once {
+            actor.pid = number(&actor.event("spawned")?, "pid")?;
+            actor.started_ns.1 = boottime_ns();
+            actor.tid = Some(actor.pid);
+            // The first in a namespace of its own.
+            actor.container_pid = 1;
+            return Ok(actor);
+        }
         if role.child {
             actor.first_pid = Some(number(&actor.event("ready")?, "pid")?);
         }
         let ready = actor.event("ready")?;
         actor.started_ns.1 = boottime_ns();
         actor.pid = number(&ready, "pid")?;
+        actor.tid = (role.threads == 0).then(|| number(&ready, "tid")).transpose()?;
         actor.container_pid = number(&ready, "container_pid")?;
         actor.anon_before = number(&ready, "anon_bytes")?.into();
         Ok(actor)
@@ -147,7 +232,7 @@ impl Actor {
 
     /// Waits until it says this; anything else is an error.
     pub fn event(&mut self, name: &str) -> Result<Value> {
-        let what = || format!("{} (pid {}) did not say `{name}`", self.comm, self.pid);
+        let what = || format!("{self} did not say `{name}`");
         let line = self.lines.recv_timeout(STEP).with_context(what)?;
         if line["event"] != name {
             bail!("{} but {line}", what());
@@ -176,16 +261,74 @@ impl Actor {
         let ended = self.event(if self.first_pid.is_some() { "child_ended" } else { "ended" })?;
         self.reaped = self.first_pid.is_none();
         if ended["signal"] != 9 {
-            bail!("{} (pid {}) was not killed: {ended}", self.comm, self.pid);
+            bail!("{self} was not killed: {ended}");
         }
         Ok(())
+    }
+
+    /// Waits until it is killed (`true`) or has done all that it was to.
+    pub fn killed_or_done(&mut self) -> Result<bool> {
+        let line = self.lines.recv_timeout(STEP).with_context(|| format!("{self} said nothing"))?;
+        self.reaped = line["event"] == "ended";
+        ensure!(line["event"] == "done" || line["signal"] == 9, "{self} was not killed: {line}");
+        Ok(self.reaped)
+    }
+
+    /// Kills it without waiting for its end. It may have come to one already.
+    pub fn kill(&self) {
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// Waits until the kernel has put it to sleep where no signal but SIGKILL wakes it.
+    pub fn hangs(&self) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+            if status.lines().any(|line| line.starts_with("State:") && line.contains('D')) {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < STEP, "{self} does not hang");
+            // Nobody is told of a process that falls asleep, so this looks again.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Its part in a report. To be asked for when it has touched all that it will.
+    pub fn part(&self, owner: &Value) -> Result<Process> {
+        let (_, touched) = self.last_touch()?;
+        let touched = if self.role.anonymous { touched } else { 0 };
+        Ok(Process {
+            pid: self.pid,
+            tid: self.tid,
+            container_pid: self.container_pid,
+            comm: self.role.comm.clone(),
+            thread_comm: self.role.thread_comm(),
+            adj: self.role.oom_score_adj,
+            started_ns: self.started_ns,
+            anon: (touched.saturating_sub(SLACK), touched + self.anon_before + SLACK),
+            path: self.cgroup.clone(),
+            owner: owner.clone(),
+        })
+    }
+
+    /// The part of a process that it has forked.
+    pub fn fork_part(&self, pid: u32, owner: &Value) -> Result<Process> {
+        Ok(Process { pid, tid: Some(pid), container_pid: pid, ..self.part(owner)? })
     }
 
     /// Whether it (the first process of the container, where that is another) is still there.
     pub fn lives(&self) -> bool {
         let pid = self.first_pid.unwrap_or(self.pid);
         // A zombie has no command line.
-        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+    }
+}
+
+impl Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", String::from_utf8_lossy(&self.role.comm), self.pid)
     }
 }
 

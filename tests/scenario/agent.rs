@@ -31,6 +31,8 @@ pub enum Output {
 pub struct Line {
     /// When it was read, in nanoseconds of `CLOCK_BOOTTIME`.
     pub read_ns: u64,
+    /// Its length, with its newline.
+    pub bytes: usize,
     /// It; of a text one a string.
     pub value: Value,
 }
@@ -72,13 +74,14 @@ impl Agent {
             for line in BufReader::new(stdout).lines() {
                 let read_ns = boottime_ns();
                 let line = line.map_err(anyhow::Error::from).and_then(|line| {
+                    let bytes = line.len() + 1;
                     let value = match output {
                         Output::Json => {
                             serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?
                         }
                         Output::Text => Value::String(line),
                     };
-                    Ok(Line { read_ns, value })
+                    Ok(Line { read_ns, bytes, value })
                 });
                 if sender.send(line).is_err() {
                     return;
@@ -134,6 +137,11 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Stops it as a service manager would, takes the rest of its lines, and says what was wrong with its end.

@@ -5,34 +5,37 @@
 
 use serde_json::Value;
 
-use crate::agent::Line;
-use crate::expect::Tier;
+use crate::judge::book::{Scenario, Tier};
 
 /// Fields that may differ.
 const OWN: [&str; 8] =
     ["session", "seq", "id", "time", "ktime_ns", "hooks", "verdict.certainty", "verdict.inferred"];
 
-/// What differs between the first and each of the others.
-pub fn faults(reports: &[(Tier, Vec<Line>)]) -> Vec<String> {
-    let Some(((first, reference), others)) = reports.split_first() else { return Vec::new() };
+/// What differs between the first and each of the others. Those that are blind to the scenario have no part in it.
+pub fn faults(scenario: &Scenario, reports: &[(Tier, Vec<Value>)]) -> Vec<String> {
+    let seeing: Vec<_> = reports.iter().filter(|(tier, _)| !scenario.blind.contains_key(tier)).collect();
+    let Some(((first, reference), others)) = seeing.split_first() else { return Vec::new() };
     let mut faults = Vec::new();
     for (tier, lines) in others {
-        // That one is blind to OOMs without a victim.
-        let seen = |line: &&Line| tier.sees_decision() || line.value["kind"] == "oom_kill";
-        let reference: Vec<_> = reference.iter().filter(seen).collect();
         if reference.len() != lines.len() {
-            faults.push(format!(
-                "{}: {} reports, {}: {}",
-                first.name(),
-                reference.len(),
-                tier.name(),
-                lines.len()
-            ));
+            let [one, other] = [first, tier].map(|tier| tier.name());
+            faults.push(format!("{one}: {} reports, {other}: {}", reference.len(), lines.len()));
         }
-        for (expected, got) in reference.iter().zip(lines) {
+        let mut left_out: Vec<&str> = OWN.to_vec();
+        for report in scenario.reports(*tier) {
+            left_out.extend(report.differ.iter().map(String::as_str));
+            if report.repeats > 0 {
+                // How many were folded is a matter of when.
+                left_out.extend(["repeats", "verdict.evidence"]);
+            }
+            if !tier.sees_decision() && report.group {
+                // Without a hook on the end of a group kill nobody can know that it is over: "at least".
+                left_out.extend(["complete", "verdict.summary", "verdict.evidence"]);
+            }
+        }
+        for (expected, got) in in_order(reference).into_iter().zip(in_order(lines)) {
             let mut differences = Vec::new();
-            let leave_out = left_out(*tier, &expected.value);
-            let [expected, got] = [expected, got].map(|line| without(&line.value, leave_out));
+            let [expected, got] = [expected, got].map(|line| without(line, &left_out));
             compare("", &expected, &got, &mut differences);
             let named = |difference| format!("{} and {}: {difference}", first.name(), tier.name());
             faults.extend(differences.into_iter().map(named));
@@ -41,26 +44,20 @@ pub fn faults(reports: &[(Tier, Vec<Line>)]) -> Vec<String> {
     faults
 }
 
-/// Fields that cannot agree for what this report is about, either.
-fn left_out(tier: Tier, reference: &Value) -> &'static [&'static str] {
-    if reference["kind"] == "oom_no_kill" {
-        // How many were folded is a matter of when.
-        &["repeats", "verdict.evidence"]
-    } else if !tier.sees_decision() && reference["victims_total"].as_u64() > Some(1) {
-        // Without a hook on the end of a group kill nobody can know that it is over: "at least".
-        &["complete", "verdict.summary", "verdict.evidence"]
-    } else {
-        &[]
-    }
+/// Incidents of several CPUs may overtake each other.
+fn in_order(lines: &[Value]) -> Vec<&Value> {
+    let mut lines: Vec<_> = lines.iter().collect();
+    lines.sort_by_key(|line| (line["trigger"]["pid"].as_u64(), line["ktime_ns"].as_u64()));
+    lines
 }
 
 /// What must be the same in all of them.
-fn without(line: &Value, leave_out: &[&str]) -> Value {
+fn without(line: &Value, left_out: &[&str]) -> Value {
     let mut line = line.clone();
-    for path in OWN.iter().chain(leave_out) {
+    for path in left_out {
         let (parent, field) = path.rsplit_once('.').unwrap_or(("", path));
-        let parent = if parent.is_empty() { Some(&mut line) } else { line.get_mut(parent) };
-        if let Some(parent) = parent.and_then(Value::as_object_mut) {
+        let parent = if parent.is_empty() { String::new() } else { format!("/{}", parent.replace('.', "/")) };
+        if let Some(parent) = line.pointer_mut(&parent).and_then(Value::as_object_mut) {
             parent.remove(field);
         }
     }

@@ -1,17 +1,13 @@
-//! Scratch cgroups, shaped like those of Kubernetes' pods, in whichever hierarchy has the memory controller.
-//!
-//! What is made here goes with its [`Scratch`], also when a test fails half-way, and on a signal (`cleanup`): first
-//! the processes in it, then the directories from the leaves up.
+//! Cgroups in whichever hierarchy has the memory controller: what can be set and read there, and how they go.
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-
-use crate::cleanup;
 
 /// How long the kernel may take to let go of a cgroup whose processes were killed.
 const REMOVAL: Duration = Duration::from_secs(20);
@@ -31,9 +27,9 @@ pub struct Hierarchy {
     /// Its kind.
     pub version: Version,
     /// Where it is mounted.
-    mount: PathBuf,
+    pub mount: PathBuf,
     /// Path of the cgroup that is mounted there; empty for the root.
-    above: String,
+    pub above: String,
 }
 
 impl Hierarchy {
@@ -72,7 +68,8 @@ impl Hierarchy {
         }
     }
 
-    fn create(&self, dir: &Path) -> Result<()> {
+    /// Makes a cgroup.
+    pub fn create(&self, dir: &Path) -> Result<()> {
         if self.version == Version::V2 {
             let parent = dir.parent().context("a cgroup has a parent")?;
             let control = parent.join("cgroup.subtree_control");
@@ -81,102 +78,22 @@ impl Hierarchy {
                  cgroup namespace)",
             )?;
         }
-        fs::create_dir(dir).with_context(|| format!("cannot create cgroup {}", dir.display()))
-    }
-}
-
-/// A tree of cgroups of one test.
-#[derive(Debug)]
-pub struct Scratch {
-    hierarchy: Hierarchy,
-    root: PathBuf,
-    qos: PathBuf,
-}
-
-impl Scratch {
-    /// Makes `ct-<pid>-<name>-…/kubepods/burstable`.
-    pub fn new(hierarchy: &Hierarchy, name: &str) -> Result<Self> {
-        let id = random_hex()?;
-        let root = hierarchy.mount.join(format!("ct-{}-{name}-{}", std::process::id(), &id[..8]));
-        let qos = root.join("kubepods/burstable");
-        let scratch = Self { hierarchy: hierarchy.clone(), root, qos };
-        // Held while creating: a signal must not find half of it.
-        let mut known = cleanup::lock()?;
-        known.cgroups.push(scratch.root.clone());
-        for dir in [&scratch.root, &scratch.root.join("kubepods"), &scratch.qos] {
-            hierarchy.create(dir)?;
-        }
-        drop(known);
-        Ok(scratch)
+        fs::create_dir(dir).with_context(|| format!("cannot create cgroup {}", dir.display()))?;
+        // Only 5.10 and older have a choice, and with the other one limits of cgroups above have no effect.
+        let hierarchical = fs::read_to_string(dir.join("memory.use_hierarchy"));
+        ensure!(
+            hierarchical.is_err() || hierarchical.is_ok_and(|value| value.trim() == "1"),
+            "memory.use_hierarchy is 0: write 1 to it in the root cgroup before any other is made"
+        );
+        Ok(())
     }
 
-    /// A pod in it, with a UID of its own.
-    pub fn pod(&self) -> Result<Pod<'_>> {
-        let uid = fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make up a UID")?;
-        let uid = uid.trim().to_owned();
-        let cgroup = self.cgroup(self.qos.join(format!("pod{uid}")))?;
-        Ok(Pod { scratch: self, uid, cgroup })
+    /// The cgroup in this directory.
+    pub fn cgroup(&self, dir: PathBuf) -> Result<Cgroup> {
+        let below = dir.strip_prefix(&self.mount).context("it lies below the mount")?;
+        let path = [self.above.as_bytes(), b"/", below.as_os_str().as_bytes()].concat();
+        Ok(Cgroup { version: self.version, dir, path })
     }
-
-    /// A cgroup of the host beside the pods, for whoever acts on them from outside.
-    pub fn host(&self, name: &str) -> Result<Cgroup> {
-        self.cgroup(self.root.join(name))
-    }
-
-    fn cgroup(&self, dir: PathBuf) -> Result<Cgroup> {
-        let _known = cleanup::lock()?;
-        self.hierarchy.create(&dir)?;
-        let below = dir.strip_prefix(&self.hierarchy.mount).context("it lies below the mount")?;
-        let path = format!("{}/{}", self.hierarchy.above, below.display());
-        Ok(Cgroup { version: self.hierarchy.version, dir, path })
-    }
-
-    /// What the paths of all its cgroups begin with.
-    pub fn prefix(&self) -> String {
-        let name = self.root.file_name().unwrap_or_default().to_string_lossy();
-        format!("{}/{name}/", self.hierarchy.above)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = remove(&self.root) {
-            eprintln!("scenario: {error:#}");
-        }
-        if let Ok(mut known) = cleanup::lock() {
-            known.cgroups.retain(|root| *root != self.root);
-        }
-    }
-}
-
-/// A pod's cgroup.
-#[derive(Debug)]
-pub struct Pod<'a> {
-    scratch: &'a Scratch,
-    /// The pod's UID.
-    pub uid: String,
-    /// Its cgroup.
-    pub cgroup: Cgroup,
-}
-
-impl Pod<'_> {
-    /// A container in it.
-    pub fn container(&self) -> Result<Container> {
-        let id = random_hex()?;
-        let cgroup = self.scratch.cgroup(self.cgroup.dir.join(&id))?;
-        Ok(Container { id, pod_uid: self.uid.clone(), cgroup })
-    }
-}
-
-/// A container's cgroup.
-#[derive(Clone, Debug)]
-pub struct Container {
-    /// The container's id.
-    pub id: String,
-    /// The pod's UID.
-    pub pod_uid: String,
-    /// Its cgroup.
-    pub cgroup: Cgroup,
 }
 
 /// One cgroup.
@@ -185,21 +102,69 @@ pub struct Cgroup {
     version: Version,
     /// Its directory.
     pub dir: PathBuf,
-    /// Its path in the hierarchy, as reports have it.
-    pub path: String,
+    /// Its path in the hierarchy; any bytes.
+    pub path: Vec<u8>,
 }
 
 impl Cgroup {
     /// Limits its memory, and lets it use no swap: with swap there would be no OOM until that is full too.
     pub fn set_limit(&self, bytes: u64) -> Result<()> {
+        self.set_limits(bytes, 0)
+    }
+
+    /// Limits its memory and the swap that it may use besides.
+    pub fn set_limits(&self, bytes: u64, swap: u64) -> Result<()> {
         let (limit, swap) = match self.version {
             // v1's is of memory and swap together, and must not be below the first. It may not be there.
-            Version::V1 => ("memory.limit_in_bytes", ("memory.memsw.limit_in_bytes", bytes)),
-            Version::V2 => ("memory.max", ("memory.swap.max", 0)),
+            Version::V1 => ("memory.limit_in_bytes", ("memory.memsw.limit_in_bytes", bytes + swap)),
+            Version::V2 => ("memory.max", ("memory.swap.max", swap)),
         };
+        let (swap, swap_bytes) = (self.dir.join(swap.0), swap.1);
+        // The first must not be above the second, at any time.
+        if self.version == Version::V1 && swap.exists() && self.number("memory.memsw.limit_in_bytes")? < swap_bytes {
+            write(&swap, &swap_bytes.to_string())?;
+        }
         write(&self.dir.join(limit), &bytes.to_string())?;
-        let (swap, bytes) = (self.dir.join(swap.0), swap.1);
-        if swap.exists() { write(&swap, &bytes.to_string()) } else { Ok(()) }
+        if swap.exists() { write(&swap, &swap_bytes.to_string()) } else { Ok(()) }
+    }
+
+    /// What it uses, in bytes.
+    pub fn usage_bytes(&self) -> Result<u64> {
+        let file = if self.version == Version::V1 { "memory.usage_in_bytes" } else { "memory.current" };
+        self.number(file)
+    }
+
+    fn number(&self, file: &str) -> Result<u64> {
+        let file = self.dir.join(file);
+        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        text.trim().parse().with_context(|| format!("{} has no number", file.display()))
+    }
+
+    /// Its processes, by their numbers here.
+    pub fn pids(&self) -> Result<Vec<u32>> {
+        let procs = self.dir.join("cgroup.procs");
+        let text = fs::read_to_string(&procs).with_context(|| format!("cannot read {}", procs.display()))?;
+        text.lines().map(|pid| pid.parse().context("cgroup.procs has no number")).collect()
+    }
+
+    /// Has its processes wait at the limit in place of killing one (v1).
+    pub fn set_oom_kill_disable(&self) -> Result<()> {
+        write(&self.dir.join("memory.oom_control"), "1")
+    }
+
+    /// Whether some process waits at the limit (v1).
+    pub fn is_under_oom(&self) -> Result<bool> {
+        let text = fs::read_to_string(self.dir.join("memory.oom_control"))?;
+        Ok(text.lines().any(|line| line == "under_oom 1"))
+    }
+
+    /// Binds its processes to a NUMA node (v2). The cgroups above must hand the controller down.
+    pub fn bind_to_node(&self, node: u32, mount: &Path) -> Result<()> {
+        let above: Vec<_> = self.dir.ancestors().skip(1).take_while(|dir| dir.starts_with(mount)).collect();
+        for dir in above.into_iter().rev() {
+            write(&dir.join("cgroup.subtree_control"), "+cpuset")?;
+        }
+        write(&self.dir.join("cpuset.mems"), &node.to_string())
     }
 
     /// The file whose write lowers the limit.
@@ -218,13 +183,30 @@ fn write(file: &Path, value: &str) -> Result<()> {
 }
 
 /// 64 hex digits, like a container's id.
-fn random_hex() -> Result<String> {
+pub fn random_hex() -> Result<String> {
     let mut id = String::new();
     for _ in 0..2 {
         id += fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make up an id")?.trim();
     }
     id.retain(|digit| digit != '-');
     Ok(id)
+}
+
+/// How many kills the kernel has counted in this tree of cgroups; `None` where it does not count (v1 before 4.13).
+pub fn kills(dir: &Path, version: Version) -> Result<Option<u64>> {
+    // v2 counts at each level what is below, v1 only what is in the cgroup itself.
+    let file = dir.join(if version == Version::V1 { "memory.oom_control" } else { "memory.events" });
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let Some(count) = text.lines().find_map(|line| line.strip_prefix("oom_kill ")) else { return Ok(None) };
+    let mut sum: u64 = count.parse().with_context(|| format!("no number in {}", file.display()))?;
+    if version == Version::V1 {
+        for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                sum += kills(&entry.path(), version)?.unwrap_or(0);
+            }
+        }
+    }
+    Ok(Some(sum))
 }
 
 /// Kills what is in a tree of cgroups and removes it.

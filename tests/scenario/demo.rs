@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::actor::{Actor, Role};
 use crate::agent::{Agent, Line, Output};
-use crate::cgroup::{Hierarchy, Scratch};
+use crate::cgroup::Hierarchy;
+use crate::scratch::Scratch;
 
 const MIB: u64 = 1 << 20;
 const LIMIT: u64 = 64 * MIB;
@@ -50,9 +51,10 @@ pub fn run(args: &Args) -> Result<()> {
     let pod = scratch.pod()?;
     let container = pod.container()?;
     container.cgroup.set_limit(LIMIT)?;
-    eprintln!("demo: made cgroup {} with a limit of {} MiB", container.cgroup.path, LIMIT / MIB);
+    let path = String::from_utf8_lossy(&container.cgroup.path).into_owned();
+    eprintln!("demo: made cgroup {path} with a limit of {} MiB", LIMIT / MIB);
     let mut eater = Actor::start(&container.cgroup, &Role::eats("memory-hog", 4 * LIMIT / MIB).adj(986))?;
-    eprintln!("demo: {} (pid {}) in it touches page after page ...", eater.comm, eater.pid);
+    eprintln!("demo: {eater} in it touches page after page ...");
     eater.go()?;
     eater.killed()?;
     let (touch_ns, touched) = eater.last_touch()?;
@@ -68,7 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
     // It has its records by now, and takes them along.
     text.stop()?;
     let texts: Vec<_> = text.lines.iter().filter_map(|line| line.value.as_str()).collect();
-    let block = block_with(&texts, &scratch.prefix()).context("crashtrace wrote no text about it")?;
+    let block = block_with(&texts, &scratch.prefixes().concat()).context("crashtrace wrote no text about it")?;
     drop(eater);
     drop(scratch);
 

@@ -1,9 +1,10 @@
 //! Real OOM kills, and what `crashtrace watch` must say of them: on this machine (`tests/live.rs`, `cargo xtask
 //! demo`) and in guests (`cargo xtask vm --scenario`), where it is one static program.
 //!
-//! A scenario makes a scratch tree of cgroups (`cgroup`), starts processes in it (`actor`; their own side is
-//! `victim`), lets the kernel kill, and gives what must be reported (`scenarios`, `expect`). `run` has agents watch
-//! (`agent`) and compares.
+//! A scenario (`scenarios`) makes a scratch tree of cgroups (`scratch`, `cgroup`), starts processes in it (`actor`;
+//! their own side is `victim` and `deed`), lets the kernel kill, and gives its cast: who had which role. What must be
+//! reported of whom stands in `scenarios.toml`. `run` has agents watch (`agent`) and holds what they say against that
+//! (`judge`), against each other (`agree`), and against what the kernel itself has counted.
 
 #![allow(missing_docs, unreachable_pub, reason = "a program: nobody outside uses its items")]
 
@@ -12,17 +13,20 @@ mod agent;
 mod agree;
 mod cgroup;
 mod cleanup;
+mod deed;
 mod demo;
-mod expect;
+mod judge;
 mod run;
 mod scenarios;
-mod verifier;
-mod verifier_log;
+mod scratch;
 mod victim;
+mod watcher;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::judge::book::Book;
 
 /// Brings OOM kills about and checks what crashtrace says of them.
 #[derive(Parser)]
@@ -51,13 +55,7 @@ fn main() -> ExitCode {
     let result = match &command {
         Command::Run(args) => cleanup::on_signals().and_then(|()| run::run(args)),
         Command::Demo(args) => cleanup::on_signals().and_then(|()| demo::run(args)).map(|()| true),
-        Command::List => {
-            for scenario in scenarios::ALL {
-                println!("{}", scenario.name);
-            }
-            Ok(true)
-        }
-        Command::Verifier => verifier::run().map(|()| true),
+        Command::List => list().map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
     };
     match result {
@@ -68,4 +66,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn list() -> anyhow::Result<()> {
+    let book = Book::read()?;
+    scenarios::fit(book.scenarios.iter().map(|scenario| scenario.name.as_str()))?;
+    for scenario in &book.scenarios {
+        println!("{}", scenario.name);
+    }
+    Ok(())
 }

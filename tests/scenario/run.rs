@@ -1,22 +1,22 @@
 //! Plays scenarios before one or more agents at once, and holds what each reports against what happened.
 //!
-//! Several agents with different hooks see the very same kill, so their reports must agree as well.
+//! Several agents with different hooks see the very same kill, so their reports must agree as well. A result is printed
+//! as soon as all that was waited for is there; what comes later, and should not, is found when the agents have ended.
 
-use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::agent::{Agent, Line, Output};
+use crate::agent::Line;
 use crate::agree;
 use crate::cgroup::Hierarchy;
-use crate::expect::Tier;
-use crate::scenarios::{ALL, Played, Scenario, Stage};
-
-/// How long a report may take: far longer than it does, for guests are emulated.
-const REPORT: Duration = Duration::from_secs(30);
+use crate::judge::book::{Book, Scenario, Tier};
+use crate::judge::cast::Cast;
+use crate::judge::matching;
+use crate::scenarios::{self, Stage};
+use crate::watcher::{self, Watcher};
 
 /// What to play, and before whom.
 #[derive(clap::Args)]
@@ -27,13 +27,16 @@ pub struct Args {
     /// Agents to run, by the hooks that they use; of several, their reports must agree
     #[arg(long, value_delimiter = ',', default_value = "tracepoint", value_parser = tier)]
     hooks: Vec<Tier>,
+    /// Hooks that this kernel may refuse altogether
+    #[arg(long, value_name = "HOOKS", value_delimiter = ',', value_parser = tier)]
+    may_lack: Vec<Tier>,
     /// This is a guest, and may be harmed
     #[arg(long)]
     guest: bool,
     /// Print the reports also of scenarios that pass
     #[arg(long)]
     lines: bool,
-    /// The scenarios, or `all` that can be played here
+    /// The scenarios, or `all`
     #[arg(required = true)]
     names: Vec<String>,
 }
@@ -43,174 +46,187 @@ fn tier(name: &str) -> Result<Tier, String> {
     tier.ok_or_else(|| "one of fentry, kprobe, tracepoint".to_owned())
 }
 
-/// An agent before which scenarios are played.
-struct Watcher {
-    tier: Tier,
-    agent: RefCell<Agent>,
-}
-
-/// A scenario that was played, with what was found until its last line was there.
-struct Outcome {
-    name: &'static str,
-    played: Result<Played>,
-    took: Duration,
+/// A scenario that was played and judged.
+struct Outcome<'a> {
+    scenario: &'a Scenario,
+    cast: Cast,
+    /// How many lines each agent had said about it when it was judged.
+    counts: Vec<usize>,
 }
 
 /// Plays, and prints one JSON object for each scenario and agent. Says whether all is as it must be.
 pub fn run(args: &Args) -> Result<bool> {
+    let book = Book::read()?;
+    scenarios::fit(book.scenarios.iter().map(|scenario| scenario.name.as_str()))?;
+    let chosen = choose(&book, &args.names)?;
     let hierarchy = Hierarchy::find()?;
     if args.guest {
-        // The harness must survive what it brings about; its victims set their own.
+        // The harness and the agents must survive what it brings about; its victims set their own.
         std::fs::write("/proc/self/oom_score_adj", "-999").context("cannot set oom_score_adj")?;
     }
-    let scenarios = choose(args, &hierarchy)?;
-    let watchers = start(&args.crashtrace, &args.hooks)?;
+    let watchers = watcher::start(&args.crashtrace, &args.hooks, &args.may_lack)?;
+    let session = Session { args, hierarchy, watchers, together: args.hooks.len() > 1 };
     let mut outcomes = Vec::new();
-    for scenario in scenarios {
-        eprintln!("scenario: {}", scenario.name);
-        let begun = Instant::now();
-        let played = play(scenario, &hierarchy, &watchers);
-        outcomes.push(Outcome { name: scenario.name, played, took: begun.elapsed() });
-    }
-    let together = watchers.len() > 1;
     let mut good = true;
-    for watcher in &watchers {
-        let stopped = watcher.agent.borrow_mut().stop();
-        let failures: Vec<_> = stopped.err().into_iter().map(|error| format!("{error:#}")).collect();
-        good &= failures.is_empty();
-        let start = watcher.agent.borrow().start;
-        let result = json!({ "scenario": "agent", "hooks": watcher.tier.name(), "together": together,
-            "pass": failures.is_empty(), "start_ms": start.as_millis() as u64, "failures": failures });
+    let mut broken = false;
+    for scenario in chosen {
+        if let Some(why) = scenarios::hindrance(scenario, &session.hierarchy, args.guest) {
+            session.skip(scenario, why);
+            continue;
+        }
+        eprintln!("scenario: {}", scenario.name);
+        match session.play(scenario) {
+            Some((outcome, as_expected)) => {
+                good &= as_expected;
+                outcomes.push(outcome);
+            }
+            None => broken = true,
+        }
+    }
+    good &= session.end(&outcomes, broken);
+    Ok(good && !broken)
+}
+
+fn choose<'a>(book: &'a Book, names: &[String]) -> Result<Vec<&'a Scenario>> {
+    if names == ["all"] {
+        return Ok(book.scenarios.iter().collect());
+    }
+    let find = |name: &String| book.scenario(name).with_context(|| format!("there is no scenario {name}"));
+    names.iter().map(find).collect()
+}
+
+/// One run of the agents.
+struct Session<'a> {
+    args: &'a Args,
+    hierarchy: Hierarchy,
+    watchers: Vec<Watcher>,
+    together: bool,
+}
+
+impl Session<'_> {
+    fn skip(&self, scenario: &Scenario, why: &str) {
+        for watcher in &self.watchers {
+            let result = json!({ "scenario": scenario.name, "hooks": watcher.tier.name(),
+                "together": self.together, "skipped": why });
+            println!("{result}");
+        }
+    }
+
+    /// Plays, judges, and says whether all was as it must be. `None` if it could not be played to its end.
+    fn play<'a>(&self, scenario: &'a Scenario) -> Option<(Outcome<'a>, bool)> {
+        let before: Vec<_> = self.watchers.iter().map(Watcher::count).collect();
+        let begun = Instant::now();
+        let played = self.bring_about(scenario);
+        let took = begun.elapsed();
+        let cast = match played {
+            Ok(cast) => cast,
+            Err(error) => {
+                for (watcher, before) in self.watchers.iter().zip(before) {
+                    let failures = vec![format!("{error:#}")];
+                    let result = json!({ "lines": watcher.incidents_since(before) });
+                    self.print(scenario, watcher.tier.name(), failures, result);
+                }
+                return None;
+            }
+        };
+        let mut good = true;
+        let mut reports = Vec::new();
+        for watcher in &self.watchers {
+            let lines = watcher.reports(&cast);
+            good &= self.judge(scenario, &cast, watcher, &lines, took);
+            let count = matching::expected(scenario, watcher.tier, &cast).map_or(0, |expected| expected.len());
+            // What folds goes on for as long as it takes to be judged.
+            let goes_on = matching::goes_on(scenario, watcher.tier).is_some();
+            let compared = lines.iter().take(if goes_on { count } else { usize::MAX });
+            reports.push((watcher.tier, compared.map(|line| line.value.clone()).collect()));
+        }
+        if self.together {
+            let failures = agree::faults(scenario, &reports);
+            good &= failures.is_empty();
+            self.print(scenario, "agree", failures, json!({}));
+        }
+        let counts = self.watchers.iter().map(|watcher| watcher.reports(&cast).len()).collect();
+        Some((Outcome { scenario, cast, counts }, good))
+    }
+
+    fn bring_about(&self, scenario: &Scenario) -> Result<Cast> {
+        let wait = |prefixes: &[String], count: usize| {
+            let mut seeing = self.watchers.iter().filter(|watcher| !scenario.blind.contains_key(&watcher.tier));
+            seeing.try_for_each(|watcher| watcher.wait(prefixes, count))
+        };
+        let agents: Vec<_> = self.watchers.iter().map(Watcher::pid).collect();
+        let stage = Stage { hierarchy: &self.hierarchy, agents: &agents, wait: &wait };
+        let cast = scenarios::play(&scenario.name)?(&stage)?;
+        self.watchers.iter().try_for_each(|watcher| watcher.wait_for(scenario, &cast))?;
+        Ok(cast)
+    }
+
+    fn judge(&self, scenario: &Scenario, cast: &Cast, watcher: &Watcher, lines: &[Line], took: Duration) -> bool {
+        let values: Vec<_> = lines.iter().map(|line| &line.value).collect();
+        let bytes: Vec<_> = lines.iter().map(|line| line.bytes).collect();
+        let mut failures = matching::faults(scenario, watcher.tier, cast, &values, &bytes);
+        let blind = scenario.blind.get(&watcher.tier);
+        if let Some(what) = blind {
+            let said = watcher.ensure_blind(&self.args.crashtrace, what);
+            failures.extend(said.err().map(|error| format!("{error:#}")));
+        }
+        let since_us = |line: &Line, ns: u64| line.read_ns.saturating_sub(ns) / 1000;
+        let first = lines.first();
+        let touch_to_line_us = first.zip(cast.last_touch_ns).map(|(line, ns)| since_us(line, ns));
+        let decision_to_line_us = first.and_then(|line| Some(since_us(line, line.value["ktime_ns"].as_u64()?)));
+        // Whoever reads that something is wrong wants the whole line.
+        let show = self.args.lines || !failures.is_empty();
+        let shown = if show { values } else { Vec::new() };
+        let mut result = json!({ "took_ms": took.as_millis() as u64, "touch_to_line_us": touch_to_line_us,
+            "decision_to_line_us": decision_to_line_us, "lines": shown });
+        if blind.is_some() && failures.is_empty() {
+            result["blind"] = true.into();
+        }
+        let good = failures.is_empty();
+        self.print(scenario, watcher.tier.name(), failures, result);
+        good
+    }
+
+    fn print(&self, scenario: &Scenario, hooks: &str, failures: Vec<String>, more: Value) {
+        let mut result = json!({ "scenario": scenario.name, "hooks": hooks, "pass": failures.is_empty(),
+            "together": self.together, "failures": failures });
+        for (field, value) in more.as_object().into_iter().flatten() {
+            result[field] = value.clone();
+        }
         println!("{result}");
     }
-    // Judged only now that all lines of the session are there: one too many must not slip through.
-    for outcome in &outcomes {
-        for watcher in &watchers {
-            let mut result = judge(outcome, watcher, args.lines);
-            result["together"] = together.into();
-            good &= result["pass"] == true;
-            println!("{result}");
-        }
-        if let (Ok(played), true) = (&outcome.played, together) {
-            let judged = |it: &Watcher| {
-                let count = played.expected(it.tier).count();
-                (it.tier, reports(it, played).into_iter().take(count).collect())
-            };
-            let reports: Vec<_> = watchers.iter().map(judged).collect();
-            let failures = agree::faults(&reports);
-            good &= failures.is_empty();
-            let result = json!({ "scenario": outcome.name, "hooks": "agree", "together": true, "pass": failures.is_empty(),
-                "failures": failures });
-            println!("{result}");
-        }
-    }
-    Ok(good)
-}
 
-fn choose(args: &Args, hierarchy: &Hierarchy) -> Result<Vec<&'static Scenario>> {
-    if args.names == ["all"] {
-        return Ok(ALL
-            .iter()
-            .filter(|scenario| scenario.hindrance(hierarchy, args.guest).is_none())
-            .collect());
-    }
-    let mut scenarios = Vec::new();
-    for name in &args.names {
-        let scenario = Scenario::named(name)?;
-        if let Some(why) = scenario.hindrance(hierarchy, args.guest) {
-            anyhow::bail!("{name} {why}");
-        }
-        scenarios.push(scenario);
-    }
-    Ok(scenarios)
-}
-
-fn start(crashtrace: &Path, tiers: &[Tier]) -> Result<Vec<Watcher>> {
-    let mut watchers = Vec::new();
-    for &tier in tiers {
-        eprintln!("scenario: starting an agent with {} hooks", tier.name());
-        watchers.push(Watcher {
-            tier,
-            agent: RefCell::new(Agent::spawn(crashtrace, tier.name(), Output::Json)?),
-        });
-    }
-    for watcher in &watchers {
-        if let Err(error) = watcher.agent.borrow_mut().wait_started() {
-            // A result like any other, for whoever reads only those.
-            let result = json!({ "scenario": "agent", "hooks": watcher.tier.name(), "together": tiers.len() > 1,
-                "pass": false, "failures": [format!("{error:#}")] });
-            println!("{result}");
-            return Err(error.context("no scenario was played"));
-        }
-    }
-    Ok(watchers)
-}
-
-fn play(scenario: &Scenario, hierarchy: &Hierarchy, watchers: &[Watcher]) -> Result<Played> {
-    let wait = |prefix: &str, count: usize| {
-        let mut seeing = watchers.iter().filter(|watcher| watcher.tier.sees_decision());
-        seeing.try_for_each(|watcher| wait(watcher, prefix, count))
-    };
-    let played = scenario.play(&Stage { hierarchy, wait: &wait })?;
-    for watcher in watchers {
-        self::wait(watcher, &played.prefix, played.expected(watcher.tier).count())?;
-    }
-    Ok(played)
-}
-
-/// Waits for so many reports, or until there is no hope of more.
-fn wait(watcher: &Watcher, prefix: &str, count: usize) -> Result<()> {
-    let enough = |lines: &[Line]| lines.iter().filter(|line| is_about(&line.value, prefix)).count() >= count;
-    watcher.agent.borrow_mut().read_until(Instant::now() + REPORT, enough)
-}
-
-/// Whether a report names a cgroup that begins like this.
-fn is_about(line: &Value, prefix: &str) -> bool {
-    let named =
-        |path: &str| line.pointer(path).and_then(Value::as_str).is_some_and(|it| it.starts_with(prefix));
-    let victims = line["victims"].as_array().map_or(0, Vec::len);
-    named("/limit/cgroup")
-        || named("/trigger/cgroup")
-        || (0..victims).any(|index| named(&format!("/victims/{index}/cgroup")))
-}
-
-/// The reports of an agent about what was played.
-fn reports(watcher: &Watcher, played: &Played) -> Vec<Line> {
-    let agent = watcher.agent.borrow();
-    agent.lines.iter().filter(|line| is_about(&line.value, &played.prefix)).cloned().collect()
-}
-
-fn judge(outcome: &Outcome, watcher: &Watcher, show: bool) -> Value {
-    let mut failures = Vec::new();
-    let mut lines = Vec::new();
-    let (mut touch_to_line_us, mut decision_to_line_us) = (None, None);
-    match &outcome.played {
-        Err(error) => failures.push(format!("{error:#}")),
-        Ok(played) => {
-            lines = reports(watcher, played);
-            let expected: Vec<_> = played.expected(watcher.tier).collect();
-            // What folds goes on, one line a second, until the process at its limit has been ended.
-            let goes_on = expected.last().is_some_and(|last| last.repeats > 0);
-            let more = lines.get(expected.len()..).unwrap_or_default();
-            let strange = more.iter().filter(|line| !goes_on || line.value["kind"] != "oom_no_kill").count();
-            if lines.len() < expected.len() || strange > 0 {
-                failures.push(format!("expected {} reports, got {}", expected.len(), lines.len()));
+    /// Ends the agents, and finds what should not have been said: about a scenario after it was judged, and about
+    /// nothing that was played.
+    fn end(&self, outcomes: &[Outcome<'_>], broken: bool) -> bool {
+        let mut good = true;
+        for (index, watcher) in self.watchers.iter().enumerate() {
+            let mut failures = Vec::new();
+            failures.extend(watcher.stop().err().map(|error| format!("{error:#}")));
+            for Outcome { scenario, cast, counts } in outcomes {
+                let more = matching::goes_on(scenario, watcher.tier);
+                let late = watcher.reports(cast).into_iter().skip(counts[index]).map(|line| line.value);
+                let late: Vec<_> = late.filter(|line| more.is_none_or(|kind| line["kind"] != kind)).collect();
+                if !late.is_empty() {
+                    good = false;
+                    let failures = vec![format!("{} reports too many, after it was judged", late.len())];
+                    self.print(scenario, watcher.tier.name(), failures, json!({ "lines": late }));
+                }
             }
-            for (expected, line) in expected.iter().zip(&lines) {
-                failures.extend(expected.faults(watcher.tier, &line.value));
+            // On a machine that others use, they have their own; and a scenario that was not played to its end has some.
+            let strays = watcher.incidents_since(0).into_iter();
+            let strays: Vec<_> =
+                strays.filter(|line| !outcomes.iter().any(|outcome| outcome.cast.is_about(line))).collect();
+            if self.args.guest && !broken && !strays.is_empty() {
+                failures.push(format!("{} reports about nothing that was to be", strays.len()));
             }
-            if let Some(line) = lines.first() {
-                let since_us = |ns: u64| line.read_ns.saturating_sub(ns) / 1000;
-                touch_to_line_us = played.last_touch_ns.map(since_us);
-                decision_to_line_us = line.value["ktime_ns"].as_u64().map(since_us);
+            if !failures.is_empty() {
+                good = false;
+                let result = json!({ "scenario": "agent", "hooks": watcher.tier.name(),
+                    "together": self.together, "pass": false, "failures": failures, "lines": strays });
+                println!("{result}");
             }
         }
+        good
     }
-    // Whoever reads that something is wrong wants the whole line.
-    let show = show || !failures.is_empty();
-    let lines: Vec<_> = lines.into_iter().filter(|_| show).map(|line| line.value).collect();
-    json!({ "scenario": outcome.name, "hooks": watcher.tier.name(), "pass": failures.is_empty(),
-        "took_ms": outcome.took.as_millis() as u64, "touch_to_line_us": touch_to_line_us,
-        "decision_to_line_us": decision_to_line_us, "failures": failures,
-        "lines": lines })
 }

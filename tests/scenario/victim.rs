@@ -1,14 +1,12 @@
 //! `scenario victim`: a process of a container, as a test wants it. The other side is `actor`.
 //!
-//! It joins its cgroup before it touches any memory, says who it is, waits for `go`, and then touches page after
-//! page. Before each touch the time goes to a file of the other side, in memory that is not charged to this cgroup:
-//! what stands there after the kill is the time of the last touch. It ends when its stdin closes, so also when
-//! whoever started it is gone.
+//! It joins its cgroup before it touches any memory, says who it is, waits for `go`, and then does its deed (`deed`):
+//! most touch page after page. It ends when its stdin closes, so also when whoever started it is gone.
 
-use std::fs::{self, File};
-use std::hint::black_box;
-use std::io::{self, BufRead as _, Read as _, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, BufRead as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,36 +16,63 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
+use crate::deed::{self, Stamps};
+
 /// Bytes of a stamp: nanoseconds of `CLOCK_BOOTTIME`, and pages touched by then.
 pub const STAMP_BYTES: usize = 16;
 
 /// How to be a victim.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Args {
     /// Join the cgroup in this directory
     #[arg(long, value_name = "DIR")]
     cgroup: PathBuf,
     /// Go by this name
     #[arg(long)]
-    comm: String,
+    comm: OsString,
     /// How much to touch
     #[arg(long, value_name = "MIB")]
-    mib: usize,
+    pub mib: usize,
     /// Ask the OOM killer for more or less attention
     #[arg(long, value_name = "ADJ", allow_hyphen_values = true)]
     oom_score_adj: Option<i16>,
-    /// Stay outside and start a process with a pid namespace of its own, as a container has it
+    /// Stay outside, start a process like this with a pid namespace of its own, as a container has it, and tell its end
     #[arg(long)]
-    own_pids: bool,
-    /// Be the first process of the container, and let a child do the touching
+    outside: bool,
+    /// But with this pid namespace
+    #[arg(long)]
+    host_pids: bool,
+    /// Be the first process of the container, and let a child do the deed
     #[arg(long)]
     child: bool,
     /// Write the time of each touch to this file
     #[arg(long, value_name = "FILE")]
     stamp: PathBuf,
+    /// Begin at once and say nothing: what is killed that early says nothing either
+    #[arg(long)]
+    at_once: bool,
     /// Touch nothing but write this limit to this file
     #[arg(long, value_name = "FILE=VALUE")]
-    write: Option<String>,
+    pub write: Option<String>,
+    /// Touch nothing but write so much to this file
+    #[arg(long, value_name = "FILE")]
+    pub fill: Option<PathBuf>,
+    /// Touch nothing but read so much of this file
+    #[arg(long, value_name = "FILE")]
+    pub read: Option<PathBuf>,
+    /// Touch with so many threads besides the first
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub threads: usize,
+    /// End the first thread, and touch with another one
+    #[arg(long)]
+    headless: bool,
+    /// Fork so many processes that do nothing
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    forks: usize,
+    /// Take memory of this NUMA node only
+    #[arg(long, value_name = "NODE")]
+    pub bind: Option<u32>,
 }
 
 /// Nanoseconds of `CLOCK_BOOTTIME`, the clock of reports.
@@ -58,56 +83,58 @@ pub fn boottime_ns() -> u64 {
 
 /// Lives and, most likely, dies.
 pub fn run(args: &Args) -> Result<()> {
-    if args.own_pids {
-        // SAFETY: a new pid namespace changes nothing for this process but the pids of its children to come; file
-        // descriptors, memory and threads, of which it has one, stay as they are.
-        unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.context("cannot make a pid namespace")?;
-        return parent("--own-pids", "ended");
+    if args.outside {
+        if !args.host_pids {
+            // SAFETY: a new pid namespace changes nothing for this process but the pids of its children to come; file
+            // descriptors, memory and threads, of which it has one, stay as they are.
+            unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.context("cannot make a pid namespace")?;
+        }
+        return parent("--outside", "ended", args.at_once);
+    }
+    let comm = if args.child { [args.comm.as_os_str(), OsStr::new("-1st")].join(OsStr::new("")) } else { args.comm.clone() };
+    fs::write("/proc/self/comm", comm.as_bytes()).context("cannot change this process's name")?;
+    if !args.child && let Some(adj) = args.oom_score_adj {
+        fs::write("/proc/self/oom_score_adj", adj.to_string()).context("cannot set oom_score_adj")?;
     }
     // 0 is the writer itself, in whatever pid namespace it is.
     let procs = args.cgroup.join("cgroup.procs");
     fs::write(&procs, "0").with_context(|| format!("cannot join {}", args.cgroup.display()))?;
-    let comm = if args.child { format!("{}-1st", args.comm) } else { args.comm.clone() };
-    fs::write("/proc/self/comm", comm).context("cannot change this process's name")?;
     if args.child {
         say_who("first")?;
-        return parent("--child", "child_ended");
+        return parent("--child", "child_ended", false);
     }
-    if let Some(adj) = args.oom_score_adj {
-        fs::write("/proc/self/oom_score_adj", adj.to_string()).context("cannot set oom_score_adj")?;
+    deed::fork_idle(args.forks)?;
+    let stamps = Stamps::open(&args.stamp)?;
+    if args.headless {
+        let args = args.clone();
+        return deed::without_first_thread(move || live(&args, &stamps));
     }
-    let stamp = File::options().write(true).open(&args.stamp).context("cannot open the file of stamps")?;
-    // Zeroed memory of this size comes from the kernel as it is needed: nothing of it is touched yet.
-    let page = rustix::param::page_size();
-    let mut memory = vec![0_u8; args.mib << 20];
-    say_who("victim")?;
+    live(args, &stamps)
+}
 
-    let mut go = String::new();
-    io::stdin().lock().read_line(&mut go)?;
-    if go.trim_end() != "go" {
-        return Ok(());
+fn live(args: &Args, stamps: &Stamps) -> Result<()> {
+    // Zeroed memory of this size comes from the kernel as it is needed: nothing of it is touched yet.
+    let mut memory = vec![0_u8; if args.fill.is_none() && args.read.is_none() { args.mib << 20 } else { 0 }];
+    if !args.at_once {
+        say_who("victim")?;
+        let mut go = String::new();
+        io::stdin().lock().read_line(&mut go)?;
+        if go.trim_end() != "go" {
+            return Ok(());
+        }
     }
-    if let Some((file, value)) = args.write.as_deref().and_then(|write| write.split_once('=')) {
-        fs::write(file, value).with_context(|| format!("cannot write {file}"))?;
-    }
-    let mut pages = 0_u64;
-    for first in (0..memory.len()).step_by(page) {
-        let mut record = [0; STAMP_BYTES];
-        record[..8].copy_from_slice(&boottime_ns().to_ne_bytes());
-        record[8..].copy_from_slice(&pages.to_ne_bytes());
-        stamp.write_all_at(&record, 0)?;
-        memory[first] = 1;
-        black_box(&mut memory);
-        pages += 1;
-    }
-    say(&json!({ "event": "done", "pages": pages }))?;
+    deed::run(args, &mut memory, stamps)?;
+    say(&json!({ "event": "done" }))?;
     until_stdin_closes()
 }
 
 /// Starts a process like this one but for the argument, says how it ended, and lives on.
-fn parent(without: &str, event: &str) -> Result<()> {
+fn parent(without: &str, event: &str, tell: bool) -> Result<()> {
     let args = std::env::args_os().skip(1).filter(|arg| arg != without);
     let mut child = Command::new("/proc/self/exe").args(args).spawn().context("cannot start a child")?;
+    if tell {
+        say(&json!({ "event": "spawned", "pid": child.id() }))?;
+    }
     let status = child.wait().context("cannot wait for the child")?;
     say(&json!({ "event": event, "signal": status.signal(), "code": status.code() }))?;
     until_stdin_closes()
@@ -119,11 +146,13 @@ fn until_stdin_closes() -> Result<()> {
 }
 
 fn say_who(role: &str) -> Result<()> {
-    // /proc is of the host's pid namespace, so this is the host's number of this process.
-    let pid = fs::read_link("/proc/self").context("cannot read /proc/self")?;
-    let pid: u32 = pid.to_string_lossy().parse().context("/proc/self is no number")?;
-    let mut status = String::new();
-    File::open("/proc/self/status")?.read_to_string(&mut status)?;
+    // /proc is of the host's pid namespace, so these are the host's numbers: `<pid>/task/<tid>`.
+    let thread = fs::read_link("/proc/thread-self").context("cannot read /proc/thread-self")?;
+    let thread = thread.to_string_lossy();
+    let (pid, tid) = thread.split_once("/task/").context("/proc/thread-self names no thread")?;
+    let [pid, tid] = [pid, tid].map(|number| number.parse::<u32>().ok());
+    // Not /proc/self, which is the first thread's: that may have ended.
+    let status = fs::read_to_string("/proc/thread-self/status")?;
     let kib = |name: &str| -> Option<u64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse().ok()
@@ -132,6 +161,7 @@ fn say_who(role: &str) -> Result<()> {
         "event": "ready",
         "role": role,
         "pid": pid,
+        "tid": tid,
         "container_pid": std::process::id(),
         "anon_bytes": kib("RssAnon:").unwrap_or(0) * 1024,
     }))

@@ -1,0 +1,149 @@
+//! What a process of a scenario does once it is told to.
+
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::victim::{Args, STAMP_BYTES, boottime_ns};
+
+/// `MPOL_BIND` (`include/uapi/linux/mempolicy.h`).
+const MPOL_BIND: libc::c_long = 2;
+
+/// Where the time of the last touch stands, in memory of the other side that is not charged to this process's cgroup.
+/// What is there after the kill is from right before it.
+pub struct Stamps {
+    file: File,
+    pages: AtomicU64,
+}
+
+impl Stamps {
+    /// Opens the file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::options().write(true).open(path).context("cannot open the file of stamps")?;
+        Ok(Self { file, pages: AtomicU64::new(0) })
+    }
+
+    /// To be called before a page is touched.
+    fn next(&self) -> Result<()> {
+        let mut record = [0; STAMP_BYTES];
+        record[..8].copy_from_slice(&boottime_ns().to_ne_bytes());
+        record[8..].copy_from_slice(&self.pages.fetch_add(1, Ordering::Relaxed).to_ne_bytes());
+        self.file.write_all_at(&record, 0).context("cannot write a stamp")
+    }
+}
+
+/// Does the deed.
+pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<()> {
+    if let Some(node) = args.bind {
+        bind_to_node(node)?;
+    }
+    if let Some((file, value)) = args.write.as_deref().and_then(|write| write.split_once('=')) {
+        fs::write(file, value).with_context(|| format!("cannot write {file}"))?;
+    }
+    if let Some(file) = &args.fill {
+        fill(file, args.mib << 20, stamps)?;
+    }
+    if let Some(file) = &args.read {
+        read(file, args.mib << 20)?;
+    }
+    let Some(share) = memory.len().checked_div(args.threads + 1).filter(|share| *share > 0) else {
+        return Ok(());
+    };
+    let mut shares = memory.chunks_mut(share);
+    let own = shares.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        for share in shares {
+            std::thread::Builder::new().name("worker".to_owned()).spawn_scoped(scope, || touch(share, stamps))?;
+        }
+        touch(own, stamps)
+    })
+}
+
+fn touch(memory: &mut [u8], stamps: &Stamps) -> Result<()> {
+    for first in (0..memory.len()).step_by(rustix::param::page_size()) {
+        stamps.next()?;
+        memory[first] = 1;
+        black_box(&mut *memory);
+    }
+    Ok(())
+}
+
+fn fill(path: &Path, bytes: usize, stamps: &Stamps) -> Result<()> {
+    let mut file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let page = vec![1; rustix::param::page_size()];
+    for _ in 0..bytes / page.len() {
+        stamps.next()?;
+        file.write_all(&page).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn read(path: &Path, bytes: usize) -> Result<()> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut buffer = vec![0; 1 << 16];
+    let mut file = file.take(bytes as u64);
+    while file.read(&mut buffer).with_context(|| format!("cannot read {}", path.display()))? > 0 {}
+    Ok(())
+}
+
+/// Has this thread's memory come from one NUMA node.
+fn bind_to_node(node: u32) -> Result<()> {
+    let nodes: libc::c_ulong = 1 << node;
+    let bits = libc::c_ulong::BITS as libc::c_ulong;
+    // SAFETY: set_mempolicy reads one word from the address that is passed, which is that of a local variable.
+    let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, MPOL_BIND, &raw const nodes, bits) };
+    ensure!(result == 0, "cannot bind to NUMA node {node}: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// Forks processes that wait until they are killed.
+pub fn fork_idle(count: usize) -> Result<()> {
+    for _ in 0..count {
+        // SAFETY: this process has one thread, so nothing in the copy is in a state that another thread has left it in;
+        // the copy calls nothing but close and pause, on no memory at all.
+        let pid = unsafe { libc::fork() };
+        ensure!(pid >= 0, "cannot fork: {}", std::io::Error::last_os_error());
+        if pid == 0 {
+            // Whoever waits for the end of these must not wait for the copies.
+            for fd in 0..3 {
+                // SAFETY: nothing in the copy uses them any more.
+                unsafe { libc::close(fd) };
+            }
+            loop {
+                // SAFETY: it only waits for a signal.
+                unsafe { libc::pause() };
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Goes on in another thread, named `tail`, once the first one has ended.
+pub fn without_first_thread(body: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+    let wait = move || {
+        // Nobody is told when a thread becomes a zombie, so this looks again.
+        while !first_thread_has_ended() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let result = body();
+        if let Err(error) = &result {
+            eprintln!("{error:#}");
+        }
+        std::process::exit(i32::from(result.is_err()));
+    };
+    std::thread::Builder::new().name("tail".to_owned()).spawn(wait).context("cannot start a thread")?;
+    // SAFETY: it ends this thread alone. What the thread owns is never freed, and the other one has borrowed nothing.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    Ok(())
+}
+
+fn first_thread_has_ended() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && line.contains('Z'))
+}

@@ -1,0 +1,15 @@
+//! Holds what agents reported against what `scenarios.toml` says must be reported. PURE: no kernel, no processes.
+//!
+//! The file (`book`) says what each report must be and names processes and cgroups by their roles. A scenario that was
+//! played gives its cast (`cast`): who had these roles. `matching` finds the line for each report, `report` compares
+//! the two, field by field (`check`).
+
+pub mod book;
+pub mod cast;
+mod check;
+pub mod matching;
+mod report;
+mod validate;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! The cast of a scenario: which process and which cgroup had which role.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// How far the kernel's counters may be off: resident sizes by 32 pages a CPU, usage by what CPUs keep in stock.
+pub const SLACK: u64 = 1 << 20;
+
+/// A process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    pub pid: u32,
+    /// The thread that runs into the limit and dies; `None` if any of its threads may be it.
+    pub tid: Option<u32>,
+    pub container_pid: u32,
+    /// As the kernel has it: any bytes.
+    pub comm: Vec<u8>,
+    /// The thread's name; `None` if any of its threads may be it.
+    pub thread_comm: Option<Vec<u8>>,
+    pub adj: i16,
+    /// Between which times it was started, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub started_ns: (u64, u64),
+    /// Anonymous memory, at least and at most.
+    pub anon: (u64, u64),
+    /// Path of its cgroup.
+    pub path: Vec<u8>,
+    /// Fields of its owner.
+    pub owner: Value,
+}
+
+/// A cgroup.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// Fields of its owner.
+    pub owner: Value,
+}
+
+/// Who played.
+#[derive(Clone, Debug, Default)]
+pub struct Cast {
+    /// A report is about this scenario if it names one of these cgroups, or one below.
+    pub prefixes: Vec<String>,
+    /// Processes by role; several have the same one where a report is expected of each, or a group is.
+    pub processes: BTreeMap<&'static str, Vec<Process>>,
+    /// Cgroups by role, with the same index where there are several.
+    pub places: BTreeMap<&'static str, Vec<Place>>,
+    /// When the victim touched its last page, where that is what led to the kill.
+    pub last_touch_ns: Option<u64>,
+    /// Kills by the OOM killer in the scenario's cgroups as the kernel itself has counted them; `None` where it does not.
+    pub kills: Option<u64>,
+}
+
+impl Cast {
+    /// Gives a process a role.
+    #[must_use]
+    pub fn process(mut self, role: &'static str, process: Process) -> Self {
+        self.processes.entry(role).or_default().push(process);
+        self
+    }
+
+    /// Gives a cgroup a role.
+    #[must_use]
+    pub fn place(mut self, role: &'static str, place: Place) -> Self {
+        self.places.entry(role).or_default().push(place);
+        self
+    }
+
+    /// Whether a report names a cgroup of this scenario.
+    pub fn is_about(&self, line: &Value) -> bool {
+        is_about(&self.prefixes, line)
+    }
+}
+
+/// Whether a report names one of these cgroups, or one below.
+pub fn is_about(prefixes: &[String], line: &Value) -> bool {
+    let within = |path: &str, prefix: &String| {
+        path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let named = |cgroup: &Value| {
+        cgroup.as_str().is_some_and(|path| prefixes.iter().any(|prefix| within(path, prefix)))
+    };
+    let victims = line["victims"].as_array().map_or(&[][..], Vec::as_slice);
+    named(&line["limit"]["cgroup"])
+        || named(&line["trigger"]["cgroup"])
+        || victims.iter().any(|victim| named(&victim["cgroup"]))
+}

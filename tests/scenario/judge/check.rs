@@ -1,0 +1,171 @@
+//! Compares one line, field by field, and collects what is wrong with it.
+
+use serde_json::Value;
+
+use super::book::{Actor, Limit};
+use super::cast::{Place, Process, SLACK};
+
+const MIB: u64 = 1 << 20;
+
+/// Compares one line.
+pub(super) struct Check<'a> {
+    line: &'a Value,
+    pub(super) faults: Vec<String>,
+}
+
+impl<'a> Check<'a> {
+    pub(super) fn new(line: &'a Value) -> Self {
+        Self { line, faults: Vec::new() }
+    }
+
+    /// What is at `victims.0.pid`, say; null if nothing is.
+    pub(super) fn get(&self, path: &str) -> &'a Value {
+        static NOTHING: Value = Value::Null;
+        self.line.pointer(&format!("/{}", path.replace('.', "/"))).unwrap_or(&NOTHING)
+    }
+
+    /// The elements at a path.
+    pub(super) fn list(&self, path: &str) -> &'a [Value] {
+        self.get(path).as_array().map_or(&[][..], Vec::as_slice)
+    }
+
+    pub(super) fn fault(&mut self, path: &str, expected: impl std::fmt::Display) {
+        self.faults.push(format!("{path}: expected {expected}, got {}", self.get(path)));
+    }
+
+    pub(super) fn eq(&mut self, path: &str, expected: impl Into<Value>) {
+        let expected = expected.into();
+        if *self.get(path) != expected {
+            self.fault(path, expected);
+        }
+    }
+
+    pub(super) fn within(&mut self, path: &str, (least, most): (u64, u64)) {
+        if !self.get(path).as_u64().is_some_and(|value| (least..=most).contains(&value)) {
+            self.fault(path, format!("{least} to {most}"));
+        }
+    }
+
+    pub(super) fn within_mib(&mut self, path: &str, (least, most): (u64, u64)) {
+        self.within(path, (least * MIB, most * MIB));
+    }
+
+    /// Any bytes, as reports escape them.
+    pub(super) fn bytes(&mut self, path: &str, expected: &[u8]) {
+        if self.get(path).as_str().and_then(undo).as_deref() != Some(expected) {
+            self.fault(path, format!("{:?}", String::from_utf8_lossy(expected)));
+        }
+    }
+
+    pub(super) fn owner(&mut self, path: &str, expected: &Value) {
+        for (field, value) in expected.as_object().into_iter().flatten() {
+            self.eq(&format!("{path}.{field}"), value.clone());
+        }
+    }
+
+    /// Whether a list of sentences has words in it.
+    pub(super) fn says(&mut self, path: &str, words: &str) {
+        let it = self.get(path);
+        let one = |sentence: &Value| sentence.as_str().is_some_and(|sentence| sentence.contains(words));
+        if !one(it) && !self.list(path).iter().any(one) {
+            self.fault(path, format!("one with {words:?} in it"));
+        }
+    }
+
+    /// Whether it is said why a field is unknown.
+    pub(super) fn unresolved(&mut self, field: &str) {
+        let said = |gap: &&Value| gap["field"] == field && gap["reason"].as_str().is_some_and(|it| !it.is_empty());
+        if self.list("unresolved").iter().find(said).is_none() {
+            self.fault("unresolved", format!("one with the reason for {field}"));
+        }
+    }
+
+    pub(super) fn limit(&mut self, limit: &Limit, place: &Place) {
+        let bytes = limit.mib * MIB;
+        self.bytes("limit.cgroup", &place.path);
+        self.eq("limit.charged_at", limit.charged_at.as_str());
+        self.owner("limit.owner", &place.owner);
+        self.eq("limit.limit_bytes", bytes);
+        self.eq("limit.unlimited", false);
+        match limit.usage_mib {
+            Some(range) => self.within_mib("limit.usage_bytes", range),
+            None => self.within("limit.usage_bytes", (bytes - SLACK.min(bytes / 4), bytes)),
+        }
+        self.eq("limit.oom_group", limit.oom_group);
+        if let Some(range) = limit.shmem_mib {
+            self.within_mib("limit.shmem_bytes", range);
+        }
+        if let Some(range) = limit.swap_usage_mib {
+            self.within_mib("limit.swap_usage_bytes", range);
+        }
+        if let Some(mib) = limit.swap_mib {
+            self.eq("limit.swap_limit_bytes", mib * MIB);
+            self.eq("limit.swap_unlimited", false);
+        }
+    }
+
+    pub(super) fn process(&mut self, path: &str, process: &Process, special: Option<&Actor>) {
+        let at = |field: &str| format!("{path}.{field}");
+        self.eq(&at("pid"), process.pid);
+        if let Some(tid) = process.tid {
+            self.eq(&at("tid"), tid);
+        }
+        self.eq(&at("container_pid"), process.container_pid);
+        self.bytes(&at("comm"), &process.comm);
+        if let Some(comm) = &process.thread_comm {
+            self.bytes(&at("thread_comm"), comm);
+        }
+        self.eq(&at("uid"), 0);
+        self.eq(&at("oom_score_adj"), process.adj);
+        self.within(&at("start_boottime_ns"), process.started_ns);
+        self.within(&at("anon_bytes"), process.anon);
+        self.within(&at("total_vm_bytes"), (process.anon.0, u64::MAX));
+        self.within(&at("page_table_bytes"), (process.anon.0 / 512, process.anon.1 / 256 + SLACK));
+        self.cgroup(path, process, special.is_some_and(|special| special.cgroup_cut));
+        self.owner(&at("owner"), &process.owner);
+        if let Some(range) = special.and_then(|special| special.swap_mib) {
+            self.within_mib(&at("swap_bytes"), range);
+        }
+    }
+
+    fn cgroup(&mut self, path: &str, process: &Process, cut: bool) {
+        let at = format!("{path}.cgroup");
+        self.eq(&format!("{path}.cgroup_cut"), cut);
+        if cut {
+            // What is there of it is its beginning.
+            let told = self.get(&at).as_str().and_then(undo).unwrap_or_default();
+            let rest = process.path.strip_prefix(told.as_slice()).unwrap_or_default();
+            if told.is_empty() || !rest.starts_with(b"/") {
+                self.fault(&at, format!("the beginning of {:?}", String::from_utf8_lossy(&process.path)));
+            }
+        } else {
+            self.bytes(&at, &process.path);
+        }
+    }
+}
+
+/// The bytes that a text of a report stands for: `\\` for a backslash, `\xNN` for a byte that is not UTF-8.
+pub(super) fn undo(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        if first != b'\\' {
+            bytes.push(first);
+            rest = after;
+            continue;
+        }
+        rest = match after {
+            [b'\\', rest @ ..] => {
+                bytes.push(b'\\');
+                rest
+            }
+            [b'x', high, low, rest @ ..] => {
+                let digits = [*high, *low];
+                bytes.push(u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?);
+                rest
+            }
+            _ => return None,
+        };
+    }
+    Some(bytes)
+}

@@ -1,0 +1,109 @@
+//! All lines of one agent about one scenario: which line is which report, whether there are as many as there must be,
+//! and whether they count as many kills as the kernel did.
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::book::{Scenario, Tier, Victim};
+use super::cast::Cast;
+use super::report::Expected;
+
+/// Bytes of the longest line, its newline included.
+pub const MAX_LINE_BYTES: usize = 12 * 1024;
+
+/// The reports that agents with these hooks must give, with their roles filled.
+pub fn expected<'a>(scenario: &'a Scenario, tier: Tier, cast: &'a Cast) -> Result<Vec<Expected<'a>>> {
+    let mut all = Vec::new();
+    for report in scenario.reports(tier) {
+        let role = match report.victims.first() {
+            Some(Victim::Role(role)) if report.each => Some(role),
+            Some(Victim::Process(actor)) if report.each => Some(&actor.role),
+            _ => None,
+        };
+        let times = role.map_or(1, |role| cast.processes.get(role.as_str()).map_or(0, Vec::len));
+        for index in 0..times {
+            all.push(Expected::fill(report, cast, index)?);
+        }
+    }
+    Ok(all)
+}
+
+/// Whether all lines are there that may be waited for.
+pub fn enough(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&Value]) -> bool {
+    // A role that nobody plays is found when the lines are judged.
+    let Ok(expected) = expected(scenario, tier, cast) else { return true };
+    let needed = expected.iter().filter(|expected| !expected.report.optional).count();
+    let kills = cast.kills.filter(|_| !expected.is_empty());
+    lines.len() >= needed && kills.is_none_or(|kills| kills_in(lines) >= kills)
+}
+
+/// A kind of reports that goes on after the last one that is waited for: what folds comes once a second, until the
+/// process at its limit has been ended.
+pub fn goes_on(scenario: &Scenario, tier: Tier) -> Option<&str> {
+    let last = scenario.reports(tier).last()?;
+    (last.repeats > 0).then_some(last.kind.as_str())
+}
+
+/// Kills in these reports, as the kernel counts them: in a group it kills the one that it chose twice, and one that
+/// was ending already it does not kill.
+pub fn kills_in(lines: &[&Value]) -> u64 {
+    let of = |line: &&Value| match line["victims_total"].as_u64().unwrap_or(0) {
+        0 => 0,
+        1 => u64::from(line["victims"][0]["exiting"] == false),
+        group => group + 1,
+    };
+    lines.iter().filter(|line| line["kind"] == "oom_kill").map(of).sum()
+}
+
+/// What is wrong with the lines of one agent. `bytes` are their lengths.
+pub fn faults(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&Value], bytes: &[usize]) -> Vec<String> {
+    let expected = match expected(scenario, tier, cast) {
+        Ok(expected) => expected,
+        Err(error) => return vec![format!("scenarios.toml and the scenario do not fit: {error:#}")],
+    };
+    let mut faults = Vec::new();
+    let in_any_order = expected.iter().any(|expected| expected.report.each || expected.report.optional);
+    let found = if in_any_order { by_victim(&expected, lines) } else { in_order(&expected, lines) };
+    for (expected, line) in expected.iter().zip(&found) {
+        match line {
+            Some(line) => faults.extend(expected.faults(tier, line)),
+            None if expected.report.optional => {}
+            None => faults.push(missing(expected)),
+        }
+    }
+    let more = goes_on(scenario, tier);
+    let is_one = |line: &&&Value| found.iter().flatten().any(|found| std::ptr::eq(*found, **line));
+    let strange = lines.iter().filter(|line| !is_one(line) && more.is_none_or(|kind| line["kind"] != kind));
+    let strange = strange.count();
+    if strange > 0 {
+        faults.push(format!("{} reports, of which {strange} should not be there", lines.len()));
+    }
+    if let Some(longest) = bytes.iter().max().filter(|longest| **longest > MAX_LINE_BYTES) {
+        faults.push(format!("a line of {longest} bytes"));
+    }
+    let (counted, told) = (cast.kills.filter(|_| !scenario.blind.contains_key(&tier)), kills_in(lines));
+    if let Some(counted) = counted.filter(|counted| *counted != told) {
+        faults.push(format!("the kernel counts {counted} kills, the reports come to {told}"));
+    }
+    faults
+}
+
+fn missing(expected: &Expected<'_>) -> String {
+    let pids: Vec<_> = expected.victims.iter().map(|it| it.process.pid).collect();
+    let report = expected.report;
+    format!("no report of {} ({}), victims {pids:?}", report.kind, report.cause)
+}
+
+fn in_order<'a>(expected: &[Expected<'_>], lines: &[&'a Value]) -> Vec<Option<&'a Value>> {
+    (0..expected.len()).map(|index| lines.get(index).copied()).collect()
+}
+
+/// Each report's line is the first that names its victim.
+fn by_victim<'a>(expected: &[Expected<'_>], lines: &[&'a Value]) -> Vec<Option<&'a Value>> {
+    let names = |line: &Value, expected: &Expected<'_>| {
+        let told = line["victims"].as_array().map_or(&[][..], Vec::as_slice);
+        expected.victims.first().is_some_and(|it| told.iter().any(|told| told["pid"] == it.process.pid))
+    };
+    let find = |expected| lines.iter().copied().find(|line| names(line, expected));
+    expected.iter().map(find).collect()
+}

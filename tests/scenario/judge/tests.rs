@@ -1,0 +1,230 @@
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::book::{Book, Tier};
+use super::cast::{Cast, Place, Process};
+use super::check::undo;
+use super::matching::{enough, faults, kills_in};
+
+const FILE: &str = r#"
+[[scenario]]
+name = "one"
+about = "a container at its limit"
+needs = []
+[[scenario.report]]
+kind = "oom_kill"
+cause = "cgroup_oom"
+level = "container"
+origin = "charge"
+constraint = "memcg"
+limit = { cgroup = "container", charged_at = "container", mib = 48, shmem_mib = [0, 1] }
+trigger = "eater"
+victims = ["eater"]
+evidence = ["48.0 MiB"]
+unresolved = ["victims[0].exiting"]
+"#;
+
+fn cast() -> Cast {
+    let owner = json!({ "kind": "container", "container_id": "c1" });
+    let process = Process {
+        pid: 40,
+        tid: Some(41),
+        container_pid: 1,
+        comm: b"ea\"\\\n\xff".to_vec(),
+        thread_comm: Some(b"tail".to_vec()),
+        adj: 7,
+        started_ns: (10, 20),
+        anon: (40 << 20, 50 << 20),
+        path: b"/ct/pod/c1".to_vec(),
+        owner: owner.clone(),
+    };
+    Cast { prefixes: vec!["/ct".to_owned()], kills: Some(1), ..Cast::default() }
+        .process("eater", process)
+        .place("container", Place { path: b"/ct/pod/c1".to_vec(), owner })
+}
+
+fn line() -> Value {
+    let owner = json!({ "kind": "container", "container_id": "c1" });
+    let process = json!({ "pid": 40, "tid": 41, "container_pid": 1, "comm": "ea\"\\\\\n\\xff", "thread_comm": "tail",
+        "uid": 0, "start_boottime_ns": 15, "anon_bytes": 45 << 20, "page_table_bytes": 1 << 18,
+        "total_vm_bytes": 90 << 20, "oom_score_adj": 7, "exiting": false, "cgroup": "/ct/pod/c1",
+        "cgroup_cut": false, "owner": owner });
+    json!({ "schema": "crashtrace/v1", "lost": 0, "revision": 1, "redelivered": false, "kind": "oom_kill",
+        "verdict": { "cause": "cgroup_oom", "level": "container", "certainty": "observed", "inferred": [],
+            "evidence": ["it used 48.0 MiB"] },
+        "hooks": ["fentry:oom_kill_process", "raw_tp:mark_victim"], "origin": "charge", "constraint": "memcg",
+        "complete": true, "repeats": 0,
+        "limit": { "cgroup": "/ct/pod/c1", "charged_at": "container", "owner": owner, "limit_bytes": 48 << 20,
+            "unlimited": false, "usage_bytes": 48 << 20, "oom_group": false, "shmem_bytes": 4096 },
+        "trigger": process, "victims": [process], "victims_total": 1, "allocation": { "order": 0 },
+        "unresolved": [{ "field": "victims[0].exiting", "reason": "why" }], "truncated": false })
+}
+
+fn judge(lines: &[&Value]) -> Vec<String> {
+    let book = Book::parse(FILE).expect("a good file");
+    faults(&book.scenarios[0], Tier::Fentry, &cast(), lines, &[100])
+}
+
+/// Paths of all values that hold no others.
+fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
+        Value::Array(list) => list.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect(),
+        _ => Vec::new(),
+    };
+    if children.is_empty() {
+        found.push(path.to_owned());
+    }
+    for (name, value) in children {
+        leaves(value, &format!("{path}/{name}"), found);
+    }
+}
+
+#[test]
+fn the_reviewed_file_is_sound() {
+    let book = Book::read().expect("it can be read");
+    assert!(book.scenarios.len() >= 29, "{}", book.scenarios.len());
+    let kinds: BTreeSet<_> = book.scenarios.iter().flat_map(|it| &it.reports).map(|it| &it.kind).collect();
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
+}
+
+#[test]
+fn refuses_what_could_not_fail() {
+    Book::parse(FILE).expect("a good file");
+    for (from, to) in [
+        ("name = \"one\"", "name = \"One\""),
+        ("needs = []", "needs = [\"cloud\"]"),
+        ("needs = []", ""),
+        ("needs = []", "needs = []\nblind.tracepoint = \"\""),
+        ("needs = []", "needs = []\nblind.uprobe = \"x\""),
+        ("kind = \"oom_kill\"", "kind = \"oom\""),
+        ("kind = \"oom_kill\"", "kind = \"oom_no_kill\""),
+        ("cause = \"cgroup_oom\"", "cause = \"system_oom\""),
+        ("level = \"container\"", "level = \"box\""),
+        ("level = \"container\"", "lever = \"container\""),
+        ("mib = 48", "mib = 0"),
+        ("mib = 48", "mb = 48"),
+        ("[0, 1]", "[1, 0]"),
+        ("victims = [\"eater\"]", "victims = []"),
+        ("victims = [\"eater\"]", "victims = [{ role = \"eater\", cut = true }]"),
+        ("trigger = \"eater\"", "trigger = \"\""),
+        ("evidence = [\"48.0 MiB\"]", "evidence = [\"\"]"),
+        ("evidence = [\"48.0 MiB\"]", "tiers = []"),
+        ("evidence = [\"48.0 MiB\"]", "truncated = true"),
+        ("evidence = [\"48.0 MiB\"]", "memory = {}"),
+    ] {
+        let text = FILE.replacen(from, to, 1);
+        assert_ne!(text, FILE, "{from}");
+        Book::parse(&text).expect_err(to);
+    }
+    Book::parse(&format!("{FILE}{FILE}")).expect_err("the same name twice");
+}
+
+#[test]
+fn a_report_that_is_as_it_must_be_has_no_fault() {
+    assert_eq!(judge(&[&line()]), [""; 0]);
+}
+
+#[test]
+fn each_field_that_is_wrong_is_a_fault() {
+    let mut paths = Vec::new();
+    leaves(&line(), "", &mut paths);
+    assert!(paths.len() > 50, "{paths:?}");
+    // Any reason is as good as another.
+    for path in paths.iter().filter(|path| !path.ends_with("/reason")) {
+        let mut line = line();
+        *line.pointer_mut(path).expect("it is there") = json!("something else");
+        assert_ne!(judge(&[&line]), [""; 0], "{path}");
+    }
+}
+
+#[test]
+fn lines_that_are_missing_or_too_many_are_faults() {
+    assert_ne!(judge(&[]), [""; 0]);
+    assert_ne!(judge(&[&line(), &line()]), [""; 0]);
+    let mut stranger = line();
+    stranger["victims"][0]["pid"] = json!(99);
+    assert_ne!(judge(&[&stranger]), [""; 0]);
+    let book = Book::parse(FILE).expect("a good file");
+    assert_ne!(faults(&book.scenarios[0], Tier::Fentry, &cast(), &[&line()], &[20_000]), [""; 0]);
+}
+
+#[test]
+fn a_kill_that_the_kernel_did_not_count_is_a_fault() {
+    let book = Book::parse(FILE).expect("a good file");
+    let cast = Cast { kills: Some(2), ..cast() };
+    let line = line();
+    assert!(!enough(&book.scenarios[0], Tier::Fentry, &cast, &[&line]));
+    let faults = faults(&book.scenarios[0], Tier::Fentry, &cast, &[&line], &[100]);
+    assert_eq!(faults, ["the kernel counts 2 kills, the reports come to 1"]);
+}
+
+#[test]
+fn kills_are_counted_as_the_kernel_does() {
+    let kill = |total: u64, exiting: Value| json!({ "kind": "oom_kill", "victims_total": total, "victims": [{ "exiting": exiting }] });
+    let other = json!({ "kind": "oom_no_kill", "victims_total": 0 });
+    for (line, count) in [
+        (kill(1, json!(false)), 1),
+        (kill(1, json!(true)), 0),
+        (kill(1, Value::Null), 0),
+        (kill(3, Value::Null), 4),
+        (kill(0, Value::Null), 0),
+        (other, 0),
+    ] {
+        assert_eq!(kills_in(&[&line]), count, "{line}");
+    }
+}
+
+#[test]
+fn a_blind_tier_must_say_nothing() {
+    let text = FILE.replacen("needs = []", "needs = []\nblind.fentry = \"it\"", 1);
+    let book = Book::parse(&text).expect("a good file");
+    assert_eq!(faults(&book.scenarios[0], Tier::Fentry, &cast(), &[], &[]), [""; 0]);
+    assert_ne!(faults(&book.scenarios[0], Tier::Fentry, &cast(), &[&line()], &[100]), [""; 0]);
+}
+
+#[test]
+fn a_role_that_nobody_plays_is_a_fault() {
+    let book = Book::parse(FILE).expect("a good file");
+    assert_ne!(faults(&book.scenarios[0], Tier::Fentry, &Cast::default(), &[&line()], &[100]), [""; 0]);
+}
+
+#[test]
+fn reports_of_several_may_come_in_any_order() {
+    let text = format!("{FILE}each = true\n");
+    let book = Book::parse(&text).expect("a good file");
+    let mut cast = Cast { kills: Some(2), ..cast() };
+    let mut second = cast.processes["eater"][0].clone();
+    second.pid = 50;
+    cast = cast.process("eater", second);
+    let mut other = line();
+    other["trigger"]["pid"] = json!(50);
+    other["victims"][0]["pid"] = json!(50);
+    let judge = |lines: &[&Value]| faults(&book.scenarios[0], Tier::Fentry, &cast, lines, &[100]);
+    assert_eq!(judge(&[&other, &line()]), [""; 0]);
+    assert_ne!(judge(&[&line()]), [""; 0]);
+    assert_ne!(judge(&[&line(), &line(), &other]), [""; 0]);
+}
+
+#[test]
+fn escapes_are_undone() {
+    assert_eq!(undo(r"a\\b\xff\x0a").as_deref(), Some(&b"a\\b\xff\x0a"[..]));
+    for wrong in [r"\", r"\a", r"\x", r"\x1", r"\xzz"] {
+        assert_eq!(undo(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn a_line_is_about_whose_cgroups_it_names() {
+    let cast = Cast { prefixes: vec!["/a/b".to_owned()], ..Cast::default() };
+    for (cgroup, about) in [("/a/b", true), ("/a/b/c", true), ("/a/bc", false), ("/a", false)] {
+        for line in [
+            json!({ "limit": { "cgroup": cgroup } }),
+            json!({ "trigger": { "cgroup": cgroup } }),
+            json!({ "victims": [{ "cgroup": cgroup }] }),
+        ] {
+            assert_eq!(cast.is_about(&line), about, "{line}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a `scenarios.toml` must keep beyond its form: a slip there would make a test that cannot fail.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::book::{Book, Limit, Report, Scenario, Trigger, Victim};
+
+const KINDS: [&str; 3] = ["oom_kill", "oom_no_kill", "oom_wait"];
+const CAUSES: [&str; 2] = ["cgroup_oom", "system_oom"];
+const LEVELS: [&str; 7] = ["container", "pod", "qos", "node_allocatable", "host_service", "cgroup", "node"];
+const ORIGINS: [&str; 5] = ["allocation", "charge", "limit_write", "sysrq", "kswapd"];
+const CONSTRAINTS: [&str; 4] = ["none", "memcg", "cpuset", "mempolicy"];
+
+/// Checks all of it.
+pub(super) fn book(book: &Book) -> Result<()> {
+    let mut names = BTreeSet::new();
+    for it in &book.scenarios {
+        scenario(it).with_context(|| format!("scenario {:?}", it.name))?;
+        ensure!(names.insert(&it.name), "scenario {:?} stands there twice", it.name);
+    }
+    Ok(())
+}
+
+fn scenario(scenario: &Scenario) -> Result<()> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    ensure!(!scenario.name.is_empty() && scenario.name.bytes().all(plain), "the name is not of [a-z0-9_]");
+    ensure!(!scenario.about.is_empty(), "nothing is said about it");
+    ensure!(!scenario.reports.is_empty(), "it has no report");
+    ensure!(scenario.blind.values().all(|what| !what.is_empty()), "a tier is blind to nothing");
+    for (index, it) in scenario.reports.iter().enumerate() {
+        report(it).with_context(|| format!("report {}", index + 1))?;
+    }
+    let unordered = scenario.reports.iter().filter(|report| report.each || report.optional).count();
+    ensure!(
+        unordered == 0 || unordered == scenario.reports.len(),
+        "reports in any order (`each`, `optional`) do not go with those in order"
+    );
+    Ok(())
+}
+
+fn report(report: &Report) -> Result<()> {
+    ensure!(!report.tiers.is_empty(), "no tier gives it");
+    known("kind", Some(&report.kind), &KINDS)?;
+    known("cause", Some(&report.cause), &CAUSES)?;
+    known("level", report.level.as_ref(), &LEVELS)?;
+    known("origin", report.origin.as_ref(), &ORIGINS)?;
+    known("constraint", report.constraint.as_ref(), &CONSTRAINTS)?;
+    let of_node = report.cause == "system_oom";
+    ensure!(of_node == report.limit.is_none(), "an OOM of a cgroup has a limit, and one of the node has none");
+    ensure!(of_node == report.memory.is_some(), "an OOM of the node says who held the memory, and no other does");
+    let kills = report.kind == "oom_kill";
+    ensure!(kills != report.victims.is_empty(), "a kill has victims, and nothing else has");
+    ensure!(kills || !report.group, "a group without a kill");
+    ensure!(report.group || !report.truncated, "only a group is too large for a line");
+    ensure!(!report.no_order || report.order == 0, "an order and none");
+    let roles = report.victims.iter().map(|victim| match victim {
+        Victim::Role(role) => role,
+        Victim::Process(actor) => &actor.role,
+        Victim::All(all) => &all.all,
+    });
+    let trigger: &[String] = match &report.trigger {
+        Trigger::Role(role) => std::slice::from_ref(role),
+        Trigger::Process(actor) => std::slice::from_ref(&actor.role),
+        Trigger::OneOf(roles) => roles,
+        Trigger::Somebody(_) => &[],
+    };
+    ensure!(!matches!(&report.trigger, Trigger::OneOf(roles) if roles.is_empty()), "a trigger of no role");
+    ensure!(roles.chain(trigger).all(|role| !role.is_empty()), "a role without a name");
+    let words = report.evidence.iter().chain(&report.remedy);
+    let empty = words.filter(|words| report.tiers.iter().any(|tier| words.of(*tier) == Some(""))).count();
+    ensure!(empty == 0, "words that are none");
+    if let Some(it) = &report.limit {
+        limit(it)?;
+    }
+    if let Some(memory) = &report.memory {
+        let pods = memory.pods.iter().map(|pods| pods.usage_mib);
+        for range in pods.chain(memory.holders.iter().map(|holder| holder.usage_mib)) {
+            ordered("usage_mib", Some(range))?;
+        }
+    }
+    Ok(())
+}
+
+fn limit(limit: &Limit) -> Result<()> {
+    known("limit.charged_at", Some(&limit.charged_at), &LEVELS)?;
+    ensure!(limit.mib > 0, "a limit of nothing");
+    ordered("limit.usage_mib", limit.usage_mib)?;
+    ordered("limit.shmem_mib", limit.shmem_mib)?;
+    ordered("limit.swap_usage_mib", limit.swap_usage_mib)
+}
+
+fn known(field: &str, value: Option<&String>, words: &[&str]) -> Result<()> {
+    let Some(value) = value else { return Ok(()) };
+    ensure!(words.contains(&value.as_str()), "{field} {value:?} is none of {words:?}");
+    Ok(())
+}
+
+fn ordered(field: &str, range: Option<(u64, u64)>) -> Result<()> {
+    let Some((least, most)) = range else { return Ok(()) };
+    ensure!(least <= most, "{field}: {least} to {most} holds nothing");
+    Ok(())
+}

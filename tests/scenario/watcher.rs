@@ -1,0 +1,131 @@
+//! The agents before which scenarios are played: their start, what each has said about a scenario, and their end.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::agent::{Agent, Line, Output};
+use crate::judge::book::{Scenario, Tier};
+use crate::judge::cast::{Cast, is_about};
+use crate::judge::matching;
+
+/// How long a report may take: far longer than it does, for guests are emulated.
+const REPORT: Duration = Duration::from_secs(30);
+
+/// An agent before which scenarios are played.
+pub struct Watcher {
+    pub tier: Tier,
+    agent: RefCell<Agent>,
+    /// What `crashtrace doctor` says that these hooks do not see. It is asked when a scenario wants to know.
+    blind: RefCell<Option<Vec<String>>>,
+}
+
+/// Starts agents and prints what became of that. Those that the kernel refuses are left out if they may be.
+pub fn start(crashtrace: &Path, tiers: &[Tier], may_lack: &[Tier]) -> Result<Vec<Watcher>> {
+    let mut watchers = Vec::new();
+    for &tier in tiers {
+        eprintln!("scenario: starting an agent with {} hooks", tier.name());
+        let agent = RefCell::new(Agent::spawn(crashtrace, tier.name(), Output::Json)?);
+        watchers.push(Watcher { tier, agent, blind: RefCell::new(None) });
+    }
+    let mut started = Vec::new();
+    for watcher in watchers {
+        let begun = watcher.agent.borrow_mut().wait_started();
+        let start = watcher.agent.borrow().start;
+        let mut result = json!({ "scenario": "agent", "hooks": watcher.tier.name(), "together": tiers.len() > 1 });
+        match begun {
+            Ok(()) => {
+                result["pass"] = true.into();
+                result["start_ms"] = (start.as_millis() as u64).into();
+                println!("{result}");
+                started.push(watcher);
+            }
+            Err(error) if may_lack.contains(&watcher.tier) => {
+                result["skipped"] = format!("{error:#}").into();
+                println!("{result}");
+            }
+            Err(error) => {
+                // A result like any other, for whoever reads only those.
+                result["pass"] = false.into();
+                result["failures"] = json!([format!("{error:#}")]);
+                println!("{result}");
+                return Err(error.context("no scenario was played"));
+            }
+        }
+    }
+    Ok(started)
+}
+
+impl Watcher {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.agent.borrow().pid()
+    }
+
+    /// Waits for so many lines about these cgroups, or until there is no hope of more.
+    pub fn wait(&self, prefixes: &[String], count: usize) -> Result<()> {
+        let enough = |lines: &[Line]| lines.iter().filter(|line| is_about(prefixes, &line.value)).count() >= count;
+        self.agent.borrow_mut().read_until(Instant::now() + REPORT, enough)
+    }
+
+    /// Waits for all that it must say of a scenario.
+    pub fn wait_for(&self, scenario: &Scenario, cast: &Cast) -> Result<()> {
+        let enough = |lines: &[Line]| {
+            let about = lines.iter().map(|line| &line.value).filter(|line| cast.is_about(line));
+            matching::enough(scenario, self.tier, cast, &about.collect::<Vec<_>>())
+        };
+        self.agent.borrow_mut().read_until(Instant::now() + REPORT, enough)
+    }
+
+    /// What it has said about a scenario so far.
+    pub fn reports(&self, cast: &Cast) -> Vec<Line> {
+        let agent = self.agent.borrow();
+        agent.lines.iter().filter(|line| cast.is_about(&line.value)).cloned().collect()
+    }
+
+    /// Incidents that it has told since it had said so many lines.
+    pub fn incidents_since(&self, count: usize) -> Vec<Value> {
+        let agent = self.agent.borrow();
+        let lines = agent.lines.iter().skip(count).map(|line| &line.value);
+        lines.filter(|line| line["kind"].as_str().is_some_and(|kind| kind.starts_with("oom_"))).cloned().collect()
+    }
+
+    /// How many lines it has said.
+    pub fn count(&self) -> usize {
+        self.agent.borrow().lines.len()
+    }
+
+    /// Stops it and says what was wrong with that.
+    pub fn stop(&self) -> Result<()> {
+        self.agent.borrow_mut().stop()
+    }
+
+    /// Makes sure that `crashtrace doctor` names something as what these hooks do not see.
+    pub fn ensure_blind(&self, crashtrace: &Path, what: &str) -> Result<()> {
+        let mut blind = self.blind.borrow_mut();
+        let list = match &mut *blind {
+            Some(list) => list,
+            none => none.insert(doctor(crashtrace, self.tier)?),
+        };
+        ensure!(
+            list.iter().any(|item| item.contains(what)),
+            "crashtrace doctor --hooks {} should name {what:?} as not seen, but has {list:?}",
+            self.tier.name()
+        );
+        Ok(())
+    }
+}
+
+/// What is not seen with these hooks.
+fn doctor(crashtrace: &Path, tier: Tier) -> Result<Vec<String>> {
+    let mut command = Command::new(crashtrace);
+    command.args(["doctor", "--output", "json", "--hooks", tier.name()]).stdin(Stdio::null());
+    let output = command.output().context("cannot start crashtrace doctor")?;
+    let said: Value = serde_json::from_slice(&output.stdout).context("crashtrace doctor gives no JSON")?;
+    let blind = said["blind"].as_array().context("crashtrace doctor has no `blind`")?;
+    Ok(blind.iter().filter_map(|item| item["what"].as_str()).map(str::to_owned).collect())
+}
