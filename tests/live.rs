@@ -11,11 +11,20 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use scenario::judge::book::{Book, Need, Tier};
+
+/// A part of the program that plays the scenarios, which has its unit tests here.
+mod scenario {
+    #[expect(dead_code, unreachable_pub, missing_docs, reason = "the program uses what is left")]
+    pub(crate) mod judge;
+}
 
 const CRASHTRACE: &str = env!("CARGO_BIN_EXE_crashtrace");
 
 /// The program that plays the scenarios, or `None` if they are to be left out.
-fn scenario() -> Option<Command> {
+fn program() -> Option<Command> {
     if std::env::var_os("CRASHTRACE_SKIP_LIVE").is_some_and(|value| value == "1") {
         return None;
     }
@@ -39,52 +48,78 @@ fn scenario() -> Option<Command> {
 }
 
 fn sources() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenario");
-    fs::read_dir(dir).expect("the scenarios have sources").flatten().map(|entry| entry.path()).collect()
+    let mut found = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenario")];
+    let mut next = 0;
+    while let Some(dir) = found.get(next) {
+        let inside: Vec<_> =
+            fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        found.extend(inside);
+        next += 1;
+    }
+    found.retain(|path| path.is_file());
+    assert!(!found.is_empty(), "the scenarios have sources");
+    found
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
     path.metadata().ok()?.modified().ok()
 }
 
-fn play(name: &str) {
-    let Some(mut scenario) = scenario() else { return };
-    let output = scenario.args(["run", "--crashtrace", CRASHTRACE, "--hooks", "tracepoint", name]).output();
+/// All that do no harm, in one run of the agent; that this tier is blind to one of them is shown as well.
+#[test]
+fn the_scenarios_that_do_no_harm_are_reported_as_they_must_be() {
+    let Some(mut scenario) = program() else { return };
+    let output = scenario.args(["run", "--crashtrace", CRASHTRACE, "--hooks", "tracepoint", "all"]).output();
     let output = output.expect("it starts");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{name}: {}\n{stdout}\n{stderr}", output.status);
-    // One line about the agent, one about the scenario.
-    assert_eq!(stdout.matches("\"pass\":true").count(), 2, "{stdout}");
+    let results: Vec<Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).expect("a result a line")).collect();
+    let failed: Vec<_> = results.iter().filter(|result| result["pass"] == false).collect();
+    assert!(output.status.success() && failed.is_empty(), "{}\n{failed:#?}\n{stderr}", output.status);
+    let book = Book::read().expect("the file of scenarios");
+    let harmless = [Need::V1, Need::V2];
+    for it in book.scenarios.iter().filter(|it| it.needs.iter().all(|need| harmless.contains(need))) {
+        let result = results.iter().find(|result| result["scenario"] == it.name.as_str());
+        let result = result.unwrap_or_else(|| panic!("{} has no result", it.name));
+        // Only what is of the other version of cgroups may be left out.
+        assert_eq!(result["skipped"].is_string(), result["pass"].is_null(), "{result}");
+        assert!(result["pass"] == true || !it.needs.is_empty(), "{result}");
+        assert_eq!(
+            result["pass"] == true && it.blind.contains_key(&Tier::Tracepoint),
+            result["blind"] == true
+        );
+    }
+}
+
+/// In another order than the file, and by name.
+#[test]
+fn a_scenario_can_be_played_by_name() {
+    let Some(mut scenario) = program() else { return };
+    let arguments =
+        ["run", "--crashtrace", CRASHTRACE, "--hooks", "tracepoint", "--lines", "child", "own_limit"];
+    let output = scenario.args(arguments).output().expect("it starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    let results: Vec<Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).expect("a result a line")).collect();
+    let names: Vec<_> = results.iter().map(|result| result["scenario"].as_str()).collect();
+    assert_eq!(names, [Some("agent"), Some("child"), Some("own_limit")]);
+    assert_eq!(results[1]["lines"][0]["kind"], "oom_kill");
 }
 
 #[test]
-fn a_container_at_its_own_limit() {
-    play("own_limit");
-}
-
-#[test]
-fn a_container_at_the_limit_of_its_pod() {
-    play("parent_limit");
-}
-
-#[test]
-fn the_only_container_of_a_pod_that_has_the_same_limit() {
-    play("one_container");
-}
-
-#[test]
-fn a_child_of_the_containers_first_process() {
-    play("child");
-}
-
-#[test]
-fn a_victim_that_did_not_run_into_the_limit() {
-    play("bystander");
+fn the_names_are_those_of_the_file() {
+    let Some(mut scenario) = program() else { return };
+    let output = scenario.arg("list").output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let book = Book::read().expect("the file of scenarios");
+    let names: Vec<_> = book.scenarios.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), names);
 }
 
 #[test]
 fn the_demo_shows_a_kill_as_text_and_as_json() {
-    let Some(mut scenario) = scenario() else { return };
+    let Some(mut scenario) = program() else { return };
     let output = scenario.args(["demo", "--crashtrace", CRASHTRACE]).output().expect("it starts");
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -97,7 +132,7 @@ fn the_demo_shows_a_kill_as_text_and_as_json() {
 #[test]
 fn an_interrupted_demo_leaves_nothing_behind() {
     for step in ["starting", "made cgroup", "touches page"] {
-        let Some(mut scenario) = scenario() else { return };
+        let Some(mut scenario) = program() else { return };
         scenario.args(["demo", "--crashtrace", CRASHTRACE]).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut demo = scenario.spawn().expect("it starts");
         let stderr = BufReader::new(demo.stderr.take().expect("it is piped"));
