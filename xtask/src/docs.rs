@@ -160,6 +160,7 @@ mod tests {
         unified.push(verdict("a", Judged::Agree, false, Outcome::Passed));
         let mut matrix = Matrix {
             commit: "c0ffee".to_owned(),
+            incomplete: None,
             date: "2026-11-25".to_owned(),
             duration_s: 3601,
             kernels: merge(&[played("6.1", Shape::V2, unified), played("6.1", Shape::Numa, Vec::new())]),

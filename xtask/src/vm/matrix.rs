@@ -96,7 +96,7 @@ pub(super) fn run(args: &Wanted, kernels: &[&'static str], options: &Options) ->
     let begun = Instant::now();
     let catalogue = catalogue::all()?;
     let boots = args.boots(kernels, &catalogue)?;
-    let tree = args.all.then(Tree::look);
+    let tree = args.all.then(Tree::look).transpose()?;
     let files = programs(&boots)?;
     for label in boots.iter().map(|boot| boot.kernel).collect::<std::collections::BTreeSet<_>>() {
         prepare(label)?;
@@ -283,47 +283,44 @@ fn show(guests: &[Played]) {
     );
 }
 
-/// The working tree when the run began.
+/// What is checked out.
 struct Tree {
-    commit: Result<String>,
+    commit: String,
+    /// What differs from the commit.
+    changed: String,
 }
 
 impl Tree {
-    /// Nothing but a commit counts.
-    fn look() -> Self {
+    fn look() -> Result<Self> {
         let git = |args: &[&str]| exec::output(Command::new("git").args(args).current_dir(exec::root()));
-        let commit = || {
-            let changed = git(&["status", "--porcelain"])?;
-            anyhow::ensure!(changed.is_empty(), "the tree is dirty:\n{}", changed.trim_end());
-            Ok(git(&["rev-parse", "HEAD"])?.trim().to_owned())
-        };
-        Self { commit: commit() }
+        let commit = git(&["rev-parse", "HEAD"])?.trim().to_owned();
+        Ok(Self { commit, changed: git(&["status", "--porcelain"])?.trim_end().to_owned() })
     }
 }
 
-/// Writes what came of it: as the record, if it is one.
-fn keep(guests: &[Played], everything: &[Boot], before: Tree, took: Duration) -> Result<()> {
-    let whole = before.commit.and_then(|commit| {
-        if let Some(why) = record::incomplete(everything, guests) {
-            bail!(why);
-        }
-        anyhow::ensure!(Tree::look().commit.is_ok_and(|now| now == commit), "the tree was changed meanwhile");
-        Ok(commit)
-    });
-    let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
-    let mut matrix =
-        Matrix { commit: String::new(), date, duration_s: took.as_secs(), kernels: record::merge(guests) };
-    match whole {
-        Ok(commit) => {
-            matrix.commit = commit;
-            write(&matrix, &record::path())?;
-            eprintln!("xtask: this run is in {}; `cargo xtask docs` puts it into README.md", record::NAME);
-        }
-        Err(why) => {
-            let aside = exec::target_dir().join("matrix-incomplete.json");
-            write(&matrix, &aside)?;
-            eprintln!("xtask: {} stays as it is: {why:#}; this run is in {}", record::NAME, aside.display());
-        }
+/// Writes what came of it: as the record, if it is one. `tree` is what was checked out when it began.
+fn keep(guests: &[Played], everything: &[Boot], tree: Tree, took: Duration) -> Result<()> {
+    let incomplete = if !tree.changed.is_empty() {
+        Some(format!("the tree is dirty:\n{}\n", tree.changed))
+    } else if !Tree::look().is_ok_and(|now| now.commit == tree.commit && now.changed.is_empty()) {
+        Some("the tree was changed meanwhile".to_owned())
+    } else {
+        record::incomplete(everything, guests)
+    };
+    let matrix = Matrix {
+        commit: tree.commit,
+        incomplete,
+        date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+        duration_s: took.as_secs(),
+        kernels: record::merge(guests),
+    };
+    if let Some(why) = &matrix.incomplete {
+        let aside = exec::target_dir().join("matrix-incomplete.json");
+        write(&matrix, &aside)?;
+        eprintln!("xtask: {} stays as it is: {why}; this run is in {}", record::NAME, aside.display());
+    } else {
+        write(&matrix, &record::path())?;
+        eprintln!("xtask: this run is in {}; `cargo xtask docs` puts it into README.md", record::NAME);
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ pub(crate) fn boots(catalogue: &[Scenario]) -> Result<Vec<Boot>> {
         let scenarios = row.scenarios(catalogue)?;
         if !scenarios.is_empty() {
             let turns = plan::turns(&Tier::ALL, false);
-            boots.push(Boot { kernel: row.kernel, shape: row.shape, scenarios, turns });
+            plan::push(&mut boots, row.kernel, row.shape, scenarios, turns);
         }
     }
     Ok(boots)

@@ -197,7 +197,7 @@ mod tests {
 
     fn boot(kernel: &'static str, turns: &[&[Tier]]) -> Boot {
         let turns = turns.iter().map(|tiers| tiers.to_vec()).collect();
-        Boot { kernel, shape: Shape::V2, scenarios: vec!["child".to_owned()], turns }
+        Boot { kernel, shape: Shape::V2, scenarios: vec!["child".to_owned()], turns, verifier: false }
     }
 
     fn outcomes(boot: &Boot, output: &str) -> Vec<(String, Judged, bool, Outcome)> {

@@ -103,6 +103,8 @@ pub(crate) struct Boot {
     pub(crate) scenarios: Vec<String>,
     /// All scenarios are played once for each turn, before agents with these hooks.
     pub(crate) turns: Vec<Vec<Tier>>,
+    /// The verifier is asked what each program costs.
+    pub(crate) verifier: bool,
 }
 
 /// How messages name it.
@@ -173,7 +175,7 @@ impl Selection {
                     catalogue.iter().filter(chosen).map(|chosen| chosen.name.clone()).collect();
                 if !scenarios.is_empty() {
                     let turns = turns(&self.tiers, self.alone);
-                    boots.push(Boot { kernel, shape: *shape, scenarios, turns });
+                    push(&mut boots, kernel, *shape, scenarios, turns);
                 }
             }
         }
@@ -185,6 +187,18 @@ impl Selection {
         }
         Ok(boots)
     }
+}
+
+/// Adds a guest. The first of each kernel asks its verifier, of which the answers do not depend on the shape.
+pub(crate) fn push(
+    boots: &mut Vec<Boot>,
+    kernel: &'static str,
+    shape: Shape,
+    scenarios: Vec<String>,
+    turns: Vec<Vec<Tier>>,
+) {
+    let verifier = !boots.iter().any(|boot| boot.kernel == kernel);
+    boots.push(Boot { kernel, shape, scenarios, turns, verifier });
 }
 
 /// All kinds of hooks at once, who see the very same kills and must agree; then each by itself, if asked for.
@@ -208,6 +222,9 @@ fn list<'a>(tiers: impl Iterator<Item = &'a Tier>) -> String {
 pub(crate) fn script(boot: &Boot) -> String {
     let names = boot.scenarios.join(" ");
     let mut lines = vec!["status=0".to_owned()];
+    if boot.verifier {
+        lines.push("/bin/scenario verifier || status=1".to_owned());
+    }
     for (number, tiers) in boot.turns.iter().enumerate() {
         let hooks = list(tiers.iter());
         let lackable = list(tiers.iter().filter(|tier| may_lack(boot.kernel).contains(tier)));
@@ -317,6 +334,8 @@ mod tests {
             );
         }
         assert_eq!(boots[0].plays(), 8);
+        let verifiers: Vec<_> = boots.iter().filter(|boot| boot.verifier).map(ToString::to_string).collect();
+        assert_eq!(verifiers, ["5.10 v2", "6.12 v2"]);
     }
 
     #[test]
@@ -331,6 +350,7 @@ mod tests {
             shape: Shape::V2,
             scenarios: vec!["any".to_owned(), "unified".to_owned()],
             turns: vec![vec![Fentry, Kprobe], vec![Kprobe]],
+            verifier: false,
         };
         let run = "/bin/scenario run --guest --crashtrace /bin/crashtrace --hooks";
         let expected = format!(
@@ -341,5 +361,7 @@ mod tests {
         assert_eq!(script(&boot), expected);
         boot.kernel = "arm64-6.12";
         assert!(!script(&boot).contains("may-lack"));
+        boot.verifier = true;
+        assert!(script(&boot).starts_with("status=0\n/bin/scenario verifier || status=1\necho"));
     }
 }

@@ -16,6 +16,9 @@ use std::path::PathBuf;
 pub(crate) struct Matrix {
     /// What was built and played.
     pub(crate) commit: String,
+    /// Why it is no record of the whole matrix, if it is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) incomplete: Option<String>,
     /// The day it ended, in UTC.
     pub(crate) date: String,
     pub(crate) duration_s: u64,
@@ -102,10 +105,7 @@ pub(crate) fn merge(guests: &[Played]) -> Vec<KernelResults> {
                 verifier: Vec::new(),
             },
         );
-        // Each guest of a kernel asks the same verifier about the same programs.
-        if kernel.verifier.is_empty() {
-            kernel.verifier.clone_from(&guest.costs);
-        }
+        kernel.verifier.extend(guest.costs.iter().cloned());
         let shape = guest.boot.shape;
         let new = || ShapeResults { shape, scenarios: Vec::new() };
         let shape = find_or_push(&mut kernel.shapes, |results| results.shape == shape, new);
@@ -202,6 +202,7 @@ pub(crate) mod tests {
                 shape,
                 scenarios: vec!["child".to_owned()],
                 turns: vec![vec![Tier::Fentry]],
+                verifier: true,
             },
             arch: "x86_64".to_owned(),
             package: format!("linux-image-{kernel} 1"),
@@ -218,8 +219,11 @@ pub(crate) mod tests {
         let kernels = merge(&[
             played("6.1", Shape::V2, vec![child(false, Outcome::Passed), child(true, Outcome::Blind)]),
             played("sid", Shape::V2, vec![child(false, Outcome::Passed)]),
-            played("6.1", Shape::V1, vec![child(false, Outcome::Passed), child(false, Outcome::Failed)]),
-            played("6.1", Shape::V2, vec![child(true, Outcome::Missing)]),
+            Played {
+                costs: Vec::new(),
+                ..played("6.1", Shape::V1, vec![child(false, Outcome::Passed), child(false, Outcome::Failed)])
+            },
+            Played { costs: Vec::new(), ..played("6.1", Shape::V2, vec![child(true, Outcome::Missing)]) },
         ]);
         let labels: Vec<_> = kernels.iter().map(|kernel| kernel.label.as_str()).collect();
         assert_eq!(labels, ["6.1", "sid"]);
@@ -253,8 +257,13 @@ pub(crate) mod tests {
             Shape::Numa,
             vec![verdict("child", Judged::Agree, false, Outcome::Lacking)],
         )]);
-        let matrix =
-            Matrix { commit: "c0ffee".to_owned(), date: "2026-11-25".to_owned(), duration_s: 9, kernels };
+        let matrix = Matrix {
+            commit: "c0ffee".to_owned(),
+            incomplete: None,
+            date: "2026-11-25".to_owned(),
+            duration_s: 9,
+            kernels,
+        };
         let text = serde_json::to_string(&matrix).expect("it can be written");
         assert!(
             text.contains(r#""shape":"numa""#) && text.contains(r#""together":{"agree":"lacking"}"#),
