@@ -19,6 +19,8 @@ mod judge;
 mod run;
 mod scenarios;
 mod scratch;
+mod verifier;
+mod verifier_log;
 mod victim;
 mod watcher;
 
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Run(args) => cleanup::on_signals().and_then(|()| run::run(args)),
         Command::Demo(args) => cleanup::on_signals().and_then(|()| demo::run(args)).map(|()| true),
         Command::List => list().map(|()| true),
+        Command::Verifier => verifier::run().map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
     };
     match result {
