@@ -121,7 +121,10 @@ impl Cgroup {
         };
         let (swap, swap_bytes) = (self.dir.join(swap.0), swap.1);
         // The first must not be above the second, at any time.
-        if self.version == Version::V1 && swap.exists() && self.number("memory.memsw.limit_in_bytes")? < swap_bytes {
+        if self.version == Version::V1
+            && swap.exists()
+            && self.number("memory.memsw.limit_in_bytes")? < swap_bytes
+        {
             write(&swap, &swap_bytes.to_string())?;
         }
         write(&self.dir.join(limit), &bytes.to_string())?;

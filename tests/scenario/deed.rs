@@ -20,13 +20,15 @@ const MPOL_BIND: libc::c_long = 2;
 pub struct Stamps {
     file: File,
     pages: AtomicU64,
+    /// Asked for while the first thread is there: it is found in a file of /proc that is empty when that has ended.
+    page_bytes: usize,
 }
 
 impl Stamps {
     /// Opens the file.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::options().write(true).open(path).context("cannot open the file of stamps")?;
-        Ok(Self { file, pages: AtomicU64::new(0) })
+        Ok(Self { file, pages: AtomicU64::new(0), page_bytes: rustix::param::page_size() })
     }
 
     /// To be called before a page is touched.
@@ -59,14 +61,16 @@ pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<()> {
     let own = shares.next().unwrap_or_default();
     std::thread::scope(|scope| {
         for share in shares {
-            std::thread::Builder::new().name("worker".to_owned()).spawn_scoped(scope, || touch(share, stamps))?;
+            std::thread::Builder::new()
+                .name("worker".to_owned())
+                .spawn_scoped(scope, || touch(share, stamps))?;
         }
         touch(own, stamps)
     })
 }
 
 fn touch(memory: &mut [u8], stamps: &Stamps) -> Result<()> {
-    for first in (0..memory.len()).step_by(rustix::param::page_size()) {
+    for first in (0..memory.len()).step_by(stamps.page_bytes) {
         stamps.next()?;
         memory[first] = 1;
         black_box(&mut *memory);
@@ -76,7 +80,7 @@ fn touch(memory: &mut [u8], stamps: &Stamps) -> Result<()> {
 
 fn fill(path: &Path, bytes: usize, stamps: &Stamps) -> Result<()> {
     let mut file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-    let page = vec![1; rustix::param::page_size()];
+    let page = vec![1; stamps.page_bytes];
     for _ in 0..bytes / page.len() {
         stamps.next()?;
         file.write_all(&page).with_context(|| format!("cannot write {}", path.display()))?;
@@ -144,6 +148,6 @@ pub fn without_first_thread(body: impl FnOnce() -> Result<()> + Send + 'static) 
 }
 
 fn first_thread_has_ended() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().any(|line| line.starts_with("State:") && line.contains('Z'))
+    let status = fs::read("/proc/self/status").unwrap_or_default();
+    String::from_utf8_lossy(&status).lines().any(|line| line.starts_with("State:") && line.contains('Z'))
 }

@@ -70,7 +70,8 @@ pub fn run(args: &Args) -> Result<()> {
     // It has its records by now, and takes them along.
     text.stop()?;
     let texts: Vec<_> = text.lines.iter().filter_map(|line| line.value.as_str()).collect();
-    let block = block_with(&texts, &scratch.prefixes().concat()).context("crashtrace wrote no text about it")?;
+    let block =
+        block_with(&texts, &scratch.prefixes().concat()).context("crashtrace wrote no text about it")?;
     drop(eater);
     drop(scratch);
 

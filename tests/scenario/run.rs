@@ -134,7 +134,8 @@ impl Session<'_> {
         for watcher in &self.watchers {
             let lines = watcher.reports(&cast);
             good &= self.judge(scenario, &cast, watcher, &lines, took);
-            let count = matching::expected(scenario, watcher.tier, &cast).map_or(0, |expected| expected.len());
+            let count =
+                matching::expected(scenario, watcher.tier, &cast).map_or(0, |expected| expected.len());
             // What folds goes on for as long as it takes to be judged.
             let goes_on = matching::goes_on(scenario, watcher.tier).is_some();
             let compared = lines.iter().take(if goes_on { count } else { usize::MAX });
@@ -151,7 +152,8 @@ impl Session<'_> {
 
     fn bring_about(&self, scenario: &Scenario) -> Result<Cast> {
         let wait = |prefixes: &[String], count: usize| {
-            let mut seeing = self.watchers.iter().filter(|watcher| !scenario.blind.contains_key(&watcher.tier));
+            let mut seeing =
+                self.watchers.iter().filter(|watcher| !scenario.blind.contains_key(&watcher.tier));
             seeing.try_for_each(|watcher| watcher.wait(prefixes, count))
         };
         let agents: Vec<_> = self.watchers.iter().map(Watcher::pid).collect();
@@ -161,7 +163,14 @@ impl Session<'_> {
         Ok(cast)
     }
 
-    fn judge(&self, scenario: &Scenario, cast: &Cast, watcher: &Watcher, lines: &[Line], took: Duration) -> bool {
+    fn judge(
+        &self,
+        scenario: &Scenario,
+        cast: &Cast,
+        watcher: &Watcher,
+        lines: &[Line],
+        took: Duration,
+    ) -> bool {
         let values: Vec<_> = lines.iter().map(|line| &line.value).collect();
         let bytes: Vec<_> = lines.iter().map(|line| line.bytes).collect();
         let mut failures = matching::faults(scenario, watcher.tier, cast, &values, &bytes);
@@ -173,7 +182,8 @@ impl Session<'_> {
         let since_us = |line: &Line, ns: u64| line.read_ns.saturating_sub(ns) / 1000;
         let first = lines.first();
         let touch_to_line_us = first.zip(cast.last_touch_ns).map(|(line, ns)| since_us(line, ns));
-        let decision_to_line_us = first.and_then(|line| Some(since_us(line, line.value["ktime_ns"].as_u64()?)));
+        let decision_to_line_us =
+            first.and_then(|line| Some(since_us(line, line.value["ktime_ns"].as_u64()?)));
         // Whoever reads that something is wrong wants the whole line.
         let show = self.args.lines || !failures.is_empty();
         let shown = if show { values } else { Vec::new() };

@@ -80,14 +80,16 @@ pub fn fit<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
     for name in names.clone() {
         play(name)?;
     }
-    let strange: Vec<_> = ALL.iter().map(|(name, _)| *name).filter(|name| !names.clone().any(|it| it == *name)).collect();
+    let strange: Vec<_> =
+        ALL.iter().map(|(name, _)| *name).filter(|name| !names.clone().any(|it| it == *name)).collect();
     ensure!(strange.is_empty(), "scenarios.toml says nothing of {strange:?}");
     Ok(())
 }
 
 /// Why it cannot be played here.
 pub fn hindrance(scenario: &Scenario, hierarchy: &Hierarchy, guest: bool) -> Option<&'static str> {
-    let numa = || fs::read_to_string("/sys/devices/system/node/online").is_ok_and(|nodes| nodes.trim() != "0");
+    let numa =
+        || fs::read_to_string("/sys/devices/system/node/online").is_ok_and(|nodes| nodes.trim() != "0");
     scenario.needs.iter().find_map(|need| match need {
         Need::V1 if hierarchy.version != Version::V1 => Some("needs cgroup v1"),
         Need::V2 if hierarchy.version != Version::V2 => Some("needs cgroup v2"),
@@ -126,7 +128,8 @@ fn touched(cast: Cast, actor: &Actor) -> Result<Cast> {
 
 /// Runs a command of the guest's.
 fn command(program: &str, args: &[&str]) -> Result<()> {
-    let output = Command::new(program).args(args).output().with_context(|| format!("cannot start {program}"))?;
+    let output =
+        Command::new(program).args(args).output().with_context(|| format!("cannot start {program}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} {}: {}", args.join(" "), said.trim_end());
     Ok(())

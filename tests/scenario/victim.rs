@@ -91,9 +91,15 @@ pub fn run(args: &Args) -> Result<()> {
         }
         return parent("--outside", "ended", args.at_once);
     }
-    let comm = if args.child { [args.comm.as_os_str(), OsStr::new("-1st")].join(OsStr::new("")) } else { args.comm.clone() };
+    let comm = if args.child {
+        [args.comm.as_os_str(), OsStr::new("-1st")].join(OsStr::new(""))
+    } else {
+        args.comm.clone()
+    };
     fs::write("/proc/self/comm", comm.as_bytes()).context("cannot change this process's name")?;
-    if !args.child && let Some(adj) = args.oom_score_adj {
+    if !args.child
+        && let Some(adj) = args.oom_score_adj
+    {
         fs::write("/proc/self/oom_score_adj", adj.to_string()).context("cannot set oom_score_adj")?;
     }
     // 0 is the writer itself, in whatever pid namespace it is.
@@ -152,7 +158,9 @@ fn say_who(role: &str) -> Result<()> {
     let (pid, tid) = thread.split_once("/task/").context("/proc/thread-self names no thread")?;
     let [pid, tid] = [pid, tid].map(|number| number.parse::<u32>().ok());
     // Not /proc/self, which is the first thread's: that may have ended.
-    let status = fs::read_to_string("/proc/thread-self/status")?;
+    let status = fs::read("/proc/thread-self/status")?;
+    // The name in it may be any bytes.
+    let status = String::from_utf8_lossy(&status);
     let kib = |name: &str| -> Option<u64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse().ok()

@@ -36,7 +36,8 @@ pub fn start(crashtrace: &Path, tiers: &[Tier], may_lack: &[Tier]) -> Result<Vec
     for watcher in watchers {
         let begun = watcher.agent.borrow_mut().wait_started();
         let start = watcher.agent.borrow().start;
-        let mut result = json!({ "scenario": "agent", "hooks": watcher.tier.name(), "together": tiers.len() > 1 });
+        let mut result =
+            json!({ "scenario": "agent", "hooks": watcher.tier.name(), "together": tiers.len() > 1 });
         match begun {
             Ok(()) => {
                 result["pass"] = true.into();
@@ -68,7 +69,8 @@ impl Watcher {
 
     /// Waits for so many lines about these cgroups, or until there is no hope of more.
     pub fn wait(&self, prefixes: &[String], count: usize) -> Result<()> {
-        let enough = |lines: &[Line]| lines.iter().filter(|line| is_about(prefixes, &line.value)).count() >= count;
+        let enough =
+            |lines: &[Line]| lines.iter().filter(|line| is_about(prefixes, &line.value)).count() >= count;
         self.agent.borrow_mut().read_until(Instant::now() + REPORT, enough)
     }
 
@@ -91,7 +93,10 @@ impl Watcher {
     pub fn incidents_since(&self, count: usize) -> Vec<Value> {
         let agent = self.agent.borrow();
         let lines = agent.lines.iter().skip(count).map(|line| &line.value);
-        lines.filter(|line| line["kind"].as_str().is_some_and(|kind| kind.starts_with("oom_"))).cloned().collect()
+        lines
+            .filter(|line| line["kind"].as_str().is_some_and(|kind| kind.starts_with("oom_")))
+            .cloned()
+            .collect()
     }
 
     /// How many lines it has said.

@@ -85,7 +85,10 @@ impl Tier {
 /// A report.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "independent statements about one report, as the file has them")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent statements about one report, as the file has them"
+)]
 pub struct Report {
     /// Tiers that give it.
     #[serde(default = "all_tiers")]

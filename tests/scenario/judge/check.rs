@@ -74,7 +74,8 @@ impl<'a> Check<'a> {
 
     /// Whether it is said why a field is unknown.
     pub(super) fn unresolved(&mut self, field: &str) {
-        let said = |gap: &&Value| gap["field"] == field && gap["reason"].as_str().is_some_and(|it| !it.is_empty());
+        let said =
+            |gap: &&Value| gap["field"] == field && gap["reason"].as_str().is_some_and(|it| !it.is_empty());
         if self.list("unresolved").iter().find(said).is_none() {
             self.fault("unresolved", format!("one with the reason for {field}"));
         }

@@ -56,7 +56,13 @@ pub fn kills_in(lines: &[&Value]) -> u64 {
 }
 
 /// What is wrong with the lines of one agent. `bytes` are their lengths.
-pub fn faults(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&Value], bytes: &[usize]) -> Vec<String> {
+pub fn faults(
+    scenario: &Scenario,
+    tier: Tier,
+    cast: &Cast,
+    lines: &[&Value],
+    bytes: &[usize],
+) -> Vec<String> {
     let expected = match expected(scenario, tier, cast) {
         Ok(expected) => expected,
         Err(error) => return vec![format!("scenarios.toml and the scenario do not fit: {error:#}")],

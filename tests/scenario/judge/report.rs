@@ -172,12 +172,16 @@ impl<'a> Expected<'a> {
                 None => check.fault("victims", format!("one with pid {}", it.process.pid)),
             }
         }
-        let stranger = told.iter().filter(|found| !self.victims.iter().any(|it| found["pid"] == it.process.pid));
+        let stranger =
+            told.iter().filter(|found| !self.victims.iter().any(|it| found["pid"] == it.process.pid));
         if stranger.count() > 0 {
             check.fault("victims", "no others");
         }
-        let sizes: Vec<_> = told.iter().map(|victim| victim["anon_bytes"].as_u64()).collect();
-        if self.victims.iter().all(|it| it.special.is_none()) && !sizes.is_sorted_by(|one, next| one >= next) {
+        let size = |victim: &Value| {
+            let kinds = ["anon_bytes", "file_bytes", "shmem_bytes", "swap_bytes"];
+            kinds.iter().filter_map(|kind| victim[kind].as_u64()).sum::<u64>()
+        };
+        if !told.iter().map(size).is_sorted_by(|one, next| one >= next) {
             check.fault("victims", "the largest first");
         }
         if let [it] = self.victims.as_slice()

@@ -47,8 +47,14 @@ fn report(report: &Report) -> Result<()> {
     known("origin", report.origin.as_ref(), &ORIGINS)?;
     known("constraint", report.constraint.as_ref(), &CONSTRAINTS)?;
     let of_node = report.cause == "system_oom";
-    ensure!(of_node == report.limit.is_none(), "an OOM of a cgroup has a limit, and one of the node has none");
-    ensure!(of_node == report.memory.is_some(), "an OOM of the node says who held the memory, and no other does");
+    ensure!(
+        of_node == report.limit.is_none(),
+        "an OOM of a cgroup has a limit, and one of the node has none"
+    );
+    ensure!(
+        of_node == report.memory.is_some(),
+        "an OOM of the node says who held the memory, and no other does"
+    );
     let kills = report.kind == "oom_kill";
     ensure!(kills != report.victims.is_empty(), "a kill has victims, and nothing else has");
     ensure!(kills || !report.group, "a group without a kill");

@@ -61,8 +61,9 @@ pub(super) fn allocating_task(stage: &Stage<'_>) -> Result<Cast> {
     let mut asker = Actor::start(&container.cgroup, &Role::eats("asker", memory_mib()?))?;
     // Whoever asks for memory dies: not the agents, and not this program.
     let exempt = stage.agents.iter().copied().chain([std::process::id()]);
-    let _exempt: Vec<Setting> =
-        exempt.map(|pid| Setting::new(format!("/proc/{pid}/oom_score_adj"), "-1000")).collect::<Result<_>>()?;
+    let _exempt: Vec<Setting> = exempt
+        .map(|pid| Setting::new(format!("/proc/{pid}/oom_score_adj"), "-1000"))
+        .collect::<Result<_>>()?;
     let _allocating = Setting::new("/proc/sys/vm/oom_kill_allocating_task", "1")?;
     asker.go()?;
     asker.killed()?;

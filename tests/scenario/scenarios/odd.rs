@@ -58,17 +58,17 @@ pub(super) fn exits_by_itself(stage: &Stage<'_>) -> Result<Cast> {
         large.kill();
         large.killed()?;
         eater.killed_or_done()?;
-        parts.push((container, large, eater));
-    }
-    let mut cast = scratch.cast()?;
-    for (container, large, eater) in &parts {
-        let owner = &container.place.owner;
         // How far the eater was when the large one died, only the kernel knows; and the large one may have been about
         // to give its memory back.
-        let (mut eater, mut large) = (eater.part(owner)?, large.part(owner)?);
+        let owner = container.place.owner.clone();
+        let (mut eater, mut large) = (eater.part(&owner)?, large.part(&owner)?);
         eater.anon.0 = 0;
         large.anon.0 = 0;
-        cast = cast.process("eater", eater).process("large", large).place("container", container.place.clone());
+        parts.push((eater, large, container.place));
+    }
+    let mut cast = scratch.cast()?;
+    for (eater, large, container) in parts {
+        cast = cast.process("eater", eater).process("large", large).place("container", container);
     }
     Ok(cast)
 }
