@@ -113,8 +113,7 @@ fn the_names_are_those_of_the_file() {
     let output = scenario.arg("list").output().expect("it starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let book = Book::read().expect("the file of scenarios");
-    let names: Vec<_> = book.scenarios.iter().map(|it| it.name.as_str()).collect();
-    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), names);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), book.names());
 }
 
 #[test]

@@ -24,16 +24,24 @@ use crate::victim::{STAMP_BYTES, boottime_ns};
 /// How long a process may take for one step. It is far more than it needs, for guests are emulated.
 const STEP: Duration = Duration::from_mins(1);
 
+/// Which thread touches.
+#[derive(Clone, Copy, Debug)]
+enum Thread {
+    First,
+    /// The other one of two, the first of which has ended.
+    Tail,
+    /// Several of them.
+    Any,
+}
+
 /// What kind of process it is to be.
 #[derive(Clone, Debug)]
 pub struct Role {
     comm: Vec<u8>,
     child: bool,
     oom_score_adj: i16,
-    own_pids: bool,
     at_once: bool,
-    threads: usize,
-    headless: bool,
+    thread: Thread,
     /// What it touches is its own memory.
     anonymous: bool,
     args: Vec<OsString>,
@@ -45,10 +53,8 @@ impl Role {
             comm: comm.as_ref().to_owned(),
             child: false,
             oom_score_adj: 0,
-            own_pids: true,
             at_once: false,
-            threads: 0,
-            headless: false,
+            thread: Thread::First,
             anonymous: true,
             args: ["--mib".to_owned(), mib.to_string()].map(OsString::from).to_vec(),
         }
@@ -92,8 +98,9 @@ impl Role {
     }
 
     /// In the host's pid namespace.
-    pub fn of_host(self) -> Self {
-        Self { own_pids: false, ..self }
+    pub fn of_host(mut self) -> Self {
+        self.args.push("--host-pids".into());
+        self
     }
 
     /// Does not wait to be told, and may be dead before it could say a word.
@@ -103,12 +110,13 @@ impl Role {
 
     /// With so many threads besides the first, which all touch.
     pub fn threads(self, count: usize) -> Self {
-        Self { threads: count, ..self }.with("--threads", count.to_string())
+        Self { thread: Thread::Any, ..self }.with("--threads", count.to_string())
     }
 
     /// Its first thread has ended.
-    pub fn headless(self) -> Self {
-        Self { headless: true, ..self }
+    pub fn headless(mut self) -> Self {
+        self.args.push("--headless".into());
+        Self { thread: Thread::Tail, ..self }
     }
 
     /// Forks so many processes that do nothing.
@@ -123,10 +131,10 @@ impl Role {
 
     /// The name of the thread that touches.
     fn thread_comm(&self) -> Option<Vec<u8>> {
-        match (self.threads, self.headless) {
-            (0, false) => Some(self.comm.clone()),
-            (0, true) => Some(b"tail".to_vec()),
-            _ => None,
+        match self.thread {
+            Thread::First => Some(self.comm.clone()),
+            Thread::Tail => Some(b"tail".to_vec()),
+            Thread::Any => None,
         }
     }
 }
@@ -170,13 +178,7 @@ impl Actor {
         command.arg("--comm").arg(OsStr::from_bytes(&role.comm)).args(&role.args);
         command.args(["--oom-score-adj", &role.oom_score_adj.to_string()]);
         command.arg("--stamp").arg(format!("/proc/{}/fd/{}", std::process::id(), stamps.as_raw_fd()));
-        let switches = [
-            ("--outside", true),
-            ("--host-pids", !role.own_pids),
-            ("--child", role.child),
-            ("--at-once", role.at_once),
-            ("--headless", role.headless),
-        ];
+        let switches = [("--outside", true), ("--child", role.child), ("--at-once", role.at_once)];
         command.args(switches.iter().filter(|(_, on)| *on).map(|(switch, _)| switch));
         let mut child = command
             .stdin(Stdio::piped())
@@ -218,7 +220,7 @@ impl Actor {
         let ready = actor.event("ready")?;
         actor.started_ns.1 = boottime_ns();
         actor.pid = number(&ready, "pid")?;
-        actor.tid = (role.threads == 0).then(|| number(&ready, "tid")).transpose()?;
+        actor.tid = (!matches!(role.thread, Thread::Any)).then(|| number(&ready, "tid")).transpose()?;
         actor.container_pid = number(&ready, "container_pid")?;
         actor.anon_before = number(&ready, "anon_bytes")?.into();
         Ok(actor)

@@ -99,7 +99,7 @@ fn read(path: &Path, bytes: usize) -> Result<()> {
 /// Has this thread's memory come from one NUMA node.
 fn bind_to_node(node: u32) -> Result<()> {
     let nodes: libc::c_ulong = 1 << node;
-    let bits = libc::c_ulong::BITS as libc::c_ulong;
+    let bits = libc::c_ulong::from(libc::c_ulong::BITS);
     // SAFETY: set_mempolicy reads one word from the address that is passed, which is that of a local variable.
     let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, MPOL_BIND, &raw const nodes, bits) };
     ensure!(result == 0, "cannot bind to NUMA node {node}: {}", std::io::Error::last_os_error());

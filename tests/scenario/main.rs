@@ -73,9 +73,9 @@ fn main() -> ExitCode {
 
 fn list() -> anyhow::Result<()> {
     let book = Book::read()?;
-    scenarios::fit(book.scenarios.iter().map(|scenario| scenario.name.as_str()))?;
-    for scenario in &book.scenarios {
-        println!("{}", scenario.name);
+    scenarios::fit(&book.names())?;
+    for name in book.names() {
+        println!("{name}");
     }
     Ok(())
 }

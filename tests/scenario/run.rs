@@ -57,7 +57,7 @@ struct Outcome<'a> {
 /// Plays, and prints one JSON object for each scenario and agent. Says whether all is as it must be.
 pub fn run(args: &Args) -> Result<bool> {
     let book = Book::read()?;
-    scenarios::fit(book.scenarios.iter().map(|scenario| scenario.name.as_str()))?;
+    scenarios::fit(&book.names())?;
     let chosen = choose(&book, &args.names)?;
     let hierarchy = Hierarchy::find()?;
     if args.guest {
@@ -124,7 +124,7 @@ impl Session<'_> {
                 for (watcher, before) in self.watchers.iter().zip(before) {
                     let failures = vec![format!("{error:#}")];
                     let result = json!({ "lines": watcher.incidents_since(before) });
-                    self.print(scenario, watcher.tier.name(), failures, result);
+                    self.print(scenario, watcher.tier.name(), &failures, &result);
                 }
                 return None;
             }
@@ -144,7 +144,7 @@ impl Session<'_> {
         if self.together {
             let failures = agree::faults(scenario, &reports);
             good &= failures.is_empty();
-            self.print(scenario, "agree", failures, json!({}));
+            self.print(scenario, "agree", &failures, &json!({}));
         }
         let counts = self.watchers.iter().map(|watcher| watcher.reports(&cast).len()).collect();
         Some((Outcome { scenario, cast, counts }, good))
@@ -193,11 +193,11 @@ impl Session<'_> {
             result["blind"] = true.into();
         }
         let good = failures.is_empty();
-        self.print(scenario, watcher.tier.name(), failures, result);
+        self.print(scenario, watcher.tier.name(), &failures, &result);
         good
     }
 
-    fn print(&self, scenario: &Scenario, hooks: &str, failures: Vec<String>, more: Value) {
+    fn print(&self, scenario: &Scenario, hooks: &str, failures: &[String], more: &Value) {
         let mut result = json!({ "scenario": scenario.name, "hooks": hooks, "pass": failures.is_empty(),
             "together": self.together, "failures": failures });
         for (field, value) in more.as_object().into_iter().flatten() {
@@ -220,7 +220,7 @@ impl Session<'_> {
                 if !late.is_empty() {
                     good = false;
                     let failures = vec![format!("{} reports too many, after it was judged", late.len())];
-                    self.print(scenario, watcher.tier.name(), failures, json!({ "lines": late }));
+                    self.print(scenario, watcher.tier.name(), &failures, &json!({ "lines": late }));
                 }
             }
             // On a machine that others use, they have their own; and a scenario that was not played to its end has some.

@@ -76,12 +76,11 @@ pub fn play(name: &str) -> Result<Play> {
 }
 
 /// Whether there is a scenario here for each in the file, and the other way round.
-pub fn fit<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
-    for name in names.clone() {
+pub fn fit(names: &[&str]) -> Result<()> {
+    for name in names {
         play(name)?;
     }
-    let strange: Vec<_> =
-        ALL.iter().map(|(name, _)| *name).filter(|name| !names.clone().any(|it| it == *name)).collect();
+    let strange: Vec<_> = ALL.iter().map(|(name, _)| *name).filter(|name| !names.contains(name)).collect();
     ensure!(strange.is_empty(), "scenarios.toml says nothing of {strange:?}");
     Ok(())
 }

@@ -283,6 +283,11 @@ impl Book {
         Ok(book)
     }
 
+    /// The names of all scenarios.
+    pub fn names(&self) -> Vec<&str> {
+        self.scenarios.iter().map(|scenario| scenario.name.as_str()).collect()
+    }
+
     /// The scenario of this name.
     pub fn scenario(&self, name: &str) -> Option<&Scenario> {
         self.scenarios.iter().find(|scenario| scenario.name == name)
