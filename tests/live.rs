@@ -17,7 +17,7 @@ use scenario::judge::book::{Book, Need, Tier};
 
 /// A part of the program that plays the scenarios, which has its unit tests here.
 mod scenario {
-    #[expect(dead_code, unreachable_pub, missing_docs, reason = "the program uses what is left")]
+    #[expect(dead_code, unreachable_pub, reason = "the program uses what is left")]
     pub(crate) mod judge;
 }
 
