@@ -5,7 +5,7 @@ use crashtrace::report::Unresolved;
 use crashtrace::source::recording::{FORMAT, Preamble, Writer};
 use crashtrace_ebpf::LAYOUT_VERSION;
 
-use super::testing::{Record, memcg_kill, no_victim, numbered};
+use super::testing::{Body, Record, holders, memcg_kill, no_victim, numbered, wait};
 use super::*;
 
 const POD: &[u8] = b"/kubepods/burstable/podb2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d/3f2a9c0d1e4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeef";
@@ -110,6 +110,27 @@ fn a_replay_gives_the_lines_of_the_session_and_says_that_it_is_one() {
     assert_eq!(lines[1]["victims"][0]["comm"], "java");
     assert_eq!(lines[1]["limit"]["limit_bytes"], 8192 * 4096);
     assert_eq!(lines[2]["repeats"], 2);
+}
+
+/// What one decision wrote goes into one line, and a task that hangs has a kind of its own.
+#[test]
+fn a_replay_says_who_held_the_nodes_memory_and_who_hangs() {
+    let mut records = memcg_kill(100, 0, POD, b"java");
+    if let Body::Decision(decision) = &mut records[0].body {
+        (decision.flags, decision.constraint, decision.gfp) = (0, 0, 0x14_0dca);
+    }
+    records[0].sections.truncate(2);
+    records.insert(1, holders(100, 0));
+    records.push(wait(9_000, 0, b"/kubepods", 3));
+    let lines = lines(&replay_of(&bytes(&preamble(), &numbered(records)), &[]));
+    assert_eq!(kinds(&lines), ["agent_started", "oom_kill", "oom_wait", "agent_stopping"]);
+    let memory = &lines[1]["memory"];
+    assert_eq!(memory["pods"]["usage_bytes"], 9000 * 4096);
+    assert_eq!(memory["holders"][0]["owner"]["kind"], "pod");
+    assert_eq!(memory["holders"][1]["owner"]["unit"], "containerd.service");
+    assert_eq!(memory["holders"].as_array().map(Vec::len), Some(2));
+    assert_eq!((&lines[2]["repeats"], &lines[2]["allocation"]), (&3.into(), &Value::Null));
+    assert_eq!(lines[2]["hooks"], serde_json::json!(["fentry:mem_cgroup_oom_synchronize"]));
 }
 
 #[test]

@@ -40,8 +40,8 @@ impl Stamps {
     }
 }
 
-/// Does the deed.
-pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<()> {
+/// Does the deed. What it gives is to be kept: with a block device's last close its page cache goes.
+pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<Option<File>> {
     if let Some(node) = args.bind {
         bind_to_node(node)?;
     }
@@ -51,22 +51,20 @@ pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<()> {
     if let Some(file) = &args.fill {
         fill(file, args.mib << 20, stamps)?;
     }
-    if let Some(file) = &args.read {
-        read(file, args.mib << 20)?;
-    }
+    let kept = args.read.as_deref().map(|file| read(file, args.mib << 20)).transpose()?;
     let Some(share) = memory.len().checked_div(args.threads + 1).filter(|share| *share > 0) else {
-        return Ok(());
+        return Ok(kept);
     };
     let mut shares = memory.chunks_mut(share);
     let own = shares.next().unwrap_or_default();
     std::thread::scope(|scope| {
         for share in shares {
-            std::thread::Builder::new()
-                .name("worker".to_owned())
-                .spawn_scoped(scope, || touch(share, stamps))?;
+            let worker = std::thread::Builder::new().name("worker".to_owned());
+            worker.spawn_scoped(scope, || touch(share, stamps))?;
         }
         touch(own, stamps)
-    })
+    })?;
+    Ok(kept)
 }
 
 fn touch(memory: &mut [u8], stamps: &Stamps) -> Result<()> {
@@ -88,12 +86,12 @@ fn fill(path: &Path, bytes: usize, stamps: &Stamps) -> Result<()> {
     Ok(())
 }
 
-fn read(path: &Path, bytes: usize) -> Result<()> {
+fn read(path: &Path, bytes: usize) -> Result<File> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut buffer = vec![0; 1 << 16];
-    let mut file = file.take(bytes as u64);
-    while file.read(&mut buffer).with_context(|| format!("cannot read {}", path.display()))? > 0 {}
-    Ok(())
+    let mut left = (&file).take(bytes as u64);
+    while left.read(&mut buffer).with_context(|| format!("cannot read {}", path.display()))? > 0 {}
+    Ok(file)
 }
 
 /// Has this thread's memory come from one NUMA node.

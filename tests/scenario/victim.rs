@@ -129,7 +129,7 @@ fn live(args: &Args, stamps: &Stamps) -> Result<()> {
             return Ok(());
         }
     }
-    deed::run(args, &mut memory, stamps)?;
+    let _kept = deed::run(args, &mut memory, stamps)?;
     say(&json!({ "event": "done" }))?;
     until_stdin_closes()
 }

@@ -206,6 +206,7 @@ impl<'a> Expected<'a> {
             let at = format!("memory.holders.{index}");
             check.bytes(&format!("{at}.cgroup"), &self.path(&holder.cgroup));
             check.within_mib(&format!("{at}.usage_bytes"), holder.usage_mib);
+            check.within(&format!("{at}.share_permille"), (1, 1000));
             if let Some(place) = self.places.get(holder.cgroup.as_str()) {
                 check.owner(&format!("{at}.owner"), &place.owner);
             }
@@ -216,9 +217,16 @@ impl<'a> Expected<'a> {
             check.fault("memory.holders", "the largest first");
         }
         check.within("memory.holders_total", (holders.len() as u64, u64::MAX));
+        let least = check.get("memory.least_bytes").as_u64().unwrap_or(u64::MAX);
+        if usages.last().is_some_and(|smallest| smallest.is_none_or(|smallest| smallest < least)) {
+            check.fault("memory.holders", format!("none with less than {least}"));
+        }
+        check.eq("memory.incomplete", false);
         let looked_at = check.get("memory.cgroups_looked_at").as_u64().unwrap_or(u64::MAX);
-        check.within("memory.cgroups_total", (looked_at, u64::MAX));
         check.within("memory.cgroups_looked_at", (holders.len() as u64, u64::MAX));
+        check.within("memory.cgroups_total", (looked_at, u64::MAX));
+        check.within("memory.small_total", (0, looked_at));
+        check.within("memory.small_bytes", (0, least.saturating_mul(looked_at)));
     }
 
     fn path(&self, role: &str) -> Vec<u8> {
