@@ -25,6 +25,8 @@ pub const LOST_END_NS: u64 = 1_000_000_000;
 pub const FIRST_VICTIM_NS: u64 = 60_000_000_000;
 /// Between two incidents that fold.
 pub const FOLD_NS: u64 = 1_000_000_000;
+/// How long the memory of a killed process may take to come back: `exit_mmap` of one that is large, on a busy machine.
+pub const ON_ITS_WAY_NS: u64 = 2_000_000_000;
 /// Limits that are remembered for folding; beyond it the one that has been quiet longest is forgotten.
 pub const FOLDS: usize = 256;
 
@@ -70,6 +72,17 @@ pub struct OomNoKill {
 pub struct Correlator {
     open: Option<Open>,
     folds: BTreeMap<(NoKill, Option<u64>), Fold>,
+    /// The latest kill for a limit that was lowered.
+    written: Option<Written>,
+}
+
+/// A kill for a limit that was lowered.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    cgroup_id: u64,
+    latest_ns: u64,
+    /// What the victims held.
+    held_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -118,7 +131,7 @@ impl Correlator {
                     None => stats.add(Counter::HoldersWithoutDecision, 1),
                 }
             }
-            Event::OomNoVictim(event) if met(&event) => stats.add(Counter::LimitWritesMet, 1),
+            Event::OomNoVictim(event) if met(&event, self.written) => stats.add(Counter::LimitWritesMet, 1),
             Event::OomNoVictim(event) => done.extend(self.fold(event)),
         }
         done
@@ -170,6 +183,7 @@ impl Correlator {
     /// Closes what is open; `over` if it is known that the kernel is through with it.
     fn close(&mut self, over: bool) -> Option<Incident> {
         let mut open = self.open.take()?;
+        self.written = open.written().or(self.written);
         open.kill.complete = over && open.kill.decision.is_some() && !open.torn;
         Some(Incident::OomKill(Box::new(open.kill)))
     }
@@ -235,20 +249,30 @@ impl Correlator {
     }
 }
 
-/// Whether this is the writer of a limit that has been met meanwhile. `memory_max_write` (`mm/memcontrol.c`, 5.10 to 7.3)
-/// asks for one victim after the other until usage is below the new limit, and may ask once more while the last victim
-/// gives its memory back: there is nobody left, and nothing is wanting. A charge that finds nobody has failed, whatever
-/// the usage is a moment later.
-fn met(event: &OomNoVictim) -> bool {
-    let written = event.stack.as_ref().is_some_and(|stack| stack.has("memory_max_write"));
-    let limit = event.limit_cgroups.as_ref().and_then(|cgroups| cgroups.levels.first());
-    let within = limit.is_some_and(|level| match (level.usage_bytes, level.limit) {
-        (Some(usage), Some(Limit::Bytes(limit))) => usage <= limit,
+/// Whether this is the writer of a limit that has been met meanwhile, or will be as soon as what was killed for it has
+/// given its memory back. `memory_max_write` (`mm/memcontrol.c`, 5.10 to 7.3) asks for one victim after the other until
+/// usage is below the new limit, and may ask once more while the last victim is on its way out: there is nobody left, and
+/// nothing is wanting. A charge that finds nobody has failed, whatever the usage is a moment later.
+fn met(event: &OomNoVictim, killed: Option<Written>) -> bool {
+    let written = event.stack.as_ref().is_some_and(|stack| stack.has(LIMIT_WRITE));
+    let Some(level) = event.limit_cgroups.as_ref().and_then(|cgroups| cgroups.levels.first()) else {
+        return false;
+    };
+    let on_its_way = killed.filter(|killed| {
+        Some(killed.cgroup_id) == level.cgroup_id
+            && event.stamp.ktime_ns <= killed.latest_ns.saturating_add(ON_ITS_WAY_NS)
+    });
+    let on_its_way_bytes = on_its_way.map_or(0, |killed| killed.held_bytes);
+    let within = match (level.usage_bytes, level.limit) {
+        (Some(usage), Some(Limit::Bytes(limit))) => usage.saturating_sub(on_its_way_bytes) <= limit,
         (_, Some(Limit::Unlimited)) => true,
         _ => false,
-    });
+    };
     written && within && event.repeats == 0
 }
+
+/// The function that lowers a limit, and kills until that is kept.
+const LIMIT_WRITE: &str = "memory_max_write";
 
 impl Open {
     fn new(decision: Box<OomDecision>) -> Self {
@@ -290,6 +314,18 @@ impl Open {
             group: true,
             latest_ns: victim.ktime_ns,
         }
+    }
+
+    /// This kill, if it is one for a limit that was lowered.
+    fn written(&self) -> Option<Written> {
+        let decision = self.kill.decision.as_ref()?;
+        decision.stack.as_ref().filter(|stack| stack.has(LIMIT_WRITE))?;
+        let victims = self.kill.victims.iter().filter_map(|victim| victim.task.rss);
+        Some(Written {
+            cgroup_id: decision.limit_cgroups.as_ref()?.levels.first()?.cgroup_id?,
+            latest_ns: self.latest_ns,
+            held_bytes: victims.fold(0, |sum, rss| sum.saturating_add(rss.resident_bytes())),
+        })
     }
 
     fn deadline_ns(&self) -> u64 {

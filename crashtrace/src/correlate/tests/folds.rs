@@ -53,6 +53,34 @@ fn a_lowered_limit_that_was_met_meanwhile_is_no_incident() {
     assert_eq!(desk.stats.get(Counter::LimitWritesMet), 0);
 }
 
+/// The kernel asks once more while the victim's memory is on its way back: there is nobody left, and nothing is wanting.
+#[test]
+fn a_lowered_limit_that_a_kill_is_about_to_meet_is_no_incident() {
+    let kill = |cgroup: u64, held_bytes| {
+        let mut limit = cgroups(None);
+        limit.levels[0].cgroup_id = Some(cgroup);
+        let Event::OomDecision(mut event) = decision(1, Hook::Fentry, Some(limit.clone())) else {
+            unreachable!()
+        };
+        event.limit_cgroups = Some(limit);
+        event.stack = Some(Stack(vec!["mem_cgroup_out_of_memory".into(), "memory_max_write".into()]));
+        let rss = crate::event::Rss { anon_bytes: held_bytes, ..crate::event::Rss::default() };
+        let victim = Task { pid: Some(7), tid: Some(7), rss: Some(rss), ..Task::default() };
+        [Event::OomDecision(event), mark_of(2, Some(1), victim), end(3, 1)]
+    };
+    let after = |cgroup, held_bytes, late_ns| {
+        let mut desk = Desk::default();
+        desk.all(kill(cgroup, held_bytes));
+        let Event::OomNoVictim(mut event) = written(64 << 20, 24 << 20, 0) else { unreachable!() };
+        event.stamp.ktime_ns = late_ns;
+        (desk.push(Event::OomNoVictim(event)).len(), desk.stats.get(Counter::LimitWritesMet))
+    };
+    assert_eq!(after(5, 60 << 20, 10), (0, 1));
+    assert_eq!(after(5, 30 << 20, 10), (1, 0), "what was killed did not hold that much");
+    assert_eq!(after(6, 60 << 20, 10), (1, 0), "it was killed for another limit");
+    assert_eq!(after(5, 60 << 20, 4 + ON_ITS_WAY_NS), (1, 0), "by now it would have come back");
+}
+
 #[test]
 fn the_first_goes_out_at_once_and_the_rest_as_one_a_second() {
     let mut desk = Desk::default();
