@@ -241,19 +241,16 @@ fn play(boot: &Boot, programs: &Programs, options: &Options) -> Played {
 /// Says what was not as it must be in one guest.
 fn report(guest: &Played) {
     /// The first of them tell most; an agent's line is some thousand characters.
-    const WITH_LINES: usize = 6;
+    const WITH_LINES: usize = 3;
     let boot = &guest.boot;
-    for (number, verdict) in guest.bad().enumerate() {
-        let alone = if verdict.alone { " alone" } else { "" };
-        println!("{boot}: {} ({}{alone})", verdict.scenario, verdict.judged.name());
-        for failure in &verdict.failures {
-            println!("  {failure}");
-        }
-        for line in verdict.lines.iter().filter(|_| number < WITH_LINES) {
+    let faults = table::faults(&guest.verdicts);
+    for (number, fault) in faults.iter().enumerate() {
+        println!("{boot}: {}", fault.text);
+        for line in fault.lines.iter().filter(|_| number < WITH_LINES) {
             println!("  {line}");
         }
     }
-    if let Some(logs) = guest.logs.as_ref().filter(|_| guest.bad().count() > WITH_LINES) {
+    if let Some(logs) = guest.logs.as_ref().filter(|_| faults.len() > WITH_LINES) {
         println!("{boot}: all lines are in {}", logs.display());
     }
     if let Some(trouble) = &guest.trouble {

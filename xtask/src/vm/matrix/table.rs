@@ -69,9 +69,7 @@ pub(crate) fn guest(verdicts: &[Verdict]) -> String {
     }
     columns.sort_unstable();
     columns.dedup();
-    let heads = columns
-        .iter()
-        .map(|(alone, judged)| format!("{}{}", judged.name(), if *alone { " alone" } else { "" }));
+    let heads = columns.iter().map(|(alone, judged)| column(*alone, *judged));
     let mut rows = vec![row("", heads)];
     for scenario in scenarios {
         let cells = columns.iter().map(|(alone, judged)| {
@@ -83,6 +81,37 @@ pub(crate) fn guest(verdicts: &[Verdict]) -> String {
         rows.push(row(scenario, cells));
     }
     grid(&rows)
+}
+
+/// Something that was not as it must be.
+pub(crate) struct Fault<'a> {
+    /// What, and who says so: a heading, and a line for each thing.
+    pub(crate) text: String,
+    /// The lines of the first agent that was judged so.
+    pub(crate) lines: &'a [serde_json::Value],
+}
+
+/// What was not as it must be. What several agents did the same way is said once.
+pub(crate) fn faults(verdicts: &[Verdict]) -> Vec<Fault<'_>> {
+    let mut left: Vec<&Verdict> = verdicts.iter().filter(|verdict| !verdict.outcome.is_good()).collect();
+    let mut faults = Vec::new();
+    while let Some(&first) = left.first() {
+        let is_same = |it: &&Verdict| it.scenario == first.scenario && it.failures == first.failures;
+        let (same, others): (Vec<_>, Vec<_>) = left.into_iter().partition(is_same);
+        let who: Vec<_> = same.iter().map(|verdict| column(verdict.alone, verdict.judged)).collect();
+        let mut text = format!("{} ({})", first.scenario, who.join(", "));
+        for failure in &first.failures {
+            write!(text, "\n  {failure}").unwrap_or_default();
+        }
+        faults.push(Fault { text, lines: &first.lines });
+        left = others;
+    }
+    faults
+}
+
+/// Who judged, in which turn.
+fn column(alone: bool, judged: Judged) -> String {
+    format!("{}{}", judged.name(), if alone { " alone" } else { "" })
 }
 
 fn timed(verdict: &Verdict) -> String {
@@ -215,6 +244,25 @@ agent  ok 1.5 s   -      -
 child  ok 2.5 ms  LOST   FAIL
 ";
         assert_eq!(guest(&verdicts), expected);
+    }
+
+    #[test]
+    fn says_once_what_several_did_the_same_way() {
+        let wrong = |judged, alone, failure: &str| Verdict {
+            failures: vec![failure.to_owned(), "more".to_owned()],
+            ..child(judged, alone, Outcome::Failed)
+        };
+        let verdicts = [
+            wrong(Fentry, false, "no line"),
+            child(Agree, false, Outcome::Passed),
+            wrong(Kprobe, false, "two lines"),
+            wrong(Tracepoint, true, "no line"),
+        ];
+        let texts: Vec<_> = faults(&verdicts).into_iter().map(|fault| fault.text).collect();
+        assert_eq!(
+            texts,
+            ["child (fentry, tracepoint alone)\n  no line\n  more", "child (kprobe)\n  two lines\n  more"]
+        );
     }
 
     #[test]
