@@ -5,6 +5,7 @@
 use super::outcome::{AGENT, Cost, Judged, Outcome, Verdict};
 use super::plan::{Boot, Shape};
 use crate::exec;
+use crate::vm::kernel::KERNELS;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -89,7 +90,7 @@ impl ShapeResults {
     }
 }
 
-/// Puts the guests of each kernel together, in the order of the guests.
+/// Puts the guests of each kernel together, in the order of [`KERNELS`] and [`Shape`], whatever the guests' was.
 pub(crate) fn merge(guests: &[Played]) -> Vec<KernelResults> {
     let mut kernels: Vec<KernelResults> = Vec::new();
     for guest in guests {
@@ -120,6 +121,10 @@ pub(crate) fn merge(guests: &[Played]) -> Vec<KernelResults> {
             let worst = outcomes.entry(*judged).or_insert(*outcome);
             *worst = (*worst).max(*outcome);
         }
+    }
+    kernels.sort_by_key(|kernel| KERNELS.iter().position(|spec| spec.label == kernel.label));
+    for kernel in &mut kernels {
+        kernel.shapes.sort_by_key(|results| results.shape);
     }
     kernels
 }
@@ -217,8 +222,8 @@ pub(crate) mod tests {
     fn guests_of_a_kernel_come_together_and_the_worst_counts() {
         let child = |alone, outcome| verdict("child", Judged::Fentry, alone, outcome);
         let kernels = merge(&[
-            played("6.1", Shape::V2, vec![child(false, Outcome::Passed), child(true, Outcome::Blind)]),
             played("sid", Shape::V2, vec![child(false, Outcome::Passed)]),
+            played("6.1", Shape::V2, vec![child(false, Outcome::Passed), child(true, Outcome::Blind)]),
             Played {
                 costs: Vec::new(),
                 ..played("6.1", Shape::V1, vec![child(false, Outcome::Passed), child(false, Outcome::Failed)])
