@@ -70,15 +70,28 @@ fn close(one: f64, other: f64) -> bool {
     (one - other).abs() <= one.abs().max(other.abs()) / 100.0
 }
 
-/// The same words, with numbers that are close.
+/// Whether shares in thousandths, or in hundreds, of such readings may be: they are cut to whole numbers.
+fn close_share(one: f64, other: f64) -> bool {
+    (one - other).abs() <= 1.0 || close(one, other)
+}
+
+/// The same words, with numbers that are close. Whole numbers count things, but for those before a `%`.
 fn alike(one: &str, other: &str) -> bool {
-    let word = |(one, other): (&str, &str)| {
-        let numbers = one.parse().ok().zip(other.parse().ok());
-        one == other
-            || numbers.is_some_and(|(one, other): (f64, f64)| one.fract() != 0.0 && close(one, other))
+    let words = |text: &str| -> Vec<String> {
+        let plain = |word: &str| word.trim_matches(|mark| "(),;".contains(mark)).to_owned();
+        text.split(' ').map(plain).collect()
     };
-    let (left, right) = (one.split(' '), other.split(' '));
-    left.clone().count() == right.clone().count() && left.zip(right).all(word)
+    let (left, right) = (words(one), words(other));
+    let same = |index: usize| {
+        let (one, other) = (&left[index], &right[index]);
+        let percent = left.get(index + 1).is_some_and(|next| next == "%");
+        let numbers = one.parse::<f64>().ok().zip(other.parse::<f64>().ok());
+        one == other
+            || numbers.is_some_and(|(one, other)| {
+                (percent && close_share(one, other)) || (one.fract() != 0.0 && close(one, other))
+            })
+    };
+    left.len() == right.len() && (0..left.len()).all(same)
 }
 
 /// Finds where two values differ.
@@ -96,9 +109,17 @@ fn compare(path: &str, expected: &Value, got: &Value, differences: &mut Vec<Stri
         }
         _ if expected == got => {}
         (Value::String(one), Value::String(other)) if alike(one, other) => {}
-        (Value::Number(one), Value::Number(other))
-            if path.ends_with("_bytes")
-                && one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| close(one, other)) => {}
+        (Value::Number(one), Value::Number(other)) if close_field(path, one.as_f64(), other.as_f64()) => {}
         _ => differences.push(format!("{}: {expected} and {got}", path.trim_start_matches('.'))),
     }
+}
+
+/// Whether this field of two reports may have these two values.
+fn close_field(path: &str, one: Option<f64>, other: Option<f64>) -> bool {
+    let close = match path.rsplit('_').next() {
+        Some("bytes") => close,
+        Some("permille") => close_share,
+        _ => return false,
+    };
+    one.zip(other).is_some_and(|(one, other)| close(one, other))
 }
