@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         Command::Verifier => verifier::run().map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
     };
+    scratch::remove_what_is_over();
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -16,6 +16,7 @@ use crate::judge::book::{Book, Scenario, Tier};
 use crate::judge::cast::Cast;
 use crate::judge::matching;
 use crate::scenarios::{self, Stage};
+use crate::scratch;
 use crate::watcher::{self, Watcher};
 
 /// What to play, and before whom.
@@ -117,6 +118,7 @@ impl Session<'_> {
         let before: Vec<_> = self.watchers.iter().map(Watcher::count).collect();
         let begun = Instant::now();
         let played = self.bring_about(scenario);
+        scratch::remove_what_is_over();
         let took = begun.elapsed();
         let cast = match played {
             Ok(cast) => cast,

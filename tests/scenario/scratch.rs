@@ -1,11 +1,12 @@
 //! Scratch trees of cgroups, shaped like those of Kubernetes' nodes.
 //!
-//! What is made here goes with its [`Scratch`], also when a test fails half-way, and on a signal (`cleanup`): first
-//! the processes in it, then the directories from the leaves up.
+//! What is made here goes after its [`Scratch`] ([`remove_what_is_over`]), also when a test fails half-way, and on a
+//! signal (`cleanup`): first the processes in it, then the directories from the leaves up.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
@@ -148,14 +149,25 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        for root in &self.roots {
-            if let Err(error) = remove(root) {
-                eprintln!("scenario: {error:#}");
-            }
+        let mut over = OVER.lock().unwrap_or_else(PoisonError::into_inner);
+        over.append(&mut self.roots);
+    }
+}
+
+/// Trees that are not needed any more.
+static OVER: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes the trees whose [`Scratch`] is gone. To be called when the agents have told all: they look into the cgroup
+/// whose limit was hit right after a kill, and on a node it does not go that fast.
+pub fn remove_what_is_over() {
+    let over = std::mem::take(&mut *OVER.lock().unwrap_or_else(PoisonError::into_inner));
+    for root in &over {
+        if let Err(error) = remove(root) {
+            eprintln!("scenario: {error:#}");
         }
-        if let Ok(mut known) = cleanup::lock() {
-            known.cgroups.retain(|root| !self.roots.contains(root));
-        }
+    }
+    if let Ok(mut known) = cleanup::lock() {
+        known.cgroups.retain(|root| !over.contains(root));
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) fn tmpfs(stage: &Stage<'_>) -> Result<Cast> {
     next.cgroup.set_limit(64 * MIB)?;
     let init = doomed(&next.cgroup)?;
     ensure!(pause.lives(), "the sandbox's process died too");
+    // What the volume holds is told of the second kill too, so it must not go before that.
+    (stage.wait)(&scratch.prefixes(), 2)?;
     let cast = scratch.cast()?.process("filler", filler).process("init", init.part(&next.place.owner)?);
     Ok(cast.place("pod", pod.place()))
 }
