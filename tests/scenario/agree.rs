@@ -5,14 +5,19 @@
 
 use serde_json::Value;
 
-use crate::judge::book::{Scenario, Tier};
+use crate::judge::book::{Exception, Scenario, Tier};
+use crate::judge::report::excused;
 
 /// Fields that may differ.
 const OWN: [&str; 8] =
     ["session", "seq", "id", "time", "ktime_ns", "hooks", "verdict.certainty", "verdict.inferred"];
 
 /// What differs between the first and each of the others. Those that are blind to the scenario have no part in it.
-pub fn faults(scenario: &Scenario, reports: &[(Tier, Vec<Value>)]) -> Vec<String> {
+pub fn faults<'a>(
+    scenario: &Scenario,
+    reports: &[(Tier, Vec<Value>)],
+    excuse: &dyn Fn(Tier) -> Vec<&'a Exception>,
+) -> Vec<String> {
     let seeing: Vec<_> = reports.iter().filter(|(tier, _)| !scenario.blind.contains_key(tier)).collect();
     let Some(((first, reference), others)) = seeing.split_first() else { return Vec::new() };
     let mut faults = Vec::new();
@@ -35,6 +40,18 @@ pub fn faults(scenario: &Scenario, reports: &[(Tier, Vec<Value>)]) -> Vec<String
         }
         for (expected, got) in in_order(reference).into_iter().zip(in_order(lines)) {
             let mut differences = Vec::new();
+            let mut left_out = left_out.clone();
+            let excused = |tier: Tier, line: &Value| excused(&excuse(tier), line).collect::<Vec<_>>();
+            for field in excused(*first, expected).into_iter().chain(excused(*tier, got)) {
+                // And what rests on it.
+                left_out.extend([
+                    field,
+                    "unresolved",
+                    "verdict.summary",
+                    "verdict.evidence",
+                    "verdict.remedy",
+                ]);
+            }
             let [expected, got] = [expected, got].map(|line| without(line, &left_out));
             compare("", &expected, &got, &mut differences);
             let named = |difference| format!("{} and {}: {difference}", first.name(), tier.name());

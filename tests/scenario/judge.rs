@@ -8,7 +8,7 @@ pub mod book;
 pub mod cast;
 mod check;
 pub mod matching;
-mod report;
+pub mod report;
 mod validate;
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::agent::Line;
 use crate::agree;
 use crate::cgroup::Hierarchy;
-use crate::judge::book::{Book, Scenario, Tier};
+use crate::judge::book::{Book, Scenario, Surroundings, Tier};
 use crate::judge::cast::Cast;
-use crate::judge::matching;
+use crate::judge::matching::{self, Said};
 use crate::scenarios::{self, Stage};
 use crate::scratch;
 use crate::watcher::{self, Watcher};
@@ -47,6 +47,13 @@ fn tier(name: &str) -> Result<Tier, String> {
     tier.ok_or_else(|| "one of fentry, kprobe, tracepoint".to_owned())
 }
 
+/// Version of the running kernel.
+fn kernel() -> Option<(u32, u32)> {
+    let release = rustix::system::uname();
+    let mut numbers = release.release().to_str().ok()?.split(|mark: char| !mark.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 /// A scenario that was played and judged.
 struct Outcome<'a> {
     scenario: &'a Scenario,
@@ -66,7 +73,12 @@ pub fn run(args: &Args) -> Result<bool> {
         std::fs::write("/proc/self/oom_score_adj", "-999").context("cannot set oom_score_adj")?;
     }
     let watchers = watcher::start(&args.crashtrace, &args.hooks, &args.may_lack)?;
-    let session = Session { args, hierarchy, watchers, together: args.hooks.len() > 1 };
+    let surroundings = Surroundings {
+        kernel: kernel().context("the kernel's version cannot be read")?,
+        tiers: watchers.iter().map(|watcher| watcher.tier).collect(),
+    };
+    let together = args.hooks.len() > 1;
+    let session = Session { args, book: &book, hierarchy, watchers, surroundings, together };
     let mut outcomes = Vec::new();
     let mut good = true;
     let mut broken = false;
@@ -99,6 +111,8 @@ fn choose<'a>(book: &'a Book, names: &[String]) -> Result<Vec<&'a Scenario>> {
 /// One run of the agents.
 struct Session<'a> {
     args: &'a Args,
+    book: &'a Book,
+    surroundings: Surroundings,
     hierarchy: Hierarchy,
     watchers: Vec<Watcher>,
     together: bool,
@@ -144,7 +158,8 @@ impl Session<'_> {
             reports.push((watcher.tier, compared.map(|line| line.value.clone()).collect()));
         }
         if self.together {
-            let failures = agree::faults(scenario, &reports);
+            let excuse = |tier: Tier| self.book.exceptions(tier, &self.surroundings);
+            let failures = agree::faults(scenario, &reports, &excuse);
             good &= failures.is_empty();
             self.print(scenario, "agree", &failures, &json!({}));
         }
@@ -175,7 +190,9 @@ impl Session<'_> {
     ) -> bool {
         let values: Vec<_> = lines.iter().map(|line| &line.value).collect();
         let bytes: Vec<_> = lines.iter().map(|line| line.bytes).collect();
-        let mut failures = matching::faults(scenario, watcher.tier, cast, &values, &bytes);
+        let exceptions = self.book.exceptions(watcher.tier, &self.surroundings);
+        let said = Said { tier: watcher.tier, exceptions, lines: values, bytes };
+        let mut failures = matching::faults(scenario, cast, &said);
         let blind = scenario.blind.get(&watcher.tier);
         if let Some(what) = blind {
             let said = watcher.ensure_blind(&self.args.crashtrace, what);
@@ -188,7 +205,7 @@ impl Session<'_> {
             first.and_then(|line| Some(since_us(line, line.value["ktime_ns"].as_u64()?)));
         // Whoever reads that something is wrong wants the whole line.
         let show = self.args.lines || !failures.is_empty();
-        let shown = if show { values } else { Vec::new() };
+        let shown = if show { said.lines } else { Vec::new() };
         let mut result = json!({ "took_ms": took.as_millis() as u64, "touch_to_line_us": touch_to_line_us,
             "decision_to_line_us": decision_to_line_us, "lines": shown });
         if blind.is_some() && failures.is_empty() {

@@ -19,6 +19,34 @@ const FILE: &str = include_str!("../scenarios.toml");
 pub struct Book {
     #[serde(rename = "scenario")]
     pub scenarios: Vec<Scenario>,
+    /// What may be null in any report where the kernel cannot give it.
+    #[serde(rename = "exception", default)]
+    pub exceptions: Vec<Exception>,
+}
+
+/// Fields that may be null in some surroundings, whatever the scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exception {
+    /// Why, for people.
+    pub about: String,
+    /// On kernels before this one.
+    pub kernels_before: (u32, u32),
+    /// Where an agent with these hooks watches too.
+    pub beside: Tier,
+    /// In reports of these tiers.
+    pub tiers: Vec<Tier>,
+    /// The fields. Each must then be in `unresolved`, and evidence and remedy may lack what rests on it.
+    pub may_be_null: Vec<String>,
+}
+
+/// Under which circumstances reports are made.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Version of the kernel.
+    pub kernel: (u32, u32),
+    /// Hooks of all agents that watch.
+    pub tiers: Vec<Tier>,
 }
 
 /// One scenario.
@@ -281,6 +309,16 @@ impl Book {
         let book: Self = toml::from_str(text)?;
         validate::book(&book)?;
         Ok(book)
+    }
+
+    /// What may be null in reports of this tier.
+    pub fn exceptions(&self, tier: Tier, surroundings: &Surroundings) -> Vec<&Exception> {
+        let applies = |it: &&Exception| {
+            it.tiers.contains(&tier)
+                && surroundings.kernel < it.kernels_before
+                && surroundings.tiers.iter().any(|other| *other == it.beside && *other != tier)
+        };
+        self.exceptions.iter().filter(applies).collect()
     }
 
     /// The names of all scenarios.

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::book::{Scenario, Tier, Victim};
+use super::book::{Exception, Scenario, Tier, Victim};
 use super::cast::Cast;
 use super::report::Expected;
 
@@ -55,14 +55,20 @@ pub fn kills_in(lines: &[&Value]) -> u64 {
     lines.iter().filter(|line| line["kind"] == "oom_kill").map(of).sum()
 }
 
-/// What is wrong with the lines of one agent. `bytes` are their lengths.
-pub fn faults(
-    scenario: &Scenario,
-    tier: Tier,
-    cast: &Cast,
-    lines: &[&Value],
-    bytes: &[usize],
-) -> Vec<String> {
+/// What an agent has said about a scenario.
+pub struct Said<'a> {
+    pub tier: Tier,
+    /// What may be null in it.
+    pub exceptions: Vec<&'a Exception>,
+    pub lines: Vec<&'a Value>,
+    /// Lengths of the lines.
+    pub bytes: Vec<usize>,
+}
+
+/// What is wrong with the lines of one agent.
+pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> {
+    let Said { tier, exceptions, lines, bytes } = said;
+    let tier = *tier;
     let expected = match expected(scenario, tier, cast) {
         Ok(expected) => expected,
         Err(error) => return vec![format!("scenarios.toml and the scenario do not fit: {error:#}")],
@@ -72,7 +78,7 @@ pub fn faults(
     let found = if in_any_order { by_victim(&expected, lines) } else { in_order(&expected, lines) };
     for (expected, line) in expected.iter().zip(&found) {
         match line {
-            Some(line) => faults.extend(expected.faults(tier, line)),
+            Some(line) => faults.extend(expected.faults(tier, exceptions, line)),
             None if expected.report.optional => {}
             None => faults.push(missing(expected)),
         }

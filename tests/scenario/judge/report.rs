@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::book::{Actor, Limit, Memory, Report, Tier, Trigger, Victim};
+use super::book::{Actor, Exception, Limit, Memory, Report, Tier, Trigger, Victim};
 use super::cast::{Cast, Place, Process};
 use super::check::Check;
 
@@ -79,8 +79,9 @@ impl<'a> Expected<'a> {
     }
 
     /// What is wrong with `line`, one sentence a field.
-    pub fn faults(&self, tier: Tier, line: &Value) -> Vec<String> {
+    pub fn faults(&self, tier: Tier, exceptions: &[&Exception], line: &Value) -> Vec<String> {
         let mut check = Check::new(line);
+        let excused: Vec<_> = excused(exceptions, line).collect();
         let report = self.report;
         check.eq("schema", "crashtrace/v1");
         check.eq("kind", report.kind.as_str());
@@ -89,7 +90,11 @@ impl<'a> Expected<'a> {
         check.eq("lost", 0);
         check.eq("verdict.cause", report.cause.as_str());
         check.eq("verdict.level", json!(report.level));
-        check.eq("origin", json!(report.origin));
+        if excused.contains(&"origin") {
+            check.unresolved("origin");
+        } else {
+            check.eq("origin", json!(report.origin));
+        }
         check.eq("constraint", json!(report.constraint));
         check.eq("complete", tier.sees_decision() || !report.group);
         check.eq("truncated", report.truncated);
@@ -115,11 +120,13 @@ impl<'a> Expected<'a> {
             Some(memory) => self.memory(&mut check, memory),
             None => check.eq("memory", Value::Null),
         }
-        for words in report.evidence.iter().filter_map(|words| words.of(tier)) {
-            check.says("verdict.evidence", words);
-        }
-        for words in report.remedy.iter().filter_map(|words| words.of(tier)) {
-            check.says("verdict.remedy", words);
+        if excused.is_empty() {
+            for words in report.evidence.iter().filter_map(|words| words.of(tier)) {
+                check.says("verdict.evidence", words);
+            }
+            for words in report.remedy.iter().filter_map(|words| words.of(tier)) {
+                check.says("verdict.remedy", words);
+            }
         }
         for field in &report.unresolved {
             check.unresolved(field);
@@ -232,6 +239,12 @@ impl<'a> Expected<'a> {
     fn path(&self, role: &str) -> Vec<u8> {
         self.places.get(role).map_or_else(Vec::new, |place| place.path.clone())
     }
+}
+
+/// Fields that are null in `line` and may be.
+pub fn excused<'a>(exceptions: &[&'a Exception], line: &Value) -> impl Iterator<Item = &'a str> {
+    let fields = exceptions.iter().flat_map(|it| &it.may_be_null).map(String::as_str);
+    fields.filter(|field| line[*field].is_null())
 }
 
 /// The only one, or this one of several.

@@ -2,10 +2,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::book::{Book, Tier};
+use super::book::{Book, Scenario, Surroundings, Tier};
 use super::cast::{Cast, Place, Process};
 use super::check::undo;
-use super::matching::{enough, faults, kills_in};
+use super::matching::{self, Said, enough, kills_in};
 
 const FILE: &str = r#"
 [[scenario]]
@@ -63,7 +63,12 @@ fn line() -> Value {
 
 fn judge(lines: &[&Value]) -> Vec<String> {
     let book = Book::parse(FILE).expect("a good file");
-    faults(&book.scenarios[0], Tier::Fentry, &cast(), lines, &[100])
+    faults(&book.scenarios[0], &cast(), lines, 100)
+}
+
+fn faults(scenario: &Scenario, cast: &Cast, lines: &[&Value], bytes: usize) -> Vec<String> {
+    let said = Said { tier: Tier::Fentry, exceptions: Vec::new(), lines: lines.to_vec(), bytes: vec![bytes] };
+    matching::faults(scenario, cast, &said)
 }
 
 /// Paths of all values that hold no others.
@@ -148,7 +153,7 @@ fn lines_that_are_missing_or_too_many_are_faults() {
     stranger["victims"][0]["pid"] = json!(99);
     assert_ne!(judge(&[&stranger]), [""; 0]);
     let book = Book::parse(FILE).expect("a good file");
-    assert_ne!(faults(&book.scenarios[0], Tier::Fentry, &cast(), &[&line()], &[20_000]), [""; 0]);
+    assert_ne!(faults(&book.scenarios[0], &cast(), &[&line()], 20_000), [""; 0]);
 }
 
 #[test]
@@ -157,7 +162,7 @@ fn a_kill_that_the_kernel_did_not_count_is_a_fault() {
     let cast = Cast { kills: Some(2), ..cast() };
     let line = line();
     assert!(!enough(&book.scenarios[0], Tier::Fentry, &cast, &[&line]));
-    let faults = faults(&book.scenarios[0], Tier::Fentry, &cast, &[&line], &[100]);
+    let faults = faults(&book.scenarios[0], &cast, &[&line], 100);
     assert_eq!(faults, ["the kernel counts 2 kills, the reports come to 1"]);
 }
 
@@ -181,14 +186,14 @@ fn kills_are_counted_as_the_kernel_does() {
 fn a_blind_tier_must_say_nothing() {
     let text = FILE.replacen("needs = []", "needs = []\nblind.fentry = \"it\"", 1);
     let book = Book::parse(&text).expect("a good file");
-    assert_eq!(faults(&book.scenarios[0], Tier::Fentry, &cast(), &[], &[]), [""; 0]);
-    assert_ne!(faults(&book.scenarios[0], Tier::Fentry, &cast(), &[&line()], &[100]), [""; 0]);
+    assert_eq!(faults(&book.scenarios[0], &cast(), &[], 100), [""; 0]);
+    assert_ne!(faults(&book.scenarios[0], &cast(), &[&line()], 100), [""; 0]);
 }
 
 #[test]
 fn a_role_that_nobody_plays_is_a_fault() {
     let book = Book::parse(FILE).expect("a good file");
-    assert_ne!(faults(&book.scenarios[0], Tier::Fentry, &Cast::default(), &[&line()], &[100]), [""; 0]);
+    assert_ne!(faults(&book.scenarios[0], &Cast::default(), &[&line()], 100), [""; 0]);
 }
 
 #[test]
@@ -202,7 +207,7 @@ fn reports_of_several_may_come_in_any_order() {
     let mut other = line();
     other["trigger"]["pid"] = json!(50);
     other["victims"][0]["pid"] = json!(50);
-    let judge = |lines: &[&Value]| faults(&book.scenarios[0], Tier::Fentry, &cast, lines, &[100]);
+    let judge = |lines: &[&Value]| faults(&book.scenarios[0], &cast, lines, 100);
     assert_eq!(judge(&[&other, &line()]), [""; 0]);
     assert_ne!(judge(&[&line()]), [""; 0]);
     assert_ne!(judge(&[&line(), &line(), &other]), [""; 0]);
@@ -228,4 +233,30 @@ fn a_line_is_about_whose_cgroups_it_names() {
             assert_eq!(cast.is_about(&line), about, "{line}");
         }
     }
+}
+
+#[test]
+fn an_exception_excuses_what_is_null_and_said() {
+    let text = format!(
+        "{FILE}[[exception]]\nabout = \"x\"\nkernels_before = [5, 16]\nbeside = \"kprobe\"\n\
+         tiers = [\"fentry\"]\nmay_be_null = [\"origin\"]\n"
+    );
+    let book = Book::parse(&text).expect("a good file");
+    let mut line = line();
+    line["origin"] = Value::Null;
+    let judge = |kernel: (u32, u32), tiers: &[Tier], line: &Value| {
+        let surroundings = Surroundings { kernel, tiers: tiers.to_vec() };
+        let exceptions = book.exceptions(Tier::Fentry, &surroundings);
+        let said = Said { tier: Tier::Fentry, exceptions, lines: vec![line], bytes: vec![100] };
+        matching::faults(&book.scenarios[0], &cast(), &said)
+    };
+    let both = [Tier::Fentry, Tier::Kprobe];
+    assert_ne!(judge((5, 10), &both, &line), [""; 0], "no reason is given");
+    let unresolved = json!([line["unresolved"][0], { "field": "origin", "reason": "why" }]);
+    line["unresolved"] = unresolved;
+    assert_eq!(judge((5, 10), &both, &line), [""; 0]);
+    assert_ne!(judge((6, 1), &both, &line), [""; 0], "another kernel");
+    assert_ne!(judge((5, 10), &[Tier::Fentry], &line), [""; 0], "nobody beside");
+    line["origin"] = json!("sysrq");
+    assert_ne!(judge((5, 10), &both, &line), [""; 0], "wrong, not null");
 }

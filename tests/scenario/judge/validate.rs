@@ -11,9 +11,18 @@ const CAUSES: [&str; 2] = ["cgroup_oom", "system_oom"];
 const LEVELS: [&str; 7] = ["container", "pod", "qos", "node_allocatable", "host_service", "cgroup", "node"];
 const ORIGINS: [&str; 5] = ["allocation", "charge", "limit_write", "sysrq", "kswapd"];
 const CONSTRAINTS: [&str; 4] = ["none", "memcg", "cpuset", "mempolicy"];
+/// Fields that the judge lets an exception excuse.
+const EXCUSABLE: [&str; 1] = ["origin"];
 
 /// Checks all of it.
 pub(super) fn book(book: &Book) -> Result<()> {
+    for it in &book.exceptions {
+        ensure!(!it.about.is_empty(), "nothing is said about an exception");
+        ensure!(!it.tiers.is_empty() && !it.may_be_null.is_empty(), "an exception of nothing: {}", it.about);
+        for field in &it.may_be_null {
+            known("may_be_null", Some(field), &EXCUSABLE)?;
+        }
+    }
     let mut names = BTreeSet::new();
     for it in &book.scenarios {
         scenario(it).with_context(|| format!("scenario {:?}", it.name))?;
