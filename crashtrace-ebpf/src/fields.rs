@@ -137,6 +137,8 @@ fields! {
     SIGNAL_OOM_SCORE_ADJ = [at("signal_struct", "oom_score_adj")];
     /// `signal_struct.oom_mm`, a pointer: the memory of a task that has been marked as victim.
     SIGNAL_OOM_MM = [at("signal_struct", "oom_mm")];
+    /// `signal_struct.nr_threads`, i32: threads that have not been reaped; an ended first thread is, with the last.
+    SIGNAL_NR_THREADS = [at("signal_struct", "nr_threads")];
     /// `signal_struct.flags`, u32.
     SIGNAL_FLAGS = [at("signal_struct", "flags")];
 
@@ -182,6 +184,8 @@ fields! {
     CGROUP_LEVEL = [at("cgroup", "level")];
     /// `cgroup.nr_descendants`, i32: those that have not been removed.
     CGROUP_NR_DESCENDANTS = [at("cgroup", "nr_descendants")];
+    /// `cgroup.nr_dying_descendants`, i32: those that have been removed and still have memory charged to them.
+    CGROUP_NR_DYING = [at("cgroup", "nr_dying_descendants")];
     /// `cgroup.kn`, a pointer to a `kernfs_node`.
     CGROUP_KN = [at("cgroup", "kn")];
     /// `kernfs_node.name`, a string.

@@ -212,6 +212,7 @@ pub(crate) unsafe fn task_facts(task: u64, out: *mut Task) {
     let signal: u64 = member(task, fields::TASK_SIGNAL);
     fill!(OOM_SCORE_ADJ: oom_score_adj = signal, SIGNAL_OOM_SCORE_ADJ);
     fill!(SIGNAL_FLAGS: signal_flags = signal, SIGNAL_FLAGS);
+    fill!(THREADS: threads = signal, SIGNAL_NR_THREADS);
 
     // A thread that has ended has lost its mm while the process lives on, and a process that has been marked as
     // victim keeps it in `oom_mm` until it is gone.
@@ -230,7 +231,7 @@ pub(crate) unsafe fn task_facts(task: u64, out: *mut Task) {
     fill!(TOTAL_VM: total_vm_pages = mm, MM_TOTAL_VM);
     // SAFETY: the caller vouches for `out`.
     unsafe {
-        (*out).pad = [0; 6];
+        (*out).pad = [0; 2];
         (*out).missing = missing as u32;
     }
 }

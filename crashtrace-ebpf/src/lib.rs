@@ -141,7 +141,9 @@ pub struct Task {
     /// `oom_score_adj`, -1000 to 1000.
     pub oom_score_adj: i16,
     /// Padding, zero.
-    pub pad: [u8; 6],
+    pub pad: [u8; 2],
+    /// Threads of the process (`signal_struct.nr_threads`).
+    pub threads: u32,
     /// Name of the thread group's leader: what people call the process.
     pub comm: [u8; COMM_BYTES],
     /// Name of the thread.
@@ -176,8 +178,10 @@ pub mod task_missing {
     pub const TASK_FLAGS: u32 = 1 << 10;
     /// `signal_struct.flags`.
     pub const SIGNAL_FLAGS: u32 = 1 << 11;
+    /// The number of threads.
+    pub const THREADS: u32 = 1 << 12;
     /// All of them: there was no task to read.
-    pub const ALL: u32 = (1 << 12) - 1;
+    pub const ALL: u32 = (1 << 13) - 1;
 }
 
 /// Frames of a kernel stack in a record: the innermost ones. A page fault's way into the OOM killer takes about
@@ -282,7 +286,7 @@ pub struct OomHolders {
     pub small: u32,
     /// Cgroups looked at, large and small.
     pub looked_at: u32,
-    /// Cgroups that the tree has (`cgroup.nr_descendants` of the root).
+    /// Cgroups that the tree has: `cgroup.nr_descendants` and `nr_dying_descendants` of the root.
     pub total: u32,
     /// Number of [`Holder`]s.
     pub holders: u32,

@@ -143,8 +143,8 @@ pub(crate) struct Call {
     pub(crate) caller: u64,
 }
 
-/// OOMs without a victim, by the address of the memcg: a task that faults on and on makes thousands a second. 256
-/// memcgs stuck that way at once is more than a node holds pods.
+/// OOMs without a victim, by the address of the memcg (for a wait the thread's id is added): a task that faults on and on
+/// makes thousands a second. 256 memcgs stuck that way at once is more than a node holds pods.
 #[map]
 pub(crate) static QUIET: LruHashMap<u64, Quiet> = LruHashMap::with_max_entries(256, 0);
 

@@ -132,6 +132,7 @@ fn task(task: &Task, out: &mut Vec<u8>) {
     put!(out, task, total_vm_pages, tgid, tid, ns_tgid, ns_tid, uid, task_flags, signal_flags, missing);
     put!(out, task, oom_score_adj);
     out.extend_from_slice(&task.pad);
+    put!(out, task, threads);
     out.extend_from_slice(&task.comm);
     out.extend_from_slice(&task.thread_comm);
 }
@@ -161,6 +162,7 @@ pub(crate) fn process(pid: u32, comm: &[u8], pages: i64) -> Task {
         ns_tid: 1,
         uid: 1000,
         oom_score_adj: 986,
+        threads: 1,
         comm: text::<COMM_BYTES>(comm),
         thread_comm: text::<COMM_BYTES>(comm),
         ..Task::default()

@@ -117,7 +117,10 @@ unsafe fn begin(scratch: *mut Scratch, css: u64) -> u64 {
     unsafe {
         let body = body(scratch);
         let cgroup: u64 = member(root, fields::CSS_CGROUP);
-        let no_total = copy_member(&raw mut (*body).total, cgroup, fields::CGROUP_NR_DESCENDANTS);
+        let mut dying = 0_u32;
+        let no_total = copy_member(&raw mut (*body).total, cgroup, fields::CGROUP_NR_DESCENDANTS)
+            | copy_member(&raw mut dying, cgroup, fields::CGROUP_NR_DYING);
+        (*body).total += dying;
         (*body).flags |= (no_total as u32) * holders_flag::NO_TOTAL;
         let step = &raw mut (*scratch).step;
         step.write_volatile(Step { root, depth: 1, ..Step::default() });

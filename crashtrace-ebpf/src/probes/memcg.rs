@@ -121,7 +121,9 @@ fn synchronizes<C: EbpfContext>(ctx: &C, handle: bool, hook: u8) {
 /// Writes that the limit of `call.memcg` was met and nobody is killed for it.
 #[inline(always)]
 fn nobody<C: EbpfContext>(ctx: &C, kind: u16, call: Call, lacks: u64, hook: u8) {
-    let Some(repeats) = speak_up(call.memcg) else {
+    // A task that waits is followed by no other event of its cgroup, which could carry a count: so each task speaks up.
+    let about = call.memcg + if kind == kind::OOM_WAIT { current_tid() } else { 0 };
+    let Some(repeats) = speak_up(about) else {
         count(counter::NO_VICTIM_FOLDED);
         return;
     };
@@ -147,13 +149,13 @@ fn nobody<C: EbpfContext>(ctx: &C, kind: u16, call: Call, lacks: u64, hook: u8) 
     debug!(ctx, "nobody to kill in memcg {:x}, {} more before", call.memcg, repeats);
 }
 
-/// How many were not written for `memcg` since the last one, if it is time for one again.
+/// How many were not written about this since the last one, if it is time for one again.
 #[inline(always)]
-fn speak_up(memcg: u64) -> Option<u64> {
+fn speak_up(about: u64) -> Option<u64> {
     // SAFETY: the helper takes nothing.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    let Some(quiet) = QUIET.get_ptr_mut(memcg) else {
-        let _ = QUIET.insert(memcg, Quiet { sent_ns: now, folded: 0 }, 0);
+    let Some(quiet) = QUIET.get_ptr_mut(about) else {
+        let _ = QUIET.insert(about, Quiet { sent_ns: now, folded: 0 }, 0);
         return Some(0);
     };
     // SAFETY: the entry is in the map. Two tasks of one memcg may count at once and lose one count.

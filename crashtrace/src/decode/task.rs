@@ -21,15 +21,18 @@ pub(super) fn task(reader: &mut Reader, machine: &Machine) -> Result<Task, Decod
     let (uid, task_flags, signal_flags, missing) =
         (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
     let oom_score_adj = reader.i16()?;
-    reader.take(6)?;
+    reader.take(2)?;
+    let threads = reader.u32()?;
     let comm = name(&reader.take(COMM_BYTES)?);
     let thread_comm = name(&reader.take(COMM_BYTES)?);
 
     let has = |bit: u32| missing & bit == 0;
     // The kernel's counters may be below zero for a moment.
     let bytes = |pages: i64| u64::try_from(pages).unwrap_or(0).saturating_mul(machine.page_size_bytes);
-    let exiting = task_flags & PF_EXITING != 0 || signal_flags & SIGNAL_GROUP_EXIT != 0;
-    let has_flags = has(task_missing::TASK_FLAGS) && has(task_missing::SIGNAL_FLAGS);
+    // As `__task_will_free_mem` (`mm/oom_kill.c`) has it: that one thread is ending says nothing of a process with more.
+    let exiting = task_flags & PF_EXITING != 0 && threads <= 1 || signal_flags & SIGNAL_GROUP_EXIT != 0;
+    let has_flags =
+        has(task_missing::TASK_FLAGS) && has(task_missing::SIGNAL_FLAGS) && has(task_missing::THREADS);
     // A record that lacks a task's ids may still have its thread id: all that old kernels' `mark_victim` gives.
     let bare_tid = missing == task_missing::ALL && tid != 0;
     Ok(Task {

@@ -11,7 +11,7 @@ fn task_without(bits: u32) -> Task {
 #[test]
 fn each_bit_of_a_task_takes_just_its_own_field() {
     type Take = fn(&mut Task);
-    let bits: [(u32, Take); 12] = [
+    let bits: [(u32, Take); 13] = [
         (task_missing::IDS, |task| (task.pid, task.tid) = (None, None)),
         (task_missing::NS_IDS, |task| task.container_pid = None),
         (task_missing::COMM, |task| task.comm = None),
@@ -24,6 +24,7 @@ fn each_bit_of_a_task_takes_just_its_own_field() {
         (task_missing::START, |task| task.start_boottime_ns = None),
         (task_missing::TASK_FLAGS, |task| task.exiting = None),
         (task_missing::SIGNAL_FLAGS, |task| task.exiting = None),
+        (task_missing::THREADS, |task| task.exiting = None),
     ];
     assert_eq!(bits.iter().fold(0, |all, (bit, _)| all | bit), task_missing::ALL, "every bit is here");
     let whole = task_without(0);
@@ -34,7 +35,7 @@ fn each_bit_of_a_task_takes_just_its_own_field() {
         assert_eq!(task_without(bit), expected, "{bit:#x}");
     }
     // A bit of a later version says nothing to this one.
-    assert_eq!(task_without(1 << 12), whole);
+    assert_eq!(task_without(1 << 13), whole);
 }
 
 #[test]
