@@ -270,8 +270,8 @@ pub struct OomNoVictim {
 
 const _: () = assert!(size_of::<OomNoVictim>() == 24 + 128 + 192);
 
-/// Body of [`kind::OOM_HOLDERS`]: a walk over the memory controller's tree, from the root's children down, into what
-/// holds at least `least_pages` and no further. [`Holder`]s follow, parents before their children, each with its name.
+/// Body of [`kind::OOM_HOLDERS`]: a walk over the memory controller's tree, level by level from the root's children down,
+/// into what holds at least `least_pages` and no further. [`Holder`]s follow, each with its name.
 ///
 /// What is smaller was looked at, counted and summed, and so was not what is below it: a cgroup's usage is the sum of
 /// its processes' and its children's.
@@ -310,22 +310,19 @@ pub mod holders_flag {
 /// shortage; and as a walk goes only into large ones, it is short on any node.
 pub const HOLDER_SHARE: u64 = 128;
 
-/// Cgroups that a walk visits at most, those on its way back up included. A node of 250 pods with 100 services takes
-/// some 400.
+/// Steps of a walk at most: one for each cgroup that it looks at, and one for each list of children. A node of 250 pods
+/// with 100 services takes some 400.
 pub const HOLDER_STEPS: usize = 512;
 
 /// Places for large holders; one fewer is written down at most. There can be no more than [`HOLDER_SHARE`] on one level of the tree.
 pub const MAX_HOLDERS: usize = 128;
 
-/// Levels below the root that a walk goes down. A pod is on the third, in a node that is itself a container on the sixth.
-pub const HOLDER_DEPTH: u64 = 8;
-
 /// A cgroup that holds much. The level's name follows, as in a [`Section`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Holder {
-    /// How deep it is in the tree; the root's children are at 1. Its parent is the last one before it at `depth - 1`.
-    pub depth: u32,
+    /// Which of those before it is its parent, from 1; 0 is the root.
+    pub parent: u32,
     /// Padding, zero.
     pub pad: u32,
     /// The cgroup.

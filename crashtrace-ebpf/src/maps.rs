@@ -80,14 +80,14 @@ pub(crate) struct Scratch {
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct Step {
-    /// The root's `cgroup_subsys_state`.
-    pub(crate) root: u64,
-    /// The one to visit, 0 when the walk is over.
-    pub(crate) css: u64,
-    /// How deep that is.
-    pub(crate) depth: u64,
-    /// 1 if it has been visited before, and is passed on the way up.
-    pub(crate) back: u64,
+    /// The `sibling` of the one to visit, or the end of the list; 0 when the walk is over.
+    pub(crate) node: u64,
+    /// The list that it is in: its parent's `children`.
+    pub(crate) head: u64,
+    /// Which of the large ones that parent is, from 1; 0 is the root.
+    pub(crate) parent: u64,
+    /// Large ones whose children have been visited, or are being visited.
+    pub(crate) descended: u64,
     /// Something could not be read.
     pub(crate) broken: u64,
     /// Large ones so far.

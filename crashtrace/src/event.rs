@@ -182,7 +182,7 @@ pub struct OomHolders {
     pub stamp: Stamp,
     /// What holds at least this much is large.
     pub least_bytes: u64,
-    /// The large ones, parents before their children.
+    /// The large ones, level by level.
     pub holders: Vec<Holder>,
     /// Large ones that found no place in the record.
     pub left_out: u32,
@@ -201,8 +201,8 @@ pub struct OomHolders {
 /// A cgroup that holds much.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// How deep in the tree: the root's children are at 1. Its parent is the last one before it that is one higher.
-    pub depth: u32,
+    /// Which of those before it is its parent; `None` for the root's children.
+    pub parent: Option<usize>,
     /// The cgroup.
     pub level: Level,
 }

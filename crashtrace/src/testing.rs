@@ -71,7 +71,7 @@ impl Record {
                 let body = OomHolders { holders: holders.len() as u32, ..*body };
                 put!(tail, body, least_pages, small_pages, small, looked_at, total, holders, left_out, flags);
                 for (holder, name) in holders {
-                    put!(tail, holder, depth, pad);
+                    put!(tail, holder, parent, pad);
                     level(&holder.level, name, &mut tail);
                 }
                 kind::OOM_HOLDERS
@@ -267,14 +267,14 @@ pub(crate) fn holders(ktime_ns: u64, cpu: u32) -> Record {
         left_out: 0,
         flags: 0,
     };
-    let holder = |depth, name: &[u8], usage_pages| {
+    let holder = |parent, name: &[u8], usage_pages| {
         let level = Level { usage_pages, max_pages: u64::MAX, swap_max_pages: u64::MAX, ..Level::default() };
-        (Holder { depth, pad: 0, level }, name.to_vec())
+        (Holder { parent, pad: 0, level }, name.to_vec())
     };
     let found = vec![
-        holder(1, b"kubepods", 9000),
-        holder(2, b"pod8b9f2a6e-1c3d-4e5f-9a7b-2c4d6e8f0a1b", 8000),
-        holder(1, b"system.slice", 3000),
+        holder(0, b"kubepods", 9000),
+        holder(0, b"system.slice", 3000),
+        holder(1, b"pod8b9f2a6e-1c3d-4e5f-9a7b-2c4d6e8f0a1b", 8000),
         holder(2, b"containerd.service", 2500),
     ];
     let mut record = record(Body::Holders(body, found), ktime_ns + 500, cpu, hook::FENTRY);

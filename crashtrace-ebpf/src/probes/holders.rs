@@ -3,17 +3,17 @@
 //! In the kernel and not in the user side afterwards, because then the victim's memory is already on its way back, and
 //! because opening files takes memory, of which there is none.
 //!
-//! The walk is in pre-order, over `css.children` and `css.sibling` (`include/linux/cgroup-defs.h`, 5.10 to 7.3), which
-//! are lists under RCU, as BPF programs are. It descends only into what holds much: what is below a small cgroup is
-//! smaller still. Removed cgroups stay in these lists while memory is charged to them, and count like others.
+//! The walk goes level by level, over `css.children` and `css.sibling` (`include/linux/cgroup-defs.h`, 5.10 to 7.3),
+//! which are lists under RCU, as BPF programs are. It descends only into what holds much: what is below a small cgroup is
+//! smaller still. Removed cgroups stay in these lists while memory is charged to them, and count like others; where
+//! there are more than the walk has steps, those nearest to the root have been seen all the same.
 //!
-//! One step is some 60 instructions and two branches. What it finds is noted down as addresses, and copied with names
-//! afterwards: to copy within the walk would make the verifier go through the copying in each of its steps.
+//! A step has no branch. What it finds is noted down as addresses, which are also the queue of what to descend into, and
+//! copied with names afterwards: to copy within the walk would make the verifier go through the copying in each step.
 
 use crashtrace_ebpf::fields;
 use crashtrace_ebpf::{
-    HOLDER_DEPTH, HOLDER_SHARE, HOLDER_STEPS, Header, Holder, Level, MAX_HOLDERS, OomHolders, holders_flag,
-    kind,
+    HOLDER_SHARE, HOLDER_STEPS, Header, Holder, Level, MAX_HOLDERS, OomHolders, holders_flag, kind,
 };
 
 use crate::emit::{Record, bounded, end, grow};
@@ -32,11 +32,15 @@ const RECORD_LIMIT: u64 = (HOLDERS_AT - 512) as u64;
 #[repr(C)]
 struct Found {
     css: u64,
-    depth: u64,
+    /// Which of those found before is its parent, from 1; 0 is the root.
+    parent: u64,
 }
 
 const _: () = assert!(HOLDERS_AT + MAX_HOLDERS * size_of::<Found>() <= size_of::<Scratch>());
 const _: () = assert!(MAX_HOLDERS.is_power_of_two());
+
+/// The last place for a note, and the mask of places.
+const LAST: u64 = MAX_HOLDERS as u64 - 1;
 
 /// Writes the record. `task` is any task of the machine, for the way to the root; `totalpages` is what the scope of
 /// the decision may hold.
@@ -77,7 +81,6 @@ unsafe fn body(scratch: *mut Scratch) -> *mut OomHolders {
 struct Offsets {
     children: u64,
     sibling: u64,
-    parent: u64,
     /// From a css to its memcg's `memory.usage`.
     usage: u64,
 }
@@ -88,18 +91,11 @@ fn offsets() -> Option<Offsets> {
     Some(Offsets {
         children: field(fields::CSS_CHILDREN)?,
         sibling: field(fields::CSS_SIBLING)?,
-        parent: field(fields::CSS_PARENT)?,
         usage: field(fields::MEMCG_USAGE)?.wrapping_sub(field(fields::MEMCG_CSS)?),
     })
 }
 
-/// All ones if `value` is 0, else 0: a condition to mask with.
-#[inline(always)]
-fn if_zero(value: u64) -> u64 {
-    is_zero(value).wrapping_neg()
-}
-
-/// Goes from `css` up to the root, and makes its first child the first step.
+/// Goes from `css` up to the root, and makes the list of its children the first to walk along.
 ///
 /// # Safety
 /// `scratch` must be a value of the map.
@@ -122,17 +118,13 @@ unsafe fn begin(scratch: *mut Scratch, css: u64) -> u64 {
             | copy_member(&raw mut dying, cgroup, fields::CGROUP_NR_DYING);
         (*body).total += dying;
         (*body).flags |= (no_total as u32) * holders_flag::NO_TOTAL;
-        let step = &raw mut (*scratch).step;
-        step.write_volatile(Step { root, depth: 1, ..Step::default() });
+        let mut step = Step::default();
         if let Some(offsets) = offsets() {
-            let head = root + offsets.children;
-            let first: u64 = read(head);
-            let none = if_zero(first ^ head) | if_zero(first);
-            (&raw mut (*step).css).write_volatile(first.wrapping_sub(offsets.sibling) & !none);
-            (&raw mut (*step).broken).write_volatile(if_zero(first) & 1);
-        } else {
-            (&raw mut (*step).broken).write_volatile(1);
+            step.head = root + offsets.children;
+            step.node = read(step.head);
         }
+        step.broken = is_zero(step.node);
+        (&raw mut (*scratch).step).write_volatile(step);
     }
     0
 }
@@ -145,52 +137,51 @@ unsafe fn begin(scratch: *mut Scratch, css: u64) -> u64 {
 unsafe fn walk(scratch: *mut Scratch) -> u64 {
     let Some(offsets) = offsets() else { return 0 };
     // SAFETY: the caller vouches for `scratch`; what changes from step to step stands in it and not in registers, so
-    // that the verifier sees the same state in each. The place of a note is masked to lie within.
+    // that the verifier sees the same state in each. Places in the list of notes are masked to lie within.
     unsafe {
         let step = &raw mut (*scratch).step;
         let found: *mut Found = scratch.cast::<u8>().add(HOLDERS_AT).cast();
         let least = (*body(scratch)).least_pages;
-        let root = (&raw const (*step).root).read_volatile();
         for _ in 0..HOLDER_STEPS {
-            let css = (&raw const (*step).css).read_volatile();
-            if css == 0 {
-                break;
-            }
-            let depth = (&raw const (*step).depth).read_volatile();
-            // One that is met again on the way up has been dealt with.
-            let first_visit = (&raw const (*step).back).read_volatile() ^ 1;
+            let node = (&raw const (*step).node).read_volatile();
+            let head = (&raw const (*step).head).read_volatile();
+            let parent = (&raw const (*step).parent).read_volatile();
+            // A list ends at its head, which belongs to the parent: nothing is there to visit. Nor is there when the walk
+            // is over, and it stays so. To leave the loop then would be a branch, and its other side is gone through for
+            // each step; the steps that are left take 50 µs at most.
+            let end = is_zero(node ^ head) | is_zero(node);
+            let css = node.wrapping_sub(offsets.sibling);
             let usage: u64 = read(css.wrapping_add(offsets.usage));
             // Page counts are far below 2^63, so the sign of the difference tells.
             let is_small = opaque(usage.wrapping_sub(least) >> 63);
-            let large = (is_small ^ 1) & first_visit;
-            let small = is_small & first_visit;
+            let large = (is_small ^ 1) & (end ^ 1);
+            let small = is_small & (end ^ 1);
 
             // Noted in any case, but the place counts as taken only by what is large. The last place is for what finds
-            // all others taken, and is not copied.
+            // all others taken, and is neither copied nor descended into.
             let noted = (&raw const (*step).large).read_volatile();
-            let place = (noted | (noted / MAX_HOLDERS as u64).wrapping_neg()) & (MAX_HOLDERS as u64 - 1);
-            found.add(place as usize).write_volatile(Found { css, depth });
+            let place = (noted | (noted / MAX_HOLDERS as u64).wrapping_neg()) & LAST;
+            found.add(place as usize).write_volatile(Found { css, parent });
             add(&raw mut (*step).large, large);
             add(&raw mut (*step).small, small);
             add(&raw mut (*step).small_pages, usage & small.wrapping_neg());
 
-            let head = css + offsets.children;
-            let child: u64 = read(head);
-            let sibling: u64 = read(css + offsets.sibling);
-            let parent: u64 = read(css + offsets.parent);
-            let no_child = if_zero(child ^ head) | if_zero(child);
-            let not_too_deep = opaque(depth.wrapping_sub(HOLDER_DEPTH) >> 63).wrapping_neg();
-            let down = large.wrapping_neg() & !no_child & not_too_deep;
-            // A list that could not be read ends the walk, and so does the root.
-            let broken = if_zero(sibling) & !down;
-            let up = if_zero(sibling ^ (parent + offsets.children)) & !down & !broken;
-            let node = (child & down) | (sibling & !down);
-            let next = (node.wrapping_sub(offsets.sibling) & !up & !broken) | (parent & up);
-            let over = if_zero(parent ^ root) & up;
-            (&raw mut (*step).css).write_volatile(next & !over);
-            (&raw mut (*step).depth).write_volatile(depth + (down & 1) - (up & 1));
-            (&raw mut (*step).back).write_volatile(up & 1);
-            add(&raw mut (*step).broken, broken & 1);
+            // On along the list; at its end to the list of the next one found, if there is one.
+            let along: u64 = read(node);
+            let next = (&raw const (*step).descended).read_volatile();
+            let next_head =
+                found.add((next & LAST) as usize).cast::<u64>().read_volatile() + offsets.children;
+            let below: u64 = read(next_head);
+            let is_there = opaque(next.wrapping_sub(place) >> 63);
+            let descend = (end & is_there).wrapping_neg();
+            let stay = end.wrapping_sub(1);
+            let node = (along & stay) | (below & descend);
+            (&raw mut (*step).node).write_volatile(node);
+            (&raw mut (*step).head).write_volatile((head & stay) | (next_head & descend));
+            (&raw mut (*step).parent).write_volatile((parent & stay) | ((next + 1) & descend));
+            (&raw mut (*step).descended).write_volatile(next + (descend & 1));
+            // A pointer of a list is never null.
+            add(&raw mut (*step).broken, is_zero(node) & (stay | descend));
         }
     }
     0
@@ -226,14 +217,14 @@ unsafe fn copy(scratch: *mut Scratch) -> u64 {
             let found: *const Found = scratch.cast::<u8>().add(HOLDERS_AT).cast();
             let found = found.add(index);
             let holder: *mut Holder = end(scratch).cast();
-            (*holder).depth = (&raw const (*found).depth).read_volatile() as u32;
+            (*holder).parent = (&raw const (*found).parent).read_volatile() as u32;
             (*holder).pad = 0;
             grow(scratch, (size_of::<Holder>() - size_of::<Level>()) as u64);
             lineage::append(scratch, (&raw const (*found).css).read_volatile());
             add(&raw mut (*step).written, 1);
         }
         let written = (&raw const (*step).written).read_volatile();
-        let not_through = is_zero((&raw const (*step).css).read_volatile()) ^ 1;
+        let not_through = is_zero((&raw const (*step).node).read_volatile()) ^ 1;
         let broken = is_zero((&raw const (*step).broken).read_volatile()) ^ 1;
         let body = body(scratch);
         (*body).holders = written as u32;

@@ -45,8 +45,8 @@ pub(super) fn sections(reader: &mut Reader, machine: &Machine) -> Result<Section
 
 /// Reads one holder.
 pub(super) fn holder(reader: &mut Reader, machine: &Machine) -> Result<Holder, DecodeError> {
-    let (depth, _) = (reader.u32()?, reader.u32()?);
-    Ok(Holder { depth, level: level(reader, machine)? })
+    let (parent, _) = (reader.u32()?, reader.u32()?);
+    Ok(Holder { parent: (parent as usize).checked_sub(1), level: level(reader, machine)? })
 }
 
 fn level(reader: &mut Reader, machine: &Machine) -> Result<Level, DecodeError> {

@@ -5,7 +5,7 @@
 
 use crate::cgroup::{self, Place};
 use crate::enrich::{Party, owner};
-use crate::event::{Holder, Level, Limit, OomHolders};
+use crate::event::{Holder, Level, Limit, Name, OomHolders};
 
 /// Who held the node's memory at the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,31 +66,27 @@ pub fn memory(walk: &OomHolders) -> Memory {
         total: walk.total,
         incomplete: walk.unfinished || walk.left_out > 0,
     };
-    // The names from the root down to the one at hand; `None` where one could not be read.
-    let mut names: Vec<Option<&[u8]>> = Vec::new();
-    let mut in_pod: Option<u32> = None;
-    for (index, Holder { depth, level }) in walk.holders.iter().enumerate() {
-        // Parents come first, so each is at most one below the last. What is not is no tree.
-        let Some(above) = (*depth as usize).checked_sub(1).filter(|above| *above <= names.len()) else {
-            memory.incomplete = true;
-            continue;
+    // Of each one its path, `None` where a name is unknown, and whether it is in a pod.
+    let mut placed: Vec<(Option<Vec<u8>>, bool)> = Vec::new();
+    for (index, Holder { parent, level }) in walk.holders.iter().enumerate() {
+        let (path, in_pod) = match parent {
+            None => (Some(Vec::new()), false),
+            // What comes first is known by now; what says otherwise is no tree.
+            Some(parent) => placed.get(*parent).cloned().unwrap_or_default(),
         };
-        names.truncate(above);
-        names.push(level.name.as_ref().map(|name| name.0.as_slice()));
-        if in_pod.is_some_and(|pod| *depth > pod) {
+        let path = path.and_then(|path| below(path, level.name.as_ref()));
+        let held = path.as_ref().and_then(|path| held(path.clone(), level));
+        let is_pod = held.as_ref().is_some_and(|held| held.party.placement.place == Place::Pod);
+        placed.push((path, in_pod || is_pod));
+        if in_pod {
             continue;
         }
-        in_pod = None;
-        let Some(held) = held(&names, level) else {
+        let Some(held) = held else {
             memory.incomplete = true;
             continue;
         };
-        let has_large_child = walk.holders.get(index + 1).is_some_and(|next| next.depth > *depth);
+        let has_large_child = walk.holders.iter().skip(index + 1).any(|other| other.parent == Some(index));
         match held.party.placement.place {
-            Place::Pod => {
-                in_pod = Some(*depth);
-                memory.holders.push(held);
-            }
             Place::NodeAllocatable => {
                 // That of a cluster inside of a container (kind) is the node's only where there is no other.
                 let delegated = |held: &Held| held.party.placement.delegated;
@@ -99,6 +95,7 @@ pub fn memory(walk: &OomHolders) -> Memory {
                 }
             }
             Place::Qos => {}
+            Place::Pod => memory.holders.push(held),
             _ if has_large_child => {}
             _ => memory.holders.push(held),
         }
@@ -109,13 +106,15 @@ pub fn memory(walk: &OomHolders) -> Memory {
     memory
 }
 
-/// A cgroup by its names; `None` where a name or its usage is unknown.
-fn held(names: &[Option<&[u8]>], level: &Level) -> Option<Held> {
-    let mut path = Vec::new();
-    for name in names {
-        path.push(b'/');
-        path.extend_from_slice((*name)?);
-    }
+/// The path of a cgroup below another.
+fn below(mut path: Vec<u8>, name: Option<&Name>) -> Option<Vec<u8>> {
+    path.push(b'/');
+    path.extend_from_slice(&name?.0);
+    Some(path)
+}
+
+/// A cgroup and what it held; `None` where that is unknown.
+fn held(path: Vec<u8>, level: &Level) -> Option<Held> {
     let placement = cgroup::parse(&path);
     let owner = owner(&placement);
     Some(Held {
@@ -129,19 +128,20 @@ fn held(names: &[Option<&[u8]>], level: &Level) -> Option<Held> {
 mod tests {
     use super::*;
     use crate::enrich::OwnerKind;
-    use crate::event::{Hook, Name, Stamp};
+    use crate::event::{Hook, Stamp};
 
     const MIB: u64 = 1 << 20;
     const POD: &str = "pod8b9f2a6e-1c3d-4e5f-9a7b-2c4d6e8f0a1b";
 
-    fn at(depth: u32, name: &str, mib: u64) -> Holder {
+    /// A cgroup below the one that is `parent`th in the list, from 1; below the root for 0.
+    fn at(parent: usize, name: &str, mib: u64) -> Holder {
         let level = Level {
             name: Some(Name::from(name)),
             usage_bytes: Some(mib * MIB),
             limit: Some(Limit::Unlimited),
             ..Level::default()
         };
-        Holder { depth, level }
+        Holder { parent: parent.checked_sub(1), level }
     }
 
     fn walk(holders: Vec<Holder>) -> OomHolders {
@@ -169,13 +169,14 @@ mod tests {
     #[test]
     fn names_owners_and_not_their_sums_or_parts() {
         let memory = memory(&walk(vec![
-            at(1, "system.slice", 90),
-            at(2, "containerd.service", 80),
-            at(1, "kubepods", 300),
+            at(0, "system.slice", 90),
+            at(0, "kubepods", 300),
+            at(0, "user.slice", 40),
+            at(1, "containerd.service", 80),
             at(2, "burstable", 290),
-            at(3, POD, 280),
-            at(4, "0a12f8ad7041c8fdcab8c0ef3e57c178134c729a771a6065b3d1ff8c6374b947", 270),
-            at(1, "user.slice", 40),
+            at(5, POD, 280),
+            at(6, "0a12f8ad7041c8fdcab8c0ef3e57c178134c729a771a6065b3d1ff8c6374b947", 270),
+            at(7, "inner.slice", 260),
         ]));
         assert_eq!(
             names(&memory),
@@ -195,40 +196,45 @@ mod tests {
     #[test]
     fn the_pods_are_those_of_the_node() {
         let inner = [
-            at(1, "system.slice", 200),
+            at(0, "system.slice", 200),
+            at(1, "foo.service", 200),
+            at(2, "kubepods", 200),
+            at(0, "kubepods", 30),
+        ];
+        let outer = [
+            at(0, "kubepods", 30),
+            at(0, "system.slice", 200),
             at(2, "foo.service", 200),
             at(3, "kubepods", 200),
-            at(1, "kubepods", 30),
         ];
         let pods = |holders: &[Holder]| memory(&walk(holders.to_vec())).pods.map(|pods| pods.party.path);
         assert_eq!(pods(&inner).as_deref(), Some(b"/kubepods".as_slice()));
-        let mut other_way = inner.to_vec();
-        other_way.rotate_left(3);
-        assert_eq!(pods(&other_way).as_deref(), Some(b"/kubepods".as_slice()));
+        assert_eq!(pods(&outer).as_deref(), Some(b"/kubepods".as_slice()));
         assert_eq!(pods(&inner[..3]).as_deref(), Some(b"/system.slice/foo.service/kubepods".as_slice()));
     }
 
-    /// What is below a cgroup without a name has no path, and a depth that skips a level is no tree: said, not guessed.
+    /// What is below a cgroup without a name has no path, and a parent that does not come first is none: said, not guessed.
     #[test]
     fn what_cannot_be_placed_makes_it_incomplete() {
-        let mut nameless = at(1, "", 50);
+        let mut nameless = at(0, "", 50);
         nameless.level.name = None;
         let memory_of = |holders| memory(&walk(holders));
-        let found = memory_of(vec![nameless, at(2, "x.service", 40), at(1, "user.slice", 30)]);
+        let found = memory_of(vec![nameless, at(0, "user.slice", 30), at(1, "x.service", 40)]);
         assert_eq!(names(&found), [("/user.slice".to_owned(), 30)]);
         assert!(found.incomplete);
-        for depth in [0, 3, u32::MAX] {
-            let found = memory_of(vec![at(depth, "x", 20), at(1, "user.slice", 30)]);
-            assert!(found.incomplete, "{depth}");
-            assert_eq!(found.holders.len(), 1, "{depth}");
+        for parent in [1, 2, usize::MAX] {
+            let found = memory_of(vec![at(parent, "x", 20), at(0, "user.slice", 30)]);
+            assert!(found.incomplete, "{parent}");
+            assert_eq!(names(&found), [("/user.slice".to_owned(), 30)], "{parent}");
         }
         assert!(memory(&OomHolders { left_out: 1, ..walk(Vec::new()) }).incomplete);
+        assert!(memory(&OomHolders { unfinished: true, ..walk(Vec::new()) }).incomplete);
     }
 
     /// A container has its pod's place, a path that only begins alike has none.
     #[test]
     fn ranks_what_is_within_a_holder() {
-        let memory = memory(&walk(vec![at(1, "kubepods", 90), at(2, POD, 80), at(1, "user.slice", 85)]));
+        let memory = memory(&walk(vec![at(0, "kubepods", 90), at(0, "user.slice", 85), at(1, POD, 80)]));
         let party = |path: &str| {
             let placement = cgroup::parse(path.as_bytes());
             Party { path: path.as_bytes().to_vec(), owner: owner(&placement), placement }

@@ -21,9 +21,9 @@ fn pages_become_bytes_and_flags_become_words() {
     assert_eq!((held.least_bytes, held.small_bytes), (1000 * PAGE, 1500 * PAGE));
     assert_eq!((held.small, held.looked_at, held.total, held.left_out), (7, 11, Some(40), 0));
     assert!(!held.unfinished);
-    let of = |at: usize| (held.holders[at].depth, held.holders[at].level.name.clone());
-    assert_eq!(of(0), (1, Some("kubepods".into())));
-    assert_eq!(of(3), (2, Some("containerd.service".into())));
+    let of = |at: usize| (held.holders[at].parent, held.holders[at].level.name.clone());
+    assert_eq!(of(0), (None, Some("kubepods".into())));
+    assert_eq!(of(3), (Some(1), Some("containerd.service".into())));
     let level = &held.holders[3].level;
     assert_eq!((level.usage_bytes, level.limit), (Some(2500 * PAGE), Some(Limit::Unlimited)));
 }
@@ -68,13 +68,13 @@ fn a_holder_is_read_as_it_lies_in_memory() {
     let mut put = |offset: usize, value: &[u8]| {
         bytes[holder + offset..holder + offset + value.len()].copy_from_slice(value);
     };
-    put(offset_of!(Holder, depth), &1_u32.to_le_bytes());
+    put(offset_of!(Holder, parent), &3_u32.to_le_bytes());
     put(offset_of!(Holder, level) + offset_of!(Level, usage_pages), &77_u64.to_le_bytes());
     put(offset_of!(Holder, level) + offset_of!(Level, max_pages), &78_u64.to_le_bytes());
     put(size_of::<Holder>(), b"KUBEPODS");
     let Ok(Event::OomHolders(held)) = decode(&Bytes::from(bytes), &machine()) else { panic!("no holders") };
     let first = &held.holders[0];
-    assert_eq!((first.depth, first.level.name.clone()), (1, Some("KUBEPODS".into())));
+    assert_eq!((first.parent, first.level.name.clone()), (Some(2), Some("KUBEPODS".into())));
     assert_eq!(first.level.usage_bytes, Some(77 * PAGE));
     assert_eq!(first.level.limit, Some(Limit::Bytes(78 * PAGE)));
 }
