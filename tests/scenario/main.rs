@@ -4,13 +4,12 @@
 //! A scenario (`scenarios`) makes a scratch tree of cgroups (`scratch`, `cgroup`), starts processes in it (`actor`;
 //! their own side is `victim` and `deed`), lets the kernel kill, and gives its cast: who had which role. What must be
 //! reported of whom stands in `scenarios.toml`. `run` has agents watch (`agent`) and holds what they say against that
-//! (`judge`), against each other (`agree`), and against what the kernel itself has counted.
+//! (`judge`), against each other, and against what the kernel itself has counted.
 
 #![allow(missing_docs, unreachable_pub, reason = "a program: nobody outside uses its items")]
 
 mod actor;
 mod agent;
-mod agree;
 mod cgroup;
 mod cleanup;
 mod deed;

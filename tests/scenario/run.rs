@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::agent::Line;
-use crate::agree;
 use crate::cgroup::Hierarchy;
+use crate::judge::agree;
 use crate::judge::book::{Book, Scenario, Surroundings, Tier};
 use crate::judge::cast::Cast;
 use crate::judge::matching::{self, Said};

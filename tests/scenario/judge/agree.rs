@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use crate::judge::book::{Exception, Scenario, Tier};
-use crate::judge::report::excused;
+use super::book::{Exception, Scenario, Tier};
+use super::report::excused;
 
 /// Fields that may differ.
 const OWN: [&str; 8] =
@@ -92,7 +92,7 @@ fn close_share(one: f64, other: f64) -> bool {
     (one - other).abs() <= 1.0 || close(one, other)
 }
 
-/// The same words, with numbers that are close. Whole numbers count things, but for those before a `%`.
+/// The same words, with sizes (48.0 MiB) that are close. Whole numbers count things, but for those before a `%`.
 fn alike(one: &str, other: &str) -> bool {
     let words = |text: &str| -> Vec<String> {
         let plain = |word: &str| word.trim_matches(|mark| "(),;".contains(mark)).to_owned();
@@ -102,10 +102,11 @@ fn alike(one: &str, other: &str) -> bool {
     let same = |index: usize| {
         let (one, other) = (&left[index], &right[index]);
         let percent = left.get(index + 1).is_some_and(|next| next == "%");
+        let with_fraction = one.contains('.') && other.contains('.');
         let numbers = one.parse::<f64>().ok().zip(other.parse::<f64>().ok());
         one == other
             || numbers.is_some_and(|(one, other)| {
-                (percent && close_share(one, other)) || (one.fract() != 0.0 && close(one, other))
+                (percent && close_share(one, other)) || (with_fraction && close(one, other))
             })
     };
     left.len() == right.len() && (0..left.len()).all(same)
