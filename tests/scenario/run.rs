@@ -73,6 +73,10 @@ pub fn run(args: &Args) -> Result<bool> {
         std::fs::write("/proc/self/oom_score_adj", "-999").context("cannot set oom_score_adj")?;
     }
     let watchers = watcher::start(&args.crashtrace, &args.hooks, &args.may_lack)?;
+    if watchers.is_empty() {
+        // All that were wanted may be lacking.
+        return Ok(true);
+    }
     let surroundings = Surroundings {
         kernel: kernel().context("the kernel's version cannot be read")?,
         tiers: watchers.iter().map(|watcher| watcher.tier).collect(),

@@ -93,8 +93,11 @@ impl<'a> Check<'a> {
             None => self.within("limit.usage_bytes", (bytes - SLACK.min(bytes / 4), bytes)),
         }
         self.eq("limit.oom_group", limit.oom_group);
-        if let Some(range) = limit.shmem_mib {
-            self.within_mib("limit.shmem_bytes", range);
+        match limit.shmem_mib {
+            Some(range) => self.within_mib("limit.shmem_bytes", range),
+            // Read after the kill, when the cgroup may be gone.
+            None if self.get("limit.shmem_bytes").is_null() => self.unresolved("limit.shmem_bytes"),
+            None => self.within("limit.shmem_bytes", (0, bytes)),
         }
         if let Some(range) = limit.swap_usage_mib {
             self.within_mib("limit.swap_usage_bytes", range);
