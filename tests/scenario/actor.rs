@@ -124,6 +124,18 @@ impl Role {
         self.with("--forks", count.to_string())
     }
 
+    /// Runs on one CPU, the same for all such.
+    pub fn on_one_cpu(mut self) -> Self {
+        self.args.push("--share-cpu".into());
+        self
+    }
+
+    /// And, once it has eaten, only while nobody else wants to.
+    pub fn when_idle(mut self) -> Self {
+        self.args.push("--idle".into());
+        self
+    }
+
     /// Takes memory of this NUMA node only.
     pub fn bound_to(self, node: u32) -> Self {
         self.with("--bind", node.to_string())

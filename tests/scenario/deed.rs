@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::victim::{Args, STAMP_BYTES, boottime_ns};
 
@@ -92,6 +93,26 @@ fn read(path: &Path, bytes: usize) -> Result<File> {
     let mut left = (&file).take(bytes as u64);
     while left.read(&mut buffer).with_context(|| format!("cannot read {}", path.display()))? > 0 {}
     Ok(file)
+}
+
+/// Has this process run only while nobody else wants to: when it is killed it takes its time to end.
+pub fn only_when_idle() -> Result<()> {
+    let priority: libc::c_int = 0;
+    // SAFETY: the kernel reads one `struct sched_param`, which is an int, from the address of a local variable. By
+    // number, since musl's own function only says that it is not implemented.
+    let result =
+        unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const priority) };
+    ensure!(result == 0, "cannot set the scheduling policy: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// Has this process run on the first of the CPUs that it may use.
+pub fn share_a_cpu() -> Result<()> {
+    let may = sched_getaffinity(None).context("cannot read the CPUs that may be used")?;
+    let first = (0..CpuSet::MAX_CPU).find(|cpu| may.is_set(*cpu)).context("no CPU may be used")?;
+    let mut one = CpuSet::new();
+    one.set(first);
+    sched_setaffinity(None, &one).context("cannot bind to a CPU")
 }
 
 /// Has this thread's memory come from one NUMA node.

@@ -70,6 +70,12 @@ pub struct Args {
     /// Fork so many processes that do nothing
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     forks: usize,
+    /// Run on one CPU only, the same for all such
+    #[arg(long)]
+    share_cpu: bool,
+    /// And only while nobody else wants to
+    #[arg(long)]
+    idle: bool,
     /// Take memory of this NUMA node only
     #[arg(long, value_name = "NODE")]
     pub bind: Option<u32>,
@@ -109,6 +115,9 @@ pub fn run(args: &Args) -> Result<()> {
         say_who("first")?;
         return parent("--child", "child_ended", false);
     }
+    if args.share_cpu {
+        deed::share_a_cpu()?;
+    }
     deed::fork_idle(args.forks)?;
     let stamps = Stamps::open(&args.stamp)?;
     if args.headless {
@@ -130,6 +139,9 @@ fn live(args: &Args, stamps: &Stamps) -> Result<()> {
         }
     }
     let _kept = deed::run(args, &mut memory, stamps)?;
+    if args.idle {
+        deed::only_when_idle()?;
+    }
     say(&json!({ "event": "done" }))?;
     until_stdin_closes()
 }

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::book::{Exception, Scenario, Tier, Victim};
+use super::book::{Exception, Scenario, Tier, Trigger, Victim};
 use super::cast::Cast;
 use super::report::Expected;
 
@@ -15,9 +15,10 @@ pub const MAX_LINE_BYTES: usize = 12 * 1024;
 pub fn expected<'a>(scenario: &'a Scenario, tier: Tier, cast: &'a Cast) -> Result<Vec<Expected<'a>>> {
     let mut all = Vec::new();
     for report in scenario.reports(tier) {
-        let role = match report.victims.first() {
-            Some(Victim::Role(role)) if report.each => Some(role),
-            Some(Victim::Process(actor)) if report.each => Some(&actor.role),
+        let role = match (report.victims.first(), &report.trigger) {
+            _ if !report.each => None,
+            (Some(Victim::Role(role)), _) | (None, Trigger::Role(role)) => Some(role),
+            (Some(Victim::Process(actor)), _) | (None, Trigger::Process(actor)) => Some(&actor.role),
             _ => None,
         };
         let times = role.map_or(1, |role| cast.processes.get(role.as_str()).map_or(0, Vec::len));
@@ -75,7 +76,7 @@ pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> 
     };
     let mut faults = Vec::new();
     let in_any_order = expected.iter().any(|expected| expected.report.each || expected.report.optional);
-    let found = if in_any_order { by_victim(&expected, lines) } else { in_order(&expected, lines) };
+    let found = if in_any_order { by_process(&expected, lines) } else { in_order(&expected, lines) };
     for (expected, line) in expected.iter().zip(&found) {
         match line {
             Some(line) => faults.extend(expected.faults(tier, exceptions, line)),
@@ -110,12 +111,7 @@ fn in_order<'a>(expected: &[Expected<'_>], lines: &[&'a Value]) -> Vec<Option<&'
     (0..expected.len()).map(|index| lines.get(index).copied()).collect()
 }
 
-/// Each report's line is the first that names its victim.
-fn by_victim<'a>(expected: &[Expected<'_>], lines: &[&'a Value]) -> Vec<Option<&'a Value>> {
-    let names = |line: &Value, expected: &Expected<'_>| {
-        let told = line["victims"].as_array().map_or(&[][..], Vec::as_slice);
-        expected.victims.first().is_some_and(|it| told.iter().any(|told| told["pid"] == it.process.pid))
-    };
-    let find = |expected| lines.iter().copied().find(|line| names(line, expected));
-    expected.iter().map(find).collect()
+/// Each report's line is the first that is about the same processes.
+fn by_process<'a>(expected: &[Expected<'_>], lines: &[&'a Value]) -> Vec<Option<&'a Value>> {
+    expected.iter().map(|expected| lines.iter().copied().find(|line| expected.is_of(line))).collect()
 }

@@ -78,6 +78,18 @@ impl<'a> Expected<'a> {
         Ok(Self { report, limit, trigger, victims, places })
     }
 
+    /// Whether `line` is about the same processes.
+    pub fn is_of(&self, line: &Value) -> bool {
+        let told = line["victims"].as_array().map_or(&[][..], Vec::as_slice);
+        match (self.victims.first(), &self.trigger) {
+            (Some(it), _) => told.iter().any(|told| told["pid"] == it.process.pid),
+            (None, Who::OneOf(them)) => {
+                told.is_empty() && them.iter().any(|it| line["trigger"]["pid"] == it.process.pid)
+            }
+            (None, Who::Comm(_)) => told.is_empty(),
+        }
+    }
+
     /// What is wrong with `line`, one sentence a field.
     pub fn faults(&self, tier: Tier, exceptions: &[&Exception], line: &Value) -> Vec<String> {
         let mut check = Check::new(line);
@@ -144,7 +156,7 @@ impl<'a> Expected<'a> {
         if tier.sees_decision() {
             hooks.push(format!("{}:{function}", tier.name()));
         }
-        if self.report.kind == "oom_kill" {
+        if !self.victims.is_empty() {
             hooks.push("raw_tp:mark_victim".to_owned());
         }
         json!(hooks)

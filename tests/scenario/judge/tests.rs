@@ -298,3 +298,21 @@ fn whole_numbers_agree_only_as_shares() {
     assert!(!agree("eater (pid 1000)", "eater (pid 1001)"));
     assert!(!agree("79 %", "79 % more"));
 }
+
+#[test]
+fn a_report_that_may_come_and_has_no_victim_is_known_by_who_asked() {
+    let report = FILE
+        .replace("victims = [\"eater\"]", "each = true\noptional = true")
+        .replace("victims[0].exiting", "victims");
+    let book = Book::parse(&report).expect("a good file");
+    let cast = Cast { kills: Some(0), ..cast() };
+    let mut line = line();
+    line["hooks"] = json!(["fentry:oom_kill_process"]);
+    line["victims"] = json!([]);
+    line["victims_total"] = json!(0);
+    line["unresolved"][0]["field"] = json!("victims");
+    assert_eq!(faults(&book.scenarios[0], &cast, &[], 0), [""; 0]);
+    assert_eq!(faults(&book.scenarios[0], &cast, &[&line], 100), [""; 0]);
+    line["trigger"]["pid"] = json!(99);
+    assert_ne!(faults(&book.scenarios[0], &cast, &[&line], 100), [""; 0]);
+}

@@ -48,8 +48,9 @@ pub(super) fn exits_by_itself(stage: &Stage<'_>) -> Result<Cast> {
     for mib in ROUNDS_MIB {
         let container = scratch.pod()?.container()?;
         container.cgroup.set_limit(64 * MIB)?;
-        let mut large = fed(&container.cgroup, &Role::eats("large", 40))?;
-        let mut eater = Actor::start(&container.cgroup, &Role::eats("eater", 48))?;
+        // Told to end, it must wait for the eater to leave the CPU, and is found at the limit with all of its memory.
+        let mut large = fed(&container.cgroup, &Role::eats("large", 40).on_one_cpu().when_idle())?;
+        let mut eater = Actor::start(&container.cgroup, &Role::eats("eater", 48).on_one_cpu())?;
         eater.go()?;
         // Nobody tells of each page.
         while eater.last_touch()?.1 < mib * MIB && large.lives() && eater.lives() {
