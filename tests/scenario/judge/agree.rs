@@ -84,15 +84,21 @@ fn without(line: &Value, left_out: &[&str]) -> Value {
     line
 }
 
-/// Whether two readings of one counter may lie that close together: between the decision and the mark of its victim
-/// the kernel gives back some pages, a batch of 64 at the most for each CPU.
+/// How far apart two readings of one counter may be in any case: the kernel keeps up to 32 pages a CPU apart from the sum
+/// of a process's sizes, and what a CPU has charged in advance, up to 64 pages, from a cgroup's.
+const BATCH_BYTES: f64 = 64.0 * 4096.0;
+
+/// Whether two readings of one counter, in bytes, may lie that close together: between the decision and the mark of its
+/// victim the kernel gives back some pages.
 fn close(one: f64, other: f64) -> bool {
-    (one - other).abs() <= one.abs().max(other.abs()) / 100.0
+    let difference = (one - other).abs();
+    difference <= BATCH_BYTES || difference <= one.abs().max(other.abs()) / 100.0
 }
 
 /// Whether shares in thousandths, or in hundreds, of such readings may be: they are cut to whole numbers.
 fn close_share(one: f64, other: f64) -> bool {
-    (one - other).abs() <= 1.0 || close(one, other)
+    let difference = (one - other).abs();
+    difference <= 1.0 || difference <= one.abs().max(other.abs()) / 100.0
 }
 
 /// The same words, with sizes (48.0 MiB) that are close. Whole numbers count things, but for those before a `%`.
@@ -104,12 +110,15 @@ fn alike(one: &str, other: &str) -> bool {
     let (left, right) = (words(one), words(other));
     let same = |index: usize| {
         let (one, other) = (&left[index], &right[index]);
-        let percent = left.get(index + 1).is_some_and(|next| next == "%");
-        let with_fraction = one.contains('.') && other.contains('.');
+        let unit = left.get(index + 1).map_or("", String::as_str);
         let numbers = one.parse::<f64>().ok().zip(other.parse::<f64>().ok());
         one == other
-            || numbers.is_some_and(|(one, other)| {
-                (percent && close_share(one, other)) || (with_fraction && close(one, other))
+            || numbers.is_some_and(|(one, other)| match unit {
+                "%" => close_share(one, other),
+                "KiB" => close(one * 1024.0, other * 1024.0),
+                "MiB" => close(one * 1024.0 * 1024.0, other * 1024.0 * 1024.0),
+                "GiB" => close(one * 1024.0 * 1024.0 * 1024.0, other * 1024.0 * 1024.0 * 1024.0),
+                _ => false,
             })
     };
     left.len() == right.len() && (0..left.len()).all(same)
