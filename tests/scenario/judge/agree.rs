@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::book::{Exception, Scenario, Tier};
 use super::report::excused;
 
+/// Counts of cgroups.
+const CGROUPS: [&str; 3] = [".memory.cgroups_looked_at", ".memory.cgroups_total", ".memory.small_total"];
+
 /// Fields that may differ.
 const OWN: [&str; 8] =
     ["session", "seq", "id", "time", "ktime_ns", "hooks", "verdict.certainty", "verdict.inferred"];
@@ -101,7 +104,13 @@ fn close_share(one: f64, other: f64) -> bool {
     difference <= 1.0 || difference <= one.abs().max(other.abs()) / 100.0
 }
 
-/// The same words, with sizes (48.0 MiB) that are close. Whole numbers count things, but for those before a `%`.
+/// Whether two counts of cgroups may be of the same tree: removed ones leave it when the last of their memory is freed,
+/// which may be between two looks.
+fn close_count(one: f64, other: f64) -> bool {
+    (one - other).abs() <= 3.0
+}
+
+/// The same words, with sizes (48.0 MiB), shares (79 %) and counts of cgroups that are close.
 fn alike(one: &str, other: &str) -> bool {
     let words = |text: &str| -> Vec<String> {
         let plain = |word: &str| word.trim_matches(|mark| "(),;".contains(mark)).to_owned();
@@ -111,10 +120,14 @@ fn alike(one: &str, other: &str) -> bool {
     let same = |index: usize| {
         let (one, other) = (&left[index], &right[index]);
         let unit = left.get(index + 1).map_or("", String::as_str);
+        // `8 of 9 cgroups`
+        let of_cgroups = unit == "of" && left.get(index + 3).is_some_and(|word| word == "cgroups");
         let numbers = one.parse::<f64>().ok().zip(other.parse::<f64>().ok());
         one == other
             || numbers.is_some_and(|(one, other)| match unit {
                 "%" => close_share(one, other),
+                "cgroups" => close_count(one, other),
+                _ if of_cgroups => close_count(one, other),
                 "KiB" => close(one * 1024.0, other * 1024.0),
                 "MiB" => close(one * 1024.0 * 1024.0, other * 1024.0 * 1024.0),
                 "GiB" => close(one * 1024.0 * 1024.0 * 1024.0, other * 1024.0 * 1024.0 * 1024.0),
@@ -149,6 +162,7 @@ fn close_field(path: &str, one: Option<f64>, other: Option<f64>) -> bool {
     let close = match path.rsplit('_').next() {
         Some("bytes") => close,
         Some("permille") => close_share,
+        _ if CGROUPS.contains(&path) => close_count,
         _ => return false,
     };
     one.zip(other).is_some_and(|(one, other)| close(one, other))

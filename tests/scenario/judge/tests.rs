@@ -297,6 +297,8 @@ fn whole_numbers_agree_only_as_shares() {
     assert!(!agree("pod 1 (204.3 MiB, 79 %)", "pod 1 (204.3 MiB, 81 %)"));
     assert!(!agree("eater (pid 1000)", "eater (pid 1001)"));
     assert!(!agree("79 %", "79 % more"));
+    assert!(agree("(8 of 9 cgroups looked at)", "(8 of 8 cgroups looked at)"));
+    assert!(!agree("eater (pid 1000) of cgroup x", "eater (pid 1001) of cgroup x"));
 }
 
 #[test]
