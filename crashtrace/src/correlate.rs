@@ -11,22 +11,27 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Event, Hook, Limit, NoKill, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp};
+use crate::event::{Event, Hook, NoKill, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp};
 use crate::stats::{Counter, Stats};
+
+mod limit_write;
+
+use limit_write::{Written, met};
 
 /// How long a decision without an end waits for its next victim. The kernel logs a line of some 150 bytes after each,
 /// which takes a serial console of 115,200 baud 13 ms and one of 9,600 baud 160 ms: a shorter wait tears group kills
 /// apart.
 pub const QUIET_NS: u64 = 250_000_000;
-/// How long a decision with an end waits for it after a victim: it is lost when the ring was full.
+/// How long a decision with an end waits for it after a victim, when records have been lost: it may be among them.
 pub const LOST_END_NS: u64 = 1_000_000_000;
-/// How long it waits for its first victim. Between the two the kernel logs the state of memory and every task
-/// (`dump_header`), which takes a node with thousands of them and a serial console many seconds.
-pub const FIRST_VICTIM_NS: u64 = 60_000_000_000;
+/// How long it waits for its first victim, and then for the next or for its end. In between the kernel logs the state of
+/// memory and every task (`dump_header`), or waits for others' messages to leave: a node with thousands of tasks and a
+/// serial console takes many seconds for that.
+pub const CONSOLE_NS: u64 = 60_000_000_000;
+/// How long a decision that was given up is remembered: what comes late makes another revision of its incident.
+pub const LATE_NS: u64 = 60_000_000_000;
 /// Between two incidents that fold.
 pub const FOLD_NS: u64 = 1_000_000_000;
-/// How long the memory of a killed process may take to come back: `exit_mmap` of one that is large, on a busy machine.
-pub const ON_ITS_WAY_NS: u64 = 2_000_000_000;
 /// Limits that are remembered for folding; beyond it the one that has been quiet longest is forgotten.
 pub const FOLDS: usize = 256;
 
@@ -54,6 +59,8 @@ pub struct OomKill {
     pub victims: Vec<OomVictim>,
     /// Who held the node's memory; `None` for a memory cgroup's OOM, and where that could not be gathered.
     pub holders: Option<Box<OomHolders>>,
+    /// 1; higher where the incident went out before, and more of it came late.
+    pub revision: u32,
     /// Seen from its decision to its end, or known to have no more to it, with no record lost on the way.
     pub complete: bool,
 }
@@ -74,18 +81,15 @@ pub struct Correlator {
     folds: BTreeMap<(NoKill, Option<u64>), Fold>,
     /// The latest kill for a limit that was lowered.
     written: Option<Written>,
+    /// A decision that was given up before its end was known.
+    given_up: Option<Open>,
+    /// Time of the latest mark of a task that was dying anyway.
+    dying_ns: Option<u64>,
+    /// Stacks have `oom_kill_process` where it leads to a mark.
+    kills_show: bool,
 }
 
-/// A kill for a limit that was lowered.
-#[derive(Clone, Copy, Debug)]
-struct Written {
-    cgroup_id: u64,
-    latest_ns: u64,
-    /// What the victims held.
-    held_bytes: u64,
-}
-
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Open {
     kill: OomKill,
     /// What its other records call it.
@@ -107,15 +111,26 @@ struct Fold {
 }
 
 impl Correlator {
+    /// `kills_show` says that a function `oom_kill_process` can be named where it is on a stack.
+    #[must_use]
+    pub fn new(kills_show: bool) -> Self {
+        Self { kills_show, ..Self::default() }
+    }
+
     /// Takes one event; gives the incidents that it completes, in order.
     pub fn push(&mut self, event: Event, stats: &mut Stats) -> Vec<Incident> {
         let mut done = self.tick(event.stamp().ktime_ns);
         match event {
+            Event::OomDecision(decision) if self.marks_the_dying(&decision) => {
+                stats.add(Counter::MarkedAlreadyDying, 1);
+                self.dying_ns = Some(decision.stamp.ktime_ns);
+            }
             Event::OomDecision(decision) => {
                 done.extend(self.close_before_next());
                 self.open = Some(Open::new(decision));
             }
             Event::OomDecisionEnd(stamp) => {
+                self.resume(stamp.decision_ns, stamp.ktime_ns);
                 if self.open.as_ref().is_some_and(|open| Some(open.decision_ns) == stamp.decision_ns) {
                     done.extend(self.close(true));
                 } else {
@@ -149,7 +164,11 @@ impl Correlator {
         let mut done = Vec::new();
         if self.open.as_ref().is_some_and(|open| now_ns >= open.deadline_ns()) {
             // With an end, it was lost; with one victim to come, that was lost; and a group may have had more.
+            self.given_up = self.open.clone().map(|open| Open { latest_ns: now_ns, ..open });
             done.extend(self.close(false));
+        }
+        if self.given_up.as_ref().is_some_and(|open| now_ns >= open.latest_ns.saturating_add(LATE_NS)) {
+            self.given_up = None;
         }
         for fold in self.folds.values_mut() {
             if now_ns >= fold.sent_ns.saturating_add(FOLD_NS)
@@ -180,10 +199,35 @@ impl Correlator {
         done
     }
 
+    /// Opens again what was given up, if nothing else is open and this belongs to it.
+    fn resume(&mut self, decision_ns: Option<u64>, now_ns: u64) {
+        if self.open.is_none()
+            && let Some(mut open) = self.given_up.take_if(|open| Some(open.decision_ns) == decision_ns)
+        {
+            open.kill.revision = open.kill.revision.saturating_add(1);
+            open.latest_ns = now_ns;
+            self.open = Some(open);
+        }
+    }
+
+    /// Whether this was gathered at a mark that no kill led to: `out_of_memory` (`mm/oom_kill.c`, 5.10 to 7.3) gives a task
+    /// that is dying, and asks for memory to do so, access to the reserves. A victim does so again and again.
+    fn marks_the_dying(&self, decision: &OomDecision) -> bool {
+        let stack = decision.stack.as_ref();
+        self.kills_show
+            && decision.stamp.hook == Hook::RawTracepoint
+            && decision.control.is_none()
+            && stack.is_some_and(|stack| {
+                stack.has("out_of_memory")
+                    && !stack.has("oom_kill_process")
+                    && !stack.has("__oom_kill_process")
+            })
+    }
+
     /// Closes what is open; `over` if it is known that the kernel is through with it.
     fn close(&mut self, over: bool) -> Option<Incident> {
         let mut open = self.open.take()?;
-        self.written = open.written().or(self.written);
+        self.written = Written::of(&open.kill, open.latest_ns).or(self.written);
         open.kill.complete = over && open.kill.decision.is_some() && !open.torn;
         Some(Incident::OomKill(Box::new(open.kill)))
     }
@@ -205,10 +249,14 @@ impl Correlator {
             }
             return vec![Incident::OomKill(Box::new(OomKill::without_decision(victim)))];
         };
+        if self.dying_ns == Some(decision_ns) {
+            return Vec::new();
+        }
         let mut done = Vec::new();
         if self.open.as_ref().is_none_or(|open| open.decision_ns != decision_ns) {
             done.extend(self.close_before_next());
-            self.open = Some(Open::lost(decision_ns, &victim.stamp));
+            self.resume(Some(decision_ns), victim.stamp.ktime_ns);
+            self.open.get_or_insert_with(|| Open::lost(decision_ns, &victim.stamp));
         }
         if let Some(open) = &mut self.open {
             open.latest_ns = victim.stamp.ktime_ns;
@@ -249,31 +297,6 @@ impl Correlator {
     }
 }
 
-/// Whether this is the writer of a limit that has been met meanwhile, or will be as soon as what was killed for it has
-/// given its memory back. `memory_max_write` (`mm/memcontrol.c`, 5.10 to 7.3) asks for one victim after the other until
-/// usage is below the new limit, and may ask once more while the last victim is on its way out: there is nobody left, and
-/// nothing is wanting. A charge that finds nobody has failed, whatever the usage is a moment later.
-fn met(event: &OomNoVictim, killed: Option<Written>) -> bool {
-    let written = event.stack.as_ref().is_some_and(|stack| stack.has(LIMIT_WRITE));
-    let Some(level) = event.limit_cgroups.as_ref().and_then(|cgroups| cgroups.levels.first()) else {
-        return false;
-    };
-    let on_its_way = killed.filter(|killed| {
-        Some(killed.cgroup_id) == level.cgroup_id
-            && event.stamp.ktime_ns <= killed.latest_ns.saturating_add(ON_ITS_WAY_NS)
-    });
-    let on_its_way_bytes = on_its_way.map_or(0, |killed| killed.held_bytes);
-    let within = match (level.usage_bytes, level.limit) {
-        (Some(usage), Some(Limit::Bytes(limit))) => usage.saturating_sub(on_its_way_bytes) <= limit,
-        (_, Some(Limit::Unlimited)) => true,
-        _ => false,
-    };
-    written && within && event.repeats == 0
-}
-
-/// The function that lowers a limit, and kills until that is kept.
-const LIMIT_WRITE: &str = "memory_max_write";
-
 impl Open {
     fn new(decision: Box<OomDecision>) -> Self {
         let stamp = decision.stamp;
@@ -287,6 +310,7 @@ impl Open {
                 decision: Some(decision),
                 victims: Vec::new(),
                 holders: None,
+                revision: 1,
                 complete: false,
             },
             decision_ns: stamp.ktime_ns,
@@ -306,6 +330,7 @@ impl Open {
                 decision: None,
                 victims: Vec::new(),
                 holders: None,
+                revision: 1,
                 complete: false,
             },
             decision_ns,
@@ -316,22 +341,10 @@ impl Open {
         }
     }
 
-    /// This kill, if it is one for a limit that was lowered.
-    fn written(&self) -> Option<Written> {
-        let decision = self.kill.decision.as_ref()?;
-        decision.stack.as_ref().filter(|stack| stack.has(LIMIT_WRITE))?;
-        let victims = self.kill.victims.iter().filter_map(|victim| victim.task.rss);
-        Some(Written {
-            cgroup_id: decision.limit_cgroups.as_ref()?.levels.first()?.cgroup_id?,
-            latest_ns: self.latest_ns,
-            held_bytes: victims.fold(0, |sum, rss| sum.saturating_add(rss.resident_bytes())),
-        })
-    }
-
     fn deadline_ns(&self) -> u64 {
         self.latest_ns.saturating_add(match (self.has_end, self.kill.victims.is_empty()) {
-            (true, true) => FIRST_VICTIM_NS,
-            (true, false) => LOST_END_NS,
+            (true, false) if self.torn => LOST_END_NS,
+            (true, _) => CONSOLE_NS,
             (false, _) => QUIET_NS,
         })
     }
@@ -357,6 +370,7 @@ impl OomKill {
             decision: None,
             victims: vec![victim],
             holders: None,
+            revision: 1,
             complete: false,
         }
     }

@@ -124,19 +124,16 @@ pub fn enrich(mut incident: Incident, node: &mut Node) -> Case {
                 find(decision.and_then(|decision| decision.limit_cgroups.as_ref())),
             )
         }
-        Incident::OomNoKill(none) => {
-            (find(none.event.trigger_cgroups.as_ref()), Vec::new(), find(none.event.limit_cgroups.as_ref()))
-        }
+        Incident::OomNoKill(no_kill) => (
+            find(no_kill.event.trigger_cgroups.as_ref()),
+            Vec::new(),
+            find(no_kill.event.limit_cgroups.as_ref()),
+        ),
     };
     let mut unresolved = gaps::of(&incident);
-    let limit_shmem_bytes = match shmem(&incident, limit.as_ref(), node) {
-        Some(Ok(bytes)) => Some(bytes),
-        Some(Err(reason)) => {
-            unresolved.push(Gap { field: "limit.shmem_bytes".to_owned(), reason });
-            None
-        }
-        None => None,
-    };
+    let limit_shmem_bytes = shmem(&incident, limit.as_ref(), node).and_then(|found| {
+        found.map_err(|reason| unresolved.push(Gap { field: "limit.shmem_bytes".to_owned(), reason })).ok()
+    });
     let memory = match &incident {
         Incident::OomKill(kill) => kill.holders.as_deref().map(holders::memory),
         Incident::OomNoKill(_) => None,
@@ -157,7 +154,7 @@ pub fn enrich(mut incident: Incident, node: &mut Node) -> Case {
 fn shmem(incident: &Incident, limit: Option<&Party>, node: &mut Node) -> Option<Result<u64, String>> {
     let cgroups = match incident {
         Incident::OomKill(kill) => kill.decision.as_ref()?.limit_cgroups.as_ref()?,
-        Incident::OomNoKill(none) => none.event.limit_cgroups.as_ref()?,
+        Incident::OomNoKill(no_kill) => no_kill.event.limit_cgroups.as_ref()?,
     };
     let Some(limit) = limit.filter(|_| cgroups.skipped == 0) else {
         return Some(Err("the path of the cgroup could not be read whole".to_owned()));

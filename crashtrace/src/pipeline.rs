@@ -57,13 +57,14 @@ impl Pipeline {
     /// Stages for the records of one session of one machine.
     #[must_use]
     pub fn new(speaker: Speaker, machine: Machine, context: Context, filter: Filter, node: Node) -> Self {
+        let kills_show = machine.symbols.as_ref().is_some_and(|symbols| symbols.covers("oom_kill_process"));
         Self {
             speaker,
             machine,
             context,
             filter,
             node,
-            correlator: Correlator::default(),
+            correlator: Correlator::new(kills_show),
             stats: Stats::default(),
             next: BTreeMap::new(),
             gaps: 0,

@@ -77,6 +77,7 @@ pub(crate) fn case(decision: Option<OomDecision>, victims: Vec<OomVictim>) -> Ca
         decision: decision.map(Box::new),
         victims,
         holders: None,
+        revision: 1,
         complete: true,
     };
     Case {

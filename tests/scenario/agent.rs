@@ -128,7 +128,7 @@ impl Agent {
     pub fn read_until(&mut self, deadline: Instant, enough: impl Fn(&[Line]) -> bool) -> Result<()> {
         while !enough(&self.lines) {
             match self.incoming.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.lines.push(line?),
+                Ok(line) => self.take(line?),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => {
                     let (status, complaints) = self.ended()?;
@@ -144,6 +144,17 @@ impl Agent {
         self.child.id()
     }
 
+    /// Takes a line, in place of the earlier revision of it if there is one.
+    fn take(&mut self, line: Line) {
+        let revises = |other: &&mut Line| {
+            line.value["revision"].as_u64() > Some(1) && other.value["id"] == line.value["id"]
+        };
+        match self.lines.iter_mut().find(revises) {
+            Some(earlier) => earlier.value = line.value,
+            None => self.lines.push(line),
+        }
+    }
+
     /// Stops it as a service manager would, takes the rest of its lines, and says what was wrong with its end.
     pub fn stop(&mut self) -> Result<()> {
         self.signal(Signal::TERM);
@@ -151,7 +162,7 @@ impl Agent {
         let deadline = Instant::now() + STOP;
         loop {
             match self.incoming.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.lines.push(line?),
+                Ok(line) => self.take(line?),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => bail!("the agent ({}) does not end on SIGTERM", self.hooks),
             }

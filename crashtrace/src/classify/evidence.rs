@@ -177,6 +177,9 @@ fn trigger(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
             ));
         }
         Some(Origin::Kswapd) => return Some(format!("{name} found it, on nobody's behalf")),
+        None if verdict.cause == Cause::CgroupOom => {
+            return Some(format!("{name}{of} asked for memory, or lowered the limit"));
+        }
         _ => {}
     }
     let Some(victim) = scene.victim.as_ref() else {

@@ -238,6 +238,7 @@ fn infer(scene: &Scene<'_>, origin: Option<Origin>) -> Found {
     };
     let mut found = settle(scene, cgroups, party);
     found.inferred = vec!["limit", "verdict.level"];
+    found.gaps.push(gap("limit.shmem_bytes", "it is read only for a limit that the kernel named"));
     found.evidence.push(format!(
         "inferred: among the victim's cgroups this one was nearest to its limit, with {} left",
         bytes(left)

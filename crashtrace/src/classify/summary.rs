@@ -49,6 +49,10 @@ fn limit(verdict: &Verdict, owner: &str) -> String {
         return format!("the memory limit of {owner} was lowered{to}, below what was in use");
     }
     let of = limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+    // No charge leads far beyond a limit, but whether it was lowered was not seen.
+    if verdict.origin.is_none() && verdict.limit.as_ref().is_some_and(is_beyond) {
+        return format!("{owner} was beyond its limit{of}");
+    }
     match verdict.level {
         Some(Level::Container) => format!("{owner} hit its own limit{of}"),
         Some(Level::Qos) => format!("{owner} together hit the limit{of} of their class"),
@@ -57,6 +61,14 @@ fn limit(verdict: &Verdict, owner: &str) -> String {
         }
         _ => format!("{owner} hit its limit{of}"),
     }
+}
+
+/// More in use than the limit allows, by more than what CPUs keep in stock.
+fn is_beyond(finding: &LimitFinding) -> bool {
+    const STOCK_BYTES: u64 = 2 << 20;
+    let level = finding.cgroups.levels.first();
+    let usage = level.and_then(|level| level.usage_bytes);
+    usage.zip(limit_bytes(finding)).is_some_and(|(usage, limit)| usage > limit.saturating_add(STOCK_BYTES))
 }
 
 /// The limit in bytes.

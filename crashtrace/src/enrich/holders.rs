@@ -76,8 +76,8 @@ pub fn memory(walk: &OomHolders) -> Memory {
         };
         let path = path.and_then(|path| below(path, level.name.as_ref()));
         let held = path.as_ref().and_then(|path| held(path.clone(), level));
-        let is_pod = held.as_ref().is_some_and(|held| held.party.placement.place == Place::Pod);
-        placed.push((path, in_pod || is_pod));
+        let itself_a_pod = held.as_ref().is_some_and(|held| held.party.placement.place == Place::Pod);
+        placed.push((path, in_pod || itself_a_pod));
         if in_pod {
             continue;
         }
@@ -89,8 +89,9 @@ pub fn memory(walk: &OomHolders) -> Memory {
         match held.party.placement.place {
             Place::NodeAllocatable => {
                 // That of a cluster inside of a container (kind) is the node's only where there is no other.
-                let delegated = |held: &Held| held.party.placement.delegated;
-                if memory.pods.as_ref().is_none_or(|other| delegated(other) && !delegated(&held)) {
+                // A removed one may still have memory charged to it.
+                let order = |held: &Held| (!held.party.placement.delegated, held.usage_bytes);
+                if memory.pods.as_ref().is_none_or(|other| order(other) < order(&held)) {
                     memory.pods = Some(held);
                 }
             }

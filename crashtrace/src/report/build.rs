@@ -65,6 +65,7 @@ fn oom_kill(case: &Case, kill: &OomKill, verdict: &Verdict, context: &Context) -
     let hooks = hooks.chain(kill.victims.iter().map(|victim| format!("{}:mark_victim", victim.stamp.hook)));
 
     report::Incident {
+        revision: kill.revision,
         hooks: each_once(hooks),
         complete: kill.complete,
         trigger: decision.map(|it| process(&it.trigger, it.trigger_cgroups.as_ref(), case.trigger.as_ref())),

@@ -38,7 +38,7 @@ fn written(usage_bytes: u64, limit_bytes: u64, repeats: u64) -> Event {
     event.stack = Some(Stack(vec!["mem_cgroup_out_of_memory".into(), "memory_max_write".into()]));
     let level = &mut event.limit_cgroups.as_mut().expect("a limit").levels[0];
     level.usage_bytes = Some(usage_bytes);
-    level.limit = Some(Limit::Bytes(limit_bytes));
+    level.limit = Some(crate::event::Limit::Bytes(limit_bytes));
     Event::OomNoVictim(event)
 }
 
@@ -78,7 +78,7 @@ fn a_lowered_limit_that_a_kill_is_about_to_meet_is_no_incident() {
     assert_eq!(after(5, 60 << 20, 10), (0, 1));
     assert_eq!(after(5, 30 << 20, 10), (1, 0), "what was killed did not hold that much");
     assert_eq!(after(6, 60 << 20, 10), (1, 0), "it was killed for another limit");
-    assert_eq!(after(5, 60 << 20, 4 + ON_ITS_WAY_NS), (1, 0), "by now it would have come back");
+    assert_eq!(after(5, 60 << 20, 4 + limit_write::ON_ITS_WAY_NS), (1, 0), "by now it would have come back");
 }
 
 #[test]

@@ -72,13 +72,28 @@ proptest! {
         done.extend(desk.correlator.finish());
         prop_assert_eq!(desk.correlator.deadline_ns(), None);
         let (mut marks, mut reported) = (BTreeSet::new(), 0);
+        let mut kills: Vec<&OomKill> = Vec::new();
         for incident in &done {
             let Incident::OomKill(kill) = incident else { continue };
-            reported += usize::from(kill.decision.is_some());
             prop_assert!(kill.decision.is_some() || !kill.complete && !kill.victims.is_empty());
+            if kill.revision > 1 {
+                // It replaces what went out before, and has all of that.
+                let replaced = |earlier: &&&OomKill| {
+                    earlier.revision + 1 == kill.revision
+                        && earlier.decision == kill.decision
+                        && kill.victims.starts_with(&earlier.victims)
+                };
+                let earlier = kills.iter().rev().find(replaced).expect("the revision before");
+                for victim in &earlier.victims {
+                    marks.remove(&victim.marker_tid);
+                }
+            } else {
+                reported += usize::from(kill.decision.is_some());
+            }
             for victim in &kill.victims {
                 prop_assert!(marks.insert(victim.marker_tid), "twice");
             }
+            kills.push(kill);
         }
         prop_assert_eq!(reported, decisions, "each decision is reported, once");
     }
