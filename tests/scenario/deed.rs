@@ -5,10 +5,10 @@ use std::hint::black_box;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::victim::{Args, STAMP_BYTES, boottime_ns};
@@ -20,7 +20,8 @@ const MPOL_BIND: libc::c_long = 2;
 /// What is there after the kill is from right before it.
 pub struct Stamps {
     file: File,
-    pages: AtomicU64,
+    /// Locked while the stamp is written: of several threads the one that counted last must also write last.
+    pages: Mutex<u64>,
     /// Asked for while the first thread is there: it is found in a file of /proc that is empty when that has ended.
     page_bytes: usize,
 }
@@ -29,14 +30,16 @@ impl Stamps {
     /// Opens the file.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::options().write(true).open(path).context("cannot open the file of stamps")?;
-        Ok(Self { file, pages: AtomicU64::new(0), page_bytes: rustix::param::page_size() })
+        Ok(Self { file, pages: Mutex::new(0), page_bytes: rustix::param::page_size() })
     }
 
     /// To be called before a page is touched.
     fn next(&self) -> Result<()> {
+        let Ok(mut pages) = self.pages.lock() else { bail!("a thread panicked while it wrote a stamp") };
         let mut record = [0; STAMP_BYTES];
         record[..8].copy_from_slice(&boottime_ns().to_ne_bytes());
-        record[8..].copy_from_slice(&self.pages.fetch_add(1, Ordering::Relaxed).to_ne_bytes());
+        record[8..].copy_from_slice(&pages.to_ne_bytes());
+        *pages += 1;
         self.file.write_all_at(&record, 0).context("cannot write a stamp")
     }
 }
