@@ -19,6 +19,11 @@
 #![forbid(unsafe_code)]
 
 pub mod fields;
+mod holders;
+mod names;
+
+pub use holders::{HOLDER_SHARE, HOLDER_STEPS, Holder, MAX_HOLDERS, OomHolders, holders_flag};
+pub use names::{counter, global, map, mark_victim_arg, program};
 
 /// Version of all layouts in this crate. A change of any byte raises it; a recording carries it.
 pub const LAYOUT_VERSION: u16 = 2;
@@ -270,67 +275,6 @@ pub struct OomNoVictim {
 
 const _: () = assert!(size_of::<OomNoVictim>() == 24 + 128 + 192);
 
-/// Body of [`kind::OOM_HOLDERS`]: a walk over the memory controller's tree, level by level from the root's children down,
-/// into what holds at least `least_pages` and no further. [`Holder`]s follow, each with its name.
-///
-/// What is smaller was looked at, counted and summed, and so was not what is below it: a cgroup's usage is the sum of
-/// its processes' and its children's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct OomHolders {
-    /// From here on a cgroup is written down: a [`HOLDER_SHARE`]th of what the scope may hold.
-    pub least_pages: u64,
-    /// What those hold that hold less.
-    pub small_pages: u64,
-    /// How many those are.
-    pub small: u32,
-    /// Cgroups looked at, large and small.
-    pub looked_at: u32,
-    /// Cgroups that the tree has: `cgroup.nr_descendants` and `nr_dying_descendants` of the root.
-    pub total: u32,
-    /// Number of [`Holder`]s.
-    pub holders: u32,
-    /// How many large ones found no place among them.
-    pub left_out: u32,
-    /// Bits of [`holders_flag`].
-    pub flags: u32,
-}
-
-const _: () = assert!(size_of::<OomHolders>() == 40);
-
-/// Bits of [`OomHolders::flags`].
-pub mod holders_flag {
-    /// The walk ended before it was through: after [`HOLDER_STEPS`](super::HOLDER_STEPS), or at what could not be read.
-    pub const UNFINISHED: u32 = 1 << 0;
-    /// `total` could not be read.
-    pub const NO_TOTAL: u32 = 1 << 1;
-}
-
-/// The share of memory from which on a cgroup counts as a large holder: one in so many. What is below 1 % explains no
-/// shortage; and as a walk goes only into large ones, it is short on any node.
-pub const HOLDER_SHARE: u64 = 128;
-
-/// Steps of a walk at most: one for each cgroup that it looks at, and one for each list of children. A node of 250 pods
-/// with 100 services takes some 400.
-pub const HOLDER_STEPS: usize = 512;
-
-/// Places for large holders; one fewer is written down at most. There can be no more than [`HOLDER_SHARE`] on one level of the tree.
-pub const MAX_HOLDERS: usize = 128;
-
-/// A cgroup that holds much. The level's name follows, as in a [`Section`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Holder {
-    /// Which of those before it is its parent, from 1; 0 is the root.
-    pub parent: u32,
-    /// Padding, zero.
-    pub pad: u32,
-    /// The cgroup.
-    pub level: Level,
-}
-
-const _: () = assert!(size_of::<Holder>() == 56);
-
 /// What a [`Section`] lists.
 pub mod section {
     /// Cgroups of the trigger, from its own to the root.
@@ -434,71 +378,3 @@ pub const SECTION_MAX_BYTES: usize = size_of::<Section>() + MAX_LEVELS * (size_o
 pub const RECORD_MAX_BYTES: usize = size_of::<Header>() + size_of::<OomDecision>() + 3 * SECTION_MAX_BYTES;
 
 const _: () = assert!(RECORD_MAX_BYTES <= 16 * 1024);
-
-/// Counters that the kernel side keeps, by index into [`map::COUNTERS`]; one value for each CPU, they only rise.
-pub mod counter {
-    /// Records that found the ring full.
-    pub const RING_FULL: u32 = 0;
-    /// Records given up because the buffer they are built in was in use on that CPU.
-    pub const SCRATCH_BUSY: u32 = 1;
-    /// Memcg OOMs that ended without a kill because none was needed (`mem_cgroup_out_of_memory` true outside of
-    /// any decision): routine.
-    pub const MEMCG_OOM_ROUTINE: u32 = 2;
-    /// OOMs without a victim, and waits, that were folded into a later record.
-    pub const NO_VICTIM_FOLDED: u32 = 3;
-    /// How many counters there are.
-    pub const COUNT: u32 = 4;
-    /// Their names, by index.
-    pub const NAMES: [&str; COUNT as usize] =
-        ["ring_full", "scratch_busy", "memcg_oom_routine", "no_victim_folded"];
-}
-
-/// Names of the maps.
-pub mod map {
-    /// Ring buffer of records.
-    pub const RECORDS: &str = "RECORDS";
-    /// Per-CPU array of the counters in [`counter`](super::counter).
-    pub const COUNTERS: &str = "COUNTERS";
-}
-
-/// Names of the programs in the kernel object, by hook.
-pub mod program {
-    /// fentry `oom_kill_process`.
-    pub const OOM_KILL_FENTRY: &str = "oom_kill_fentry";
-    /// fexit `oom_kill_process`.
-    pub const OOM_KILL_FEXIT: &str = "oom_kill_fexit";
-    /// kprobe `oom_kill_process`.
-    pub const OOM_KILL_KPROBE: &str = "oom_kill_kprobe";
-    /// kretprobe `oom_kill_process`.
-    pub const OOM_KILL_KRETPROBE: &str = "oom_kill_kretprobe";
-    /// fexit `mem_cgroup_out_of_memory`.
-    pub const MEMCG_OOM_FEXIT: &str = "memcg_oom_fexit";
-    /// kprobe `mem_cgroup_out_of_memory`.
-    pub const MEMCG_OOM_KPROBE: &str = "memcg_oom_kprobe";
-    /// kretprobe `mem_cgroup_out_of_memory`.
-    pub const MEMCG_OOM_KRETPROBE: &str = "memcg_oom_kretprobe";
-    /// fentry `mem_cgroup_oom_synchronize`.
-    pub const MEMCG_WAIT_FENTRY: &str = "memcg_wait_fentry";
-    /// kprobe `mem_cgroup_oom_synchronize`.
-    pub const MEMCG_WAIT_KPROBE: &str = "memcg_wait_kprobe";
-    /// Raw tracepoint `oom/mark_victim`, beside a probe on the decision.
-    pub const MARK_VICTIM: &str = "mark_victim";
-    /// Raw tracepoint `oom/mark_victim` where there is no such probe: gathers the decision too.
-    pub const MARK_VICTIM_ALONE: &str = "mark_victim_alone";
-}
-
-/// Names of the read-only globals that the loader sets.
-pub mod global {
-    /// `[u32; fields::COUNT]`: what [`fields::TABLE`](super::fields::TABLE) came to on this kernel.
-    pub const FIELDS: &str = "FIELDS";
-    /// `u32`: how `oom:mark_victim` passes its victim, one of [`mark_victim_arg`](super::mark_victim_arg).
-    pub const MARK_VICTIM_ARG: &str = "MARK_VICTIM_ARG";
-}
-
-/// Values of [`global::MARK_VICTIM_ARG`]. The argument changed in 6.8 and in stable releases before it.
-pub mod mark_victim_arg {
-    /// A thread id.
-    pub const TID: u32 = 0;
-    /// A `struct task_struct *`.
-    pub const TASK: u32 = 1;
-}

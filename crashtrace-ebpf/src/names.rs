@@ -1,0 +1,69 @@
+//! What both sides call things: counters, maps, programs, and the globals that the loader sets.
+
+/// Counters that the kernel side keeps, by index into [`map::COUNTERS`]; one value for each CPU, they only rise.
+pub mod counter {
+    /// Records that found the ring full.
+    pub const RING_FULL: u32 = 0;
+    /// Records given up because the buffer they are built in was in use on that CPU.
+    pub const SCRATCH_BUSY: u32 = 1;
+    /// Memcg OOMs that ended without a kill because none was needed (`mem_cgroup_out_of_memory` true outside of
+    /// any decision): routine.
+    pub const MEMCG_OOM_ROUTINE: u32 = 2;
+    /// OOMs without a victim, and waits, that were folded into a later record.
+    pub const NO_VICTIM_FOLDED: u32 = 3;
+    /// How many counters there are.
+    pub const COUNT: u32 = 4;
+    /// Their names, by index.
+    pub const NAMES: [&str; COUNT as usize] =
+        ["ring_full", "scratch_busy", "memcg_oom_routine", "no_victim_folded"];
+}
+
+/// Names of the maps.
+pub mod map {
+    /// Ring buffer of records.
+    pub const RECORDS: &str = "RECORDS";
+    /// Per-CPU array of the counters in [`counter`](crate::counter).
+    pub const COUNTERS: &str = "COUNTERS";
+}
+
+/// Names of the programs in the kernel object, by hook.
+pub mod program {
+    /// fentry `oom_kill_process`.
+    pub const OOM_KILL_FENTRY: &str = "oom_kill_fentry";
+    /// fexit `oom_kill_process`.
+    pub const OOM_KILL_FEXIT: &str = "oom_kill_fexit";
+    /// kprobe `oom_kill_process`.
+    pub const OOM_KILL_KPROBE: &str = "oom_kill_kprobe";
+    /// kretprobe `oom_kill_process`.
+    pub const OOM_KILL_KRETPROBE: &str = "oom_kill_kretprobe";
+    /// fexit `mem_cgroup_out_of_memory`.
+    pub const MEMCG_OOM_FEXIT: &str = "memcg_oom_fexit";
+    /// kprobe `mem_cgroup_out_of_memory`.
+    pub const MEMCG_OOM_KPROBE: &str = "memcg_oom_kprobe";
+    /// kretprobe `mem_cgroup_out_of_memory`.
+    pub const MEMCG_OOM_KRETPROBE: &str = "memcg_oom_kretprobe";
+    /// fentry `mem_cgroup_oom_synchronize`.
+    pub const MEMCG_WAIT_FENTRY: &str = "memcg_wait_fentry";
+    /// kprobe `mem_cgroup_oom_synchronize`.
+    pub const MEMCG_WAIT_KPROBE: &str = "memcg_wait_kprobe";
+    /// Raw tracepoint `oom/mark_victim`, beside a probe on the decision.
+    pub const MARK_VICTIM: &str = "mark_victim";
+    /// Raw tracepoint `oom/mark_victim` where there is no such probe: gathers the decision too.
+    pub const MARK_VICTIM_ALONE: &str = "mark_victim_alone";
+}
+
+/// Names of the read-only globals that the loader sets.
+pub mod global {
+    /// `[u32; fields::COUNT]`: what [`fields::TABLE`](crate::fields::TABLE) came to on this kernel.
+    pub const FIELDS: &str = "FIELDS";
+    /// `u32`: how `oom:mark_victim` passes its victim, one of [`mark_victim_arg`](crate::mark_victim_arg).
+    pub const MARK_VICTIM_ARG: &str = "MARK_VICTIM_ARG";
+}
+
+/// Values of [`global::MARK_VICTIM_ARG`]. The argument changed in 6.8 and in stable releases before it.
+pub mod mark_victim_arg {
+    /// A thread id.
+    pub const TID: u32 = 0;
+    /// A `struct task_struct *`.
+    pub const TASK: u32 = 1;
+}
