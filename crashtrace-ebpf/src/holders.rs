@@ -2,8 +2,9 @@
 
 use crate::Level;
 
-/// Body of [`kind::OOM_HOLDERS`](crate::kind::OOM_HOLDERS): a walk over the memory controller's tree, level by level from the root's children down,
-/// into what holds at least `least_pages` and no further. [`Holder`]s follow, each with its name.
+/// Body of [`kind::OOM_HOLDERS`](crate::kind::OOM_HOLDERS): a walk over the memory controller's tree, level by level from
+/// the root's children down, into what holds at least `least_pages` and no further. [`Holder`]s follow, each with its
+/// name.
 ///
 /// What is smaller was looked at, counted and summed, and so was not what is below it: a cgroup's usage is the sum of
 /// its processes' and its children's.
