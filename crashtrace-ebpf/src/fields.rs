@@ -139,6 +139,8 @@ fields! {
     SIGNAL_OOM_MM = [at("signal_struct", "oom_mm")];
     /// `signal_struct.nr_threads`, i32: threads that have not been reaped; an ended first thread is, with the last.
     SIGNAL_NR_THREADS = [at("signal_struct", "nr_threads")];
+    /// `signal_struct.core_state`, a pointer: the process writes its core. In `mm_struct` before 5.16.
+    SIGNAL_CORE_STATE = [at("signal_struct", "core_state")];
     /// `signal_struct.flags`, u32.
     SIGNAL_FLAGS = [at("signal_struct", "flags")];
 
@@ -199,6 +201,8 @@ fields! {
     MEMCG_USAGE = [at("mem_cgroup", "memory.usage")];
     /// `mem_cgroup.memory.max` (`limit` before 4.19), u64.
     MEMCG_MAX = [at("mem_cgroup", "memory.max"), at("mem_cgroup", "memory.limit")];
+    /// `mem_cgroup.memory.parent`, a pointer to the counter that is charged too.
+    MEMCG_COUNTER_PARENT = [at("mem_cgroup", "memory.parent")];
     /// `mem_cgroup.swap.usage`, u64; shares its place with `memsw` on v1.
     MEMCG_SWAP_USAGE = [at("mem_cgroup", "swap.usage")];
     /// `mem_cgroup.swap.max`, u64.

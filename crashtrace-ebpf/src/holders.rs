@@ -44,10 +44,11 @@ pub mod holders_flag {
 pub const HOLDER_SHARE: u64 = 128;
 
 /// Steps of a walk at most: one for each cgroup that it looks at, and one for each list of children. A node of 250 pods
-/// with 100 services takes some 400.
+/// with 100 services takes some 400, and two or three more for each pod that is large.
 pub const HOLDER_STEPS: usize = 512;
 
-/// Places for large holders; one fewer is written down at most. There can be no more than [`HOLDER_SHARE`] on one level of the tree.
+/// Places for large holders; one fewer is written down at most. There are no more than [`HOLDER_SHARE`] on one level of
+/// the tree, unless the decision was about a part of the memory only.
 pub const MAX_HOLDERS: usize = 128;
 
 /// A cgroup that holds much. The level's name follows, as in a [`Section`](crate::Section).

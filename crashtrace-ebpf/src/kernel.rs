@@ -231,7 +231,7 @@ pub(crate) unsafe fn task_facts(task: u64, out: *mut Task) {
     fill!(TOTAL_VM: total_vm_pages = mm, MM_TOTAL_VM);
     // SAFETY: the caller vouches for `out`.
     unsafe {
-        (*out).pad = [0; 2];
+        (*out).dumps_core = (is_zero(member(signal, fields::SIGNAL_CORE_STATE)) ^ 1) as u16;
         (*out).missing = missing as u32;
     }
 }

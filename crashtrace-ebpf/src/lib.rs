@@ -145,8 +145,9 @@ pub struct Task {
     pub missing: u32,
     /// `oom_score_adj`, -1000 to 1000.
     pub oom_score_adj: i16,
-    /// Padding, zero.
-    pub pad: [u8; 2],
+    /// 1 if `signal_struct.core_state` is set: the process writes its core. 0 before 5.16, where that is a bit of
+    /// `signal_flags`.
+    pub dumps_core: u16,
     /// Threads of the process (`signal_struct.nr_threads`).
     pub threads: u32,
     /// Name of the thread group's leader: what people call the process.

@@ -143,10 +143,20 @@ pub(crate) struct Call {
     pub(crate) caller: u64,
 }
 
-/// OOMs without a victim, by the address of the memcg (for a wait the thread's id is added): a task that faults on and on
-/// makes thousands a second. 256 memcgs stuck that way at once is more than a node holds pods.
+/// OOMs without a victim: a task that faults on and on makes thousands a second. 256 memcgs stuck that way at once is more
+/// than a node holds pods.
 #[map]
-pub(crate) static QUIET: LruHashMap<u64, Quiet> = LruHashMap::with_max_entries(256, 0);
+pub(crate) static QUIET: LruHashMap<About, Quiet> = LruHashMap::with_max_entries(256, 0);
+
+/// What is folded together in [`QUIET`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct About {
+    /// The `mem_cgroup`.
+    pub(crate) memcg: u64,
+    /// The thread that waits; 0 for an OOM that found nobody to kill, which is the memcg's.
+    pub(crate) tid: u64,
+}
 
 /// See [`QUIET`].
 #[repr(C)]

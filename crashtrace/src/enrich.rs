@@ -30,7 +30,7 @@ pub struct Case {
     pub victims: Vec<Option<Party>>,
     /// Whose limit it was, where the kernel said so.
     pub limit: Option<Party>,
-    /// Shared memory and tmpfs charged to that cgroup, read just after the kill: what no kill frees.
+    /// Shared memory and tmpfs charged to that cgroup, read just after the kill.
     pub limit_shmem_bytes: Option<u64>,
     /// Who held the node's memory, in an OOM that is not a memory cgroup's.
     pub memory: Option<Memory>,
@@ -244,6 +244,7 @@ fn complete_victims(kill: &mut OomKill) {
     {
         decision.control = None;
         decision.limit_cgroups = None;
+        kill.holders = None;
     }
     // Without a probe on the decision, its record is from the first mark. There the stack tells: a process that is
     // on its way out anyway is marked by `oom_kill_process` itself, any other by `__oom_kill_process`.

@@ -1,7 +1,7 @@
 //! Remedies: what to do about it, in sentences that can be acted on.
 
 use crate::classify::evidence::{is_child, is_start_up, oom_group};
-use crate::classify::memory::{holder, usage_of_pods};
+use crate::classify::memory::{holder, share_of, usage_of_pods};
 use crate::classify::scene::Scene;
 use crate::classify::summary::{limit_bytes, limit_owner};
 use crate::classify::words::{bytes, path, process};
@@ -33,8 +33,8 @@ pub(crate) fn of(scene: &Scene<'_>, verdict: &Verdict) -> String {
     }
     if scene.waits() {
         advice.push(
-            "Set oom_kill_disable in the cgroup's memory.oom_control to 0, or raise the limit: until then whatever needs \
-             memory there hangs, and cannot be told from a deadlock."
+            "Set oom_kill_disable in the cgroup's memory.oom_control to 0, or raise the limit: until then page faults there \
+             hang, which looks like a deadlock, and system calls fail with ENOMEM."
                 .to_owned(),
         );
     } else if scene.no_kill.is_some() && verdict.origin != Some(Origin::Sysrq) {
@@ -46,7 +46,8 @@ pub(crate) fn of(scene: &Scene<'_>, verdict: &Verdict) -> String {
         advice.extend(kinds_of_memory(scene));
         advice.extend(held_elsewhere(scene, verdict));
     }
-    if is_start_up(scene) {
+    let its_own = matches!(verdict.level, Some(Level::Container | Level::Pod));
+    if is_start_up(scene) && verdict.cause == Cause::CgroupOom && its_own {
         advice.insert(0, start_up(scene, verdict));
     }
     advice.extend(survivor(scene, verdict));
@@ -119,9 +120,9 @@ fn limit_write(scene: &Scene<'_>, verdict: &Verdict) -> String {
 
 /// Where to look first: the largest holder, if it is one that can be named.
 fn largest(scene: &Scene<'_>) -> Option<String> {
-    let total = scene.control.map(|control| control.total_bytes).filter(|total| *total > 0);
-    let held = scene.memory?.holders.first()?;
-    Some(format!("Look first at what held most: {}.", holder(held, total)))
+    let memory = scene.memory.filter(|memory| !memory.incomplete)?;
+    let held = memory.holders.first()?;
+    Some(format!("Look first at what held most: {}.", holder(held, share_of(scene))))
 }
 
 fn system(scene: &Scene<'_>, verdict: &Verdict, advice: &mut Vec<String>) {
@@ -191,14 +192,14 @@ fn start_up(scene: &Scene<'_>, verdict: &Verdict) -> String {
     let usage = verdict.limit.as_ref().and_then(|limit| limit.cgroups.levels.first()?.usage_bytes);
     match (scene.limit_shmem_bytes, usage) {
         (Some(shmem), Some(usage)) if shmem >= usage / 2 => format!(
-            "The container cannot start because memory-backed volumes of its pod are full: {} of the {} in use are \
-             files in memory, which outlive containers. Empty or delete the volume (delete the pod), and give it a \
-             sizeLimit below the memory limit.",
+            "The container could not start for want of memory: {} of the {} in use are shared memory or files in memory. \
+             If those are memory-backed volumes of its pod, they outlive its containers: empty them, or delete the pod, \
+             and give them a sizeLimit below the memory limit.",
             bytes(shmem),
             bytes(usage)
         ),
-        _ => "The limit is too small for the container to start: the runtime itself needs some 8 to 30 MiB for a moment \
-              to set it up."
+        _ => "The container could not start for want of memory: the runtime itself needs some 8 to 30 MiB for a moment to \
+              set it up. Set the limit above that, or see what else of the pod holds memory."
             .to_owned(),
     }
 }

@@ -209,7 +209,7 @@ pub struct LimitHit {
     /// In use at the decision.
     pub usage_bytes: Option<u64>,
     /// Shared memory and files in tmpfs of the cgroup and those below it, read from `memory.stat` just after the
-    /// decision. What processes leave behind when they die: memory-backed emptyDir volumes, above all.
+    /// decision. Of this, what is in files (memory-backed emptyDir volumes, /dev/shm) stays when processes die.
     pub shmem_bytes: Option<u64>,
     /// Swap in use; memory and swap together where `swap_includes_memory` is true.
     pub swap_usage_bytes: Option<u64>,

@@ -130,9 +130,7 @@ fn decision(body: &OomDecision, out: &mut Vec<u8>) {
 fn task(task: &Task, out: &mut Vec<u8>) {
     put!(out, task, start_boottime_ns, anon_pages, file_pages, shmem_pages, swap_pages, page_table_bytes);
     put!(out, task, total_vm_pages, tgid, tid, ns_tgid, ns_tid, uid, task_flags, signal_flags, missing);
-    put!(out, task, oom_score_adj);
-    out.extend_from_slice(&task.pad);
-    put!(out, task, threads);
+    put!(out, task, oom_score_adj, dumps_core, threads);
     out.extend_from_slice(&task.comm);
     out.extend_from_slice(&task.thread_comm);
 }

@@ -106,6 +106,7 @@ pub(crate) fn container_oom() -> (Case, Verdict) {
 fn memory() -> Memory {
     let held = |party, mib: u64, limit| Held { party, usage_bytes: mib * MIB, limit };
     Memory {
+        large: std::collections::BTreeSet::new(),
         pods: Some(held(kubepods(), 1800, Some(Limit::Bytes(6144 * MIB)))),
         holders: vec![
             held(host_service("batch.service"), 5900, Some(Limit::Unlimited)),

@@ -109,6 +109,7 @@ pub(crate) fn finish<C: EbpfContext>(
                 | is_zero(victim) * u64::from(missing::VICTIM),
         );
         if (*record.header()).hook == hook::KPROBE
+            && (*body).flags & decision_flag::MEMCG != 0
             && let Some(call) = CALLS.get(current_tid() as u32)
         {
             emit::extend_stack(&raw mut (*body).stack, call.caller);

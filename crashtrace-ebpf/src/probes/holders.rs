@@ -123,7 +123,11 @@ unsafe fn begin(scratch: *mut Scratch, css: u64) -> u64 {
             step.head = root + offsets.children;
             step.node = read(step.head);
         }
-        step.broken = is_zero(step.node);
+        // On cgroup v1 without `use_hierarchy` (up to 5.10) a cgroup's usage is its own alone, and says nothing of what
+        // is below it: its counter then has no parent, though it has one itself.
+        let memcg = css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0));
+        let counter: u64 = member(memcg, fields::MEMCG_COUNTER_PARENT);
+        step.broken = is_zero(step.node) | (is_zero(counter) & (is_zero(root ^ css) ^ 1));
         (&raw mut (*scratch).step).write_volatile(step);
     }
     0
@@ -160,7 +164,7 @@ unsafe fn walk(scratch: *mut Scratch) -> u64 {
             // Noted in any case, but the place counts as taken only by what is large. The last place is for what finds
             // all others taken, and is neither copied nor descended into.
             let noted = (&raw const (*step).large).read_volatile();
-            let place = (noted | (noted / MAX_HOLDERS as u64).wrapping_neg()) & LAST;
+            let place = (noted | is_zero(noted / MAX_HOLDERS as u64).wrapping_sub(1)) & LAST;
             found.add(place as usize).write_volatile(Found { css, parent });
             add(&raw mut (*step).large, large);
             add(&raw mut (*step).small, small);

@@ -1,14 +1,12 @@
 //! `bool mem_cgroup_out_of_memory(struct mem_cgroup *memcg, gfp_t gfp_mask, int order)`, `mm/memcontrol.c`, 5.10 to
-//! 7.3.
-//!
-//! and `bool mem_cgroup_oom_synchronize(bool handle)`, same file, from 6.11 `mm/memcontrol-v1.c` and only with cgroup v1
-//! built in.
+//! 7.3; and `bool mem_cgroup_oom_synchronize(bool handle)`, in the same file, from 6.11 on in `mm/memcontrol-v1.c` and only
+//! with cgroup v1 built in.
 //!
 //! True means "try the charge again", not "killed": thousands of those may go with one kill. They are counted. False
 //! means that nobody could be killed, and is the only sign of that.
 //!
-//! On cgroup v1 with `oom_kill_disable` there is no OOM at all: a task that faults at the limit goes to sleep in
-//! `mem_cgroup_oom_synchronize` until somebody makes room or raises the limit.
+//! On cgroup v1 with `oom_kill_disable` there is no OOM at all: a task whose page fault meets the limit goes to sleep in
+//! `mem_cgroup_oom_synchronize` until somebody makes room or raises the limit, and a system call fails.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_boot_ns};
@@ -20,7 +18,7 @@ use crashtrace_ebpf::{OomNoVictim, counter, decision_flag, fields, hook, kind, m
 use crate::emit::{self, Record, count, current_tid};
 use crate::kernel::{copy_member, member, read, task_facts};
 use crate::lineage;
-use crate::maps::{CALLS, Call, QUIET, Quiet, slot};
+use crate::maps::{About, CALLS, Call, QUIET, Quiet, slot};
 use crate::probes::decision::trampoline_arg;
 
 /// At least this long between two records about one memcg: what falls in between is counted in the next.
@@ -122,7 +120,8 @@ fn synchronizes<C: EbpfContext>(ctx: &C, handle: bool, hook: u8) {
 #[inline(always)]
 fn nobody<C: EbpfContext>(ctx: &C, kind: u16, call: Call, lacks: u64, hook: u8) {
     // A task that waits is followed by no other event of its cgroup, which could carry a count: so each task speaks up.
-    let about = call.memcg + if kind == kind::OOM_WAIT { current_tid() } else { 0 };
+    let tid = if kind == kind::OOM_WAIT { current_tid() } else { 0 };
+    let about = About { memcg: call.memcg, tid };
     let Some(repeats) = speak_up(about) else {
         count(counter::NO_VICTIM_FOLDED);
         return;
@@ -151,7 +150,7 @@ fn nobody<C: EbpfContext>(ctx: &C, kind: u16, call: Call, lacks: u64, hook: u8) 
 
 /// How many were not written about this since the last one, if it is time for one again.
 #[inline(always)]
-fn speak_up(about: u64) -> Option<u64> {
+fn speak_up(about: About) -> Option<u64> {
     // SAFETY: the helper takes nothing.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let Some(quiet) = QUIET.get_ptr_mut(about) else {

@@ -53,10 +53,15 @@ fn scope(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
         (_, Some(Constraint::Cpuset | Constraint::Mempolicy)) => "the NUMA nodes allowed, with swap",
         _ => "the node's memory with swap",
     };
-    let points = signed(control.points_bytes);
-    Some(format!(
-        "{scope} comes to {total}; the kernel weighed the victim at {points} (its memory, shifted by its oom_score_adj)"
-    ))
+    // Nobody was weighed where whoever asks is killed (vm.oom_kill_allocating_task).
+    let weighed = match control.points_bytes {
+        0 => String::new(),
+        points => format!(
+            "; the kernel weighed the victim at {} (its memory, shifted by its oom_score_adj)",
+            signed(points)
+        ),
+    };
+    Some(format!("{scope} comes to {total}{weighed}"))
 }
 
 /// Where the pods' own cgroup stands: it is on the way from each pod to the root.
@@ -86,7 +91,8 @@ fn own_limit(scene: &Scene<'_>) -> Option<String> {
     })
 }
 
-/// Shared memory and tmpfs of the limit's cgroup, which stay when processes die.
+/// Shared memory and tmpfs of the limit's cgroup. What has a name in a file system stays when processes die; anonymous
+/// shared memory goes with the last of them.
 fn shmem(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
     let shmem = scene.limit_shmem_bytes?;
     let usage = verdict.limit.as_ref()?.cgroups.levels.first()?.usage_bytes?;
@@ -95,7 +101,7 @@ fn shmem(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
     (percent >= SHMEM_PERCENT).then(|| {
         format!(
             "{} ({percent} %) of what was in use is shared memory and files in memory (tmpfs, memory-backed emptyDir \
-             volumes, /dev/shm), which stay when processes die",
+             volumes, /dev/shm), which may stay when processes die",
             bytes(shmem)
         )
     })
@@ -104,25 +110,33 @@ fn shmem(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
 /// Share of the usage from which on shared memory is worth a word.
 const SHMEM_PERCENT: u128 = 10;
 
-/// The victim is the runtime on its way into the container.
-pub(crate) fn is_start_up(scene: &Scene<'_>) -> bool {
+/// The victim is the runtime's own process, in the container. It goes by this name until it runs the program that it is
+/// to run: that of a container that starts, or of an `exec` (a probe, `kubectl exec`) in one that runs.
+pub(crate) fn is_runtime(scene: &Scene<'_>) -> bool {
     let names = |actor: &Actor<'_>| [actor.task.comm.clone(), actor.task.thread_comm.clone()];
     let names = scene.victim.as_ref().map(names);
     names.is_some_and(|names| names.iter().flatten().any(|name| is_runtime_init(&name.0)))
 }
 
-/// What runtimes call the process that becomes the container's first one, until it runs the container's program:
+/// The container was about to start: the runtime's process was the first one in it.
+pub(crate) fn is_start_up(scene: &Scene<'_>) -> bool {
+    is_runtime(scene) && scene.victim.as_ref().is_some_and(|victim| victim.task.container_pid == Some(1))
+}
+
 /// `runc:[2:INIT]` and its earlier stages (libcontainer, so youki's too, which puts its own name first).
 fn is_runtime_init(comm: &[u8]) -> bool {
     [&b"runc:["[..], b"youki:["].iter().any(|prefix| comm.starts_with(prefix)) || comm == b"runc-dmz"
 }
 
 fn start_up(scene: &Scene<'_>) -> Option<String> {
-    is_start_up(scene).then(|| {
+    let victim = scene.victim.as_ref().filter(|_| is_runtime(scene))?;
+    let name = process(victim.task);
+    Some(if is_start_up(scene) {
         format!(
-            "{} is the container runtime's own start-up process: the container's program had not begun",
-            scene.victim.as_ref().map_or_else(|| "it".to_owned(), |victim| process(victim.task))
+            "{name} is the container runtime's own start-up process: the container's program had not begun"
         )
+    } else {
+        format!("{name} is the container runtime's own process, about to run a program in the container")
     })
 }
 
@@ -253,8 +267,8 @@ fn nobody(scene: &Scene<'_>, verdict: &Verdict) -> Vec<String> {
     let Some(none) = scene.no_kill else { return Vec::new() };
     let reason = match (verdict.cause, verdict.level) {
         _ if scene.waits() => {
-            "memory.oom_control of the cgroup has oom_kill_disable set: whoever needs memory there sleeps until some is \
-             freed or the limit is raised"
+            "memory.oom_control of the cgroup has oom_kill_disable set: a page fault that needs memory there sleeps until \
+             some is freed or the limit is raised, and a system call fails (ENOMEM), of which there is no report"
         }
         (Cause::SystemOom, Some(Level::Node)) => {
             "the OOM killer is switched off, as it is while the node suspends, or no process may be killed"

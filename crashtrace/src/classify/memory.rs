@@ -2,11 +2,11 @@
 
 use super::Verdict;
 use super::evidence::kubepods;
-use super::scene::Scene;
-use super::words::{bytes, owner, pod};
+use super::scene::{Actor, Scene};
+use super::words::{bytes, owner};
 use crate::cgroup::Qos;
 use crate::enrich::Held;
-use crate::event::{Constraint, Limit};
+use crate::event::{Constraint, Level, Limit};
 
 /// Holders that are named.
 const NAMED: usize = 3;
@@ -44,29 +44,32 @@ fn pods(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
     Some(format!("all pods together used {usage} of the {} that the node allows them{rest}", bytes(limit)))
 }
 
+/// What shares are of: the memory and swap that the decision was about, if that was all of the node's, for usage is counted
+/// over the whole node.
+pub(crate) fn share_of(scene: &Scene<'_>) -> Option<u64> {
+    let control = scene.control.filter(|control| control.constraint == Constraint::None)?;
+    Some(control.total_bytes).filter(|total| *total > 0)
+}
+
 fn holders(scene: &Scene<'_>) -> Option<String> {
-    let memory = scene.memory?;
-    let total = scene.control.map(|control| control.total_bytes).filter(|total| *total > 0);
-    let named: Vec<_> = memory.holders.iter().take(NAMED).map(|held| holder(held, total)).collect();
-    let looked = match memory.total {
-        Some(total) => format!("{} of {total} cgroups", memory.looked_at),
-        None => format!("{} cgroups", memory.looked_at),
-    };
-    let small = format!(
-        "{} that held less than {} came to {}",
-        if memory.small == 1 { "1 cgroup".to_owned() } else { format!("{} cgroups", memory.small) },
-        bytes(memory.least_bytes),
-        bytes(memory.small_bytes)
+    let memory = scene.memory.filter(|memory| memory.looked_at > 0)?;
+    let named: Vec<_> = memory.holders.iter().take(NAMED).map(|held| holder(held, share_of(scene))).collect();
+    let of = memory.total.map_or_else(String::new, |total| format!(" of {total}"));
+    let looked = format!(
+        "{}{of} cgroups were looked at, and {} of them held less than {} each",
+        memory.looked_at,
+        memory.small,
+        bytes(memory.least_bytes)
     );
     let cut = if memory.incomplete { "; there may be large ones that were not seen" } else { "" };
-    Some(if named.is_empty() {
-        format!("no cgroup held as much as {} ({looked} looked at){cut}", bytes(memory.least_bytes))
-    } else {
-        let more = match memory.holders.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(", and {more} more"),
-        };
-        format!("most memory was held by {}{more}; {small} ({looked} looked at){cut}", named.join(", "))
+    let more = match memory.holders.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Some(match (named.as_slice(), memory.incomplete) {
+        ([], _) => format!("none that was seen held as much as {}: {looked}{cut}", bytes(memory.least_bytes)),
+        (_, false) => format!("the largest holders of memory were {}{more}; {looked}", named.join(", ")),
+        (_, true) => format!("the largest that were seen are {}{more}; {looked}{cut}", named.join(", ")),
     })
 }
 
@@ -78,31 +81,46 @@ pub(crate) fn holder(held: &Held, total: Option<u64>) -> String {
     format!("{} ({}{percent})", owner(&held.party.owner, &held.party.path), bytes(held.usage_bytes))
 }
 
-/// Where the victim's pod or service stands among the holders. One that is not among them is a bystander.
+/// Where the victim's pod or service stands among the holders, if all that is large was seen.
 fn rank(scene: &Scene<'_>) -> Option<String> {
-    let memory = scene.memory?;
-    let party = scene.victim.as_ref()?.party.as_ref()?;
-    let whose = match &party.owner.pod_uid {
-        Some(_) => pod(&party.owner),
-        None => owner(&party.owner, &party.path),
-    };
-    match memory.rank(party) {
-        Some(0) => Some(format!("the victim belongs to the largest holder, {whose}")),
-        Some(rank) => {
-            let held = memory.holders.get(rank)?;
-            Some(format!(
-                "the victim belongs to {whose}, which held {}, the {} most",
-                bytes(held.usage_bytes),
-                ordinal(rank + 1)
-            ))
-        }
-        // The root has no figure of its own, so what is in it cannot be compared.
-        None if memory.incomplete || memory.holders.is_empty() || party.path == b"/" => None,
-        None => Some(format!(
-            "the victim's {whose} held less than {}: a bystander, chosen for its size and its oom_score_adj",
-            bytes(memory.least_bytes)
-        )),
+    let memory = scene.memory.filter(|memory| !memory.incomplete && !memory.holders.is_empty())?;
+    let victim = scene.victim.as_ref()?;
+    let (party, cgroups) = (victim.party.as_ref()?, victim.cgroups?);
+    // What has no memory controller of its own is charged to a cgroup further up.
+    if cgroups.unified {
+        return None;
     }
+    let Some(rank) = memory.rank(party) else { return bystander(scene, victim) };
+    let held = &memory.holders.get(rank)?;
+    let whose = owner(&held.party.owner, &held.party.path);
+    Some(match rank {
+        0 => format!("the victim belongs to the largest holder, {whose}"),
+        _ => format!(
+            "the victim belongs to {whose}, which held {}, the {} most",
+            bytes(held.usage_bytes),
+            ordinal(rank + 1)
+        ),
+    })
+}
+
+/// A victim whose pod, or whose cgroup outside of pods, held little by its own figures, with what it had in swap.
+fn bystander(scene: &Scene<'_>, victim: &Actor<'_>) -> Option<String> {
+    let memory = scene.memory?;
+    let (party, cgroups) = (victim.party.as_ref()?, victim.cgroups?);
+    let (level, whose) = match party.placement.pod_end {
+        Some(end) => (cgroups.level_at(end)?, super::words::pod(&party.owner)),
+        None => (cgroups.levels.first()?, owner(&party.owner, &party.path)),
+    };
+    let held = held_bytes(level).filter(|held| !level.root && *held < memory.least_bytes)?;
+    if memory.large.contains(&party.path) {
+        return None;
+    }
+    Some(format!("the victim is a bystander: {whose} held no more than {}, swap included", bytes(held)))
+}
+
+/// Memory and swap of a cgroup; on cgroup v1 the second figure has the first in it.
+fn held_bytes(level: &Level) -> Option<u64> {
+    Some(level.usage_bytes?.saturating_add(level.swap_usage_bytes?))
 }
 
 fn ordinal(number: usize) -> String {
@@ -113,9 +131,10 @@ fn ordinal(number: usize) -> String {
     }
 }
 
-/// How the victim's container stood to its request, which kubelet puts into `oom_score_adj` and nowhere else on the
-/// node (`GetContainerOOMScoreAdjust`, `pkg/kubelet/qos/policy.go`): for a Burstable container
-/// `1000 - 1000 * request / capacity`, rounded, and kept within 3 and 999; 1000 for `BestEffort`.
+/// How the victim's container stood to its request, which kubelet puts into `oom_score_adj` (`GetContainerOOMScoreAdjust`,
+/// `pkg/kubelet/qos/policy.go`): for a Burstable container `1000 - 1000 * request / capacity`, rounded, and kept within
+/// 3 and 999; 1000 for `BestEffort`. A sidecar may get that of the container beside it, a request of the pod's own is
+/// spread over its containers, and a process may set its own: so what is said is what kubelet means by the figure.
 pub(super) fn request(scene: &Scene<'_>) -> Option<String> {
     let victim = scene.victim.as_ref()?;
     let placement = &victim.party.as_ref()?.placement;
@@ -131,15 +150,15 @@ pub(super) fn request(scene: &Scene<'_>) -> Option<String> {
             let least = capacity / 1000 * thousandths;
             let most = capacity / 1000 * (thousandths + 1);
             let stood = if usage > most {
-                "above it"
+                "above that"
             } else if usage < least {
-                "below it"
+                "below that"
             } else {
                 "about as much"
             };
             Some(format!(
-                "an oom_score_adj of {adj} is what kubelet gives for a memory request of about {}; its container used \
-                 {}, {stood}",
+                "kubelet gives an oom_score_adj of {adj} to a container that requests about {} (unless it is a sidecar, or \
+                 its pod has a request of its own); its container used {}, {stood}",
                 bytes(least),
                 bytes(usage)
             ))

@@ -13,7 +13,7 @@ const LIMIT_WRITE: &str = "memory_max_write";
 pub(super) struct Written {
     cgroup_id: u64,
     latest_ns: u64,
-    /// What the victims held.
+    /// Anonymous memory of the victims.
     held_bytes: u64,
 }
 
@@ -22,11 +22,12 @@ impl Written {
     pub(super) fn of(kill: &OomKill, latest_ns: u64) -> Option<Self> {
         let decision = kill.decision.as_ref()?;
         decision.stack.as_ref().filter(|stack| stack.has(LIMIT_WRITE))?;
+        // Shared memory may stay when they die.
         let victims = kill.victims.iter().filter_map(|victim| victim.task.rss);
         Some(Self {
             cgroup_id: decision.limit_cgroups.as_ref()?.levels.first()?.cgroup_id?,
             latest_ns,
-            held_bytes: victims.fold(0, |sum, rss| sum.saturating_add(rss.resident_bytes())),
+            held_bytes: victims.fold(0, |sum, rss| sum.saturating_add(rss.anon_bytes)),
         })
     }
 }

@@ -10,6 +10,9 @@ const PF_EXITING: u32 = 0x4;
 /// `SIGNAL_GROUP_EXIT` (`include/linux/sched/signal.h`, the same from 5.10 to 7.3).
 const SIGNAL_GROUP_EXIT: u32 = 0x4;
 
+/// `SIGNAL_GROUP_COREDUMP` (same file, up to 5.15; the bit is not used since).
+const SIGNAL_GROUP_COREDUMP: u32 = 0x8;
+
 /// Reads one.
 pub(super) fn task(reader: &mut Reader, machine: &Machine) -> Result<Task, DecodeError> {
     let start_boottime_ns = reader.u64()?;
@@ -21,7 +24,7 @@ pub(super) fn task(reader: &mut Reader, machine: &Machine) -> Result<Task, Decod
     let (uid, task_flags, signal_flags, missing) =
         (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
     let oom_score_adj = reader.i16()?;
-    reader.take(2)?;
+    let dumps_core = reader.u16()? != 0 || signal_flags & SIGNAL_GROUP_COREDUMP != 0;
     let threads = reader.u32()?;
     let comm = name(&reader.take(COMM_BYTES)?);
     let thread_comm = name(&reader.take(COMM_BYTES)?);
@@ -30,7 +33,9 @@ pub(super) fn task(reader: &mut Reader, machine: &Machine) -> Result<Task, Decod
     // The kernel's counters may be below zero for a moment.
     let bytes = |pages: i64| u64::try_from(pages).unwrap_or(0).saturating_mul(machine.page_size_bytes);
     // As `__task_will_free_mem` (`mm/oom_kill.c`) has it: that one thread is ending says nothing of a process with more.
-    let exiting = task_flags & PF_EXITING != 0 && threads <= 1 || signal_flags & SIGNAL_GROUP_EXIT != 0;
+    // Nor does a process that writes its core give its memory back soon.
+    let exiting = !dumps_core
+        && (task_flags & PF_EXITING != 0 && threads <= 1 || signal_flags & SIGNAL_GROUP_EXIT != 0);
     let has_flags =
         has(task_missing::TASK_FLAGS) && has(task_missing::SIGNAL_FLAGS) && has(task_missing::THREADS);
     // A record that lacks a task's ids may still have its thread id: all that old kernels' `mark_victim` gives.

@@ -117,17 +117,20 @@ fn a_name_ends_at_its_nul_or_with_its_field() {
 
 #[test]
 fn only_one_that_had_begun_to_end_is_exiting() {
-    for (task_flags, signal_flags, threads, exiting) in [
-        (0, 0, 1, false),
-        (4, 0, 1, true),
-        (0, 4, 1, true),
-        (4, 4, 1, true),
-        (!4, !4, 1, false),
+    for (task_flags, signal_flags, threads, dumps_core, exiting) in [
+        (0, 0, 1, 0, false),
+        (4, 0, 1, 0, true),
+        (0, 4, 1, 0, true),
+        (4, 4, 1, 0, true),
+        (!4, !12, 1, 0, false),
         // The first thread has ended, and another one goes on.
-        (4, 0, 2, false),
-        (4, 4, 2, true),
+        (4, 0, 2, 0, false),
+        (4, 4, 2, 0, true),
+        // It writes its core, which newer kernels tell by a pointer and older ones by a flag.
+        (0, 4, 1, 1, false),
+        (0, 12, 1, 0, false),
     ] {
-        let task = abi::Task { task_flags, signal_flags, threads, ..process(1, b"a", 0) };
+        let task = abi::Task { task_flags, signal_flags, threads, dumps_core, ..process(1, b"a", 0) };
         assert_eq!(with_task(task).exiting, Some(exiting), "{task_flags:#x} {signal_flags:#x} {threads}");
     }
 }

@@ -64,6 +64,12 @@ pub(super) fn of(incident: &Incident) -> Vec<Gap> {
                     let late =
                         if decision.stamp.hook == Hook::RawTracepoint { MARK_TOO_LATE } else { UNREADABLE };
                     process("trigger", &decision.trigger, decision.trigger_cgroups.as_ref(), late, &mut gaps);
+                    if decision.control.is_some_and(|control| control.points_bytes == 0) {
+                        gaps.push(gap(
+                            "allocation.victim_points_bytes",
+                            "the kernel weighed nobody: it killed whoever asked (vm.oom_kill_allocating_task)",
+                        ));
+                    }
                     if kill.holders.is_none() && decision.control.is_none_or(|control| !control.memcg) {
                         let reason = if decision.control.is_none() { BLIND_TIER } else { HOLDERS_LOST };
                         gaps.push(gap("memory", reason));

@@ -3,6 +3,8 @@
 //! Owners are pods and, outside of pods, the innermost cgroups that are large: a service, a scope, a plain cgroup. What
 //! is inside of a pod is the pod's, and what is above of them (slices, `kubepods`, a class) is only their sum.
 
+use std::collections::BTreeSet;
+
 use crate::cgroup::{self, Place};
 use crate::enrich::{Party, owner};
 use crate::event::{Holder, Level, Limit, Name, OomHolders};
@@ -14,6 +16,9 @@ pub struct Memory {
     pub pods: Option<Held>,
     /// Owners, the largest first.
     pub holders: Vec<Held>,
+    /// Every cgroup that holds at least `least_bytes` and was seen, by its path: the owners, what is in them, and what is
+    /// only a sum of them.
+    pub large: BTreeSet<Vec<u8>>,
     /// From this size on an owner is in `holders`.
     pub least_bytes: u64,
     /// Cgroups that hold less, among those that were looked at.
@@ -40,11 +45,18 @@ pub struct Held {
 }
 
 impl Memory {
-    /// The place of an owner among the holders, from 0.
+    /// The place, from 0, of the holder that this belongs to. What is in a pod is the pod's, and what is in a service the
+    /// service's; what is in a slice or a plain cgroup is not all that is in there.
     #[must_use]
     pub fn rank(&self, of: &Party) -> Option<usize> {
-        // Below a holder everything is the holder's; a pod's cgroup is on the way to each of its containers.
-        self.holders.iter().position(|held| is_within(&of.path, &held.party.path))
+        self.holders.iter().position(|held| {
+            let unit = held.party.owner.unit.as_deref();
+            let is_whole =
+                |unit: &str| unit.strip_suffix(".service").or(unit.strip_suffix(".scope")).is_some();
+            let whole = held.party.placement.place == Place::Pod
+                || held.party.placement.place == Place::HostService && unit.is_some_and(is_whole);
+            held.party.path == of.path || whole && is_within(&of.path, &held.party.path)
+        })
     }
 }
 
@@ -59,6 +71,7 @@ pub fn memory(walk: &OomHolders) -> Memory {
     let mut memory = Memory {
         pods: None,
         holders: Vec::new(),
+        large: BTreeSet::new(),
         least_bytes: walk.least_bytes,
         small: walk.small,
         small_bytes: walk.small_bytes,
@@ -76,6 +89,7 @@ pub fn memory(walk: &OomHolders) -> Memory {
         };
         let path = path.and_then(|path| below(path, level.name.as_ref()));
         let held = path.as_ref().and_then(|path| held(path.clone(), level));
+        memory.large.extend(path.clone());
         let itself_a_pod = held.as_ref().is_some_and(|held| held.party.placement.place == Place::Pod);
         placed.push((path, in_pod || itself_a_pod));
         if in_pod {
@@ -88,10 +102,10 @@ pub fn memory(walk: &OomHolders) -> Memory {
         let has_large_child = walk.holders.iter().skip(index + 1).any(|other| other.parent == Some(index));
         match held.party.placement.place {
             Place::NodeAllocatable => {
-                // That of a cluster inside of a container (kind) is the node's only where there is no other.
-                // A removed one may still have memory charged to it.
-                let order = |held: &Held| (!held.party.placement.delegated, held.usage_bytes);
-                if memory.pods.as_ref().is_none_or(|other| order(other) < order(&held)) {
+                // That of a cluster inside of a container (kind) is not the node's. A removed one may still have memory
+                // charged to it.
+                let larger = memory.pods.as_ref().is_none_or(|other| other.usage_bytes < held.usage_bytes);
+                if larger && !held.party.placement.delegated {
                     memory.pods = Some(held);
                 }
             }
@@ -211,7 +225,9 @@ mod tests {
         let pods = |holders: &[Holder]| memory(&walk(holders.to_vec())).pods.map(|pods| pods.party.path);
         assert_eq!(pods(&inner).as_deref(), Some(b"/kubepods".as_slice()));
         assert_eq!(pods(&outer).as_deref(), Some(b"/kubepods".as_slice()));
-        assert_eq!(pods(&inner[..3]).as_deref(), Some(b"/system.slice/foo.service/kubepods".as_slice()));
+        assert_eq!(pods(&inner[..3]), None, "that of a cluster inside of a service");
+        let removed = [at(0, "kubepods", 8), at(0, "kubelet", 90), at(2, "kubepods", 80)];
+        assert_eq!(pods(&removed).as_deref(), Some(b"/kubelet/kubepods".as_slice()), "the larger one");
     }
 
     /// What is below a cgroup without a name has no path, and a parent that does not come first is none: said, not guessed.
@@ -232,16 +248,28 @@ mod tests {
         assert!(memory(&OomHolders { unfinished: true, ..walk(Vec::new()) }).incomplete);
     }
 
-    /// A container has its pod's place, a path that only begins alike has none.
+    /// A container has its pod's place and a process of a service the service's; what is in a slice has none.
     #[test]
-    fn ranks_what_is_within_a_holder() {
-        let memory = memory(&walk(vec![at(0, "kubepods", 90), at(0, "user.slice", 85), at(1, POD, 80)]));
-        let party = |path: &str| {
+    fn ranks_what_belongs_to_a_holder() {
+        let memory = memory(&walk(vec![
+            at(0, "kubepods", 90),
+            at(0, "user.slice", 85),
+            at(1, POD, 80),
+            at(0, "system.slice", 70),
+            at(4, "db.service", 60),
+            at(0, "docker", 50),
+            at(6, "x", 40),
+        ]));
+        let rank = |path: &str| {
             let placement = cgroup::parse(path.as_bytes());
-            Party { path: path.as_bytes().to_vec(), owner: owner(&placement), placement }
+            memory.rank(&Party { path: path.as_bytes().to_vec(), owner: owner(&placement), placement })
         };
-        assert_eq!(memory.rank(&party(&format!("/kubepods/{POD}/x"))), Some(1));
-        assert_eq!(memory.rank(&party("/user.slice")), Some(0));
-        assert_eq!(memory.rank(&party("/user.slice2")), None);
+        assert_eq!(rank(&format!("/kubepods/{POD}/x")), Some(1));
+        assert_eq!(rank("/user.slice"), Some(0));
+        assert_eq!(rank("/user.slice/user-0.slice/session-3.scope"), None);
+        assert_eq!(rank("/system.slice/db.service/worker"), Some(2));
+        assert_eq!(rank("/user.slice2"), None);
+        assert_eq!(rank("/docker"), None, "what is in it by itself is not known");
+        assert!(memory.large.contains(b"/docker".as_slice()));
     }
 }

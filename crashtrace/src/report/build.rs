@@ -73,10 +73,11 @@ fn oom_kill(case: &Case, kill: &OomKill, verdict: &Verdict, context: &Context) -
         victims_total: kill.victims.len() as u64,
         allocation: control.map(|control| Allocation {
             scope_total_bytes: Some(control.total_bytes),
-            victim_points_bytes: Some(control.points_bytes),
+            // 0 is no process's weight: the kernel weighed nobody.
+            victim_points_bytes: Some(control.points_bytes).filter(|points| *points != 0),
             ..allocation(control.gfp, control.order, context)
         }),
-        memory: case.memory.as_ref().map(|found| memory(found, control.map(|control| control.total_bytes))),
+        memory: case.memory.as_ref().map(|found| memory(found, control)),
         unresolved: unresolved(case, verdict, &order),
         ..frame(Kind::OomKill, (kill.ktime_ns, kill.cpu), case, verdict, context)
     }
@@ -152,8 +153,10 @@ fn constraint(constraint: Option<event::Constraint>) -> Option<Constraint> {
     }
 }
 
-/// Who held the node's memory. `total_bytes` is what shares are of.
-fn memory(memory: &enrich::Memory, total_bytes: Option<u64>) -> report::Memory {
+/// Who held the node's memory. Shares are of the memory that the decision was about, if that was all of the node's.
+fn memory(memory: &enrich::Memory, control: Option<event::OomControl>) -> report::Memory {
+    let whole = control.filter(|control| control.constraint == event::Constraint::None);
+    let total_bytes = whole.map(|control| control.total_bytes);
     let holder = |held: &enrich::Held| Holder {
         cgroup: Text::new(&held.party.path),
         owner: owner(&held.party.owner),

@@ -16,13 +16,13 @@ pub struct Memory {
     pub pods: Option<Holder>,
     /// The largest owners, the largest first; at most 10.
     pub holders: Vec<Holder>,
-    /// Owners that held at least `least_bytes`.
+    /// Owners that held at least `least_bytes`; there may be more if `incomplete`.
     pub holders_total: u64,
     /// From here on an owner counts as large: one 128th of the memory that the decision was about.
     pub least_bytes: u64,
     /// Cgroups that held less, among those that were looked at.
     pub small_total: u32,
-    /// What those held together.
+    /// What those held together. Those that are in a holder are in its figure as well.
     pub small_bytes: u64,
     /// Cgroups that were looked at: all on the way down to the large ones. What is below a small one is not looked at.
     pub cgroups_looked_at: u32,
@@ -48,6 +48,7 @@ pub struct Holder {
     pub limit_bytes: Option<u64>,
     /// It has no limit.
     pub unlimited: bool,
-    /// Thousandths of the memory (with swap) that the decision was about.
+    /// Thousandths of the node's memory and swap together; null where the decision was about a part of the memory only
+    /// (a cpuset or a memory policy).
     pub share_permille: Option<u32>,
 }

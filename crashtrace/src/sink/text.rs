@@ -184,7 +184,7 @@ fn memory_lines(page: &mut Page, memory: &Memory) {
             Some(limit) => format!(" of {} allowed", size(limit)),
             None => String::new(),
         };
-        label(page, "pods", &format!("{}{limit}", held(pods)));
+        label(page, "pods", &format!("{}{limit}", size(pods.usage_bytes)));
     }
     for (index, holder) in memory.holders.iter().take(HOLDERS_SHOWN).enumerate() {
         let whose = owner_words(Some(&holder.owner), Some(holder.cgroup.as_str()));

@@ -158,6 +158,9 @@ pub struct Report {
     /// What stands in the remedy.
     #[serde(default)]
     pub remedy: Vec<Words>,
+    /// What must stand neither in the evidence nor in the remedy.
+    #[serde(default)]
+    pub never: Vec<String>,
     /// Fields that must be in `unresolved`.
     #[serde(default)]
     pub unresolved: Vec<String>,

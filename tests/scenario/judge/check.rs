@@ -72,6 +72,16 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// Whether neither evidence nor remedy has these words in it.
+    pub(super) fn never_says(&mut self, words: &str) {
+        for path in ["verdict.evidence", "verdict.remedy"] {
+            let has = |sentence: &Value| sentence.as_str().is_some_and(|sentence| sentence.contains(words));
+            if has(self.get(path)) || self.list(path).iter().any(has) {
+                self.fault(path, format!("none with {words:?} in it"));
+            }
+        }
+    }
+
     /// Whether it is said why a field is unknown.
     pub(super) fn unresolved(&mut self, field: &str) {
         let said =

@@ -138,6 +138,9 @@ impl<'a> Expected<'a> {
             for words in report.evidence.iter().filter_map(|words| words.of(tier)) {
                 check.says("verdict.evidence", words);
             }
+            for words in &report.never {
+                check.never_says(words);
+            }
             for words in report.remedy.iter().filter_map(|words| words.of(tier)) {
                 check.says("verdict.remedy", words);
             }
@@ -167,6 +170,8 @@ impl<'a> Expected<'a> {
     fn trigger(&self, check: &mut Check<'_>) {
         match &self.trigger {
             Who::Comm(prefix) => {
+                // Whoever it was, it was somebody.
+                check.within("trigger.pid", (1, u64::MAX));
                 let comm = check.get("trigger.comm").as_str().unwrap_or_default();
                 if !comm.starts_with(prefix) {
                     check.fault("trigger.comm", format!("beginning with {prefix}"));
@@ -227,12 +232,31 @@ impl<'a> Expected<'a> {
             let at = format!("memory.holders.{index}");
             check.bytes(&format!("{at}.cgroup"), &self.path(&holder.cgroup));
             check.within_mib(&format!("{at}.usage_bytes"), holder.usage_mib);
-            check.within(&format!("{at}.share_permille"), (1, 1000));
             if let Some(place) = self.places.get(holder.cgroup.as_str()) {
                 check.owner(&format!("{at}.owner"), &place.owner);
             }
         }
         let holders = check.list("memory.holders");
+        // Usage is of all of the node: of a part of its memory it is no share.
+        let scope = check.get("allocation.scope_total_bytes").as_u64().filter(|_| self.whole_node());
+        for (index, holder) in holders.iter().enumerate() {
+            let at = format!("memory.holders.{index}");
+            let share = holder["usage_bytes"].as_u64().zip(scope);
+            check
+                .eq(&format!("{at}.share_permille"), json!(share.map(|(usage, scope)| usage * 1000 / scope)));
+            // Those are sums of what others hold.
+            let kind = holder["owner"]["kind"].as_str().unwrap_or_default();
+            if ["", "kubepods", "qos", "host"].contains(&kind) {
+                check.fault(&format!("{at}.owner.kind"), "one who holds memory");
+            }
+            let twice = |other: &Value| {
+                let path = |holder: &Value| holder["cgroup"].as_str().unwrap_or_default().to_owned();
+                other["owner"]["kind"] == "pod" && path(holder).starts_with(&(path(other) + "/"))
+            };
+            if holders.iter().any(twice) {
+                check.fault(&at, "none that is in another");
+            }
+        }
         let usages: Vec<_> = holders.iter().map(|holder| holder["usage_bytes"].as_u64()).collect();
         if !usages.is_sorted_by(|one, next| one >= next) {
             check.fault("memory.holders", "the largest first");
@@ -248,6 +272,10 @@ impl<'a> Expected<'a> {
         check.within("memory.cgroups_total", (looked_at, u64::MAX));
         check.within("memory.small_total", (0, looked_at));
         check.within("memory.small_bytes", (0, least.saturating_mul(looked_at)));
+    }
+
+    fn whole_node(&self) -> bool {
+        self.report.constraint.as_deref() == Some("none")
     }
 
     fn path(&self, role: &str) -> Vec<u8> {

@@ -146,6 +146,80 @@ fn each_field_that_is_wrong_is_a_fault() {
     }
 }
 
+/// The same process, killed by the node, with who held the node's memory.
+fn node_line() -> Value {
+    let mut line = line();
+    line["verdict"] = json!({ "cause": "system_oom", "level": "node", "certainty": "observed", "inferred": [],
+        "evidence": ["it belongs to the largest"], "remedy": "nothing" });
+    line["origin"] = json!("allocation");
+    line["constraint"] = json!("none");
+    line["limit"] = Value::Null;
+    line["allocation"]["scope_total_bytes"] = json!(512 << 20);
+    let held = |cgroup: &str, owner: Value, mib: u64, limit: Value| {
+        json!({ "cgroup": cgroup, "owner": owner, "usage_bytes": mib << 20, "limit_bytes": limit, "unlimited": false,
+            "share_permille": mib * 1000 / 512 })
+    };
+    let owner = json!({ "kind": "container", "container_id": "c1" });
+    let pods = held("/ct/kubepods", json!({ "kind": "kubepods" }), 300, json!(400 << 20));
+    let largest = held("/ct/pod/c1", owner, 256, Value::Null);
+    let other = held("/x.service", json!({ "kind": "host_service" }), 16, Value::Null);
+    line["memory"] = json!({ "late": false, "pods": pods, "holders": [largest, other], "holders_total": 2,
+        "least_bytes": 4 << 20, "small_total": 1, "small_bytes": 4096, "cgroups_looked_at": 4, "cgroups_total": 4,
+        "incomplete": false });
+    line
+}
+
+#[test]
+fn what_is_wrong_of_the_nodes_memory_is_a_fault() {
+    let mut file = String::new();
+    for line in FILE.lines().filter(|line| !line.starts_with("limit")) {
+        let line = line.replace("cgroup_oom", "system_oom").replace("48.0 MiB", "largest");
+        let line = line.replace("level = \"container\"", "level = \"node\"");
+        file += &line.replace("\"charge\"", "\"allocation\"").replace("\"memcg\"", "\"none\"");
+        file.push('\n');
+    }
+    file += "never = [\"bystander\"]\n";
+    file += "memory.pods = { cgroup = \"pods\", limit_mib = 400, usage_mib = [290, 310] }\n";
+    file += "memory.holders = [{ cgroup = \"container\", usage_mib = [250, 260] }]\n";
+    let book = Book::parse(&file).expect("a good file");
+    let pods = Place { path: b"/ct/kubepods".to_vec(), owner: json!({}) };
+    let cast = cast().place("pods", pods);
+    let judge = |line: &Value| faults(&book.scenarios[0], &cast, &[line], 100);
+    assert_eq!(judge(&node_line()), [""; 0]);
+
+    let mut paths = Vec::new();
+    leaves(&node_line()["memory"], "/memory", &mut paths);
+    // Not held against anything: they are of those that are not expected by name.
+    let free = |path: &&String| {
+        path.starts_with("/memory/pods/owner")
+            || path.as_str() == "/memory/pods/share_permille"
+            || path.ends_with("limit_bytes") && !path.starts_with("/memory/pods")
+            || path.ends_with("unlimited") && !path.starts_with("/memory/pods")
+            || path.starts_with("/memory/holders/1/")
+                && !path.ends_with("usage_bytes")
+                && !path.ends_with("share_permille")
+    };
+    for path in paths.iter().filter(|path| !free(path)) {
+        let mut line = node_line();
+        *line.pointer_mut(path).expect("it is there") = json!("something else");
+        assert_ne!(judge(&line), [""; 0], "{path}");
+    }
+    for (path, wrong) in [
+        ("/memory", Value::Null),
+        ("/trigger", Value::Null),
+        ("/memory/holders/1/owner/kind", json!("qos")),
+        ("/memory/holders/1/usage_bytes", json!(1 << 20)),
+        ("/memory/holders/1/usage_bytes", json!(300 << 20)),
+        ("/memory/holders/0/share_permille", json!(600)),
+        ("/memory/cgroups_total", json!(3)),
+        ("/verdict/evidence/0", json!("the largest is a bystander")),
+    ] {
+        let mut line = node_line();
+        *line.pointer_mut(path).expect("it is there") = wrong;
+        assert_ne!(judge(&line), [""; 0], "{path}");
+    }
+}
+
 #[test]
 fn lines_that_are_missing_or_too_many_are_faults() {
     assert_ne!(judge(&[]), [""; 0]);

@@ -64,7 +64,11 @@ fn a_lowered_limit_that_a_kill_is_about_to_meet_is_no_incident() {
         };
         event.limit_cgroups = Some(limit);
         event.stack = Some(Stack(vec!["mem_cgroup_out_of_memory".into(), "memory_max_write".into()]));
-        let rss = crate::event::Rss { anon_bytes: held_bytes, ..crate::event::Rss::default() };
+        let rss = crate::event::Rss {
+            anon_bytes: held_bytes,
+            shmem_bytes: 60 << 20,
+            ..crate::event::Rss::default()
+        };
         let victim = Task { pid: Some(7), tid: Some(7), rss: Some(rss), ..Task::default() };
         [Event::OomDecision(event), mark_of(2, Some(1), victim), end(3, 1)]
     };

@@ -47,7 +47,7 @@ impl Raw {
         put!(shmem_pages: i64 = base + 3, swap_pages: i64 = base + 4, page_table_bytes: u64 = base + 5);
         put!(total_vm_pages: u64 = base + 6, tgid: u32 = base + 7, tid: u32 = base + 8, ns_tgid: u32 = base + 9);
         put!(ns_tid: u32 = base + 10, uid: u32 = base + 11, task_flags: u32 = 4_u8, oom_score_adj: i16 = base + 12);
-        self.body(offset + offset_of!(abi::Task, pad), &[0xff; 2]);
+        self.body(offset + offset_of!(abi::Task, dumps_core), &[0; 2]);
         self.body(offset + offset_of!(abi::Task, threads), &1_u32.to_le_bytes());
         self.body(offset + offset_of!(abi::Task, comm), &[b'a' + base; 16]);
         self.body(offset + offset_of!(abi::Task, thread_comm), &[b'b' + base; 16]);

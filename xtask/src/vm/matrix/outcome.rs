@@ -166,7 +166,9 @@ fn judge_turn(boot: &Boot, tiers: &[Tier], lines: &[Line]) -> Vec<Verdict> {
         .collect();
     let scenarios = std::iter::once(AGENT).chain(boot.scenarios.iter().map(String::as_str));
     for scenario in scenarios {
-        for judged in tiers.iter().copied().map(Judged::from) {
+        // Several that watched the same are compared as well, but for the agents themselves.
+        let agree = (tiers.len() > 1 && scenario != AGENT).then_some(Judged::Agree);
+        for judged in tiers.iter().copied().map(Judged::from).chain(agree) {
             let came = lines.iter().any(|line| line.scenario == scenario && line.hooks == judged);
             if !came {
                 let (outcome, failures) = if refused(judged) {

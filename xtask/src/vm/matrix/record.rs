@@ -148,6 +148,9 @@ pub(crate) fn incomplete(everything: &[Boot], guests: &[Played]) -> Option<Strin
     if !missing.is_empty() {
         return Some(format!("only a subset was run: not, or not wholly, {}", missing.join(", ")));
     }
+    if let Some((guest, trouble)) = guests.iter().find_map(|guest| Some((guest, guest.trouble.as_ref()?))) {
+        return Some(format!("{} had trouble of its own: {trouble}", guest.boot));
+    }
     merge(guests)
         .into_iter()
         .find(|kernel| kernel.verifier.is_empty())
