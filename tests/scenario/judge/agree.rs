@@ -88,8 +88,8 @@ fn without(line: &Value, left_out: &[&str]) -> Value {
 }
 
 /// How far apart two readings of one counter may be in any case: the kernel keeps up to 32 pages a CPU apart from the sum
-/// of a process's sizes, and what a CPU has charged in advance, up to 64 pages, from a cgroup's.
-const BATCH_BYTES: f64 = 64.0 * 4096.0;
+/// of a process's sizes, and what a CPU has charged in advance, up to 64 pages, from a cgroup's. Guests have two CPUs at most.
+const BATCH_BYTES: f64 = 2.0 * 64.0 * 4096.0;
 
 /// Whether two readings of one counter, in bytes, may lie that close together: between the decision and the mark of its
 /// victim the kernel gives back some pages.
@@ -113,7 +113,7 @@ fn close_count(one: f64, other: f64) -> bool {
 /// The same words, with sizes (48.0 MiB), shares (79 %) and counts of cgroups that are close.
 fn alike(one: &str, other: &str) -> bool {
     let words = |text: &str| -> Vec<String> {
-        let plain = |word: &str| word.trim_matches(|mark| "(),;".contains(mark)).to_owned();
+        let plain = |word: &str| word.trim_matches(|mark| "(),;:".contains(mark)).to_owned();
         text.split(' ').map(plain).collect()
     };
     let (left, right) = (words(one), words(other));
