@@ -95,9 +95,12 @@ async fn watch_here(config: &Watch) -> Result<End> {
     if out.lines([pipeline.started(started_ns)])? == End::OutputClosed {
         return Ok(End::OutputClosed);
     }
+    // Counts are read a while after records have come, and not at once: the kernel passes over a kprobe's program on a CPU
+    // that is in a bpf() call, and the next OOM is never as near as then.
+    let mut count_at_ns: Option<u64> = None;
     loop {
-        let due =
-            pipeline.deadline_ns().map(|at| Duration::from_nanos(at.saturating_sub(clock::boottime_ns())));
+        let due = pipeline.deadline_ns().into_iter().chain(count_at_ns).min();
+        let due = due.map(|at| Duration::from_nanos(at.saturating_sub(clock::boottime_ns())));
         tokio::select! {
             ready = ring.readable() => ready.context("cannot wait for the ring of records")?,
             () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
@@ -105,37 +108,49 @@ async fn watch_here(config: &Watch) -> Result<End> {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         }
-        if drain(&mut ring, &counters, &mut pipeline, &mut out)? == End::OutputClosed {
-            return Ok(End::OutputClosed);
+        let Some(any) = drain(&mut ring, &mut pipeline, &mut out)? else { return Ok(End::OutputClosed) };
+        let now_ns = clock::boottime_ns();
+        if count_at_ns.is_some_and(|at| now_ns >= at) {
+            count_at_ns = None;
+            count(&counters, &mut pipeline);
+            let losses = pipeline.losses(now_ns);
+            if out.lines(losses)? == End::OutputClosed {
+                return Ok(End::OutputClosed);
+            }
+        }
+        if any && count_at_ns.is_none() {
+            count_at_ns = Some(now_ns.saturating_add(COUNT_AFTER_NS));
         }
     }
     // No more records from here on; then everything that is still in the ring goes out, and the counts of what never
     // was in it.
     drop(attached);
-    drain(&mut ring, &counters, &mut pipeline, &mut out)?;
+    drain(&mut ring, &mut pipeline, &mut out)?;
     count(&counters, &mut pipeline);
     out.lines(pipeline.stopping(clock::boottime_ns(), "signal"))?;
     Ok(End::Done)
 }
 
-/// Takes what the ring holds, and lets time pass.
-fn drain(ring: &mut Ring, counters: &KernelCounters, pipeline: &mut Pipeline, out: &mut Out) -> Result<End> {
+/// How long after a record the kernel side's counts are read. The ring can overflow only while it has records in it, so
+/// there is nothing to ask for when none have come.
+const COUNT_AFTER_NS: u64 = 1_000_000_000;
+
+/// Takes what the ring holds, and lets time pass. Says whether there was any; `None` if nobody reads the output any more.
+fn drain(ring: &mut Ring, pipeline: &mut Pipeline, out: &mut Out) -> Result<Option<bool>> {
     let mut any = false;
     while let Some(record) = ring.take() {
         any = true;
         out.record(&record);
         if out.lines(pipeline.record(&record))? == End::OutputClosed {
-            return Ok(End::OutputClosed);
+            return Ok(None);
         }
     }
     let now_ns = clock::boottime_ns();
     let mut lines = pipeline.tick(now_ns);
-    // The ring can overflow only while it has records in it, so there is nothing to ask for in between.
     if any {
-        count(counters, pipeline);
         lines.extend(pipeline.losses(now_ns));
     }
-    out.lines(lines)
+    Ok((out.lines(lines)? == End::Done).then_some(any))
 }
 
 /// Takes the kernel side's counts.

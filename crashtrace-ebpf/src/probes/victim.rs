@@ -17,7 +17,14 @@ use crate::probes::{decision, oom_control};
 /// Beside a probe on the decision.
 #[raw_tracepoint(tracepoint = "mark_victim")]
 fn mark_victim(ctx: RawTracePointContext) -> i32 {
-    victim(&ctx, open_decision().map_or(0, |open| open.ktime_ns));
+    let decision_ns = match open_decision() {
+        Some(open) => open.ktime_ns,
+        // A task that is dying anyway; or the probe on the decision was passed over. The kernel runs no kprobe's program
+        // on a CPU that is in a bpf() call (`trace_call_bpf`, `kernel/trace/bpf_trace.c`; `bpf_disable_instrumentation`),
+        // and where that can be preempted, an OOM may fall into it. The stack tells the two apart.
+        None => unseen(&ctx),
+    };
+    victim(&ctx, decision_ns);
     0
 }
 
@@ -46,6 +53,23 @@ fn open_decision() -> Option<Open> {
     // SAFETY: written under oom_lock only, which is held here.
     let open = unsafe { *OPEN.get_ptr(0)? };
     if open.ktime_ns != 0 && open.tid == current_tid() { Some(open) } else { None }
+}
+
+/// Writes what can be known of a decision that no probe has seen, without a search for the kernel's request.
+#[inline(always)]
+fn unseen(ctx: &RawTracePointContext) -> u64 {
+    let task = if mark_victim_arg() == mark_victim_arg::TASK { argument(ctx) } else { 0 };
+    let Some(record) = Record::begin::<OomDecision>(slot::DECISION, kind::OOM_DECISION, hook::RAW_TRACEPOINT)
+    else {
+        return 0;
+    };
+    let decision_ns = decision::finish(ctx, record, 0, task, 0);
+    // Nothing will tell its end, so it must not be taken for what the next mark belongs to.
+    if let Some(open) = OPEN.get_ptr_mut(0) {
+        // SAFETY: written under oom_lock only, which is held here.
+        unsafe { *open = Open { ktime_ns: 0, control: 0, chosen: 0, started_ns: 0, tid: 0 } };
+    }
+    decision_ns
 }
 
 /// Writes the decision that led to the mark of `task`.
