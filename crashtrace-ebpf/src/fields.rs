@@ -25,6 +25,13 @@ pub enum Query {
         /// Path of the array.
         member: &'static str,
     },
+    /// Elements of an array member.
+    Length {
+        /// Name of the struct.
+        of: &'static str,
+        /// Path of the array.
+        member: &'static str,
+    },
     /// Bytes of a struct.
     Size {
         /// Name of the struct.
@@ -46,6 +53,7 @@ impl Query {
         match self {
             Self::Offset { of, .. }
             | Self::Stride { of, .. }
+            | Self::Length { of, .. }
             | Self::Size { of }
             | Self::Enumerator { of, .. } => of,
         }
@@ -82,6 +90,18 @@ macro_rules! fields {
 
 const fn at(of: &'static str, member: &'static str) -> Query {
     Query::Offset { of, member }
+}
+
+const fn stride(of: &'static str, member: &'static str) -> Query {
+    Query::Stride { of, member }
+}
+
+const fn length(of: &'static str, member: &'static str) -> Query {
+    Query::Length { of, member }
+}
+
+const fn value(of: &'static str, name: &'static str) -> Query {
+    Query::Enumerator { of, name }
 }
 
 fields! {
@@ -158,8 +178,8 @@ fields! {
     MM_RSS = [at("mm_struct", "rss_stat[0].count"), at("mm_struct", "rss_stat.count")];
     /// Bytes from one resident-size counter to the next.
     MM_RSS_STRIDE = [
-        Query::Stride { of: "mm_struct", member: "rss_stat" },
-        Query::Stride { of: "mm_struct", member: "rss_stat.count" },
+        stride("mm_struct", "rss_stat"),
+        stride("mm_struct", "rss_stat.count"),
     ];
     /// `mm_struct.pgtables_bytes`, u64.
     MM_PGTABLES_BYTES = [at("mm_struct", "pgtables_bytes")];
@@ -167,7 +187,7 @@ fields! {
     MM_TOTAL_VM = [at("mm_struct", "total_vm")];
 
     /// `css_set.subsys[memory_cgrp_id]` needs this index: each kernel configuration has its own.
-    MEMORY_CGRP_ID = [Query::Enumerator { of: "cgroup_subsys_id", name: "memory_cgrp_id" }];
+    MEMORY_CGRP_ID = [value("cgroup_subsys_id", "memory_cgrp_id")];
     /// `css_set.subsys`, pointers to `cgroup_subsys_state`.
     CSS_SET_SUBSYS = [at("css_set", "subsys")];
     /// `css_set.dfl_cgrp`, a pointer to the cgroup of the unified hierarchy.
@@ -211,4 +231,68 @@ fields! {
     MEMCG_OOM_GROUP = [at("mem_cgroup", "oom_group")];
     /// `mem_cgroup.oom_kill_disable`, i32; only where cgroup v1 is built in.
     MEMCG_OOM_KILL_DISABLE = [at("mem_cgroup", "oom_kill_disable")];
+
+    /// `task_struct.mems_allowed`, a `nodemask_t`: 64 nodes a word.
+    TASK_MEMS_ALLOWED = [at("task_struct", "mems_allowed")];
+    /// `zonelist._zonerefs`, up to one whose zone is null.
+    ZONELIST_REFS = [at("zonelist", "_zonerefs")];
+    /// Bytes from one of them to the next.
+    ZONEREF_STRIDE = [stride("zonelist", "_zonerefs")];
+    /// `zoneref.zone`, a pointer.
+    ZONEREF_ZONE = [at("zoneref", "zone")];
+    /// `pglist_data.node_zones`, all zones of a node, populated or not.
+    PGDAT_ZONES = [at("pglist_data", "node_zones")];
+    /// Bytes from one of them to the next.
+    PGDAT_ZONE_STRIDE = [stride("pglist_data", "node_zones")];
+    /// How many those are (`MAX_NR_ZONES`).
+    PGDAT_ZONE_COUNT = [length("pglist_data", "node_zones")];
+    /// `pglist_data.node_id`, i32.
+    PGDAT_NODE_ID = [at("pglist_data", "node_id")];
+
+    /// `zone.zone_pgdat`, a pointer.
+    ZONE_PGDAT = [at("zone", "zone_pgdat")];
+    /// `zone.name`, a string.
+    ZONE_NAME = [at("zone", "name")];
+    /// `zone.present_pages`, u64: 0 if there is no memory in it.
+    ZONE_PRESENT = [at("zone", "present_pages")];
+    /// `zone.managed_pages`, u64.
+    ZONE_MANAGED = [at("zone", "managed_pages")];
+    /// `zone._watermark`, u64 for each of min, low and high.
+    ZONE_WATERMARK = [at("zone", "_watermark")];
+    /// `zone.watermark_boost`, u64.
+    ZONE_BOOST = [at("zone", "watermark_boost")];
+    /// `zone.lowmem_reserve`, i64 for each type of zone.
+    ZONE_LOWMEM_RESERVE = [at("zone", "lowmem_reserve")];
+    /// `zone.nr_reserved_highatomic`, u64.
+    ZONE_RESERVED_HIGHATOMIC = [at("zone", "nr_reserved_highatomic")];
+    /// `zone.nr_free_highatomic`, u64; from 6.12 on.
+    ZONE_FREE_HIGHATOMIC = [at("zone", "nr_free_highatomic")];
+    /// `zone.vm_stat`, i64 for each of `enum zone_stat_item`.
+    ZONE_VM_STAT = [at("zone", "vm_stat")];
+    /// `zone.free_area`, one for each order.
+    ZONE_FREE_AREA = [at("zone", "free_area")];
+    /// Bytes from one of them to the next.
+    ZONE_FREE_AREA_STRIDE = [stride("zone", "free_area")];
+    /// How many orders there are (`NR_PAGE_ORDERS`).
+    ZONE_ORDERS = [length("zone", "free_area")];
+    /// `free_area.nr_free`, u64.
+    FREE_AREA_NR_FREE = [at("free_area", "nr_free")];
+    /// `free_area.free_list`, a `list_head` for each migrate type.
+    FREE_AREA_LISTS = [at("free_area", "free_list")];
+    /// How many migrate types there are.
+    FREE_AREA_LIST_COUNT = [length("free_area", "free_list")];
+    /// Index of the free pages in `zone.vm_stat`.
+    NR_FREE_PAGES = [value("zone_stat_item", "NR_FREE_PAGES")];
+    /// Index of the free CMA pages in it.
+    NR_FREE_CMA_PAGES = [value("zone_stat_item", "NR_FREE_CMA_PAGES")];
+    /// The migrate type of memory that only movable pages may use; not where the kernel is built without CMA.
+    MIGRATE_CMA = [value("migratetype", "MIGRATE_CMA")];
+    /// Index of `ZONE_DMA` in `lowmem_reserve`; not where the kernel is built without; the same of the next three.
+    ZONE_TYPE_DMA = [value("zone_type", "ZONE_DMA")];
+    /// Index of `ZONE_DMA32`.
+    ZONE_TYPE_DMA32 = [value("zone_type", "ZONE_DMA32")];
+    /// Index of `ZONE_NORMAL`.
+    ZONE_TYPE_NORMAL = [value("zone_type", "ZONE_NORMAL")];
+    /// Index of `ZONE_MOVABLE`.
+    ZONE_TYPE_MOVABLE = [value("zone_type", "ZONE_MOVABLE")];
 }

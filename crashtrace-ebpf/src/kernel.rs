@@ -13,7 +13,7 @@ use core::ptr;
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 use crashtrace_ebpf::fields::{self, ABSENT};
-use crashtrace_ebpf::{Task, task_missing};
+use crashtrace_ebpf::{GfpBits, Task, task_missing};
 
 /// What the ABI's field table came to on this kernel; the loader sets it before the verifier sees it, so each
 /// offset is a constant to the verifier, and what hangs on an absent one is dead code.
@@ -23,6 +23,41 @@ static FIELDS: [u32; fields::COUNT] = [ABSENT; fields::COUNT];
 /// How `oom:mark_victim` passes its victim, a value of `mark_victim_arg`.
 #[unsafe(no_mangle)]
 static MARK_VICTIM_ARG: u32 = 0;
+
+/// Where the kernel's array of nodes is, or else its only node; 0 where that is not known.
+#[unsafe(no_mangle)]
+static NODE_DATA: u64 = 0;
+#[unsafe(no_mangle)]
+static CONTIG_PAGE_DATA: u64 = 0;
+
+/// Flags that are acted on here.
+#[unsafe(no_mangle)]
+static GFP_BITS: GfpBits = GfpBits { nowarn: 0, direct_reclaim: 0, movable: 0, reclaimable: 0 };
+
+/// Whether failures that their callers expect are to be written.
+#[unsafe(no_mangle)]
+static INCLUDE_NOWARN: u32 = 0;
+
+/// See [`NODE_DATA`].
+#[inline(always)]
+pub(crate) fn nodes() -> (u64, u64) {
+    // SAFETY: initialised and never written while programs run, as below.
+    unsafe { (ptr::read_volatile(&raw const NODE_DATA), ptr::read_volatile(&raw const CONTIG_PAGE_DATA)) }
+}
+
+/// See [`GFP_BITS`].
+#[inline(always)]
+pub(crate) fn gfp_bits() -> GfpBits {
+    // SAFETY: as above.
+    unsafe { ptr::read_volatile(&raw const GFP_BITS) }
+}
+
+/// See [`INCLUDE_NOWARN`].
+#[inline(always)]
+pub(crate) fn include_nowarn() -> bool {
+    // SAFETY: as above.
+    unsafe { ptr::read_volatile(&raw const INCLUDE_NOWARN) != 0 }
+}
 
 /// See [`MARK_VICTIM_ARG`].
 #[inline(always)]

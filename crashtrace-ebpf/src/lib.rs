@@ -18,15 +18,25 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod alloc;
 pub mod fields;
 mod holders;
 mod names;
+mod zones;
 
+pub use alloc::{
+    AllocFailure, FAILURE_QUIET_NS, FAILURE_STACK_FRAMES, FORMAT_BYTES, FailureCount, FailureKey, GfpBits,
+    failure_flag,
+};
 pub use holders::{HOLDER_SHARE, HOLDER_STEPS, Holder, MAX_HOLDERS, OomHolders, holders_flag};
 pub use names::{counter, global, map, mark_victim_arg, program};
+pub use zones::{
+    MAX_NUMA_NODES, MAX_ORDERS, MAX_ZONE_TYPES, MAX_ZONES, NO_TYPE, ZONE_NAME_BYTES, Zone, ZonesHead,
+    zone_missing,
+};
 
 /// Version of all layouts in this crate. A change of any byte raises it; a recording carries it.
-pub const LAYOUT_VERSION: u16 = 2;
+pub const LAYOUT_VERSION: u16 = 3;
 
 /// What a record tells. Other values are unknown to this version; a reader counts and skips them.
 pub mod kind {
@@ -45,6 +55,11 @@ pub mod kind {
     /// A task waits at the limit of a memcg whose OOM killer is switched off: entry of `mem_cgroup_oom_synchronize`
     /// (`mm/memcontrol.c` up to 6.10, `mm/memcontrol-v1.c` since). Body: [`OomNoVictim`](super::OomNoVictim).
     pub const OOM_WAIT: u16 = 6;
+    /// The zones, at a decision that is not a memcg's; follows it. Body: none. Section: [`section::ZONES`](super::section::ZONES).
+    pub const OOM_ZONES: u16 = 7;
+    /// An allocation failed: entry of `warn_alloc` (`mm/page_alloc.c`), or tracepoint `kmem:mm_page_alloc` without a page.
+    /// Body: [`AllocFailure`](super::AllocFailure).
+    pub const ALLOC_FAILURE: u16 = 8;
 }
 
 /// Which kind of hook wrote a record.
@@ -99,6 +114,8 @@ pub mod missing {
     pub const VICTIM: u32 = 1 << 3;
     /// Flags and order of the request that waits.
     pub const REQUEST: u32 = 1 << 4;
+    /// The format that says what kind of failure it is: the tracepoint has none.
+    pub const FORMAT: u32 = 1 << 5;
 }
 
 /// Bytes of a task name with its NUL (`TASK_COMM_LEN`).
@@ -284,6 +301,8 @@ pub mod section {
     pub const VICTIM: u16 = 2;
     /// Cgroups from the one whose limit was hit to the root.
     pub const LIMIT: u16 = 3;
+    /// Zones of the page allocator: no list of cgroups, see [`ZonesHead`](super::ZonesHead).
+    pub const ZONES: u16 = 4;
 }
 
 /// Opens one list of cgroups in a record's tail. [`Level`]s follow, each with its name, padded to 8 bytes.
@@ -375,7 +394,14 @@ pub mod level_flag {
 /// Bytes of the longest section.
 pub const SECTION_MAX_BYTES: usize = size_of::<Section>() + MAX_LEVELS * (size_of::<Level>() + NAME_BYTES);
 
+/// Bytes of the section with all zones.
+pub const ZONES_MAX_BYTES: usize =
+    size_of::<Section>() + size_of::<ZonesHead>() + MAX_ZONES * size_of::<Zone>();
+
 /// Bytes of the longest record: a reader may refuse what is longer.
 pub const RECORD_MAX_BYTES: usize = size_of::<Header>() + size_of::<OomDecision>() + 3 * SECTION_MAX_BYTES;
 
 const _: () = assert!(RECORD_MAX_BYTES <= 16 * 1024);
+const _: () = assert!(
+    size_of::<Header>() + size_of::<AllocFailure>() + ZONES_MAX_BYTES + SECTION_MAX_BYTES <= RECORD_MAX_BYTES
+);

@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
-use crashtrace_ebpf::counter;
+use crashtrace_ebpf::{FailureCount, FailureKey, counter};
 
 /// Records on their way to the user side.
 ///
@@ -25,8 +25,8 @@ pub(crate) static SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 
 /// which rules out reserving it in the ring beforehand.
 ///
 /// One for each kind of record that can be under construction while another kind is (a victim is marked within a
-/// decision's bracket). Records of the OOM killer are written under `oom_lock`, so the same kind never nests; the
-/// one that is not ([`slot::NO_VICTIM`]) is guarded by [`Scratch::busy`].
+/// decision's bracket). Records of the OOM killer are written under `oom_lock`, so the same kind never nests; those
+/// that are not ([`slot::NO_VICTIM`], [`slot::ALLOC`]) are guarded by [`Scratch::busy`].
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(slot::COUNT, 0);
 
@@ -38,16 +38,18 @@ pub(crate) mod slot {
     pub(crate) const VICTIM: u32 = 1;
     /// OOMs without a victim.
     pub(crate) const NO_VICTIM: u32 = 2;
-    /// Who holds the node's memory.
+    /// Who holds the node's memory, and then its zones.
     pub(crate) const HOLDERS: u32 = 3;
+    /// Failed allocations.
+    pub(crate) const ALLOC: u32 = 4;
     /// How many.
-    pub(crate) const COUNT: u32 = 4;
+    pub(crate) const COUNT: u32 = 5;
 }
 
 /// Offsets into a record are masked to below this, so that the verifier knows their bound.
 pub(crate) const OFFSET_LIMIT: usize = 16 * 1024;
 
-/// Where `probes::holders` notes the addresses of what it finds, behind the record that it writes.
+/// Where `probes::holders` and `probes::zones` note the addresses of what they find, behind the record that they write.
 pub(crate) const HOLDERS_AT: usize = 14 * 1024;
 
 /// Candidates that `probes::oom_control` looks at; the right one is among the nearest. A power of two, for masking.
@@ -123,6 +125,11 @@ pub(crate) struct Open {
     pub(crate) tid: u64,
 }
 
+impl Open {
+    /// None is open.
+    pub(crate) const NONE: Self = Self { ktime_ns: 0, control: 0, chosen: 0, started_ns: 0, tid: 0 };
+}
+
 /// Calls of `mem_cgroup_out_of_memory` in flight, by thread: a kretprobe has no arguments, and on x86 before 5.16 the
 /// kernel's stack cannot be followed beyond one. LRU, since a return may
 /// be missed. 1024 tasks waiting at once for `oom_lock` is more than a node runs on its CPUs.
@@ -167,3 +174,26 @@ pub(crate) struct Quiet {
     /// How many were not written since.
     pub(crate) folded: u64,
 }
+
+/// Failed allocations by kind. A kind is a place in the kernel, a request and a cgroup: a node that is short of memory has
+/// a handful for each pod that asks, and 512 leave room for a storm in a hundred pods. LRU, so that new kinds find room.
+#[map]
+pub(crate) static FAILURES: LruHashMap<FailureKey, FailureCount> = LruHashMap::with_max_entries(512, 0);
+
+/// How many records of failed allocations were written lately, whatever their kind.
+#[map]
+pub(crate) static BUDGET: Array<Budget> = Array::with_max_entries(1, 0);
+
+/// See [`BUDGET`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Budget {
+    /// When the second began that is counted for.
+    pub(crate) since_ns: u64,
+    /// How many were written in it.
+    pub(crate) sent: u64,
+}
+
+/// Records of failed allocations that are written in a second at most. Each takes some 3 KiB of the ring, so in the ten
+/// seconds that the user side may hang they fill less than its 4 MiB, which are for OOM kills in the first place.
+pub(crate) const BUDGET_RECORDS: u64 = 100;

@@ -11,11 +11,24 @@ pub mod counter {
     pub const MEMCG_OOM_ROUTINE: u32 = 2;
     /// OOMs without a victim, and waits, that were folded into a later record.
     pub const NO_VICTIM_FOLDED: u32 = 3;
+    /// Failed allocations that are looked at: all but the next two.
+    pub const ALLOC_FAILED: u32 = 4;
+    /// Failed allocations whose caller said that it expects failure (`__GFP_NOWARN`): routine.
+    pub const ALLOC_NOWARN: u32 = 5;
+    /// Failed allocations of processes that the OOM killer has killed, on their way out.
+    pub const ALLOC_OF_VICTIM: u32 = 6;
     /// How many counters there are.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 7;
     /// Their names, by index.
-    pub const NAMES: [&str; COUNT as usize] =
-        ["ring_full", "scratch_busy", "memcg_oom_routine", "no_victim_folded"];
+    pub const NAMES: [&str; COUNT as usize] = [
+        "ring_full",
+        "scratch_busy",
+        "memcg_oom_routine",
+        "no_victim_folded",
+        "alloc_failed",
+        "alloc_nowarn",
+        "alloc_of_victim",
+    ];
 }
 
 /// Names of the maps.
@@ -24,6 +37,8 @@ pub mod map {
     pub const RECORDS: &str = "RECORDS";
     /// Per-CPU array of the counters in [`counter`](crate::counter).
     pub const COUNTERS: &str = "COUNTERS";
+    /// Hash from [`FailureKey`](crate::FailureKey) to [`FailureCount`](crate::FailureCount).
+    pub const FAILURES: &str = "FAILURES";
 }
 
 /// Names of the programs in the kernel object, by hook.
@@ -50,6 +65,10 @@ pub mod program {
     pub const MARK_VICTIM: &str = "mark_victim";
     /// Raw tracepoint `oom/mark_victim` where there is no such probe: gathers the decision too.
     pub const MARK_VICTIM_ALONE: &str = "mark_victim_alone";
+    /// kprobe `warn_alloc`.
+    pub const WARN_ALLOC: &str = "warn_alloc";
+    /// Raw tracepoint `kmem/mm_page_alloc`.
+    pub const MM_PAGE_ALLOC: &str = "mm_page_alloc";
 }
 
 /// Names of the read-only globals that the loader sets.
@@ -58,6 +77,14 @@ pub mod global {
     pub const FIELDS: &str = "FIELDS";
     /// `u32`: how `oom:mark_victim` passes its victim, one of [`mark_victim_arg`](crate::mark_victim_arg).
     pub const MARK_VICTIM_ARG: &str = "MARK_VICTIM_ARG";
+    /// `u64`: address of the kernel's `node_data`, 0 where that is not known.
+    pub const NODE_DATA: &str = "NODE_DATA";
+    /// `u64`: address of the kernel's `contig_page_data`, its only node; 0 where it has several, or that is not known.
+    pub const CONTIG_PAGE_DATA: &str = "CONTIG_PAGE_DATA";
+    /// [`GfpBits`](crate::GfpBits), as four `u32`.
+    pub const GFP_BITS: &str = "GFP_BITS";
+    /// `u32`: 1 to write records of failures whose caller expects them (`__GFP_NOWARN`).
+    pub const INCLUDE_NOWARN: &str = "INCLUDE_NOWARN";
 }
 
 /// Values of [`global::MARK_VICTIM_ARG`]. The argument changed in 6.8 and in stable releases before it.

@@ -10,7 +10,7 @@ use crashtrace_ebpf::{MESSAGE_BYTES, OomDecision, decision_flag, fields, hook, k
 use crate::emit::{self, Record};
 use crate::kernel::{copy_member, copy_string, is_zero, member, read, task_facts};
 use crate::maps::{CALLS, OPEN, Open, slot};
-use crate::probes::{holders, oom_control};
+use crate::probes::{holders, oom_control, zones};
 use crate::{emit::current_tid, lineage};
 
 /// Argument `n` of a trampoline's context, as a plain number: read as memory, since what `ctx.arg` gives is a typed
@@ -132,6 +132,7 @@ pub(crate) fn finish<C: EbpfContext>(
     let (flags, totalpages, hook) = unsafe { ((*body).flags, (*body).totalpages, (*record.header()).hook) };
     record.send();
     if flags & decision_flag::MEMCG == 0 && control != 0 {
+        zones::record(member(control, fields::OC_ZONELIST), ktime_ns, hook);
         holders::record(victim, totalpages, ktime_ns, hook);
     }
     debug!(ctx, "decision {}: oom_control {:x}, victim {:x}", ktime_ns, control, victim);
@@ -144,7 +145,7 @@ fn end(hook: u8) {
     // SAFETY: written under oom_lock only, which the caller of oom_kill_process holds.
     let decision_ns = unsafe {
         let decision_ns = (*open).ktime_ns;
-        *open = Open { ktime_ns: 0, control: 0, chosen: 0, started_ns: 0, tid: 0 };
+        *open = Open::NONE;
         decision_ns
     };
     let Some(record) = Record::begin::<()>(slot::DECISION, kind::OOM_DECISION_END, hook) else { return };

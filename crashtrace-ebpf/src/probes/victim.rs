@@ -67,7 +67,7 @@ fn unseen(ctx: &RawTracePointContext) -> u64 {
     // Nothing will tell its end, so it must not be taken for what the next mark belongs to.
     if let Some(open) = OPEN.get_ptr_mut(0) {
         // SAFETY: written under oom_lock only, which is held here.
-        unsafe { *open = Open { ktime_ns: 0, control: 0, chosen: 0, started_ns: 0, tid: 0 } };
+        unsafe { *open = Open::NONE };
     }
     decision_ns
 }

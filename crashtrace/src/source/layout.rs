@@ -195,6 +195,11 @@ impl KernelBtf {
                 let whole = place.member.bits == 0 && !partial && place.bits % 8 == 0;
                 u32::try_from(place.bits / 8).ok().filter(|_| whole)
             }
+            Query::Length { member, .. } => {
+                let array = self.bare(self.place(of, member)?.member.of)?.array()?;
+                // One of open length has as many as there are, which BTF does not say.
+                Some(array.length).filter(|length| *length > 0)
+            }
             Query::Stride { member, .. } => {
                 let array = self.bare(self.place(of, member)?.member.of)?.array()?;
                 u32::try_from(self.size(array.of)?).ok()

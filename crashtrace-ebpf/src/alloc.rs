@@ -1,0 +1,100 @@
+//! The record of a failed allocation.
+
+use crate::Task;
+
+/// Frames of the stack in such a record. A request from an interrupt that came in the middle of a system call lies under
+/// both, and the interrupt's frames, which tell the two apart, are up to 40 deep in the network's receive path.
+pub const FAILURE_STACK_FRAMES: usize = 64;
+
+/// Bytes kept of `warn_alloc`'s format; the beginning tells the callers apart.
+pub const FORMAT_BYTES: usize = 64;
+
+/// Body of [`kind::ALLOC_FAILURE`](crate::kind::ALLOC_FAILURE).
+///
+/// Failures with the same `css`, `format_address`, `gfp` and `argument` are of one kind: the first has a record at once,
+/// the rest one in [`FAILURE_QUIET_NS`] at most. `total` counts all of them, so that no count is lost with a record.
+///
+/// Sections: [`section::ZONES`](crate::section::ZONES), [`section::TRIGGER`](crate::section::TRIGGER).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct AllocFailure {
+    /// What tells this kind of failure from others, as in the map of their counts.
+    pub key: FailureKey,
+    /// How many there have been of this kind, this one included.
+    pub total: u64,
+    /// The first 64 nodes of the request's `nodemask`, 0 if it has none.
+    pub nodemask: u64,
+    /// The first 64 nodes of `task_struct.mems_allowed` of the current task.
+    pub mems_allowed: u64,
+    /// Migrate type of the request (`enum migratetype`: 0 unmovable, 1 movable, 2 reclaimable).
+    pub migrate_type: u32,
+    /// NUMA node of the CPU that asked.
+    pub numa_node: u32,
+    /// Bits of [`failure_flag`].
+    pub flags: u32,
+    /// Padding, zero.
+    pub pad: u32,
+    /// What `warn_alloc` was to log, before its arguments are put in; NUL-padded.
+    pub format: [u8; FORMAT_BYTES],
+    /// The current task: who asked, unless an interrupt did.
+    pub trigger: Task,
+    /// Return addresses, innermost first; unused ones are 0.
+    pub stack: [u64; FAILURE_STACK_FRAMES],
+}
+
+const _: () = assert!(size_of::<AllocFailure>() == 32 + 40 + 64 + 128 + 512);
+const _: () = assert!(core::mem::offset_of!(AllocFailure, trigger) == 136);
+
+/// What makes failures one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct FailureKey {
+    /// Address of the current task's `cgroup_subsys_state` of the memory controller, else of the unified hierarchy.
+    pub css: u64,
+    /// Address of the format that `warn_alloc` was called with; 0 at the tracepoint.
+    pub format_address: u64,
+    /// The argument behind the format, of which a smaller type leaves the upper half undefined; at the tracepoint, and
+    /// where the format is that of a failed page allocation, the order.
+    pub argument: u64,
+    /// Flags of the request.
+    pub gfp: u32,
+    /// Padding, zero.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<FailureKey>() == 32);
+
+/// What is counted of a kind of failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FailureCount {
+    /// When the last record was written, 0 if none has been.
+    pub sent_ns: u64,
+    /// How many failures there have been.
+    pub total: u64,
+}
+
+/// At least this long between two records of one kind.
+pub const FAILURE_QUIET_NS: u64 = 1_000_000_000;
+
+/// Bits of [`AllocFailure::flags`].
+pub mod failure_flag {
+    /// The request named the nodes that it may use.
+    pub const NODEMASK: u32 = 1 << 0;
+    /// `mems_allowed` was read.
+    pub const MEMS_ALLOWED: u32 = 1 << 1;
+}
+
+/// Flags of a request that the kernel side itself acts on: the loader sets their bits, which kernels may move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct GfpBits {
+    /// `__GFP_NOWARN`.
+    pub nowarn: u32,
+    /// `__GFP_DIRECT_RECLAIM`: the one who asks may sleep.
+    pub direct_reclaim: u32,
+    /// `__GFP_MOVABLE`.
+    pub movable: u32,
+    /// `__GFP_RECLAIMABLE`.
+    pub reclaimable: u32,
+}

@@ -1,0 +1,200 @@
+//! Failed allocations: `void warn_alloc(gfp_t gfp_mask, const nodemask_t *nodemask, const char *fmt, ...)`,
+//! `mm/page_alloc.c`, 5.10 to 7.3, or tracepoint `kmem:mm_page_alloc` where no probe can sit on that.
+//!
+//! `warn_alloc` is called at the end of each allocation that failed, and decides only then whether to log it: a probe at its
+//! entry sees all that the log's rate limit (one in ten seconds) swallows. It is variadic, so no trampoline can be attached.
+//! A failed `vmalloc` calls it too, with another format: the format is copied, and the user side tells them apart.
+//!
+//! The tracepoint is hit by every allocation, failed or not, so the way out for the others is all there is in that
+//! program; what to do about a failure is a subprogram of its own.
+
+use core::arch::asm;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_get_numa_node_id, bpf_get_stack, bpf_ktime_get_boot_ns,
+};
+use aya_ebpf::macros::{kprobe, raw_tracepoint};
+use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
+use crashtrace_ebpf::{
+    AllocFailure, FAILURE_QUIET_NS, FAILURE_STACK_FRAMES, FORMAT_BYTES, FailureCount, FailureKey, counter,
+    failure_flag, fields, hook, kind, missing, section,
+};
+
+use crate::emit::{Record, count};
+use crate::kernel::{
+    copy, copy_member, copy_string, failed, gfp_bits, include_nowarn, is_zero, member, memory_css, read,
+    task_facts, unified_css,
+};
+use crate::lineage;
+use crate::maps::{BUDGET, BUDGET_RECORDS, FAILURES, slot};
+use crate::probes::zones;
+
+/// The format of a failed page allocation begins with this: the argument behind it is an order, of 32 bits.
+const PAGE_ALLOC: u64 = u64::from_le_bytes(*b"page all");
+
+/// `BPF_NOEXIST`.
+const NO_EXIST: u64 = 1;
+
+/// What was asked for.
+#[derive(Clone, Copy)]
+struct Request {
+    gfp: u32,
+    /// Address of the `nodemask_t`, or 0.
+    nodemask: u64,
+    /// Address of the format, or 0.
+    format: u64,
+    argument: u64,
+    migrate_type: u32,
+}
+
+#[kprobe]
+fn warn_alloc(ctx: ProbeContext) -> u32 {
+    let (gfp, format) = (ctx.arg::<u64>(0).unwrap_or(0) as u32, ctx.arg::<u64>(2).unwrap_or(0));
+    let argument = ctx.arg::<u64>(3).unwrap_or(0);
+    let is_order = is_zero(read::<u64>(format) ^ PAGE_ALLOC);
+    let request = Request {
+        gfp,
+        nodemask: ctx.arg::<u64>(1).unwrap_or(0),
+        format,
+        argument: argument & (is_order.wrapping_neg() >> 32 | is_order.wrapping_sub(1)),
+        migrate_type: migrate_type(gfp),
+    };
+    failure(&ctx, request, hook::KPROBE);
+    0
+}
+
+/// `(const struct page *page, unsigned int order, gfp_t gfp_flags, int migratetype)`, 5.10 to 7.3.
+#[raw_tracepoint(tracepoint = "mm_page_alloc")]
+fn mm_page_alloc(ctx: RawTracePointContext) -> i32 {
+    // SAFETY: the context of a raw tracepoint is its arguments, 8 bytes each, and this one has four.
+    let page = unsafe { ctx.as_ptr().cast::<u64>().read() };
+    if page == 0 {
+        no_page(&ctx);
+    }
+    0
+}
+
+/// Not inlined: see above.
+#[inline(never)]
+fn no_page(ctx: &RawTracePointContext) -> u64 {
+    // SAFETY: as above.
+    let [_, order, gfp, migrate_type] = unsafe { ctx.as_ptr().cast::<[u64; 4]>().read() };
+    let request = Request {
+        gfp: gfp as u32,
+        nodemask: 0,
+        format: 0,
+        argument: order & 0xffff_ffff,
+        migrate_type: migrate_type as u32,
+    };
+    failure(ctx, request, hook::RAW_TRACEPOINT);
+    0
+}
+
+/// `gfp_migratetype` (`include/linux/gfp.h`): 0 unmovable, 1 movable, 2 reclaimable.
+#[inline(always)]
+fn migrate_type(gfp: u32) -> u32 {
+    let bits = gfp_bits();
+    u32::from(gfp & bits.movable != 0) | u32::from(gfp & bits.reclaimable != 0) << 1
+}
+
+#[inline(always)]
+fn failure<C: EbpfContext>(ctx: &C, request: Request, hook: u8) {
+    if request.gfp & gfp_bits().nowarn != 0 && !include_nowarn() {
+        count(counter::ALLOC_NOWARN);
+        return;
+    }
+    // SAFETY: the helper takes nothing.
+    let task = unsafe { bpf_get_current_task() };
+    // `tsk_is_oom_victim` (`include/linux/oom.h`). One that may not sleep may be an interrupt's, which is nobody's.
+    let oom_mm: u64 = member(member(task, fields::TASK_SIGNAL), fields::SIGNAL_OOM_MM);
+    if oom_mm != 0 && request.gfp & gfp_bits().direct_reclaim != 0 {
+        count(counter::ALLOC_OF_VICTIM);
+        return;
+    }
+    count(counter::ALLOC_FAILED);
+    let memory = memory_css(task);
+    let css = memory | (unified_css(task) & is_zero(memory).wrapping_neg());
+    let key = FailureKey {
+        css,
+        format_address: request.format,
+        argument: request.argument,
+        gfp: request.gfp,
+        pad: 0,
+    };
+    let Some(total) = speak_up(&key) else { return };
+    write(ctx, task, request, key, total, hook);
+}
+
+/// Counts a failure; gives the count if it is to have a record.
+#[inline(always)]
+fn speak_up(key: &FailureKey) -> Option<u64> {
+    // SAFETY: the helper takes nothing.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let entry = match FAILURES.get_ptr_mut(key) {
+        Some(entry) => entry,
+        None => {
+            // Another CPU may be faster, and then its entry counts.
+            let _ = FAILURES.insert(key, FailureCount { sent_ns: 0, total: 0 }, NO_EXIST);
+            FAILURES.get_ptr_mut(key)?
+        }
+    };
+    // SAFETY: the entry is in the map, and its members are aligned. Two CPUs may both write a record; the count of each
+    // includes the other's, and the user side takes differences.
+    unsafe {
+        // The oldest atomic instruction, which 5.10 has; the language has none for this target.
+        asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) &raw mut (*entry).total, in(reg) 1_u64);
+        let sent_ns = (&raw const (*entry).sent_ns).read_volatile();
+        if sent_ns != 0 && now.wrapping_sub(sent_ns) < FAILURE_QUIET_NS {
+            return None;
+        }
+        if !within_budget(now) {
+            return None;
+        }
+        (&raw mut (*entry).sent_ns).write_volatile(now);
+        Some((&raw const (*entry).total).read_volatile())
+    }
+}
+
+/// Whether one more record may be written in this second.
+#[inline(always)]
+fn within_budget(now: u64) -> bool {
+    let Some(budget) = BUDGET.get_ptr_mut(0) else { return false };
+    // SAFETY: the entry is in the map. What CPUs lose to each other is a record more or less.
+    unsafe {
+        if now.wrapping_sub((*budget).since_ns) >= FAILURE_QUIET_NS {
+            (*budget).since_ns = now;
+            (*budget).sent = 0;
+        }
+        (*budget).sent += 1;
+        (*budget).sent <= BUDGET_RECORDS
+    }
+}
+
+#[inline(always)]
+fn write<C: EbpfContext>(ctx: &C, task: u64, request: Request, key: FailureKey, total: u64, hook: u8) {
+    const STACK_BYTES: u32 = (FAILURE_STACK_FRAMES * 8) as u32;
+    let Some(record) = Record::begin::<AllocFailure>(slot::ALLOC, kind::ALLOC_FAILURE, hook) else { return };
+    // SAFETY: the body lies within the record's scratch; helpers take nothing, or what lies in the body.
+    unsafe {
+        let body: *mut AllocFailure = record.body();
+        (*body).key = key;
+        (*body).total = total;
+        // 0, at which nothing can be read, if there is none; and an empty mask makes no request.
+        copy(&raw mut (*body).nodemask, request.nodemask);
+        let no_nodemask = is_zero(request.nodemask);
+        let no_mems = copy_member(&raw mut (*body).mems_allowed, task, fields::TASK_MEMS_ALLOWED);
+        (*body).flags = ((no_nodemask ^ 1) * u64::from(failure_flag::NODEMASK)
+            | (no_mems ^ 1) * u64::from(failure_flag::MEMS_ALLOWED)) as u32;
+        (*body).migrate_type = request.migrate_type;
+        (*body).numa_node = bpf_get_numa_node_id() as u32;
+        (*body).pad = 0;
+        let copied = copy_string::<FORMAT_BYTES>((&raw mut (*body).format).cast(), request.format);
+        let no_stack = failed(bpf_get_stack(ctx.as_ptr(), (&raw mut (*body).stack).cast(), STACK_BYTES, 0));
+        record.lacks(is_zero(copied) * u64::from(missing::FORMAT) | no_stack * u64::from(missing::STACK));
+        task_facts(task, &raw mut (*body).trigger);
+    }
+    zones::append(&record, 0);
+    lineage::of_task(&record, section::TRIGGER, task);
+    record.send();
+}

@@ -1,0 +1,321 @@
+//! The zones of the page allocator, copied at the failure or the decision: what is free, in blocks of which size, and how
+//! much of it the kernel keeps back.
+//!
+//! Zones are found from the kernel's array of nodes (`node_data`; `contig_page_data` where it is built for one node), whose
+//! address the loader knows from kallsyms. Some kernels do not list data there; an `oom_control` has a list of zones all
+//! the same. Otherwise there is no section, and the user side has to look by itself.
+//!
+//! As in `holders`, zones are first noted down as addresses and copied afterwards, in a program of its own: that keeps the
+//! copying, which is long, out of the loops that search.
+
+use core::ptr;
+
+use crashtrace_ebpf::fields;
+use crashtrace_ebpf::{
+    Header, MAX_NUMA_NODES, MAX_ORDERS, MAX_ZONE_TYPES, MAX_ZONES, NO_TYPE, Section, ZONE_NAME_BYTES, Zone,
+    ZonesHead, kind, section, zone_missing,
+};
+
+use crate::emit::{Record, end, grow};
+use crate::kernel::{copy, copy_member, copy_string, field, is_zero, member, nodes, read};
+use crate::maps::{HOLDERS_AT, Scratch, slot};
+
+/// Migrate types that are looked at: 5 or 6 are built in.
+const MAX_TYPES: usize = 6;
+/// Bytes of a `struct list_head`.
+const LIST_HEAD: u64 = 16;
+
+/// Writes the record of the zones at a decision whose `zonelist` that is.
+#[inline(always)]
+pub(crate) fn record(zonelist: u64, decision_ns: u64, hook: u8) {
+    let Some(record) = Record::begin::<()>(slot::HOLDERS, kind::OOM_ZONES, hook) else { return };
+    // SAFETY: the header lies within the record's scratch.
+    unsafe { (*record.header()).decision_ns = decision_ns };
+    append(&record, zonelist);
+    record.send();
+}
+
+/// Appends the section. `zonelist` is where else to look for zones, or 0.
+#[inline(always)]
+pub(crate) fn append(record: &Record, zonelist: u64) {
+    // SAFETY: `Record::begin` took the scratch from its map.
+    unsafe {
+        note(record.scratch(), zonelist);
+        write(record.scratch());
+    }
+}
+
+/// The notes: addresses of zones. One place more than is copied, for what finds all others taken.
+#[inline(always)]
+fn notes(scratch: *mut Scratch) -> *mut u64 {
+    // SAFETY: the place is a constant within the scratch.
+    unsafe { scratch.cast::<u8>().add(HOLDERS_AT).cast() }
+}
+
+const _: () = assert!(HOLDERS_AT + (MAX_ZONES + 1) * 8 <= crate::maps::OFFSET_LIMIT);
+const _: () = assert!(size_of::<Header>() < HOLDERS_AT);
+
+/// Notes populated zones. How many it found stands in `candidates`.
+///
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(never)]
+unsafe fn note(scratch: *mut Scratch, zonelist: u64) -> u64 {
+    // SAFETY: the caller vouches for `scratch`.
+    unsafe { (&raw mut (*scratch).candidates).write_volatile(0) };
+    let (array, only) = nodes();
+    if array != 0 || only != 0 {
+        let (Some(zones), Some(stride), Some(count)) =
+            (field(fields::PGDAT_ZONES), field(fields::PGDAT_ZONE_STRIDE), field(fields::PGDAT_ZONE_COUNT))
+        else {
+            return 0;
+        };
+        for node in 0..MAX_NUMA_NODES {
+            // A node that is not there is a null pointer, at which nothing can be read.
+            let pgdat: u64 = if array != 0 { read(array + 8 * node as u64) } else { only };
+            for index in 0..MAX_ZONE_TYPES {
+                if index as u64 >= count {
+                    break;
+                }
+                // SAFETY: as above.
+                unsafe { add(scratch, pgdat + zones + index as u64 * stride) };
+            }
+            if array == 0 {
+                break;
+            }
+        }
+        return 0;
+    }
+    let (Some(refs), Some(stride)) = (field(fields::ZONELIST_REFS), field(fields::ZONEREF_STRIDE)) else {
+        return 0;
+    };
+    for index in 0..MAX_ZONES {
+        // The list ends with a null pointer; what is behind it is not noted, for nothing can be read there.
+        let zone: u64 = member(zonelist + refs + index as u64 * stride, fields::ZONEREF_ZONE);
+        if zone == 0 {
+            break;
+        }
+        // SAFETY: as above.
+        unsafe { add(scratch, zone) };
+    }
+    0
+}
+
+/// Notes a zone, but counts it only if there is memory in it: without a branch, as in `holders`.
+///
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(always)]
+unsafe fn add(scratch: *mut Scratch, zone: u64) {
+    const { assert!(MAX_ZONES == 16) };
+    // SAFETY: the caller vouches for `scratch`; the place is the last one, or below it.
+    unsafe {
+        let count = &raw mut (*scratch).candidates;
+        let found = count.read_volatile();
+        let full = is_zero(found >> 4) ^ 1;
+        let place = (found & 15 & full.wrapping_sub(1)) | (full << 4);
+        notes(scratch).add((place & 31) as usize).write_volatile(zone);
+        let present: u64 = member(zone, fields::ZONE_PRESENT);
+        count.write_volatile(found + (is_zero(present) ^ 1));
+    }
+}
+
+/// Writes the section with what was noted; nothing if that is nothing.
+///
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(never)]
+unsafe fn write(scratch: *mut Scratch) -> u64 {
+    // SAFETY: the caller vouches for `scratch`; a record with all other sections leaves room for this one.
+    unsafe {
+        let found = (&raw const (*scratch).candidates).read_volatile();
+        if found == 0 {
+            return 0;
+        }
+        let section: *mut Section = end(scratch).cast();
+        (*section).kind = section::ZONES;
+        (*section).flags = 0;
+        (*section).pad = 0;
+        grow(scratch, (size_of::<Section>() + size_of::<ZonesHead>()) as u64);
+        let head: *mut ZonesHead = section.add(1).cast();
+        let type_of = |index| field(index).map_or(NO_TYPE, |value| value as u8);
+        (*head).zone_types = [
+            type_of(fields::ZONE_TYPE_DMA),
+            type_of(fields::ZONE_TYPE_DMA32),
+            type_of(fields::ZONE_TYPE_NORMAL),
+            type_of(fields::ZONE_TYPE_MOVABLE),
+        ];
+        (*head).cma_type = type_of(fields::MIGRATE_CMA);
+        let orders = field(fields::ZONE_ORDERS).unwrap_or(0);
+        (*head).orders = if orders > MAX_ORDERS as u64 { MAX_ORDERS as u8 } else { orders as u8 };
+        (*head).pad = [0; 2];
+        let mut written = 0_u16;
+        for index in 0..MAX_ZONES {
+            if index as u64 >= found {
+                break;
+            }
+            let address = notes(scratch).add(index).read_volatile();
+            fill(end(scratch).cast(), address);
+            grow(scratch, size_of::<Zone>() as u64);
+            written += 1;
+        }
+        (*section).levels = written;
+        (*section).skipped = (found - u64::from(written)) as u16;
+        (*section).length =
+            (size_of::<Section>() + size_of::<ZonesHead>() + usize::from(written) * size_of::<Zone>()) as u32;
+    }
+    0
+}
+
+/// Copies a zone.
+///
+/// Not inlined: it is done in a loop.
+///
+/// # Safety
+/// `zone` must be writable, and lie in a map.
+#[inline(never)]
+unsafe fn fill(zone: *mut Zone, address: u64) -> u64 {
+    let mut missing = 0_u64;
+    macro_rules! fill {
+        ($($member:ident = $base:expr, $field:ident or $flag:ident;)+) => {
+            $(
+                // SAFETY: the caller vouches for `zone`.
+                let failed = unsafe { copy_member(&raw mut (*zone).$member, $base, fields::$field) };
+                missing |= failed * u64::from(zone_missing::$flag);
+            )+
+        };
+    }
+    fill! {
+        reserved_highatomic_pages = address, ZONE_RESERVED_HIGHATOMIC or RESERVED_HIGHATOMIC;
+        free_highatomic_pages = address, ZONE_FREE_HIGHATOMIC or FREE_HIGHATOMIC;
+        watermark_pages = address, ZONE_WATERMARK or WATERMARKS;
+        boost_pages = address, ZONE_BOOST or BOOST;
+        managed_pages = address, ZONE_MANAGED or MANAGED;
+        numa_node = member(address, fields::ZONE_PGDAT), PGDAT_NODE_ID or NUMA_NODE;
+    }
+    // SAFETY: the caller vouches for `zone`.
+    unsafe {
+        missing |= statistic(&raw mut (*zone).free_pages, address, fields::NR_FREE_PAGES)
+            * u64::from(zone_missing::FREE);
+        missing |= statistic(&raw mut (*zone).free_cma_pages, address, fields::NR_FREE_CMA_PAGES)
+            * u64::from(zone_missing::CMA);
+        missing |=
+            reserve(&raw mut (*zone).lowmem_reserve_pages, address) * u64::from(zone_missing::LOWMEM_RESERVE);
+        let name = copy_string::<ZONE_NAME_BYTES>(
+            (&raw mut (*zone).name).cast(),
+            member(address, fields::ZONE_NAME),
+        );
+        missing |= is_zero(name) * u64::from(zone_missing::NAME);
+        missing |= blocks(zone, address);
+        (*zone).missing = missing as u32;
+    }
+    0
+}
+
+/// Copies one of a zone's statistics. Gives 1 if that failed, else 0.
+///
+/// # Safety
+/// `to` must be writable.
+#[inline(always)]
+unsafe fn statistic(to: *mut i64, zone: u64, index: usize) -> u64 {
+    let at = match (field(fields::ZONE_VM_STAT), field(index)) {
+        (Some(statistics), Some(index)) => zone + statistics + 8 * index,
+        _ => 0,
+    };
+    // SAFETY: the caller vouches for `to`; nothing can be read at address 0.
+    unsafe { copy(to, at) }
+}
+
+/// Copies the reserves, as many as this kernel has. Gives 1 if that failed, else 0.
+///
+/// # Safety
+/// `to` must be writable.
+#[inline(always)]
+unsafe fn reserve(to: *mut [i64; MAX_ZONE_TYPES], zone: u64) -> u64 {
+    let (Some(reserve), Some(count)) = (field(fields::ZONE_LOWMEM_RESERVE), field(fields::PGDAT_ZONE_COUNT))
+    else {
+        return 1;
+    };
+    let mut failed = 0;
+    for index in 0..MAX_ZONE_TYPES {
+        // SAFETY: the caller vouches for `to`.
+        let one = unsafe { to.cast::<i64>().add(index) };
+        // SAFETY: as above.
+        failed |= unsafe {
+            if (index as u64) < count {
+                copy(one, zone + reserve + 8 * index as u64)
+            } else {
+                ptr::write(one, 0);
+                0
+            }
+        };
+    }
+    failed
+}
+
+/// Copies the numbers of free blocks and notes which migrate types have one. Gives bits of `zone_missing`.
+///
+/// # Safety
+/// `zone` must be writable.
+#[inline(always)]
+unsafe fn blocks(zone: *mut Zone, address: u64) -> u64 {
+    let (Some(area), Some(stride), Some(orders)) =
+        (field(fields::ZONE_FREE_AREA), field(fields::ZONE_FREE_AREA_STRIDE), field(fields::ZONE_ORDERS))
+    else {
+        return u64::from(zone_missing::FREE_BLOCKS | zone_missing::BLOCK_TYPES);
+    };
+    let mut missing = 0;
+    for order in 0..MAX_ORDERS {
+        let area = address + area + order as u64 * stride;
+        // SAFETY: the caller vouches for `zone`.
+        let (number, types) = unsafe {
+            (
+                (&raw mut (*zone).free_blocks).cast::<u64>().add(order),
+                (&raw mut (*zone).block_types).cast::<u8>().add(order),
+            )
+        };
+        if order as u64 >= orders {
+            // SAFETY: as above.
+            unsafe {
+                ptr::write(number, 0);
+                ptr::write(types, 0);
+            }
+            continue;
+        }
+        // SAFETY: as above.
+        unsafe {
+            missing |=
+                copy_member(number, area, fields::FREE_AREA_NR_FREE) * u64::from(zone_missing::FREE_BLOCKS);
+            missing |= present(types, area) * u64::from(zone_missing::BLOCK_TYPES);
+        }
+    }
+    missing
+}
+
+/// Notes which of the lists of a `free_area` have an entry: those that do not point to themselves. Gives 1 if that failed.
+///
+/// # Safety
+/// `types` must be writable.
+#[inline(always)]
+unsafe fn present(types: *mut u8, area: u64) -> u64 {
+    let (Some(lists), Some(count)) = (field(fields::FREE_AREA_LISTS), field(fields::FREE_AREA_LIST_COUNT))
+    else {
+        return 1;
+    };
+    let mut bits = 0_u64;
+    let mut failed = 0;
+    for index in 0..MAX_TYPES {
+        if index as u64 >= count {
+            break;
+        }
+        let list = area + lists + index as u64 * LIST_HEAD;
+        let mut first = 0_u64;
+        // SAFETY: a local variable.
+        let unread = unsafe { copy(&raw mut first, list) };
+        failed |= unread;
+        bits |= ((is_zero(first ^ list) | unread) ^ 1) << index;
+    }
+    // SAFETY: the caller vouches for `types`.
+    unsafe { ptr::write(types, bits as u8) };
+    failed
+}
