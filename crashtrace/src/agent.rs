@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use crashtrace_ebpf::{LAYOUT_VERSION, counter};
+use crashtrace_ebpf::LAYOUT_VERSION;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{Output, Watch};
+use crate::cli::{Allocations, Output, Watch};
 use crate::decode::Machine;
 use crate::enrich::Node;
 use crate::pipeline::{Pipeline, Speaker};
@@ -21,7 +21,7 @@ use crate::report::build::Context;
 use crate::report::{Line, Unresolved};
 use crate::sink::{JsonSink, Sink, TextSink};
 use crate::source::load::{Attached, KernelCounters};
-use crate::source::plan::{Optional, blind, plan};
+use crate::source::plan::{AllocHook, Optional, blind, plan};
 use crate::source::recording::{FORMAT, Preamble, Writer};
 use crate::source::ring::Ring;
 
@@ -30,10 +30,12 @@ mod clock;
 mod doctor;
 mod kernel_log;
 mod look;
+mod procfs;
 mod replay;
 
 pub use doctor::doctor;
 pub use look::Unusable;
+use procfs::ProcFs;
 pub use replay::replay;
 
 /// How an agent ended.
@@ -57,7 +59,8 @@ pub fn watch(config: &Watch) -> Result<End> {
 
 async fn watch_here(config: &Watch) -> Result<End> {
     let look = look::look(config.btf.as_deref());
-    let plan = plan(&look.facts, &look.view, config.hooks).map_err(Unusable::from)?;
+    let allocations = config.allocations != Allocations::None;
+    let plan = plan(&look.facts, &look.view, config.hooks, allocations).map_err(Unusable::from)?;
     for skipped in &plan.skipped {
         tracing::info!(hook = %skipped.hook, reason = skipped.reason, "not tried");
     }
@@ -65,7 +68,7 @@ async fn watch_here(config: &Watch) -> Result<End> {
     // Signals first: one that comes while programs are being loaded must not leave the agent without an end.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
 
-    let mut attached = look.load(&plan)?;
+    let mut attached = look.load(&plan, config.allocations == Allocations::All)?;
     for refused in &attached.refused {
         tracing::warn!(
             hook = refused.name,
@@ -89,7 +92,13 @@ async fn watch_here(config: &Watch) -> Result<End> {
         .map(|path| record_to(path, &speaker, &machine, &context, look.facts.memory_bytes, started_ns))
         .transpose()?;
     let mut out = Out { sink: sink(config.output), recording };
-    let node = Node { memory_bytes: look.facts.memory_bytes, cgroups: Box::new(look.cgroup_files()) };
+    let node = Node {
+        memory_bytes: look.facts.memory_bytes,
+        page_size_bytes: machine.page_size_bytes,
+        cgroups: Box::new(look.cgroup_files()),
+        proc: Box::new(ProcFs { mount: "/proc".into() }),
+        gfp: context.gfp.clone(),
+    };
     let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
 
     if out.lines([pipeline.started(started_ns)])? == End::OutputClosed {
@@ -113,8 +122,9 @@ async fn watch_here(config: &Watch) -> Result<End> {
         if count_at_ns.is_some_and(|at| now_ns >= at) {
             count_at_ns = None;
             count(&counters, &mut pipeline);
-            let losses = pipeline.losses(now_ns);
-            if out.lines(losses)? == End::OutputClosed {
+            let mut lines = pipeline.tick(now_ns);
+            lines.extend(pipeline.losses(now_ns));
+            if out.lines(lines)? == End::OutputClosed {
                 return Ok(End::OutputClosed);
             }
         }
@@ -155,13 +165,14 @@ fn drain(ring: &mut Ring, pipeline: &mut Pipeline, out: &mut Out) -> Result<Opti
 
 /// Takes the kernel side's counts.
 fn count(counters: &KernelCounters, pipeline: &mut Pipeline) {
-    match counters.read() {
-        Ok(counts) => pipeline.kernel_counts(
-            counts[counter::RING_FULL as usize] + counts[counter::SCRATCH_BUSY as usize],
-            counts[counter::MEMCG_OOM_ROUTINE as usize],
-            counts[counter::NO_VICTIM_FOLDED as usize],
-        ),
-        Err(error) => tracing::warn!(%error, "cannot read the kernel side's counters"),
+    match (counters.read(), counters.failures()) {
+        (Ok(counts), Ok(failures)) => {
+            pipeline.kernel_counts(&counts);
+            pipeline.alloc_counts(&failures);
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::warn!(%error, "cannot read the kernel side's counters");
+        }
     }
 }
 
@@ -178,7 +189,8 @@ fn survive() {
 }
 
 fn speaker(config: &Watch, look: &look::Look, attached: &Attached, started_ns: u64) -> Speaker {
-    let optional = Optional { memcg: attached.memcg, wait: attached.wait };
+    let alloc = AllocHook::of(attached.alloc.as_ref(), config.allocations != Allocations::None);
+    let optional = Optional { memcg: attached.memcg, wait: attached.wait, alloc };
     let blind = blind(&attached.tier, optional, &look.facts, &look.symbols);
     Speaker {
         node: config.node_name.clone(),

@@ -31,9 +31,12 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::correlate::Incident;
 use crate::enrich::{Case, Gap, Party};
 use crate::event::{Constraint, Lineage};
+use crate::fragmentation::Assessment;
 
+mod alloc;
 pub(crate) mod evidence;
 mod limit;
 pub(crate) mod memory;
@@ -43,6 +46,7 @@ pub(crate) mod summary;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod words;
+pub(crate) mod zones;
 
 use scene::Scene;
 
@@ -55,8 +59,24 @@ pub enum Cause {
     SystemOom,
     /// A memory cgroup's limit was hit.
     CgroupOom,
+    /// Memory was there, in pieces too small for what was asked for.
+    Fragmentation,
+    /// An allocation failed for want of memory.
+    LowMemory,
     /// Could not be told.
     Unknown,
+}
+
+/// What of the node's memory was lacking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shortage {
+    /// Large pieces: there was enough memory, but no block of the size.
+    Fragmentation,
+    /// Memory.
+    LowMemory,
+    /// Memory, and with it the reserves for requests that cannot wait.
+    AtomicReserves,
 }
 
 /// Whose limit was hit.
@@ -121,6 +141,8 @@ pub struct LimitFinding {
 pub struct Verdict {
     /// The cause.
     pub cause: Cause,
+    /// What of the node's memory was lacking, where that is what it was about and the zones tell.
+    pub shortage: Option<Shortage>,
     /// Whose limit it was.
     pub level: Option<Level>,
     /// How the kernel came to it.
@@ -142,21 +164,31 @@ pub struct Verdict {
     pub remedy: String,
     /// What the verdict leaves open, by field of the report, and why; beside [`Case::unresolved`].
     pub unresolved: Vec<Gap>,
+    /// What each zone says about the request.
+    pub assessment: Option<Assessment>,
 }
 
 /// Says why it happened. Never panics, and never guesses: what the facts do not show stays open, with its
 /// reason.
 #[must_use]
 pub fn classify(case: &Case) -> Verdict {
-    let scene = Scene::of(case);
-    let facts = oom::facts(&scene);
-    let found = limit::find(&scene, &facts);
+    match &case.incident {
+        Incident::OomKill(kill) => oom_verdict(&Scene::of_kill(case, kill)),
+        Incident::OomNoKill(none) => oom_verdict(&Scene::of_no_kill(case, none)),
+        Incident::AllocFailure(failures) => alloc::verdict(case, failures),
+    }
+}
+
+fn oom_verdict(scene: &Scene<'_>) -> Verdict {
+    let facts = oom::facts(scene);
+    let found = limit::find(scene, &facts);
 
     let mut unresolved = facts.gaps;
     unresolved.extend(found.gaps);
     let certainty = if found.inferred.is_empty() { Certainty::Observed } else { Certainty::Inferred };
     let mut verdict = Verdict {
         cause: facts.cause,
+        shortage: scene.sight.as_ref().and_then(zones::Sight::shortage),
         level: found.level,
         origin: facts.origin,
         constraint: facts.constraint,
@@ -167,11 +199,12 @@ pub fn classify(case: &Case) -> Verdict {
         evidence: Vec::new(),
         remedy: String::new(),
         unresolved,
+        assessment: scene.sight.as_ref().map(|sight| sight.assessment.clone()),
     };
-    verdict.summary = summary::of(&scene, &verdict);
+    verdict.summary = summary::of(scene, &verdict);
     verdict.evidence = vec![facts.basis];
     verdict.evidence.extend(found.evidence);
-    verdict.evidence.extend(evidence::of(&scene, &verdict));
-    verdict.remedy = crate::remedy::of(&scene, &verdict);
+    verdict.evidence.extend(evidence::of(scene, &verdict));
+    verdict.remedy = crate::remedy::of(scene, &verdict);
     verdict
 }

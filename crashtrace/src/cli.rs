@@ -46,7 +46,7 @@ const NODE_NAME: &str = "NODE_NAME";
 /// Variable that sets the log level where `--log` does not.
 const LOG: &str = "CRASHTRACE_LOG";
 
-/// Say why a container died, as it happens: system OOM, cgroup OOM, and who did it to whom.
+/// Say why a container died, as it happens: system OOM, cgroup OOM, fragmented memory, and who did it to whom.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "crashtrace", version, after_help = EXIT_CODES, subcommand_required = true)]
 pub struct Args {
@@ -85,6 +85,13 @@ pub struct WatchArgs {
     /// Use this kind of hook, and no other; auto takes the best that the kernel accepts
     #[arg(long, value_name = "HOOKS", value_enum, default_value_t)]
     pub hooks: HooksWanted,
+    /// Leave failed allocations out
+    #[arg(long)]
+    pub no_alloc: bool,
+    /// Also report failed allocations whose callers expect them (__GFP_NOWARN), which are routine; they are counted in any
+    /// case
+    #[arg(long, conflicts_with = "no_alloc")]
+    pub include_nowarn: bool,
     /// Name the node in reports [env: NODE_NAME] [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
@@ -124,6 +131,9 @@ pub struct DoctorArgs {
     /// Try this kind of hook, and no other; auto tries them all
     #[arg(long, value_name = "HOOKS", value_enum, default_value_t)]
     pub hooks: HooksWanted,
+    /// Leave failed allocations out
+    #[arg(long)]
+    pub no_alloc: bool,
 }
 
 /// Which incidents to report.
@@ -209,6 +219,8 @@ pub struct Watch {
     pub output: Output,
     /// Hooks to use.
     pub hooks: HooksWanted,
+    /// Failed allocations to report.
+    pub allocations: Allocations,
     /// The node's name.
     pub node_name: String,
     /// Which incidents to report.
@@ -217,6 +229,17 @@ pub struct Watch {
     pub record: Option<PathBuf>,
     /// BTF in place of the kernel's own.
     pub btf: Option<PathBuf>,
+}
+
+/// Which failed allocations to report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocations {
+    /// None.
+    None,
+    /// Those whose callers do not expect it.
+    Unexpected,
+    /// All.
+    All,
 }
 
 /// What to replay, and how.
@@ -237,6 +260,8 @@ pub struct Doctor {
     pub output: Output,
     /// Hooks to try.
     pub hooks: HooksWanted,
+    /// Those on failed allocations too.
+    pub allocations: bool,
     /// BTF in place of the kernel's own.
     pub btf: Option<PathBuf>,
 }
@@ -264,6 +289,11 @@ impl Config {
             CommandArgs::Watch(args) => Command::Watch(Watch {
                 output: Output::resolve(args.output, env),
                 hooks: args.hooks,
+                allocations: match (args.no_alloc, args.include_nowarn) {
+                    (true, _) => Allocations::None,
+                    (false, false) => Allocations::Unexpected,
+                    (false, true) => Allocations::All,
+                },
                 node_name: node_name(args.node_name, env)?,
                 filter: Filter::check(args.filter)?,
                 record: optional_path("--record", args.record, env)?,
@@ -277,6 +307,7 @@ impl Config {
             CommandArgs::Doctor(args) => Command::Doctor(Doctor {
                 output: Output::resolve(args.output, env),
                 hooks: args.hooks,
+                allocations: !args.no_alloc,
                 btf: optional_path("--btf", args.btf, env)?,
             }),
             CommandArgs::Schema => Command::Schema,

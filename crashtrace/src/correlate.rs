@@ -11,11 +11,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Event, Hook, NoKill, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp};
+use crate::event::{
+    Event, FailureKey, Hook, NoKill, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp, Zones,
+};
 use crate::stats::{Counter, Stats};
 
+mod alloc;
 mod limit_write;
 
+pub use alloc::AllocFailures;
+use alloc::AllocFolds;
 use limit_write::{Written, met};
 
 /// How long a decision without an end waits for its next victim. The kernel logs a line of some 150 bytes after each,
@@ -42,6 +47,8 @@ pub enum Incident {
     OomKill(Box<OomKill>),
     /// The OOM killer killed nobody.
     OomNoKill(Box<OomNoKill>),
+    /// Allocations failed.
+    AllocFailure(Box<AllocFailures>),
 }
 
 /// A decision and all its victims.
@@ -59,6 +66,8 @@ pub struct OomKill {
     pub victims: Vec<OomVictim>,
     /// Who held the node's memory; `None` for a memory cgroup's OOM, and where that could not be gathered.
     pub holders: Option<Box<OomHolders>>,
+    /// The zones at the decision; the same.
+    pub zones: Option<Box<Zones>>,
     /// 1; higher where the incident went out before, and more of it came late.
     pub revision: u32,
     /// Seen from its decision to its end, or known to have no more to it, with no record lost on the way.
@@ -79,6 +88,7 @@ pub struct OomNoKill {
 pub struct Correlator {
     open: Option<Open>,
     folds: BTreeMap<(NoKill, Option<u64>), Fold>,
+    allocs: AllocFolds,
     /// The latest kill for a limit that was lowered.
     written: Option<Written>,
     /// A decision that was given up before its end was known.
@@ -138,18 +148,31 @@ impl Correlator {
                 }
             }
             Event::OomVictim(victim) => done.extend(self.victim(*victim, stats)),
-            Event::OomHolders(holders) => {
-                let open =
-                    self.open.as_mut().filter(|open| Some(open.decision_ns) == holders.stamp.decision_ns);
-                match open {
-                    Some(open) => open.kill.holders = Some(holders),
-                    None => stats.add(Counter::HoldersWithoutDecision, 1),
-                }
-            }
+            Event::OomHolders(holders) => match self.kill_of(&holders.stamp) {
+                Some(kill) => kill.holders = Some(holders),
+                None => stats.add(Counter::HoldersWithoutDecision, 1),
+            },
+            Event::OomZones(stamp, zones) => match self.kill_of(&stamp) {
+                Some(kill) => kill.zones = Some(zones),
+                None => stats.add(Counter::HoldersWithoutDecision, 1),
+            },
+            Event::AllocFailure(failure) => done.extend(self.allocs.push(failure)),
             Event::OomNoVictim(event) if met(&event, self.written) => stats.add(Counter::LimitWritesMet, 1),
             Event::OomNoVictim(event) => done.extend(self.fold(event)),
         }
         done
+    }
+
+    /// The kill that is open, if that is what `stamp` is of.
+    fn kill_of(&mut self, stamp: &Stamp) -> Option<&mut OomKill> {
+        let open = self.open.as_mut().filter(|open| Some(open.decision_ns) == stamp.decision_ns)?;
+        Some(&mut open.kill)
+    }
+
+    /// Takes the kernel side's counts of failed allocations by their kinds. Gives how many are of kinds that no record was
+    /// seen of.
+    pub fn alloc_counts(&mut self, counts: &[(FailureKey, u64)]) -> u64 {
+        self.allocs.counts(counts)
     }
 
     /// Notes that records were lost: what is open may lack one.
@@ -178,6 +201,7 @@ impl Correlator {
                 done.push(Incident::OomNoKill(Box::new(waiting)));
             }
         }
+        done.extend(self.allocs.tick(now_ns));
         done
     }
 
@@ -186,7 +210,7 @@ impl Correlator {
     pub fn deadline_ns(&self) -> Option<u64> {
         let folds = self.folds.values().filter(|fold| fold.waiting.is_some());
         let folds = folds.map(|fold| fold.sent_ns.saturating_add(FOLD_NS));
-        folds.chain(self.open.as_ref().map(Open::deadline_ns)).min()
+        folds.chain(self.open.as_ref().map(Open::deadline_ns)).chain(self.allocs.deadline_ns()).min()
     }
 
     /// Gives all that is open: no more events will come.
@@ -196,6 +220,7 @@ impl Correlator {
         done.extend(
             folds.into_values().filter_map(|fold| fold.waiting).map(Box::new).map(Incident::OomNoKill),
         );
+        done.extend(self.allocs.finish());
         done
     }
 
@@ -310,6 +335,7 @@ impl Open {
                 decision: Some(decision),
                 victims: Vec::new(),
                 holders: None,
+                zones: None,
                 revision: 1,
                 complete: false,
             },
@@ -330,6 +356,7 @@ impl Open {
                 decision: None,
                 victims: Vec::new(),
                 holders: None,
+                zones: None,
                 revision: 1,
                 complete: false,
             },
@@ -370,6 +397,7 @@ impl OomKill {
             decision: None,
             victims: vec![victim],
             holders: None,
+            zones: None,
             revision: 1,
             complete: false,
         }

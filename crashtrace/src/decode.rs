@@ -15,8 +15,10 @@ use crate::event::{
 use crate::source::symbols::Symbols;
 use crate::stats::Counter;
 
+mod alloc;
 mod lineage;
 mod task;
+mod zones;
 
 /// What it takes to read the records of one machine.
 #[derive(Clone, Debug)]
@@ -175,6 +177,10 @@ pub fn decode(record: &Bytes, machine: &Machine) -> Result<Event, DecodeError> {
         kind::OOM_WAIT => no_victim(&mut reader, stamp, NoKill::SwitchedOff, header.missing, machine)
             .map(Event::OomNoVictim),
         kind::OOM_HOLDERS => holders(&mut reader, stamp, machine).map(Event::OomHolders),
+        kind::OOM_ZONES => alloc::zones(&mut reader, machine).map(|zones| Event::OomZones(stamp, zones)),
+        kind::ALLOC_FAILURE => {
+            alloc::failure(&mut reader, stamp, header.missing, machine).map(Event::AllocFailure)
+        }
         other => return Err(DecodeError::Kind(other)),
     }?;
     if reader.is_empty() {
@@ -236,7 +242,7 @@ fn decision(
     let message = name(&reader.take(abi::MESSAGE_BYTES)?);
     let trigger = task::task(reader, machine)?;
     let victim = task::task(reader, machine)?;
-    let stack = stack(reader, lacks, machine)?;
+    let stack = stack::<{ abi::STACK_FRAMES }>(reader, lacks, machine)?;
     let mut sections = lineage::sections(reader, machine)?;
     Ok(Box::new(OomDecision {
         stamp,
@@ -270,7 +276,7 @@ fn no_victim(
     let (gfp, order, flags, _) = (reader.u32()?, reader.i32()?, reader.u32()?, reader.u32()?);
     let has_request = lacks & missing::REQUEST == 0;
     let trigger = task::task(reader, machine)?;
-    let stack = stack(reader, lacks, machine)?;
+    let stack = stack::<{ abi::STACK_FRAMES }>(reader, lacks, machine)?;
     let mut sections = lineage::sections(reader, machine)?;
     Ok(Box::new(OomNoVictim {
         stamp,
@@ -318,8 +324,12 @@ fn name(bytes: &[u8]) -> Name {
 }
 
 /// The functions of interest on the stack; `None` if there is no stack or nothing to name it with.
-fn stack(reader: &mut Reader, lacks: u32, machine: &Machine) -> Result<Option<Stack>, DecodeError> {
-    let mut addresses = [0; abi::STACK_FRAMES];
+fn stack<const FRAMES: usize>(
+    reader: &mut Reader,
+    lacks: u32,
+    machine: &Machine,
+) -> Result<Option<Stack>, DecodeError> {
+    let mut addresses = [0; FRAMES];
     for address in &mut addresses {
         *address = reader.u64()?;
     }

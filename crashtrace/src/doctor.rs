@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cli::exit;
 use crate::event::Hook;
 use crate::source::host::{Capability, HostFacts, KernelVersion};
-use crate::source::plan::{self, Blind, HooksWanted, KernelView};
+use crate::source::plan::{self, AllocHook, Blind, HooksWanted, KernelView};
 use crate::source::symbols::Symbols;
 
 mod text;
@@ -35,6 +35,8 @@ pub struct Findings {
     pub kernel: KernelView,
     /// Which hooks the user wants.
     pub wanted: HooksWanted,
+    /// Whether failed allocations are to be seen.
+    pub allocations: bool,
     /// How each tier of the plan did, in the plan's order. Tiers after the first usable one may be left out.
     pub trials: Vec<TierTrial>,
     /// Names of fields that this kernel does not have.
@@ -56,6 +58,9 @@ pub struct TierTrial {
     pub memcg: bool,
     /// It accepted the hook on tasks that wait at a limit of cgroup v1 as well; the same.
     pub wait: bool,
+    /// The hook on failed allocations that it accepted, as reports name it: `kprobe:warn_alloc`, or
+    /// `raw_tp:mm_page_alloc`, which costs something for each page.
+    pub alloc: Option<String>,
     /// What it said to what it did not accept.
     pub error: Option<String>,
 }
@@ -120,8 +125,8 @@ impl DoctorReport {
 /// Puts the findings together and judges them.
 #[must_use]
 pub fn assemble(findings: Findings) -> DoctorReport {
-    let Findings { facts, kernel, wanted, trials, absent_fields, symbols } = findings;
-    let plan = plan::plan(&facts, &kernel, wanted);
+    let Findings { facts, kernel, wanted, allocations, trials, absent_fields, symbols } = findings;
+    let plan = plan::plan(&facts, &kernel, wanted, allocations);
     let mut refusals = plan::refusals(&facts, &kernel);
     let (planned, skipped) = match plan {
         Ok(plan) => (plan.tiers, plan.skipped),
@@ -137,7 +142,9 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         let trial = trials.iter().find(|trial| trial.hook == tier.hook && trial.usable)?;
         Some((tier, trial))
     });
-    let blind = used.map_or(Vec::new(), |(tier, trial)| plan::blind(tier, optional(trial), &facts, &symbols));
+    let blind = used.map_or(Vec::new(), |(tier, trial)| {
+        plan::blind(tier, optional(trial, allocations), &facts, &symbols)
+    });
     let mut remedies: Vec<String> = match used {
         Some(_) => blind.iter().filter_map(|blind| blind.remedy.clone()).collect(),
         None if refusals.is_empty() => refused_by_the_kernel(&facts),
@@ -169,6 +176,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         usable: false,
         memcg: false,
         wait: false,
+        alloc: None,
         error: Some(skipped.reason),
     });
     let mut tiers: Vec<_> = trials.into_iter().chain(skipped).collect();
@@ -185,8 +193,14 @@ pub fn assemble(findings: Findings) -> DoctorReport {
     }
 }
 
-fn optional(trial: &TierTrial) -> plan::Optional {
-    plan::Optional { memcg: trial.memcg, wait: trial.wait }
+fn optional(trial: &TierTrial, allocations: bool) -> plan::Optional {
+    let alloc = match trial.alloc.as_deref() {
+        Some(hook) if hook.starts_with("raw_tp:") => AllocHook::Tracepoint,
+        Some(_) => AllocHook::Probe,
+        None if allocations => AllocHook::Refused,
+        None => AllocHook::NotWanted,
+    };
+    plan::Optional { memcg: trial.memcg, wait: trial.wait, alloc }
 }
 
 /// What to do where nothing speaks against it and the kernel refuses all the same.

@@ -9,14 +9,20 @@ use serde::Serialize;
 use crate::cgroup::{self, Place, Placement, Qos, Runtime};
 use crate::correlate::{Incident, OomKill};
 use crate::event::{Hook, Lineage, Task};
+use crate::fragmentation::Request;
+use crate::gfp::Traits;
 pub use holders::{Held, Memory};
 pub use node::Node;
+pub use unmovable::Unmovable;
+pub use zones::look_at_zones;
 
 pub(crate) mod gaps;
 pub mod holders;
 pub mod node;
 #[cfg(test)]
 mod tests;
+mod unmovable;
+mod zones;
 
 /// An incident with its owners.
 #[derive(Clone, Debug)]
@@ -34,6 +40,15 @@ pub struct Case {
     pub limit_shmem_bytes: Option<u64>,
     /// Who held the node's memory, in an OOM that is not a memory cgroup's.
     pub memory: Option<Memory>,
+    /// The request for pages, and what it says about the memory that it may have. Only where the node's memory is what was
+    /// asked for, and any of it would have done but for what the request itself says.
+    pub request: Option<Request>,
+    /// What the flags of the request say.
+    pub traits: Option<Traits>,
+    /// What holds memory that cannot be moved, read just after; where there may have been enough in pieces too small.
+    pub unmovable: Option<Unmovable>,
+    /// Bytes of a page.
+    pub page_size_bytes: u64,
     /// All memory of the node.
     pub node_memory_bytes: Option<u64>,
     /// What could not be found, by field of the report, and why. What the verdict leaves open is in
@@ -129,6 +144,12 @@ pub fn enrich(mut incident: Incident, node: &mut Node) -> Case {
             Vec::new(),
             find(no_kill.event.limit_cgroups.as_ref()),
         ),
+        // The current task has nothing to do with what an interrupt asks for.
+        Incident::AllocFailure(failures) => (
+            find(failures.event.cgroups.as_ref().filter(|_| !failures.event.in_interrupt())),
+            Vec::new(),
+            None,
+        ),
     };
     let mut unresolved = gaps::of(&incident);
     let limit_shmem_bytes = shmem(&incident, limit.as_ref(), node).and_then(|found| {
@@ -136,8 +157,12 @@ pub fn enrich(mut incident: Incident, node: &mut Node) -> Case {
     });
     let memory = match &incident {
         Incident::OomKill(kill) => kill.holders.as_deref().map(holders::memory),
-        Incident::OomNoKill(_) => None,
+        Incident::OomNoKill(_) | Incident::AllocFailure(_) => None,
     };
+    let (request, traits) = zones::request(&incident, node);
+    let unmovable = zones::unmovable(&incident, request, node).and_then(|found| {
+        found.map_err(|reason| unresolved.push(Gap { field: "memory.unmovable".to_owned(), reason })).ok()
+    });
     Case {
         incident,
         trigger,
@@ -145,6 +170,10 @@ pub fn enrich(mut incident: Incident, node: &mut Node) -> Case {
         limit,
         limit_shmem_bytes,
         memory,
+        request,
+        traits,
+        unmovable,
+        page_size_bytes: node.page_size_bytes,
         node_memory_bytes: node.memory_bytes,
         unresolved,
     }
@@ -155,6 +184,7 @@ fn shmem(incident: &Incident, limit: Option<&Party>, node: &mut Node) -> Option<
     let cgroups = match incident {
         Incident::OomKill(kill) => kill.decision.as_ref()?.limit_cgroups.as_ref()?,
         Incident::OomNoKill(no_kill) => no_kill.event.limit_cgroups.as_ref()?,
+        Incident::AllocFailure(_) => return None,
     };
     let Some(limit) = limit.filter(|_| cgroups.skipped == 0) else {
         return Some(Err("the path of the cgroup could not be read whole".to_owned()));

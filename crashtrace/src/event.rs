@@ -5,6 +5,12 @@
 
 use std::fmt;
 
+pub mod alloc;
+pub mod zones;
+
+pub use alloc::{AllocFailure, Asked, FailureKey, MigrateType};
+pub use zones::{BlockTypes, Watermarks, Zone, ZoneTypes, Zones};
+
 /// What opens every event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
@@ -54,6 +60,10 @@ pub enum Event {
     OomNoVictim(Box<OomNoVictim>),
     /// Who holds the node's memory, at the decision that the stamp names.
     OomHolders(Box<OomHolders>),
+    /// The zones, at the decision that the stamp names.
+    OomZones(Stamp, Box<Zones>),
+    /// An allocation failed.
+    AllocFailure(Box<AllocFailure>),
 }
 
 impl Event {
@@ -66,6 +76,8 @@ impl Event {
             Self::OomVictim(victim) => &victim.stamp,
             Self::OomNoVictim(none) => &none.stamp,
             Self::OomHolders(holders) => &holders.stamp,
+            Self::OomZones(stamp, _) => stamp,
+            Self::AllocFailure(failure) => &failure.stamp,
         }
     }
 }

@@ -91,7 +91,95 @@ const COMPOSITES: [(&str, On, &[&[&str]]); 13] = [
     ("GFP_NOWAIT", On::WithoutAtomic, &[&["__GFP_KSWAPD_RECLAIM", "__GFP_NOWARN"]]),
 ];
 
+/// The highest zone that a request may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Highest {
+    /// Memory that ISA devices reach: `GFP_DMA`.
+    Dma,
+    /// The first 4 GiB: `GFP_DMA32`.
+    Dma32,
+    /// All but what is kept for movable memory.
+    #[default]
+    Normal,
+    /// All.
+    Movable,
+}
+
+/// What the flags of a request say about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the kernel's")]
+pub struct Traits {
+    /// The highest zone that it may use (`gfp_zone`, `include/linux/gfp.h`).
+    pub highest: Highest,
+    /// The one who asks may sleep while memory is freed (`__GFP_DIRECT_RECLAIM`).
+    pub may_sleep: bool,
+    /// It may go below the `min` watermark (`__GFP_HIGH`).
+    pub high: bool,
+    /// For memory that can be moved (`__GFP_MOVABLE`).
+    pub movable: bool,
+    /// For caches of the kernel that can be given back (`__GFP_RECLAIMABLE`).
+    pub reclaimable: bool,
+    /// It gives up early (`__GFP_NORETRY`).
+    pub no_retry: bool,
+    /// It tries hard, and gives up before the OOM killer (`__GFP_RETRY_MAYFAIL`).
+    pub retry_may_fail: bool,
+    /// Charged to a memory cgroup (`__GFP_ACCOUNT`).
+    pub account: bool,
+    /// Its failure is expected (`__GFP_NOWARN`).
+    pub nowarn: bool,
+    /// From the named node only (`__GFP_THISNODE`).
+    pub this_node: bool,
+    /// Bound to the nodes of its task's cpuset (`__GFP_HARDWALL`).
+    pub hardwall: bool,
+}
+
+impl Traits {
+    /// It may not sleep, and may use the reserves for that (`GFP_ATOMIC`).
+    #[must_use]
+    pub fn atomic(&self) -> bool {
+        self.high && !self.may_sleep
+    }
+}
+
 impl GfpNames {
+    /// What the flags in `mask` say.
+    #[must_use]
+    pub fn traits(&self, mask: u32) -> Traits {
+        let has = |flag| self.value(flag).is_some_and(|value| mask & value != 0);
+        let movable = has("__GFP_MOVABLE");
+        Traits {
+            highest: match () {
+                () if has("__GFP_DMA") => Highest::Dma,
+                () if has("__GFP_DMA32") => Highest::Dma32,
+                // 64-bit machines have no zone of high memory: this is what the two together stand for.
+                () if movable && has("__GFP_HIGHMEM") => Highest::Movable,
+                () => Highest::Normal,
+            },
+            may_sleep: has("__GFP_DIRECT_RECLAIM"),
+            high: has("__GFP_HIGH"),
+            movable,
+            reclaimable: has("__GFP_RECLAIMABLE"),
+            no_retry: has("__GFP_NORETRY"),
+            retry_may_fail: has("__GFP_RETRY_MAYFAIL"),
+            account: has("__GFP_ACCOUNT"),
+            nowarn: has("__GFP_NOWARN"),
+            this_node: has("__GFP_THISNODE"),
+            hardwall: has("__GFP_HARDWALL"),
+        }
+    }
+
+    /// The bits that the kernel side acts on; those of a flag that the table lacks are 0.
+    #[must_use]
+    pub fn kernel_bits(&self) -> crashtrace_ebpf::GfpBits {
+        let bit = |flag| self.value(flag).unwrap_or_default();
+        crashtrace_ebpf::GfpBits {
+            nowarn: bit("__GFP_NOWARN"),
+            direct_reclaim: bit("__GFP_DIRECT_RECLAIM"),
+            movable: bit("__GFP_MOVABLE"),
+            reclaimable: bit("__GFP_RECLAIMABLE"),
+        }
+    }
+
     /// The table of a kernel whose BTF has the enumeration: its bits and their names, `___GFP_DMA_BIT` or
     /// `__GFP_DMA`. What is no flag's name, or names a second bit, is left out: its bit then shows as a number.
     pub fn from_bits(bits: impl IntoIterator<Item = (u8, String)>) -> Self {

@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod enrich;
 pub mod event;
 pub mod filter;
+pub mod fragmentation;
 pub mod gfp;
 pub mod pipeline;
 pub mod remedy;

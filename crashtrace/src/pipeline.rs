@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use crashtrace_ebpf::{FailureKey, counter};
 
 use crate::classify::classify;
 use crate::correlate::{Correlator, Incident};
 use crate::decode::{self, Machine};
-use crate::enrich::{Case, Node, enrich};
+use crate::enrich::{Case, Node, enrich, look_at_zones};
 use crate::filter::Filter;
 use crate::report::build::{self, Context};
 use crate::report::{
@@ -100,8 +101,9 @@ impl Pipeline {
             self.stats.set(Counter::RecordsLost, self.stats.get(Counter::RecordsLost).max(self.gaps));
         }
         match decode::decode(record, &self.machine) {
-            Ok(event) => {
+            Ok(mut event) => {
                 tracing::trace!(?event, "decoded");
+                look_at_zones(&mut event, &mut self.node);
                 let incidents = self.correlator.push(event, &mut self.stats);
                 self.lines(incidents)
             }
@@ -120,16 +122,30 @@ impl Pipeline {
         self.stats.add(Counter::RecordsMalformed, 1);
     }
 
-    /// Takes the kernel side's own counts: records that found no room are not seen as a gap until their CPU writes
-    /// another.
-    pub fn kernel_counts(&mut self, lost: u64, memcg_oom_routine: u64, no_victim_folded: u64) {
-        let lost = lost.max(self.gaps);
+    /// Takes the kernel side's own counts, by [`counter`]: records that found no room are not seen as a gap until their CPU
+    /// writes another.
+    pub fn kernel_counts(&mut self, counts: &[u64; counter::COUNT as usize]) {
+        let of = |index: u32| counts[index as usize];
+        let lost = of(counter::RING_FULL).saturating_add(of(counter::SCRATCH_BUSY)).max(self.gaps);
         if lost > self.stats.get(Counter::RecordsLost) {
             self.correlator.gap();
         }
         self.stats.set(Counter::RecordsLost, lost);
-        self.stats.set(Counter::MemcgOomRoutine, memcg_oom_routine);
-        self.stats.set(Counter::NoVictimFolded, no_victim_folded);
+        for (name, index) in [
+            (Counter::MemcgOomRoutine, counter::MEMCG_OOM_ROUTINE),
+            (Counter::NoVictimFolded, counter::NO_VICTIM_FOLDED),
+            (Counter::AllocFailed, counter::ALLOC_FAILED),
+            (Counter::AllocNowarn, counter::ALLOC_NOWARN),
+            (Counter::AllocOfVictim, counter::ALLOC_OF_VICTIM),
+        ] {
+            self.stats.set(name, of(index));
+        }
+    }
+
+    /// Takes its counts of failed allocations, by kind. [`Self::tick`] gives the lines that come of them.
+    pub fn alloc_counts(&mut self, counts: &[(FailureKey, u64)]) {
+        let untold = self.correlator.alloc_counts(counts);
+        self.stats.set(Counter::AllocUntold, self.stats.get(Counter::AllocUntold).max(untold));
     }
 
     /// Lets time pass; gives the lines that are due.

@@ -1,18 +1,21 @@
 //! Remedies: what to do about it, in sentences that can be acted on.
 
+pub(crate) mod alloc;
+
 use crate::classify::evidence::{is_child, is_start_up, oom_group};
 use crate::classify::memory::{holder, share_of, usage_of_pods};
 use crate::classify::scene::Scene;
 use crate::classify::summary::{limit_bytes, limit_owner};
 use crate::classify::words::{bytes, path, process};
-use crate::classify::{Cause, Level, Origin, Verdict};
+use crate::classify::{Cause, Level, Origin, Shortage, Verdict};
 use crate::event::{Constraint, Limit};
 
 /// The remedy: the main thing first, then what the numbers add to it.
 pub(crate) fn of(scene: &Scene<'_>, verdict: &Verdict) -> String {
     let mut advice = Vec::new();
     match (verdict.cause, verdict.origin) {
-        (Cause::Unknown, _) => advice.push(
+        // Neither cause comes of an OOM decision.
+        (Cause::Fragmentation | Cause::LowMemory | Cause::Unknown, _) => advice.push(
             "Look for \"oom-kill:\" in the node's kernel log at this time: its constraint= and oom_memcg= \
              name what ran out. `crashtrace doctor` says what keeps the agent from seeing it."
                 .to_owned(),
@@ -148,7 +151,13 @@ fn system(scene: &Scene<'_>, verdict: &Verdict, advice: &mut Vec<String>) {
         _ => {}
     }
     let order = scene.request.and_then(|request| request.order).unwrap_or_default();
-    if order > 0 {
+    if verdict.shortage == Some(Shortage::Fragmentation) {
+        advice.push("Memory was left, in pieces too small for the request: to kill frees some, but does not keep it in one \
+             piece.".to_owned());
+        advice.extend(alloc::fragmentation(scene.unmovable));
+        return;
+    }
+    if order > 0 && verdict.shortage.is_none() {
         advice.push(format!(
             "The request was for {} pages in one piece: if memory was free, it was in pieces too small \
              (/proc/buddyinfo shows them).",

@@ -29,7 +29,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{Qos, Runtime};
-pub use crate::classify::{Cause, Certainty, Level, Origin};
+pub use crate::classify::{Cause, Certainty, Level, Origin, Shortage};
 pub use crate::enrich::OwnerKind;
 
 pub mod build;
@@ -40,7 +40,7 @@ pub mod text;
 
 pub use build::{Context, incident};
 pub use fit::to_json_line;
-pub use memory::{HOLDERS, Holder, Memory};
+pub use memory::{HOLDERS, Holder, Memory, Unmovable, Zone};
 pub use schema::schema;
 pub use text::Text;
 
@@ -129,7 +129,7 @@ pub struct Incident {
     pub repeats: u64,
     /// The limit that was hit; null for an OOM of the node.
     pub limit: Option<LimitHit>,
-    /// Who held the node's memory; null but for an OOM of the node.
+    /// The node's memory; null where it was not what was short.
     pub memory: Option<Memory>,
     /// The process that ran into it; not the victim, and not by itself at fault.
     pub trigger: Option<Process>,
@@ -156,6 +156,14 @@ pub enum Kind {
     /// A task met the limit of a cgroup whose OOM killer is switched off (cgroup v1's `oom_kill_disable`), and waits
     /// there for memory.
     OomWait,
+    /// The kernel could not give pages that were asked for.
+    AllocFailure,
+    /// The kernel could not put pages together in its address space (vmalloc).
+    VmallocFailure,
+    /// The kernel had a page, could not charge it to a memory cgroup at its limit, and killed nobody for it.
+    ChargeFailure,
+    /// The kernel warned of some other allocation that failed.
+    OtherAllocFailure,
 }
 
 /// Why it happened.
@@ -163,6 +171,9 @@ pub enum Kind {
 pub struct Verdict {
     /// The cause.
     pub cause: Cause,
+    /// What of the node's memory was lacking: pages, or large pieces. Null where it was not what was short, and where the
+    /// zones do not tell.
+    pub shortage: Option<Shortage>,
     /// Whose limit it was.
     pub level: Option<Level>,
     /// How it is known.
@@ -294,6 +305,10 @@ pub struct Allocation {
     pub order: Option<u32>,
     /// The same in bytes.
     pub bytes: Option<u64>,
+    /// What the memory was to be for; null for what is not a request for pages.
+    pub migrate_type: Option<MigrateType>,
+    /// The NUMA nodes that the request was bound to; empty if to none, or if its `constraint` says more.
+    pub numa_nodes: Vec<u32>,
     /// The flags by their names on the kernel that this is about.
     pub gfp: Vec<String>,
     /// The flags as a number.
@@ -303,6 +318,18 @@ pub struct Allocation {
     /// Badness of the first victim, as the kernel weighed it: its memory and page tables, shifted by
     /// `oom_score_adj` thousandths of the scope.
     pub victim_points_bytes: Option<i64>,
+}
+
+/// What memory is for, as far as it decides which free blocks it may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MigrateType {
+    /// The kernel's, which stays where it is.
+    Unmovable,
+    /// A process's, which can be moved.
+    Movable,
+    /// Caches of the kernel that can be given back.
+    Reclaimable,
 }
 
 /// Something unknown, and why.

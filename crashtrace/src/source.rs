@@ -9,3 +9,4 @@ pub mod plan;
 pub mod recording;
 pub mod ring;
 pub mod symbols;
+pub mod zoneinfo;

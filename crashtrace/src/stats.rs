@@ -29,11 +29,20 @@ pub enum Counter {
     MemcgOomRoutine,
     /// OOMs without a victim that were folded in the kernel.
     NoVictimFolded,
+    /// Allocations that failed, but for those of the next two; counted in the kernel.
+    AllocFailed,
+    /// Allocations that failed as their callers expected (`__GFP_NOWARN`); counted in the kernel. With `--include-nowarn` they
+    /// count as any other.
+    AllocNowarn,
+    /// Allocations of processes on their way out after an OOM kill, which belong to that; counted in the kernel.
+    AllocOfVictim,
+    /// Failed allocations of kinds of which the kernel side wrote no record, because it wrote so many of others. Lost.
+    AllocUntold,
 }
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::RecordsLost,
         Self::RecordsMalformed,
         Self::RecordsOfUnknownKind,
@@ -46,6 +55,10 @@ impl Counter {
         Self::IncidentsReported,
         Self::MemcgOomRoutine,
         Self::NoVictimFolded,
+        Self::AllocFailed,
+        Self::AllocNowarn,
+        Self::AllocOfVictim,
+        Self::AllocUntold,
     ];
 
     /// Its name in the stream.
@@ -64,6 +77,10 @@ impl Counter {
             Self::IncidentsReported => "incidents_reported",
             Self::MemcgOomRoutine => "memcg_oom_routine",
             Self::NoVictimFolded => "no_victim_folded",
+            Self::AllocFailed => "alloc_failed",
+            Self::AllocNowarn => "alloc_nowarn",
+            Self::AllocOfVictim => "alloc_of_victim",
+            Self::AllocUntold => "alloc_untold",
         }
     }
 
@@ -76,6 +93,7 @@ impl Counter {
                 | Self::RecordsMalformed
                 | Self::RecordsOfUnknownKind
                 | Self::RecordsOfAnotherLayout
+                | Self::AllocUntold
         )
     }
 }

@@ -9,7 +9,7 @@ use crate::cli::{Doctor, Output};
 use crate::doctor::{DoctorReport, Findings, TierTrial, assemble, render_text};
 use crate::source::layout::Layout;
 use crate::source::load::LoadError;
-use crate::source::plan::{Plan, plan};
+use crate::source::plan::{Plan, Tier, plan};
 
 /// Looks, tries each tier of hooks and takes it away again, and says what came of it.
 ///
@@ -17,8 +17,8 @@ use crate::source::plan::{Plan, plan};
 /// The findings cannot be written.
 pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
     let look = look::look(config.btf.as_deref());
-    let trials = match plan(&look.facts, &look.view, config.hooks) {
-        Ok(plan) => plan.tiers.into_iter().map(|tier| trial(&look, tier)).collect(),
+    let trials = match plan(&look.facts, &look.view, config.hooks, config.allocations) {
+        Ok(plan) => plan.tiers.iter().map(|tier| trial(&look, tier, &plan)).collect(),
         Err(_) => Vec::new(),
     };
     let absent = look.layout.iter().flat_map(Layout::absent);
@@ -27,6 +27,7 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
         facts: look.facts,
         kernel: look.view,
         wanted: config.hooks,
+        allocations: config.allocations,
         trials,
         symbols: look.symbols,
     });
@@ -43,17 +44,18 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
     }
 }
 
-fn trial(look: &look::Look, tier: crate::source::plan::Tier) -> TierTrial {
+fn trial(look: &look::Look, tier: &Tier, plan: &Plan) -> TierTrial {
     let hook = tier.hook;
-    let plan = Plan { tiers: vec![tier], skipped: Vec::new() };
+    let plan = Plan { tiers: vec![tier.clone()], ..plan.clone() };
     let told = |refused: &[crate::source::load::Refused]| {
         let refused: Vec<_> = refused.iter().map(|one| format!("{}: {}", one.name, one.error)).collect();
         (!refused.is_empty()).then(|| refused.join("; "))
     };
-    match look.load(&plan) {
+    match look.load(&plan, false) {
         Ok(attached) => {
             let (memcg, wait) = (attached.memcg, attached.wait);
-            TierTrial { hook, usable: true, memcg, wait, error: told(&attached.refused) }
+            let alloc = attached.alloc.map(|attach| attach.to_string());
+            TierTrial { hook, usable: true, memcg, wait, alloc, error: told(&attached.refused) }
         }
         Err(error) => {
             let refused = match error.downcast_ref() {
@@ -65,6 +67,7 @@ fn trial(look: &look::Look, tier: crate::source::plan::Tier) -> TierTrial {
                 usable: false,
                 memcg: false,
                 wait: false,
+                alloc: None,
                 error: Some(refused.unwrap_or_else(|| format!("{error:#}"))),
             }
         }

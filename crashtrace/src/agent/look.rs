@@ -71,12 +71,20 @@ pub(super) fn look(btf: Option<&Path>) -> Look {
 
 impl Look {
     /// Loads and attaches.
-    pub(super) fn load(&self, plan: &Plan) -> Result<Attached> {
+    pub(super) fn load(&self, plan: &Plan, include_nowarn: bool) -> Result<Attached> {
         // The plan refuses a kernel without these.
         let layout = self.layout.as_ref().context("there is no BTF to resolve the kernel's fields by")?;
         let mark_victim_arg = self.view.mark_victim_arg.context("BTF does not describe oom:mark_victim")?;
         let debug = tracing::enabled!(tracing::Level::DEBUG);
-        let kernel = Kernel { layout, mark_victim_arg, btf: &self.btf, debug };
+        let kernel = Kernel {
+            layout,
+            mark_victim_arg,
+            btf: &self.btf,
+            nodes: self.symbols.nodes(),
+            gfp: self.gfp.kernel_bits(),
+            include_nowarn,
+            debug,
+        };
         Ok(load::load(plan, &kernel).map_err(Unusable::from)?)
     }
 

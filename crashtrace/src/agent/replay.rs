@@ -40,7 +40,12 @@ pub fn replay(config: &Replay) -> Result<End> {
         gfp: preamble.gfp,
     };
     let mut out = Out { sink: sink(config.output), recording: None };
-    let node = Node { memory_bytes: preamble.memory_bytes, ..Node::unseen("a recording does not have it") };
+    let node = Node {
+        memory_bytes: preamble.memory_bytes,
+        page_size_bytes: preamble.page_size_bytes,
+        gfp: context.gfp.clone(),
+        ..Node::unseen("a recording does not have it")
+    };
     let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
     let mut latest_ns = preamble.started_ktime_ns;
     if out.lines([pipeline.started(latest_ns)])? == End::OutputClosed {

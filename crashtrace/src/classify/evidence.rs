@@ -21,6 +21,7 @@ pub(super) fn of(scene: &Scene<'_>, verdict: &Verdict) -> Vec<String> {
     }
     evidence.extend(scope(scene, verdict));
     if verdict.cause == Cause::SystemOom {
+        evidence.extend(scene.sight.iter().flat_map(|sight| sight.evidence(scene.unmovable)));
         evidence.extend(memory::of(scene, verdict));
         evidence.extend(own_limit(scene));
         evidence.extend(memory::request(scene));

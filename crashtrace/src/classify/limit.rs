@@ -60,7 +60,10 @@ pub(super) fn find(scene: &Scene<'_>, facts: &Facts) -> Found {
             gaps: vec![gap("verdict.level", "a shortage of the node and a request by sysrq look alike here")],
             ..Found::default()
         },
-        (Cause::SystemOom, Some(_)) => Found { level: Some(Level::Node), ..Found::default() },
+        // Neither cause comes of an OOM decision.
+        (Cause::Fragmentation | Cause::LowMemory, _) | (Cause::SystemOom, Some(_)) => {
+            Found { level: Some(Level::Node), ..Found::default() }
+        }
         (Cause::CgroupOom, origin) => match scene.limit_cgroups {
             Some(lineage) => observed(scene, lineage),
             None if scene.request.is_some() => open("the cgroups of the limit could not be read"),
@@ -131,7 +134,7 @@ fn settle(scene: &Scene<'_>, cgroups: Lineage, party: Party) -> Found {
 }
 
 /// The level of a cgroup by its place.
-fn level_of(placement: &Placement) -> Level {
+pub(super) fn level_of(placement: &Placement) -> Level {
     match placement.place {
         Place::Root => Level::Node,
         Place::NodeAllocatable => Level::NodeAllocatable,
@@ -253,7 +256,7 @@ fn infer(scene: &Scene<'_>, origin: Option<Origin>) -> Found {
     found
 }
 
-fn usage_sentence(name: &str, level: &event::Level) -> Option<String> {
+pub(super) fn usage_sentence(name: &str, level: &event::Level) -> Option<String> {
     match (level.usage_bytes, level.limit?) {
         (Some(usage), Limit::Bytes(limit)) => {
             Some(format!("{name} used {} of its limit of {}", bytes(usage), bytes(limit)))

@@ -1,7 +1,8 @@
 //! The scene: an incident as the sentences and rules need it, whether it ended in a kill or not.
 
-use crate::correlate::{Incident, OomKill, OomNoKill};
-use crate::enrich::{Case, Memory, Party, party, same_process};
+use super::zones::{Sight, sight};
+use crate::correlate::{OomKill, OomNoKill};
+use crate::enrich::{Case, Memory, Party, Unmovable, party, same_process};
 use crate::event::{Constraint, Hook, Lineage, Name, NoKill, OomControl, OomVictim, Stack, Task};
 
 /// A view of a case.
@@ -23,6 +24,10 @@ pub(crate) struct Scene<'a> {
     pub(crate) limit_shmem_bytes: Option<u64>,
     /// Who held the node's memory.
     pub(crate) memory: Option<&'a Memory>,
+    /// What the zones say about the request.
+    pub(crate) sight: Option<Sight<'a>>,
+    /// What cannot be moved.
+    pub(crate) unmovable: Option<&'a Unmovable>,
     /// All memory of the node.
     pub(crate) node_memory_bytes: Option<u64>,
     pub(crate) trigger: Option<Actor<'a>>,
@@ -51,14 +56,7 @@ pub(crate) struct Request {
 }
 
 impl<'a> Scene<'a> {
-    pub(crate) fn of(case: &'a Case) -> Self {
-        match &case.incident {
-            Incident::OomKill(kill) => Self::of_kill(case, kill),
-            Incident::OomNoKill(none) => Self::of_no_kill(case, none),
-        }
-    }
-
-    fn of_kill(case: &'a Case, kill: &'a OomKill) -> Self {
+    pub(crate) fn of_kill(case: &'a Case, kill: &'a OomKill) -> Self {
         let decision = kill.decision.as_deref();
         let control = decision.and_then(|decision| decision.control.as_ref());
         // Usage is compared with the limit's: so both of the same moment, where the decision has it.
@@ -95,6 +93,8 @@ impl<'a> Scene<'a> {
             limit: case.limit.as_ref(),
             limit_shmem_bytes: case.limit_shmem_bytes,
             memory: case.memory.as_ref(),
+            sight: sight(case, kill.zones.as_deref()),
+            unmovable: case.unmovable.as_ref(),
             node_memory_bytes: case.node_memory_bytes,
             trigger: decision.map(|decision| Actor {
                 task: &decision.trigger,
@@ -105,7 +105,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn of_no_kill(case: &'a Case, none: &'a OomNoKill) -> Self {
+    pub(crate) fn of_no_kill(case: &'a Case, none: &'a OomNoKill) -> Self {
         let event = none.event.as_ref();
         Self {
             kill: None,
@@ -124,6 +124,8 @@ impl<'a> Scene<'a> {
             limit: case.limit.as_ref(),
             limit_shmem_bytes: case.limit_shmem_bytes,
             memory: None,
+            sight: None,
+            unmovable: None,
             node_memory_bytes: case.node_memory_bytes,
             trigger: Some(Actor {
                 task: &event.trigger,

@@ -2,7 +2,7 @@
 
 use super::scene::{Actor, Scene};
 use super::words::{bytes, owner, path, process};
-use super::{Cause, Level, LimitFinding, Origin, Verdict};
+use super::{Cause, Level, LimitFinding, Origin, Shortage, Verdict};
 use crate::cgroup::Place;
 use crate::event::{Constraint, Limit};
 
@@ -18,8 +18,17 @@ pub(super) fn of(scene: &Scene<'_>, verdict: &Verdict) -> String {
             }
             None => "a memory cgroup hit its limit, but whose is not known".to_owned(),
         },
-        Cause::SystemOom => system(scene, verdict).to_owned(),
-        Cause::Unknown => "the OOM killer was at work, but what had run out could not be told".to_owned(),
+        Cause::SystemOom => match &scene.sight {
+            Some(sight) if verdict.shortage == Some(Shortage::Fragmentation) => format!(
+                "the node ran out of large pieces of memory: {}, and order {} was asked for",
+                sight.fragmented(),
+                sight.request.order
+            ),
+            _ => system(scene, verdict).to_owned(),
+        },
+        Cause::Fragmentation | Cause::LowMemory | Cause::Unknown => {
+            "the OOM killer was at work, but what had run out could not be told".to_owned()
+        }
     };
     format!("{what}; {}", outcome(scene, owner.as_deref()))
 }

@@ -1,24 +1,28 @@
 //! The cgroups in a record's tail.
 
-use crashtrace_ebpf::{MAX_LEVELS, Section, level_flag, section_flag};
+use crashtrace_ebpf::{MAX_LEVELS, Section, level_flag, section, section_flag};
 
-use super::{DecodeError, Machine, Reader, name};
-use crate::event::{Holder, Level, Limit, Lineage};
+use super::{DecodeError, Machine, Reader, name, zones};
+use crate::event::{Holder, Level, Limit, Lineage, Zones};
 
 /// The sections of one record.
-pub(super) struct Sections(Vec<(u16, Lineage)>);
+#[derive(Default)]
+pub(super) struct Sections {
+    cgroups: Vec<(u16, Lineage)>,
+    pub(super) zones: Option<Zones>,
+}
 
 impl Sections {
     /// The section of `kind`, if there is one.
     pub(super) fn take(&mut self, kind: u16) -> Option<Lineage> {
-        let index = self.0.iter().position(|(of, _)| *of == kind)?;
-        Some(self.0.swap_remove(index).1)
+        let index = self.cgroups.iter().position(|(of, _)| *of == kind)?;
+        Some(self.cgroups.swap_remove(index).1)
     }
 }
 
 /// Reads all that is left.
 pub(super) fn sections(reader: &mut Reader, machine: &Machine) -> Result<Sections, DecodeError> {
-    let mut sections = Vec::new();
+    let mut sections = Sections::default();
     while !reader.is_empty() {
         let (kind, count, flags, skipped) = (reader.u16()?, reader.u16()?, reader.u16()?, reader.u16()?);
         let (length, _) = (reader.u32()? as usize, reader.u32()?);
@@ -26,6 +30,11 @@ pub(super) fn sections(reader: &mut Reader, machine: &Machine) -> Result<Section
         let body = length
             .checked_sub(size_of::<Section>())
             .ok_or_else(|| impossible("length of a section", length as u64))?;
+        if kind == section::ZONES {
+            let mut body = reader.sub_reader(body)?;
+            sections.zones = Some(zones::read(&mut body, count, skipped)?);
+            continue;
+        }
         if usize::from(count) > MAX_LEVELS {
             return Err(impossible("number of cgroup levels", count.into()));
         }
@@ -37,10 +46,10 @@ pub(super) fn sections(reader: &mut Reader, machine: &Machine) -> Result<Section
         }
         if !levels.is_empty() {
             let incomplete = flags & section_flag::INCOMPLETE != 0;
-            sections.push((kind, Lineage { levels, skipped, incomplete, unified }));
+            sections.cgroups.push((kind, Lineage { levels, skipped, incomplete, unified }));
         }
     }
-    Ok(Sections(sections))
+    Ok(sections)
 }
 
 /// Reads one holder.

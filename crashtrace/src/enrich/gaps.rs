@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{Gap, party};
 use crate::correlate::{Incident, OomKill};
-use crate::event::{Hook, Lineage, NoKill, Task};
+use crate::event::{AllocFailure, Asked, Hook, Lineage, NoKill, Task};
 
 /// Reasons, as the report gives them.
 pub(crate) const DECISION_LOST: &str = "the record of the kernel's decision was lost";
@@ -95,8 +95,34 @@ pub(super) fn of(incident: &Incident) -> Vec<Gap> {
                 gaps.push(gap(field, reason));
             }
         }
+        Incident::AllocFailure(failures) => alloc_failure(&failures.event, &mut gaps),
     }
     gaps
+}
+
+/// A failed allocation.
+fn alloc_failure(failure: &AllocFailure, gaps: &mut Vec<Gap>) {
+    const INTERRUPT: &str = "an interrupt asked, and the task that it interrupted has nothing to do with it";
+    if failure.in_interrupt() {
+        gaps.push(gap("trigger", INTERRUPT));
+    } else {
+        process("trigger", &failure.task, failure.cgroups.as_ref(), UNREADABLE, gaps);
+    }
+    for field in ["allocation.scope_total_bytes", "allocation.victim_points_bytes"] {
+        gaps.push(gap(field, "only a decision of the OOM killer has it"));
+    }
+    if failure.zones.is_none() {
+        gaps.push(gap("memory", "the kernel's zones could not be reached, nor read from /proc"));
+    }
+    match failure.asked {
+        Asked::Pages { .. } => {}
+        Asked::Vmalloc { .. } | Asked::Other => {
+            gaps.push(gap("allocation.order", "what was asked for is not one piece of memory"));
+        }
+    }
+    if matches!(failure.asked, Asked::Other | Asked::Vmalloc { bytes: None }) {
+        gaps.push(gap("allocation.bytes", "the kernel's message does not begin with it"));
+    }
 }
 
 pub(crate) fn gap(field: &str, reason: &str) -> Gap {

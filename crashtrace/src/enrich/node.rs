@@ -3,12 +3,20 @@
 
 use std::fmt;
 
+use crate::gfp::GfpNames;
+
 /// The node, as far as it can be asked.
 pub struct Node {
     /// Its memory; `None` where that is not known.
     pub memory_bytes: Option<u64>,
+    /// Bytes of a page.
+    pub page_size_bytes: u64,
     /// Its cgroups.
     pub cgroups: Box<dyn CgroupFiles>,
+    /// Its files about memory.
+    pub proc: Box<dyn ProcFiles>,
+    /// Its kernel's names of allocation flags.
+    pub gfp: GfpNames,
 }
 
 impl fmt::Debug for Node {
@@ -21,7 +29,13 @@ impl Node {
     /// One of which nothing is known, for this reason.
     #[must_use]
     pub fn unseen(reason: &'static str) -> Self {
-        Self { memory_bytes: None, cgroups: Box::new(NoFiles(reason)) }
+        Self {
+            memory_bytes: None,
+            page_size_bytes: 4096,
+            cgroups: Box::new(NoFiles(reason)),
+            proc: Box::new(NoFiles(reason)),
+            gfp: GfpNames::default(),
+        }
     }
 }
 
@@ -35,12 +49,50 @@ pub trait CgroupFiles {
     fn memory_stat(&mut self, path: &[u8], cgroup_id: Option<u64>) -> Result<Vec<u8>, String>;
 }
 
+/// Files of `/proc`.
+pub trait ProcFiles {
+    /// A whole file.
+    ///
+    /// # Errors
+    /// Why it cannot be read, as a phrase.
+    fn read(&mut self, file: ProcFile) -> Result<Vec<u8>, String>;
+}
+
+/// A file of `/proc` about the node's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcFile {
+    /// Free blocks by order.
+    Buddyinfo,
+    /// Figures of each zone.
+    Zoneinfo,
+    /// Figures of the node.
+    Meminfo,
+}
+
+impl ProcFile {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Buddyinfo => "buddyinfo",
+            Self::Zoneinfo => "zoneinfo",
+            Self::Meminfo => "meminfo",
+        }
+    }
+}
+
 /// No files, for a reason.
 #[derive(Debug)]
 struct NoFiles(&'static str);
 
 impl CgroupFiles for NoFiles {
     fn memory_stat(&mut self, _: &[u8], _: Option<u64>) -> Result<Vec<u8>, String> {
+        Err(self.0.to_owned())
+    }
+}
+
+impl ProcFiles for NoFiles {
+    fn read(&mut self, _: ProcFile) -> Result<Vec<u8>, String> {
         Err(self.0.to_owned())
     }
 }

@@ -5,14 +5,16 @@
 
 use std::cmp::Reverse;
 
-use crate::classify::{LimitFinding, Verdict};
-use crate::correlate::{Incident, OomKill, OomNoKill};
+use crate::classify::{Cause, LimitFinding, Verdict};
+use crate::correlate::{AllocFailures, Incident, OomKill, OomNoKill};
 use crate::enrich::{self, Case, Party};
-use crate::event::{self, Limit, Lineage, Name, OomVictim, Task};
+use crate::event::{self, Asked, Limit, Lineage, Name, OomVictim, Task};
 use crate::gfp::GfpNames;
 use crate::report::{
-    self, Allocation, Constraint, Envelope, HOLDERS, Holder, Kind, LimitHit, Owner, Process, Text, Unresolved,
+    self, Allocation, Constraint, Envelope, Kind, LimitHit, MigrateType, Owner, Process, Text, Unresolved,
 };
+
+mod memory;
 
 /// What the report needs to know about the machine that the events come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,7 @@ pub fn incident(case: &Case, verdict: &Verdict, context: &Context) -> report::In
     match &case.incident {
         Incident::OomKill(kill) => oom_kill(case, kill, verdict, context),
         Incident::OomNoKill(no_kill) => oom_no_kill(case, no_kill, verdict, context),
+        Incident::AllocFailure(failures) => alloc_failure(case, failures, verdict, context),
     }
 }
 
@@ -77,7 +80,7 @@ fn oom_kill(case: &Case, kill: &OomKill, verdict: &Verdict, context: &Context) -
             victim_points_bytes: Some(control.points_bytes).filter(|points| *points != 0),
             ..allocation(control.gfp, control.order, context)
         }),
-        memory: case.memory.as_ref().map(|found| memory(found, control)),
+        memory: memory::of(case, kill.zones.as_deref(), verdict, context),
         unresolved: unresolved(case, verdict, &order),
         ..frame(Kind::OomKill, (kill.ktime_ns, kill.cpu), case, verdict, context)
     }
@@ -101,6 +104,45 @@ fn oom_no_kill(case: &Case, no_kill: &OomNoKill, verdict: &Verdict, context: &Co
     }
 }
 
+fn alloc_failure(
+    case: &Case,
+    failures: &AllocFailures,
+    verdict: &Verdict,
+    context: &Context,
+) -> report::Incident {
+    let event = &*failures.event;
+    let (kind, order) = match event.asked {
+        _ if verdict.cause == Cause::CgroupOom => {
+            (Kind::ChargeFailure, case.request.map(|request| request.order))
+        }
+        Asked::Pages { order } => (Kind::AllocFailure, Some(order)),
+        Asked::Vmalloc { .. } => (Kind::VmallocFailure, None),
+        Asked::Other => (Kind::OtherAllocFailure, None),
+    };
+    let function = match event.stamp.hook {
+        event::Hook::RawTracepoint => "mm_page_alloc",
+        event::Hook::Fentry | event::Hook::Kprobe => "warn_alloc",
+    };
+    let mut asked = allocation(event.gfp, order, context);
+    if let Asked::Vmalloc { bytes } = event.asked {
+        asked.bytes = bytes;
+    }
+    let bound = case.request.and_then(|request| request.nodes);
+    asked.numa_nodes = (0..64).filter(|node| bound.is_some_and(|nodes| nodes >> node & 1 == 1)).collect();
+    report::Incident {
+        revision: failures.revision,
+        hooks: vec![format!("{}:{function}", event.stamp.hook)],
+        complete: true,
+        repeats: failures.repeats,
+        trigger: (!event.in_interrupt())
+            .then(|| process(&event.task, event.cgroups.as_ref(), case.trigger.as_ref())),
+        allocation: Some(asked),
+        memory: memory::of(case, event.zones.as_ref(), verdict, context),
+        unresolved: unresolved(case, verdict, &[]),
+        ..frame(kind, (event.stamp.ktime_ns, event.stamp.cpu), case, verdict, context)
+    }
+}
+
 /// What all kinds of incidents have.
 fn frame(
     kind: Kind,
@@ -119,6 +161,7 @@ fn frame(
         ktime_ns,
         verdict: report::Verdict {
             cause: verdict.cause,
+            shortage: verdict.shortage,
             level: verdict.level,
             certainty: verdict.certainty,
             inferred: verdict.inferred.iter().map(ToString::to_string).collect(),
@@ -150,34 +193,6 @@ fn constraint(constraint: Option<event::Constraint>) -> Option<Constraint> {
         event::Constraint::Mempolicy => Some(Constraint::Mempolicy),
         event::Constraint::Memcg => Some(Constraint::Memcg),
         event::Constraint::Other(_) => None,
-    }
-}
-
-/// Who held the node's memory. Shares are of the memory that the decision was about, if that was all of the node's.
-fn memory(memory: &enrich::Memory, control: Option<event::OomControl>) -> report::Memory {
-    let whole = control.filter(|control| control.constraint == event::Constraint::None);
-    let total_bytes = whole.map(|control| control.total_bytes);
-    let holder = |held: &enrich::Held| Holder {
-        cgroup: Text::new(&held.party.path),
-        owner: owner(&held.party.owner),
-        usage_bytes: held.usage_bytes,
-        limit_bytes: held.limit.and_then(Limit::bytes),
-        unlimited: held.limit == Some(Limit::Unlimited),
-        share_permille: total_bytes
-            .filter(|total| *total > 0)
-            .and_then(|total| u32::try_from(u128::from(held.usage_bytes) * 1000 / u128::from(total)).ok()),
-    };
-    report::Memory {
-        late: false,
-        pods: memory.pods.as_ref().map(holder),
-        holders: memory.holders.iter().take(HOLDERS).map(holder).collect(),
-        holders_total: memory.holders.len() as u64,
-        least_bytes: memory.least_bytes,
-        small_total: memory.small,
-        small_bytes: memory.small_bytes,
-        cgroups_looked_at: memory.looked_at,
-        cgroups_total: memory.total,
-        incomplete: memory.incomplete,
     }
 }
 
@@ -238,7 +253,7 @@ fn process(task: &Task, cgroups: Option<&Lineage>, party: Option<&Party>) -> Pro
     }
 }
 
-fn owner(owner: &enrich::Owner) -> Owner {
+pub(super) fn owner(owner: &enrich::Owner) -> Owner {
     let text = |value: &Option<String>| value.as_deref().map(Text::from);
     Owner {
         kind: owner.kind,
@@ -257,6 +272,12 @@ fn allocation(gfp: u32, order: Option<u32>, context: &Context) -> Allocation {
     Allocation {
         order,
         bytes,
+        migrate_type: order.map(|_| match context.gfp.traits(gfp) {
+            traits if traits.movable => MigrateType::Movable,
+            traits if traits.reclaimable => MigrateType::Reclaimable,
+            _ => MigrateType::Unmovable,
+        }),
+        numa_nodes: Vec::new(),
         gfp: context.gfp.names(gfp),
         gfp_mask: gfp,
         scope_total_bytes: None,

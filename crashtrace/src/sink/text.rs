@@ -110,6 +110,10 @@ fn headline(page: &mut Page, incident: &Incident) {
         Kind::OomKill => "OOM KILL",
         Kind::OomNoKill => "OOM, NOBODY KILLED",
         Kind::OomWait => "OOM, TASK HANGS",
+        Kind::AllocFailure => "ALLOCATION FAILED",
+        Kind::VmallocFailure => "VMALLOC FAILED",
+        Kind::ChargeFailure => "CHARGE FAILED",
+        Kind::OtherAllocFailure => "ALLOCATION FAILED",
     };
     let cause = match (incident.verdict.cause, incident.verdict.level) {
         (Cause::SystemOom, _) => system(incident),
@@ -119,6 +123,8 @@ fn headline(page: &mut Page, incident: &Incident) {
         (Cause::CgroupOom, Some(Level::NodeAllocatable)) => "memory limit of all pods of the node",
         (Cause::CgroupOom, Some(Level::HostService)) => "memory limit of a host service",
         (Cause::CgroupOom, Some(Level::Cgroup | Level::Node) | None) => "memory limit of a cgroup",
+        (Cause::Fragmentation, _) => "memory is fragmented",
+        (Cause::LowMemory, _) => "the node is short of memory",
         (Cause::Unknown, _) => "cause unknown",
     };
     page.plain(&incident.time).plain("  ").put(Style::Alarm, kind);
@@ -190,9 +196,10 @@ fn memory_lines(page: &mut Page, memory: &Memory) {
         let whose = owner_words(Some(&holder.owner), Some(holder.cgroup.as_str()));
         label(page, if index == 0 { "held by" } else { "" }, &format!("{whose}: {}", held(holder)));
     }
-    let rest = memory.holders_total.saturating_sub(HOLDERS_SHOWN as u64);
+    let rest = memory.holders_total.unwrap_or_default().saturating_sub(HOLDERS_SHOWN as u64);
     if rest > 0 {
-        label(page, "", &format!("and {rest} more that held {} and above", size(memory.least_bytes)));
+        let least = memory.least_bytes.map_or_else(|| "?".to_owned(), size);
+        label(page, "", &format!("and {rest} more that held {least} and above"));
     }
 }
 

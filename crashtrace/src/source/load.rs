@@ -4,10 +4,10 @@
 
 use std::path::Path;
 
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness, VerifierLogLevel};
-use crashtrace_ebpf::{counter, global, map};
+use crashtrace_ebpf::{FailureKey, GfpBits, counter, global, map};
 use thiserror::Error;
 
 use super::layout::Layout;
@@ -26,6 +26,12 @@ pub struct Kernel<'a> {
     pub mark_victim_arg: u32,
     /// Where the kernel's BTF is: trampolines are attached by BTF id.
     pub btf: &'a Path,
+    /// Where its array of nodes is, and where its only node; 0 where that is not known.
+    pub nodes: (u64, u64),
+    /// Its allocation flags that the programs act on.
+    pub gfp: GfpBits,
+    /// Take failed allocations too whose callers expect them.
+    pub include_nowarn: bool,
     /// Let the programs write debug messages.
     pub debug: bool,
 }
@@ -39,6 +45,8 @@ pub struct Attached {
     pub memcg: bool,
     /// The tier's hook on `mem_cgroup_oom_synchronize` is in place too.
     pub wait: bool,
+    /// The hook on failed allocations that is in place.
+    pub alloc: Option<Attach>,
     /// What the kernel refused on the way.
     pub refused: Vec<Refused>,
     ebpf: Ebpf,
@@ -68,7 +76,7 @@ pub enum LoadError {
         name: &'static str,
         /// What is wrong.
         #[source]
-        error: Option<aya::maps::MapError>,
+        error: Option<MapError>,
     },
     /// All tiers.
     #[error("the kernel accepts none of the hooks: {}", .0.iter().map(|r| format!("{}: {}", r.name, r.error)).collect::<Vec<_>>().join("; "))]
@@ -83,8 +91,9 @@ pub fn load(plan: &Plan, kernel: &Kernel<'_>) -> Result<Attached, LoadError> {
     let mut refused = Vec::new();
     for tier in &plan.tiers {
         // Each tier on a fresh object: a program that was loaded and then not needed would stay in the kernel.
-        if let Some(Placed { ebpf, memcg, wait }) = attach_tier(tier, kernel, &mut refused)? {
-            return Ok(Attached { tier: tier.clone(), memcg, wait, refused, ebpf });
+        if let Some(placed) = attach_tier(tier, &plan.alloc, kernel, &mut refused)? {
+            let Placed { ebpf, memcg, wait, alloc } = placed;
+            return Ok(Attached { tier: tier.clone(), memcg, wait, alloc, refused, ebpf });
         }
     }
     Err(LoadError::Refused(refused))
@@ -95,10 +104,12 @@ struct Placed {
     ebpf: Ebpf,
     memcg: bool,
     wait: bool,
+    alloc: Option<Attach>,
 }
 
 fn attach_tier(
     tier: &Tier,
+    alloc: &[Attach],
     kernel: &Kernel<'_>,
     refused: &mut Vec<Refused>,
 ) -> Result<Option<Placed>, LoadError> {
@@ -140,7 +151,17 @@ fn attach_tier(
             Err(error) => refuse(attach, &error),
         }
     }
-    Ok(Some(Placed { ebpf, memcg, wait }))
+    let mut in_place = None;
+    for attach in alloc {
+        match attach_one(&mut ebpf, attach, btf.as_ref()) {
+            Ok(()) => {
+                in_place = Some(*attach);
+                break;
+            }
+            Err(error) => refuse(attach, &error),
+        }
+    }
+    Ok(Some(Placed { ebpf, memcg, wait, alloc: in_place }))
 }
 
 /// Makes the maps and prepares the programs, none of which is loaded yet. `log` is what the verifier is to write of a
@@ -150,11 +171,17 @@ fn attach_tier(
 /// The object cannot be loaded.
 pub fn object(kernel: &Kernel<'_>, log: VerifierLogLevel) -> Result<Ebpf, LoadError> {
     let level: u8 = if kernel.debug { aya_log::Level::Debug as u8 } else { 0 };
+    let GfpBits { nowarn, direct_reclaim, movable, reclaimable } = kernel.gfp;
+    let gfp = [nowarn, direct_reclaim, movable, reclaimable];
     EbpfLoader::new()
         // The object has no relocations against the kernel's BTF, and parsing that is most of aya's start-up.
         .btf(None)
         .override_global(global::FIELDS, kernel.layout.values().as_slice(), true)
         .override_global(global::MARK_VICTIM_ARG, &kernel.mark_victim_arg, true)
+        .override_global(global::NODE_DATA, &kernel.nodes.0, true)
+        .override_global(global::CONTIG_PAGE_DATA, &kernel.nodes.1, true)
+        .override_global(global::GFP_BITS, gfp.as_slice(), true)
+        .override_global(global::INCLUDE_NOWARN, &u32::from(kernel.include_nowarn), true)
         .override_global(aya_log::LEVEL, &level, false)
         .verifier_log_level(log)
         .load(OBJECT)
@@ -221,7 +248,8 @@ impl Attached {
     pub fn hooks(&self) -> Vec<String> {
         let memcg = self.tier.memcg.iter().filter(|_| self.memcg);
         let wait = self.tier.wait.iter().filter(|_| self.wait);
-        let all = self.tier.decision.iter().chain([&self.tier.victims]).chain(memcg).chain(wait);
+        let all =
+            self.tier.decision.iter().chain([&self.tier.victims]).chain(memcg).chain(wait).chain(&self.alloc);
         all.map(ToString::to_string).collect()
     }
 
@@ -232,11 +260,14 @@ impl Attached {
     pub fn take_maps(&mut self) -> Result<(RingBuf<MapData>, KernelCounters), LoadError> {
         let mut take =
             |name: &'static str| self.ebpf.take_map(name).ok_or(LoadError::Map { name, error: None });
-        let (records, counters) = (take(map::RECORDS)?, take(map::COUNTERS)?);
+        let (records, counters, failures) = (take(map::RECORDS)?, take(map::COUNTERS)?, take(map::FAILURES)?);
         let failed = |name| move |error| LoadError::Map { name, error: Some(error) };
         Ok((
             RingBuf::try_from(records).map_err(failed(map::RECORDS))?,
-            KernelCounters(PerCpuArray::try_from(counters).map_err(failed(map::COUNTERS))?),
+            KernelCounters {
+                counters: PerCpuArray::try_from(counters).map_err(failed(map::COUNTERS))?,
+                failures: HashMap::try_from(failures).map_err(failed(map::FAILURES))?,
+            },
         ))
     }
 
@@ -256,18 +287,38 @@ impl Attached {
 }
 
 /// The counters that the kernel side keeps.
-pub struct KernelCounters(PerCpuArray<MapData, u64>);
+pub struct KernelCounters {
+    counters: PerCpuArray<MapData, u64>,
+    /// [`FailureKey`] and [`FailureCount`](crashtrace_ebpf::FailureCount), as the words that they are made of.
+    failures: HashMap<MapData, [u64; 4], [u64; 2]>,
+}
+
+const _: () = assert!(size_of::<FailureKey>() == 32 && size_of::<crashtrace_ebpf::FailureCount>() == 16);
 
 impl KernelCounters {
     /// Their values, summed over the CPUs, by [`counter`].
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn read(&self) -> Result<[u64; counter::COUNT as usize], aya::maps::MapError> {
+    pub fn read(&self) -> Result<[u64; counter::COUNT as usize], MapError> {
         let mut sums = [0; counter::COUNT as usize];
         for (index, sum) in (0..).zip(&mut sums) {
-            *sum = self.0.get(&index, 0)?.iter().sum();
+            *sum = self.counters.get(&index, 0)?.iter().sum();
         }
         Ok(sums)
+    }
+
+    /// How many allocations have failed, by kind. One that the kernel side forgets while this reads may be missing.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn failures(&self) -> Result<Vec<(FailureKey, u64)>, MapError> {
+        let entries = self.failures.iter().map(|entry| {
+            let ([css, format_address, argument, gfp], [_sent_ns, total]) = entry?;
+            // The upper half is padding.
+            let key = FailureKey { css, format_address, argument, gfp: gfp as u32, pad: 0 };
+            Ok((key, total))
+        });
+        entries.filter(|entry| !matches!(entry, Err(MapError::KeyNotFound))).collect()
     }
 }

@@ -8,6 +8,8 @@
 //! | kprobe | kprobe + kretprobe of the same | kprobe + kretprobe of the same | kprobe of the same | the same |
 //! | raw tracepoint | read off the killer's stack at the first victim | none | none | the same |
 //!
+//! Failed allocations are hooked beside the tier: kprobe `warn_alloc`, else raw tracepoint `kmem:mm_page_alloc`.
+//!
 //! The plan says what *may* work, in order of preference. Whether it does, the kernel alone knows: 6.1 on arm64
 //! describes every function and takes a trampoline on none, and some kernels are built without kprobes or without
 //! both. So the loader tries the tiers in turn, and nothing here looks at a version that can be tried out.
@@ -24,7 +26,7 @@ use crate::event::Hook;
 
 mod blind;
 
-pub use blind::{Blind, Optional, blind};
+pub use blind::{AllocHook, Blind, Optional, blind};
 
 /// The oldest kernel with BPF ring buffers.
 const RING_BUFFER_SINCE: KernelVersion = KernelVersion(5, 8);
@@ -37,6 +39,9 @@ const MEM_CGROUP_OUT_OF_MEMORY: &str = "mem_cgroup_out_of_memory";
 /// The function in which a task sleeps at the limit of a memory cgroup whose OOM killer is off. Only where cgroup v1 is
 /// built in.
 const MEM_CGROUP_OOM_SYNCHRONIZE: &str = "mem_cgroup_oom_synchronize";
+
+/// The function that is called when an allocation has failed.
+const WARN_ALLOC: &str = "warn_alloc";
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +109,10 @@ pub struct Plan {
     pub tiers: Vec<Tier>,
     /// Tiers that were asked for and cannot work here.
     pub skipped: Vec<Skipped>,
+    /// Hooks on failed allocations, in order of preference: one is enough, and without any the rest works all the same.
+    pub alloc: Vec<Attach>,
+    /// Why the first choice of those is not among them.
+    pub alloc_skipped: Option<String>,
 }
 
 /// A tier that need not be tried.
@@ -174,6 +183,8 @@ pub struct Functions {
     pub mem_cgroup_out_of_memory: bool,
     /// `mem_cgroup_oom_synchronize`.
     pub mem_cgroup_oom_synchronize: bool,
+    /// `warn_alloc`.
+    pub warn_alloc: bool,
 }
 
 impl Functions {
@@ -183,6 +194,7 @@ impl Functions {
             oom_kill_process: has(OOM_KILL_PROCESS),
             mem_cgroup_out_of_memory: has(MEM_CGROUP_OUT_OF_MEMORY),
             mem_cgroup_oom_synchronize: has(MEM_CGROUP_OOM_SYNCHRONIZE),
+            warn_alloc: has(WARN_ALLOC),
         }
     }
 
@@ -194,11 +206,17 @@ impl Functions {
 }
 
 /// Decides which hooks to try. A tier asked for by name is never replaced by another.
-pub fn plan(facts: &HostFacts, kernel: &KernelView, wanted: HooksWanted) -> Result<Plan, Refusal> {
+pub fn plan(
+    facts: &HostFacts,
+    kernel: &KernelView,
+    wanted: HooksWanted,
+    allocations: bool,
+) -> Result<Plan, Refusal> {
     if let Some(refusal) = refusals(facts, kernel).into_iter().next() {
         return Err(refusal);
     }
-    let mut plan = Plan { tiers: Vec::new(), skipped: Vec::new() };
+    let (alloc, alloc_skipped) = if allocations { alloc(kernel, wanted) } else { (Vec::new(), None) };
+    let mut plan = Plan { tiers: Vec::new(), skipped: Vec::new(), alloc, alloc_skipped };
     for &hook in wanted.hooks() {
         match hindrance(hook, facts, kernel) {
             Some(reason) => plan.skipped.push(Skipped { hook, reason }),
@@ -307,6 +325,25 @@ fn hindrance(hook: Hook, facts: &HostFacts, kernel: &KernelView) -> Option<Strin
             _ => None,
         },
         Hook::RawTracepoint => None,
+    }
+}
+
+/// The hooks on failed allocations. No trampoline fits `warn_alloc`, which is variadic. The tracepoint is hit by each
+/// allocation, so it comes last, and not at all where another kind of hooks was asked for by name.
+fn alloc(kernel: &KernelView, wanted: HooksWanted) -> (Vec<Attach>, Option<String>) {
+    let probe = Attach { program: program::WARN_ALLOC, kind: AttachKind::Kprobe, target: WARN_ALLOC };
+    let tracepoint =
+        Attach { program: program::MM_PAGE_ALLOC, kind: AttachKind::RawTracepoint, target: "mm_page_alloc" };
+    let missing = match kernel.kallsyms_functions {
+        Some(functions) if !functions.warn_alloc => Some(format!("the kernel has no symbol {WARN_ALLOC}")),
+        _ => None,
+    };
+    match (wanted, &missing) {
+        (HooksWanted::Tracepoint, _) => (vec![tracepoint], None),
+        (HooksWanted::Auto, None) => (vec![probe, tracepoint], None),
+        (HooksWanted::Auto, Some(_)) => (vec![tracepoint], missing),
+        (HooksWanted::Fentry | HooksWanted::Kprobe, None) => (vec![probe], None),
+        (HooksWanted::Fentry | HooksWanted::Kprobe, Some(_)) => (Vec::new(), missing),
     }
 }
 

@@ -5,14 +5,15 @@
 //! [`FUNCTIONS`] are kept. They are absolute, like the addresses in the records, and a recording carries them:
 //! a machine that replays it has other addresses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
 
 use serde::{Deserialize, Serialize};
 
 /// The functions that are looked for (`mm/oom_kill.c`, `mm/memcontrol.c`, `mm/vmscan.c`, `mm/page_alloc.c`,
-/// `drivers/tty/sysrq.c`; 5.10 to 7.3).
-pub const FUNCTIONS: [&str; 18] = [
+/// `drivers/tty/sysrq.c`; 5.10 to 7.3), and those that run in interrupts
+/// ([`INTERRUPT`](crate::event::alloc::INTERRUPT)).
+pub const FUNCTIONS: [&str; 26] = [
     "mem_cgroup_out_of_memory",
     "out_of_memory",
     "oom_kill_process",
@@ -31,7 +32,19 @@ pub const FUNCTIONS: [&str; 18] = [
     "obj_cgroup_charge_pages",
     "__alloc_pages_slowpath",
     "mark_oom_victim",
+    "warn_alloc",
+    "__do_softirq",
+    "handle_softirqs",
+    "__handle_irq_event_percpu",
+    "handle_percpu_devid_irq",
+    "hrtimer_interrupt",
+    "flush_smp_call_function_queue",
+    "irq_work_run_list",
 ];
+
+/// Data whose address is looked for: the array of pointers to the NUMA nodes (`mm/numa.c` or the architecture's), or the
+/// only node of a kernel that is built for one (`mm/memblock.c`). Many kernels list functions only.
+const DATA: [&str; 2] = ["node_data", "contig_page_data"];
 
 /// No function is longer. It bounds the range of a function with nothing, or a hole, behind it.
 const MAX_FUNCTION_BYTES: u64 = 64 * 1024;
@@ -43,6 +56,10 @@ pub struct Symbols {
     ranges: Vec<Range>,
     /// Those of [`FUNCTIONS`] that exist under exactly that name: what a kprobe can name.
     exact: BTreeSet<String>,
+    /// Addresses of [`DATA`], of those that stand there once: static data of another file may have the name as well. Of no
+    /// use on another machine.
+    #[serde(skip)]
+    data: BTreeMap<String, u64>,
     /// The list had symbols of the kernel proper: what is not in `exact` does not exist.
     listed: bool,
     /// Why no address can be named.
@@ -67,6 +84,7 @@ impl Symbols {
         // Only the address of each symbol is held, a megabyte for the while: a function ends where the next
         // symbol begins, and that may be on any line.
         let mut addresses: Vec<u64> = Vec::new();
+        let mut ambiguous = false;
         let mut line = Vec::with_capacity(256);
         loop {
             line.clear();
@@ -81,6 +99,11 @@ impl Symbols {
             if address != 0 {
                 addresses.push(address);
             }
+            if let Some(data) = DATA.iter().find(|data| data.as_bytes() == name) {
+                let twice = symbols.data.insert((*data).to_owned(), address).is_some();
+                ambiguous |= twice;
+                continue;
+            }
             let Some((function, exact)) = wanted(name) else { continue };
             if exact {
                 symbols.exact.insert(function.to_owned());
@@ -88,6 +111,9 @@ impl Symbols {
             if address != 0 {
                 starts.push((address, function));
             }
+        }
+        if ambiguous {
+            symbols.data.clear();
         }
         addresses.sort_unstable();
         for (start, function) in starts {
@@ -133,6 +159,13 @@ impl Symbols {
     #[must_use]
     pub fn has(&self, function: &str) -> bool {
         self.exact.contains(function)
+    }
+
+    /// Where the kernel's array of nodes is, and where its only node: 0 for what it does not have or does not show.
+    #[must_use]
+    pub fn nodes(&self) -> (u64, u64) {
+        let [array, only] = DATA.map(|data| self.data.get(data).copied().unwrap_or(0));
+        (array, only)
     }
 
     /// Whether addresses in `function`, one of [`FUNCTIONS`], can be named. Where they cannot, because it was

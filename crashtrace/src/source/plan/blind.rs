@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{MEM_CGROUP_OUT_OF_MEMORY, Tier};
+use super::{Attach, AttachKind, MEM_CGROUP_OUT_OF_MEMORY, Tier};
 use crate::event::Hook;
 use crate::source::host::{HostFacts, MemoryCgroup};
 use crate::source::symbols::Symbols;
@@ -30,6 +30,34 @@ pub struct Optional {
     pub memcg: bool,
     /// That on `mem_cgroup_oom_synchronize`.
     pub wait: bool,
+    /// That on failed allocations.
+    pub alloc: AllocHook,
+}
+
+/// Whether and how failed allocations are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllocHook {
+    /// By a probe on `warn_alloc`.
+    Probe,
+    /// By the tracepoint of all allocations.
+    Tracepoint,
+    /// Not at all: the kernel accepts no hook.
+    Refused,
+    /// Not at all: the user does not want it.
+    NotWanted,
+}
+
+impl AllocHook {
+    /// What came of the plan.
+    #[must_use]
+    pub fn of(attached: Option<&Attach>, wanted: bool) -> Self {
+        match attached.map(|attach| attach.kind) {
+            Some(AttachKind::RawTracepoint) => Self::Tracepoint,
+            Some(_) => Self::Probe,
+            None if wanted => Self::Refused,
+            None => Self::NotWanted,
+        }
+    }
 }
 
 /// What `tier` does not see on this host. `symbols` are those that stacks are named by.
@@ -91,6 +119,24 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
             },
             Some("boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1), which has no such setting"),
         );
+    }
+    match attached.alloc {
+        AllocHook::Probe => {}
+        AllocHook::Tracepoint => add(
+            "a failed vmalloc, and an allocation of a larger order than the kernel has",
+            "tracepoint kmem:mm_page_alloc, by which failed allocations are seen, is not hit by those",
+            Some(BETTER_HOOKS),
+        ),
+        AllocHook::Refused => add(
+            "failed allocations, and so the fragmentation of the node's memory",
+            "the kernel accepts no hook on them",
+            Some(BETTER_HOOKS),
+        ),
+        AllocHook::NotWanted => add(
+            "failed allocations, and so the fragmentation of the node's memory",
+            "--no-alloc leaves them out",
+            None,
+        ),
     }
     match facts.panic_on_oom {
         None | Some(0) => {}

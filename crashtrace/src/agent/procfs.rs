@@ -1,0 +1,19 @@
+//! Files of `/proc` about the node's memory.
+
+use std::path::PathBuf;
+
+use crate::enrich::node::{ProcFile, ProcFiles};
+
+/// A mounted procfs.
+#[derive(Debug)]
+pub(super) struct ProcFs {
+    /// Its mount point.
+    pub(super) mount: PathBuf,
+}
+
+impl ProcFiles for ProcFs {
+    fn read(&mut self, file: ProcFile) -> Result<Vec<u8>, String> {
+        let path = self.mount.join(file.name());
+        std::fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    }
+}

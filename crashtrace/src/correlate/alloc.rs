@@ -1,0 +1,145 @@
+//! Failed allocations, folded: of failures with the same request in the same cgroup the first is an incident at once, the
+//! rest one a second with a count.
+//!
+//! The kernel side counts each failure and writes a record of few. A count reaches this side with the next record of its
+//! kind, or when the map of counts is read ([`AllocFolds::counts`]), whichever is first: so each is told, whether more
+//! records come or not. What is known by the map alone has no record of its own, and goes out as another revision of the
+//! incident before, with the count of both.
+
+use std::collections::BTreeMap;
+
+use super::{FOLD_NS, Incident};
+use crate::event::{AllocFailure, Asked, FailureKey};
+
+/// Kinds that are remembered: more than the kernel side counts apart.
+const KINDS: usize = 600;
+
+/// Allocations that failed alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AllocFailures {
+    /// The first of them since the last incident.
+    pub event: Box<AllocFailure>,
+    /// How many more this stands for.
+    pub repeats: u64,
+    /// 1; higher where the incident went out before, and more were counted since.
+    pub revision: u32,
+}
+
+/// What folds together, as far as anybody outside the kernel can tell. Of a request that an interrupt made the cgroup is
+/// nobody's.
+type Kind = (Asked, u32, Option<u64>);
+
+/// The kinds of late.
+#[derive(Debug, Default)]
+pub(super) struct AllocFolds {
+    /// What the kernel side counts apart may look alike from here: the same message from two places, say.
+    told: BTreeMap<FailureKey, (u64, Kind)>,
+    folds: BTreeMap<Kind, Fold>,
+}
+
+#[derive(Debug)]
+struct Fold {
+    /// The incident that went out last.
+    last: AllocFailures,
+    sent_ns: u64,
+    /// The one to go out next, and the time of its record.
+    waiting: Option<Box<AllocFailure>>,
+    /// Failures that no incident has told.
+    untold: u64,
+}
+
+impl AllocFolds {
+    /// Takes a record.
+    pub(super) fn push(&mut self, event: Box<AllocFailure>) -> Vec<Incident> {
+        let now_ns = event.stamp.ktime_ns;
+        let cgroup = event.cgroups.as_ref().and_then(|cgroups| cgroups.levels.first()?.cgroup_id);
+        let kind = (event.asked, event.gfp, cgroup.filter(|_| !event.in_interrupt()));
+        let new = self.rise(event.key, kind, event.total);
+        let mut done = self.forget(&kind);
+        match self.folds.get_mut(&kind) {
+            None => {
+                let last = AllocFailures { event, repeats: new.saturating_sub(1), revision: 1 };
+                done.push(incident(&last));
+                self.folds.insert(kind, Fold { last, sent_ns: now_ns, waiting: None, untold: 0 });
+            }
+            Some(fold) => {
+                fold.untold = fold.untold.saturating_add(new);
+                fold.waiting.get_or_insert(event);
+                done.extend(fold.due(now_ns));
+            }
+        }
+        done
+    }
+
+    /// Takes the kernel side's counts. Gives how many failures are of kinds that no record was seen of.
+    pub(super) fn counts(&mut self, counts: &[(FailureKey, u64)]) -> u64 {
+        let mut unknown = 0_u64;
+        for &(key, total) in counts {
+            let Some(&(_, kind)) = self.told.get(&key) else {
+                unknown = unknown.saturating_add(total);
+                continue;
+            };
+            let new = self.rise(key, kind, total);
+            if let Some(fold) = self.folds.get_mut(&kind) {
+                fold.untold = fold.untold.saturating_add(new);
+            }
+        }
+        unknown
+    }
+
+    /// Gives what is due.
+    pub(super) fn tick(&mut self, now_ns: u64) -> Vec<Incident> {
+        self.folds.values_mut().filter_map(|fold| fold.due(now_ns)).collect()
+    }
+
+    /// When there is something to give.
+    pub(super) fn deadline_ns(&self) -> Option<u64> {
+        let waiting = self.folds.values().filter(|fold| fold.untold > 0);
+        waiting.map(|fold| fold.sent_ns.saturating_add(FOLD_NS)).min()
+    }
+
+    /// Gives all that is untold.
+    pub(super) fn finish(&mut self) -> Vec<Incident> {
+        self.tick(u64::MAX)
+    }
+
+    /// By how much the count of a key has risen. One that is lower was forgotten by the kernel side, and began anew.
+    fn rise(&mut self, key: FailureKey, kind: Kind, total: u64) -> u64 {
+        let (told, _) = self.told.insert(key, (total, kind)).unwrap_or((0, kind));
+        total.checked_sub(told).unwrap_or(total)
+    }
+
+    /// Makes room for a kind: the one that has been quiet longest goes, and what it has untold goes out before its time.
+    fn forget(&mut self, newcomer: &Kind) -> Vec<Incident> {
+        if self.folds.len() < KINDS || self.folds.contains_key(newcomer) {
+            return Vec::new();
+        }
+        let quietest = self.folds.iter().min_by_key(|(_, fold)| (fold.untold > 0, fold.sent_ns));
+        let Some(kind) = quietest.map(|(kind, _)| *kind) else { return Vec::new() };
+        self.told.retain(|_, (_, of)| *of != kind);
+        self.folds.remove(&kind).and_then(|mut fold| fold.due(u64::MAX)).into_iter().collect()
+    }
+}
+
+impl Fold {
+    /// The next incident, if there is something to tell and it is time.
+    fn due(&mut self, now_ns: u64) -> Option<Incident> {
+        if self.untold == 0 || now_ns < self.sent_ns.saturating_add(FOLD_NS) {
+            return None;
+        }
+        let untold = std::mem::take(&mut self.untold);
+        match self.waiting.take() {
+            Some(event) => self.last = AllocFailures { event, repeats: untold - 1, revision: 1 },
+            None => {
+                self.last.repeats = self.last.repeats.saturating_add(untold);
+                self.last.revision = self.last.revision.saturating_add(1);
+            }
+        }
+        self.sent_ns = now_ns;
+        Some(incident(&self.last))
+    }
+}
+
+fn incident(failures: &AllocFailures) -> Incident {
+    Incident::AllocFailure(Box::new(failures.clone()))
+}

@@ -1,0 +1,76 @@
+//! The record of a failed allocation, and of the zones at a decision.
+
+use crashtrace_ebpf::{self as abi, FailureKey, failure_flag, missing};
+
+use super::{DecodeError, Machine, Reader, lineage, name, stack, task};
+use crate::event::{AllocFailure, Asked, MigrateType, Name, Stamp, Zones};
+
+/// Reads one.
+pub(super) fn failure(
+    reader: &mut Reader,
+    stamp: Stamp,
+    lacks: u32,
+    machine: &Machine,
+) -> Result<Box<AllocFailure>, DecodeError> {
+    let key = FailureKey {
+        css: reader.u64()?,
+        format_address: reader.u64()?,
+        argument: reader.u64()?,
+        gfp: reader.u32()?,
+        pad: reader.u32()?,
+    };
+    let (total, nodemask, mems_allowed) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    let (migrate_type, numa_node) = (reader.u32()?, reader.u32()?);
+    let (flags, _) = (reader.u32()?, reader.u32()?);
+    let format = name(&reader.take(abi::FORMAT_BYTES)?);
+    let task = task::task(reader, machine)?;
+    let stack = stack::<{ abi::FAILURE_STACK_FRAMES }>(reader, lacks, machine)?;
+    let mut sections = lineage::sections(reader, machine)?;
+    let format = (lacks & missing::FORMAT == 0).then_some(format);
+    Ok(Box::new(AllocFailure {
+        stamp,
+        key,
+        total,
+        asked: asked(key, format.as_ref()),
+        format,
+        gfp: key.gfp,
+        migrate_type: Some(match migrate_type {
+            0 => MigrateType::Unmovable,
+            1 => MigrateType::Movable,
+            2 => MigrateType::Reclaimable,
+            other => MigrateType::Other(other),
+        }),
+        // An empty one cannot be met, and stands for one of which the nodes above 63 alone are named.
+        nodemask: Some(nodemask).filter(|nodes| flags & failure_flag::NODEMASK != 0 && *nodes != 0),
+        mems_allowed: Some(mems_allowed)
+            .filter(|nodes| flags & failure_flag::MEMS_ALLOWED != 0 && *nodes != 0),
+        numa_node,
+        task,
+        cgroups: sections.take(abi::section::TRIGGER),
+        stack,
+        zones: sections.zones,
+    }))
+}
+
+/// Reads the section of zones; a record of them without one is of a machine that has none.
+pub(super) fn zones(reader: &mut Reader, machine: &Machine) -> Result<Box<Zones>, DecodeError> {
+    Ok(Box::new(lineage::sections(reader, machine)?.zones.unwrap_or_default()))
+}
+
+/// What the argument behind the format is. The tracepoint has no format, and is hit for pages only.
+fn asked(key: FailureKey, format: Option<&Name>) -> Asked {
+    const PAGES: &[u8] = b"page allocation failure: order:";
+    // An order is an unsigned int, and registers hold what they hold above it.
+    let order = key.argument as u32;
+    match format {
+        None if key.format_address == 0 => Asked::Pages { order },
+        Some(format) if format.0.starts_with(PAGES) => Asked::Pages { order },
+        Some(format) if format.0.starts_with(b"vmalloc") => {
+            // The first placeholder is what the argument goes to; a size is the only long one.
+            let first = format.0.iter().position(|byte| *byte == b'%').and_then(|at| format.0.get(at..));
+            let is_size = first.is_some_and(|rest| rest.starts_with(b"%lu"));
+            Asked::Vmalloc { bytes: is_size.then_some(key.argument) }
+        }
+        _ => Asked::Other,
+    }
+}

@@ -1,0 +1,78 @@
+//! The zones and the request, put together for the one who decides whether memory or large blocks were lacking.
+
+use super::Unmovable;
+use super::node::{Node, ProcFile};
+use crate::correlate::Incident;
+use crate::event::{AllocFailure, Asked, Constraint, Event};
+use crate::fragmentation::{Request, Shortage, assess};
+use crate::gfp::Traits;
+use crate::source::zoneinfo;
+
+/// Looks at the zones where the kernel side could not: at once, for they are changing.
+pub fn look_at_zones(event: &mut Event, node: &mut Node) {
+    let Event::AllocFailure(failure) = event else { return };
+    if failure.zones.is_some() {
+        return;
+    }
+    let buddyinfo = node.proc.read(ProcFile::Buddyinfo);
+    let zoneinfo = node.proc.read(ProcFile::Zoneinfo);
+    let zones = buddyinfo.and_then(|buddyinfo| zoneinfo::parse(&buddyinfo, &zoneinfo?));
+    match zones {
+        Ok(zones) => failure.zones = Some(zones),
+        // The report says that they are unknown.
+        Err(reason) => tracing::debug!(reason, "no zones"),
+    }
+}
+
+/// The request, if it was for pages of the node, and its traits.
+pub(super) fn request(incident: &Incident, node: &Node) -> (Option<Request>, Option<Traits>) {
+    match incident {
+        Incident::OomKill(kill) => {
+            let control = kill.decision.as_ref().and_then(|decision| decision.control);
+            let traits = control.map(|control| node.gfp.traits(control.gfp));
+            // Which nodes a cpuset or a policy allows is not in the decision.
+            let of_pages = control.filter(|control| !control.memcg && control.constraint == Constraint::None);
+            let order = of_pages.and_then(|control| control.order);
+            let request = order.zip(traits).map(|(order, traits)| Request { order, traits, nodes: None });
+            (request, traits)
+        }
+        Incident::OomNoKill(none) => (None, none.event.gfp.map(|gfp| node.gfp.traits(gfp))),
+        Incident::AllocFailure(failures) => {
+            let event = &failures.event;
+            let traits = node.gfp.traits(event.gfp);
+            let order = match event.asked {
+                Asked::Pages { order } => order,
+                // It is put together from single pages.
+                Asked::Vmalloc { .. } => 0,
+                Asked::Other => return (None, Some(traits)),
+            };
+            (Some(Request { order, traits, nodes: nodes(event, traits) }), Some(traits))
+        }
+    }
+}
+
+/// The NUMA nodes that a request may use; `None` if all. A cpuset binds it only if its flags say so
+/// (`__GFP_HARDWALL`): the kernel's own requests may leave it when its nodes are empty (`cpuset_zone_allowed`,
+/// `kernel/cgroup/cpuset.c`, 5.10 to 7.3).
+fn nodes(event: &AllocFailure, traits: Traits) -> Option<u64> {
+    let cpuset = event.mems_allowed.filter(|_| traits.hardwall && !event.in_interrupt());
+    let only = traits.this_node.then(|| 1_u64.checked_shl(event.numa_node)).flatten();
+    [event.nodemask, cpuset, only].into_iter().flatten().reduce(|one, other| one & other)
+}
+
+/// What cannot be moved, where that may be the point.
+pub(super) fn unmovable(
+    incident: &Incident,
+    request: Option<Request>,
+    node: &mut Node,
+) -> Option<Result<Unmovable, String>> {
+    let zones = match incident {
+        Incident::OomKill(kill) => kill.zones.as_deref()?,
+        Incident::OomNoKill(_) => return None,
+        Incident::AllocFailure(failures) => failures.event.zones.as_ref()?,
+    };
+    if assess(zones, &request?).shortage != Shortage::Fragmentation {
+        return None;
+    }
+    Some(node.proc.read(ProcFile::Meminfo).map(|meminfo| Unmovable::parse(&meminfo)))
+}

@@ -1,0 +1,91 @@
+//! A failed allocation.
+
+pub use crashtrace_ebpf::FailureKey;
+
+use super::zones::Zones;
+use super::{Lineage, Name, Stack, Stamp, Task};
+
+/// An allocation that failed, and how many more of its kind did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AllocFailure {
+    /// When and where.
+    pub stamp: Stamp,
+    /// Its kind, as the kernel side counts.
+    pub key: FailureKey,
+    /// Failures of this kind so far, this one included.
+    pub total: u64,
+    /// What was asked for.
+    pub asked: Asked,
+    /// What the kernel would log, with its placeholders; `None` at the tracepoint, which has nothing of the kind.
+    pub format: Option<Name>,
+    /// Flags of the request.
+    pub gfp: u32,
+    /// What the memory was to be for.
+    pub migrate_type: Option<MigrateType>,
+    /// Bit `n` is NUMA node `n`: the nodes that the request named, of the first 64; `None` if it named none.
+    pub nodemask: Option<u64>,
+    /// The same for the nodes that the current task's cpuset allows it.
+    pub mems_allowed: Option<u64>,
+    /// NUMA node of the CPU that asked.
+    pub numa_node: u32,
+    /// The current task: who asked, unless an interrupt did.
+    pub task: Task,
+    /// Its cgroups.
+    pub cgroups: Option<Lineage>,
+    /// Kernel functions that led here, innermost first, as far as they are of interest.
+    pub stack: Option<Stack>,
+    /// The zones at that moment; `None` where the kernel side could not reach them, until the user side has looked.
+    pub zones: Option<Zones>,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asked {
+    /// 2^order pages in one piece.
+    Pages {
+        /// The order.
+        order: u32,
+    },
+    /// Pages that are put together in the kernel's address space.
+    Vmalloc {
+        /// How many bytes, where the format tells that this is what stands in it.
+        bytes: Option<u64>,
+    },
+    /// Something else that `warn_alloc` is called for.
+    Other,
+}
+
+/// What pages are for, as far as it decides which blocks they may come from (`enum migratetype`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrateType {
+    /// Memory of the kernel, which stays where it is.
+    Unmovable,
+    /// Memory of processes, which can be moved, and may use CMA.
+    Movable,
+    /// Caches of the kernel that can be given back.
+    Reclaimable,
+    /// A value that this version does not know.
+    Other(u32),
+}
+
+/// Functions that run in an interrupt, whatever task is current: at the bottom of each way into one.
+/// `kernel/softirq.c` (`__do_softirq` up to 6.8, `handle_softirqs` since), `kernel/irq/handle.c`,
+/// `kernel/irq/chip.c`, `kernel/time/hrtimer.c`, `kernel/smp.c`, `kernel/irq_work.c`; 5.10 to 7.3.
+pub const INTERRUPT: [&str; 7] = [
+    "__do_softirq",
+    "handle_softirqs",
+    "__handle_irq_event_percpu",
+    "handle_percpu_devid_irq",
+    "hrtimer_interrupt",
+    "flush_smp_call_function_queue",
+    "irq_work_run_list",
+];
+
+impl AllocFailure {
+    /// Whether an interrupt asked, as far as the stack tells: then the current task has nothing to do with it. ksoftirqd
+    /// is its own task.
+    #[must_use]
+    pub fn in_interrupt(&self) -> bool {
+        self.stack.as_ref().is_some_and(|stack| INTERRUPT.iter().any(|function| stack.has(function)))
+    }
+}

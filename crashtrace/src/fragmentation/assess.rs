@@ -1,0 +1,181 @@
+//! Why a request for pages could not be met: for want of memory, or of a block large enough.
+//!
+//! Zone by zone, as `__zone_watermark_ok` (`mm/page_alloc.c`, 5.10 to 7.3) does:
+//!
+//! - A zone is **eligible** if the request may use it: its kind is not above the highest that the flags allow, it is no
+//!   device's, and its node is among those that the request is bound to.
+//! - It has **room** if what is free in it, less what this request may not touch (CMA memory unless it is for movable
+//!   pages, the reserve for atomic requests unless it is one), is 2^order pages above the `min` watermark with its boost and
+//!   `lowmem_reserve`, which keeps low zones from requests that could use a higher one.
+//! - It has a **suitable block** if there is one of the order or above of a kind that the request may take.
+//!
+//! | an eligible zone has room | one of those has a suitable block | order | verdict |
+//! |---|---|---|---|
+//! | no | | | low memory |
+//! | yes | no | | fragmentation |
+//! | yes | yes | 0 | low memory: for one page nothing else can be lacking; some was given back since |
+//! | yes | yes | above | none: the request would be met now |
+//!
+//! A block in a zone without room does not count: the kernel would not give it. The lowest zones mostly have their large
+//! blocks left, and are protected.
+
+use crate::event::{BlockTypes, Zone, Zones};
+use crate::fragmentation::{block_pages, fragmentation_index, unusable_index};
+use crate::gfp::{Highest, Traits};
+
+/// A request, as far as it decides which memory it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// 2^order pages in one piece.
+    pub order: u32,
+    /// What its flags say.
+    pub traits: Traits,
+    /// Bit `n` is NUMA node `n`: it may use memory of these, and of any above 63; `None` if of all.
+    pub nodes: Option<u64>,
+}
+
+/// What the zones say about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assessment {
+    /// One for each zone, in their order.
+    pub zones: Vec<ZoneFinding>,
+    /// The eligible zone that manages most memory: what is quoted.
+    pub largest: Option<usize>,
+    /// Why it failed.
+    pub shortage: Shortage,
+}
+
+/// What one zone says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ZoneFinding {
+    /// The request may use it.
+    pub eligible: bool,
+    /// Free pages that it may use.
+    pub usable_pages: Option<u64>,
+    /// Pages that must stay free: `min`, boost and reserve.
+    pub kept_pages: Option<u64>,
+    /// That leaves enough.
+    pub room: Option<bool>,
+    /// There is a block for it.
+    pub suitable_block: Option<bool>,
+    /// The kernel's fragmentation index in thousandths.
+    pub fragmentation_index: Option<i32>,
+    /// The kernel's unusable free space index in thousandths.
+    pub unusable_index: Option<u32>,
+}
+
+/// Why a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// There was enough memory, in pieces that were too small.
+    Fragmentation,
+    /// There was not enough memory.
+    LowMemory,
+    /// There was memory for it.
+    None,
+    /// What was read of the zones does not tell.
+    Unknown,
+}
+
+/// Looks at all zones.
+#[must_use]
+pub fn assess(zones: &Zones, request: &Request) -> Assessment {
+    let findings: Vec<_> = zones.list.iter().map(|zone| finding(zones, zone, request)).collect();
+    let eligible = || findings.iter().enumerate().filter(|(_, finding)| finding.eligible);
+    // Of zones of the same size the first, as the kernel would look at it.
+    let size = |index: usize| zones.list.get(index).and_then(|zone| zone.managed_pages);
+    let largest = eligible().map(|(index, _)| index).rev().max_by_key(|index| size(*index));
+    let shortage = shortage(eligible().map(|(_, finding)| finding), request, zones.left_out > 0);
+    Assessment { zones: findings, largest, shortage }
+}
+
+fn shortage<'a>(
+    eligible: impl Iterator<Item = &'a ZoneFinding> + Clone,
+    request: &Request,
+    left_out: bool,
+) -> Shortage {
+    let with_room = || eligible.clone().filter(|zone| zone.room == Some(true));
+    if with_room().any(|zone| zone.suitable_block == Some(true)) {
+        return if request.order == 0 { Shortage::LowMemory } else { Shortage::None };
+    }
+    // What was not seen may be what would have served.
+    let unseen = |zone: &ZoneFinding| {
+        zone.room.is_none() && zone.suitable_block != Some(false)
+            || zone.room == Some(true) && zone.suitable_block.is_none()
+    };
+    if left_out || eligible.clone().any(unseen) || eligible.clone().next().is_none() {
+        return Shortage::Unknown;
+    }
+    if with_room().next().is_some() {
+        Shortage::Fragmentation
+    } else if eligible.clone().all(|zone| zone.room == Some(false)) {
+        Shortage::LowMemory
+    } else {
+        Shortage::Unknown
+    }
+}
+
+fn finding(zones: &Zones, zone: &Zone, request: &Request) -> ZoneFinding {
+    let Request { order, traits, .. } = *request;
+    let takes_reserve = traits.atomic() && order > 0;
+    let usable_pages = zone.free_pages.map(|free| {
+        let cma = if traits.movable { 0 } else { zone.free_cma_pages };
+        let highatomic = if takes_reserve { 0 } else { zone.highatomic_pages };
+        free.saturating_sub(cma).saturating_sub(highatomic)
+    });
+    let kept_pages = zone.watermarks.zip(reserve_pages(zones, zone, traits)).map(|(watermarks, reserve)| {
+        watermarks.min_pages.saturating_add(zone.boost_pages).saturating_add(reserve)
+    });
+    let room = usable_pages.zip(kept_pages).map(|(usable, kept)| {
+        block_pages(order).is_some_and(|block| usable.checked_sub(kept).is_some_and(|above| above >= block))
+    });
+    let takes =
+        |types: &BlockTypes| types.any || types.cma && traits.movable || types.highatomic && takes_reserve;
+    let larger = order as usize;
+    let suitable_block = match (&zone.block_types, &zone.free_blocks) {
+        (Some(types), _) => Some(types.iter().skip(larger).any(takes)),
+        (None, Some(blocks)) => Some(blocks.iter().skip(larger).any(|blocks| *blocks > 0)),
+        (None, None) => None,
+    };
+    let blocks = zone.free_blocks.as_deref();
+    ZoneFinding {
+        eligible: is_eligible(zone, request),
+        usable_pages,
+        kept_pages,
+        room,
+        suitable_block,
+        fragmentation_index: blocks.map(|blocks| fragmentation_index(blocks, order)),
+        unusable_index: blocks.map(|blocks| unusable_index(blocks, order)),
+    }
+}
+
+/// What the zone keeps from a request that might use a higher one as well.
+#[must_use]
+pub fn reserve_pages(zones: &Zones, zone: &Zone, traits: Traits) -> Option<u64> {
+    let types = &zones.types;
+    // A kernel that is built without a zone serves requests for it from the next one.
+    let place = match traits.highest {
+        Highest::Dma => types.dma.or(types.dma32).or(types.normal),
+        Highest::Dma32 => types.dma32.or(types.normal),
+        Highest::Normal => types.normal,
+        Highest::Movable => types.movable.or(types.normal),
+    };
+    zone.lowmem_reserve_pages.as_ref()?.get(place?).copied()
+}
+
+fn is_eligible(zone: &Zone, request: &Request) -> bool {
+    let kind = match zone.name.as_ref().map(|name| name.0.as_slice()) {
+        Some(b"DMA") => Some(Highest::Dma),
+        Some(b"DMA32") => Some(Highest::Dma32),
+        Some(b"Normal") => Some(Highest::Normal),
+        Some(b"Movable") => Some(Highest::Movable),
+        // Device memory is never allocated from; and what is not known is not counted on.
+        _ => None,
+    };
+    let on_node = match (request.nodes, zone.numa_node) {
+        (Some(nodes), Some(node)) => nodes.checked_shr(node).is_none_or(|nodes| nodes & 1 == 1),
+        (None, _) => true,
+        (Some(_), None) => false,
+    };
+    on_node && kind.is_some_and(|kind| kind <= request.traits.highest)
+}

@@ -1,0 +1,123 @@
+//! The report's part about the node's memory.
+
+use super::{Context, owner};
+use crate::classify::Verdict;
+use crate::correlate::Incident;
+use crate::enrich::{self, Case};
+use crate::event::{self, Limit};
+use crate::fragmentation::ZoneFinding;
+use crate::report::{HOLDERS, Holder, Memory, Text, Unmovable, Zone};
+
+/// What a case holds of it; `None` if nothing.
+pub(super) fn of(
+    case: &Case,
+    zones: Option<&event::Zones>,
+    verdict: &Verdict,
+    context: &Context,
+) -> Option<Memory> {
+    if zones.is_none() && case.memory.is_none() {
+        return None;
+    }
+    let control = match &case.incident {
+        Incident::OomKill(kill) => kill.decision.as_ref().and_then(|decision| decision.control),
+        Incident::OomNoKill(_) | Incident::AllocFailure(_) => None,
+    };
+    let held = case.memory.as_ref().map(|found| holders(found, control)).unwrap_or_default();
+    let Some(zones) = zones else { return Some(held) };
+    let findings = verdict.assessment.as_ref().map_or(&[][..], |assessment| &assessment.zones);
+    let shown = zones.list.iter().enumerate();
+    Some(Memory {
+        late: zones.late,
+        zones: shown.map(|(index, of)| zone(case, zones, of, findings.get(index), context)).collect(),
+        zones_total: (zones.list.len() as u64).saturating_add(zones.left_out.into()),
+        unmovable: case.unmovable.map(unmovable),
+        ..held
+    })
+}
+
+fn zone(
+    case: &Case,
+    zones: &event::Zones,
+    of: &event::Zone,
+    finding: Option<&ZoneFinding>,
+    context: &Context,
+) -> Zone {
+    let bytes = |pages: u64| pages.saturating_mul(context.page_size_bytes);
+    let marks = of.watermarks;
+    let mark = |pages: u64| bytes(pages.saturating_add(of.boost_pages));
+    let reserve =
+        case.request.and_then(|request| crate::fragmentation::reserve_pages(zones, of, request.traits));
+    let index = |thousandths: i32| f64::from(thousandths) / 1000.0;
+    Zone {
+        numa_node: of.numa_node,
+        zone: of.name.as_ref().map(|name| Text::new(&name.0)),
+        eligible: finding.map(|finding| finding.eligible),
+        managed_bytes: of.managed_pages.map(bytes),
+        free_bytes: of.free_pages.map(bytes),
+        usable_bytes: finding.and_then(|finding| finding.usable_pages).map(bytes),
+        min_bytes: marks.map(|marks| mark(marks.min_pages)),
+        low_bytes: marks.map(|marks| mark(marks.low_pages)),
+        high_bytes: marks.map(|marks| mark(marks.high_pages)),
+        boost_bytes: bytes(of.boost_pages),
+        lowmem_reserve_bytes: reserve.map(bytes),
+        free_cma_bytes: bytes(of.free_cma_pages),
+        highatomic_bytes: bytes(of.highatomic_pages),
+        free_blocks: of.free_blocks.clone(),
+        room: finding.and_then(|finding| finding.room),
+        suitable_block: finding.and_then(|finding| finding.suitable_block),
+        fragmentation_index: finding.and_then(|finding| finding.fragmentation_index).map(index),
+        unusable_index: finding
+            .and_then(|finding| finding.unusable_index)
+            .and_then(|thousandths| i32::try_from(thousandths).ok())
+            .map(index),
+    }
+}
+
+fn unmovable(found: enrich::Unmovable) -> Unmovable {
+    let enrich::Unmovable {
+        slab_unreclaimable_bytes,
+        slab_reclaimable_bytes,
+        page_table_bytes,
+        kernel_stack_bytes,
+        unevictable_bytes,
+        huge_page_bytes,
+        huge_page_free_bytes,
+    } = found;
+    Unmovable {
+        unevictable_bytes,
+        slab_unreclaimable_bytes,
+        slab_reclaimable_bytes,
+        page_table_bytes,
+        kernel_stack_bytes,
+        huge_page_bytes,
+        huge_page_free_bytes,
+    }
+}
+
+/// Who held the node's memory. Shares are of the memory that the decision was about, if that was all of the node's.
+fn holders(memory: &enrich::Memory, control: Option<event::OomControl>) -> Memory {
+    let whole = control.filter(|control| control.constraint == event::Constraint::None);
+    let total_bytes = whole.map(|control| control.total_bytes);
+    let holder = |held: &enrich::Held| Holder {
+        cgroup: Text::new(&held.party.path),
+        owner: owner(&held.party.owner),
+        usage_bytes: held.usage_bytes,
+        limit_bytes: held.limit.and_then(Limit::bytes),
+        unlimited: held.limit == Some(Limit::Unlimited),
+        share_permille: total_bytes
+            .filter(|total| *total > 0)
+            .and_then(|total| u32::try_from(u128::from(held.usage_bytes) * 1000 / u128::from(total)).ok()),
+    };
+    Memory {
+        pods: memory.pods.as_ref().map(holder),
+        holders: memory.holders.iter().take(HOLDERS).map(holder).collect(),
+        holders_total: Some(memory.holders.len() as u64),
+        least_bytes: Some(memory.least_bytes),
+        small_total: Some(memory.small),
+        small_bytes: Some(memory.small_bytes),
+        cgroups_looked_at: Some(memory.looked_at),
+        cgroups_total: memory.total,
+        incomplete: Some(memory.incomplete),
+        ..Memory::default()
+    }
+}
