@@ -7,15 +7,19 @@
 //! and what is measured is what `crashtrace watch` loads, by the same loader with the same globals.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::programs::{Program, ProgramError};
 use aya::{Btf, Endianness, VerifierLogLevel};
+use crashtrace::gfp::GfpNames;
 use crashtrace::source::host::{self, KERNEL_BTF};
 use crashtrace::source::layout::{KernelBtf, Layout};
 use crashtrace::source::load::{self, Kernel};
 use crashtrace::source::plan::{Functions, HooksWanted, KernelView, plan};
+use crashtrace::source::symbols::Symbols;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
@@ -49,13 +53,23 @@ pub fn run() -> Result<()> {
         kallsyms_functions: Some(all),
         mark_victim_arg: Some(mark_victim_arg),
     };
-    let plan = plan(&host::gather(Path::new("/"), None), &view, HooksWanted::Auto)?;
+    let plan = plan(&host::gather(Path::new("/"), None), &view, HooksWanted::Auto, true)?;
     let attaches =
         plan.tiers.iter().flat_map(|tier| tier.decision.iter().chain(&tier.memcg).chain(&tier.wait));
     let targets: HashMap<_, _> = attaches.map(|attach| (attach.program, attach.target)).collect();
 
     let layout = Layout::resolve(&btf);
-    let kernel = Kernel { layout: &layout, mark_victim_arg, btf: kernel_btf, debug: false };
+    // What hangs on a flag or an address that is not known is dead code to the verifier.
+    let kallsyms = File::open("/proc/kallsyms").context("cannot open /proc/kallsyms")?;
+    let kernel = Kernel {
+        layout: &layout,
+        mark_victim_arg,
+        btf: kernel_btf,
+        nodes: Symbols::parse(BufReader::new(kallsyms)).nodes(),
+        gfp: GfpNames::fallback().kernel_bits(),
+        include_nowarn: false,
+        debug: false,
+    };
     let btf = Btf::parse_file(kernel_btf, Endianness::default())?;
     // Kernels before 5.11 count maps and programs against it.
     if let Err(error) = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }) {
