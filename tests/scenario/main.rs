@@ -14,6 +14,7 @@ mod cgroup;
 mod cleanup;
 mod deed;
 mod demo;
+mod faults;
 mod judge;
 mod run;
 mod scenarios;
@@ -46,6 +47,8 @@ enum Command {
     List,
     /// Print what each program of the kernel object costs this kernel's verifier
     Verifier,
+    /// Print what a page fault costs this kernel
+    Faults(faults::Args),
     /// Be a process of a scenario
     #[command(hide = true)]
     Victim(victim::Args),
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => cleanup::on_signals().and_then(|()| demo::run(args)).map(|()| true),
         Command::List => list().map(|()| true),
         Command::Verifier => verifier::run().map(|()| true),
+        Command::Faults(args) => faults::run(args).map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
     };
     scratch::remove_what_is_over();

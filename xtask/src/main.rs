@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod demo;
 mod docs;
@@ -29,6 +30,7 @@ enum Command {
     Setup(setup::Args),
     Test(test::Args),
     Build(build::Args),
+    Bench(bench::Args),
     Demo(demo::Args),
     Docs(docs::Args),
     Fixtures(fixtures::Args),
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Docs(args) => docs::run(&args),
         Command::Fixtures(args) => fixtures::run(&args),

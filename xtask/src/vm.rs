@@ -75,6 +75,10 @@ pub(crate) struct Options {
     /// How long the guest may take to come up; one that takes longer is booted once more.
     #[arg(long = "boot-timeout", default_value_t = Self::default().boot_timeout_secs, value_name = "SECONDS")]
     pub(crate) boot_timeout_secs: u64,
+    /// Let the guest's clock count instructions, a nanosecond each, in place of following this machine's: what takes longer
+    /// there then takes more instructions, whatever else this machine does. One CPU only.
+    #[arg(long, conflicts_with_all = ["scenarios", "gate", "all"])]
+    pub(crate) count_instructions: bool,
     /// How messages call the guest, if not by its kernel.
     #[arg(skip)]
     pub(crate) name: Option<String>,
@@ -114,6 +118,7 @@ impl Default for Options {
             timeout_secs: 120,
             // Some ten times what an idle machine needs: CI shares its CPUs.
             boot_timeout_secs: 90,
+            count_instructions: false,
             name: None,
             on_line: OnLine::new(|line| eprintln!("  | {line}")),
         }
@@ -176,6 +181,7 @@ pub(crate) fn run_in_guest(
         cpus: options.cpus,
         numa_nodes: options.numa_nodes,
         extra_args,
+        count_instructions: options.count_instructions,
         boot_timeout: Duration::from_secs(options.boot_timeout_secs),
         timeout: Duration::from_secs(options.timeout_secs),
         on_line: options.on_line.clone(),

@@ -33,6 +33,8 @@ pub(crate) struct Guest {
     /// Memory and CPUs are split evenly over this many nodes.
     pub(crate) numa_nodes: u32,
     pub(crate) extra_args: Vec<String>,
+    /// Its clock counts instructions.
+    pub(crate) count_instructions: bool,
     /// How long it may take until `/init` runs. One that takes longer hangs, and gets a second chance.
     pub(crate) boot_timeout: Duration,
     /// How long the program may take after that. It gets no second chance: that would hide what went wrong.
@@ -157,7 +159,12 @@ fn command(guest: &Guest, initramfs: &Path, dir: &Path) -> Command {
     let mut command = Command::new("setpriv");
     let (program, _) = guest.arch.emulator();
     command.args(["--pdeathsig", "KILL", program]);
-    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg"]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+    if guest.count_instructions {
+        command.args(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]);
+    } else {
+        command.args(["-accel", "tcg"]);
+    }
     command.args(guest.arch.machine());
     command.arg("-smp").arg(guest.cpus.to_string()).arg("-m").arg(format!("{}M", guest.memory_mib));
     command.args(numa(guest));
@@ -270,6 +277,7 @@ mod tests {
             cpus: 3,
             numa_nodes: 1,
             extra_args: Vec::new(),
+            count_instructions: false,
             boot_timeout: Duration::ZERO,
             timeout: Duration::ZERO,
             on_line: super::super::OnLine::new(|_| {}),

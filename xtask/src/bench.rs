@@ -1,0 +1,94 @@
+//! `cargo xtask bench`: what an agent costs each page that a process faults in, in instructions.
+//!
+//! In a guest whose clock counts instructions: a loop that faults pages in and gives them back runs without an agent,
+//! then beside agents with different hooks, then without one again, which must come to the same as the first time. So the
+//! figures do not depend on what else this machine does, and can be held against each other; they are no times.
+
+use crate::build::{self, Program};
+use crate::vm::{self, Arch, GuestFile, OnLine, Options};
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+
+/// Count what watching for failed allocations costs each page fault.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The kernels to boot (may be repeated).
+    #[arg(long = "kernel", value_name = "LABEL", value_delimiter = ',', default_values = ["6.1", "6.12"])]
+    kernels: Vec<String>,
+}
+
+/// What is measured: a name for it, and the agent's arguments if there is one.
+const RUNS: [(&str, Option<&str>); 5] = [
+    ("no agent", None),
+    ("kprobe:warn_alloc (first choice)", Some("--hooks kprobe")),
+    ("raw_tp:mm_page_alloc (second choice)", Some("--hooks tracepoint")),
+    ("no hook on allocations (--no-alloc)", Some("--hooks tracepoint --no-alloc")),
+    ("no agent again", None),
+];
+
+/// What two runs without an agent may differ by, in instructions a page.
+const NOISE: f64 = 5.0;
+
+/// A line of `scenario faults`.
+#[derive(Deserialize)]
+struct Measured {
+    label: String,
+    ns_per_page: Vec<f64>,
+}
+
+/// `cargo xtask bench`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let programs = [Program::Bin("crashtrace"), Program::Example("scenario")];
+    let paths = build::build(&programs, "release", Some(Arch::X86_64.target()))?;
+    let files = paths.into_iter().zip(["/bin/crashtrace", "/bin/scenario"]);
+    let files: Vec<_> =
+        files.map(|(host, guest)| GuestFile { guest: guest.to_owned(), host, mode: 0o755 }).collect();
+    for kernel in &args.kernels {
+        let options = Options {
+            count_instructions: true,
+            timeout_secs: 600,
+            boot_timeout_secs: 300,
+            on_line: OnLine::new(|_| {}),
+            ..Options::default()
+        };
+        let output = vm::run_in_guest(kernel, &files, &script(), &options)?;
+        show(kernel, output.succeeded()?)?;
+    }
+    Ok(())
+}
+
+/// What the guest runs.
+fn script() -> String {
+    let mut lines = vec!["set -e".to_owned()];
+    for (label, agent) in RUNS {
+        match agent {
+            None => lines.push(format!("/bin/scenario faults --label '{label}'")),
+            Some(args) => lines.push(format!(
+                // A line of its output says that its hooks are in place.
+                "mkfifo /tmp/out && (/bin/crashtrace watch --output json {args} >/tmp/out & echo $! >/tmp/pid)\n\
+                 exec 3</tmp/out && read -r started <&3\n\
+                 /bin/scenario faults --label '{label}'\n\
+                 kill $(cat /tmp/pid) && cat <&3 >/dev/null && exec 3<&- && rm /tmp/out"
+            )),
+        }
+    }
+    lines.join("\n")
+}
+
+fn show(kernel: &str, results: &str) -> Result<()> {
+    let lines = results.lines().filter_map(|line| serde_json::from_str::<Measured>(line).ok());
+    let median = |mut costs: Vec<f64>| {
+        costs.sort_by(f64::total_cmp);
+        costs.get(costs.len() / 2).copied()
+    };
+    let measured: Vec<_> = lines.filter_map(|line| Some((line.label, median(line.ns_per_page)?))).collect();
+    ensure!(measured.len() == RUNS.len(), "the guest measured {} of {} runs", measured.len(), RUNS.len());
+    let base = measured.first().context("nothing was measured")?.1;
+    println!("{kernel}: instructions for each page that is faulted in and given back");
+    for (label, cost) in &measured {
+        println!("  {label:<40} {cost:>8.1}  {:>+7.1}  {:>+6.2} %", cost - base, (cost / base - 1.0) * 100.0);
+    }
+    let again = measured.last().context("nothing was measured")?.1;
+    ensure!((again - base).abs() < NOISE, "two runs without an agent differ by {:.1}", again - base);
+    Ok(())
+}
