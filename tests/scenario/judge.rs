@@ -8,6 +8,7 @@ pub mod agree;
 pub mod book;
 pub mod cast;
 mod check;
+pub mod failure;
 pub mod matching;
 mod report;
 mod validate;

@@ -54,6 +54,14 @@ fn kernel() -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
+/// Whether the kernel lists where its NUMA nodes are.
+fn nodes_listed() -> Result<bool> {
+    let symbols = std::fs::read("/proc/kallsyms").context("cannot read /proc/kallsyms")?;
+    let names =
+        symbols.split(|byte| *byte == b'\n').filter_map(|line| line.rsplit(|byte| *byte == b' ').next());
+    Ok(names.into_iter().any(|name| name == b"node_data" || name == b"contig_page_data"))
+}
+
 /// A scenario that was played and judged.
 struct Outcome<'a> {
     scenario: &'a Scenario,
@@ -80,6 +88,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let surroundings = Surroundings {
         kernel: kernel().context("the kernel's version cannot be read")?,
         tiers: watchers.iter().map(|watcher| watcher.tier).collect(),
+        nodes_listed: nodes_listed()?,
     };
     let together = args.hooks.len() > 1;
     let session = Session { args, book: &book, hierarchy, watchers, surroundings, together };
@@ -195,7 +204,8 @@ impl Session<'_> {
         let values: Vec<_> = lines.iter().map(|line| &line.value).collect();
         let bytes: Vec<_> = lines.iter().map(|line| line.bytes).collect();
         let exceptions = self.book.exceptions(watcher.tier, &self.surroundings);
-        let said = Said { tier: watcher.tier, exceptions, lines: values, bytes };
+        let surroundings = &self.surroundings;
+        let said = Said { tier: watcher.tier, surroundings, exceptions, lines: values, bytes };
         let mut failures = matching::faults(scenario, cast, &said);
         let blind = scenario.blind.get(&watcher.tier);
         if let Some(what) = blind {

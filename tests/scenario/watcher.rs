@@ -94,7 +94,9 @@ impl Watcher {
         let agent = self.agent.borrow();
         let lines = agent.lines.iter().skip(count).map(|line| &line.value);
         lines
-            .filter(|line| line["kind"].as_str().is_some_and(|kind| kind.starts_with("oom_")))
+            .filter(|line| {
+                line["kind"].as_str().is_some_and(|kind| !kind.starts_with("agent_") && kind != "loss")
+            })
             .cloned()
             .collect()
     }

@@ -70,14 +70,15 @@ fn mm_page_alloc(ctx: RawTracePointContext) -> i32 {
     // SAFETY: the context of a raw tracepoint is its arguments, 8 bytes each, and this one has four.
     let page = unsafe { ctx.as_ptr().cast::<u64>().read() };
     if page == 0 {
-        no_page(&ctx);
+        no_page(ctx);
     }
     0
 }
 
-/// Not inlined: see above.
+/// Not inlined: see above. By value, which is a register.
 #[inline(never)]
-fn no_page(ctx: &RawTracePointContext) -> u64 {
+#[expect(clippy::needless_pass_by_value, reason = "a reference would be to the stack")]
+fn no_page(ctx: RawTracePointContext) -> u64 {
     // SAFETY: as above.
     let [_, order, gfp, migrate_type] = unsafe { ctx.as_ptr().cast::<[u64; 4]>().read() };
     let request = Request {
@@ -87,7 +88,7 @@ fn no_page(ctx: &RawTracePointContext) -> u64 {
         argument: order & 0xffff_ffff,
         migrate_type: migrate_type as u32,
     };
-    failure(ctx, request, hook::RAW_TRACEPOINT);
+    failure(&ctx, request, hook::RAW_TRACEPOINT);
     0
 }
 

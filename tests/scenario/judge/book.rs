@@ -47,6 +47,8 @@ pub struct Surroundings {
     pub kernel: (u32, u32),
     /// Hooks of all agents that watch.
     pub tiers: Vec<Tier>,
+    /// The kernel shows where its NUMA nodes are: else the zones can be read only afterwards.
+    pub nodes_listed: bool,
 }
 
 /// One scenario.
@@ -64,6 +66,12 @@ pub struct Scenario {
     /// What must be reported, in order (of `each` and `optional` ones in any).
     #[serde(rename = "report", default)]
     pub reports: Vec<Report>,
+    /// What must be reported of failed allocations, in any order.
+    #[serde(rename = "failure", default)]
+    pub failures: Vec<Failure>,
+    /// Nothing must be reported.
+    #[serde(default)]
+    pub quiet: bool,
 }
 
 /// What a scenario cannot be played without.
@@ -152,6 +160,8 @@ pub struct Report {
     #[serde(default)]
     pub optional: bool,
     pub memory: Option<Memory>,
+    /// What of the node's memory was lacking, in an OOM of the node; `low_memory` unless given.
+    pub shortage: Option<String>,
     /// What stands in the evidence.
     #[serde(default)]
     pub evidence: Vec<Words>,
@@ -167,6 +177,51 @@ pub struct Report {
     /// Fields in which the tiers may differ.
     #[serde(default)]
     pub differ: Vec<String>,
+}
+
+/// Failed allocations of one kind.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// Tiers that see it.
+    #[serde(default = "all_tiers")]
+    pub tiers: Vec<Tier>,
+    pub kind: String,
+    pub cause: String,
+    pub shortage: Option<String>,
+    pub level: Option<String>,
+    #[serde(default = "allocation")]
+    pub origin: String,
+    #[serde(default = "no_constraint")]
+    pub constraint: String,
+    /// Order of the request; none for what is no single piece.
+    pub order: Option<u32>,
+    /// Names of its flags.
+    pub gfp: Vec<String>,
+    pub migrate_type: Option<String>,
+    /// Role of the process that asks.
+    pub trigger: String,
+    /// How many there are.
+    pub count: u64,
+    /// The kernel had the memory, and could not charge it.
+    #[serde(default)]
+    pub charge: bool,
+    pub limit: Option<Limit>,
+    /// The kernel's indices of the largest zone that the request may use, at least and at most.
+    pub index: Option<(f64, f64)>,
+    pub unusable: Option<(f64, f64)>,
+    /// What stands in the evidence.
+    #[serde(default)]
+    pub evidence: Vec<Words>,
+    /// What stands in the remedy.
+    #[serde(default)]
+    pub remedy: Vec<Words>,
+    /// What must stand in neither.
+    #[serde(default)]
+    pub never: Vec<String>,
+    /// Fields that must be in `unresolved`.
+    #[serde(default)]
+    pub unresolved: Vec<String>,
 }
 
 /// The limit that was hit.
@@ -301,6 +356,14 @@ fn all_tiers() -> Vec<Tier> {
     Tier::ALL.to_vec()
 }
 
+fn allocation() -> String {
+    "allocation".to_owned()
+}
+
+fn no_constraint() -> String {
+    "none".to_owned()
+}
+
 impl Book {
     /// The file of this program.
     pub fn read() -> Result<Self> {
@@ -340,5 +403,11 @@ impl Scenario {
     pub fn reports(&self, tier: Tier) -> impl Iterator<Item = &Report> {
         let seen = move |report: &&Report| !self.blind.contains_key(&tier) && report.tiers.contains(&tier);
         self.reports.iter().filter(seen)
+    }
+
+    /// The failures that agents with these hooks must report.
+    pub fn failures(&self, tier: Tier) -> impl Iterator<Item = &Failure> {
+        let seen = move |failure: &&Failure| !self.blind.contains_key(&tier) && failure.tiers.contains(&tier);
+        self.failures.iter().filter(seen)
     }
 }

@@ -51,6 +51,10 @@ pub struct Cast {
     pub last_touch_ns: Option<u64>,
     /// Kills by the OOM killer in the scenario's cgroups as the kernel itself has counted them; `None` where it does not.
     pub kills: Option<u64>,
+    /// The kernel's fragmentation index in debugfs, right before a request that was to fail: by zone, and by order.
+    pub extfrag: BTreeMap<String, Vec<f64>>,
+    /// Its unusable free space index, the same.
+    pub unusable: BTreeMap<String, Vec<f64>>,
 }
 
 impl Cast {

@@ -4,8 +4,9 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::book::{Exception, Scenario, Tier, Trigger, Victim};
+use super::book::{Exception, Scenario, Surroundings, Tier, Trigger, Victim};
 use super::cast::Cast;
+use super::failure;
 use super::report::Expected;
 
 /// Bytes of the longest line, its newline included.
@@ -35,7 +36,11 @@ pub fn enough(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&Value]) ->
     let Ok(expected) = expected(scenario, tier, cast) else { return true };
     let needed = expected.iter().filter(|expected| !expected.report.optional).count();
     let kills = cast.kills.filter(|_| !expected.is_empty());
-    lines.len() >= needed && kills.is_none_or(|kills| kills_in(lines) >= kills)
+    let failures = failure::count(lines);
+    let reports = lines.iter().filter(|line| !failure::is_one(line)).count();
+    reports >= needed
+        && failures >= failure::expected(scenario, tier)
+        && kills.is_none_or(|kills| kills_in(lines) >= kills)
 }
 
 /// A kind of reports that goes on after the last one that is waited for: what folds comes once a second, until the
@@ -59,6 +64,7 @@ pub fn kills_in(lines: &[&Value]) -> u64 {
 /// What an agent has said about a scenario.
 pub struct Said<'a> {
     pub tier: Tier,
+    pub surroundings: &'a Surroundings,
     /// What may be null in it.
     pub exceptions: Vec<&'a Exception>,
     pub lines: Vec<&'a Value>,
@@ -68,13 +74,15 @@ pub struct Said<'a> {
 
 /// What is wrong with the lines of one agent.
 pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> {
-    let Said { tier, exceptions, lines, bytes } = said;
+    let Said { tier, surroundings, exceptions, lines: all, bytes } = said;
     let tier = *tier;
+    let lines: Vec<_> = all.iter().copied().filter(|line| !failure::is_one(line)).collect();
+    let lines = &lines;
     let expected = match expected(scenario, tier, cast) {
         Ok(expected) => expected,
         Err(error) => return vec![format!("scenarios.toml and the scenario do not fit: {error:#}")],
     };
-    let mut faults = Vec::new();
+    let mut faults = failure::faults(scenario, cast, tier, surroundings, all);
     let in_any_order = expected.iter().any(|expected| expected.report.each || expected.report.optional);
     let found = if in_any_order { by_process(&expected, lines) } else { in_order(&expected, lines) };
     for (expected, line) in expected.iter().zip(&found) {

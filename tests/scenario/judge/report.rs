@@ -104,6 +104,7 @@ impl<'a> Expected<'a> {
         check.eq("lost", 0);
         check.eq("verdict.cause", report.cause.as_str());
         check.eq("verdict.level", json!(report.level));
+        check.eq("verdict.shortage", json!(self.shortage(tier, line)));
         if excused.contains(&"origin") {
             check.unresolved("origin");
         } else {
@@ -219,6 +220,8 @@ impl<'a> Expected<'a> {
 
     fn memory(&self, check: &mut Check<'_>, memory: &Memory) {
         check.eq("memory.late", false);
+        let zones = check.list("memory.zones").len() as u64;
+        check.within("memory.zones_total", (zones.max(1), zones.max(1)));
         match &memory.pods {
             Some(pods) => {
                 check.bytes("memory.pods.cgroup", &self.path(&pods.cgroup));
@@ -272,6 +275,14 @@ impl<'a> Expected<'a> {
         check.within("memory.cgroups_total", (looked_at, u64::MAX));
         check.within("memory.small_total", (0, looked_at));
         check.within("memory.small_bytes", (0, least.saturating_mul(looked_at)));
+    }
+
+    /// What of the node's memory was lacking: said of what any of it would have been enough for.
+    fn shortage(&self, tier: Tier, line: &Value) -> Option<&str> {
+        let report = self.report;
+        let known = tier.sees_decision() || !line["allocation"].is_null();
+        let of_node = report.memory.is_some() && self.whole_node() && !report.no_order && known;
+        of_node.then(|| report.shortage.as_deref().unwrap_or("low_memory"))
     }
 
     fn whole_node(&self) -> bool {

@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::book::{Book, Limit, Report, Scenario, Trigger, Victim};
+use super::book::{Book, Failure, Limit, Report, Scenario, Trigger, Victim};
 
 const KINDS: [&str; 3] = ["oom_kill", "oom_no_kill", "oom_wait"];
+const FAILURES: [&str; 4] = ["alloc_failure", "vmalloc_failure", "charge_failure", "other_alloc_failure"];
 const CAUSES: [&str; 2] = ["cgroup_oom", "system_oom"];
+const FAILURE_CAUSES: [&str; 4] = ["fragmentation", "low_memory", "cgroup_oom", "unknown"];
+const SHORTAGES: [&str; 3] = ["fragmentation", "low_memory", "atomic_reserves"];
+const MIGRATE_TYPES: [&str; 3] = ["unmovable", "movable", "reclaimable"];
 const LEVELS: [&str; 7] = ["container", "pod", "qos", "node_allocatable", "host_service", "cgroup", "node"];
 const ORIGINS: [&str; 5] = ["allocation", "charge", "limit_write", "sysrq", "kswapd"];
 const CONSTRAINTS: [&str; 4] = ["none", "memcg", "cpuset", "mempolicy"];
@@ -35,7 +39,11 @@ fn scenario(scenario: &Scenario) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     ensure!(!scenario.name.is_empty() && scenario.name.bytes().all(plain), "the name is not of [a-z0-9_]");
     ensure!(!scenario.about.is_empty(), "nothing is said about it");
-    ensure!(!scenario.reports.is_empty(), "it has no report");
+    let told = scenario.reports.len() + scenario.failures.len();
+    ensure!(scenario.quiet == (told == 0), "it has a report, or is quiet");
+    for (index, it) in scenario.failures.iter().enumerate() {
+        failure(it).with_context(|| format!("failure {}", index + 1))?;
+    }
     ensure!(scenario.blind.values().all(|what| !what.is_empty()), "a tier is blind to nothing");
     for (index, it) in scenario.reports.iter().enumerate() {
         report(it).with_context(|| format!("report {}", index + 1))?;
@@ -46,6 +54,31 @@ fn scenario(scenario: &Scenario) -> Result<()> {
         "reports in any order (`each`, `optional`) do not go with those in order"
     );
     Ok(())
+}
+
+fn failure(failure: &Failure) -> Result<()> {
+    ensure!(!failure.tiers.is_empty(), "no tier sees it");
+    known("kind", Some(&failure.kind), &FAILURES)?;
+    known("cause", Some(&failure.cause), &FAILURE_CAUSES)?;
+    known("shortage", failure.shortage.as_ref(), &SHORTAGES)?;
+    known("level", failure.level.as_ref(), &LEVELS)?;
+    known("origin", Some(&failure.origin), &ORIGINS)?;
+    known("constraint", Some(&failure.constraint), &CONSTRAINTS)?;
+    known("migrate_type", failure.migrate_type.as_ref(), &MIGRATE_TYPES)?;
+    ensure!(failure.count > 0, "no failure at all");
+    ensure!(!failure.trigger.is_empty(), "nobody asks");
+    ensure!(!failure.gfp.is_empty(), "a request without flags");
+    ensure!(
+        failure.order.is_some() == failure.migrate_type.is_some(),
+        "pages are of a type, and nothing else is"
+    );
+    let short = failure.cause == "fragmentation" || failure.cause == "low_memory";
+    ensure!(short == failure.shortage.is_some(), "what is lacking does not fit the cause");
+    ensure!(failure.charge == failure.limit.is_some(), "a charge has a limit, and nothing else has");
+    for (least, most) in [failure.index, failure.unusable].into_iter().flatten() {
+        ensure!(least <= most, "{least} to {most} holds nothing");
+    }
+    failure.limit.as_ref().map_or(Ok(()), limit)
 }
 
 fn report(report: &Report) -> Result<()> {
@@ -64,6 +97,8 @@ fn report(report: &Report) -> Result<()> {
         of_node == report.memory.is_some(),
         "an OOM of the node says who held the memory, and no other does"
     );
+    known("shortage", report.shortage.as_ref(), &SHORTAGES)?;
+    ensure!(of_node || report.shortage.is_none(), "only an OOM of the node lacks the node's memory");
     let kills = report.kind == "oom_kill";
     // One that may come or not may be of a process that was ending already, and then nobody is killed.
     ensure!(kills || report.victims.is_empty(), "only a kill has victims");
