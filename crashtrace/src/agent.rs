@@ -32,11 +32,13 @@ mod kernel_log;
 mod look;
 mod procfs;
 mod replay;
+mod schedule;
 
 pub use doctor::doctor;
 pub use look::Unusable;
 use procfs::ProcFs;
 pub use replay::replay;
+use schedule::CountSchedule;
 
 /// How an agent ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,11 +106,9 @@ async fn watch_here(config: &Watch) -> Result<End> {
     if out.lines([pipeline.started(started_ns)])? == End::OutputClosed {
         return Ok(End::OutputClosed);
     }
-    // Counts are read a while after records have come, and not at once: the kernel passes over a kprobe's program on a CPU
-    // that is in a bpf() call, and the next OOM is never as near as then.
-    let mut count_at_ns: Option<u64> = None;
+    let mut counting = CountSchedule::default();
     loop {
-        let due = pipeline.deadline_ns().into_iter().chain(count_at_ns).min();
+        let due = pipeline.deadline_ns().into_iter().chain(counting.next_ns()).min();
         let due = due.map(|at| Duration::from_nanos(at.saturating_sub(clock::boottime_ns())));
         tokio::select! {
             ready = ring.readable() => ready.context("cannot wait for the ring of records")?,
@@ -119,17 +119,16 @@ async fn watch_here(config: &Watch) -> Result<End> {
         }
         let Some(any) = drain(&mut ring, &mut pipeline, &mut out)? else { return Ok(End::OutputClosed) };
         let now_ns = clock::boottime_ns();
-        if count_at_ns.is_some_and(|at| now_ns >= at) {
-            count_at_ns = None;
+        if any {
+            counting.records(now_ns);
+        }
+        if counting.is_due(now_ns) {
             count(&counters, &mut pipeline);
             let mut lines = pipeline.tick(now_ns);
             lines.extend(pipeline.losses(now_ns));
             if out.lines(lines)? == End::OutputClosed {
                 return Ok(End::OutputClosed);
             }
-        }
-        if any && count_at_ns.is_none() {
-            count_at_ns = Some(now_ns.saturating_add(COUNT_AFTER_NS));
         }
     }
     // No more records from here on; then everything that is still in the ring goes out, and the counts of what never
@@ -140,10 +139,6 @@ async fn watch_here(config: &Watch) -> Result<End> {
     out.lines(pipeline.stopping(clock::boottime_ns(), "signal"))?;
     Ok(End::Done)
 }
-
-/// How long after a record the kernel side's counts are read. The ring can overflow only while it has records in it, so
-/// there is nothing to ask for when none have come.
-const COUNT_AFTER_NS: u64 = 1_000_000_000;
 
 /// Takes what the ring holds, and lets time pass. Says whether there was any; `None` if nobody reads the output any more.
 fn drain(ring: &mut Ring, pipeline: &mut Pipeline, out: &mut Out) -> Result<Option<bool>> {

@@ -1,0 +1,77 @@
+//! PURE: when to read the kernel side's counts.
+
+/// How long after a record the counts are read. The ring can overflow only while it has records in it, and the kernel side
+/// is silent about further failures of a kind for that long after it has written a record of one
+/// ([`crashtrace_ebpf::FAILURE_QUIET_NS`]), so there is nothing to ask for when no record has come for longer.
+///
+/// Not at once, either: the kernel passes over a kprobe's program on a CPU that is in a `bpf()` call, and the next OOM is
+/// never as near as then.
+const AFTER_NS: u64 = crashtrace_ebpf::FAILURE_QUIET_NS;
+
+/// The next time to read them, if there is one.
+#[derive(Debug, Default)]
+pub(super) struct CountSchedule {
+    next_ns: Option<u64>,
+    /// What the latest record may have been silent about is complete by then.
+    until_ns: u64,
+}
+
+impl CountSchedule {
+    /// Notes that records came.
+    pub(super) fn records(&mut self, now_ns: u64) {
+        self.until_ns = now_ns.saturating_add(AFTER_NS);
+        self.next_ns.get_or_insert(self.until_ns);
+    }
+
+    /// When it is time.
+    pub(super) fn next_ns(&self) -> Option<u64> {
+        self.next_ns
+    }
+
+    /// Whether it is time; then the next time is set.
+    pub(super) fn is_due(&mut self, now_ns: u64) -> bool {
+        let due = self.next_ns.is_some_and(|at| now_ns >= at);
+        if due {
+            self.next_ns = (now_ns < self.until_ns).then_some(self.until_ns);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_followed_by_a_count_and_then_by_silence() {
+        let mut schedule = CountSchedule::default();
+        assert!(!schedule.is_due(5) && schedule.next_ns().is_none());
+        schedule.records(10);
+        assert_eq!(schedule.next_ns(), Some(10 + AFTER_NS));
+        assert!(!schedule.is_due(9 + AFTER_NS));
+        assert!(schedule.is_due(10 + AFTER_NS));
+        assert_eq!(schedule.next_ns(), None);
+    }
+
+    #[test]
+    fn what_follows_a_record_that_came_right_before_a_count_is_counted_too() {
+        let mut schedule = CountSchedule::default();
+        schedule.records(0);
+        schedule.records(AFTER_NS - 1);
+        assert!(schedule.is_due(AFTER_NS));
+        assert_eq!(schedule.next_ns(), Some(2 * AFTER_NS - 1));
+        assert!(schedule.is_due(2 * AFTER_NS - 1));
+        assert_eq!(schedule.next_ns(), None);
+    }
+
+    #[test]
+    fn records_that_come_all_the_time_do_not_put_it_off() {
+        let mut schedule = CountSchedule::default();
+        let due = (0..50).filter(|tenth| {
+            let now_ns = tenth * AFTER_NS / 10;
+            schedule.records(now_ns);
+            schedule.is_due(now_ns)
+        });
+        assert_eq!(due.count(), 4);
+    }
+}
