@@ -8,20 +8,18 @@ use serde::Serialize;
 
 use crate::cgroup::{self, Place, Placement, Qos, Runtime};
 use crate::correlate::{Incident, OomKill};
-use crate::event::{Hook, Lineage, Task};
+use crate::event::{Hook, Lineage, Task, Unmovable};
 use crate::fragmentation::Request;
 use crate::gfp::Traits;
 pub use holders::{Held, Memory};
 pub use node::Node;
-pub use unmovable::Unmovable;
-pub use zones::look_at_zones;
+pub use zones::look_at_memory;
 
 pub(crate) mod gaps;
 pub mod holders;
 pub mod node;
 #[cfg(test)]
 mod tests;
-mod unmovable;
 mod zones;
 
 /// An incident with its owners.

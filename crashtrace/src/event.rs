@@ -9,7 +9,7 @@ pub mod alloc;
 pub mod zones;
 
 pub use alloc::{AllocFailure, Asked, FailureKey, MigrateType};
-pub use zones::{BlockTypes, Watermarks, Zone, ZoneTypes, Zones};
+pub use zones::{BlockTypes, Unmovable, Watermarks, Zone, ZoneTypes, Zones};
 
 /// What opens every event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crashtrace_ebpf::{FailureKey, counter};
 use crate::classify::classify;
 use crate::correlate::{Correlator, Incident};
 use crate::decode::{self, Machine};
-use crate::enrich::{Case, Node, enrich, look_at_zones};
+use crate::enrich::{Case, Node, enrich, look_at_memory};
 use crate::filter::Filter;
 use crate::report::build::{self, Context};
 use crate::report::{
@@ -103,7 +103,7 @@ impl Pipeline {
         match decode::decode(record, &self.machine) {
             Ok(mut event) => {
                 tracing::trace!(?event, "decoded");
-                look_at_zones(&mut event, &mut self.node);
+                look_at_memory(&mut event, &mut self.node);
                 let incidents = self.correlator.push(event, &mut self.stats);
                 self.lines(incidents)
             }

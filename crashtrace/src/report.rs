@@ -301,7 +301,7 @@ pub struct Owner {
 /// The request that could not be met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Allocation {
-    /// 2^order pages in one piece; null for a request that has none (sysrq).
+    /// 2^order pages in one piece; null for a request that has none (sysrq, vmalloc).
     pub order: Option<u32>,
     /// The same in bytes.
     pub bytes: Option<u64>,
@@ -313,7 +313,8 @@ pub struct Allocation {
     pub gfp: Vec<String>,
     /// The flags as a number.
     pub gfp_mask: u32,
-    /// Memory that the scope of the OOM may hold: the limit with swap, or the node's memory and swap.
+    /// Memory that the scope of the OOM may hold: the limit with swap, or the node's memory and swap. This and the next are
+    /// null where the OOM killer had no part.
     pub scope_total_bytes: Option<u64>,
     /// Badness of the first victim, as the kernel weighed it: its memory and page tables, shifted by
     /// `oom_score_adj` thousandths of the scope.

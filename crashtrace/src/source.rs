@@ -5,6 +5,7 @@ pub mod btf;
 pub mod host;
 pub mod layout;
 pub mod load;
+pub mod meminfo;
 pub mod plan;
 pub mod recording;
 pub mod ring;

@@ -40,6 +40,7 @@ pub(super) fn verdict(case: &Case, failures: &AllocFailures) -> Verdict {
     let mut evidence = vec![finding.basis(failure)];
     evidence.extend(finding.limit.as_ref().and_then(at_limit));
     evidence.extend(sight.iter().flat_map(|sight| sight.evidence(case.unmovable.as_ref())));
+    evidence.extend(beyond(case, failure));
     evidence.extend(who(case, failure));
     evidence.extend(expected(case.traits));
     let mut verdict = Verdict {
@@ -149,8 +150,11 @@ impl Finding {
         if self.level().is_none() {
             gaps.push(gap("verdict.level", if self.charge { NO_LIMIT } else { "the cause is not known" }));
         }
-        if self.charge && self.limit.is_none() {
-            gaps.push(gap("limit", NO_LIMIT));
+        if self.charge {
+            gaps.push(match self.limit {
+                Some(_) => gap("limit.shmem_bytes", "not looked at where a charge fails"),
+                None => gap("limit", NO_LIMIT),
+            });
         }
         gaps
     }
@@ -189,6 +193,13 @@ fn full(cgroups: &Lineage) -> Option<LimitFinding> {
 fn at_limit(finding: &LimitFinding) -> Option<String> {
     let level = finding.cgroups.levels.first()?;
     super::limit::usage_sentence(&format!("cgroup {}", path(&finding.party.path)), level)
+}
+
+/// More was asked for than there can be.
+fn beyond(case: &Case, failure: &AllocFailure) -> Option<String> {
+    let Asked::Vmalloc { bytes: Some(size) } = failure.asked else { return None };
+    let node = case.node_memory_bytes.filter(|node| size > *node)?;
+    Some(format!("it asked for {}, and the node has {} of memory in all", bytes(size), bytes(node)))
 }
 
 /// Which nodes it was bound to. A request of an interrupt is bound to none.
@@ -269,6 +280,7 @@ fn summary(case: &Case, failure: &AllocFailure, verdict: &Verdict, sight: Option
             "the request could not wait, and the reserves for such were used up".to_owned()
         }
         (Cause::LowMemory, _) => sight.map_or_else(String::new, Sight::short),
+        _ if beyond(case, failure).is_some() => "the node does not have so much memory".to_owned(),
         _ => "why could not be told".to_owned(),
     };
     format!("{asker} asked for {asked} and did not get it: {outcome}")

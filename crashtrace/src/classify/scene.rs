@@ -2,8 +2,8 @@
 
 use super::zones::{Sight, sight};
 use crate::correlate::{OomKill, OomNoKill};
-use crate::enrich::{Case, Memory, Party, Unmovable, party, same_process};
-use crate::event::{Constraint, Hook, Lineage, Name, NoKill, OomControl, OomVictim, Stack, Task};
+use crate::enrich::{Case, Memory, Party, party, same_process};
+use crate::event::{Constraint, Hook, Lineage, Name, NoKill, OomControl, OomVictim, Stack, Task, Unmovable};
 
 /// A view of a case.
 pub(crate) struct Scene<'a> {

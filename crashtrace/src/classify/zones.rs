@@ -1,8 +1,8 @@
 //! What the zones say about a request, as sentences.
 
 use super::words::bytes;
-use crate::enrich::{Case, Unmovable};
-use crate::event::{Zone, Zones};
+use crate::enrich::Case;
+use crate::event::{Unmovable, Zone, Zones};
 use crate::fragmentation::{Assessment, Request, Shortage, ZoneFinding, assess, block_pages};
 
 /// The zones, seen with a request's eyes.
@@ -90,12 +90,12 @@ impl Sight<'_> {
     pub(super) fn short(&self) -> String {
         match self.largest() {
             Some((zone, ZoneFinding { usable_pages: Some(usable), kept_pages: Some(kept), .. })) => format!(
-                "memory had run out: {} had {} free, of which the kernel keeps {}",
+                "there was not enough memory: {} had {} free, of which the kernel keeps {}",
                 name(zone),
                 self.size(*usable),
                 self.size(*kept)
             ),
-            _ => "memory had run out".to_owned(),
+            _ => "there was not enough memory".to_owned(),
         }
     }
 
@@ -143,7 +143,8 @@ impl Sight<'_> {
     }
 
     fn index(&self, zone: &Zone, finding: &ZoneFinding) -> Option<String> {
-        let order = self.request.order;
+        // Of single pages there is nothing to say.
+        let order = Some(self.request.order).filter(|order| *order > 0)?;
         let index = thousandths(finding.fragmentation_index?);
         let unusable = finding.unusable_index?;
         let meaning = if finding.fragmentation_index? < 0 {

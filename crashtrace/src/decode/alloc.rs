@@ -49,6 +49,7 @@ pub(super) fn failure(
         cgroups: sections.take(abi::section::TRIGGER),
         stack,
         zones: sections.zones,
+        unmovable: None,
     }))
 }
 

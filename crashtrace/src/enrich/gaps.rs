@@ -108,17 +108,8 @@ fn alloc_failure(failure: &AllocFailure, gaps: &mut Vec<Gap>) {
     } else {
         process("trigger", &failure.task, failure.cgroups.as_ref(), UNREADABLE, gaps);
     }
-    for field in ["allocation.scope_total_bytes", "allocation.victim_points_bytes"] {
-        gaps.push(gap(field, "only a decision of the OOM killer has it"));
-    }
     if failure.zones.is_none() {
         gaps.push(gap("memory", "the kernel's zones could not be reached, nor read from /proc"));
-    }
-    match failure.asked {
-        Asked::Pages { .. } => {}
-        Asked::Vmalloc { .. } | Asked::Other => {
-            gaps.push(gap("allocation.order", "what was asked for is not one piece of memory"));
-        }
     }
     if matches!(failure.asked, Asked::Other | Asked::Vmalloc { bytes: None }) {
         gaps.push(gap("allocation.bytes", "the kernel's message does not begin with it"));

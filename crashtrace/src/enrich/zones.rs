@@ -1,27 +1,24 @@
 //! The zones and the request, put together for the one who decides whether memory or large blocks were lacking.
 
-use super::Unmovable;
 use super::node::{Node, ProcFile};
 use crate::correlate::Incident;
-use crate::event::{AllocFailure, Asked, Constraint, Event};
+use crate::event::{AllocFailure, Asked, Constraint, Event, Unmovable};
 use crate::fragmentation::{Request, Shortage, assess};
 use crate::gfp::Traits;
-use crate::source::zoneinfo;
+use crate::source::{meminfo, zoneinfo};
 
-/// Looks at the zones where the kernel side could not: at once, for they are changing.
-pub fn look_at_zones(event: &mut Event, node: &mut Node) {
+/// Looks at the node's memory for a failed allocation: at what cannot be moved, and at the zones where the kernel side could
+/// not. At once, for both are changing; an incident may go out a second later.
+pub fn look_at_memory(event: &mut Event, node: &mut Node) {
     let Event::AllocFailure(failure) = event else { return };
-    if failure.zones.is_some() {
-        return;
-    }
-    let buddyinfo = node.proc.read(ProcFile::Buddyinfo);
-    let zoneinfo = node.proc.read(ProcFile::Zoneinfo);
-    let zones = buddyinfo.and_then(|buddyinfo| zoneinfo::parse(&buddyinfo, &zoneinfo?));
-    match zones {
-        Ok(zones) => failure.zones = Some(zones),
+    if failure.zones.is_none() {
+        let buddyinfo = node.proc.read(ProcFile::Buddyinfo);
+        let zoneinfo = node.proc.read(ProcFile::Zoneinfo);
+        let zones = buddyinfo.and_then(|buddyinfo| zoneinfo::parse(&buddyinfo, &zoneinfo?));
         // The report says that they are unknown.
-        Err(reason) => tracing::debug!(reason, "no zones"),
+        failure.zones = zones.map_err(|reason| tracing::debug!(reason, "no zones")).ok();
     }
+    failure.unmovable = node.proc.read(ProcFile::Meminfo).ok().map(|meminfo| meminfo::parse(&meminfo));
 }
 
 /// The request, if it was for pages of the node, and its traits.
@@ -66,13 +63,16 @@ pub(super) fn unmovable(
     request: Option<Request>,
     node: &mut Node,
 ) -> Option<Result<Unmovable, String>> {
-    let zones = match incident {
-        Incident::OomKill(kill) => kill.zones.as_deref()?,
+    let (zones, found) = match incident {
+        Incident::OomKill(kill) => (kill.zones.as_deref()?, None),
         Incident::OomNoKill(_) => return None,
-        Incident::AllocFailure(failures) => failures.event.zones.as_ref()?,
+        Incident::AllocFailure(failures) => (failures.event.zones.as_ref()?, Some(failures.event.unmovable)),
     };
     if assess(zones, &request?).shortage != Shortage::Fragmentation {
         return None;
     }
-    Some(node.proc.read(ProcFile::Meminfo).map(|meminfo| Unmovable::parse(&meminfo)))
+    Some(match found {
+        Some(found) => found.ok_or_else(|| "/proc/meminfo could not be read when it failed".to_owned()),
+        None => node.proc.read(ProcFile::Meminfo).map(|meminfo| meminfo::parse(&meminfo)),
+    })
 }

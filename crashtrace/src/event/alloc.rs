@@ -2,7 +2,7 @@
 
 pub use crashtrace_ebpf::FailureKey;
 
-use super::zones::Zones;
+use super::zones::{Unmovable, Zones};
 use super::{Lineage, Name, Stack, Stamp, Task};
 
 /// An allocation that failed, and how many more of its kind did.
@@ -36,6 +36,8 @@ pub struct AllocFailure {
     pub stack: Option<Stack>,
     /// The zones at that moment; `None` where the kernel side could not reach them, until the user side has looked.
     pub zones: Option<Zones>,
+    /// What cannot be moved; `None` until the user side has looked.
+    pub unmovable: Option<Unmovable>,
 }
 
 /// What was asked for.

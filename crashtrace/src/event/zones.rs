@@ -82,3 +82,23 @@ pub struct BlockTypes {
     /// Isolated, or of a kind that this version does not know: for nobody.
     pub other: bool,
 }
+
+/// The node's memory that stays where it is. What the file does not have is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unmovable {
+    /// Caches of the kernel that cannot be given back (`SUnreclaim`).
+    pub slab_unreclaimable_bytes: Option<u64>,
+    /// Caches that can, but not be moved (`SReclaimable`): inodes and directory entries, above all.
+    pub slab_reclaimable_bytes: Option<u64>,
+    /// Page tables of processes (`PageTables`).
+    pub page_table_bytes: Option<u64>,
+    /// Stacks of threads in the kernel (`KernelStack`).
+    pub kernel_stack_bytes: Option<u64>,
+    /// Memory of processes that is locked, or in files that cannot be reclaimed (`Unevictable`): moved only if
+    /// `vm.compact_unevictable_allowed` says so.
+    pub unevictable_bytes: Option<u64>,
+    /// Reserved for huge pages (`HugePages_Total` of `Hugepagesize`).
+    pub huge_page_bytes: Option<u64>,
+    /// Of these, those that nobody uses.
+    pub huge_page_free_bytes: Option<u64>,
+}

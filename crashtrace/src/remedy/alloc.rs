@@ -3,8 +3,8 @@
 use crate::classify::words::{bytes, owner};
 use crate::classify::zones::Sight;
 use crate::classify::{Cause, Shortage, Verdict};
-use crate::enrich::{Case, Unmovable};
-use crate::event::{AllocFailure, Asked, Limit};
+use crate::enrich::Case;
+use crate::event::{AllocFailure, Asked, Limit, Unmovable};
 
 /// Kernel memory that is worth a word: an eighth of what a node of 1 GiB has, and of larger ones less.
 const MUCH_BYTES: u64 = 128 << 20;

@@ -127,7 +127,9 @@ fn alloc_failure(
     if let Asked::Vmalloc { bytes } = event.asked {
         asked.bytes = bytes;
     }
+    // A cpuset that allows all nodes there are binds to none.
     let bound = case.request.and_then(|request| request.nodes);
+    let bound = bound.filter(|_| !matches!(verdict.constraint, Some(event::Constraint::None)));
     asked.numa_nodes = (0..64).filter(|node| bound.is_some_and(|nodes| nodes >> node & 1 == 1)).collect();
     report::Incident {
         revision: failures.revision,

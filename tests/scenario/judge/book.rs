@@ -198,6 +198,9 @@ pub struct Failure {
     pub order: Option<u32>,
     /// Names of its flags.
     pub gfp: Vec<String>,
+    /// Those that it has on some kernels besides.
+    #[serde(default)]
+    pub gfp_may: Vec<String>,
     pub migrate_type: Option<String>,
     /// Role of the process that asks.
     pub trigger: String,

@@ -112,7 +112,12 @@ fn line_faults(
         Some(order) => check.eq("allocation.bytes", PAGE << order),
         None => check.within("allocation.bytes", (1, u64::MAX)),
     }
-    check.eq("allocation.gfp", json!(failure.gfp));
+    let gfp: Vec<_> = check.list("allocation.gfp").iter().filter_map(Value::as_str).collect();
+    let lacks = failure.gfp.iter().any(|flag| !gfp.contains(&flag.as_str()));
+    let known = |flag: &&str| failure.gfp.iter().chain(&failure.gfp_may).any(|known| known == flag);
+    if lacks || !gfp.iter().all(known) {
+        check.fault("allocation.gfp", format!("{:?}, and perhaps {:?}", failure.gfp, failure.gfp_may));
+    }
     check.eq("allocation.migrate_type", json!(failure.migrate_type));
     check.eq("allocation.numa_nodes", json!([]));
     let asker = process(cast, &failure.trigger)?;

@@ -73,8 +73,8 @@ fn zone(
     }
 }
 
-fn unmovable(found: enrich::Unmovable) -> Unmovable {
-    let enrich::Unmovable {
+fn unmovable(found: event::Unmovable) -> Unmovable {
+    let event::Unmovable {
         slab_unreclaimable_bytes,
         slab_reclaimable_bytes,
         page_table_bytes,
