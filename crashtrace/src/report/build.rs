@@ -129,7 +129,8 @@ fn alloc_failure(
     }
     // A cpuset that allows all nodes there are binds to none.
     let bound = case.request.and_then(|request| request.nodes);
-    let bound = bound.filter(|_| !matches!(verdict.constraint, Some(event::Constraint::None)));
+    let binds = matches!(verdict.constraint, Some(event::Constraint::Cpuset | event::Constraint::Mempolicy));
+    let bound = bound.filter(|_| binds);
     asked.numa_nodes = (0..64).filter(|node| bound.is_some_and(|nodes| nodes >> node & 1 == 1)).collect();
     report::Incident {
         revision: failures.revision,
