@@ -13,7 +13,7 @@ use crate::fragmentation::Request;
 use crate::gfp::Traits;
 pub use holders::{Held, Memory};
 pub use node::Node;
-pub use zones::look_at_memory;
+pub use zones::{look_at_memory, zones_now};
 
 pub(crate) mod gaps;
 pub mod holders;

@@ -65,6 +65,8 @@ pub enum ProcFile {
     Buddyinfo,
     /// Figures of each zone.
     Zoneinfo,
+    /// What free blocks are kept for.
+    Pagetypeinfo,
     /// Figures of the node.
     Meminfo,
 }
@@ -76,6 +78,7 @@ impl ProcFile {
         match self {
             Self::Buddyinfo => "buddyinfo",
             Self::Zoneinfo => "zoneinfo",
+            Self::Pagetypeinfo => "pagetypeinfo",
             Self::Meminfo => "meminfo",
         }
     }

@@ -1,8 +1,8 @@
 //! The zones and the request, put together for the one who decides whether memory or large blocks were lacking.
 
-use super::node::{Node, ProcFile};
+use super::node::{Node, ProcFile, ProcFiles};
 use crate::correlate::Incident;
-use crate::event::{AllocFailure, Asked, Constraint, Event, Unmovable};
+use crate::event::{AllocFailure, Asked, Constraint, Event, Unmovable, Zones};
 use crate::fragmentation::{Request, Shortage, assess};
 use crate::gfp::Traits;
 use crate::source::{meminfo, zoneinfo};
@@ -12,13 +12,26 @@ use crate::source::{meminfo, zoneinfo};
 pub fn look_at_memory(event: &mut Event, node: &mut Node) {
     let Event::AllocFailure(failure) = event else { return };
     if failure.zones.is_none() {
-        let buddyinfo = node.proc.read(ProcFile::Buddyinfo);
-        let zoneinfo = node.proc.read(ProcFile::Zoneinfo);
-        let zones = buddyinfo.and_then(|buddyinfo| zoneinfo::parse(&buddyinfo, &zoneinfo?));
         // The report says that they are unknown.
-        failure.zones = zones.map_err(|reason| tracing::debug!(reason, "no zones")).ok();
+        failure.zones = zones_now(node.proc.as_mut()).map_err(|reason| tracing::debug!(reason, "no zones")).ok();
     }
     failure.unmovable = node.proc.read(ProcFile::Meminfo).ok().map(|meminfo| meminfo::parse(&meminfo));
+}
+
+/// The zones as `/proc` has them.
+///
+/// # Errors
+/// They cannot be read, as a phrase.
+pub fn zones_now(proc: &mut dyn ProcFiles) -> Result<Zones, String> {
+    let buddyinfo = proc.read(ProcFile::Buddyinfo)?;
+    let zoneinfo = proc.read(ProcFile::Zoneinfo)?;
+    let pagetypeinfo = proc.read(ProcFile::Pagetypeinfo);
+    let mut zones = zoneinfo::parse(&buddyinfo, &zoneinfo)?;
+    // Not for everybody, and the rest is of use without.
+    if let Ok(pagetypeinfo) = pagetypeinfo {
+        zoneinfo::add_types(&mut zones, &pagetypeinfo);
+    }
+    Ok(zones)
 }
 
 /// The request, if it was for pages of the node, and its traits.

@@ -1,9 +1,10 @@
-//! PURE: the zones of the page allocator from `/proc/buddyinfo` and `/proc/zoneinfo` (`mm/vmstat.c`, 5.10 to 7.3).
+//! PURE: the zones of the page allocator from `/proc/buddyinfo`, `/proc/zoneinfo` and `/proc/pagetypeinfo` (`mm/vmstat.c`,
+//! 5.10 to 7.3).
 //!
-//! Which migrate types the free blocks are of is not in there, and of what is kept for atomic requests no kernel tells how
-//! much is free.
+//! The last one, which is for root alone, has what the free blocks are kept for: without it a large block that only movable
+//! memory may use looks like one for all. Of what is kept for atomic requests no kernel tells there how much is free.
 
-use crate::event::{Name, Zone, Zones};
+use crate::event::{BlockTypes, Name, Zone, Zones};
 
 /// The zones, marked as read late.
 ///
@@ -39,10 +40,7 @@ pub fn parse(buddyinfo: &[u8], zoneinfo: &[u8]) -> Result<Zones, String> {
         let mut words = rest.split_whitespace();
         let name = words.next().unwrap_or_default();
         let blocks: Option<Vec<u64>> = words.map(|word| word.parse().ok()).collect();
-        let is_it = |zone: &&mut Zone| {
-            zone.numa_node == Some(numa_node) && zone.name.as_ref().is_some_and(|of| of.0 == name.as_bytes())
-        };
-        if let Some(zone) = zones.list.iter_mut().find(is_it) {
+        if let Some(zone) = zone_mut(&mut zones, numa_node, name) {
             zone.free_blocks = blocks.filter(|blocks| !blocks.is_empty());
         }
     }
@@ -58,6 +56,47 @@ pub fn parse(buddyinfo: &[u8], zoneinfo: &[u8]) -> Result<Zones, String> {
         return Err("/proc/zoneinfo lists no zone with memory".to_owned());
     }
     Ok(zones)
+}
+
+/// Adds what blocks are kept for, from the table of free blocks in `/proc/pagetypeinfo`:
+///
+/// ```text
+/// Free pages count per migrate type at order       0      1      2
+/// Node    0, zone      DMA, type    Unmovable      3      0     >100000
+/// ```
+///
+/// The other table of that file has lines that begin alike, but no type.
+pub fn add_types(zones: &mut Zones, pagetypeinfo: &[u8]) {
+    for line in String::from_utf8_lossy(pagetypeinfo).lines() {
+        let Some((numa_node, rest)) = heading(line) else { continue };
+        let Some((name, rest)) = rest.split_once(',') else { continue };
+        let mut words = rest.split_whitespace();
+        if words.next() != Some("type") {
+            continue;
+        }
+        let (kind, counts) = (words.next().unwrap_or_default(), words);
+        let Some(zone) = zone_mut(zones, numa_node, name.trim()) else { continue };
+        let types = zone.block_types.get_or_insert_default();
+        for (order, count) in counts.enumerate() {
+            if order == types.len() {
+                types.push(BlockTypes::default());
+            }
+            // Many are told as `>100000`.
+            let Some(types) = types.get_mut(order).filter(|_| count != "0") else { continue };
+            match kind {
+                "Unmovable" | "Movable" | "Reclaimable" => types.any = true,
+                "HighAtomic" => types.highatomic = true,
+                "CMA" => types.cma = true,
+                _ => types.other = true,
+            }
+        }
+    }
+}
+
+fn zone_mut<'a>(zones: &'a mut Zones, numa_node: u32, name: &str) -> Option<&'a mut Zone> {
+    zones.list.iter_mut().find(|zone| {
+        zone.numa_node == Some(numa_node) && zone.name.as_ref().is_some_and(|of| of.0 == name.as_bytes())
+    })
 }
 
 /// `Node 0, zone   Normal` and what follows.
