@@ -86,6 +86,10 @@ pub(super) fn unmovable(
     }
     Some(match found {
         Some(found) => found.ok_or_else(|| "/proc/meminfo could not be read when it failed".to_owned()),
-        None => node.proc.read(ProcFile::Meminfo).map(|meminfo| meminfo::parse(&meminfo)),
+        None => {
+            let meminfo = node.proc.read(ProcFile::Meminfo);
+            // By now a victim has given back what it had locked, which may have been what was in the way.
+            meminfo.map(|meminfo| Unmovable { unevictable_bytes: None, ..meminfo::parse(&meminfo) })
+        }
     })
 }

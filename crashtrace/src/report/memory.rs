@@ -86,7 +86,8 @@ pub struct Zone {
 /// Memory of the node that cannot be moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Unmovable {
-    /// Locked, or in files that cannot be reclaimed.
+    /// Locked, or in files that cannot be reclaimed. Null in an OOM, for it is read when the victim has given back what it had
+    /// locked.
     pub unevictable_bytes: Option<u64>,
     /// Kernel caches that cannot be given back.
     pub slab_unreclaimable_bytes: Option<u64>,
