@@ -60,8 +60,18 @@ impl Role {
         }
     }
 
-    fn with(mut self, arg: &str, value: impl AsRef<OsStr>) -> Self {
+    /// One that touches no memory of its own.
+    pub fn not_anonymous(comm: &str) -> Self {
+        Self { anonymous: false, ..Self::new(comm, 0) }
+    }
+
+    pub fn with(mut self, arg: &str, value: impl AsRef<OsStr>) -> Self {
         self.args.extend([arg.into(), value.as_ref().to_owned()]);
+        self
+    }
+
+    pub fn switch(mut self, arg: &str) -> Self {
+        self.args.push(arg.into());
         self
     }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Mutex;
@@ -12,6 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::victim::{Args, STAMP_BYTES, boottime_ns};
+use crate::{asks, busy, hunger};
 
 /// `MPOL_BIND` (`include/uapi/linux/mempolicy.h`).
 const MPOL_BIND: libc::c_long = 2;
@@ -44,8 +46,16 @@ impl Stamps {
     }
 }
 
-/// Does the deed. What it gives is to be kept: with a block device's last close its page cache goes.
-pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<Option<File>> {
+/// What came of a deed.
+pub struct Done {
+    /// To be kept: with a block device's last close its page cache goes, and with a memfd's its memory.
+    pub kept: Vec<OwnedFd>,
+    /// How many requests were refused, where it was to ask.
+    pub refused: Option<u64>,
+}
+
+/// Does the deed.
+pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<Done> {
     if let Some(node) = args.bind {
         bind_to_node(node)?;
     }
@@ -55,9 +65,16 @@ pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<Option<Fil
     if let Some(file) = &args.fill {
         fill(file, args.mib << 20, stamps)?;
     }
-    let kept = args.read.as_deref().map(|file| read(file, args.mib << 20)).transpose()?;
+    let mut kept = hunger::take(&args.hunger)?;
+    if let Some(file) = &args.read {
+        kept.push(read(file, args.mib << 20)?.into());
+    }
+    if let Some(seconds) = args.busy {
+        busy::for_seconds(seconds)?;
+    }
+    let done = Done { kept, refused: asks::ask(&args.asks)? };
     let Some(share) = memory.len().checked_div(args.threads + 1).filter(|share| *share > 0) else {
-        return Ok(kept);
+        return Ok(done);
     };
     let mut shares = memory.chunks_mut(share);
     let own = shares.next().unwrap_or_default();
@@ -68,7 +85,7 @@ pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<Option<Fil
         }
         touch(own, stamps)
     })?;
-    Ok(kept)
+    Ok(done)
 }
 
 fn touch(memory: &mut [u8], stamps: &Stamps) -> Result<()> {
@@ -98,13 +115,12 @@ fn read(path: &Path, bytes: usize) -> Result<File> {
     Ok(file)
 }
 
-/// Has this process run only while nobody else wants to: when it is killed it takes its time to end.
-pub fn only_when_idle() -> Result<()> {
-    let priority: libc::c_int = 0;
+/// Has this process run only while nobody else wants to (`SCHED_IDLE`: when it is killed it takes its time to end), or
+/// before all others (`SCHED_FIFO`: when it is killed, nobody asks for memory before its own is back).
+pub fn set_policy(policy: libc::c_int, priority: libc::c_int) -> Result<()> {
     // SAFETY: the kernel reads one `struct sched_param`, which is an int, from the address of a local variable. By
     // number, since musl's own function only says that it is not implemented.
-    let result =
-        unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const priority) };
+    let result = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) };
     ensure!(result == 0, "cannot set the scheduling policy: {}", std::io::Error::last_os_error());
     Ok(())
 }

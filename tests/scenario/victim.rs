@@ -16,7 +16,8 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
-use crate::deed::{self, Stamps};
+use crate::deed::{self, Done, Stamps};
+use crate::{asks, hunger};
 
 /// Bytes of a stamp: nanoseconds of `CLOCK_BOOTTIME`, and pages touched by then.
 pub const STAMP_BYTES: usize = 16;
@@ -76,9 +77,19 @@ pub struct Args {
     /// And only while nobody else wants to
     #[arg(long)]
     idle: bool,
+    /// And before all others, once the deed is done
+    #[arg(long, conflicts_with = "idle")]
+    urgent: bool,
     /// Take memory of this NUMA node only
     #[arg(long, value_name = "NODE")]
     pub bind: Option<u32>,
+    /// Do for so long what processes do
+    #[arg(long, value_name = "SECONDS")]
+    pub busy: Option<u64>,
+    #[command(flatten)]
+    pub hunger: hunger::Args,
+    #[command(flatten)]
+    pub asks: asks::Args,
 }
 
 /// Nanoseconds of `CLOCK_BOOTTIME`, the clock of reports.
@@ -138,11 +149,14 @@ fn live(args: &Args, stamps: &Stamps) -> Result<()> {
             return Ok(());
         }
     }
-    let _kept = deed::run(args, &mut memory, stamps)?;
+    let Done { kept: _kept, refused } = deed::run(args, &mut memory, stamps)?;
     if args.idle {
-        deed::only_when_idle()?;
+        deed::set_policy(libc::SCHED_IDLE, 0)?;
     }
-    say(&json!({ "event": "done" }))?;
+    if args.urgent {
+        deed::set_policy(libc::SCHED_FIFO, 1)?;
+    }
+    say(&json!({ "event": "done", "refused": refused }))?;
     until_stdin_closes()
 }
 

@@ -1,0 +1,165 @@
+//! Processes that ask the kernel for memory, in ways in which the kernel may say no, and count how often it did.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::net::UnixDatagram;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::param::page_size;
+use rustix::system::sysinfo;
+
+use crate::deed;
+
+/// What to ask for, and how often.
+#[derive(Clone, clap::Args)]
+pub struct Args {
+    /// Ask for 2^ORDER pages as often as --count says
+    #[arg(long, value_name = "ORDER")]
+    ask: Option<u32>,
+    /// Ask for pages without a wait, until --count requests were refused, and give them all back
+    #[arg(long)]
+    ask_atomic: bool,
+    /// Ask for pages that are charged to the cgroup, until --count requests were refused, and give them all back
+    #[arg(long)]
+    ask_charged: bool,
+    /// Ask for more virtually contiguous memory than there is, as often as --count says
+    #[arg(long)]
+    ask_virtual: bool,
+    #[arg(long, default_value_t = 1)]
+    count: u64,
+}
+
+/// Asks, and says how many requests were refused.
+pub fn ask(args: &Args) -> Result<Option<u64>> {
+    let refused = match args {
+        Args { ask: Some(order), .. } => contiguous(*order, args.count)?,
+        Args { ask_atomic: true, .. } => atomic(args.count)?,
+        Args { ask_charged: true, .. } => charged(args.count)?,
+        Args { ask_virtual: true, .. } => virtually_contiguous(args.count)?,
+        _ => return Ok(None),
+    };
+    Ok(Some(refused))
+}
+
+/// The control data of a message, which the kernel copies into memory of its own before it looks at it: it asks for
+/// `GFP_KERNEL` and no more (`____sys_sendmsg` in `net/socket.c`, `sock_kmalloc`), which for more than 2^3 pages fails
+/// with a warning where there is no such piece, and for less has the OOM killer make one.
+fn contiguous(order: u32, count: u64) -> Result<u64> {
+    let (socket, _peer) = UnixDatagram::pair().context("cannot make a pair of sockets")?;
+    // More than the order below has. Nothing of it is touched here, and where the kernel has no memory not there.
+    let control = vec![0_u8; (page_size() << order) - page_size() / 2];
+    // SAFETY: a structure of numbers and pointers, for which 0 is none.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_control = control.as_ptr().cast_mut().cast();
+    // As musl has it, and glibc.
+    message.msg_controllen = control.len() as _;
+    let mut refused = 0;
+    for _ in 0..count {
+        // By number, since musl's own function has a limit.
+        // SAFETY: the kernel reads a message whose only part is `control`, of that length; both outlive the call.
+        let result = unsafe { libc::syscall(libc::SYS_sendmsg, socket.as_raw_fd(), &raw const message, 0) };
+        match last_error(result) {
+            Some(libc::ENOBUFS) => refused += 1,
+            // It had the memory, and has seen that there is nothing in it.
+            Some(libc::EINVAL) => {}
+            other => bail!("a message of control data gave {other:?}"),
+        }
+    }
+    Ok(refused)
+}
+
+/// Signals that stay pending: `__sigqueue_alloc` in `kernel/signal.c` asks for `GFP_ATOMIC`, since its caller has a
+/// lock, and SLUB passes that on as it is when it needs another page.
+fn atomic(count: u64) -> Result<u64> {
+    let no_limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the kernel reads a structure from the address of a local variable.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_SIGPENDING, &raw const no_limit) };
+    ensure!(result == 0, "cannot raise RLIMIT_SIGPENDING: {}", io::Error::last_os_error());
+    let signal = libc::SIGRTMIN();
+    // SAFETY: it sets bits of a local variable, and what this process does with a signal that nobody else sends.
+    unsafe {
+        let mut blocked = std::mem::zeroed();
+        libc::sigemptyset(&raw mut blocked);
+        libc::sigaddset(&raw mut blocked, signal);
+        let result = libc::sigprocmask(libc::SIG_BLOCK, &raw const blocked, std::ptr::null_mut());
+        ensure!(result == 0, "cannot block a signal: {}", io::Error::last_os_error());
+    }
+    deed::set_policy(libc::SCHED_FIFO, 1)?;
+    let mut refused = 0;
+    while refused < count {
+        // SAFETY: the value is passed on and means nothing.
+        let result = unsafe {
+            libc::sigqueue(libc::getpid(), signal, libc::sigval { sival_ptr: std::ptr::null_mut() })
+        };
+        match last_error(result.into()) {
+            None => {}
+            Some(libc::EAGAIN) => refused += 1,
+            other => bail!("a signal gave {other:?}"),
+        }
+    }
+    // What is ignored does not stay pending. So all is free again before anybody else runs, and has to wait for it.
+    // SAFETY: no handler is installed.
+    ensure!(unsafe { libc::signal(signal, libc::SIG_IGN) } != libc::SIG_ERR, "cannot ignore a signal");
+    Ok(refused)
+}
+
+/// What is in pipes: pages that the kernel itself asks for, and charges to whoever writes (`pipe_write` in `fs/pipe.c`,
+/// `__GFP_ACCOUNT`).
+fn charged(count: u64) -> Result<u64> {
+    const PIPES: usize = 64;
+    const PIPE_BYTES: libc::c_int = 1 << 20;
+    let mut pipes = Vec::with_capacity(PIPES);
+    // Written to, and so there: at its limit the process must not need a page of its own.
+    let text = vec![1_u8; page_size()];
+    let mut refused = 0;
+    while refused < count {
+        ensure!(pipes.len() < PIPES, "{PIPES} pipes are full, and the limit is not reached");
+        let (read, write) = io::pipe().context("cannot make a pipe")?;
+        fcntl_setfl(&write, OFlags::NONBLOCK).context("cannot set a pipe's flags")?;
+        // SAFETY: it concerns this pipe only.
+        let size = unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, PIPE_BYTES) };
+        ensure!(size >= PIPE_BYTES, "cannot enlarge a pipe: {}", io::Error::last_os_error());
+        while refused < count && !is_full(write.as_raw_fd(), &text, &mut refused)? {}
+        pipes.push((read, write));
+    }
+    // Closed here, before this process needs any page.
+    drop(pipes);
+    Ok(refused)
+}
+
+/// Writes a page to a pipe. Says whether there was no place for it.
+fn is_full(pipe: RawFd, text: &[u8], refused: &mut u64) -> Result<bool> {
+    // SAFETY: the kernel reads so many bytes of a slice of that length.
+    let written = unsafe { libc::write(pipe, text.as_ptr().cast(), text.len()) };
+    match last_error(written as libc::c_long) {
+        None => {}
+        Some(libc::ENOMEM) => *refused += 1,
+        Some(libc::EAGAIN) => return Ok(true),
+        other => bail!("a write to a pipe gave {other:?}"),
+    }
+    Ok(false)
+}
+
+/// More semaphores than there is memory for: one piece of `vmalloc`, whose size nobody checks before it does (`sem_alloc`
+/// in `ipc/sem.c`). Takes a `kernel.sem` that allows them.
+fn virtually_contiguous(count: u64) -> Result<u64> {
+    let semaphores = libc::c_int::try_from(sysinfo().totalram / SEMAPHORE_BYTES * 5 / 4)
+        .context("this machine has too much memory for that")?;
+    for _ in 0..count {
+        // By number, since musl's own function has a limit.
+        // SAFETY: it touches no memory.
+        let result = unsafe { libc::syscall(libc::SYS_semget, libc::IPC_PRIVATE, semaphores, 0o600) };
+        let error = last_error(result);
+        ensure!(error == Some(libc::ENOMEM), "a request for {semaphores} semaphores gave {error:?}");
+    }
+    Ok(count)
+}
+
+/// Of `struct sem` (`ipc/sem.c`), which is alone in its cache line.
+const SEMAPHORE_BYTES: u64 = 64;
+
+/// The error of a system call that gave this.
+fn last_error(result: libc::c_long) -> Option<i32> {
+    (result < 0).then(|| io::Error::last_os_error().raw_os_error().unwrap_or(0))
+}

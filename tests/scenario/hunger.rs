@@ -1,0 +1,146 @@
+//! Processes that take the node's memory: to the last, or so that what is free is in pieces.
+
+use std::fs;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::ptr;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::param::page_size;
+use rustix::system::sysinfo;
+
+/// How much is taken at a time: by less than this there may be less free than was asked for.
+const STEP: usize = 256 << 10;
+
+/// What to take.
+#[derive(Clone, clap::Args)]
+pub struct Args {
+    /// Take the node's memory, for good, until so much of it is free
+    #[arg(long, value_name = "MIB")]
+    leave: Option<u64>,
+    /// And then give half of it back, in pieces of 2^ORDER pages, and leave no larger one
+    #[arg(long, value_name = "ORDER", requires = "leave")]
+    pieces: Option<u32>,
+}
+
+/// Takes it. What it gives is to be kept.
+pub fn take(args: &Args) -> Result<Vec<OwnedFd>> {
+    let Some(leave) = args.leave else { return Ok(Vec::new()) };
+    let hoard = Hoard::take(leave << 20)?;
+    if let Some(order) = args.pieces {
+        hoard.give_back(order)?;
+    }
+    hoard.lock()?;
+    args.pieces.map_or_else(|| Ok(Vec::new()), take_larger)
+}
+
+/// Memory of this process's own, until it ends.
+struct Hoard {
+    start: *mut libc::c_void,
+    bytes: usize,
+}
+
+impl Hoard {
+    fn take(leave: u64) -> Result<Self> {
+        let all = usize::try_from(sysinfo().totalram).context("more memory than can be mapped")?;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping, at an address of the kernel's choice, which nothing refers to.
+        let start = unsafe { libc::mmap(ptr::null_mut(), all, access, flags, -1, 0) };
+        succeeded("map memory", if start == libc::MAP_FAILED { -1 } else { 0 })?;
+        // Where there are none, this is an error.
+        // SAFETY: it concerns the mapping above only, which is never unmapped.
+        unsafe { libc::madvise(start, all, libc::MADV_NOHUGEPAGE) };
+        let mut bytes = 0;
+        while sysinfo().freeram > leave && bytes + STEP <= all {
+            for first in (bytes..bytes + STEP).step_by(page_size()) {
+                // SAFETY: within the mapping.
+                unsafe { start.cast::<u8>().add(first).write_volatile(1) };
+            }
+            bytes += STEP;
+        }
+        Ok(Self { start, bytes })
+    }
+
+    /// Gives every second piece back. Pages that were taken one after the other mostly lie side by side.
+    fn give_back(&self, order: u32) -> Result<()> {
+        let piece = page_size() << order;
+        for first in (0..self.bytes).step_by(2 * piece) {
+            // SAFETY: within the mapping, of which nothing is ever read.
+            let result = unsafe { libc::madvise(self.start.byte_add(first), piece, libc::MADV_DONTNEED) };
+            succeeded("give memory back", result)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing of it is to be reclaimed, nor, where `vm.compact_unevictable_allowed` is 0, to be moved to make room for
+    /// a large piece.
+    fn lock(&self) -> Result<()> {
+        // What is not there is not to come.
+        // SAFETY: it changes nothing in memory.
+        succeeded("lock memory", unsafe { libc::mlock2(self.start, self.bytes, libc::MLOCK_ONFAULT) })
+    }
+}
+
+fn succeeded(what: &str, result: libc::c_int) -> Result<()> {
+    ensure!(result >= 0, "cannot {what}: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// Takes what is free in larger pieces: what was free before, what lay beside that, and what the kernel can make by
+/// moving what may be moved (files of the root file system, others' memory) into the small ones, as it does for a request.
+fn take_larger(order: u32) -> Result<Vec<OwnedFd>> {
+    /// There are three at most.
+    const ROUNDS: usize = 8;
+    /// Those that CPUs keep for themselves and nobody counts. They come first.
+    const KEPT: u32 = 32;
+    let mut kept = Vec::new();
+    for _ in 0..ROUNDS {
+        fs::write("/proc/sys/vm/compact_memory", "1").context("cannot have memory compacted")?;
+        let count = free_pieces(order + 1)?;
+        kept.push(ring(order + 1, count + KEPT)?);
+        if count == 0 {
+            return Ok(kept);
+        }
+    }
+    bail!("after {ROUNDS} rounds there are still {} pieces of order {}", free_pieces(order + 1)?, order + 1)
+}
+
+/// How many pieces of 2^order pages the kernel could have for itself: not those that are kept for others
+/// (`HighAtomic`, `Isolate`), nor those that only what can be moved may use (`CMA`).
+fn free_pieces(order: u32) -> Result<u32> {
+    const USABLE: [&str; 3] = ["Unmovable", "Movable", "Reclaimable"];
+    let text = fs::read_to_string("/proc/pagetypeinfo").context("cannot read /proc/pagetypeinfo")?;
+    // `Node    0, zone    DMA32, type    Unmovable      1    293 ...`, one number for each order.
+    let of_line = |line: &str| -> Option<u32> {
+        let mut words = line.split_once(", type ")?.1.split_whitespace();
+        words.next().filter(|kind| USABLE.contains(kind))?;
+        let counts = words.enumerate().skip(order as usize);
+        Some(counts.map(|(of, count)| count.parse::<u32>().unwrap_or(0) << (of - order as usize)).sum())
+    };
+    Ok(text.lines().filter_map(of_line).sum())
+}
+
+/// Takes so many pieces of 2^order pages each, until it is closed: a ring for packets, which never come. Where the
+/// kernel finds none it takes single pages.
+fn ring(order: u32, count: u32) -> Result<OwnedFd> {
+    // Of no protocol, so that no packet is for it.
+    // SAFETY: it makes a descriptor, and touches no memory.
+    let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    succeeded("make a packet socket", socket)?;
+    // SAFETY: it was just made, and nobody else has it.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    let bytes = u32::try_from(page_size() << order).context("that order is too large")?;
+    let wanted = libc::tpacket_req {
+        tp_block_size: bytes,
+        tp_block_nr: count,
+        tp_frame_size: bytes,
+        tp_frame_nr: count,
+    };
+    let (level, option) = (libc::SOL_PACKET, libc::PACKET_RX_RING);
+    let length = size_of_val(&wanted) as libc::socklen_t;
+    // SAFETY: the kernel reads so many bytes from the address of a local variable of that size.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const wanted).cast(), length) };
+    succeeded("make a ring for packets", result)?;
+    Ok(socket)
+}

@@ -1,0 +1,171 @@
+//! The kernel refuses a request for memory: because what is free is in pieces, because little is free, because the
+//! request could not wait, or because a limit is reached.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{MIB, Setting, Stage, fed};
+use crate::actor::{Actor, Role};
+use crate::judge::cast::{Cast, Place};
+use crate::scratch::{Container, Pod, Scratch, unit};
+
+/// The largest order there is: 4 MiB on 4K pages.
+const LARGEST: u32 = 10;
+/// Up to this order the kernel goes on until it has the memory (`PAGE_ALLOC_COSTLY_ORDER`).
+const NEVER_REFUSED: u32 = 3;
+
+/// A node whose memory somebody takes.
+struct Node {
+    scratch: Scratch,
+    _settings: Vec<Setting>,
+}
+
+impl Node {
+    /// As it comes.
+    fn plain(stage: &Stage<'_>) -> Result<Self> {
+        Ok(Self { scratch: Scratch::of_node(stage.hierarchy)?, _settings: Vec::new() })
+    }
+
+    /// One on which it can be foretold what is refused. So much is held back from requests that may wait.
+    fn new(stage: &Stage<'_>, held_back_kib: u64) -> Result<Self> {
+        let settings = [
+            // What is locked stays where it is. Some kernels have it so from the start.
+            ("vm/compact_unevictable_allowed", "0".to_owned()),
+            ("vm/min_free_kbytes", held_back_kib.to_string()),
+            // Nor more than that for a while after pages of one kind were taken for another.
+            ("vm/watermark_boost_factor", "0".to_owned()),
+            // Nor more in one zone than in another.
+            ("vm/lowmem_reserve_ratio", "0 0 0 0".to_owned()),
+            // Little stays on a CPU's own lists, where it is not counted. Before 5.14 these have single pages only.
+            ("vm/percpu_pagelist_high_fraction", "1000000".to_owned()),
+            // The control data of messages.
+            ("net/core/optmem_max", (8 * MIB).to_string()),
+        ];
+        let files = settings.map(|(name, value)| (Path::new("/proc/sys").join(name), value));
+        let there = files.iter().filter(|(file, _)| file.exists());
+        let settings = there.map(|(file, value)| Setting::new(file, value)).collect::<Result<_>>()?;
+        Ok(Self { _settings: settings, ..Self::plain(stage)? })
+    }
+
+    /// The cast of a pod's process that asks and a service's that has the memory.
+    fn cast(&self, asker: &Asker<'_>, hoarder: Option<&Hoarder>) -> Result<Cast> {
+        let Asker { actor, pod, container } = asker;
+        let mut cast = self.scratch.cast()?.process("asker", actor.part(&container.place.owner)?);
+        cast = cast.place("pod", pod.place()).place("container", container.place.clone());
+        if let Some(Hoarder { actor, place }) = hoarder {
+            cast = cast.process("hoarder", actor.part(&place.owner)?).place("service", place.clone());
+        }
+        Ok(cast)
+    }
+
+    /// Has a service of the host's take the memory.
+    fn hoarder(&self, role: &Role) -> Result<Hoarder> {
+        let service = self.scratch.host("hoarder.service")?;
+        Ok(Hoarder { actor: fed(&service, &role.clone().of_host())?, place: unit(&service) })
+    }
+}
+
+/// A service's process that has the node's memory.
+struct Hoarder {
+    actor: Actor,
+    place: Place,
+}
+
+/// A container's process that asks for memory. It is to be started before there is little: that takes memory too.
+struct Asker<'a> {
+    actor: Actor,
+    pod: Pod<'a>,
+    container: Container,
+}
+
+impl<'a> Asker<'a> {
+    fn start(scratch: &'a Scratch, role: &Role) -> Result<Self> {
+        let pod = scratch.pod()?;
+        let container = pod.container()?;
+        Ok(Self { actor: Actor::start(&container.cgroup, role)?, pod, container })
+    }
+
+    fn is_refused(&mut self, times: u64) -> Result<()> {
+        let refused = self.actor.ask()?;
+        ensure!(refused == times, "{refused} requests were refused, and should have been {times}");
+        Ok(())
+    }
+}
+
+/// A node with much free memory, of which no piece is larger than 2^3 pages: what starts meanwhile needs no larger one.
+fn in_pieces(stage: &Stage<'_>, refused: u64) -> Result<Cast> {
+    let node = Node::new(stage, 1024)?;
+    let mut asker = Asker::start(&node.scratch, &Role::asks("asker", LARGEST, refused))?;
+    let hoarder = node.hoarder(&Role::fragments("hoarder", 16, NEVER_REFUSED))?;
+    asker.is_refused(refused)?;
+    node.cast(&asker, Some(&hoarder))
+}
+
+pub(super) fn fragmentation(stage: &Stage<'_>) -> Result<Cast> {
+    in_pieces(stage, 1)
+}
+
+pub(super) fn alloc_flood(stage: &Stage<'_>) -> Result<Cast> {
+    in_pieces(stage, 10_000)
+}
+
+pub(super) fn low_memory(stage: &Stage<'_>) -> Result<Cast> {
+    let node = Node::new(stage, 1024)?;
+    let mut asker = Asker::start(&node.scratch, &Role::asks("asker", LARGEST, 1))?;
+    let hoarder = node.hoarder(&Role::hoards("hoarder", 5))?;
+    asker.is_refused(1)?;
+    node.cast(&asker, Some(&hoarder))
+}
+
+pub(super) fn fragmentation_oom(stage: &Stage<'_>) -> Result<Cast> {
+    let node = Node::new(stage, 1024)?;
+    let mut asker = Asker::start(&node.scratch, &Role::asks("asker", NEVER_REFUSED, 1))?;
+    // With its end all is in one piece again.
+    let mut hoarder = node.hoarder(&Role::fragments("hoarder", 16, NEVER_REFUSED - 1).adj(900).urgent())?;
+    asker.is_refused(0)?;
+    hoarder.actor.killed()?;
+    node.cast(&asker, Some(&hoarder))
+}
+
+pub(super) fn atomic_failure(stage: &Stage<'_>) -> Result<Cast> {
+    // Requests that may not wait may have some of what is held back from others.
+    let node = Node::new(stage, 3072)?;
+    // Otherwise the kernel lets others run for a part of each second.
+    let _no_throttle = Setting::new("/proc/sys/kernel/sched_rt_runtime_us", "-1")?;
+    let mut asker = Asker::start(&node.scratch, &Role::asks_atomic("asker", 1))?;
+    let hoarder = node.hoarder(&Role::hoards("hoarder", 7))?;
+    asker.is_refused(1)?;
+    node.cast(&asker, Some(&hoarder))
+}
+
+pub(super) fn vmalloc_failure(stage: &Stage<'_>) -> Result<Cast> {
+    let node = Node::plain(stage)?;
+    let file = "/proc/sys/kernel/sem";
+    let limits = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+    // Semaphores in a set, in all sets, and two more numbers.
+    let others: Vec<_> = limits.split_whitespace().skip(2).collect();
+    let _semaphores = Setting::new(file, &format!("{0} {0} {1}", i32::MAX, others.join(" ")))?;
+    let mut asker = Asker::start(&node.scratch, &Role::asks_virtual("asker", 1))?;
+    asker.is_refused(1)?;
+    node.cast(&asker, None)
+}
+
+pub(super) fn charge_failure(stage: &Stage<'_>) -> Result<Cast> {
+    let node = Node::plain(stage)?;
+    // Not to be killed, and alone in its cgroup.
+    let mut asker = Asker::start(&node.scratch, &Role::asks_charged("asker", 3).adj(-1000))?;
+    asker.container.cgroup.set_limit(16 * MIB)?;
+    asker.is_refused(3)?;
+    node.cast(&asker, None)
+}
+
+pub(super) fn busy_node(stage: &Stage<'_>) -> Result<Cast> {
+    let node = Node::plain(stage)?;
+    let pod = node.scratch.pod()?;
+    let container = pod.container()?;
+    let mut actor = Actor::start(&container.cgroup, &Role::is_busy("busy", 10))?;
+    actor.eat()?;
+    node.cast(&Asker { actor, pod, container }, None)
+}
