@@ -89,8 +89,8 @@ fn succeeded(what: &str, result: libc::c_int) -> Result<()> {
 /// Takes what is free in larger pieces: what was free before, what lay beside that, and what the kernel can make by
 /// moving what may be moved (files of the root file system, others' memory) into the small ones, as it does for a request.
 fn take_larger(order: u32) -> Result<Vec<OwnedFd>> {
-    /// There are three at most.
-    const ROUNDS: usize = 8;
+    /// Mostly three, more while the kernel moves things about by itself.
+    const ROUNDS: usize = 32;
     /// Those that CPUs keep for themselves and nobody counts. They come first.
     const KEPT: u32 = 32;
     let mut kept = Vec::new();

@@ -53,12 +53,6 @@ enum Command {
     Verifier,
     /// Print what a page fault costs this kernel
     Faults(faults::Args),
-    /// Bring about what is not judged yet, before nobody
-    #[command(hide = true)]
-    Bring {
-        /// What to bring about
-        names: Vec<String>,
-    },
     /// Be a process of a scenario
     #[command(hide = true)]
     Victim(victim::Args),
@@ -72,9 +66,6 @@ fn main() -> ExitCode {
         Command::List => list().map(|()| true),
         Command::Verifier => verifier::run().map(|()| true),
         Command::Faults(args) => faults::run(args).map(|()| true),
-        Command::Bring { names } => {
-            cleanup::on_signals().and_then(|()| scenarios::bring(names)).map(|()| true)
-        }
         Command::Victim(args) => victim::run(args).map(|()| true),
     };
     scratch::remove_what_is_over();

@@ -13,7 +13,6 @@ mod start_up;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -21,7 +20,6 @@ use crate::actor::{Actor, Role};
 use crate::cgroup::{Cgroup, Hierarchy, Version};
 use crate::judge::book::{Need, Scenario};
 use crate::judge::cast::Cast;
-use crate::scratch::remove_what_is_over;
 
 const MIB: u64 = 1 << 20;
 
@@ -61,17 +59,13 @@ const ALL: &[(&str, Play)] = &[
     ("victim_fails", node::victim_fails),
     ("page_cache", node::page_cache),
     ("startup", start_up::startup),
-];
-
-/// Those of which no report says yet what must be said: for `scenario bring`.
-const NOT_JUDGED: &[(&str, Play)] = &[
     ("fragmentation", fragmentation::fragmentation),
     ("low_memory", fragmentation::low_memory),
-    ("fragmentation_oom", fragmentation::fragmentation_oom),
     ("atomic_failure", fragmentation::atomic_failure),
+    ("fragmentation_oom", fragmentation::fragmentation_oom),
+    ("alloc_flood", fragmentation::alloc_flood),
     ("vmalloc_failure", fragmentation::vmalloc_failure),
     ("charge_failure", fragmentation::charge_failure),
-    ("alloc_flood", fragmentation::alloc_flood),
     ("busy_node", fragmentation::busy_node),
 ];
 
@@ -88,25 +82,6 @@ pub struct Stage<'a> {
 pub fn play(name: &str) -> Result<Play> {
     let found = ALL.iter().find(|(known, _)| *known == name);
     found.map(|(_, play)| *play).with_context(|| format!("nothing brings {name} about"))
-}
-
-/// Brings these about, before nobody.
-pub fn bring(names: &[String]) -> Result<()> {
-    fs::write("/proc/self/oom_score_adj", "-999").context("cannot set oom_score_adj")?;
-    let hierarchy = Hierarchy::find()?;
-    for name in names {
-        let found = NOT_JUDGED.iter().find(|(known, _)| known == name);
-        let (_, play) = found.with_context(|| format!("nothing brings {name} about"))?;
-        let begun = Instant::now();
-        let result = play(&Stage { hierarchy: &hierarchy, agents: &[], wait: &|_, _| Ok(()) });
-        let took = begun.elapsed().as_secs_f64();
-        match result {
-            Ok(cast) => println!("{name}: after {took:.1} s, kills: {:?}", cast.kills),
-            Err(error) => println!("{name}: failed after {took:.1} s: {error:#}"),
-        }
-        remove_what_is_over();
-    }
-    Ok(())
 }
 
 /// Whether there is a scenario here for each in the file, and the other way round.

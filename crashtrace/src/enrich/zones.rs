@@ -13,7 +13,8 @@ pub fn look_at_memory(event: &mut Event, node: &mut Node) {
     let Event::AllocFailure(failure) = event else { return };
     if failure.zones.is_none() {
         // The report says that they are unknown.
-        failure.zones = zones_now(node.proc.as_mut()).map_err(|reason| tracing::debug!(reason, "no zones")).ok();
+        failure.zones =
+            zones_now(node.proc.as_mut()).map_err(|reason| tracing::debug!(reason, "no zones")).ok();
     }
     failure.unmovable = node.proc.read(ProcFile::Meminfo).ok().map(|meminfo| meminfo::parse(&meminfo));
 }

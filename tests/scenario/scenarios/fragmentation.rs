@@ -3,12 +3,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::{MIB, Setting, Stage, fed};
 use crate::actor::{Actor, Role};
-use crate::judge::cast::{Cast, Place};
+use crate::judge::cast::{Cast, Place, Process, SLACK};
 use crate::scratch::{Container, Pod, Scratch, unit};
 
 /// The largest order there is: 4 MiB on 4K pages.
@@ -54,16 +57,21 @@ impl Node {
         let Asker { actor, pod, container } = asker;
         let mut cast = self.scratch.cast()?.process("asker", actor.part(&container.place.owner)?);
         cast = cast.place("pod", pod.place()).place("container", container.place.clone());
-        if let Some(Hoarder { actor, place }) = hoarder {
-            cast = cast.process("hoarder", actor.part(&place.owner)?).place("service", place.clone());
+        if let Some(hoarder) = hoarder {
+            cast = cast.process("hoarder", hoarder.part()?).place("service", hoarder.place.clone());
         }
         Ok(cast)
     }
 
     /// Has a service of the host's take the memory.
     fn hoarder(&self, role: &Role) -> Result<Hoarder> {
-        let service = self.scratch.host("hoarder.service")?;
-        Ok(Hoarder { actor: fed(&service, &role.clone().of_host())?, place: unit(&service) })
+        // A name of its own each time: a kill that comes late must not pass for the next scenario's.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let service = self.scratch.host(&format!("hoarder-{number}.service"))?;
+        let actor = fed(&service, &role.clone().of_host())?;
+        let anon = actor.anon_bytes()?;
+        Ok(Hoarder { actor, place: unit(&service), anon })
     }
 }
 
@@ -71,6 +79,15 @@ impl Node {
 struct Hoarder {
     actor: Actor,
     place: Place,
+    /// What it has of its own when it is through.
+    anon: u64,
+}
+
+impl Hoarder {
+    fn part(&self) -> Result<Process> {
+        let part = self.actor.part(&self.place.owner)?;
+        Ok(Process { anon: (self.anon.saturating_sub(SLACK), self.anon + SLACK), ..part })
+    }
 }
 
 /// A container's process that asks for memory. It is to be started before there is little: that takes memory too.
@@ -99,8 +116,25 @@ fn in_pieces(stage: &Stage<'_>, refused: u64) -> Result<Cast> {
     let node = Node::new(stage, 1024)?;
     let mut asker = Asker::start(&node.scratch, &Role::asks("asker", LARGEST, refused))?;
     let hoarder = node.hoarder(&Role::fragments("hoarder", 16, NEVER_REFUSED))?;
+    let (extfrag, unusable) = (index("extfrag_index")?, index("unusable_index")?);
     asker.is_refused(refused)?;
-    node.cast(&asker, Some(&hoarder))
+    Ok(Cast { extfrag, unusable, ..node.cast(&asker, Some(&hoarder))? })
+}
+
+/// One of the kernel's indices of each zone, by order, as it shows them itself:
+///
+/// ```text
+/// Node 0, zone    DMA32 -1.000 -1.000 0.937
+/// ```
+fn index(name: &str) -> Result<BTreeMap<String, Vec<f64>>> {
+    let path = Path::new("/sys/kernel/debug/extfrag").join(name);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let rows = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace().skip(3);
+        let zone = words.next()?.to_owned();
+        Some((zone, words.map(|word| word.parse().ok()).collect::<Option<_>>()?))
+    });
+    Ok(rows.collect())
 }
 
 pub(super) fn fragmentation(stage: &Stage<'_>) -> Result<Cast> {
@@ -115,8 +149,9 @@ pub(super) fn low_memory(stage: &Stage<'_>) -> Result<Cast> {
     let node = Node::new(stage, 1024)?;
     let mut asker = Asker::start(&node.scratch, &Role::asks("asker", LARGEST, 1))?;
     let hoarder = node.hoarder(&Role::hoards("hoarder", 5))?;
+    let (extfrag, unusable) = (index("extfrag_index")?, index("unusable_index")?);
     asker.is_refused(1)?;
-    node.cast(&asker, Some(&hoarder))
+    Ok(Cast { extfrag, unusable, ..node.cast(&asker, Some(&hoarder))? })
 }
 
 pub(super) fn fragmentation_oom(stage: &Stage<'_>) -> Result<Cast> {
@@ -165,7 +200,12 @@ pub(super) fn busy_node(stage: &Stage<'_>) -> Result<Cast> {
     let node = Node::plain(stage)?;
     let pod = node.scratch.pod()?;
     let container = pod.container()?;
-    let mut actor = Actor::start(&container.cgroup, &Role::is_busy("busy", 10))?;
+    // A minute, before all agents at once; a part of that before one alone.
+    let rounds = if stage.agents.len() > 1 { 3 } else { 0 };
+    for _ in 0..rounds {
+        Actor::start(&container.cgroup, &Role::is_busy("busy", 18))?.eat()?;
+    }
+    let mut actor = Actor::start(&container.cgroup, &Role::is_busy("busy", 6))?;
     actor.eat()?;
     node.cast(&Asker { actor, pod, container }, None)
 }

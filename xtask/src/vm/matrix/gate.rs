@@ -26,8 +26,8 @@ pub(crate) enum Pick {
     These(&'static [&'static str]),
 }
 
-/// What differs most between kernels: a limit, a group kill, the node's own memory.
-const CORE: Pick = Pick::These(&["own_limit", "oom_group", "system"]);
+/// What differs most between kernels: a limit, a group kill, the node's own memory, free lists and the way to them.
+const CORE: Pick = Pick::These(&["own_limit", "oom_group", "system", "fragmentation", "low_memory"]);
 
 /// In each of them all kinds of hooks watch at once, so that every play is judged once for each. The longest come
 /// first: two guests run at a time.
@@ -45,6 +45,12 @@ pub(crate) const GATE: &[Row] = &[
             "no_victim",
             "sysrq",
             "system",
+            "fragmentation",
+            "low_memory",
+            "atomic_failure",
+            "fragmentation_oom",
+            "alloc_flood",
+            "charge_failure",
         ]),
         why: "the newest, where something changed last",
     },
