@@ -92,7 +92,18 @@ fn the_schema_names_the_line_and_speaks_to_people() {
     assert_eq!((&schema["$id"], &schema["title"]), (&"urn:crashtrace:v1".into(), &"crashtrace/v1".into()));
     assert!(!schema.to_string().contains("[`"), "a link of rustdoc leads nowhere in a schema");
     for (line, kinds) in [
-        ("Kind", &["oom_kill", "oom_no_kill", "oom_wait"][..]),
+        (
+            "Kind",
+            &[
+                "oom_kill",
+                "oom_no_kill",
+                "oom_wait",
+                "alloc_failure",
+                "vmalloc_failure",
+                "charge_failure",
+                "other_alloc_failure",
+            ][..],
+        ),
         ("AgentStartedKind", &["agent_started"]),
         ("LossKind", &["loss"]),
         ("AgentStoppingKind", &["agent_stopping"]),
@@ -123,7 +134,10 @@ fn the_order_of_fields_is_fixed() {
         "schema agent node boot_id session seq lost id revision redelivered kind time ktime_ns verdict hooks origin \
          constraint complete repeats limit memory trigger victims victims_total allocation unresolved truncated"
     );
-    assert_eq!(keys(&line["verdict"]).join(" "), "cause level certainty inferred summary evidence remedy");
+    assert_eq!(
+        keys(&line["verdict"]).join(" "),
+        "cause shortage level certainty inferred summary evidence remedy"
+    );
     assert_eq!(
         keys(&line["limit"]).join(" "),
         "cgroup charged_at owner limit_bytes unlimited usage_bytes shmem_bytes swap_usage_bytes swap_limit_bytes swap_unlimited \
@@ -157,6 +171,7 @@ fn every_field_that_is_unknown_has_a_reason() {
         path.contains(".owner.")
             || path == "limit" && line["verdict"]["cause"] == "system_oom"
             || path == "memory" && line["verdict"]["cause"] == "cgroup_oom"
+            || path == "verdict.shortage"
             || path == "limit.swap_limit_bytes" && line["limit"]["swap_unlimited"] == true
     }
     fn nulls(path: &str, value: &Value, found: &mut Vec<String>) {

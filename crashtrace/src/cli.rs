@@ -85,11 +85,10 @@ pub struct WatchArgs {
     /// Use this kind of hook, and no other; auto takes the best that the kernel accepts
     #[arg(long, value_name = "HOOKS", value_enum, default_value_t)]
     pub hooks: HooksWanted,
-    /// Leave failed allocations out
+    /// Leave failed allocations out [default: report them]
     #[arg(long)]
     pub no_alloc: bool,
-    /// Also report failed allocations whose callers expect them (__GFP_NOWARN), which are routine; they are counted in any
-    /// case
+    /// Also report failed allocations whose callers expect them (`__GFP_NOWARN`), which are routine [default: count them]
     #[arg(long, conflicts_with = "no_alloc")]
     pub include_nowarn: bool,
     /// Name the node in reports [env: NODE_NAME] [default: the host's name]
@@ -131,7 +130,7 @@ pub struct DoctorArgs {
     /// Try this kind of hook, and no other; auto tries them all
     #[arg(long, value_name = "HOOKS", value_enum, default_value_t)]
     pub hooks: HooksWanted,
-    /// Leave failed allocations out
+    /// Leave failed allocations out [default: try their hooks too]
     #[arg(long)]
     pub no_alloc: bool,
 }

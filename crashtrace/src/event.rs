@@ -72,11 +72,10 @@ impl Event {
     pub fn stamp(&self) -> &Stamp {
         match self {
             Self::OomDecision(decision) => &decision.stamp,
-            Self::OomDecisionEnd(stamp) => stamp,
+            Self::OomDecisionEnd(stamp) | Self::OomZones(stamp, _) => stamp,
             Self::OomVictim(victim) => &victim.stamp,
             Self::OomNoVictim(none) => &none.stamp,
             Self::OomHolders(holders) => &holders.stamp,
-            Self::OomZones(stamp, _) => stamp,
             Self::AllocFailure(failure) => &failure.stamp,
         }
     }

@@ -222,11 +222,12 @@ fn records_that_are_none_are_counted_one_by_one_and_the_rest_is_read() {
 
 #[test]
 fn what_is_no_recording_is_refused_with_its_name_and_the_reason() {
+    let no_more = format!("{{\"format\":\"crashtrace-recording/v1\",\"layout\":{LAYOUT_VERSION}}}\n");
     for (content, says) in [
         (&b""[..], "no recording"),
         (b"\x7fELF\x02\x01\x01", "no recording"),
         (b"{\"kind\":\"oom_kill\"}\n", "its format is not crashtrace-recording/v1"),
-        (b"{\"format\":\"crashtrace-recording/v1\",\"layout\":2}\n", "no recording"),
+        (no_more.as_bytes(), "no recording"),
     ] {
         let output = replay_of(content, &[]);
         assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));

@@ -204,14 +204,11 @@ fn no_kill() -> (Case, Verdict) {
     let case = Case {
         incident: Incident::OomNoKill(Box::new(OomNoKill { event: Box::new(event), repeats: 411 })),
         trigger: Some(host_service("agent.service")),
-        victims: Vec::new(),
         limit: Some(host_service("agent.service")),
-        limit_shmem_bytes: None,
-        memory: None,
-        node_memory_bytes: None,
         unresolved: ["trigger.anon_bytes", "trigger.file_bytes", "trigger.shmem_bytes", "trigger.swap_bytes"]
             .map(|field| gap(field, "could not be read from the kernel"))
             .into(),
+        ..case(None, Vec::new())
     };
     let verdict = Verdict {
         level: Some(VerdictLevel::HostService),

@@ -77,6 +77,7 @@ pub(crate) fn case(decision: Option<OomDecision>, victims: Vec<OomVictim>) -> Ca
         decision: decision.map(Box::new),
         victims,
         holders: None,
+        zones: None,
         revision: 1,
         complete: true,
     };
@@ -87,6 +88,10 @@ pub(crate) fn case(decision: Option<OomDecision>, victims: Vec<OomVictim>) -> Ca
         limit: None,
         limit_shmem_bytes: None,
         memory: None,
+        request: None,
+        traits: None,
+        unmovable: None,
+        page_size_bytes: 4096,
         node_memory_bytes: None,
         unresolved: Vec::new(),
     }
@@ -95,6 +100,7 @@ pub(crate) fn case(decision: Option<OomDecision>, victims: Vec<OomVictim>) -> Ca
 pub(crate) fn verdict(summary: &str, remedy: &str) -> Verdict {
     Verdict {
         cause: Cause::CgroupOom,
+        shortage: None,
         level: Some(VerdictLevel::Container),
         origin: Some(Origin::Charge),
         constraint: Some(Constraint::Memcg),
@@ -105,6 +111,7 @@ pub(crate) fn verdict(summary: &str, remedy: &str) -> Verdict {
         evidence: Vec::new(),
         remedy: remedy.into(),
         unresolved: Vec::new(),
+        assessment: None,
     }
 }
 

@@ -11,10 +11,11 @@ fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Opti
 
 /// Declares a struct whose fields must all be there.
 macro_rules! record {
-    ($name:ident { $($field:ident: $kind:ty,)* ? $($nullable:ident: $inner:ty,)* }) => {
+    ($(#[$lint:meta])* $name:ident { $($field:ident: $kind:ty,)* ? $($nullable:ident: $inner:ty,)* }) => {
         #[derive(Debug, Deserialize)]
         #[serde(deny_unknown_fields)]
         #[expect(dead_code, reason = "that they can be read is the test")]
+        $(#[$lint])*
         pub(crate) struct $name {
             $(pub(crate) $field: $kind,)*
             $(#[serde(deserialize_with = "there")] pub(crate) $nullable: Option<$inner>,)*
@@ -61,6 +62,7 @@ record!(Verdict {
     evidence: Vec<String>,
     remedy: String,
     ?
+    shortage: String,
     level: String,
 });
 
@@ -82,16 +84,54 @@ record!(LimitHit {
 
 record!(Memory {
     late: bool,
+    zones: Vec<Zone>,
+    zones_total: u64,
     holders: Vec<Holder>,
+    ?
+    unmovable: Unmovable,
+    pods: Holder,
     holders_total: u64,
     least_bytes: u64,
     small_total: u32,
     small_bytes: u64,
     cgroups_looked_at: u32,
-    incomplete: bool,
-    ?
-    pods: Holder,
     cgroups_total: u32,
+    incomplete: bool,
+});
+
+record!(#[expect(clippy::struct_field_names, reason = "they are the report's")]
+Zone {
+    boost_bytes: u64,
+    free_cma_bytes: u64,
+    highatomic_bytes: u64,
+    ?
+    numa_node: u32,
+    zone: String,
+    eligible: bool,
+    managed_bytes: u64,
+    free_bytes: u64,
+    usable_bytes: u64,
+    min_bytes: u64,
+    low_bytes: u64,
+    high_bytes: u64,
+    lowmem_reserve_bytes: u64,
+    free_blocks: Vec<u64>,
+    room: bool,
+    suitable_block: bool,
+    fragmentation_index: f64,
+    unusable_index: f64,
+});
+
+record!(#[expect(clippy::struct_field_names, reason = "they are the report's")]
+Unmovable {
+    ?
+    unevictable_bytes: u64,
+    slab_unreclaimable_bytes: u64,
+    slab_reclaimable_bytes: u64,
+    page_table_bytes: u64,
+    kernel_stack_bytes: u64,
+    huge_page_bytes: u64,
+    huge_page_free_bytes: u64,
 });
 
 record!(Holder {
@@ -138,11 +178,13 @@ record!(Owner {
 });
 
 record!(Allocation {
+    numa_nodes: Vec<u32>,
     gfp: Vec<String>,
     gfp_mask: u32,
     ?
     order: u32,
     bytes: u64,
+    migrate_type: String,
     scope_total_bytes: u64,
     victim_points_bytes: i64,
 });

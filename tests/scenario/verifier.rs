@@ -54,8 +54,8 @@ pub fn run() -> Result<()> {
         mark_victim_arg: Some(mark_victim_arg),
     };
     let plan = plan(&host::gather(Path::new("/"), None), &view, HooksWanted::Auto, true)?;
-    let attaches =
-        plan.tiers.iter().flat_map(|tier| tier.decision.iter().chain(&tier.memcg).chain(&tier.wait));
+    let tiers = plan.tiers.iter().flat_map(|tier| tier.decision.iter().chain(&tier.memcg).chain(&tier.wait));
+    let attaches = tiers.chain(&plan.alloc);
     let targets: HashMap<_, _> = attaches.map(|attach| (attach.program, attach.target)).collect();
 
     let layout = Layout::resolve(&btf);

@@ -96,7 +96,10 @@ impl Cutter<'_> {
             let found = self.named(&[Kind::Struct, Kind::Enum, Kind::Enum64], query.of());
             for id in &found {
                 self.kept.entry(*id).or_default();
-                if let Query::Offset { member, .. } | Query::Stride { member, .. } = query {
+                if let Query::Offset { member, .. }
+                | Query::Stride { member, .. }
+                | Query::Length { member, .. } = query
+                {
                     self.keep(*id, member);
                 }
             }

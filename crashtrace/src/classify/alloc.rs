@@ -79,7 +79,7 @@ impl Finding {
         }
         let found = sight.map(|sight| sight.assessment.shortage);
         let atomic = case.traits.is_some_and(|traits| traits.atomic());
-        let (cause, shortage) = match (failure.asked, found) {
+        let (why, shortage) = match (failure.asked, found) {
             (Asked::Pages { .. }, Some(fragmentation::Shortage::Fragmentation)) => {
                 (Cause::Fragmentation, Some(Shortage::Fragmentation))
             }
@@ -94,7 +94,7 @@ impl Finding {
             }
             _ => (Cause::Unknown, None),
         };
-        Self { cause, shortage, charge: false, limit: None }
+        Self { cause: why, shortage, charge: false, limit: None }
     }
 
     fn level(&self) -> Option<Level> {
@@ -203,13 +203,13 @@ fn beyond(case: &Case, failure: &AllocFailure) -> Option<String> {
 }
 
 /// Which nodes it was bound to. A request of an interrupt is bound to none.
-fn constraint(case: &Case, failure: &AllocFailure, cause: Cause) -> Constraint {
+fn constraint(case: &Case, failure: &AllocFailure, why: Cause) -> Constraint {
     let bound = case.request.and_then(|request| request.nodes);
     let all = failure.zones.iter().flat_map(|zones| &zones.list).filter_map(|zone| zone.numa_node);
     let outside =
         |node: u32| bound.is_some_and(|nodes| nodes.checked_shr(node).is_some_and(|nodes| nodes & 1 == 0));
     match () {
-        () if cause == Cause::CgroupOom => Constraint::Memcg,
+        () if why == Cause::CgroupOom => Constraint::Memcg,
         () if !all.clone().any(outside) => Constraint::None,
         () if failure.nodemask.is_some() => Constraint::Mempolicy,
         () => Constraint::Cpuset,
@@ -252,7 +252,7 @@ fn asker(case: &Case, failure: &AllocFailure) -> String {
 }
 
 fn summary(case: &Case, failure: &AllocFailure, verdict: &Verdict, sight: Option<&Sight<'_>>) -> String {
-    let asker = asker(case, failure);
+    let who = asker(case, failure);
     let asked = match failure.asked {
         Asked::Pages { order: 0 } => "a page (order 0)".to_owned(),
         Asked::Pages { order } => {
@@ -283,5 +283,5 @@ fn summary(case: &Case, failure: &AllocFailure, verdict: &Verdict, sight: Option
         _ if beyond(case, failure).is_some() => "the node does not have so much memory".to_owned(),
         _ => "why could not be told".to_owned(),
     };
-    format!("{asker} asked for {asked} and did not get it: {outcome}")
+    format!("{who} asked for {asked} and did not get it: {outcome}")
 }

@@ -129,10 +129,7 @@ impl Sight<'_> {
             boost => format!(", {} of that because fragmentation was met lately", self.size(boost)),
         };
         let needed = block_pages(self.request.order)?;
-        let room = match finding.room? {
-            true => "there was room for",
-            false => "there was no room for",
-        };
+        let room = if finding.room? { "there was room for" } else { "there was no room for" };
         Some(format!(
             "{}, the largest zone that the request may use, had {} free{usable}, and must keep {}{boost}: {room} {}",
             name(zone),

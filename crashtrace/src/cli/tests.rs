@@ -82,6 +82,7 @@ fn watch_without_options_takes_the_defaults() {
     let expected = Watch {
         output: Output::Json,
         hooks: HooksWanted::Auto,
+        allocations: Allocations::Unexpected,
         node_name: "host-1".to_owned(),
         filter: Filter::default(),
         record: None,
@@ -189,7 +190,12 @@ fn wrong_usage_is_refused_by_clap() {
 
 #[test]
 fn the_other_commands_carry_their_arguments() {
-    let doctor = Doctor { output: Output::Json, hooks: HooksWanted::Kprobe, btf: Some("/b".into()) };
+    let doctor = Doctor {
+        output: Output::Json,
+        hooks: HooksWanted::Kprobe,
+        allocations: true,
+        btf: Some("/b".into()),
+    };
     assert_eq!(config("crashtrace doctor --hooks kprobe --btf /b").command, Command::Doctor(doctor));
     let replay = Replay { file: "r.bin".into(), output: Output::Json, filter: Filter::default() };
     assert_eq!(config("crashtrace replay r.bin").command, Command::Replay(replay));

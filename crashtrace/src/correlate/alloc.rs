@@ -128,12 +128,11 @@ impl Fold {
             return None;
         }
         let untold = std::mem::take(&mut self.untold);
-        match self.waiting.take() {
-            Some(event) => self.last = AllocFailures { event, repeats: untold - 1, revision: 1 },
-            None => {
-                self.last.repeats = self.last.repeats.saturating_add(untold);
-                self.last.revision = self.last.revision.saturating_add(1);
-            }
+        if let Some(event) = self.waiting.take() {
+            self.last = AllocFailures { event, repeats: untold - 1, revision: 1 };
+        } else {
+            self.last.repeats = self.last.repeats.saturating_add(untold);
+            self.last.revision = self.last.revision.saturating_add(1);
         }
         self.sent_ns = now_ns;
         Some(incident(&self.last))

@@ -10,12 +10,13 @@ fn works(hook: Hook) -> TierTrial {
         usable: true,
         memcg: hook != Hook::RawTracepoint,
         wait: hook != Hook::RawTracepoint,
+        alloc: Some("kprobe:warn_alloc".to_owned()),
         error: None,
     }
 }
 
 fn fails(hook: Hook, error: &str) -> TierTrial {
-    TierTrial { hook, usable: false, memcg: false, wait: false, error: Some(error.to_owned()) }
+    TierTrial { hook, usable: false, memcg: false, wait: false, alloc: None, error: Some(error.to_owned()) }
 }
 
 fn findings(trials: Vec<TierTrial>) -> Findings {
@@ -23,11 +24,13 @@ fn findings(trials: Vec<TierTrial>) -> Findings {
         oom_kill_process: true,
         mem_cgroup_out_of_memory: true,
         mem_cgroup_oom_synchronize: true,
+        warn_alloc: true,
     };
     Findings {
         facts: healthy(),
         kernel: KernelView { btf_functions: all, kallsyms_functions: Some(all), mark_victim_arg: Some(1) },
         wanted: HooksWanted::Auto,
+        allocations: true,
         trials,
         absent_fields: vec!["MEMCG_OOM_KILL_DISABLE".to_owned()],
         symbols: every_function(),

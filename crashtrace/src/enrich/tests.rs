@@ -21,7 +21,8 @@ fn node() -> crate::enrich::Node {
             }
         }
     }
-    crate::enrich::Node { memory_bytes: Some(1 << 34), cgroups: Box::new(Pods) }
+    let unseen = crate::enrich::Node::unseen("a test");
+    crate::enrich::Node { memory_bytes: Some(1 << 34), cgroups: Box::new(Pods), ..unseen }
 }
 
 fn case(kill: OomKill) -> Case {

@@ -47,7 +47,7 @@ pub(super) fn request(incident: &Incident, node: &Node) -> (Option<Request>, Opt
             let request = order.zip(traits).map(|(order, traits)| Request { order, traits, nodes: None });
             (request, traits)
         }
-        Incident::OomNoKill(none) => (None, none.event.gfp.map(|gfp| node.gfp.traits(gfp))),
+        Incident::OomNoKill(no_kill) => (None, no_kill.event.gfp.map(|gfp| node.gfp.traits(gfp))),
         Incident::AllocFailure(failures) => {
             let event = &failures.event;
             let traits = node.gfp.traits(event.gfp);

@@ -85,30 +85,27 @@ pub fn assess(zones: &Zones, request: &Request) -> Assessment {
     // Of zones of the same size the first, as the kernel would look at it.
     let size = |index: usize| zones.list.get(index).and_then(|zone| zone.managed_pages);
     let largest = eligible().map(|(index, _)| index).rev().max_by_key(|index| size(*index));
-    let shortage = shortage(eligible().map(|(_, finding)| finding), request, zones.left_out > 0);
+    let of_eligible: Vec<_> = eligible().map(|(_, finding)| finding).collect();
+    let shortage = shortage(&of_eligible, request, zones.left_out > 0);
     Assessment { zones: findings, largest, shortage }
 }
 
-fn shortage<'a>(
-    eligible: impl Iterator<Item = &'a ZoneFinding> + Clone,
-    request: &Request,
-    left_out: bool,
-) -> Shortage {
-    let with_room = || eligible.clone().filter(|zone| zone.room == Some(true));
+fn shortage(eligible: &[&ZoneFinding], request: &Request, left_out: bool) -> Shortage {
+    let with_room = || eligible.iter().filter(|zone| zone.room == Some(true));
     if with_room().any(|zone| zone.suitable_block == Some(true)) {
         return if request.order == 0 { Shortage::LowMemory } else { Shortage::None };
     }
     // What was not seen may be what would have served.
-    let unseen = |zone: &ZoneFinding| {
+    let unseen = |zone: &&ZoneFinding| {
         zone.room.is_none() && zone.suitable_block != Some(false)
             || zone.room == Some(true) && zone.suitable_block.is_none()
     };
-    if left_out || eligible.clone().any(unseen) || eligible.clone().next().is_none() {
+    if left_out || eligible.iter().any(unseen) || eligible.is_empty() {
         return Shortage::Unknown;
     }
     if with_room().next().is_some() {
         Shortage::Fragmentation
-    } else if eligible.clone().all(|zone| zone.room == Some(false)) {
+    } else if eligible.iter().all(|zone| zone.room == Some(false)) {
         Shortage::LowMemory
     } else {
         Shortage::Unknown

@@ -53,6 +53,15 @@ fn json(line: &Line) -> Value {
     serde_json::from_slice(&bytes).expect("one JSON object")
 }
 
+/// The kernel side's counts: of lost records, and of OOMs that are routine or folded.
+fn counts(lost: u64, memcg_oom_routine: u64, no_victim_folded: u64) -> [u64; counter::COUNT as usize] {
+    let mut counts = [0; counter::COUNT as usize];
+    counts[counter::RING_FULL as usize] = lost;
+    counts[counter::MEMCG_OOM_ROUTINE as usize] = memcg_oom_routine;
+    counts[counter::NO_VICTIM_FOLDED as usize] = no_victim_folded;
+    counts
+}
+
 fn kinds(lines: &[Value]) -> Vec<&str> {
     lines.iter().map(|line| line["kind"].as_str().expect("a kind")).collect()
 }
@@ -106,11 +115,11 @@ fn a_record_is_not_lost_twice_where_the_kernel_counts_it_too() {
     let mut end = record(Body::End, 5, 0, 1);
     end.header.seq = 3;
     lines(&mut pipeline, &[end]);
-    pipeline.kernel_counts(3, 7, 8);
+    pipeline.kernel_counts(&counts(3, 7, 8));
     assert_eq!(pipeline.stats.lost(), 3);
-    pipeline.kernel_counts(5, 7, 8);
+    pipeline.kernel_counts(&counts(5, 7, 8));
     assert_eq!(pipeline.stats.lost(), 5, "two of a CPU that has written nothing since");
-    pipeline.kernel_counts(4, 7, 8);
+    pipeline.kernel_counts(&counts(4, 7, 8));
     assert_eq!(
         (pipeline.stats.get(Counter::MemcgOomRoutine), pipeline.stats.get(Counter::NoVictimFolded)),
         (7, 8)
@@ -122,9 +131,9 @@ fn a_loss_that_only_the_kernel_saw_tears_the_open_incident() {
     let mut pipeline = pipeline(Filter::default());
     let records = numbered(memcg_kill(100, 0, POD, b"java"));
     lines(&mut pipeline, &records[..1]);
-    pipeline.kernel_counts(0, 1, 0);
+    pipeline.kernel_counts(&counts(0, 1, 0));
     lines(&mut pipeline, &records[1..2]);
-    pipeline.kernel_counts(1, 1, 0);
+    pipeline.kernel_counts(&counts(1, 1, 0));
     assert_eq!(lines(&mut pipeline, &records[2..])[0]["complete"], false);
 }
 
@@ -139,7 +148,7 @@ fn a_loss_has_a_line_of_its_own_only_where_no_other_line_told_it_and_lost_adds_u
     assert_eq!(first["counters"], serde_json::json!({ "records_malformed": 1 }));
     assert!(pipeline.losses(3).is_none(), "told");
     pipeline.malformed();
-    pipeline.kernel_counts(5, 0, 0);
+    pipeline.kernel_counts(&counts(5, 0, 0));
     let second = json(&pipeline.losses(4).expect("a loss"));
     assert_eq!((&second["lost"], &second["seq"]), (&7.into(), &3.into()));
     assert_eq!(second["counters"], serde_json::json!({ "records_lost": 5, "records_malformed": 1 }));

@@ -110,10 +110,9 @@ fn headline(page: &mut Page, incident: &Incident) {
         Kind::OomKill => "OOM KILL",
         Kind::OomNoKill => "OOM, NOBODY KILLED",
         Kind::OomWait => "OOM, TASK HANGS",
-        Kind::AllocFailure => "ALLOCATION FAILED",
+        Kind::AllocFailure | Kind::OtherAllocFailure => "ALLOCATION FAILED",
         Kind::VmallocFailure => "VMALLOC FAILED",
         Kind::ChargeFailure => "CHARGE FAILED",
-        Kind::OtherAllocFailure => "ALLOCATION FAILED",
     };
     let cause = match (incident.verdict.cause, incident.verdict.level) {
         (Cause::SystemOom, _) => system(incident),

@@ -176,6 +176,7 @@ pub struct KernelView {
 
 /// Which of the functions to hook there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a function of the kernel's")]
 pub struct Functions {
     /// `oom_kill_process`.
     pub oom_kill_process: bool,

@@ -144,6 +144,7 @@ pub(crate) fn kill(victim: &Lineage, limit: Option<Lineage>, names: &[&str]) -> 
         // The mark comes after the signal, so the task looks as if it was ending.
         victims: vec![mark(Task { exiting: Some(true), ..task("java", 4211) }, Some(victim.clone()))],
         holders: None,
+        zones: None,
         revision: 1,
         complete: true,
     }

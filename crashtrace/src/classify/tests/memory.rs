@@ -182,7 +182,7 @@ fn in_pod(comm: &str, shmem_bytes: u64) -> Verdict {
     let task = Task { ..task(comm, 4211) };
     incident.decision().victim = Some(task.clone());
     incident.victims[0].task = task;
-    let mut node = Node { memory_bytes: None, cgroups: Box::new(Shmem(shmem_bytes)) };
+    let mut node = Node { cgroups: Box::new(Shmem(shmem_bytes)), ..Node::unseen("a test") };
     classify(&enrich(Incident::OomKill(Box::new(incident)), &mut node))
 }
 

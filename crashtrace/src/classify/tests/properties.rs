@@ -135,6 +135,7 @@ fn an_incident() -> BoxedStrategy<Incident> {
                 decision: decision.map(Box::new),
                 victims: victims.into_iter().map(|(task, cgroups)| mark(task, cgroups)).collect(),
                 holders: None,
+                zones: None,
                 revision: 1,
                 complete,
             }))

@@ -92,7 +92,7 @@ fn another_layout_an_unknown_kind_and_an_unknown_hook_are_named_and_counted() {
         (offset_of!(Header, layout), 1, DecodeError::Layout(1), Counter::RecordsOfAnotherLayout),
         (offset_of!(Header, layout), 0, DecodeError::Layout(0), Counter::RecordsOfAnotherLayout),
         (offset_of!(Header, kind), 0, DecodeError::Kind(0), Counter::RecordsOfUnknownKind),
-        (offset_of!(Header, kind), 7, DecodeError::Kind(7), Counter::RecordsOfUnknownKind),
+        (offset_of!(Header, kind), 9, DecodeError::Kind(9), Counter::RecordsOfUnknownKind),
         (
             offset_of!(Header, hook),
             0,

@@ -42,6 +42,10 @@ fn stride(of: &'static str, member: &'static str) -> Query {
     Query::Stride { of, member }
 }
 
+fn length(of: &'static str, member: &'static str) -> Query {
+    Query::Length { of, member }
+}
+
 /// One query outside of the table.
 fn ask(btf: &KernelBtf, query: Query) -> Option<u32> {
     let ids = btf.0.types_of(&[Kind::Struct, Kind::Enum, Kind::Enum64]);
@@ -74,13 +78,16 @@ fn what_a_kernel_lacks_is_absent_and_not_zero() {
             let absent: Vec<_> = layout.absent().map(|field| field.name).collect();
             let of_v1 =
                 ["TASK_MEMCG_IN_OOM", "TASK_MEMCG_OOM_GFP", "TASK_MEMCG_OOM_ORDER", "MEMCG_OOM_KILL_DISABLE"];
-            assert_eq!(absent, of_v1);
+            let without_cma = arch == "x86_64" && version.starts_with("6.");
+            let of_cma: &[_] = if without_cma { &["MIGRATE_CMA"] } else { &[] };
+            assert_eq!(absent, [&of_v1, of_cma].concat(), "{arch}-{version}");
         }
     }
     // The same version with cgroup v1 built in has it.
     let layout = Layout::resolve(&kernel("x86_64-6.18-custom"));
     let absent: Vec<_> = layout.absent().map(|field| field.name).collect();
-    assert_eq!(absent, ["TASK_MEMCG_OOM_GFP", "TASK_MEMCG_OOM_ORDER"], "gone with 6.11");
+    let gone = ["TASK_MEMCG_OOM_GFP", "TASK_MEMCG_OOM_ORDER"];
+    assert_eq!(absent, [&gone[..], &["MIGRATE_CMA"]].concat(), "gone with 6.11, and built without CMA");
     assert_eq!(layout.get(fields::OC_ZONELIST), Some(0), "0 is an offset like any other");
     assert_eq!(layout.get(fields::COUNT), None);
 }
@@ -149,6 +156,9 @@ fn a_path_leads_exactly_as_it_says() {
     assert_eq!(ask(&new, stride("mm_struct", "rss_stat")), Some(40));
     assert_eq!(ask(&old, stride("mm_struct", "rss_stat")), None);
     assert_eq!(ask(&old, at("task_struct", "mm.rss_stat")), None, "behind a pointer");
+    assert_eq!(ask(&new, length("mm_struct", "rss_stat")), Some(4));
+    assert_eq!(ask(&old, length("mm_struct", "rss_stat")), None, "not an array there");
+    assert_eq!(ask(&new, length("pid", "numbers")), None, "of open length, which is not none");
     // An array of open length, where the length says nothing.
     assert_eq!(ask(&new, at("pid", "numbers[2].nr")), Some(112 + 2 * 16));
     for path in
@@ -395,8 +405,11 @@ fn the_running_kernel_has_all_that_is_needed() {
     let btf = KernelBtf::open(path).expect("the kernel's own BTF is BTF");
     let absent: Vec<_> = Layout::resolve(&btf).absent().map(|field| field.name).collect();
     // Everything else is in every kernel since 5.10 that has memory cgroups.
-    let of_v1 = |name: &&str| *name == "MEMCG_OOM_KILL_DISABLE" || name.starts_with("TASK_MEMCG_");
-    assert!(absent.iter().all(of_v1), "{absent:?}");
+    let may_lack = |name: &&str| {
+        ["MEMCG_OOM_KILL_DISABLE", "MIGRATE_CMA", "ZONE_FREE_HIGHATOMIC"].contains(name)
+            || name.starts_with("TASK_MEMCG_")
+    };
+    assert!(absent.iter().all(may_lack), "{absent:?}");
     assert!(btf.mark_victim_arg().is_some());
     assert!(btf.has_function("out_of_memory"));
 }

@@ -3,10 +3,18 @@ use crate::source::host::tests::healthy;
 use crate::source::host::{BtfFile, MemoryCgroup};
 use crate::source::symbols::tests::every_function;
 
-const ALL: Functions =
-    Functions { oom_kill_process: true, mem_cgroup_out_of_memory: true, mem_cgroup_oom_synchronize: true };
-const NONE: Functions =
-    Functions { oom_kill_process: false, mem_cgroup_out_of_memory: false, mem_cgroup_oom_synchronize: false };
+const ALL: Functions = Functions {
+    oom_kill_process: true,
+    mem_cgroup_out_of_memory: true,
+    mem_cgroup_oom_synchronize: true,
+    warn_alloc: true,
+};
+const NONE: Functions = Functions {
+    oom_kill_process: false,
+    mem_cgroup_out_of_memory: false,
+    mem_cgroup_oom_synchronize: false,
+    warn_alloc: false,
+};
 
 fn view() -> KernelView {
     KernelView { btf_functions: ALL, kallsyms_functions: Some(ALL), mark_victim_arg: Some(1) }
@@ -23,7 +31,7 @@ fn shown(attaches: &[Attach]) -> Vec<String> {
 
 #[test]
 fn a_healthy_host_is_tried_from_fentry_down_to_the_tracepoint() {
-    let plan = plan(&healthy(), &view(), HooksWanted::Auto).unwrap();
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
     assert_eq!(hooks(&plan), [Hook::Fentry, Hook::Kprobe, Hook::RawTracepoint]);
     assert_eq!(plan.skipped, []);
     let [fentry, kprobe, tracepoint] = plan.tiers.as_slice() else { panic!("{plan:?}") };
@@ -56,7 +64,7 @@ fn hooks_asked_for_by_name_are_the_only_ones_planned() {
         (HooksWanted::Kprobe, Hook::Kprobe),
         (HooksWanted::Tracepoint, Hook::RawTracepoint),
     ] {
-        assert_eq!(hooks(&plan(&healthy(), &view(), wanted).unwrap()), [hook]);
+        assert_eq!(hooks(&plan(&healthy(), &view(), wanted, true).unwrap()), [hook]);
     }
 }
 
@@ -64,11 +72,11 @@ fn hooks_asked_for_by_name_are_the_only_ones_planned() {
 #[test]
 fn fentry_is_skipped_where_btf_does_not_list_the_function() {
     let kernel = KernelView { btf_functions: NONE, ..view() };
-    let auto = plan(&healthy(), &kernel, HooksWanted::Auto).unwrap();
+    let auto = plan(&healthy(), &kernel, HooksWanted::Auto, true).unwrap();
     assert_eq!(hooks(&auto), [Hook::Kprobe, Hook::RawTracepoint]);
     assert_eq!(auto.skipped[0].hook, Hook::Fentry);
     assert!(auto.skipped[0].reason.contains("does not list function oom_kill_process"));
-    let refusal = plan(&healthy(), &kernel, HooksWanted::Fentry).unwrap_err();
+    let refusal = plan(&healthy(), &kernel, HooksWanted::Fentry, true).unwrap_err();
     assert_eq!(
         refusal.to_string(),
         "cannot use fentry hooks: the kernel's BTF does not list function oom_kill_process; \
@@ -81,7 +89,7 @@ fn a_btf_file_serves_kprobes_but_not_fentry() {
     let mut facts = healthy();
     facts.btf = BtfFile { path: "/my.btf".to_owned(), error: None };
     facts.kernel_btf.error = Some("No such file or directory".to_owned());
-    let plan = plan(&facts, &view(), HooksWanted::Auto).unwrap();
+    let plan = plan(&facts, &view(), HooksWanted::Auto, true).unwrap();
     assert_eq!(hooks(&plan), [Hook::Kprobe, Hook::RawTracepoint]);
     assert!(plan.skipped[0].reason.contains("own BTF"));
 }
@@ -90,12 +98,12 @@ fn a_btf_file_serves_kprobes_but_not_fentry() {
 fn kprobes_are_skipped_only_if_the_symbol_is_known_not_to_be_there() {
     let gone = KernelView { kallsyms_functions: Some(NONE), ..view() };
     assert_eq!(
-        hooks(&plan(&healthy(), &gone, HooksWanted::Auto).unwrap()),
+        hooks(&plan(&healthy(), &gone, HooksWanted::Auto, true).unwrap()),
         [Hook::Fentry, Hook::RawTracepoint]
     );
-    assert!(plan(&healthy(), &gone, HooksWanted::Kprobe).is_err());
+    assert!(plan(&healthy(), &gone, HooksWanted::Kprobe, true).is_err());
     let unread = KernelView { kallsyms_functions: None, ..view() };
-    let planned = plan(&healthy(), &unread, HooksWanted::Kprobe).unwrap();
+    let planned = plan(&healthy(), &unread, HooksWanted::Kprobe, true).unwrap();
     assert_eq!(planned.tiers[0].memcg.len(), 2);
 }
 
@@ -104,7 +112,7 @@ fn kprobes_are_skipped_only_if_the_symbol_is_known_not_to_be_there() {
 fn a_tier_does_without_the_memcg_hooks_where_the_function_is_missing() {
     let only_kill = Functions { mem_cgroup_out_of_memory: false, ..ALL };
     let kernel = KernelView { btf_functions: only_kill, kallsyms_functions: Some(only_kill), ..view() };
-    let plan = plan(&healthy(), &kernel, HooksWanted::Auto).unwrap();
+    let plan = plan(&healthy(), &kernel, HooksWanted::Auto, true).unwrap();
     assert_eq!(hooks(&plan).len(), 3);
     assert!(plan.tiers.iter().all(|tier| tier.memcg.is_empty()));
 }
@@ -140,7 +148,7 @@ fn what_no_tier_can_do_without_is_refused_with_its_remedy() {
         let (mut facts, mut kernel) = (healthy(), view());
         change(&mut facts, &mut kernel);
         for wanted in [HooksWanted::Auto, HooksWanted::Tracepoint] {
-            let message = plan(&facts, &kernel, wanted).expect_err(why).to_string();
+            let message = plan(&facts, &kernel, wanted, true).expect_err(why).to_string();
             assert!(message.starts_with("cannot watch this kernel: "), "{message}");
             assert!(message.contains(why) && message.contains(remedy), "{why}: {message}");
         }
@@ -165,9 +173,9 @@ fn what_is_unknown_is_not_held_against_the_host() {
     facts.capabilities = None;
     facts.lockdown = None;
     facts.init_user_namespace = None;
-    assert!(plan(&facts, &view(), HooksWanted::Auto).is_ok());
+    assert!(plan(&facts, &view(), HooksWanted::Auto, true).is_ok());
     facts.release = Some("custom".to_owned());
-    assert!(plan(&facts, &view(), HooksWanted::Auto).is_ok());
+    assert!(plan(&facts, &view(), HooksWanted::Auto, true).is_ok());
 }
 
 #[test]
@@ -178,21 +186,26 @@ fn harmless_restrictions_are_no_reason_to_refuse() {
     facts.euid = Some(1000);
     facts.perf_event_paranoid = Some(4);
     facts.release = Some("5.8.0".to_owned());
-    assert!(plan(&facts, &view(), HooksWanted::Auto).is_ok());
+    assert!(plan(&facts, &view(), HooksWanted::Auto, true).is_ok());
     facts.capabilities = Some([Capability::Bpf, Capability::Perfmon].into());
-    assert!(plan(&facts, &view(), HooksWanted::Auto).is_ok());
+    assert!(plan(&facts, &view(), HooksWanted::Auto, true).is_ok());
 }
 
 /// What is not seen with a tier of the healthy host's plan, after `change`.
 fn unseen(hook: Hook, memcg_attached: bool, change: impl FnOnce(&mut HostFacts)) -> Vec<String> {
     let mut facts = healthy();
     change(&mut facts);
-    let plan = plan(&facts, &view(), HooksWanted::Auto).unwrap();
+    let plan = plan(&facts, &view(), HooksWanted::Auto, true).unwrap();
     let tier = plan.tiers.iter().find(|tier| tier.hook == hook).unwrap();
-    blind(tier, Optional { memcg: memcg_attached, wait: memcg_attached }, &facts, &every_function())
-        .into_iter()
-        .map(|blind| blind.what)
-        .collect()
+    blind(
+        tier,
+        Optional { memcg: memcg_attached, wait: memcg_attached, alloc: AllocHook::Probe },
+        &facts,
+        &every_function(),
+    )
+    .into_iter()
+    .map(|blind| blind.what)
+    .collect()
 }
 
 #[test]
@@ -236,10 +249,11 @@ fn a_kernel_that_panics_on_oom_leaves_no_report() {
 /// Without names a stack tells nothing: neither the absence of a function nor its presence.
 #[test]
 fn hidden_kernel_addresses_are_said_with_their_remedy() {
-    let plan = plan(&healthy(), &view(), HooksWanted::Auto).unwrap();
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
     let hidden = Symbols::without("hidden".to_owned());
     for (tier, count) in plan.tiers.iter().zip([1, 1, 2]) {
-        let blind = blind(tier, Optional { memcg: true, wait: true }, &healthy(), &hidden);
+        let blind =
+            blind(tier, Optional { memcg: true, wait: true, alloc: AllocHook::Probe }, &healthy(), &hidden);
         let hidden: Vec<_> = blind.iter().filter(|blind| blind.why == "hidden").collect();
         assert_eq!(hidden.len(), count, "{tier:?}");
         assert!(hidden.iter().all(|blind| blind.remedy.as_ref().unwrap().contains("CAP_SYSLOG")));
