@@ -5,8 +5,9 @@ use std::io;
 use crate::report::Line;
 
 pub mod json;
-mod page;
+pub(crate) mod page;
 pub mod text;
+pub(crate) mod zones;
 
 pub use json::JsonSink;
 pub use text::TextSink;

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 /// How a text stands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     /// Not at all.
     Plain,
     /// What the line is about.
@@ -35,18 +35,18 @@ impl Style {
 }
 
 /// Where text is put together.
-pub(super) struct Page {
+pub(crate) struct Page {
     text: String,
     color: bool,
 }
 
 impl Page {
-    pub(super) fn new(color: bool) -> Self {
+    pub(crate) fn new(color: bool) -> Self {
         Self { text: String::new(), color }
     }
 
     /// Adds `text`, made harmless.
-    pub(super) fn put(&mut self, style: Style, text: &str) -> &mut Self {
+    pub(crate) fn put(&mut self, style: Style, text: &str) -> &mut Self {
         let text = harmless(text);
         match style.sgr().filter(|_| self.color && !text.is_empty()) {
             Some(sgr) => write!(self.text, "\x1b[{sgr}m{text}\x1b[0m").unwrap_or_default(),
@@ -56,17 +56,17 @@ impl Page {
     }
 
     /// Adds `text` without emphasis.
-    pub(super) fn plain(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn plain(&mut self, text: &str) -> &mut Self {
         self.put(Style::Plain, text)
     }
 
     /// Ends the line.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.text.push('\n');
     }
 
     /// Adds rows of cells in columns. Numbers stand on the right of theirs; the last column is as wide as it likes.
-    pub(super) fn table<const N: usize>(&mut self, rows: &[(Style, [String; N])], right: [bool; N]) {
+    pub(crate) fn table<const N: usize>(&mut self, rows: &[(Style, [String; N])], right: [bool; N]) {
         /// One long name must not push all other rows off the screen.
         const WIDEST: usize = 28;
         let width = |cell: &str| harmless(cell).width();
@@ -90,14 +90,14 @@ impl Page {
         }
     }
 
-    pub(super) fn into_string(self) -> String {
+    pub(crate) fn into_string(self) -> String {
         self.text
     }
 }
 
 /// `text` with everything visible that a terminal would act on or not show: control characters (C0, DEL, C1), what
 /// turns the direction of writing, and what has no width. Harmless text comes back as it is.
-pub(super) fn harmless(text: &str) -> Cow<'_, str> {
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
@@ -133,7 +133,7 @@ fn is_harmful(c: char) -> bool {
 }
 
 /// `bytes` for people: `512 MiB`, `1.5 GiB`.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

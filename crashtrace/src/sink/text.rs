@@ -6,16 +6,16 @@
 use std::io::{self, Write};
 
 use crate::report::{
-    AgentStarted, AgentStopping, Cause, Certainty, Constraint, Holder, Incident, Kind, Level, LimitHit, Line,
-    Loss, Memory, Origin, Owner, OwnerKind, Process, Text, Unresolved,
+    AgentStarted, AgentStopping, Cause, Certainty, Constraint, Incident, Kind, Level, LimitHit, Line, Loss,
+    Origin, Owner, OwnerKind, Process, Shortage, Text, Unresolved,
 };
 use crate::sink::Sink;
 use crate::sink::page::{Page, Style, size};
 
+mod memory;
+
 /// Victims shown; the largest come first.
 const VICTIMS: usize = 12;
-/// Holders of memory shown; the largest come first.
-const HOLDERS_SHOWN: usize = 5;
 /// Reasons shown for what is unresolved, and fields with each.
 const REASONS: usize = 8;
 /// See [`REASONS`].
@@ -73,15 +73,13 @@ fn incident_block(page: &mut Page, incident: &Incident) {
         limit_lines(page, limit);
     }
     if let Some(memory) = &incident.memory {
-        memory_lines(page, memory);
+        memory::lines(page, memory);
     }
     if let Some(allocation) = &incident.allocation {
-        let order = match (allocation.bytes, allocation.order) {
-            (Some(bytes), Some(order)) => format!("{} (order {order})", size(bytes)),
-            (None, Some(order)) => format!("order {order}"),
-            (_, None) => "none".to_owned(),
-        };
-        label(page, "request", &format!("{order}, {}", allocation.gfp.join("|")));
+        label(page, "request", &memory::request(incident.kind, allocation));
+    }
+    if let Some(memory) = &incident.memory {
+        memory::picture(page, memory, incident.allocation.as_ref());
     }
     process_table(page, incident);
 
@@ -99,6 +97,9 @@ fn system(incident: &Incident) -> &'static str {
         (Some(Origin::Kswapd), _) => "kswapd could not keep the working set in memory",
         (_, Some(Constraint::Cpuset)) => "the NUMA nodes of a cpuset ran out of memory",
         (_, Some(Constraint::Mempolicy)) => "the NUMA nodes of a memory policy ran out of memory",
+        _ if incident.verdict.shortage == Some(Shortage::Fragmentation) => {
+            "the node ran out of large blocks of memory"
+        }
         (Some(Origin::Allocation), Some(Constraint::None)) => "the node ran out of memory",
         _ => "the node, or a part of it, ran out of memory",
     }
@@ -123,7 +124,10 @@ fn headline(page: &mut Page, incident: &Incident) {
         (Cause::CgroupOom, Some(Level::HostService)) => "memory limit of a host service",
         (Cause::CgroupOom, Some(Level::Cgroup | Level::Node) | None) => "memory limit of a cgroup",
         (Cause::Fragmentation, _) => "memory is fragmented",
-        (Cause::LowMemory, _) => "the node is short of memory",
+        (Cause::LowMemory, _) => match incident.verdict.shortage {
+            Some(Shortage::AtomicReserves) => "what is kept for requests that cannot wait is used up",
+            _ => "the node is short of memory",
+        },
         (Cause::Unknown, _) => "cause unknown",
     };
     page.plain(&incident.time).plain("  ").put(Style::Alarm, kind);
@@ -177,29 +181,6 @@ fn limit_lines(page: &mut Page, limit: &LimitHit) {
     label(page, "limit", &facts.join("; "));
     label(page, "", &owner_words(limit.owner.as_ref(), Some(limit.cgroup.as_str())));
     page.put(Style::Faint, &format!("  {:<9}{}", "", limit.cgroup.as_str())).end();
-}
-
-fn memory_lines(page: &mut Page, memory: &Memory) {
-    let held = |held: &Holder| {
-        let share = held.share_permille.map_or_else(String::new, |share| format!(" ({} %)", share / 10));
-        format!("{}{share}", size(held.usage_bytes))
-    };
-    if let Some(pods) = &memory.pods {
-        let limit = match pods.limit_bytes {
-            Some(limit) => format!(" of {} allowed", size(limit)),
-            None => String::new(),
-        };
-        label(page, "pods", &format!("{}{limit}", size(pods.usage_bytes)));
-    }
-    for (index, holder) in memory.holders.iter().take(HOLDERS_SHOWN).enumerate() {
-        let whose = owner_words(Some(&holder.owner), Some(holder.cgroup.as_str()));
-        label(page, if index == 0 { "held by" } else { "" }, &format!("{whose}: {}", held(holder)));
-    }
-    let rest = memory.holders_total.unwrap_or_default().saturating_sub(HOLDERS_SHOWN as u64);
-    if rest > 0 {
-        let least = memory.least_bytes.map_or_else(|| "?".to_owned(), size);
-        label(page, "", &format!("and {rest} more that held {least} and above"));
-    }
 }
 
 fn process_table(page: &mut Page, incident: &Incident) {
