@@ -13,8 +13,10 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+mod memory;
 mod mounts;
 
+pub use memory::MemorySettings;
 use mounts::memory_cgroup;
 
 /// Where the kernel shows its own BTF.
@@ -67,6 +69,9 @@ pub struct HostFacts {
     pub perf_event_paranoid: Option<i32>,
     /// `kernel.unprivileged_bpf_disabled`.
     pub unprivileged_bpf_disabled: Option<i32>,
+    /// What decides how much memory is kept free, and in which pieces.
+    #[serde(flatten)]
+    pub memory: MemorySettings,
     /// `/proc/kallsyms` shows this process addresses, and not zeroes.
     pub kallsyms_addresses: Option<bool>,
     /// What could not be found out, and why.
@@ -257,6 +262,7 @@ pub fn gather(root: &Path, btf: Option<&Path>) -> HostFacts {
         perf_event_paranoid: look.sysctl("perf_event_paranoid", "/proc/sys/kernel/perf_event_paranoid"),
         unprivileged_bpf_disabled: look
             .sysctl("unprivileged_bpf_disabled", "/proc/sys/kernel/unprivileged_bpf_disabled"),
+        memory: memory::settings(&mut look),
         kallsyms_addresses: look.fact("kallsyms_addresses", Look::kallsyms_addresses),
         // Last: fields of a struct are evaluated in the order in which they are written.
         unresolved: look.unresolved,

@@ -29,6 +29,12 @@ pub(crate) fn healthy() -> HostFacts {
         kptr_restrict: Some(0),
         perf_event_paranoid: Some(2),
         unprivileged_bpf_disabled: Some(2),
+        memory: MemorySettings {
+            min_free_kbytes: Some(11_449),
+            compaction_proactiveness: Some(20),
+            compact_unevictable_allowed: Some(1),
+            extfrag_threshold: Some(500),
+        },
         kallsyms_addresses: Some(true),
         unresolved: Vec::new(),
     }
@@ -80,6 +86,10 @@ fn a_host_with_cgroup_v2_is_read_completely() {
         ("/proc/sys/kernel/kptr_restrict", "1\n"),
         ("/proc/sys/kernel/perf_event_paranoid", "-1\n"),
         ("/proc/sys/kernel/unprivileged_bpf_disabled", "2\n"),
+        ("/proc/sys/vm/min_free_kbytes", "5703\n"),
+        ("/proc/sys/vm/compaction_proactiveness", "0\n"),
+        ("/proc/sys/vm/compact_unevictable_allowed", "1\n"),
+        ("/proc/sys/vm/extfrag_threshold", "500\n"),
         ("/proc/kallsyms", "0000000000000000 A fixed_percpu_data\nffffffff81000000 T _text\n"),
     ]);
     let facts = root.facts();
@@ -99,6 +109,11 @@ fn a_host_with_cgroup_v2_is_read_completely() {
         oom_kill_allocating_task: Some(1),
         kptr_restrict: Some(1),
         perf_event_paranoid: Some(-1),
+        memory: MemorySettings {
+            min_free_kbytes: Some(5703),
+            compaction_proactiveness: Some(0),
+            ..healthy().memory
+        },
         ..healthy()
     };
     assert_eq!(facts, expected);
