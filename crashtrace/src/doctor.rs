@@ -11,13 +11,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::exit;
-use crate::event::Hook;
-use crate::source::host::{Capability, HostFacts, KernelVersion};
+use crate::event::{Hook, Zones};
+use crate::source::host::{Capability, HostFacts, KernelVersion, Unresolved};
 use crate::source::plan::{self, AllocHook, Blind, HooksWanted, KernelView};
 use crate::source::symbols::Symbols;
 
+mod allocations;
+pub mod fragmentation;
 mod text;
 
+pub use allocations::FailedAllocations;
+pub use fragmentation::Fragmentation;
 pub use text::render_text;
 
 /// Value of [`DoctorReport::schema`].
@@ -43,6 +47,8 @@ pub struct Findings {
     pub absent_fields: Vec<String>,
     /// What stacks are named by.
     pub symbols: Symbols,
+    /// The zones of the page allocator, or why they could not be read.
+    pub zones: Result<Zones, String>,
 }
 
 /// How a tier did when the loader tried it, and took it away again.
@@ -61,12 +67,14 @@ pub struct TierTrial {
     /// The hook on failed allocations that it accepted, as reports name it: `kprobe:warn_alloc`, or
     /// `raw_tp:mm_page_alloc`, which costs something for each page.
     pub alloc: Option<String>,
-    /// What it said to what it did not accept.
+    /// What it said to those of these hooks that it did not accept. A tier that is usable can do without them.
     pub error: Option<String>,
+    /// What it said to hooks on failed allocations that it did not accept, which takes nothing from the tier.
+    pub alloc_error: Option<String>,
 }
 
 /// What `doctor` says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct DoctorReport {
     /// Always `crashtrace-doctor/v1`.
     pub schema: String,
@@ -80,8 +88,14 @@ pub struct DoctorReport {
     pub tiers: Vec<TierTrial>,
     /// The tier that `watch` would use.
     pub uses: Option<String>,
+    /// How `watch` would see failed allocations; null if it would not work at all.
+    pub failed_allocations: Option<FailedAllocations>,
     /// What it would not see.
     pub blind: Vec<Blind>,
+    /// The node's free memory at this moment; null where it could not be read.
+    pub fragmentation: Option<Fragmentation>,
+    /// What of `fragmentation` could not be found out, by path of the field, and why.
+    pub unresolved: Vec<Unresolved>,
     /// Kernel fields that this kernel does not have, by their names in crashtrace's table. Each kernel lacks
     /// some: those that were renamed have another way to be found, and cgroup v1's are not built in everywhere.
     pub absent_fields: Vec<String>,
@@ -98,7 +112,8 @@ pub struct Verdict {
     pub remedies: Vec<String>,
 }
 
-/// What it comes to, in one word.
+/// What it comes to, in one word: about what crashtrace can see, and so what the command exits with. The state of the node's
+/// memory is of the moment and never changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -125,17 +140,17 @@ impl DoctorReport {
 /// Puts the findings together and judges them.
 #[must_use]
 pub fn assemble(findings: Findings) -> DoctorReport {
-    let Findings { facts, kernel, wanted, allocations, trials, absent_fields, symbols } = findings;
+    let Findings { facts, kernel, wanted, allocations, trials, absent_fields, symbols, zones } = findings;
     let plan = plan::plan(&facts, &kernel, wanted, allocations);
     let mut refusals = plan::refusals(&facts, &kernel);
-    let (planned, skipped) = match plan {
-        Ok(plan) => (plan.tiers, plan.skipped),
+    let (planned, skipped, alloc_skipped) = match plan {
+        Ok(plan) => (plan.tiers, plan.skipped, plan.alloc_skipped),
         Err(refusal) => {
             // The plan refuses for one of these reasons, or for one of its own.
             if refusals.is_empty() {
                 refusals.push(refusal);
             }
-            (Vec::new(), Vec::new())
+            (Vec::new(), Vec::new(), None)
         }
     };
     let used = planned.iter().find_map(|tier| {
@@ -153,6 +168,15 @@ pub fn assemble(findings: Findings) -> DoctorReport {
     if used.is_some() && wanted != HooksWanted::Auto && !blind.is_empty() {
         remedies.push("try --hooks auto: another kind of hook may see more".to_owned());
     }
+    let mut unresolved = Vec::new();
+    let fragmentation = match zones {
+        Ok(zones) => Some(fragmentation::look(&zones, facts.page_size_bytes, &mut unresolved)),
+        Err(reason) => {
+            unresolved.push(Unresolved { field: "fragmentation".to_owned(), reason });
+            None
+        }
+    };
+    remedies.extend(fragmentation.iter().flat_map(|found| fragmentation::remedies(found, &facts)));
     let mut seen = BTreeSet::new();
     remedies.retain(|remedy| seen.insert(remedy.clone()));
     let (status, summary) = match used {
@@ -171,6 +195,8 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         ),
     };
     let in_use = used.map(|(tier, _)| tier.hook.to_string());
+    let failed_allocations =
+        allocations::failed_allocations(used.map(|(_, trial)| trial), alloc_skipped, allocations);
     let skipped = skipped.into_iter().map(|skipped| TierTrial {
         hook: skipped.hook,
         usable: false,
@@ -178,6 +204,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         wait: false,
         alloc: None,
         error: Some(skipped.reason),
+        alloc_error: None,
     });
     let mut tiers: Vec<_> = trials.into_iter().chain(skipped).collect();
     tiers.sort_by_key(|trial| trial.hook);
@@ -188,18 +215,16 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         facts,
         tiers,
         uses: in_use,
+        failed_allocations,
         blind,
+        fragmentation,
+        unresolved,
         absent_fields,
     }
 }
 
 fn optional(trial: &TierTrial, allocations: bool) -> plan::Optional {
-    let alloc = match trial.alloc.as_deref() {
-        Some(hook) if hook.starts_with("raw_tp:") => AllocHook::Tracepoint,
-        Some(_) => AllocHook::Probe,
-        None if allocations => AllocHook::Refused,
-        None => AllocHook::NotWanted,
-    };
+    let alloc = AllocHook::of_name(trial.alloc.as_deref(), allocations);
     plan::Optional { memcg: trial.memcg, wait: trial.wait, alloc }
 }
 

@@ -4,12 +4,15 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 
-use super::look;
+use super::{ProcFs, look};
 use crate::cli::{Doctor, Output};
 use crate::doctor::{DoctorReport, Findings, TierTrial, assemble, render_text};
+use crate::enrich::node::{ProcFile, ProcFiles as _};
+use crate::event::Zones;
 use crate::source::layout::Layout;
-use crate::source::load::LoadError;
+use crate::source::load::{LoadError, Refused};
 use crate::source::plan::{Plan, Tier, plan};
+use crate::source::zoneinfo;
 
 /// Looks, tries each tier of hooks and takes it away again, and says what came of it.
 ///
@@ -17,6 +20,8 @@ use crate::source::plan::{Plan, Tier, plan};
 /// The findings cannot be written.
 pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
     let look = look::look(config.btf.as_deref());
+    // Before the trials, which take memory themselves.
+    let zones = read_zones(&mut ProcFs { mount: "/proc".into() });
     let trials = match plan(&look.facts, &look.view, config.hooks, config.allocations) {
         Ok(plan) => plan.tiers.iter().map(|tier| trial(&look, tier, &plan)).collect(),
         Err(_) => Vec::new(),
@@ -30,6 +35,7 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
         allocations: config.allocations,
         trials,
         symbols: look.symbols,
+        zones,
     });
     let text = match config.output {
         Output::Json => serde_json::to_string_pretty(&report)? + "\n",
@@ -44,22 +50,34 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
     }
 }
 
+fn read_zones(proc: &mut ProcFs) -> Result<Zones, String> {
+    let buddyinfo = proc.read(ProcFile::Buddyinfo)?;
+    zoneinfo::parse(&buddyinfo, &proc.read(ProcFile::Zoneinfo)?)
+}
+
 fn trial(look: &look::Look, tier: &Tier, plan: &Plan) -> TierTrial {
     let hook = tier.hook;
     let plan = Plan { tiers: vec![tier.clone()], ..plan.clone() };
-    let told = |refused: &[crate::source::load::Refused]| {
-        let refused: Vec<_> = refused.iter().map(|one| format!("{}: {}", one.name, one.error)).collect();
+    // A hook on failed allocations that the kernel refuses is no failure of the tier.
+    let alloc: Vec<String> = plan.alloc.iter().map(ToString::to_string).collect();
+    let told = |refused: &[Refused], of_alloc: bool| {
+        let refused = refused.iter().filter(|one| alloc.contains(&one.name) == of_alloc);
+        let refused: Vec<_> = refused.map(|one| format!("{}: {}", one.name, one.error)).collect();
         (!refused.is_empty()).then(|| refused.join("; "))
     };
     match look.load(&plan, false) {
-        Ok(attached) => {
-            let (memcg, wait) = (attached.memcg, attached.wait);
-            let alloc = attached.alloc.map(|attach| attach.to_string());
-            TierTrial { hook, usable: true, memcg, wait, alloc, error: told(&attached.refused) }
-        }
+        Ok(attached) => TierTrial {
+            hook,
+            usable: true,
+            memcg: attached.memcg,
+            wait: attached.wait,
+            alloc: attached.alloc.map(|attach| attach.to_string()),
+            error: told(&attached.refused, false),
+            alloc_error: told(&attached.refused, true),
+        },
         Err(error) => {
             let refused = match error.downcast_ref() {
-                Some(look::Unusable::Load(LoadError::Refused(refused))) => told(refused),
+                Some(look::Unusable::Load(LoadError::Refused(refused))) => told(refused, false),
                 _ => None,
             };
             TierTrial {
@@ -69,6 +87,7 @@ fn trial(look: &look::Look, tier: &Tier, plan: &Plan) -> TierTrial {
                 wait: false,
                 alloc: None,
                 error: Some(refused.unwrap_or_else(|| format!("{error:#}"))),
+                alloc_error: None,
             }
         }
     }

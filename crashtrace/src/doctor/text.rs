@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{DoctorReport, Status};
+use super::{DoctorReport, Status, fragmentation};
 use crate::source::host::{Capability, HostFacts, Lockdown, MemoryCgroup};
 
 const RED: &str = "\x1b[31m";
@@ -12,7 +12,7 @@ const BOLD: &str = "\x1b[1m";
 const RESET: &str = "\x1b[0m";
 
 /// Columns of the names of facts, and of hooks.
-const NAME_WIDTH: usize = 27;
+const NAME_WIDTH: usize = 29;
 
 /// Text that ends in a newline. `color` is for a terminal.
 #[must_use]
@@ -51,9 +51,27 @@ pub fn render_text(report: &DoctorReport, color: bool) -> String {
             state.push_str(", used");
         }
         if let Some(error) = &tier.error {
-            let _ = write!(state, ": {}", plain(error));
+            let without = if tier.usable { ", without what it can do without" } else { "" };
+            let _ = write!(state, "{without}: {}", plain(error));
         }
         out.pair(&name, &state);
+    }
+    if let Some(failed) = &report.failed_allocations {
+        for (index, line) in failed.lines().iter().enumerate() {
+            out.pair(if index == 0 { "failed allocations" } else { "" }, &plain(line));
+        }
+    }
+    out.heading("Free memory now: what can be had at once, without freeing or moving memory first");
+    if let Some(found) = &report.fragmentation {
+        let page_size_bytes = report.facts.page_size_bytes;
+        for (name, words) in fragmentation::facts(found, page_size_bytes) {
+            out.pair(&name, &words);
+        }
+        out.line("");
+        out.text.push_str(&fragmentation::drawn(found, page_size_bytes, color));
+    }
+    for gap in &report.unresolved {
+        out.line(format_args!("  {} unknown: {}", plain(&gap.field), plain(&gap.reason)));
     }
     out.heading("Host");
     for (name, value) in facts(&report.facts) {
@@ -107,6 +125,7 @@ fn facts(facts: &HostFacts) -> Vec<(&'static str, String)> {
         let state = |one: &Capability| format!("{}{one}", if held.contains(one) { "" } else { "no " });
         Capability::ALL.iter().map(state).collect::<Vec<_>>().join(", ")
     });
+    let memory = &facts.memory;
     let mount = said("memory_cgroup_mount", facts.memory_cgroup_mount.clone());
     vec![
         ("name", said("hostname", facts.hostname.clone())),
@@ -157,6 +176,16 @@ fn facts(facts: &HostFacts) -> Vec<(&'static str, String)> {
             "unprivileged_bpf_disabled",
             said("unprivileged_bpf_disabled", shown(facts.unprivileged_bpf_disabled)),
         ),
+        ("min_free_kbytes", said("min_free_kbytes", shown(memory.min_free_kbytes))),
+        (
+            "compaction_proactiveness",
+            said("compaction_proactiveness", shown(memory.compaction_proactiveness)),
+        ),
+        (
+            "compact_unevictable_allowed",
+            said("compact_unevictable_allowed", shown(memory.compact_unevictable_allowed)),
+        ),
+        ("extfrag_threshold", said("extfrag_threshold", shown(memory.extfrag_threshold))),
     ]
 }
 

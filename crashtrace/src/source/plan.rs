@@ -26,7 +26,7 @@ use crate::event::Hook;
 
 mod blind;
 
-pub use blind::{AllocHook, Blind, Optional, blind};
+pub use blind::{AllocHook, Blind, Optional, TRACEPOINT_COST, blind};
 
 /// The oldest kernel with BPF ring buffers.
 const RING_BUFFER_SINCE: KernelVersion = KernelVersion(5, 8);

@@ -21,6 +21,10 @@ pub struct Blind {
 
 const BETTER_HOOKS: &str = "run a kernel that accepts fentry hooks or kprobes (CONFIG_KPROBES, \
     CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), with --hooks auto";
+/// What the second choice of hooks on failed allocations costs: it is the only program that runs while nothing is wrong.
+pub const TRACEPOINT_COST: &str =
+    "about 60 instructions (see README) more for each page allocation of the node";
+
 const SHOW_ADDRESSES: &str = "give crashtrace CAP_SYSLOG, and set sysctl kernel.kptr_restrict to 0 or 1";
 
 /// Which of a tier's optional hooks are in place.
@@ -53,6 +57,17 @@ impl AllocHook {
     pub fn of(attached: Option<&Attach>, wanted: bool) -> Self {
         match attached.map(|attach| attach.kind) {
             Some(AttachKind::RawTracepoint) => Self::Tracepoint,
+            Some(_) => Self::Probe,
+            None if wanted => Self::Refused,
+            None => Self::NotWanted,
+        }
+    }
+
+    /// The same by the hook's name in reports.
+    #[must_use]
+    pub fn of_name(hook: Option<&str>, wanted: bool) -> Self {
+        match hook {
+            Some(hook) if hook.starts_with("raw_tp:") => Self::Tracepoint,
             Some(_) => Self::Probe,
             None if wanted => Self::Refused,
             None => Self::NotWanted,
