@@ -80,7 +80,7 @@ pub(crate) fn draw(page: &mut Page, picture: &Picture<'_>) {
         page.put(left_style, &format!("{left:>before$}")).plain("│").put(right_style, right).end();
     }
     let heads = (0_u32..).map(|order| head(picture.page_size_bytes, order)).take(shown);
-    let index = picture.zones.iter().any(|zone| zone.index.is_some());
+    let index = picture.zones.iter().any(|zone| zone.index.is_some() && !zone.barred);
     let left = format!("{:<16}{:>7} ", "zone", if index { "index" } else { "" });
     grid.line(page, (Style::Faint, &left), heads.map(|head| (Style::Faint, head)));
     for zone in &picture.zones {

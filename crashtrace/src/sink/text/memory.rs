@@ -96,8 +96,8 @@ pub(super) fn picture(page: &mut Page, memory: &Memory, asked: Option<&Allocatio
             min.saturating_add(zone.lowmem_reserve_bytes.unwrap_or_default()).saturating_add(others)
         }),
         room: zone.room,
-        // Without an order it is one of no size that anybody asked for.
-        index: order.and(zone.fragmentation_index),
+        // For a single page it says no more than that one is free.
+        index: order.filter(|order| *order > 0).and(zone.fragmentation_index),
         free_blocks: zone.free_blocks.as_deref(),
     });
     let page_size_bytes = page_size(memory, asked);

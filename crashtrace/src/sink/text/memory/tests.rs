@@ -120,13 +120,14 @@ fn what_is_kept_includes_what_is_for_others() {
     }
 }
 
-/// A request without an order is measured by no block, and heads its columns all the same.
+/// A request for single pages is measured by no block, and heads its columns all the same.
 #[test]
 fn the_page_size_is_found_without_the_request() {
     let on = |page: u64| Zone { free_bytes: Some((5816 + 7) * page), ..normal() };
     for (page, heads) in [(4 << 10, "   4K   8K"), (16 << 10, "  16K  32K"), (64 << 10, "  64K 128K")] {
         let memory = Memory { zones: vec![on(page)], zones_total: 1, ..Memory::default() };
-        for asked in [None, Some(asked(None, Some(13 << 30))), Some(asked(None, None))] {
+        let single = asked(Some(0), Some(page));
+        for asked in [None, Some(asked(None, Some(13 << 30))), Some(asked(None, None)), Some(single)] {
             let text = shown(&memory, asked.as_ref());
             let head = text.lines().nth(2).unwrap_or_default();
             assert!(head.contains(heads) && !text.contains('│') && !text.contains("index"), "{text}");
