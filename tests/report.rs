@@ -20,6 +20,8 @@ mod hostile;
 mod parts;
 #[path = "report/reader.rs"]
 mod reader;
+#[path = "report/zones.rs"]
+mod zones;
 
 fn parsed(line: &[u8]) -> Value {
     serde_json::from_slice(line).expect("one JSON object")

@@ -1,0 +1,149 @@
+//! Terminal output of what has zones in it, through the whole row of stages.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crashtrace::classify::classify;
+use crashtrace::correlate::{AllocFailures, Incident};
+use crashtrace::enrich::node::{ProcFile, ProcFiles};
+use crashtrace::enrich::{Node, enrich};
+use crashtrace::event::alloc::{AllocFailure, Asked, FailureKey};
+use crashtrace::event::{Hook, Watermarks, Zone, ZoneTypes, Zones};
+use crashtrace::report::{self, Line, Shortage, to_json_line};
+use crashtrace::sink::text::render;
+use unicode_width::UnicodeWidthStr;
+
+use crate::parts::{API, in_pod, lineage, stamp, task};
+use crate::{cases, faults, parsed, validator};
+
+struct Meminfo;
+
+impl ProcFiles for Meminfo {
+    fn read(&mut self, _: ProcFile) -> Result<Vec<u8>, String> {
+        Ok(b"SReclaimable: 10000 kB\nSUnreclaim: 6900 kB\nUnevictable: 404200 kB\nPageTables: 976 kB\n\
+             KernelStack: 768 kB\nHugePages_Total: 0\nHugePages_Free: 0\nHugepagesize: 2048 kB\n"
+            .to_vec())
+    }
+}
+
+fn zone(name: &str, free_blocks: &[u64], managed_pages: u64, lowmem_reserve_pages: u64) -> Zone {
+    let free_pages = (0..).zip(free_blocks).map(|(order, blocks): (u32, &u64)| blocks << order).sum();
+    Zone {
+        numa_node: Some(0),
+        name: Some(name.into()),
+        free_pages: Some(free_pages),
+        watermarks: Some(Watermarks { min_pages: 247, low_pages: 308, high_pages: 369 }),
+        lowmem_reserve_pages: Some(vec![0, lowmem_reserve_pages, lowmem_reserve_pages, lowmem_reserve_pages]),
+        managed_pages: Some(managed_pages),
+        free_blocks: Some(free_blocks.to_vec()),
+        ..Zone::default()
+    }
+}
+
+/// As seen on 6.1: locked memory with holes of a page.
+fn zones() -> Zones {
+    let types = ZoneTypes { dma: Some(0), dma32: Some(1), normal: Some(2), movable: Some(3) };
+    let list = vec![
+        zone("DMA", &[2, 3, 0, 2, 2, 2, 3, 3, 1, 1, 1], 3840, 2700),
+        zone("DMA32", &[6709, 11, 7, 4, 6, 6, 1, 0, 0, 0, 0], 116_484, 0),
+        zone("Movable", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40], 100_000, 0),
+    ];
+    Zones { list, types, ..Zones::default() }
+}
+
+/// A container that asks for 4 MiB of kernel memory, from zones in which there is none in one piece.
+fn failure(zones: Zones) -> report::Incident {
+    let event = AllocFailure {
+        stamp: stamp(Hook::Kprobe),
+        key: FailureKey { css: 0, format_address: 0, argument: 10, gfp: 0x4_0cc0, pad: 0 },
+        total: 1,
+        asked: Asked::Pages { order: 10 },
+        format: Some("page allocation failure: order:%u".into()),
+        gfp: 0x4_0cc0,
+        migrate_type: None,
+        nodemask: None,
+        mems_allowed: None,
+        numa_node: 0,
+        task: task(4211, "java", 480),
+        cgroups: Some(lineage(&in_pod(API))),
+        stack: None,
+        zones: Some(zones),
+    };
+    let mut node = Node {
+        proc: Box::new(Meminfo),
+        gfp: cases::context().gfp,
+        ..Node::unseen("a test does not have it")
+    };
+    let failures = AllocFailures { event: Box::new(event), repeats: 0, revision: 1 };
+    let case = enrich(Incident::AllocFailure(Box::new(failures)), &mut node);
+    let mut incident = report::incident(&case, &classify(&case), &cases::context());
+    incident.envelope = cases::envelope();
+    incident
+}
+
+fn text(incident: report::Incident) -> String {
+    render(&Line::Incident(Box::new(incident)), false)
+}
+
+#[test]
+fn a_failure_for_fragmentation_gives_the_reviewed_block() {
+    let line = Line::Incident(Box::new(failure(zones())));
+    assert_eq!(faults(&validator(), &parsed(&to_json_line(&line))), [""; 0]);
+    let got = render(&line, false);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/report/fragmentation.txt");
+    if std::env::var_os("CRASHTRACE_BLESS").is_some() {
+        fs::write(&path, &got).expect("the fixtures can be written");
+    }
+    assert_eq!(got, fs::read_to_string(&path).expect("a fixture"), "{}", path.display());
+}
+
+/// All zones that a record holds, on arm64 with pages of 64 KiB.
+#[test]
+fn the_picture_of_the_largest_machine_is_aligned() {
+    let mut zones = zones();
+    zones.list = (0..16)
+        .map(|node| Zone { numa_node: Some(node), ..zone("Movable", &[123_456; 14], 1 << 40, 0) })
+        .collect();
+    zones.left_out = 3;
+    let text = text(failure(zones));
+    let rules: Vec<_> = text.lines().filter_map(|line| Some(line.split_once('│')?.0.width())).collect();
+    assert_eq!(rules, [rules[0]; 2 + 2 * 16], "{text}");
+    let drawn = text.lines().filter(|line| line.contains('│'));
+    assert_eq!(drawn.map(UnicodeWidthStr::width).max(), Some(95));
+    assert!(
+        text.contains("\n  node 15 Movable  barred ") && text.contains("\n  and 3 more zones\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_zone_with_a_hostile_name_moves_nothing() {
+    let mut zones = zones();
+    zones.list[0].name = Some("\x1b[2J\nDMA".into());
+    let text = text(failure(zones));
+    assert!(!text.contains('\x1b') && text.contains("\n  node 0 \\x1b[2J"), "{text}");
+}
+
+/// The kernel calls the OOM killer for want of large blocks too.
+#[test]
+fn the_headline_tells_want_of_large_blocks_from_want_of_memory() {
+    let system = cases::all().into_iter().find(|(name, _)| *name == "system_oom").expect("the case").1;
+    let headline = |shortage| {
+        let Line::Incident(mut incident) = system.clone() else { panic!("an incident") };
+        incident.verdict.shortage = shortage;
+        text(*incident).lines().next().expect("a line").to_owned()
+    };
+    let fragmented = headline(Some(Shortage::Fragmentation));
+    assert!(fragmented.ends_with("OOM KILL  the node ran out of large blocks of memory"), "{fragmented}");
+    for shortage in [None, Some(Shortage::LowMemory)] {
+        assert!(headline(shortage).ends_with("the node ran out of memory"), "{}", headline(shortage));
+    }
+    let mut incident = failure(zones());
+    incident.verdict.cause = report::Cause::LowMemory;
+    incident.verdict.shortage = Some(Shortage::AtomicReserves);
+    let said = text(incident);
+    assert!(
+        said.contains("ALLOCATION FAILED  what is kept for requests that cannot wait is used up\n"),
+        "{said}"
+    );
+}
