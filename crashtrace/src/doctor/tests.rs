@@ -145,10 +145,12 @@ fn text_leads_with_the_verdict_and_shows_what_is_unknown_with_its_reason() {
     let mut findings = findings(vec![fails(Hook::Fentry, "refused\nby verifier"), works(Hook::Kprobe)]);
     findings.facts.panic_on_oom = Some(1);
     findings.facts.lockdown = None;
-    findings.facts.unresolved.push(crate::source::host::Unresolved {
+    findings.facts.unresolved.push(Unresolved {
         field: "lockdown".to_owned(),
         reason: "/sys/kernel/security/lockdown: not there".to_owned(),
     });
+    findings.trials[1].alloc = Some("kprobe:warn_alloc".to_owned());
+    findings.zones = Err("/proc/zoneinfo: not there".to_owned());
     let expected = "\
 crashtrace VERSION: degraded
 can watch this node with kprobe hooks, but does not see everything
@@ -161,28 +163,36 @@ Not seen
     vm.panic_on_oom is 1: the kernel panics before a report can leave
 
 Hooks, best first
-  fentry                     does not work: refused\\nby verifier
-  kprobe                     works, used
+  fentry                       does not work: refused\\nby verifier
+  kprobe                       works, used
+  failed allocations           kprobe:warn_alloc, which costs nothing until one fails
+
+Free memory now: what can be had at once, without freeing or moving memory first
+  fragmentation                unknown: /proc/zoneinfo: not there
 
 Host
-  name                       node-1
-  boot                       6a1c9b1e-0000-4000-8000-3d0c5a7f1e42
-  kernel                     6.12.107+deb13-amd64 (x86_64)
-  CPUs                       4
-  memory                     8192 MiB
-  page size                  4096 bytes
-  BTF                        /sys/kernel/btf/vmlinux
-  lockdown                   unknown: /sys/kernel/security/lockdown: not there
-  user id                    0
-  capabilities               CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SYSLOG
-  init user namespace        yes
-  memory controller          cgroup v2 at /sys/fs/cgroup
-  kernel addresses shown     yes
-  kptr_restrict              0
-  panic_on_oom               1
-  oom_kill_allocating_task   0
-  perf_event_paranoid        2
-  unprivileged_bpf_disabled  2
+  name                         node-1
+  boot                         6a1c9b1e-0000-4000-8000-3d0c5a7f1e42
+  kernel                       6.12.107+deb13-amd64 (x86_64)
+  CPUs                         4
+  memory                       8192 MiB
+  page size                    4096 bytes
+  BTF                          /sys/kernel/btf/vmlinux
+  lockdown                     unknown: /sys/kernel/security/lockdown: not there
+  user id                      0
+  capabilities                 CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SYSLOG
+  init user namespace          yes
+  memory controller            cgroup v2 at /sys/fs/cgroup
+  kernel addresses shown       yes
+  kptr_restrict                0
+  panic_on_oom                 1
+  oom_kill_allocating_task     0
+  perf_event_paranoid          2
+  unprivileged_bpf_disabled    2
+  min_free_kbytes              11449
+  compaction_proactiveness     20
+  compact_unevictable_allowed  1
+  extfrag_threshold            500
 
 Kernel fields that this kernel does not have
   MEMCG_OOM_KILL_DISABLE

@@ -71,7 +71,7 @@ pub fn render_text(report: &DoctorReport, color: bool) -> String {
         out.text.push_str(&fragmentation::drawn(found, page_size_bytes, color));
     }
     for gap in &report.unresolved {
-        out.line(format_args!("  {} unknown: {}", plain(&gap.field), plain(&gap.reason)));
+        out.pair(&plain(&gap.field), &format!("unknown: {}", plain(&gap.reason)));
     }
     out.heading("Host");
     for (name, value) in facts(&report.facts) {

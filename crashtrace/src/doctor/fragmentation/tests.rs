@@ -1,6 +1,10 @@
 use super::*;
+use crate::doctor::{Findings, Status, TierTrial, assemble};
+use crate::event::Hook;
 use crate::source::host::tests::healthy;
 use crate::source::host::{HostFacts, MemorySettings};
+use crate::source::plan::{Functions, HooksWanted, KernelView};
+use crate::source::symbols::tests::every_function;
 use crate::source::zoneinfo;
 
 /// A node of 4 GiB: DMA is protected, DMA32 holds most and Normal the rest. `min` in pages.
@@ -22,19 +26,23 @@ fn zoneinfo(dma32_free: u64, normal_free: u64, min: u64) -> String {
 const DMA: &str =
     "Node 0, zone      DMA      0      0      0      0      0      0      0      0      1      1      3 \n";
 
+fn parsed(buddyinfo: &str, zoneinfo: &str) -> Zones {
+    zoneinfo::parse(format!("{DMA}{buddyinfo}").as_bytes(), zoneinfo.as_bytes()).expect("zones")
+}
+
 fn seen(buddyinfo: &str, zoneinfo: &str) -> (Fragmentation, Vec<Unresolved>) {
-    let zones = zoneinfo::parse(format!("{DMA}{buddyinfo}").as_bytes(), zoneinfo.as_bytes()).expect("zones");
     let mut unresolved = Vec::new();
-    let found = look(&zones, 4096, &mut unresolved);
+    let found = look(&parsed(buddyinfo, zoneinfo), 4096, &mut unresolved);
     (found, unresolved)
 }
+
+const SMALL_PIECES: &str = "Node 0, zone    DMA32   4000   1000    500      0      0      0      0      0      0      0      0 \n\
+     Node 0, zone   Normal   4000   1000    500      0      0      0      0      0      0      0      0 \n";
 
 /// Enough is free, 8000 pages in each zone, and none of it in pieces of more than 16 KiB but for DMA's, which the kernel
 /// keeps from requests that might use a higher zone: 3840 free pages are less than 10 + 3900.
 fn fragmented() -> Fragmentation {
-    let buddyinfo = "Node 0, zone    DMA32   4000   1000    500      0      0      0      0      0      0      0      0 \n\
-                     Node 0, zone   Normal   4000   1000    500      0      0      0      0      0      0      0      0 \n";
-    let (found, unresolved) = seen(buddyinfo, &zoneinfo(8000, 8000, 500));
+    let (found, unresolved) = seen(SMALL_PIECES, &zoneinfo(8000, 8000, 500));
     assert_eq!(unresolved, []);
     found
 }
@@ -217,4 +225,51 @@ fn json_names_the_reason_as_reports_do() {
     assert_eq!(value["kernel"]["reason"], "fragmentation");
     assert_eq!(value["kernel"]["fails_from_order"], 3);
     assert_eq!(value["zones"][2]["fragmentation_index"][3], 0.818);
+}
+
+/// All hooks work on this node.
+fn findings(zones: Result<Zones, String>) -> Findings {
+    let all = Functions {
+        oom_kill_process: true,
+        mem_cgroup_out_of_memory: true,
+        mem_cgroup_oom_synchronize: true,
+        warn_alloc: true,
+    };
+    let trial = TierTrial {
+        hook: Hook::Fentry,
+        usable: true,
+        memcg: true,
+        wait: true,
+        alloc: Some("kprobe:warn_alloc".to_owned()),
+        error: None,
+        alloc_error: None,
+    };
+    Findings {
+        facts: healthy(),
+        kernel: KernelView { btf_functions: all, kallsyms_functions: Some(all), mark_victim_arg: Some(1) },
+        wanted: HooksWanted::Auto,
+        allocations: true,
+        trials: vec![trial],
+        absent_fields: Vec::new(),
+        symbols: every_function(),
+        zones,
+    }
+}
+
+/// Exit codes are about what crashtrace can see.
+#[test]
+fn the_state_of_memory_gives_remedies_and_changes_no_status() {
+    let report = assemble(findings(Ok(parsed(SMALL_PIECES, &zoneinfo(8000, 8000, 500)))));
+    assert_eq!((report.verdict.status, report.exit_code()), (Status::Ok, 0));
+    assert!(report.verdict.remedies[0].contains("compact_memory"), "{:?}", report.verdict.remedies);
+    assert_eq!((report.fragmentation, report.unresolved), (Some(fragmented()), Vec::new()));
+}
+
+#[test]
+fn zones_that_cannot_be_read_are_null_with_the_reason() {
+    let report = assemble(findings(Err("/proc/zoneinfo cannot be read: EACCES".to_owned())));
+    assert_eq!((report.verdict.status, report.fragmentation.as_ref()), (Status::Ok, None));
+    assert_eq!(report.unresolved[0].field, "fragmentation");
+    assert!(report.unresolved[0].reason.contains("EACCES"));
+    assert!(serde_json::to_value(report).expect("JSON")["fragmentation"].is_null());
 }
