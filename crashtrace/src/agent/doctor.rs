@@ -19,6 +19,7 @@ use crate::source::zoneinfo;
 /// # Errors
 /// The findings cannot be written.
 pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
+    spare_others();
     let look = look::look(config.btf.as_deref());
     // Before the trials, which take memory themselves.
     let zones = read_zones(&mut ProcFs { mount: "/proc".into() });
@@ -47,6 +48,14 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
             Err(error).context("cannot write to the standard output")
         }
         _ => Ok(report),
+    }
+}
+
+/// Asks the kernel to kill this process before any other. The trials take some ten MiB, and whoever runs them may do so
+/// because the node has no memory left: they must not cost a container its life.
+fn spare_others() {
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "1000") {
+        tracing::debug!(%error, "cannot raise the doctor's own oom_score_adj");
     }
 }
 
