@@ -20,7 +20,9 @@ pub const FORMAT_BYTES: usize = 64;
 pub struct AllocFailure {
     /// What tells this kind of failure from others, as in the map of their counts.
     pub key: FailureKey,
-    /// How many there have been of this kind, this one included.
+    /// When the count of this kind began.
+    pub since_ns: u64,
+    /// How many there have been of this kind since then, this one included.
     pub total: u64,
     /// The first 64 nodes of the request's `nodemask`, 0 if it has none.
     pub nodemask: u64,
@@ -42,8 +44,8 @@ pub struct AllocFailure {
     pub stack: [u64; FAILURE_STACK_FRAMES],
 }
 
-const _: () = assert!(size_of::<AllocFailure>() == 32 + 40 + 64 + 128 + 512);
-const _: () = assert!(core::mem::offset_of!(AllocFailure, trigger) == 136);
+const _: () = assert!(size_of::<AllocFailure>() == 32 + 48 + 64 + 128 + 512);
+const _: () = assert!(core::mem::offset_of!(AllocFailure, trigger) == 144);
 
 /// What makes failures one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +74,8 @@ pub struct FailureCount {
     pub sent_ns: u64,
     /// How many failures there have been.
     pub total: u64,
+    /// When the count began: a kind that was forgotten begins anew, and must not be taken for one that went on.
+    pub since_ns: u64,
 }
 
 /// At least this long between two records of one kind.

@@ -12,11 +12,11 @@
 use std::collections::BTreeMap;
 
 use crate::event::{
-    Event, FailureKey, Hook, NoKill, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp, Zones,
+    Counted, Event, FailureKey, Hook, NoKill, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp, Zones,
 };
 use crate::stats::{Counter, Stats};
 
-mod alloc;
+pub(crate) mod alloc;
 mod limit_write;
 
 pub use alloc::AllocFailures;
@@ -171,7 +171,7 @@ impl Correlator {
 
     /// Takes the kernel side's counts of failed allocations by their kinds. Gives how many are of kinds that no record was
     /// seen of.
-    pub fn alloc_counts(&mut self, counts: &[(FailureKey, u64)]) -> u64 {
+    pub fn alloc_counts(&mut self, counts: &[(FailureKey, Counted)]) -> u64 {
         self.allocs.counts(counts)
     }
 

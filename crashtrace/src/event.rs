@@ -8,7 +8,7 @@ use std::fmt;
 pub mod alloc;
 pub mod zones;
 
-pub use alloc::{AllocFailure, Asked, FailureKey, MigrateType};
+pub use alloc::{AllocFailure, Asked, Counted, FailureKey, MigrateType};
 pub use zones::{BlockTypes, Unmovable, Watermarks, Zone, ZoneTypes, Zones};
 
 /// What opens every event.

@@ -10,6 +10,7 @@ use crate::classify::classify;
 use crate::correlate::{Correlator, Incident};
 use crate::decode::{self, Machine};
 use crate::enrich::{Case, Node, enrich, look_at_memory};
+use crate::event::Counted;
 use crate::filter::Filter;
 use crate::report::build::{self, Context};
 use crate::report::{
@@ -143,7 +144,7 @@ impl Pipeline {
     }
 
     /// Takes its counts of failed allocations, by kind. [`Self::tick`] gives the lines that come of them.
-    pub fn alloc_counts(&mut self, counts: &[(FailureKey, u64)]) {
+    pub fn alloc_counts(&mut self, counts: &[(FailureKey, Counted)]) {
         let untold = self.correlator.alloc_counts(counts);
         self.stats.set(Counter::AllocUntold, self.stats.get(Counter::AllocUntold).max(untold));
     }

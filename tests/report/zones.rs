@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use crashtrace::classify::classify;
 use crashtrace::correlate::{AllocFailures, Incident};
-use crashtrace::enrich::node::{ProcFile, ProcFiles};
 use crashtrace::enrich::{Node, enrich};
 use crashtrace::event::alloc::{AllocFailure, Asked, FailureKey};
-use crashtrace::event::{Hook, Watermarks, Zone, ZoneTypes, Zones};
+use crashtrace::event::{Counted, Hook, Unmovable, Watermarks, Zone, ZoneTypes, Zones};
 use crashtrace::report::{self, Line, Shortage, to_json_line};
 use crashtrace::sink::text::render;
 use unicode_width::UnicodeWidthStr;
@@ -16,15 +15,16 @@ use unicode_width::UnicodeWidthStr;
 use crate::parts::{API, in_pod, lineage, stamp, task};
 use crate::{cases, faults, parsed, validator};
 
-struct Meminfo;
-
-impl ProcFiles for Meminfo {
-    fn read(&mut self, _: ProcFile) -> Result<Vec<u8>, String> {
-        Ok(b"SReclaimable: 10000 kB\nSUnreclaim: 6900 kB\nUnevictable: 404200 kB\nPageTables: 976 kB\n\
-             KernelStack: 768 kB\nHugePages_Total: 0\nHugePages_Free: 0\nHugepagesize: 2048 kB\n"
-            .to_vec())
-    }
-}
+/// What cannot be moved there.
+const UNMOVABLE: Unmovable = Unmovable {
+    slab_unreclaimable_bytes: Some(6900 << 10),
+    slab_reclaimable_bytes: Some(10_000 << 10),
+    page_table_bytes: Some(976 << 10),
+    kernel_stack_bytes: Some(768 << 10),
+    unevictable_bytes: Some(404_200 << 10),
+    huge_page_bytes: Some(0),
+    huge_page_free_bytes: Some(0),
+};
 
 fn zone(name: &str, free_blocks: &[u64], managed_pages: u64, lowmem_reserve_pages: u64) -> Zone {
     let free_pages = (0..).zip(free_blocks).map(|(order, blocks): (u32, &u64)| blocks << order).sum();
@@ -56,7 +56,7 @@ fn failure(zones: Zones) -> report::Incident {
     let event = AllocFailure {
         stamp: stamp(Hook::Kprobe),
         key: FailureKey { css: 0, format_address: 0, argument: 10, gfp: 0x4_0cc0, pad: 0 },
-        total: 1,
+        counted: Counted { since_ns: 1, total: 1 },
         asked: Asked::Pages { order: 10 },
         format: Some("page allocation failure: order:%u".into()),
         gfp: 0x4_0cc0,
@@ -68,12 +68,9 @@ fn failure(zones: Zones) -> report::Incident {
         cgroups: Some(lineage(&in_pod(API))),
         stack: None,
         zones: Some(zones),
+        unmovable: Some(UNMOVABLE),
     };
-    let mut node = Node {
-        proc: Box::new(Meminfo),
-        gfp: cases::context().gfp,
-        ..Node::unseen("a test does not have it")
-    };
+    let mut node = Node { gfp: cases::context().gfp, ..Node::unseen("a test does not have it") };
     let failures = AllocFailures { event: Box::new(event), repeats: 0, revision: 1 };
     let case = enrich(Incident::AllocFailure(Box::new(failures)), &mut node);
     let mut incident = report::incident(&case, &classify(&case), &cases::context());

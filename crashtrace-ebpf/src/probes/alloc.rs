@@ -123,20 +123,20 @@ fn failure<C: EbpfContext>(ctx: &C, request: Request, hook: u8) {
         gfp: request.gfp,
         pad: 0,
     };
-    let Some(total) = speak_up(&key) else { return };
-    write(ctx, task, request, key, total, hook);
+    let Some(counted) = speak_up(&key) else { return };
+    write(ctx, task, request, key, counted, hook);
 }
 
-/// Counts a failure; gives the count if it is to have a record.
+/// Counts a failure; gives the counts if it is to have a record.
 #[inline(always)]
-fn speak_up(key: &FailureKey) -> Option<u64> {
+fn speak_up(key: &FailureKey) -> Option<FailureCount> {
     // SAFETY: the helper takes nothing.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let entry = match FAILURES.get_ptr_mut(key) {
         Some(entry) => entry,
         None => {
             // Another CPU may be faster, and then its entry counts.
-            let _ = FAILURES.insert(key, FailureCount { sent_ns: 0, total: 0 }, NO_EXIST);
+            let _ = FAILURES.insert(key, FailureCount { sent_ns: 0, total: 0, since_ns: now }, NO_EXIST);
             FAILURES.get_ptr_mut(key)?
         }
     };
@@ -153,7 +153,11 @@ fn speak_up(key: &FailureKey) -> Option<u64> {
             return None;
         }
         (&raw mut (*entry).sent_ns).write_volatile(now);
-        Some((&raw const (*entry).total).read_volatile())
+        Some(FailureCount {
+            sent_ns: now,
+            total: (&raw const (*entry).total).read_volatile(),
+            since_ns: (&raw const (*entry).since_ns).read_volatile(),
+        })
     }
 }
 
@@ -173,14 +177,22 @@ fn within_budget(now: u64) -> bool {
 }
 
 #[inline(always)]
-fn write<C: EbpfContext>(ctx: &C, task: u64, request: Request, key: FailureKey, total: u64, hook: u8) {
+fn write<C: EbpfContext>(
+    ctx: &C,
+    task: u64,
+    request: Request,
+    key: FailureKey,
+    counted: FailureCount,
+    hook: u8,
+) {
     const STACK_BYTES: u32 = (FAILURE_STACK_FRAMES * 8) as u32;
     let Some(record) = Record::begin::<AllocFailure>(slot::ALLOC, kind::ALLOC_FAILURE, hook) else { return };
     // SAFETY: the body lies within the record's scratch; helpers take nothing, or what lies in the body.
     unsafe {
         let body: *mut AllocFailure = record.body();
         (*body).key = key;
-        (*body).total = total;
+        (*body).since_ns = counted.since_ns;
+        (*body).total = counted.total;
         // 0, at which nothing can be read, if there is none; and an empty mask makes no request.
         copy(&raw mut (*body).nodemask, request.nodemask);
         let no_nodemask = is_zero(request.nodemask);

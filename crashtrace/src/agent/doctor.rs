@@ -7,12 +7,10 @@ use anyhow::{Context as _, Result};
 use super::{ProcFs, look};
 use crate::cli::{Doctor, Output};
 use crate::doctor::{DoctorReport, Findings, TierTrial, assemble, render_text};
-use crate::enrich::node::{ProcFile, ProcFiles as _};
-use crate::event::Zones;
+use crate::enrich::zones_now;
 use crate::source::layout::Layout;
 use crate::source::load::{LoadError, Refused};
 use crate::source::plan::{Plan, Tier, plan};
-use crate::source::zoneinfo;
 
 /// Looks, tries each tier of hooks and takes it away again, and says what came of it.
 ///
@@ -22,7 +20,7 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
     spare_others();
     let look = look::look(config.btf.as_deref());
     // Before the trials, which take memory themselves.
-    let zones = read_zones(&mut ProcFs { mount: "/proc".into() });
+    let zones = zones_now(&mut ProcFs { mount: "/proc".into() });
     let trials = match plan(&look.facts, &look.view, config.hooks, config.allocations) {
         Ok(plan) => plan.tiers.iter().map(|tier| trial(&look, tier, &plan)).collect(),
         Err(_) => Vec::new(),
@@ -57,11 +55,6 @@ fn spare_others() {
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "1000") {
         tracing::debug!(%error, "cannot raise the doctor's own oom_score_adj");
     }
-}
-
-fn read_zones(proc: &mut ProcFs) -> Result<Zones, String> {
-    let buddyinfo = proc.read(ProcFile::Buddyinfo)?;
-    zoneinfo::parse(&buddyinfo, &proc.read(ProcFile::Zoneinfo)?)
 }
 
 fn trial(look: &look::Look, tier: &Tier, plan: &Plan) -> TierTrial {

@@ -6,10 +6,11 @@
 //! records come or not. What is known by the map alone has no record of its own, and goes out as another revision of the
 //! incident before, with the count of both.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::{FOLD_NS, Incident};
-use crate::event::{AllocFailure, Asked, FailureKey};
+use crate::event::{AllocFailure, Asked, Counted, FailureKey};
 
 /// Kinds that are remembered: more than the kernel side counts apart.
 const KINDS: usize = 600;
@@ -31,9 +32,9 @@ type Kind = (Asked, u32, Option<u64>);
 
 /// The kinds of late.
 #[derive(Debug, Default)]
-pub(super) struct AllocFolds {
+pub(crate) struct AllocFolds {
     /// What the kernel side counts apart may look alike from here: the same message from two places, say.
-    told: BTreeMap<FailureKey, (u64, Kind)>,
+    told: BTreeMap<FailureKey, (Counted, Kind)>,
     folds: BTreeMap<Kind, Fold>,
 }
 
@@ -50,11 +51,15 @@ struct Fold {
 
 impl AllocFolds {
     /// Takes a record.
-    pub(super) fn push(&mut self, event: Box<AllocFailure>) -> Vec<Incident> {
+    pub(crate) fn push(&mut self, event: Box<AllocFailure>) -> Vec<Incident> {
         let now_ns = event.stamp.ktime_ns;
         let cgroup = event.cgroups.as_ref().and_then(|cgroups| cgroups.levels.first()?.cgroup_id);
         let kind = (event.asked, event.gfp, cgroup.filter(|_| !event.in_interrupt()));
-        let new = self.rise(event.key, kind, event.total);
+        let new = self.rise(event.key, kind, event.counted);
+        if new == 0 {
+            // It was written before the map of counts was read, and has been told by that.
+            return Vec::new();
+        }
         let mut done = self.forget(&kind);
         match self.folds.get_mut(&kind) {
             None => {
@@ -72,14 +77,14 @@ impl AllocFolds {
     }
 
     /// Takes the kernel side's counts. Gives how many failures are of kinds that no record was seen of.
-    pub(super) fn counts(&mut self, counts: &[(FailureKey, u64)]) -> u64 {
+    pub(crate) fn counts(&mut self, counts: &[(FailureKey, Counted)]) -> u64 {
         let mut unknown = 0_u64;
-        for &(key, total) in counts {
+        for &(key, counted) in counts {
             let Some(&(_, kind)) = self.told.get(&key) else {
-                unknown = unknown.saturating_add(total);
+                unknown = unknown.saturating_add(counted.total);
                 continue;
             };
-            let new = self.rise(key, kind, total);
+            let new = self.rise(key, kind, counted);
             if let Some(fold) = self.folds.get_mut(&kind) {
                 fold.untold = fold.untold.saturating_add(new);
             }
@@ -88,25 +93,33 @@ impl AllocFolds {
     }
 
     /// Gives what is due.
-    pub(super) fn tick(&mut self, now_ns: u64) -> Vec<Incident> {
+    pub(crate) fn tick(&mut self, now_ns: u64) -> Vec<Incident> {
         self.folds.values_mut().filter_map(|fold| fold.due(now_ns)).collect()
     }
 
     /// When there is something to give.
-    pub(super) fn deadline_ns(&self) -> Option<u64> {
+    pub(crate) fn deadline_ns(&self) -> Option<u64> {
         let waiting = self.folds.values().filter(|fold| fold.untold > 0);
         waiting.map(|fold| fold.sent_ns.saturating_add(FOLD_NS)).min()
     }
 
     /// Gives all that is untold.
-    pub(super) fn finish(&mut self) -> Vec<Incident> {
+    pub(crate) fn finish(&mut self) -> Vec<Incident> {
         self.tick(u64::MAX)
     }
 
-    /// By how much the count of a key has risen. One that is lower was forgotten by the kernel side, and began anew.
-    fn rise(&mut self, key: FailureKey, kind: Kind, total: u64) -> u64 {
-        let (told, _) = self.told.insert(key, (total, kind)).unwrap_or((0, kind));
-        total.checked_sub(told).unwrap_or(total)
+    /// By how much the count of a key has risen. Records and the map are read one after the other, so one may be behind
+    /// the other.
+    fn rise(&mut self, key: FailureKey, kind: Kind, counted: Counted) -> u64 {
+        let (told, _) = self.told.entry(key).or_insert((Counted { total: 0, ..counted }, kind));
+        let before = match counted.since_ns.cmp(&told.since_ns) {
+            Ordering::Less => return 0,
+            Ordering::Equal => told.total,
+            // The kernel side had forgotten this kind.
+            Ordering::Greater => 0,
+        };
+        *told = Counted { total: counted.total.max(before), ..counted };
+        counted.total.saturating_sub(before)
     }
 
     /// Makes room for a kind: the one that has been quiet longest goes, and what it has untold goes out before its time.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::event::{Level, Lineage, Task};
 
+mod counts;
 mod folds;
 mod holders;
 mod late;

@@ -3,7 +3,7 @@
 use crashtrace_ebpf::{self as abi, FailureKey, failure_flag, missing};
 
 use super::{DecodeError, Machine, Reader, lineage, name, stack, task};
-use crate::event::{AllocFailure, Asked, MigrateType, Name, Stamp, Zones};
+use crate::event::{AllocFailure, Asked, Counted, MigrateType, Name, Stamp, Zones};
 
 /// Reads one.
 pub(super) fn failure(
@@ -19,7 +19,8 @@ pub(super) fn failure(
         gfp: reader.u32()?,
         pad: reader.u32()?,
     };
-    let (total, nodemask, mems_allowed) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    let counted = Counted { since_ns: reader.u64()?, total: reader.u64()? };
+    let (nodemask, mems_allowed) = (reader.u64()?, reader.u64()?);
     let (migrate_type, numa_node) = (reader.u32()?, reader.u32()?);
     let (flags, _) = (reader.u32()?, reader.u32()?);
     let format = name(&reader.take(abi::FORMAT_BYTES)?);
@@ -30,7 +31,7 @@ pub(super) fn failure(
     Ok(Box::new(AllocFailure {
         stamp,
         key,
-        total,
+        counted,
         asked: asked(key, format.as_ref()),
         format,
         gfp: key.gfp,

@@ -11,12 +11,21 @@ fn works(hook: Hook) -> TierTrial {
         memcg: hook != Hook::RawTracepoint,
         wait: hook != Hook::RawTracepoint,
         alloc: Some("kprobe:warn_alloc".to_owned()),
+        alloc_error: None,
         error: None,
     }
 }
 
 fn fails(hook: Hook, error: &str) -> TierTrial {
-    TierTrial { hook, usable: false, memcg: false, wait: false, alloc: None, error: Some(error.to_owned()) }
+    TierTrial {
+        hook,
+        usable: false,
+        memcg: false,
+        wait: false,
+        alloc: None,
+        alloc_error: None,
+        error: Some(error.to_owned()),
+    }
 }
 
 fn findings(trials: Vec<TierTrial>) -> Findings {
@@ -34,6 +43,7 @@ fn findings(trials: Vec<TierTrial>) -> Findings {
         trials,
         absent_fields: vec!["MEMCG_OOM_KILL_DISABLE".to_owned()],
         symbols: every_function(),
+        zones: Err("a test has none".to_owned()),
     }
 }
 

@@ -13,7 +13,7 @@ pub struct AllocFailure {
     /// Its kind, as the kernel side counts.
     pub key: FailureKey,
     /// Failures of this kind so far, this one included.
-    pub total: u64,
+    pub counted: Counted,
     /// What was asked for.
     pub asked: Asked,
     /// What the kernel would log, with its placeholders; `None` at the tracepoint, which has nothing of the kind.
@@ -38,6 +38,15 @@ pub struct AllocFailure {
     pub zones: Option<Zones>,
     /// What cannot be moved; `None` until the user side has looked.
     pub unmovable: Option<Unmovable>,
+}
+
+/// What the kernel side has counted of a kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// When that count began: with a later one it began anew.
+    pub since_ns: u64,
+    /// Failures since then.
+    pub total: u64,
 }
 
 /// What was asked for.

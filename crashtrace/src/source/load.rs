@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::layout::Layout;
 use super::plan::{Attach, AttachKind, Plan, Tier};
-use crate::event::Hook;
+use crate::event::{Counted, Hook};
 
 /// The kernel object, built from source by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/crashtrace-ebpf.o"));
@@ -290,10 +290,10 @@ impl Attached {
 pub struct KernelCounters {
     counters: PerCpuArray<MapData, u64>,
     /// [`FailureKey`] and [`FailureCount`](crashtrace_ebpf::FailureCount), as the words that they are made of.
-    failures: HashMap<MapData, [u64; 4], [u64; 2]>,
+    failures: HashMap<MapData, [u64; 4], [u64; 3]>,
 }
 
-const _: () = assert!(size_of::<FailureKey>() == 32 && size_of::<crashtrace_ebpf::FailureCount>() == 16);
+const _: () = assert!(size_of::<FailureKey>() == 32 && size_of::<crashtrace_ebpf::FailureCount>() == 24);
 
 impl KernelCounters {
     /// Their values, summed over the CPUs, by [`counter`].
@@ -312,12 +312,12 @@ impl KernelCounters {
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn failures(&self) -> Result<Vec<(FailureKey, u64)>, MapError> {
+    pub fn failures(&self) -> Result<Vec<(FailureKey, Counted)>, MapError> {
         let entries = self.failures.iter().map(|entry| {
-            let ([css, format_address, argument, gfp], [_sent_ns, total]) = entry?;
+            let ([css, format_address, argument, gfp], [_sent_ns, total, since_ns]) = entry?;
             // The upper half is padding.
             let key = FailureKey { css, format_address, argument, gfp: gfp as u32, pad: 0 };
-            Ok((key, total))
+            Ok((key, Counted { since_ns, total }))
         });
         entries.filter(|entry| !matches!(entry, Err(MapError::KeyNotFound))).collect()
     }

@@ -68,7 +68,14 @@ fn judge(lines: &[&Value]) -> Vec<String> {
 }
 
 fn faults(scenario: &Scenario, cast: &Cast, lines: &[&Value], bytes: usize) -> Vec<String> {
-    let said = Said { tier: Tier::Fentry, exceptions: Vec::new(), lines: lines.to_vec(), bytes: vec![bytes] };
+    let surroundings = &Surroundings::default();
+    let said = Said {
+        tier: Tier::Fentry,
+        surroundings,
+        exceptions: Vec::new(),
+        lines: lines.to_vec(),
+        bytes: vec![bytes],
+    };
     matching::faults(scenario, cast, &said)
 }
 
@@ -320,9 +327,10 @@ fn an_exception_excuses_what_is_null_and_said() {
     let mut line = line();
     line["origin"] = Value::Null;
     let judge = |kernel: (u32, u32), tiers: &[Tier], line: &Value| {
-        let surroundings = Surroundings { kernel, tiers: tiers.to_vec() };
+        let surroundings = Surroundings { kernel, tiers: tiers.to_vec(), nodes_listed: true };
         let exceptions = book.exceptions(Tier::Fentry, &surroundings);
-        let said = Said { tier: Tier::Fentry, exceptions, lines: vec![line], bytes: vec![100] };
+        let surroundings = &surroundings;
+        let said = Said { tier: Tier::Fentry, surroundings, exceptions, lines: vec![line], bytes: vec![100] };
         matching::faults(&book.scenarios[0], &cast(), &said)
     };
     let both = [Tier::Fentry, Tier::Kprobe];

@@ -1,0 +1,65 @@
+//! Counts of failed allocations: a record and the map of counts may each be behind the other.
+
+use super::stamp;
+use crate::correlate::alloc::AllocFolds;
+use crate::correlate::{FOLD_NS, Incident};
+use crate::event::{AllocFailure, Asked, Counted, FailureKey, Hook, Task};
+
+const KEY: FailureKey = FailureKey { css: 1, format_address: 2, argument: 10, gfp: 0xcc0, pad: 0 };
+
+fn failure(ktime_ns: u64, counted: Counted) -> Box<AllocFailure> {
+    Box::new(AllocFailure {
+        stamp: stamp(ktime_ns, Hook::Kprobe, None),
+        key: KEY,
+        counted,
+        asked: Asked::Pages { order: 10 },
+        format: None,
+        gfp: KEY.gfp,
+        migrate_type: None,
+        nodemask: None,
+        mems_allowed: None,
+        numa_node: 0,
+        task: Task::default(),
+        cgroups: None,
+        stack: None,
+        zones: None,
+        unmovable: None,
+    })
+}
+
+fn told(incidents: &[Incident]) -> Vec<(u64, u32, u64)> {
+    let of = |incident: &Incident| match incident {
+        Incident::AllocFailure(failures) => {
+            (failures.event.stamp.ktime_ns, failures.revision, failures.repeats)
+        }
+        _ => unreachable!("nothing else was pushed"),
+    };
+    incidents.iter().map(of).collect()
+}
+
+fn since(since_ns: u64, total: u64) -> Counted {
+    Counted { since_ns, total }
+}
+
+#[test]
+fn a_record_that_was_written_before_the_map_was_read_adds_nothing() {
+    let mut folds = AllocFolds::default();
+    assert_eq!(told(&folds.push(failure(10, since(9, 1)))), [(10, 1, 0)]);
+    assert_eq!(folds.counts(&[(KEY, since(9, 540))]), 0);
+    // 527 was true when it was written, and is among the 540.
+    assert_eq!(told(&folds.push(failure(20, since(9, 527)))), []);
+    assert_eq!(told(&folds.tick(10 + FOLD_NS)), [(10, 2, 539)]);
+    assert_eq!(folds.deadline_ns(), None);
+}
+
+#[test]
+fn a_count_that_began_anew_is_taken_as_it_is() {
+    let mut folds = AllocFolds::default();
+    folds.push(failure(10, since(9, 500)));
+    // Fewer than before, and all of them new.
+    assert_eq!(folds.counts(&[(KEY, since(700, 3))]), 0);
+    assert_eq!(told(&folds.tick(10 + FOLD_NS)), [(10, 2, 502)]);
+    // What is left of the count before that is not.
+    assert_eq!(told(&folds.push(failure(20, since(9, 501)))), []);
+    assert_eq!(told(&folds.finish()), []);
+}
