@@ -85,12 +85,10 @@ pub(super) fn unmovable(
     if assess(zones, &request?).shortage != Shortage::Fragmentation {
         return None;
     }
-    Some(match found {
-        Some(found) => found.ok_or_else(|| "/proc/meminfo could not be read when it failed".to_owned()),
-        None => {
-            let meminfo = node.proc.read(ProcFile::Meminfo);
-            // By now a victim has given back what it had locked, which may have been what was in the way.
-            meminfo.map(|meminfo| Unmovable { unevictable_bytes: None, ..meminfo::parse(&meminfo) })
-        }
-    })
+    if let Some(found) = found {
+        return Some(found.ok_or_else(|| "/proc/meminfo could not be read when it failed".to_owned()));
+    }
+    let meminfo = node.proc.read(ProcFile::Meminfo);
+    // By now a victim has given back what it had locked, which may have been what was in the way.
+    Some(meminfo.map(|meminfo| Unmovable { unevictable_bytes: None, ..meminfo::parse(&meminfo) }))
 }

@@ -186,7 +186,7 @@ impl Zone {
         } else if self.suitable(order) > 0 {
             -1000
         } else {
-            1000 - ((1000 + self.pages() * 1000 / (1 << order)) / blocks) as i64
+            1000 - ((1000 + self.pages() * 1000 / (1 << order)) / blocks).cast_signed()
         }
     }
 
@@ -194,7 +194,7 @@ impl Zone {
     fn unusable_index(&self, order: usize) -> i64 {
         match self.pages() {
             0 => 1000,
-            pages => ((pages - (self.suitable(order) << order)) * 1000 / pages) as i64,
+            pages => ((pages - (self.suitable(order) << order)) * 1000 / pages).cast_signed(),
         }
     }
 }
