@@ -95,10 +95,13 @@ fn take_larger(order: u32) -> Result<Vec<OwnedFd>> {
     const KEPT: u32 = 32;
     let mut kept = Vec::new();
     for _ in 0..ROUNDS {
+        // Dentries and inodes.
+        fs::write("/proc/sys/vm/drop_caches", "2").context("cannot have caches dropped")?;
         fs::write("/proc/sys/vm/compact_memory", "1").context("cannot have memory compacted")?;
         let count = free_pieces(order + 1)?;
         kept.push(ring(order + 1, count + KEPT)?);
-        if count == 0 {
+        // The kernel may have taken back what it had kept for requests that cannot wait, when it found nothing else.
+        if count == 0 && free_pieces(order + 1)? == 0 {
             return Ok(kept);
         }
     }
