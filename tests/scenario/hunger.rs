@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::ptr;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::param::page_size;
 use rustix::system::sysinfo;
 
@@ -89,8 +89,10 @@ fn succeeded(what: &str, result: libc::c_int) -> Result<()> {
 /// Takes what is free in larger pieces: what was free before, what lay beside that, and what the kernel can make by
 /// moving what may be moved (files of the root file system, others' memory) into the small ones, as it does for a request.
 fn take_larger(order: u32) -> Result<Vec<OwnedFd>> {
-    /// Mostly three, more while the kernel moves things about by itself.
-    const ROUNDS: usize = 32;
+    /// There are three at most.
+    const ROUNDS: usize = 8;
+    /// Some the kernel does not give, to this or to any request: its zone must keep them.
+    const UNOBTAINABLE: u32 = 2;
     /// Those that CPUs keep for themselves and nobody counts. They come first.
     const KEPT: u32 = 32;
     let mut kept = Vec::new();
@@ -105,7 +107,13 @@ fn take_larger(order: u32) -> Result<Vec<OwnedFd>> {
             return Ok(kept);
         }
     }
-    bail!("after {ROUNDS} rounds there are still {} pieces of order {}", free_pieces(order + 1)?, order + 1)
+    let left = free_pieces(order + 1)?;
+    ensure!(
+        left <= UNOBTAINABLE,
+        "after {ROUNDS} rounds there are still {left} pieces of order {}",
+        order + 1
+    );
+    Ok(kept)
 }
 
 /// How many pieces of 2^order pages the kernel could have for itself: not those that are kept for others
