@@ -23,6 +23,9 @@ pub struct Args {
     /// Ask for pages that are charged to the cgroup, until --count requests were refused, and give them all back
     #[arg(long)]
     ask_charged: bool,
+    /// Ask for much at once that is charged to the cgroup, as often as --count says
+    #[arg(long)]
+    ask_charged_at_once: bool,
     /// Ask for more virtually contiguous memory than there is, as often as --count says
     #[arg(long)]
     ask_virtual: bool,
@@ -36,6 +39,7 @@ pub fn ask(args: &Args) -> Result<Option<u64>> {
         Args { ask: Some(order), .. } => contiguous(*order, args.count)?,
         Args { ask_atomic: true, .. } => atomic(args.count)?,
         Args { ask_charged: true, .. } => charged(args.count)?,
+        Args { ask_charged_at_once: true, .. } => charged_at_once(args.count)?,
         Args { ask_virtual: true, .. } => virtually_contiguous(args.count)?,
         _ => return Ok(None),
     };
@@ -125,6 +129,25 @@ fn charged(count: u64) -> Result<u64> {
     }
     // Closed here, before this process needs any page.
     drop(pipes);
+    Ok(refused)
+}
+
+/// Room for what is in a very large pipe: 2^9 pages on 4K pages (`pipe_resize_ring` in `fs/pipe.c`), for which the kernel
+/// kills nobody where a limit is reached (`try_charge` in `mm/memcontrol.c`), and of which it does not warn.
+fn charged_at_once(count: u64) -> Result<u64> {
+    let bytes =
+        libc::c_int::try_from(page_size() << 15).context("this machine has too large pages for that")?;
+    let (_read, write) = io::pipe().context("cannot make a pipe")?;
+    let mut refused = 0;
+    for _ in 0..count {
+        // SAFETY: it concerns this pipe only.
+        let result = unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, bytes) };
+        match last_error(result.into()) {
+            None => {}
+            Some(libc::ENOMEM) => refused += 1,
+            other => bail!("to enlarge a pipe gave {other:?}"),
+        }
+    }
     Ok(refused)
 }
 

@@ -35,6 +35,11 @@ impl Role {
         Self::not_anonymous(comm).switch("--ask-charged").with("--count", count.to_string())
     }
 
+    /// One that asks so often for some 2 MiB at once that are charged to its cgroup.
+    pub fn asks_charged_at_once(comm: &str, count: u64) -> Self {
+        Self::not_anonymous(comm).switch("--ask-charged-at-once").with("--count", count.to_string())
+    }
+
     /// One that asks so often for more memory in one piece of `vmalloc` than there is.
     pub fn asks_virtual(comm: &str, count: u64) -> Self {
         Self::not_anonymous(comm).switch("--ask-virtual").with("--count", count.to_string())

@@ -66,6 +66,7 @@ const ALL: &[(&str, Play)] = &[
     ("alloc_flood", fragmentation::alloc_flood),
     ("vmalloc_failure", fragmentation::vmalloc_failure),
     ("charge_failure", fragmentation::charge_failure),
+    ("large_charge_failure", fragmentation::large_charge_failure),
     ("busy_node", fragmentation::busy_node),
 ];
 

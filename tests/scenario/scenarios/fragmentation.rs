@@ -200,6 +200,15 @@ pub(super) fn charge_failure(stage: &Stage<'_>) -> Result<Cast> {
     node.cast(&asker, None)
 }
 
+pub(super) fn large_charge_failure(stage: &Stage<'_>) -> Result<Cast> {
+    let node = Node::plain(stage)?;
+    let mut asker = Asker::start(&node.scratch, &Role::asks_charged_at_once("asker", 3))?;
+    let cgroup = &asker.container.cgroup;
+    cgroup.set_limit(cgroup.usage_bytes()? + MIB)?;
+    asker.is_refused(3)?;
+    node.cast(&asker, None)
+}
+
 pub(super) fn busy_node(stage: &Stage<'_>) -> Result<Cast> {
     let node = Node::plain(stage)?;
     let pod = node.scratch.pod()?;
