@@ -319,16 +319,6 @@ impl Actor {
         }
     }
 
-    /// Anonymous memory that it has now, which the kernel may count in batches.
-    pub fn anon_bytes(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.pid);
-        let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next());
-        let kib: u64 =
-            kib.and_then(|kib| kib.parse().ok()).with_context(|| format!("{path} has no RssAnon"))?;
-        Ok(kib * 1024)
-    }
-
     /// Its part in a report. To be asked for when it has touched all that it will.
     pub fn part(&self, owner: &Value) -> Result<Process> {
         let (_, touched) = self.last_touch()?;

@@ -11,39 +11,45 @@ use rustix::system::sysinfo;
 
 use crate::deed;
 
+/// What to ask for.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum What {
+    /// Pages that lie side by side
+    Contiguous,
+    /// Pages, without a wait, until --count requests were refused; then all are given back
+    Atomic,
+    /// Pages that are charged to the cgroup, until --count requests were refused; then all are given back
+    Charged,
+    /// Many pages at once that are charged to the cgroup
+    ChargedAtOnce,
+    /// More virtually contiguous memory than there is
+    Virtual,
+}
+
 /// What to ask for, and how often.
 #[derive(Clone, clap::Args)]
 pub struct Args {
-    /// Ask for 2^ORDER pages as often as --count says
-    #[arg(long, value_name = "ORDER")]
-    ask: Option<u32>,
-    /// Ask for pages without a wait, until --count requests were refused, and give them all back
-    #[arg(long)]
-    ask_atomic: bool,
-    /// Ask for pages that are charged to the cgroup, until --count requests were refused, and give them all back
-    #[arg(long)]
-    ask_charged: bool,
-    /// Ask for much at once that is charged to the cgroup, as often as --count says
-    #[arg(long)]
-    ask_charged_at_once: bool,
-    /// Ask for more virtually contiguous memory than there is, as often as --count says
-    #[arg(long)]
-    ask_virtual: bool,
+    /// Ask for this
+    #[arg(long, value_name = "WHAT")]
+    ask: Option<What>,
+    /// 2^ORDER pages, where they are to lie side by side
+    #[arg(long, value_name = "ORDER", default_value_t = 0)]
+    order: u32,
+    /// How often
     #[arg(long, default_value_t = 1)]
     count: u64,
 }
 
 /// Asks, and says how many requests were refused.
 pub fn ask(args: &Args) -> Result<Option<u64>> {
-    let refused = match args {
-        Args { ask: Some(order), .. } => contiguous(*order, args.count)?,
-        Args { ask_atomic: true, .. } => atomic(args.count)?,
-        Args { ask_charged: true, .. } => charged(args.count)?,
-        Args { ask_charged_at_once: true, .. } => charged_at_once(args.count)?,
-        Args { ask_virtual: true, .. } => virtually_contiguous(args.count)?,
-        _ => return Ok(None),
+    let ask = |what| match what {
+        What::Contiguous => contiguous(args.order, args.count),
+        What::Atomic => atomic(args.count),
+        What::Charged => charged(args.count),
+        What::ChargedAtOnce => charged_at_once(args.count),
+        What::Virtual => virtually_contiguous(args.count),
     };
-    Ok(Some(refused))
+    args.ask.map(ask).transpose()
 }
 
 /// The control data of a message, which the kernel copies into memory of its own before it looks at it: it asks for

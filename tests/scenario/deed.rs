@@ -48,7 +48,7 @@ impl Stamps {
 
 /// What came of a deed.
 pub struct Done {
-    /// To be kept: with a block device's last close its page cache goes, and with a memfd's its memory.
+    /// To be kept: with a block device's last close its page cache goes, and with a packet socket its ring.
     pub kept: Vec<OwnedFd>,
     /// How many requests were refused, where it was to ask.
     pub refused: Option<u64>,

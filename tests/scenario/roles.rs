@@ -1,5 +1,7 @@
 //! Processes that take much, or ask for what there is not.
 
+use std::fs;
+
 use anyhow::{Context as _, Result};
 
 use crate::actor::{Actor, Role};
@@ -22,27 +24,31 @@ impl Role {
 
     /// One that asks so often for 2^order pages.
     pub fn asks(comm: &str, order: u32, count: u64) -> Self {
-        Self::not_anonymous(comm).with("--ask", order.to_string()).with("--count", count.to_string())
+        Self::asks_for(comm, "contiguous", count).with("--order", order.to_string())
     }
 
     /// One that asks for pages without a wait, until so many requests were refused, and gives them back at once.
     pub fn asks_atomic(comm: &str, count: u64) -> Self {
-        Self::not_anonymous(comm).switch("--ask-atomic").with("--count", count.to_string())
+        Self::asks_for(comm, "atomic", count)
     }
 
     /// One that asks for pages that are charged to its cgroup, until so many requests were refused.
     pub fn asks_charged(comm: &str, count: u64) -> Self {
-        Self::not_anonymous(comm).switch("--ask-charged").with("--count", count.to_string())
+        Self::asks_for(comm, "charged", count)
     }
 
     /// One that asks so often for some 2 MiB at once that are charged to its cgroup.
     pub fn asks_charged_at_once(comm: &str, count: u64) -> Self {
-        Self::not_anonymous(comm).switch("--ask-charged-at-once").with("--count", count.to_string())
+        Self::asks_for(comm, "charged-at-once", count)
     }
 
     /// One that asks so often for more memory in one piece of `vmalloc` than there is.
     pub fn asks_virtual(comm: &str, count: u64) -> Self {
-        Self::not_anonymous(comm).switch("--ask-virtual").with("--count", count.to_string())
+        Self::asks_for(comm, "virtual", count)
+    }
+
+    fn asks_for(comm: &str, what: &str, count: u64) -> Self {
+        Self::not_anonymous(comm).with("--ask", what).with("--count", count.to_string())
     }
 
     /// One that does for so long what processes do.
@@ -52,6 +58,15 @@ impl Role {
 }
 
 impl Actor {
+    /// How much memory of its own it has now, in bytes.
+    pub fn anonymous_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))
+            .with_context(|| format!("cannot read the status of {self}"))?;
+        let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next());
+        let kib: u64 = kib.context("a status without RssAnon")?.parse().context("RssAnon is no number")?;
+        Ok(kib * 1024)
+    }
+
     /// Has it ask for all that it is to, and waits until it has. Says how many requests were refused.
     pub fn ask(&mut self) -> Result<u64> {
         self.go()?;

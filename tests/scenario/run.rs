@@ -263,6 +263,9 @@ impl Session<'_> {
             if self.args.guest && !broken && !strays.is_empty() {
                 failures.push(format!("{} reports about nothing that was to be", strays.len()));
             }
+            if !good || !failures.is_empty() {
+                eprintln!("scenario: {} hooks counted {}", watcher.tier.name(), watcher.counters());
+            }
             if !failures.is_empty() {
                 good = false;
                 let result = json!({ "scenario": "agent", "hooks": watcher.tier.name(),

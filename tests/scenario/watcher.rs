@@ -106,6 +106,14 @@ impl Watcher {
         self.agent.borrow().lines.len()
     }
 
+    /// What it has counted, when it has been stopped.
+    pub fn counters(&self) -> Value {
+        let agent = self.agent.borrow();
+        let mut last = agent.lines.iter().rev().map(|line| &line.value);
+        last.find(|line| line["kind"] == "agent_stopping")
+            .map_or(Value::Null, |line| line["counters"].clone())
+    }
+
     /// Stops it and says what was wrong with that.
     pub fn stop(&self) -> Result<()> {
         self.agent.borrow_mut().stop()

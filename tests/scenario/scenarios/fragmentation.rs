@@ -56,8 +56,10 @@ impl Node {
         let Asker { actor, pod, container } = asker;
         let mut cast = self.scratch.cast()?.process("asker", actor.part(&container.place.owner)?);
         cast = cast.place("pod", pod.place()).place("container", container.place.clone());
-        if let Some(hoarder) = hoarder {
-            cast = cast.process("hoarder", hoarder.part()?).place("service", hoarder.place.clone());
+        if let Some(Hoarder { actor, anon, place }) = hoarder {
+            let anon = (anon.saturating_sub(SLACK), anon + SLACK);
+            let part = Process { anon, ..actor.part(&place.owner)? };
+            cast = cast.process("hoarder", part).place("service", place.clone());
         }
         Ok(cast)
     }
@@ -67,24 +69,16 @@ impl Node {
         // A name of its own each time: a kill that comes late must not pass for the next scenario's.
         let service = self.scratch.host(&format!("hoarder-{}.service", &random_hex()?[..8]))?;
         let actor = fed(&service, &role.clone().of_host())?;
-        let anon = actor.anon_bytes()?;
-        Ok(Hoarder { actor, place: unit(&service), anon })
+        Ok(Hoarder { anon: actor.anonymous_bytes()?, actor, place: unit(&service) })
     }
 }
 
 /// A service's process that has the node's memory.
 struct Hoarder {
     actor: Actor,
-    place: Place,
-    /// What it has of its own when it is through.
+    /// What it has, in bytes.
     anon: u64,
-}
-
-impl Hoarder {
-    fn part(&self) -> Result<Process> {
-        let part = self.actor.part(&self.place.owner)?;
-        Ok(Process { anon: (self.anon.saturating_sub(SLACK), self.anon + SLACK), ..part })
-    }
+    place: Place,
 }
 
 /// A container's process that asks for memory. It is to be started before there is little: that takes memory too.
