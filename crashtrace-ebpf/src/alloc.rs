@@ -11,7 +11,7 @@ pub const FORMAT_BYTES: usize = 64;
 
 /// Body of [`kind::ALLOC_FAILURE`](crate::kind::ALLOC_FAILURE).
 ///
-/// Failures with the same `css`, `format_address`, `gfp` and `argument` are of one kind: the first has a record at once,
+/// Failures with the same `cgroup_id`, `format_address`, `gfp` and `argument` are of one kind: the first has a record at once,
 /// the rest one in [`FAILURE_QUIET_NS`] at most. `total` counts all of them, so that no count is lost with a record.
 ///
 /// Sections: [`section::ZONES`](crate::section::ZONES), [`section::TRIGGER`](crate::section::TRIGGER).
@@ -24,6 +24,8 @@ pub struct AllocFailure {
     pub since_ns: u64,
     /// How many there have been of this kind since then, this one included.
     pub total: u64,
+    /// `sent_ns` of the count from here on: says of a count whether this record is known to whoever reads it.
+    pub sent_ns: u64,
     /// The first 64 nodes of the request's `nodemask`, 0 if it has none.
     pub nodemask: u64,
     /// The first 64 nodes of `task_struct.mems_allowed` of the current task.
@@ -44,15 +46,16 @@ pub struct AllocFailure {
     pub stack: [u64; FAILURE_STACK_FRAMES],
 }
 
-const _: () = assert!(size_of::<AllocFailure>() == 32 + 48 + 64 + 128 + 512);
-const _: () = assert!(core::mem::offset_of!(AllocFailure, trigger) == 144);
+const _: () = assert!(size_of::<AllocFailure>() == 32 + 56 + 64 + 128 + 512);
+const _: () = assert!(core::mem::offset_of!(AllocFailure, trigger) == 152);
 
 /// What makes failures one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct FailureKey {
-    /// Address of the current task's `cgroup_subsys_state` of the memory controller, else of the unified hierarchy.
-    pub css: u64,
+    /// Id of the current task's cgroup in the memory controller's hierarchy, else in the unified one. Not its address, which
+    /// the next cgroup may have when this one is gone.
+    pub cgroup_id: u64,
     /// Address of the format that `warn_alloc` was called with; 0 at the tracepoint.
     pub format_address: u64,
     /// The argument behind the format, of which a smaller type leaves the upper half undefined; at the tracepoint, and

@@ -116,8 +116,9 @@ fn failure<C: EbpfContext>(ctx: &C, request: Request, hook: u8) {
     count(counter::ALLOC_FAILED);
     let memory = memory_css(task);
     let css = memory | (unified_css(task) & is_zero(memory).wrapping_neg());
+    let cgroup: u64 = member(css, fields::CSS_CGROUP);
     let key = FailureKey {
-        css,
+        cgroup_id: member(member(cgroup, fields::CGROUP_KN), fields::KN_ID),
         format_address: request.format,
         argument: request.argument,
         gfp: request.gfp,
@@ -193,6 +194,7 @@ fn write<C: EbpfContext>(
         (*body).key = key;
         (*body).since_ns = counted.since_ns;
         (*body).total = counted.total;
+        (*body).sent_ns = counted.sent_ns;
         // 0, at which nothing can be read, if there is none; and an empty mask makes no request.
         copy(&raw mut (*body).nodemask, request.nodemask);
         let no_nodemask = is_zero(request.nodemask);

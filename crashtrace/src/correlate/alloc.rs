@@ -34,8 +34,19 @@ type Kind = (Asked, u32, Option<u64>);
 #[derive(Debug, Default)]
 pub(crate) struct AllocFolds {
     /// What the kernel side counts apart may look alike from here: the same message from two places, say.
-    told: BTreeMap<FailureKey, (Counted, Kind)>,
+    told: BTreeMap<FailureKey, Told>,
     folds: BTreeMap<Kind, Fold>,
+}
+
+/// What has been told of a key.
+#[derive(Debug)]
+struct Told {
+    /// As counted then.
+    counted: Counted,
+    /// What the latest record was of.
+    kind: Kind,
+    /// A record that was not here yet when the map was read last.
+    awaited_ns: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -55,7 +66,11 @@ impl AllocFolds {
         let now_ns = event.stamp.ktime_ns;
         let cgroup = event.cgroups.as_ref().and_then(|cgroups| cgroups.levels.first()?.cgroup_id);
         let kind = (event.asked, event.gfp, cgroup.filter(|_| !event.in_interrupt()));
-        let new = self.rise(event.key, kind, event.counted);
+        let nothing = Counted { total: 0, ..event.counted };
+        let told = self.told.entry(event.key).or_insert(Told { counted: nothing, kind, awaited_ns: None });
+        // What is counted from here on belongs to what this record is of.
+        told.kind = kind;
+        let new = told.rise(event.counted);
         if new == 0 {
             // It was written before the map of counts was read, and has been told by that.
             return Vec::new();
@@ -77,15 +92,23 @@ impl AllocFolds {
     }
 
     /// Takes the kernel side's counts. Gives how many failures are of kinds that no record was seen of.
+    ///
+    /// A count may be ahead of its record, which is then on its way: it must not be told as a revision of an incident of
+    /// hours ago. What is still on its way at the next reading is lost.
     pub(crate) fn counts(&mut self, counts: &[(FailureKey, Counted)]) -> u64 {
         let mut unknown = 0_u64;
         for &(key, counted) in counts {
-            let Some(&(_, kind)) = self.told.get(&key) else {
+            let Some(told) = self.told.get_mut(&key) else {
                 unknown = unknown.saturating_add(counted.total);
                 continue;
             };
-            let new = self.rise(key, kind, counted);
-            if let Some(fold) = self.folds.get_mut(&kind) {
+            let is_ahead = counted.sent_ns > told.counted.sent_ns;
+            if is_ahead && told.awaited_ns != Some(counted.sent_ns) {
+                told.awaited_ns = Some(counted.sent_ns);
+                continue;
+            }
+            let new = told.rise(counted);
+            if let Some(fold) = self.folds.get_mut(&told.kind) {
                 fold.untold = fold.untold.saturating_add(new);
             }
         }
@@ -108,20 +131,6 @@ impl AllocFolds {
         self.tick(u64::MAX)
     }
 
-    /// By how much the count of a key has risen. Records and the map are read one after the other, so one may be behind
-    /// the other.
-    fn rise(&mut self, key: FailureKey, kind: Kind, counted: Counted) -> u64 {
-        let (told, _) = self.told.entry(key).or_insert((Counted { total: 0, ..counted }, kind));
-        let before = match counted.since_ns.cmp(&told.since_ns) {
-            Ordering::Less => return 0,
-            Ordering::Equal => told.total,
-            // The kernel side had forgotten this kind.
-            Ordering::Greater => 0,
-        };
-        *told = Counted { total: counted.total.max(before), ..counted };
-        counted.total.saturating_sub(before)
-    }
-
     /// Makes room for a kind: the one that has been quiet longest goes, and what it has untold goes out before its time.
     fn forget(&mut self, newcomer: &Kind) -> Vec<Incident> {
         if self.folds.len() < KINDS || self.folds.contains_key(newcomer) {
@@ -129,8 +138,22 @@ impl AllocFolds {
         }
         let quietest = self.folds.iter().min_by_key(|(_, fold)| (fold.untold > 0, fold.sent_ns));
         let Some(kind) = quietest.map(|(kind, _)| *kind) else { return Vec::new() };
-        self.told.retain(|_, (_, of)| *of != kind);
+        self.told.retain(|_, told| told.kind != kind);
         self.folds.remove(&kind).and_then(|mut fold| fold.due(u64::MAX)).into_iter().collect()
+    }
+}
+
+impl Told {
+    /// By how much the count has risen. Records and the map are read one after the other, so one may be behind the other.
+    fn rise(&mut self, counted: Counted) -> u64 {
+        let before = match counted.since_ns.cmp(&self.counted.since_ns) {
+            Ordering::Less => return 0,
+            Ordering::Equal => self.counted.total,
+            // The kernel side had forgotten this kind.
+            Ordering::Greater => 0,
+        };
+        self.counted = Counted { total: counted.total.max(before), ..counted };
+        counted.total.saturating_sub(before)
     }
 }
 

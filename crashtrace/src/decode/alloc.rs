@@ -13,13 +13,13 @@ pub(super) fn failure(
     machine: &Machine,
 ) -> Result<Box<AllocFailure>, DecodeError> {
     let key = FailureKey {
-        css: reader.u64()?,
+        cgroup_id: reader.u64()?,
         format_address: reader.u64()?,
         argument: reader.u64()?,
         gfp: reader.u32()?,
         pad: reader.u32()?,
     };
-    let counted = Counted { since_ns: reader.u64()?, total: reader.u64()? };
+    let counted = Counted { since_ns: reader.u64()?, total: reader.u64()?, sent_ns: reader.u64()? };
     let (nodemask, mems_allowed) = (reader.u64()?, reader.u64()?);
     let (migrate_type, numa_node) = (reader.u32()?, reader.u32()?);
     let (flags, _) = (reader.u32()?, reader.u32()?);

@@ -47,6 +47,8 @@ pub struct Counted {
     pub since_ns: u64,
     /// Failures since then.
     pub total: u64,
+    /// When the latest record of this kind was written: the one that has this, or one that is on its way.
+    pub sent_ns: u64,
 }
 
 /// What was asked for.

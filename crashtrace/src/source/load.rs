@@ -314,10 +314,10 @@ impl KernelCounters {
     /// The map cannot be read.
     pub fn failures(&self) -> Result<Vec<(FailureKey, Counted)>, MapError> {
         let entries = self.failures.iter().map(|entry| {
-            let ([css, format_address, argument, gfp], [_sent_ns, total, since_ns]) = entry?;
+            let ([cgroup_id, format_address, argument, gfp], [sent_ns, total, since_ns]) = entry?;
             // The upper half is padding.
-            let key = FailureKey { css, format_address, argument, gfp: gfp as u32, pad: 0 };
-            Ok((key, Counted { since_ns, total }))
+            let key = FailureKey { cgroup_id, format_address, argument, gfp: gfp as u32, pad: 0 };
+            Ok((key, Counted { since_ns, total, sent_ns }))
         });
         entries.filter(|entry| !matches!(entry, Err(MapError::KeyNotFound))).collect()
     }

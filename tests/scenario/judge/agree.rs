@@ -119,6 +119,17 @@ fn close_count(one: f64, other: f64) -> bool {
     (one - other).abs() <= 3.0
 }
 
+/// Whether two counts of free blocks may be of the same free list: between two probes in one place a CPU may take pages
+/// out of it, or give a batch back.
+fn close_blocks(one: f64, other: f64) -> bool {
+    (one - other).abs() <= 64.0
+}
+
+/// Whether two indices may be of the same free lists.
+fn close_index(one: f64, other: f64) -> bool {
+    (one - other).abs() <= 0.02
+}
+
 /// The same words, with sizes (48.0 MiB), shares (79 %) and counts of cgroups that are close.
 fn alike(one: &str, other: &str) -> bool {
     let words = |text: &str| -> Vec<String> {
@@ -172,6 +183,8 @@ fn close_field(path: &str, one: Option<f64>, other: Option<f64>) -> bool {
         Some("bytes") => close,
         Some("permille") => close_share,
         _ if CGROUPS.contains(&path) => close_count,
+        _ if path.contains(".free_blocks.") => close_blocks,
+        Some("index") => close_index,
         _ => return false,
     };
     one.zip(other).is_some_and(|(one, other)| close(one, other))

@@ -5,7 +5,7 @@ use crate::correlate::alloc::AllocFolds;
 use crate::correlate::{FOLD_NS, Incident};
 use crate::event::{AllocFailure, Asked, Counted, FailureKey, Hook, Task};
 
-const KEY: FailureKey = FailureKey { css: 1, format_address: 2, argument: 10, gfp: 0xcc0, pad: 0 };
+const KEY: FailureKey = FailureKey { cgroup_id: 1, format_address: 2, argument: 10, gfp: 0xcc0, pad: 0 };
 
 fn failure(ktime_ns: u64, counted: Counted) -> Box<AllocFailure> {
     Box::new(AllocFailure {
@@ -37,17 +37,21 @@ fn told(incidents: &[Incident]) -> Vec<(u64, u32, u64)> {
     incidents.iter().map(of).collect()
 }
 
-fn since(since_ns: u64, total: u64) -> Counted {
-    Counted { since_ns, total }
+/// A count, with the time of the latest record.
+fn since(since_ns: u64, total: u64, sent_ns: u64) -> Counted {
+    Counted { since_ns, total, sent_ns }
 }
 
 #[test]
 fn a_record_that_was_written_before_the_map_was_read_adds_nothing() {
     let mut folds = AllocFolds::default();
-    assert_eq!(told(&folds.push(failure(10, since(9, 1)))), [(10, 1, 0)]);
-    assert_eq!(folds.counts(&[(KEY, since(9, 540))]), 0);
-    // 527 was true when it was written, and is among the 540.
-    assert_eq!(told(&folds.push(failure(20, since(9, 527)))), []);
+    assert_eq!(told(&folds.push(failure(10, since(9, 1, 9)))), [(10, 1, 0)]);
+    // Of a record that was lost, the count is told at the second reading.
+    assert_eq!(folds.counts(&[(KEY, since(9, 530, 19))]), 0);
+    assert_eq!(folds.deadline_ns(), None);
+    assert_eq!(folds.counts(&[(KEY, since(9, 540, 19))]), 0);
+    // Or late: 527 was true when it was written, and is among the 540.
+    assert_eq!(told(&folds.push(failure(20, since(9, 527, 19)))), []);
     assert_eq!(told(&folds.tick(10 + FOLD_NS)), [(10, 2, 539)]);
     assert_eq!(folds.deadline_ns(), None);
 }
@@ -55,11 +59,35 @@ fn a_record_that_was_written_before_the_map_was_read_adds_nothing() {
 #[test]
 fn a_count_that_began_anew_is_taken_as_it_is() {
     let mut folds = AllocFolds::default();
-    folds.push(failure(10, since(9, 500)));
+    folds.push(failure(10, since(9, 500, 9)));
     // Fewer than before, and all of them new.
-    assert_eq!(folds.counts(&[(KEY, since(700, 3))]), 0);
-    assert_eq!(told(&folds.tick(10 + FOLD_NS)), [(10, 2, 502)]);
+    assert_eq!(told(&folds.push(failure(10 + FOLD_NS, since(700, 3, 700)))), [(10 + FOLD_NS, 1, 2)]);
     // What is left of the count before that is not.
-    assert_eq!(told(&folds.push(failure(20, since(9, 501)))), []);
+    assert_eq!(told(&folds.push(failure(20, since(9, 501, 19)))), []);
     assert_eq!(told(&folds.finish()), []);
+}
+
+#[test]
+fn a_count_that_is_ahead_of_its_record_waits_for_it() {
+    let mut folds = AllocFolds::default();
+    folds.push(failure(10, since(9, 1, 9)));
+    // Hours later.
+    let later = 10_000 * FOLD_NS;
+    assert_eq!(folds.counts(&[(KEY, since(9, 4, later))]), 0);
+    assert_eq!(folds.deadline_ns(), None, "the old incident has nothing to add");
+    assert_eq!(told(&folds.push(failure(later + 1, since(9, 2, later)))), [(later + 1, 1, 0)]);
+    assert_eq!(folds.counts(&[(KEY, since(9, 4, later))]), 0);
+    assert_eq!(told(&folds.tick(later + 1 + FOLD_NS)), [(later + 1, 2, 2)]);
+}
+
+#[test]
+fn what_is_counted_after_a_record_belongs_to_what_that_is_of() {
+    let mut folds = AllocFolds::default();
+    folds.push(failure(10, since(9, 1, 9)));
+    // The same key, and by now it is another request.
+    let mut other = failure(2 * FOLD_NS, since(9, 2, 2 * FOLD_NS));
+    other.asked = Asked::Pages { order: 4 };
+    assert_eq!(told(&folds.push(other)), [(2 * FOLD_NS, 1, 0)]);
+    folds.counts(&[(KEY, since(9, 10, 2 * FOLD_NS))]);
+    assert_eq!(told(&folds.tick(4 * FOLD_NS)), [(2 * FOLD_NS, 2, 8)]);
 }
