@@ -6,7 +6,8 @@
 //!   device's, and its node is among those that the request is bound to.
 //! - It has **room** if what is free in it, less what this request may not touch (CMA memory unless it is for movable
 //!   pages, the reserve for atomic requests unless it is one), is 2^order pages above the `min` watermark with its boost and
-//!   `lowmem_reserve`, which keeps low zones from requests that could use a higher one.
+//!   `lowmem_reserve`, which keeps low zones from requests that could use a higher one. Of `min` a half is enough for
+//!   `__GFP_HIGH`, three eighths for those of them that may not sleep.
 //! - It has a **suitable block** if there is one of the order or above of a kind that the request may take.
 //!
 //! | an eligible zone has room | one of those has a suitable block | order | verdict |
@@ -52,7 +53,7 @@ pub struct ZoneFinding {
     pub eligible: bool,
     /// Free pages that it may use.
     pub usable_pages: Option<u64>,
-    /// Pages that must stay free: `min`, boost and reserve.
+    /// Pages that this request must leave free: of `min` with its boost what holds against it, and the reserve.
     pub kept_pages: Option<u64>,
     /// That leaves enough.
     pub room: Option<bool>,
@@ -86,11 +87,12 @@ pub fn assess(zones: &Zones, request: &Request) -> Assessment {
     let size = |index: usize| zones.list.get(index).and_then(|zone| zone.managed_pages);
     let largest = eligible().map(|(index, _)| index).rev().max_by_key(|index| size(*index));
     let of_eligible: Vec<_> = eligible().map(|(_, finding)| finding).collect();
-    let shortage = shortage(&of_eligible, request, zones.left_out > 0);
+    let unseen = zones.left_out > 0 || zones.list.iter().any(|zone| is_unknown(zone, request));
+    let shortage = shortage(&of_eligible, request, unseen);
     Assessment { zones: findings, largest, shortage }
 }
 
-fn shortage(eligible: &[&ZoneFinding], request: &Request, left_out: bool) -> Shortage {
+fn shortage(eligible: &[&ZoneFinding], request: &Request, others_unseen: bool) -> Shortage {
     let with_room = || eligible.iter().filter(|zone| zone.room == Some(true));
     if with_room().any(|zone| zone.suitable_block == Some(true)) {
         return if request.order == 0 { Shortage::LowMemory } else { Shortage::None };
@@ -100,7 +102,7 @@ fn shortage(eligible: &[&ZoneFinding], request: &Request, left_out: bool) -> Sho
         zone.room.is_none() && zone.suitable_block != Some(false)
             || zone.room == Some(true) && zone.suitable_block.is_none()
     };
-    if left_out || eligible.iter().any(unseen) || eligible.is_empty() {
+    if others_unseen || eligible.iter().any(unseen) || eligible.is_empty() {
         return Shortage::Unknown;
     }
     if with_room().next().is_some() {
@@ -121,7 +123,8 @@ fn finding(zones: &Zones, zone: &Zone, request: &Request) -> ZoneFinding {
         free.saturating_sub(cma).saturating_sub(highatomic)
     });
     let kept_pages = zone.watermarks.zip(reserve_pages(zones, zone, traits)).map(|(watermarks, reserve)| {
-        watermarks.min_pages.saturating_add(zone.boost_pages).saturating_add(reserve)
+        let min_pages = watermarks.min_pages.saturating_add(zone.boost_pages);
+        for_whom(min_pages, traits).saturating_add(reserve)
     });
     let room = usable_pages.zip(kept_pages).map(|(usable, kept)| {
         block_pages(order).is_some_and(|block| usable.checked_sub(kept).is_some_and(|above| above >= block))
@@ -146,6 +149,19 @@ fn finding(zones: &Zones, zone: &Zone, request: &Request) -> ZoneFinding {
     }
 }
 
+/// How much of `min` holds against the request (`__zone_watermark_ok`, `mm/page_alloc.c`: `ALLOC_HIGH` and `ALLOC_HARDER` up
+/// to 6.2, `ALLOC_MIN_RESERVE` and `ALLOC_NON_BLOCK` since; the same comes of it).
+fn for_whom(min_pages: u64, traits: Traits) -> u64 {
+    let mut kept = min_pages;
+    if traits.high {
+        kept -= kept / 2;
+    }
+    if traits.atomic() {
+        kept -= kept / 4;
+    }
+    kept
+}
+
 /// What the zone keeps from a request that might use a higher one as well.
 #[must_use]
 pub fn reserve_pages(zones: &Zones, zone: &Zone, traits: Traits) -> Option<u64> {
@@ -158,6 +174,11 @@ pub fn reserve_pages(zones: &Zones, zone: &Zone, traits: Traits) -> Option<u64> 
         Highest::Movable => types.movable.or(types.normal),
     };
     zone.lowmem_reserve_pages.as_ref()?.get(place?).copied()
+}
+
+/// Whether the request may use it cannot be told.
+fn is_unknown(zone: &Zone, request: &Request) -> bool {
+    zone.name.is_none() || request.nodes.is_some() && zone.numa_node.is_none()
 }
 
 fn is_eligible(zone: &Zone, request: &Request) -> bool {
@@ -176,3 +197,6 @@ fn is_eligible(zone: &Zone, request: &Request) -> bool {
     };
     on_node && kind.is_some_and(|kind| kind <= request.traits.highest)
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,7 +72,8 @@ pub struct Zone {
     pub highatomic_bytes: u64,
     /// Free blocks: how many of one page, of two, of four, and so on.
     pub free_blocks: Option<Vec<u64>>,
-    /// What is free for it, less `min_bytes` and `lowmem_reserve_bytes`, is enough for the request.
+    /// What is free for it, less `min_bytes` and `lowmem_reserve_bytes`, is enough for the request. One that may use the
+    /// kernel's reserves is kept from a half of `min_bytes` only (`__GFP_HIGH`), or from three eighths (`GFP_ATOMIC`).
     pub room: Option<bool>,
     /// There was a block large enough, of a kind that the request may use.
     pub suitable_block: Option<bool>,
