@@ -276,6 +276,9 @@ fn flag_name(name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+mod trait_tests;
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -253,12 +253,13 @@ fn the_largest_is_the_first_of_those_of_the_same_size() {
 /// What was not seen may be what would have served.
 #[test]
 fn what_is_missing_leaves_it_open() {
-    let lacking = |take: fn(&mut Zone)| {
+    type Take = fn(&mut Zone);
+    let lacking = |take: Take| {
         let mut zone = zone("Normal");
         take(&mut zone);
         zone
     };
-    let cases: [(&str, fn(&mut Zone)); 5] = [
+    let cases: [(&str, Take); 5] = [
         ("free pages", |zone| zone.free_pages = None),
         ("watermarks", |zone| zone.watermarks = None),
         ("reserve", |zone| zone.lowmem_reserve_pages = None),
