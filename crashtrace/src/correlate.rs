@@ -169,10 +169,17 @@ impl Correlator {
         Some(&mut open.kill)
     }
 
-    /// Takes the kernel side's counts of failed allocations by their kinds. Gives how many are of kinds that no record was
-    /// seen of.
+    /// Takes the kernel side's counts of failed allocations, of all their kinds. Gives how many are of kinds that no record
+    /// was seen of.
     pub fn alloc_counts(&mut self, counts: &[(FailureKey, Counted)]) -> u64 {
-        self.allocs.counts(counts)
+        self.allocs.counts(counts);
+        self.allocs.untold(false)
+    }
+
+    /// How many are so if no more records come.
+    #[must_use]
+    pub fn alloc_untold(&self) -> u64 {
+        self.allocs.untold(true)
     }
 
     /// Notes that records were lost: what is open may lack one.

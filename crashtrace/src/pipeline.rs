@@ -146,6 +146,11 @@ impl Pipeline {
     /// Takes its counts of failed allocations, by kind. [`Self::tick`] gives the lines that come of them.
     pub fn alloc_counts(&mut self, counts: &[(FailureKey, Counted)]) {
         let untold = self.correlator.alloc_counts(counts);
+        self.alloc_untold(untold);
+    }
+
+    /// What was lost for a while and is told in the end stays counted: a counter does not go back.
+    fn alloc_untold(&mut self, untold: u64) {
         self.stats.set(Counter::AllocUntold, self.stats.get(Counter::AllocUntold).max(untold));
     }
 
@@ -178,6 +183,7 @@ impl Pipeline {
 
     /// The last lines: what was open, and the end.
     pub fn stopping(&mut self, ktime_ns: u64, reason: &str) -> Vec<Line> {
+        self.alloc_untold(self.correlator.alloc_untold());
         let incidents = self.correlator.finish();
         let mut lines = self.lines(incidents);
         let stopping = AgentStopping {

@@ -7,13 +7,13 @@
 //! incident before, with the count of both.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FOLD_NS, Incident};
 use crate::event::{AllocFailure, Asked, Counted, FailureKey};
 
 /// Kinds that are remembered: more than the kernel side counts apart.
-const KINDS: usize = 600;
+pub(super) const KINDS: usize = 600;
 
 /// Allocations that failed alike.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,20 +33,34 @@ type Kind = (Asked, u32, Option<u64>);
 /// The kinds of late.
 #[derive(Debug, Default)]
 pub(crate) struct AllocFolds {
-    /// What the kernel side counts apart may look alike from here: the same message from two places, say.
+    /// What the kernel side counts apart may look alike from here: the same message from two places, say. Those that it has
+    /// forgotten are forgotten here, too.
     told: BTreeMap<FailureKey, Told>,
     folds: BTreeMap<Kind, Fold>,
+    /// Failures of no kind that is known here, by the counts that were read last; their record may still come.
+    untold: BTreeMap<FailureKey, Untold>,
+    /// Such that the kernel side has forgotten.
+    lost: u64,
 }
 
-/// What has been told of a key.
-#[derive(Debug)]
+/// What is known of a count.
+#[derive(Clone, Copy, Debug)]
 struct Told {
-    /// As counted then.
+    /// How far it has been told, or is about to be.
     counted: Counted,
     /// What the latest record was of.
     kind: Kind,
-    /// A record that was not here yet when the map was read last.
-    awaited_ns: Option<u64>,
+    /// The count that was read last, if it is ahead of a record that was not here yet.
+    ahead: Option<Counted>,
+    /// It was not among the counts that were read last.
+    gone: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Untold {
+    failures: u64,
+    /// The counts that were read before those had it as well, so a record of it would have come by now.
+    settled: bool,
 }
 
 #[derive(Debug)]
@@ -66,13 +80,9 @@ impl AllocFolds {
         let now_ns = event.stamp.ktime_ns;
         let cgroup = event.cgroups.as_ref().and_then(|cgroups| cgroups.levels.first()?.cgroup_id);
         let kind = (event.asked, event.gfp, cgroup.filter(|_| !event.in_interrupt()));
-        let nothing = Counted { total: 0, ..event.counted };
-        let told = self.told.entry(event.key).or_insert(Told { counted: nothing, kind, awaited_ns: None });
-        // What is counted from here on belongs to what this record is of.
-        told.kind = kind;
-        let new = told.rise(event.counted);
-        if new == 0 {
-            // It was written before the map of counts was read, and has been told by that.
+        let new = self.recorded(&event, kind);
+        if new == 0 && self.folds.get(&kind).is_none_or(|fold| fold.untold == 0) {
+            // The counts were read before the record, and all that it stands for has been told.
             return Vec::new();
         }
         let mut done = self.forget(&kind);
@@ -91,33 +101,72 @@ impl AllocFolds {
         done
     }
 
-    /// Takes the kernel side's counts. Gives how many failures are of kinds that no record was seen of.
+    /// By how much a record raises its count.
+    fn recorded(&mut self, event: &AllocFailure, kind: Kind) -> u64 {
+        self.untold.remove(&event.key);
+        let nothing = Counted { total: 0, ..event.counted };
+        let new = Told { counted: nothing, kind, ahead: None, gone: false };
+        let told = self.told.entry(event.key).or_insert(new);
+        // What is counted from here on belongs to what this record is of.
+        (told.kind, told.ahead, told.gone) = (kind, None, false);
+        told.rise(event.counted)
+    }
+
+    /// Takes the kernel side's counts, all of them.
+    pub(crate) fn counts(&mut self, counts: &[(FailureKey, Counted)]) {
+        let mut seen = BTreeSet::new();
+        let mut untold = BTreeMap::new();
+        for &(key, counted) in counts {
+            seen.insert(key);
+            let failures = self.counted(key, counted);
+            if failures > 0 {
+                let settled = self.untold.contains_key(&key);
+                untold.insert(key, Untold { failures, settled });
+            }
+        }
+        // A record that was written before the counts were read is in before they are read again.
+        self.told.retain(|key, told| {
+            let stays = seen.contains(key) || !told.gone;
+            told.gone = !seen.contains(key);
+            stays
+        });
+        let before = std::mem::replace(&mut self.untold, untold);
+        let forgotten = before.iter().filter(|(key, _)| !seen.contains(key));
+        self.lost = forgotten.fold(self.lost, |lost, (_, untold)| lost.saturating_add(untold.failures));
+    }
+
+    /// Takes one of them. Gives how many of its failures there is nowhere to tell.
     ///
     /// A count may be ahead of its record, which is then on its way: it must not be told as a revision of an incident of
     /// hours ago. What is still on its way at the next reading is lost.
-    pub(crate) fn counts(&mut self, counts: &[(FailureKey, Counted)]) -> u64 {
-        let mut unknown = 0_u64;
-        for &(key, counted) in counts {
-            let Some(told) = self.told.get_mut(&key) else {
-                unknown = unknown.saturating_add(counted.total);
-                continue;
-            };
-            let is_ahead = counted.sent_ns > told.counted.sent_ns;
-            if is_ahead && told.awaited_ns != Some(counted.sent_ns) {
-                told.awaited_ns = Some(counted.sent_ns);
-                continue;
-            }
-            let new = told.rise(counted);
-            if let Some(fold) = self.folds.get_mut(&told.kind) {
-                fold.untold = fold.untold.saturating_add(new);
-            }
+    fn counted(&mut self, key: FailureKey, counted: Counted) -> u64 {
+        let Some(told) = self.told.get_mut(&key) else { return counted.total };
+        let is_ahead = counted.sent_ns > told.counted.sent_ns;
+        if is_ahead && told.ahead.is_none_or(|before| before.sent_ns != counted.sent_ns) {
+            told.ahead = Some(counted);
+            return 0;
         }
-        unknown
+        // The next record of a kind that was forgotten here brings its count along.
+        let Some(fold) = self.folds.get_mut(&told.kind) else { return { *told }.rise(counted) };
+        fold.untold = fold.untold.saturating_add(told.rise(counted));
+        0
+    }
+
+    /// How many failures are of kinds that no record was seen of: for certain, or `with_late` if no more records come.
+    pub(crate) fn untold(&self, with_late: bool) -> u64 {
+        let open = self.untold.values().filter(|untold| with_late || untold.settled);
+        open.fold(self.lost, |sum, untold| sum.saturating_add(untold.failures))
     }
 
     /// Gives what is due.
     pub(crate) fn tick(&mut self, now_ns: u64) -> Vec<Incident> {
         self.folds.values_mut().filter_map(|fold| fold.due(now_ns)).collect()
+    }
+
+    /// How many counts and kinds are kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        (self.told.len(), self.folds.len())
     }
 
     /// When there is something to give.
@@ -126,25 +175,30 @@ impl AllocFolds {
         waiting.map(|fold| fold.sent_ns.saturating_add(FOLD_NS)).min()
     }
 
-    /// Gives all that is untold.
+    /// Gives all that is untold. Records that have not come by now are lost.
     pub(crate) fn finish(&mut self) -> Vec<Incident> {
+        for told in self.told.values_mut() {
+            let Some(fold) = self.folds.get_mut(&told.kind) else { continue };
+            let ahead = told.ahead.take();
+            fold.untold = fold.untold.saturating_add(ahead.map_or(0, |counted| told.rise(counted)));
+        }
         self.tick(u64::MAX)
     }
 
     /// Makes room for a kind: the one that has been quiet longest goes, and what it has untold goes out before its time.
+    /// How far its counts were told is kept, so that they are not told again when it comes back.
     fn forget(&mut self, newcomer: &Kind) -> Vec<Incident> {
         if self.folds.len() < KINDS || self.folds.contains_key(newcomer) {
             return Vec::new();
         }
         let quietest = self.folds.iter().min_by_key(|(_, fold)| (fold.untold > 0, fold.sent_ns));
         let Some(kind) = quietest.map(|(kind, _)| *kind) else { return Vec::new() };
-        self.told.retain(|_, told| told.kind != kind);
         self.folds.remove(&kind).and_then(|mut fold| fold.due(u64::MAX)).into_iter().collect()
     }
 }
 
 impl Told {
-    /// By how much the count has risen. Records and the map are read one after the other, so one may be behind the other.
+    /// By how much the count has risen. Records and the counts are read one after the other, so one may be behind the other.
     fn rise(&mut self, counted: Counted) -> u64 {
         let before = match counted.since_ns.cmp(&self.counted.since_ns) {
             Ordering::Less => return 0,
@@ -152,7 +206,8 @@ impl Told {
             // The kernel side had forgotten this kind.
             Ordering::Greater => 0,
         };
-        self.counted = Counted { total: counted.total.max(before), ..counted };
+        let sent_ns = counted.sent_ns.max(self.counted.sent_ns);
+        self.counted = Counted { total: counted.total.max(before), sent_ns, ..counted };
         counted.total.saturating_sub(before)
     }
 }

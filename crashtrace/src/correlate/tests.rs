@@ -3,6 +3,7 @@
 use super::*;
 use crate::event::{Level, Lineage, Task};
 
+mod alloc;
 mod counts;
 mod folds;
 mod holders;

@@ -43,16 +43,16 @@ fn since(since_ns: u64, total: u64, sent_ns: u64) -> Counted {
 }
 
 #[test]
-fn a_record_that_was_written_before_the_map_was_read_adds_nothing() {
+fn a_record_that_was_written_before_the_counts_were_read_adds_nothing_to_them() {
     let mut folds = AllocFolds::default();
     assert_eq!(told(&folds.push(failure(10, since(9, 1, 9)))), [(10, 1, 0)]);
     // Of a record that was lost, the count is told at the second reading.
-    assert_eq!(folds.counts(&[(KEY, since(9, 530, 19))]), 0);
+    folds.counts(&[(KEY, since(9, 530, 19))]);
     assert_eq!(folds.deadline_ns(), None);
-    assert_eq!(folds.counts(&[(KEY, since(9, 540, 19))]), 0);
+    folds.counts(&[(KEY, since(9, 540, 19))]);
     // Or late: 527 was true when it was written, and is among the 540.
     assert_eq!(told(&folds.push(failure(20, since(9, 527, 19)))), []);
-    assert_eq!(told(&folds.tick(10 + FOLD_NS)), [(10, 2, 539)]);
+    assert_eq!(told(&folds.tick(10 + FOLD_NS)), [(20, 1, 538)]);
     assert_eq!(folds.deadline_ns(), None);
 }
 
@@ -73,10 +73,10 @@ fn a_count_that_is_ahead_of_its_record_waits_for_it() {
     folds.push(failure(10, since(9, 1, 9)));
     // Hours later.
     let later = 10_000 * FOLD_NS;
-    assert_eq!(folds.counts(&[(KEY, since(9, 4, later))]), 0);
+    folds.counts(&[(KEY, since(9, 4, later))]);
     assert_eq!(folds.deadline_ns(), None, "the old incident has nothing to add");
     assert_eq!(told(&folds.push(failure(later + 1, since(9, 2, later)))), [(later + 1, 1, 0)]);
-    assert_eq!(folds.counts(&[(KEY, since(9, 4, later))]), 0);
+    folds.counts(&[(KEY, since(9, 4, later))]);
     assert_eq!(told(&folds.tick(later + 1 + FOLD_NS)), [(later + 1, 2, 2)]);
 }
 
