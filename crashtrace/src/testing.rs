@@ -15,12 +15,19 @@ macro_rules! put {
     };
 }
 
+// Another crate has this file by its path, so the path of what is in it must be said.
+#[path = "testing/pages.rs"]
+mod pages;
+pub(crate) use pages::*;
+
 /// A record, before it is bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     /// Its kind and its length are filled in by [`Record::bytes`].
     pub(crate) header: Header,
     pub(crate) body: Body,
+    /// The section of zones; it comes first, if it is there.
+    pub(crate) zones: Option<Zones>,
     pub(crate) sections: Vec<Cgroups>,
 }
 
@@ -34,6 +41,8 @@ pub(crate) enum Body {
     Wait(Box<OomNoVictim>),
     /// The number of holders is filled in by [`Record::bytes`], and so are the lengths of their levels and names.
     Holders(OomHolders, Vec<(Holder, Vec<u8>)>),
+    Zones,
+    Failure(Box<crashtrace_ebpf::AllocFailure>),
 }
 
 /// A section.
@@ -76,7 +85,15 @@ impl Record {
                 }
                 kind::OOM_HOLDERS
             }
+            Body::Zones => kind::OOM_ZONES,
+            Body::Failure(body) => {
+                failure(body, &mut tail);
+                kind::ALLOC_FAILURE
+            }
         };
+        if let Some(zones) = &self.zones {
+            zones.bytes(&mut tail);
+        }
         for cgroups in &self.sections {
             cgroups.bytes(&mut tail);
         }
@@ -103,6 +120,12 @@ impl Cgroups {
     }
 }
 
+fn words(words: &[u64], out: &mut Vec<u8>) {
+    for word in words {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+}
+
 fn level(level: &Level, name: &[u8], out: &mut Vec<u8>) {
     let padded = name.len().next_multiple_of(8);
     let length = (size_of::<Level>() + padded) as u16;
@@ -116,7 +139,7 @@ fn level(level: &Level, name: &[u8], out: &mut Vec<u8>) {
 fn no_victim_body(body: &OomNoVictim, out: &mut Vec<u8>) {
     put!(out, body, repeats, gfp, order, flags, pad);
     task(&body.trigger, out);
-    stack(&body.stack, out);
+    words(&body.stack, out);
 }
 
 fn decision(body: &OomDecision, out: &mut Vec<u8>) {
@@ -124,7 +147,7 @@ fn decision(body: &OomDecision, out: &mut Vec<u8>) {
     out.extend_from_slice(&body.message);
     task(&body.trigger, out);
     task(&body.victim, out);
-    stack(&body.stack, out);
+    words(&body.stack, out);
 }
 
 fn task(task: &Task, out: &mut Vec<u8>) {
@@ -133,12 +156,6 @@ fn task(task: &Task, out: &mut Vec<u8>) {
     put!(out, task, oom_score_adj, dumps_core, threads);
     out.extend_from_slice(&task.comm);
     out.extend_from_slice(&task.thread_comm);
-}
-
-fn stack(stack: &[u64; STACK_FRAMES], out: &mut Vec<u8>) {
-    for address in stack {
-        out.extend_from_slice(&address.to_le_bytes());
-    }
 }
 
 /// `text` with NULs behind it; cut, without a NUL, where it is longer than the field.
@@ -190,7 +207,7 @@ pub(crate) fn cgroups(kind: u16, path: &[u8], max_pages: u64) -> Cgroups {
 /// A record of which nothing but time, place and hook is set.
 pub(crate) fn record(body: Body, ktime_ns: u64, cpu: u32, hook: u8) -> Record {
     let header = Header { layout: LAYOUT_VERSION, ktime_ns, cpu, hook, ..Header::default() };
-    Record { header, body, sections: Vec::new() }
+    Record { header, body, zones: None, sections: Vec::new() }
 }
 
 /// The records of a process that ran into the limit of its cgroup and was killed: decision, mark and end.

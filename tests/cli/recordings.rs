@@ -5,7 +5,9 @@ use crashtrace::report::Unresolved;
 use crashtrace::source::recording::{FORMAT, Preamble, Writer};
 use crashtrace_ebpf::LAYOUT_VERSION;
 
-use super::testing::{Body, Record, holders, memcg_kill, no_victim, numbered, wait};
+use super::testing::{
+    Body, Record, alloc_failure, holders, memcg_kill, no_victim, numbered, oom_zones, wait,
+};
 use super::*;
 
 const POD: &[u8] = b"/kubepods/burstable/podb2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d/3f2a9c0d1e4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeef";
@@ -218,6 +220,31 @@ fn records_that_are_none_are_counted_one_by_one_and_the_rest_is_read() {
     for counter in ["records_malformed", "records_of_another_layout", "records_of_unknown_kind"] {
         assert_eq!(counters[counter], 1, "{counter}");
     }
+}
+
+/// Where the machine had them, its zones are in the recording; where it had not, those of the machine that replays it are
+/// none of its business.
+#[test]
+fn a_recording_has_its_zones_with_it() {
+    let of = |zones: bool| {
+        let mut failure = alloc_failure(700, 0, POD, 4);
+        failure.zones = failure.zones.filter(|_| zones);
+        let folder = tempfile::tempdir().expect("a directory");
+        let file = written(folder.path(), &numbered(vec![oom_zones(90, 0), failure]));
+        let lines = lines(&run(&["replay", path(&file)]));
+        assert_eq!(kinds(&lines), ["agent_started", "alloc_failure", "agent_stopping"]);
+        assert_eq!(
+            lines[2]["counters"]["holders_without_decision"], 1,
+            "zones of a decision that is not there"
+        );
+        lines[1].clone()
+    };
+    let with = of(true);
+    assert_eq!((&with["verdict"]["cause"], &with["repeats"]), (&"fragmentation".into(), &3.into()));
+    assert_eq!(with["memory"]["zones"].as_array().map(Vec::len), Some(2));
+    assert_eq!(with["memory"]["late"], false);
+    let without = of(false);
+    assert_eq!((&without["verdict"]["cause"], &without["memory"]), (&"unknown".into(), &Value::Null));
 }
 
 #[test]

@@ -9,13 +9,18 @@ use crashtrace_ebpf::{
 use super::{DecodeError, Machine, decode};
 use crate::event::{Event, Level as EventLevel, Limit, Lineage, Name, OomDecision as Decided, Task};
 use crate::source::symbols::Symbols;
-use crate::testing::{Body, Cgroups, Record, cgroups, holders, memcg_kill, no_victim, process, record, wait};
+use crate::testing::{
+    Body, Cgroups, Record, alloc_failure, cgroups, holders, memcg_kill, no_victim, oom_zones, process,
+    record, wait,
+};
 
+mod alloc;
 mod broken;
 mod holders;
 mod layout;
 mod lineage;
 mod missing;
+mod zones;
 
 const PAGE: u64 = 4096;
 /// In `out_of_memory`, by [`machine`]'s symbols.
@@ -45,6 +50,8 @@ fn each_kind() -> Vec<Record> {
     records.push(none);
     records.push(wait(6_000, 2, b"/kubepods/pod1", 2));
     records.push(holders(1_000, 3));
+    records.push(oom_zones(1_000, 3));
+    records.push(alloc_failure(7_000, 1, b"/kubepods/pod1/c1", 5));
     records
 }
 

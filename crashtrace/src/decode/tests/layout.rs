@@ -203,14 +203,15 @@ fn a_section_and_its_levels_are_read_as_they_lie_in_memory() {
 #[test]
 fn what_the_tests_write_has_the_size_that_the_types_have() {
     let size = |body| record(body, 1, 0, hook::FENTRY).bytes().len() - size_of::<Header>();
-    let [decision, victim, _, none, wait, held] = &each_kind()[..] else { panic!("six kinds") };
+    let [decision, victim, _, none, wait, held, _, failure] = &each_kind()[..] else { panic!("eight kinds") };
     assert_eq!(size(decision.body.clone()), size_of::<OomDecision>());
     assert_eq!(size(victim.body.clone()), size_of::<OomVictim>());
     assert_eq!(size(none.body.clone()), size_of::<OomNoVictim>());
     assert_eq!(size(wait.body.clone()), size_of::<OomNoVictim>());
-    let Body::Holders(body, _) = &held.body else { panic!("the last are holders") };
+    let Body::Holders(body, _) = &held.body else { panic!("these are holders") };
     assert_eq!(size(Body::Holders(*body, Vec::new())), size_of::<abi::OomHolders>());
-    assert_eq!(size(Body::End), 0);
+    assert_eq!(size(failure.body.clone()), size_of::<abi::AllocFailure>());
+    assert_eq!((size(Body::End), size(Body::Zones)), (0, 0));
     let section = |levels| {
         let sections = vec![Cgroups { section: Section::default(), levels }];
         let record = Record { sections, ..record(Body::End, 1, 0, hook::FENTRY) };
