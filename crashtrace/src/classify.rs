@@ -185,6 +185,7 @@ fn oom_verdict(scene: &Scene<'_>) -> Verdict {
 
     let mut unresolved = facts.gaps;
     unresolved.extend(found.gaps);
+    unresolved.extend(zones::gap_of(scene, facts.cause, facts.origin));
     let certainty = if found.inferred.is_empty() { Certainty::Observed } else { Certainty::Inferred };
     let mut verdict = Verdict {
         cause: facts.cause,

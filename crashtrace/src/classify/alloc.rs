@@ -113,7 +113,7 @@ impl Finding {
     }
 
     fn basis(&self, failure: &AllocFailure) -> String {
-        let named = failure.format.as_ref().map(|format| path(&format.0));
+        let named = failure.format.as_ref().map(|format| path(format.0.trim_ascii_end()));
         match (failure.asked, failure.stamp.hook) {
             (_, Hook::RawTracepoint) if self.charge => {
                 "the kernel gave no page (kmem:mm_page_alloc) for a request that is charged to a memory cgroup \
@@ -138,12 +138,11 @@ impl Finding {
                     "memory was there: it asked for more than the machine has, or for more than is left of the kernel's \
                      address space"
                 }
-                (_, None) => "the zones could not be read",
+                (_, None) => zones::UNREAD,
                 (_, Some(sight)) if sight.assessment.shortage == fragmentation::Shortage::None => {
-                    "a block that is large enough was free when the zones were read: it had come free since, or the request \
-                     was given up for another reason"
+                    zones::FREE_NOW
                 }
-                (_, Some(_)) => "not all of the zones that the request may use could be read",
+                (_, Some(_)) => zones::NOT_ALL,
             };
             gaps.push(gap("verdict.cause", reason));
         }

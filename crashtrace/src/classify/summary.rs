@@ -20,9 +20,9 @@ pub(super) fn of(scene: &Scene<'_>, verdict: &Verdict) -> String {
         },
         Cause::SystemOom => match &scene.sight {
             Some(sight) if verdict.shortage == Some(Shortage::Fragmentation) => format!(
-                "the node ran out of large pieces of memory: {}, and order {} was asked for",
+                "the node ran out of large pieces of memory: {}, and {} was asked for",
                 sight.fragmented(),
-                sight.request.order
+                sight.asked()
             ),
             _ => system(scene, verdict).to_owned(),
         },

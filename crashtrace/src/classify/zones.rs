@@ -1,9 +1,37 @@
 //! What the zones say about a request, as sentences.
 
+use super::scene::Scene;
 use super::words::bytes;
-use crate::enrich::Case;
-use crate::event::{Unmovable, Zone, Zones};
-use crate::fragmentation::{Assessment, Request, Shortage, ZoneFinding, assess, block_pages};
+use super::{Cause, Origin};
+use crate::enrich::gaps::{BLIND_TIER, DECISION_LOST, gap};
+use crate::enrich::{Case, Gap};
+use crate::event::{Constraint, Unmovable, Zone, Zones};
+use crate::fragmentation::{Assessment, Request, SUITABLE, Shortage, ZoneFinding, assess, block_pages};
+
+/// Reasons, as the report gives them.
+pub(super) const UNREAD: &str = "the zones could not be read";
+pub(super) const NOT_ALL: &str = "not all of the zones that the request may use could be read";
+pub(super) const FREE_NOW: &str = "a block that is large enough was free when the zones were read: it had come free since, or \
+                                   the request was given up for another reason";
+
+/// Why it is not known of an OOM of the node what was lacking; `None` if it is, or if nothing was.
+pub(super) fn gap_of(scene: &Scene<'_>, cause: Cause, origin: Option<Origin>) -> Option<Gap> {
+    if cause != Cause::SystemOom || origin == Some(Origin::Sysrq) {
+        return None;
+    }
+    let reason = match (&scene.sight, scene.kill) {
+        (Some(sight), _) if sight.shortage().is_some() => return None,
+        (Some(sight), _) => sight.open(),
+        (None, None) => "the zones are gathered where somebody is killed",
+        (None, Some(kill)) if kill.decision.is_none() => DECISION_LOST,
+        (None, Some(_)) => match scene.request.map(|request| request.constraint) {
+            None => BLIND_TIER,
+            Some(Some(Constraint::None)) => UNREAD,
+            Some(_) => "which NUMA nodes the request was bound to is not in the kernel's decision",
+        },
+    };
+    Some(gap("verdict.shortage", reason))
+}
 
 /// The zones, seen with a request's eyes.
 pub(crate) struct Sight<'a> {
@@ -57,10 +85,10 @@ impl Sight<'_> {
         zones.any(|zone| zone.eligible && zone.room == Some(true) && zone.suitable_block == Some(true))
     }
 
-    /// Free pages of all zones that the request may use.
+    /// What the request might use in the zones that have room for it.
     fn usable(&self) -> u64 {
-        let eligible = self.assessment.zones.iter().filter(|zone| zone.eligible);
-        eligible.filter_map(|zone| zone.usable_pages).fold(0, u64::saturating_add)
+        let with_room = self.assessment.zones.iter().filter(|zone| zone.eligible && zone.room == Some(true));
+        with_room.filter_map(|zone| zone.usable_pages).fold(0, u64::saturating_add)
     }
 
     /// The largest order of which a zone that has room has a block for this request.
@@ -72,6 +100,13 @@ impl Sight<'_> {
             u32::try_from(blocks.iter().rposition(|blocks| *blocks > 0)?).ok()
         });
         orders.max()
+    }
+
+    /// The size of the request: `order 3 (32.0 KiB)`.
+    pub(super) fn asked(&self) -> String {
+        let order = self.request.order;
+        let size = block_pages(order).map_or_else(String::new, |pages| format!(" ({})", self.size(pages)));
+        format!("order {order}{size}")
     }
 
     /// What was free, and how large its largest piece was.
@@ -88,14 +123,26 @@ impl Sight<'_> {
 
     /// What was free, and what of it had to stay so.
     pub(super) fn short(&self) -> String {
-        match self.largest() {
-            Some((zone, ZoneFinding { usable_pages: Some(usable), kept_pages: Some(kept), .. })) => format!(
-                "there was not enough memory: {} had {} free, of which the kernel keeps {}",
+        let Some((zone, finding)) = self.largest() else { return "there was not enough memory".to_owned() };
+        match (finding.room, finding.usable_pages, finding.kept_pages) {
+            (Some(false), Some(usable), Some(kept)) => format!(
+                "there was not enough memory: {} had {} free for it, and the kernel keeps {}",
                 name(zone),
-                self.size(*usable),
-                self.size(*kept)
+                self.size(usable),
+                self.size(kept)
             ),
+            (Some(true), ..) => {
+                "there was not enough memory, though some had come free when the zones were read".to_owned()
+            }
             _ => "there was not enough memory".to_owned(),
+        }
+    }
+
+    /// Why [`Self::shortage`] is none.
+    fn open(&self) -> &'static str {
+        match self.assessment.shortage {
+            Shortage::None => FREE_NOW,
+            _ => NOT_ALL,
         }
     }
 
@@ -126,7 +173,10 @@ impl Sight<'_> {
             .map_or_else(String::new, |usable| format!(", {} of it for such a request", self.size(usable)));
         let boost = match zone.boost_pages {
             0 => String::new(),
-            boost => format!(", {} of that because fragmentation was met lately", self.size(boost)),
+            boost => format!(
+                " (its watermarks were raised by {} because fragmentation was met lately)",
+                self.size(boost)
+            ),
         };
         let needed = block_pages(self.request.order)?;
         let room = if finding.room? { "there was room for" } else { "there was no room for" };
@@ -144,7 +194,7 @@ impl Sight<'_> {
         let order = Some(self.request.order).filter(|order| *order > 0)?;
         let index = thousandths(finding.fragmentation_index?);
         let unusable = finding.unusable_index?;
-        let meaning = if finding.fragmentation_index? < 0 {
+        let meaning = if finding.fragmentation_index? == SUITABLE {
             "a block is there"
         } else {
             "0 is for want of memory, 1 for pieces too small"

@@ -5,10 +5,13 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::build::{CHARGE, WRITE, mark, no_kill, stack, stamp};
-use crate::classify::{Cause, Certainty, classify};
-use crate::correlate::{Incident, OomKill};
+use crate::classify::{Cause, Certainty, Origin, classify};
+use crate::correlate::{AllocFailures, Incident, OomKill};
 use crate::enrich::enrich;
-use crate::event::{Constraint, Hook, Level, Limit, Lineage, Name, OomControl, OomDecision, Rss, Task};
+use crate::event::{
+    AllocFailure, Asked, Constraint, Hook, Level, Limit, Lineage, Name, OomControl, OomDecision, Rss, Task,
+    Zone, Zones,
+};
 
 fn a_name() -> impl Strategy<Value = Name> {
     let known = [
@@ -104,8 +107,17 @@ fn a_control() -> impl Strategy<Value = OomControl> {
 }
 
 fn a_stack() -> impl Strategy<Value = crate::event::Stack> {
-    let names =
-        ["moom_callback", "kswapd", "balance_pgdat", "out_of_memory", CHARGE[2], CHARGE[3], WRITE[3], "main"];
+    let names = [
+        "moom_callback",
+        "handle_softirqs",
+        "kswapd",
+        "balance_pgdat",
+        "out_of_memory",
+        CHARGE[2],
+        CHARGE[3],
+        WRITE[3],
+        "main",
+    ];
     proptest::sample::subsequence(names.to_vec(), 0..3).prop_map(|names| stack(&names))
 }
 
@@ -126,21 +138,67 @@ fn a_decision() -> BoxedStrategy<OomDecision> {
         .boxed()
 }
 
+fn some_zones() -> BoxedStrategy<Zones> {
+    let zone = (a_number(), a_number(), of(a_name()), of(0..70_u32), any::<bool>(), 0..11_usize).prop_map(
+        |(free, blocks, name, numa_node, named, order)| {
+            let zone = super::alloc::with_blocks(super::alloc::normal(0), order, 1);
+            let name = if named { zone.name.clone() } else { name };
+            let mut zone = Zone { name, numa_node, free_pages: Some(free), ..zone };
+            zone.free_blocks.as_mut().expect("blocks")[order] = blocks;
+            zone
+        },
+    );
+    (vec(zone, 0..5), 0..2_u32, any::<bool>())
+        .prop_map(|(list, left_out, late)| Zones { left_out, late, ..super::alloc::zones(list) })
+        .boxed()
+}
+
+fn a_failure() -> BoxedStrategy<Incident> {
+    let asked = prop_oneof![
+        (0..70_u32).prop_map(|order| Asked::Pages { order }),
+        of(a_number()).prop_map(|bytes| Asked::Vmalloc { bytes }),
+        Just(Asked::Other),
+    ];
+    let hook = prop_oneof![Just(Hook::Kprobe), Just(Hook::RawTracepoint)];
+    let whose = (a_task(), of(a_lineage()), of(a_stack()), of(any::<u64>()), of(any::<u64>()), 0..70_u32);
+    (asked, hook, any::<u32>(), of(a_name()), of(some_zones()), whose)
+        .prop_map(|(asked, hook, gfp, format, zones, whose)| {
+            let (task, cgroups, stack, nodemask, mems_allowed, numa_node) = whose;
+            let event = AllocFailure {
+                stamp: stamp(hook),
+                asked,
+                format,
+                nodemask,
+                mems_allowed,
+                numa_node,
+                task,
+                cgroups,
+                stack,
+                ..super::alloc::failure(0, gfp, zones)
+            };
+            Incident::AllocFailure(Box::new(AllocFailures {
+                event: Box::new(event),
+                repeats: 3,
+                revision: 1,
+            }))
+        })
+        .boxed()
+}
+
 fn an_incident() -> BoxedStrategy<Incident> {
-    let kill = (of(a_decision()), vec((a_task(), of(a_lineage())), 0..4), any::<bool>()).prop_map(
-        |(decision, victims, complete)| {
+    let kill = (of(a_decision()), vec((a_task(), of(a_lineage())), 0..4), any::<bool>(), of(some_zones()))
+        .prop_map(|(decision, victims, complete, zones)| {
             Incident::OomKill(Box::new(OomKill {
                 ktime_ns: 1,
                 cpu: 0,
                 decision: decision.map(Box::new),
                 victims: victims.into_iter().map(|(task, cgroups)| mark(task, cgroups)).collect(),
                 holders: None,
-                zones: None,
+                zones: zones.map(Box::new),
                 revision: 1,
                 complete,
             }))
-        },
-    );
+        });
     let nobody = (a_lineage(), of(a_lineage()), a_task(), of(any::<u32>()), of(a_stack())).prop_map(
         |(cgroups, limit, trigger, order, stack)| {
             let mut none = no_kill(cgroups, limit, &[]);
@@ -148,13 +206,16 @@ fn an_incident() -> BoxedStrategy<Incident> {
             Incident::OomNoKill(Box::new(none))
         },
     );
-    prop_oneof![3 => kill, 1 => nobody].boxed()
+    prop_oneof![3 => kill, 1 => nobody, 2 => a_failure()].boxed()
 }
 
 proptest! {
     #[test]
     fn any_incident_has_a_verdict_that_says_how_it_is_known(incident in an_incident()) {
-        let case = enrich(incident, &mut crate::enrich::Node::unseen("a test"));
+        let mut node = crate::enrich::Node::unseen("a test");
+        node.gfp = crate::gfp::GfpNames::fallback();
+        let of_failure = matches!(incident, Incident::AllocFailure(_));
+        let case = enrich(incident, &mut node);
         let verdict = classify(&case);
         prop_assert_eq!(verdict.certainty == Certainty::Observed, verdict.inferred.is_empty());
         prop_assert!(!verdict.summary.is_empty() && !verdict.remedy.is_empty() && !verdict.evidence.is_empty());
@@ -164,6 +225,13 @@ proptest! {
         prop_assert_eq!(verdict.origin.is_none(), gap("origin"));
         prop_assert_eq!(verdict.constraint.is_none(), gap("constraint"));
         prop_assert_eq!(verdict.cause == Cause::Unknown, gap("verdict.cause"));
+        // Not where a cgroup was short, or nothing was.
+        prop_assert!(verdict.shortage.is_none() || !gap("verdict.shortage"));
+        if verdict.cause == Cause::SystemOom && verdict.origin != Some(Origin::Sysrq) {
+            prop_assert!(verdict.shortage.is_some() || gap("verdict.shortage"));
+        }
+        prop_assert!(of_failure || !matches!(verdict.cause, Cause::Fragmentation | Cause::LowMemory));
+        prop_assert_eq!(of_failure && verdict.shortage.is_some(), matches!(verdict.cause, Cause::Fragmentation | Cause::LowMemory));
         if verdict.cause == Cause::CgroupOom {
             prop_assert_eq!(verdict.limit.is_none(), gap("limit"));
         }

@@ -1,0 +1,377 @@
+//! Failed allocations: row by row, and what is said of them.
+
+use super::build::{API, MIB, POD, api, lineage, stamp, task};
+use crate::classify::{Cause, Certainty, Level, Origin, Shortage, Verdict, classify};
+use crate::correlate::{AllocFailures, Incident};
+use crate::enrich::node::{ProcFile, ProcFiles};
+use crate::enrich::{Case, Node, enrich};
+use crate::event::{
+    AllocFailure, Asked, BlockTypes, Constraint, FailureKey, Hook, Lineage, MigrateType, Stack, Watermarks,
+    Zone, ZoneTypes, Zones,
+};
+use crate::gfp::GfpNames;
+
+mod charge;
+mod node;
+
+pub(super) const KERNEL: u32 = 0xcc0;
+const ACCOUNT: u32 = 1 << 22;
+const NOWARN: u32 = 1 << 13;
+
+/// Zone Normal of 1 GiB, which must keep 4 MiB, with `free` pages, none of which has a neighbour.
+pub(super) fn normal(free: u64) -> Zone {
+    let mut free_blocks = vec![0; 11];
+    free_blocks[0] = free;
+    let mut block_types = vec![BlockTypes::default(); 11];
+    block_types[0].any = true;
+    Zone {
+        numa_node: Some(0),
+        name: Some("Normal".into()),
+        free_pages: Some(free),
+        watermarks: Some(Watermarks { min_pages: 1024, low_pages: 1280, high_pages: 1536 }),
+        lowmem_reserve_pages: Some(vec![0; 5]),
+        managed_pages: Some(1 << 18),
+        free_blocks: Some(free_blocks),
+        block_types: Some(block_types),
+        ..Zone::default()
+    }
+}
+
+/// With blocks of 2^order pages.
+pub(super) fn with_blocks(mut zone: Zone, order: usize, blocks: u64) -> Zone {
+    zone.free_blocks.as_mut().expect("blocks")[order] = blocks;
+    zone.block_types.as_mut().expect("types")[order].any = true;
+    zone.free_pages = zone.free_pages.map(|free| free + (blocks << order));
+    zone
+}
+
+pub(super) fn zones(list: Vec<Zone>) -> Zones {
+    let types = ZoneTypes { dma: Some(0), dma32: Some(1), normal: Some(2), movable: Some(3) };
+    Zones { list, left_out: 0, late: false, types }
+}
+
+/// 35 MiB free in single pages.
+pub(super) fn fragmented() -> Zones {
+    zones(vec![normal(8960)])
+}
+
+/// 5 MiB free, of which 4 must stay.
+pub(super) fn short() -> Zones {
+    zones(vec![normal(1280)])
+}
+
+/// `nginx` of a container asks for 2^order pages and gets none.
+pub(super) fn failure(order: u32, gfp: u32, zones: Option<Zones>) -> AllocFailure {
+    AllocFailure {
+        stamp: crate::event::Stamp { decision_ns: None, ..stamp(Hook::Kprobe) },
+        key: FailureKey { css: 1, format_address: 2, argument: order.into(), gfp, pad: 0 },
+        total: 1,
+        asked: Asked::Pages { order },
+        format: Some("page allocation failure: order:%u".into()),
+        gfp,
+        migrate_type: Some(MigrateType::Unmovable),
+        nodemask: None,
+        mems_allowed: Some(1),
+        numa_node: 0,
+        task: task("nginx", 301),
+        cgroups: Some(lineage(&api())),
+        stack: Some(Stack(vec!["warn_alloc".to_owned()])),
+        zones,
+    }
+}
+
+/// Memory that cannot be moved: a good deal of it.
+pub(super) fn a_node() -> Node {
+    #[derive(Debug)]
+    struct Meminfo;
+    impl ProcFiles for Meminfo {
+        fn read(&mut self, file: ProcFile) -> Result<Vec<u8>, String> {
+            assert_eq!(file, ProcFile::Meminfo);
+            Ok(b"Unevictable: 409600 kB\nSUnreclaim: 204800 kB\nSReclaimable: 2048 kB\nHugePages_Total: 0\nHugepagesize: 2048 kB\n".to_vec())
+        }
+    }
+    Node { proc: Box::new(Meminfo), gfp: GfpNames::fallback(), ..Node::unseen("a test") }
+}
+
+pub(super) fn case(failure: AllocFailure) -> Case {
+    let failures = AllocFailures { event: Box::new(failure), repeats: 0, revision: 1 };
+    enrich(Incident::AllocFailure(Box::new(failures)), &mut a_node())
+}
+
+pub(super) fn verdict(failure: AllocFailure) -> Verdict {
+    classify(&case(failure))
+}
+
+#[track_caller]
+fn expect(verdict: &Verdict, cause: Cause, shortage: Option<Shortage>, level: Option<Level>) {
+    assert_eq!((verdict.cause, verdict.shortage, verdict.level), (cause, shortage, level), "{verdict:#?}");
+}
+
+fn on_tracepoint(failure: AllocFailure) -> AllocFailure {
+    let stamp = crate::event::Stamp { hook: Hook::RawTracepoint, ..failure.stamp };
+    let key = FailureKey { format_address: 0, ..failure.key };
+    AllocFailure { stamp, key, format: None, ..failure }
+}
+
+const OF_NGINX: &str = "nginx (pid 301) of container 4f2a00000000… of pod 1f6cbd1e… asked for ";
+
+#[test]
+fn memory_in_pieces_is_fragmentation() {
+    let verdict = verdict(failure(9, KERNEL, Some(fragmented())));
+    expect(&verdict, Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));
+    assert_eq!((verdict.origin, verdict.constraint), (Some(Origin::Allocation), Some(Constraint::None)));
+    assert_eq!((verdict.certainty, &verdict.limit), (Certainty::Observed, &None));
+    assert_eq!(
+        verdict.summary,
+        format!(
+            "{OF_NGINX}2.0 MiB in one piece (order 9) and did not get it: 35.0 MiB were free, but in pieces of 4.0 KiB at most"
+        )
+    );
+    assert_eq!(
+        verdict.evidence,
+        [
+            "the kernel gave the request up (warn_alloc)",
+            "zone Normal of NUMA node 0, the largest zone that the request may use, had 35.0 MiB free, and must keep \
+             4.0 MiB: there was room for 2.0 MiB",
+            "the kernel's fragmentation index of zone Normal of NUMA node 0 for order 9 was 0.998 (0 is for want of memory, 1 \
+             for pieces too small); 100.0 % of its free memory lay in smaller pieces",
+            "of what compaction cannot move the node holds 400.0 MiB locked or in files that cannot be reclaimed, 200.0 MiB \
+             of kernel caches that cannot be given back, 2.0 MiB of kernel caches that can",
+        ]
+    );
+    for part in
+        ["vm.compact_memory", "400.0 MiB are locked", "200.0 MiB are kernel caches", "smaller buffers"]
+    {
+        let part = part.replace("vm.compact_memory", "/proc/sys/vm/compact_memory");
+        assert!(verdict.remedy.contains(&part), "{part}: {}", verdict.remedy);
+    }
+    assert!(!verdict.remedy.contains("2.0 MiB are inodes"), "too little to matter: {}", verdict.remedy);
+    assert_eq!(verdict.unresolved, []);
+}
+
+#[test]
+fn too_little_memory_is_no_fragmentation() {
+    let verdict = verdict(failure(9, KERNEL, Some(short())));
+    expect(&verdict, Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
+    assert_eq!(
+        verdict.summary,
+        format!(
+            "{OF_NGINX}2.0 MiB in one piece (order 9) and did not get it: memory had run out: zone Normal of NUMA node 0 had \
+             5.0 MiB free for it, and the kernel keeps 4.0 MiB"
+        )
+    );
+    assert!(verdict.shows(&["there was no room for 2.0 MiB"]));
+    assert!(verdict.remedy.contains("want of memory, not fragmentation"), "{}", verdict.remedy);
+    assert!(!verdict.shows(&["compaction"]));
+}
+
+/// For one page nothing else can have been lacking, whatever has come free since; and that is said.
+#[test]
+fn a_single_page_that_failed_is_want_of_memory_even_if_there_is_plenty_now() {
+    let now = zones(vec![with_blocks(normal(100_000), 10, 5)]);
+    let verdict = verdict(failure(0, KERNEL, Some(now)));
+    expect(&verdict, Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
+    assert_eq!(
+        verdict.summary,
+        format!(
+            "{OF_NGINX}a page (order 0) and did not get it: memory had run out, but had come free again when the zones were read"
+        )
+    );
+    assert!(!verdict.remedy.contains("So large a piece"), "{}", verdict.remedy);
+}
+
+#[test]
+fn a_request_that_cannot_wait_uses_up_the_reserves_or_lacks_a_block() {
+    for atomic in [0xa20, 0x820] {
+        let empty = verdict(failure(3, atomic, Some(zones(vec![normal(300)]))));
+        expect(&empty, Cause::LowMemory, Some(Shortage::AtomicReserves), Some(Level::Node));
+        assert!(
+            empty.summary.ends_with("the request could not wait, and the reserves for such were used up")
+        );
+        assert!(empty.remedy.starts_with("Raise vm.min_free_kbytes"), "{}", empty.remedy);
+        // Below min, but not below what such a request may use.
+        let pieces = verdict(failure(3, atomic, Some(zones(vec![normal(900)]))));
+        expect(&pieces, Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));
+    }
+    let patient = verdict(failure(3, KERNEL, Some(zones(vec![normal(900)]))));
+    expect(&patient, Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
+}
+
+#[test]
+fn what_would_be_met_now_stays_open_with_its_reason() {
+    let served = zones(vec![with_blocks(normal(8960), 9, 3)]);
+    let verdict = verdict(failure(9, KERNEL, Some(served)));
+    expect(&verdict, Cause::Unknown, None, None);
+    assert!(
+        verdict.gap("verdict.cause").is_some_and(|why| why.contains("was free when the zones were read"))
+    );
+    assert_eq!(verdict.gap("verdict.level"), Some("the cause is not known"));
+    assert!(verdict.shows(&["was -1.000 (a block is there)"]), "{verdict:#?}");
+    assert!(verdict.summary.ends_with("why could not be told"), "{}", verdict.summary);
+}
+
+#[test]
+fn zones_that_were_not_read_leave_it_open() {
+    let none = verdict(failure(9, KERNEL, None));
+    expect(&none, Cause::Unknown, None, None);
+    assert_eq!(none.gap("verdict.cause"), Some("the zones could not be read"));
+    assert!(none.summary.contains("2^9 pages in one piece"), "{}", none.summary);
+    let part = Zones { left_out: 3, ..fragmented() };
+    let part = verdict(failure(9, KERNEL, Some(part)));
+    expect(&part, Cause::Unknown, None, None);
+    assert!(part.gap("verdict.cause").is_some_and(|why| why.contains("not all of the zones")));
+}
+
+/// One free block of half the size: the kernel's index is below 0, and there is no block all the same.
+#[test]
+fn an_index_below_zero_is_no_block() {
+    let mut zone = with_blocks(normal(0), 8, 1);
+    zone.watermarks = Some(Watermarks::default());
+    let verdict = verdict(failure(9, KERNEL, Some(zones(vec![zone]))));
+    expect(&verdict, Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
+    assert!(verdict.shows(&["was -0.500 (0 is for want of memory"]), "{verdict:#?}");
+}
+
+#[test]
+fn what_is_in_a_protected_zone_is_not_counted_as_free() {
+    let mut dma = with_blocks(normal(256), 10, 3);
+    dma.name = Some("DMA".into());
+    dma.managed_pages = Some(3840);
+    dma.lowmem_reserve_pages = Some(vec![0, 3000, 8000, 8000, 8000]);
+    let verdict = verdict(failure(9, KERNEL, Some(zones(vec![dma, normal(8960)]))));
+    expect(&verdict, Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));
+    assert!(
+        verdict.summary.ends_with("35.0 MiB were free, but in pieces of 4.0 KiB at most"),
+        "{}",
+        verdict.summary
+    );
+}
+
+#[test]
+fn blocks_that_are_kept_for_others_are_named_with_whom() {
+    let kept = |set: fn(&mut BlockTypes)| {
+        let mut zone = normal(8960);
+        zone.free_blocks.as_mut().expect("blocks")[9] = 2;
+        set(&mut zone.block_types.as_mut().expect("types")[9]);
+        verdict(failure(9, KERNEL, Some(zones(vec![zone]))))
+    };
+    let sentence = "zone Normal of NUMA node 0 has blocks that are large enough, but keeps them for";
+    for (set, whom) in [
+        ((|types| types.cma = true) as fn(&mut BlockTypes), "movable memory (CMA)"),
+        (|types| types.highatomic = true, "atomic requests"),
+        (|types| (types.cma, types.highatomic) = (true, true), "movable memory (CMA) and atomic requests"),
+    ] {
+        let verdict = kept(set);
+        expect(&verdict, Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));
+        assert!(verdict.evidence.contains(&format!("{sentence} {whom}")), "{verdict:#?}");
+        assert!(
+            verdict.summary.ends_with("35.0 MiB were free, but no piece that it may use was large enough")
+        );
+    }
+    assert!(!kept(|types| types.other = true).shows(&["keeps them"]));
+}
+
+#[test]
+fn a_boost_is_said_to_be_one() {
+    let zone = Zone { boost_pages: 512, ..normal(8960) };
+    let verdict = verdict(failure(9, KERNEL, Some(zones(vec![zone]))));
+    assert!(
+        verdict.shows(&[
+            "must keep 6.0 MiB (its watermarks were raised by 2.0 MiB because fragmentation was met lately)"
+        ]),
+        "{verdict:#?}"
+    );
+}
+
+#[test]
+fn figures_that_came_late_make_the_cause_inferred() {
+    for (figures, cause) in [(fragmented(), Cause::Fragmentation), (short(), Cause::LowMemory)] {
+        let late = verdict(failure(9, KERNEL, Some(Zones { late: true, ..figures })));
+        assert_eq!((late.cause, late.certainty), (cause, Certainty::Inferred));
+        assert_eq!(late.inferred, ["verdict.cause"]);
+        assert!(late.shows(&["read from /proc after the failure"]));
+    }
+    let open = verdict(failure(9, KERNEL, Some(Zones { late: true, left_out: 1, ..fragmented() })));
+    assert_eq!(open.certainty, Certainty::Observed, "nothing is claimed");
+}
+
+#[test]
+fn vmalloc_is_told_apart() {
+    let vmalloc = |bytes, zones| {
+        let format = Some("vmalloc error: size %lu, failed to allocate pages".into());
+        verdict(AllocFailure { asked: Asked::Vmalloc { bytes }, format, ..failure(0, KERNEL, zones) })
+    };
+    let empty = vmalloc(Some(512 * MIB), Some(zones(vec![normal(1000)])));
+    expect(&empty, Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
+    assert!(empty.summary.contains(
+        "512.0 MiB of the kernel's address space (vmalloc) and did not get it: memory had run out"
+    ));
+    let plenty = vmalloc(Some(512 * MIB), Some(fragmented()));
+    expect(&plenty, Cause::Unknown, None, None);
+    assert!(plenty.gap("verdict.cause").is_some_and(|why| why.starts_with("memory was there")));
+    assert!(plenty.remedy.contains("\"vmalloc\" in the kernel log"), "{}", plenty.remedy);
+    let nameless = vmalloc(None, None);
+    expect(&nameless, Cause::Unknown, None, None);
+    assert!(nameless.summary.contains("a piece of the kernel's address space (vmalloc)"));
+    assert!(nameless.shows(&["to be logged as \"vmalloc error: size %lu, failed to allocate pages\""]));
+}
+
+#[test]
+fn what_is_not_known_is_called_memory() {
+    let format = Some("vmemmap alloc failure: order:%u\n".into());
+    let other =
+        verdict(AllocFailure { asked: Asked::Other, format, ..failure(0, KERNEL, Some(fragmented())) });
+    expect(&other, Cause::Unknown, None, None);
+    assert_eq!(other.gap("verdict.cause"), Some("what was asked for is not known to this version"));
+    assert!(other.summary.contains("asked for memory and did not get it"), "{}", other.summary);
+    assert!(other.evidence.iter().all(|sentence| !sentence.contains('\n')), "{other:#?}");
+}
+
+#[test]
+fn one_that_is_expected_is_said_to_be() {
+    let verdict = verdict(failure(9, KERNEL | NOWARN, Some(fragmented())));
+    assert!(verdict.shows(&["expects that this may fail (__GFP_NOWARN)"]));
+    assert!(verdict.remedy.contains("One that is expected needs no remedy"), "{}", verdict.remedy);
+}
+
+#[test]
+fn what_an_interrupt_asks_for_is_nobodys() {
+    let in_interrupt = AllocFailure {
+        stack: Some(Stack(vec!["warn_alloc".to_owned(), "handle_softirqs".to_owned()])),
+        ..failure(3, 0xa20, Some(zones(vec![normal(300)])))
+    };
+    let case = case(in_interrupt);
+    assert_eq!(case.trigger, None);
+    let why = case.unresolved.iter().find(|gap| gap.field == "trigger").expect("a reason");
+    assert!(why.reason.starts_with("an interrupt asked"), "{}", why.reason);
+    let verdict = classify(&case);
+    assert!(
+        verdict.summary.starts_with("an interrupt asked for 32.0 KiB in one piece (order 3)"),
+        "{}",
+        verdict.summary
+    );
+    assert!(!verdict.summary.contains("nginx") && !verdict.remedy.contains("nginx"));
+    assert!(verdict.shows(&["nothing to do with nginx (pid 301), the task that it interrupted"]));
+}
+
+/// Without names for its stack an interrupt does not show, and one that may not sleep may be one.
+#[test]
+fn who_asked_is_in_doubt_where_the_stack_has_no_names() {
+    let doubt = "whether nginx (pid 301) asked or an interrupt on its CPU cannot be told";
+    let of = |gfp| verdict(AllocFailure { stack: None, ..failure(3, gfp, Some(fragmented())) });
+    assert!(of(0xa20).shows(&[doubt]));
+    assert!(!of(KERNEL).shows(&[doubt]), "it may sleep, so it is no interrupt");
+}
+
+#[test]
+fn an_owner_is_named_where_there_is_one() {
+    let of = |cgroups: Option<Lineage>| {
+        verdict(AllocFailure { cgroups, ..failure(9, KERNEL, Some(short())) }).summary
+    };
+    assert!(of(Some(lineage(&format!("{POD}/{API}")))).starts_with(OF_NGINX));
+    assert!(
+        of(Some(lineage("/system.slice/db.service")))
+            .starts_with("nginx (pid 301) of db.service of the host asked")
+    );
+    assert!(of(None).starts_with("nginx (pid 301) asked for"));
+}

@@ -1,0 +1,92 @@
+//! Charges that failed, which the tracepoint alone sees.
+
+use super::*;
+
+/// What the kernel asks for on behalf of a process, and charges to its cgroup.
+fn charged(cgroups: Lineage, zones: Option<Zones>) -> AllocFailure {
+    AllocFailure { cgroups: Some(cgroups), ..on_tracepoint(failure(0, KERNEL | ACCOUNT, zones)) }
+}
+
+fn full() -> Lineage {
+    lineage(&api()).with(&api(), 64 * MIB - 4096, 64 * MIB)
+}
+
+/// Room, and blocks of every size.
+fn plenty() -> Zones {
+    zones(vec![with_blocks(normal(100_000), 10, 50)])
+}
+
+#[test]
+fn a_charge_that_failed_at_a_full_cgroup_is_told_by_it() {
+    for zones in [Some(plenty()), Some(short()), None] {
+        let verdict = verdict(charged(full(), zones));
+        expect(&verdict, Cause::CgroupOom, None, Some(Level::Container));
+        assert_eq!((verdict.origin, verdict.constraint), (Some(Origin::Charge), Some(Constraint::Memcg)));
+        assert_eq!(
+            (verdict.certainty, verdict.inferred.as_slice()),
+            (Certainty::Inferred, &["verdict.cause", "limit"][..])
+        );
+        assert_eq!(
+            verdict.summary,
+            format!(
+                "{OF_NGINX}a page (order 0) and did not get it: it could not be charged to container 4f2a00000000… of pod \
+                 1f6cbd1e…, which is at its limit, and nobody was killed for it"
+            )
+        );
+        assert!(verdict.shows(&["__GFP_ACCOUNT", "kmem:mm_page_alloc"]));
+        assert!(verdict.shows(&["used 64.0 MiB of its limit of 64.0 MiB"]), "{verdict:#?}");
+        assert!(
+            verdict.remedy.starts_with("Raise the memory limit of container 4f2a00000000…"),
+            "{}",
+            verdict.remedy
+        );
+        assert!(verdict.remedy.contains("ENOMEM"));
+    }
+}
+
+#[test]
+fn the_innermost_full_cgroup_is_the_one() {
+    let both = full().with(POD, 128 * MIB, 128 * MIB);
+    assert_eq!(verdict(charged(both, None)).level, Some(Level::Container));
+    let outer = lineage(&api()).with(&api(), 8 * MIB, 64 * MIB).with(POD, 128 * MIB, 128 * MIB);
+    let verdict = verdict(charged(outer, None));
+    expect(&verdict, Cause::CgroupOom, None, Some(Level::Pod));
+    assert!(
+        verdict.summary.contains("charged to pod 1f6cbd1e…, which is at its limit"),
+        "{}",
+        verdict.summary
+    );
+}
+
+/// The page was there and is gone again: nothing but the charge can have failed.
+#[test]
+fn where_the_zones_could_have_served_it_was_the_charge() {
+    let roomy = lineage(&api()).with(&api(), 8 * MIB, 64 * MIB);
+    let verdict = verdict(charged(roomy, Some(plenty())));
+    expect(&verdict, Cause::CgroupOom, None, None);
+    assert_eq!(verdict.gap("limit"), Some("none of the cgroups of the process is at its limit any more"));
+    assert_eq!(verdict.gap("verdict.level"), verdict.gap("limit"));
+    assert!(verdict.summary.ends_with("it could not be charged to its cgroup, and nobody was killed for it"));
+    assert!(verdict.remedy.contains("memory.events"), "{}", verdict.remedy);
+}
+
+#[test]
+fn what_is_not_charged_or_was_seen_by_the_probe_is_no_charge() {
+    let pages =
+        on_tracepoint(AllocFailure { cgroups: Some(full()), ..failure(9, KERNEL, Some(fragmented())) });
+    expect(&verdict(pages), Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));
+    let by_probe = AllocFailure { cgroups: Some(full()), ..failure(9, KERNEL | ACCOUNT, Some(fragmented())) };
+    expect(&verdict(by_probe), Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));
+    let empty = || Some(zones(vec![normal(1000)]));
+    let room = lineage(&api()).with(&api(), 8 * MIB, 64 * MIB);
+    expect(
+        &verdict(charged(room.clone(), empty())),
+        Cause::LowMemory,
+        Some(Shortage::LowMemory),
+        Some(Level::Node),
+    );
+    expect(&verdict(charged(room, None)), Cause::Unknown, None, None);
+    let of_interrupt =
+        AllocFailure { stack: Some(Stack(vec!["handle_softirqs".to_owned()])), ..charged(full(), empty()) };
+    expect(&verdict(of_interrupt), Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
+}

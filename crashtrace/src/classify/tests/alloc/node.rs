@@ -1,0 +1,117 @@
+//! The zones at an OOM of the node, and nodes that a request is bound to.
+
+use super::super::build::{SYSTEM, kill, no_kill};
+use super::*;
+use crate::correlate::OomKill;
+
+/// An OOM of the node, of a request for 2^order pages.
+fn oom(order: i32, zones: Option<Zones>) -> OomKill {
+    let order = u32::try_from(order).ok();
+    let kill = kill(&lineage("/system.slice/db.service"), None, &SYSTEM);
+    let mut kill = kill.with_control(|control| control.order = order);
+    kill.zones = zones.map(Box::new);
+    kill
+}
+
+fn of(kill: OomKill) -> Verdict {
+    classify(&enrich(Incident::OomKill(Box::new(kill)), &mut a_node()))
+}
+
+/// What fork asks for. The kernel kills for it, and what it frees need not lie side by side.
+#[test]
+fn a_node_that_lacks_large_pieces_is_told_from_one_that_is_full() {
+    let pieces = of(oom(3, Some(fragmented())));
+    expect(&pieces, Cause::SystemOom, Some(Shortage::Fragmentation), Some(Level::Node));
+    assert!(
+        pieces.summary.starts_with(
+            "the node ran out of large pieces of memory: 35.0 MiB were free, but in pieces of 4.0 KiB at most, and order 3 \
+             (32.0 KiB) was asked for; "
+        ),
+        "{}",
+        pieces.summary
+    );
+    assert!(
+        pieces.shows(&["fragmentation index of zone Normal of NUMA node 0 for order 3 was 0.875"]),
+        "{pieces:#?}"
+    );
+    assert!(pieces.shows(&["of what compaction cannot move"]));
+    assert!(
+        pieces.remedy.contains("Memory was left, in pieces too small for the request"),
+        "{}",
+        pieces.remedy
+    );
+    assert!(pieces.remedy.contains("compact_memory"), "{}", pieces.remedy);
+    assert_eq!(pieces.unresolved, []);
+
+    for order in [0, 3] {
+        let full = of(oom(order, Some(zones(vec![normal(1000)]))));
+        expect(&full, Cause::SystemOom, Some(Shortage::LowMemory), Some(Level::Node));
+        assert!(full.summary.starts_with("the node ran out of memory"), "{}", full.summary);
+        assert!(full.shows(&["there was no room for"]), "{full:#?}");
+        assert!(
+            !full.remedy.contains("compact_memory") && !full.remedy.contains("pieces"),
+            "{}",
+            full.remedy
+        );
+        assert_eq!(full.unresolved, []);
+    }
+}
+
+#[test]
+fn where_the_zones_do_not_tell_that_is_said() {
+    let why = |verdict: &Verdict| {
+        assert_eq!((verdict.cause, verdict.shortage), (Cause::SystemOom, None));
+        verdict.gap("verdict.shortage").map(str::to_owned).expect("a reason")
+    };
+    assert_eq!(why(&of(oom(3, None))), "the zones could not be read");
+    let served = of(oom(3, Some(zones(vec![with_blocks(normal(8960), 3, 1)]))));
+    assert!(why(&served).starts_with("a block that is large enough was free when the zones were read"));
+    assert!(served.remedy.contains("8 pages in one piece"), "{}", served.remedy);
+    let cut = of(oom(3, Some(Zones { left_out: 1, ..fragmented() })));
+    assert_eq!(why(&cut), "not all of the zones that the request may use could be read");
+    let bound = oom(0, Some(short())).with_control(|control| control.constraint = Constraint::Cpuset);
+    assert!(why(&of(bound)).starts_with("which NUMA nodes"));
+    assert!(why(&of(oom(0, None).raw())).contains("oom:mark_victim"));
+    // By hand: nothing was short.
+    let by_hand = of(oom(-1, Some(short())));
+    assert_eq!((by_hand.shortage, by_hand.gap("verdict.shortage")), (None, None));
+}
+
+#[test]
+fn an_oom_of_a_cgroup_has_nothing_to_do_with_the_zones() {
+    let limit = lineage(&api()).with(&api(), 64 * MIB, 64 * MIB);
+    let verdict = of(kill(&limit, Some(limit.clone()), &super::super::build::CHARGE));
+    assert_eq!((verdict.shortage, verdict.gap("verdict.shortage")), (None, None));
+    let nobody = no_kill(limit.clone(), Some(limit), &super::super::build::CHARGE).verdict();
+    assert_eq!((nobody.shortage, nobody.gap("verdict.shortage")), (None, None));
+}
+
+/// Two nodes of which the second would serve.
+fn two_nodes() -> Zones {
+    let far = Zone { numa_node: Some(1), ..with_blocks(normal(8960), 9, 9) };
+    zones(vec![normal(8960), far])
+}
+
+#[test]
+fn a_request_that_is_bound_to_a_node_lacks_what_that_node_lacks() {
+    let with = |change: fn(&mut AllocFailure)| {
+        let mut failure = failure(9, KERNEL, Some(two_nodes()));
+        change(&mut failure);
+        let verdict = verdict(failure);
+        (verdict.cause, verdict.constraint)
+    };
+    let (open, pieces) = (Cause::Unknown, Cause::Fragmentation);
+    assert_eq!(with(|_| ()), (open, Some(Constraint::None)));
+    assert_eq!(with(|failure| failure.nodemask = Some(1)), (pieces, Some(Constraint::Mempolicy)));
+    assert_eq!(with(|failure| failure.nodemask = Some(3)), (open, Some(Constraint::None)));
+    // __GFP_HARDWALL binds it to the nodes of its cpuset, __GFP_THISNODE to that of its CPU.
+    assert_eq!(with(|failure| failure.gfp |= 1 << 20), (pieces, Some(Constraint::Cpuset)));
+    assert_eq!(with(|failure| failure.gfp |= 1 << 21).0, pieces);
+    let elsewhere = with(|failure| (failure.gfp, failure.numa_node) = (failure.gfp | 1 << 21, 1));
+    assert_eq!(elsewhere.0, open);
+    let of_interrupt = with(|failure| {
+        failure.gfp |= 1 << 20;
+        failure.stack = Some(Stack(vec!["handle_softirqs".to_owned()]));
+    });
+    assert_eq!(of_interrupt, (open, Some(Constraint::None)), "the cpuset is that of another");
+}
