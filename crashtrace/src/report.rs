@@ -40,7 +40,7 @@ pub mod text;
 
 pub use build::{Context, incident};
 pub use fit::to_json_line;
-pub use memory::{HOLDERS, Holder, Memory, Unmovable, Zone};
+pub use memory::{HOLDERS, Holder, Memory, Unmovable, ZONES, Zone};
 pub use schema::schema;
 pub use text::Text;
 
@@ -305,7 +305,7 @@ pub struct Allocation {
     pub order: Option<u32>,
     /// The same in bytes.
     pub bytes: Option<u64>,
-    /// What the memory was to be for; null for what is not a request for pages.
+    /// What the memory was to be for; null for what is not a request for pages, a charge for one.
     pub migrate_type: Option<MigrateType>,
     /// The NUMA nodes that the request was bound to; empty if to none, or if its `constraint` says more.
     pub numa_nodes: Vec<u32>,

@@ -2,7 +2,7 @@
 //!
 //! | what failed | what the figures say | cause | shortage |
 //! |---|---|---|---|
-//! | pages, charged (`__GFP_ACCOUNT`), seen at the tracepoint | a cgroup of the one who asked is at its limit, or the zones could have served | `cgroup_oom`, inferred | none |
+//! | pages, charged (`__GFP_ACCOUNT`), seen at the tracepoint | the zones could have served, or they do not tell and a cgroup of the one who asked is at its limit | `cgroup_oom`, inferred | none |
 //! | pages | by the table in [`crate::fragmentation::assess`]: fragmentation | `fragmentation` | `fragmentation` |
 //! | pages | the same: low memory | `low_memory` | `low_memory`; `atomic_reserves` if the request may use the reserves |
 //! | pages | the same: would be met now, or cannot be told | `unknown` | none |
@@ -11,7 +11,8 @@
 //! | anything else | | `unknown` | none |
 //!
 //! At the tracepoint a page that was got and given back, because it could not be charged, looks like none
-//! (`__alloc_pages`, `mm/page_alloc.c`, 5.10 to 7.3): hence the first row. `warn_alloc` is not called for that.
+//! (`__alloc_pages`, `mm/page_alloc.c`, 5.10 to 7.3): hence the first row. `warn_alloc` is not called for that. A cgroup at its
+//! limit says little by itself, since page cache fills most of them up; where the zones had no page to give, none was charged.
 //!
 //! What was read late, after the failure, says less: the cause is then inferred.
 
@@ -149,11 +150,11 @@ impl Finding {
         if self.level().is_none() {
             gaps.push(gap("verdict.level", if self.charge { NO_LIMIT } else { "the cause is not known" }));
         }
-        if self.charge {
-            gaps.push(match self.limit {
-                Some(_) => gap("limit.shmem_bytes", "not looked at where a charge fails"),
-                None => gap("limit", NO_LIMIT),
-            });
+        if self.limit.is_some() {
+            gaps.push(gap("limit.shmem_bytes", "it is not read for a charge that failed"));
+        }
+        if self.limit.is_none() && self.level().is_none() {
+            gaps.push(gap("limit", if self.charge { NO_LIMIT } else { "the cause is not known" }));
         }
         gaps
     }
@@ -161,15 +162,16 @@ impl Finding {
 
 const NO_LIMIT: &str = "none of the cgroups of the process is at its limit any more";
 
-/// A charge that failed: the request was for memory that is charged, only the tracepoint saw it, and either a limit stands
-/// in its way or nothing else does.
+/// A charge that failed: the request was for memory that is charged, only the tracepoint saw it, and nothing else stands in
+/// its way; a limit does where it cannot be told what else might.
 fn charge(case: &Case, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> Option<Finding> {
     let is_charged = case.traits.is_some_and(|traits| traits.account);
     if failure.stamp.hook != Hook::RawTracepoint || !is_charged || failure.in_interrupt() {
         return None;
     }
     let limit = failure.cgroups.as_ref().and_then(full);
-    if limit.is_none() && !sight.is_some_and(Sight::could_serve) {
+    let could_serve = sight.is_some_and(Sight::could_serve);
+    if !could_serve && (limit.is_none() || sight.is_some_and(Sight::could_not_serve)) {
         return None;
     }
     Some(Finding { cause: Cause::CgroupOom, shortage: None, charge: true, limit })

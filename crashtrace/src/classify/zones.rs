@@ -79,6 +79,11 @@ impl Sight<'_> {
         }
     }
 
+    /// It is certain that none had: at the failure, for what was read later is of another moment.
+    pub(super) fn could_not_serve(&self) -> bool {
+        matches!(self.assessment.shortage, Shortage::Fragmentation | Shortage::LowMemory) && !self.zones.late
+    }
+
     /// Some zone has room for it and a block.
     pub(super) fn could_serve(&self) -> bool {
         let mut zones = self.assessment.zones.iter();

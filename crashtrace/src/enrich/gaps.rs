@@ -72,7 +72,9 @@ pub(super) fn of(incident: &Incident) -> Vec<Gap> {
                     }
                     if kill.holders.is_none() && decision.control.is_none_or(|control| !control.memcg) {
                         let reason = if decision.control.is_none() { BLIND_TIER } else { HOLDERS_LOST };
-                        gaps.push(gap("memory", reason));
+                        // The zones are memory's other part.
+                        let field = if kill.zones.is_some() { "memory.holders" } else { "memory" };
+                        gaps.push(gap(field, reason));
                     }
                 }
             }

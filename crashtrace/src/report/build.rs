@@ -78,7 +78,7 @@ fn oom_kill(case: &Case, kill: &OomKill, verdict: &Verdict, context: &Context) -
             scope_total_bytes: Some(control.total_bytes),
             // 0 is no process's weight: the kernel weighed nobody.
             victim_points_bytes: Some(control.points_bytes).filter(|points| *points != 0),
-            ..allocation(control.gfp, control.order, context)
+            ..request(control.gfp, control.order, control.memcg, context)
         }),
         memory: memory::of(case, kill.zones.as_deref(), verdict, context),
         unresolved: unresolved(case, verdict, &order),
@@ -98,7 +98,7 @@ fn oom_no_kill(case: &Case, no_kill: &OomNoKill, verdict: &Verdict, context: &Co
         complete: true,
         repeats: no_kill.repeats,
         trigger: Some(process(&event.trigger, event.trigger_cgroups.as_ref(), case.trigger.as_ref())),
-        allocation: event.gfp.map(|gfp| allocation(gfp, event.order, context)),
+        allocation: event.gfp.map(|gfp| request(gfp, event.order, event.memcg, context)),
         unresolved: unresolved(case, verdict, &[]),
         ..frame(kind, (event.stamp.ktime_ns, event.stamp.cpu), case, verdict, context)
     }
@@ -286,6 +286,12 @@ fn allocation(gfp: u32, order: Option<u32>, context: &Context) -> Allocation {
         scope_total_bytes: None,
         victim_points_bytes: None,
     }
+}
+
+/// What led to an OOM. A charge has flags of its own, whatever the memory is for that is charged.
+fn request(gfp: u32, order: Option<u32>, memcg: bool, context: &Context) -> Allocation {
+    let asked = allocation(gfp, order, context);
+    Allocation { migrate_type: asked.migrate_type.filter(|_| !memcg), ..asked }
 }
 
 /// What case and verdict leave open. The case counts the victims as the kernel marked them, the report by `order`.

@@ -104,6 +104,9 @@ pub struct Unmovable {
     pub huge_page_free_bytes: Option<u64>,
 }
 
+/// Entries of [`Memory::zones`] at most, as its doc says.
+pub const ZONES: usize = 16;
+
 /// Entries of [`Memory::holders`] at most, as its doc says.
 pub const HOLDERS: usize = 10;
 

@@ -6,7 +6,7 @@ use crate::correlate::Incident;
 use crate::enrich::{self, Case};
 use crate::event::{self, Limit};
 use crate::fragmentation::ZoneFinding;
-use crate::report::{HOLDERS, Holder, Memory, Text, Unmovable, Zone};
+use crate::report::{HOLDERS, Holder, Memory, Text, Unmovable, ZONES, Zone};
 
 /// What a case holds of it; `None` if nothing.
 pub(super) fn of(
@@ -25,7 +25,7 @@ pub(super) fn of(
     let held = case.memory.as_ref().map(|found| holders(found, control)).unwrap_or_default();
     let Some(zones) = zones else { return Some(held) };
     let findings = verdict.assessment.as_ref().map_or(&[][..], |assessment| &assessment.zones);
-    let shown = zones.list.iter().enumerate();
+    let shown = zones.list.iter().enumerate().take(ZONES);
     Some(Memory {
         late: zones.late,
         zones: shown.map(|(index, of)| zone(case, zones, of, findings.get(index), context)).collect(),

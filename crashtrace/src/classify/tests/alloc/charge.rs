@@ -18,7 +18,8 @@ fn plenty() -> Zones {
 
 #[test]
 fn a_charge_that_failed_at_a_full_cgroup_is_told_by_it() {
-    for zones in [Some(plenty()), Some(short()), None] {
+    let late = Zones { late: true, ..zones(vec![normal(1000)]) };
+    for zones in [Some(plenty()), Some(late), None] {
         let verdict = verdict(charged(full(), zones));
         expect(&verdict, Cause::CgroupOom, None, Some(Level::Container));
         assert_eq!((verdict.origin, verdict.constraint), (Some(Origin::Charge), Some(Constraint::Memcg)));
@@ -56,6 +57,18 @@ fn the_innermost_full_cgroup_is_the_one() {
         "{}",
         verdict.summary
     );
+}
+
+/// Page cache fills most cgroups to their limits; a page that was not to be had was not charged.
+#[test]
+fn a_full_cgroup_is_no_reason_where_the_zones_had_nothing_to_give() {
+    let of = |order, zones| {
+        let asked = on_tracepoint(failure(order, KERNEL | ACCOUNT, Some(zones)));
+        verdict(AllocFailure { cgroups: Some(full()), ..asked })
+    };
+    expect(&of(9, fragmented()), Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));
+    let empty = zones(vec![normal(1000)]);
+    expect(&of(0, empty), Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
 }
 
 /// The page was there and is gone again: nothing but the charge can have failed.
