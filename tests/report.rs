@@ -16,6 +16,8 @@ use serde_json::Value;
 mod cases;
 #[path = "report/hostile.rs"]
 mod hostile;
+#[path = "report/pages.rs"]
+mod pages;
 #[path = "report/parts.rs"]
 mod parts;
 #[path = "report/reader.rs"]
@@ -174,6 +176,14 @@ fn every_field_that_is_unknown_has_a_reason() {
             || path == "limit" && line["verdict"]["cause"] == "system_oom"
             || path == "memory" && line["verdict"]["cause"] == "cgroup_oom"
             || path == "verdict.shortage"
+                && (line["verdict"]["cause"] != "system_oom" || line["origin"] == "sysrq")
+            || path == "allocation.migrate_type"
+                && (line["verdict"]["cause"] == "cgroup_oom" || line["allocation"]["order"].is_null())
+            // Only an OOM of the node has holders, and only fragmentation a list of what cannot be moved.
+            || path.starts_with("memory.")
+                && (line["victims_total"] == 0 || line["unresolved"].to_string().contains("\"memory.holders\""))
+            || path == "memory.unmovable" && line["verdict"]["shortage"] != "fragmentation"
+            || path == "limit" && line["verdict"]["level"] == "node"
             || path == "limit.swap_limit_bytes" && line["limit"]["swap_unlimited"] == true
     }
     fn nulls(path: &str, value: &Value, found: &mut Vec<String>) {
@@ -195,7 +205,8 @@ fn every_field_that_is_unknown_has_a_reason() {
         }
     }
     for (name, (case, _)) in cases::built() {
-        let case = enrich(case.incident, &mut Node::unseen("a test"));
+        let mut node = Node { gfp: cases::context().gfp, ..Node::unseen("a test") };
+        let case = enrich(case.incident, &mut node);
         let line = report::incident(&case, &classify(&case), &cases::context());
         let line = parsed(&to_json_line(&Line::Incident(Box::new(line))));
         let mut empty = Vec::new();

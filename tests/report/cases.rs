@@ -45,7 +45,7 @@ pub(crate) fn envelope() -> Envelope {
 
 /// Every case that is built into an incident.
 pub(crate) fn built() -> Vec<(&'static str, (Case, Verdict))> {
-    vec![
+    let of_cgroups_and_tasks = vec![
         ("container_oom", container_oom()),
         ("system_oom", system_oom()),
         ("oom_group", oom_group()),
@@ -54,7 +54,8 @@ pub(crate) fn built() -> Vec<(&'static str, (Case, Verdict))> {
         ("raw_tracepoint", raw_tracepoint()),
         ("decision_lost", decision_lost()),
         ("hostile_names", hostile_names()),
-    ]
+    ];
+    of_cgroups_and_tasks.into_iter().chain(crate::pages::built()).collect()
 }
 
 /// Every line that is reviewed in `tests/fixtures/report`.
