@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crashtrace::report::{Incident, Line, MAX_LINE_BYTES, Owner, Process, Text, Unresolved, to_json_line};
+use crashtrace::report::{
+    Incident, Line, MAX_LINE_BYTES, Owner, Process, Text, Unresolved, ZONES, Zone, to_json_line,
+};
 use crashtrace::sink::text::render;
 use proptest::prelude::*;
 
@@ -25,7 +27,7 @@ fn lines_of(text: &str, size: Size) -> Vec<Line> {
     };
     let counters: BTreeMap<_, _> =
         (0..size.items as u64).map(|index| (format!("{index}{text}"), u64::MAX)).collect();
-    let base = ["container_oom", "agent_started", "loss", "agent_stopping"];
+    let base = ["container_oom", "alloc_fragmentation", "agent_started", "loss", "agent_stopping"];
     let base = cases::all().into_iter().filter(|(name, _)| base.contains(name));
     let mut lines: Vec<Line> = base.map(|(_, line)| line).collect();
     for line in &mut lines {
@@ -54,6 +56,11 @@ fn lines_of(text: &str, size: Size) -> Vec<Line> {
                 }
                 if let Some(allocation) = &mut incident.allocation {
                     allocation.gfp = words();
+                }
+                if let Some(memory) = &mut incident.memory {
+                    for zone in &mut memory.zones {
+                        zone.zone = Some(Text::from(text));
+                    }
                 }
             }
             Line::AgentStarted(started) => {
@@ -147,6 +154,37 @@ fn no_line_is_too_long_whatever_is_in_it() {
             }
         }
     }
+}
+
+/// A machine with eight NUMA nodes and more has as many zones as a report takes.
+#[test]
+fn sixteen_zones_fit_a_line_as_they_are() {
+    let found =
+        cases::all().into_iter().find(|(name, _)| *name == "alloc_fragmentation").expect("the case").1;
+    let Line::Incident(mut incident) = found else { panic!("an incident") };
+    let memory = incident.memory.as_mut().expect("its zones");
+    let terabytes = |zone: &mut Zone| {
+        for bytes in [&mut zone.managed_bytes, &mut zone.free_bytes, &mut zone.usable_bytes] {
+            *bytes = Some(987_654_321_098);
+        }
+        for bytes in
+            [&mut zone.min_bytes, &mut zone.low_bytes, &mut zone.high_bytes, &mut zone.lowmem_reserve_bytes]
+        {
+            *bytes = Some(12_345_678_901);
+        }
+        zone.free_blocks = Some(vec![1_234_567; 11]);
+    };
+    let mut zone = memory.zones.remove(2);
+    terabytes(&mut zone);
+    memory.zones = vec![zone; ZONES];
+    memory.zones_total = 40;
+    let object = fits(&Line::Incident(incident));
+    assert_eq!(object["truncated"], false);
+    assert_eq!(
+        (object["memory"]["zones"].as_array().map(Vec::len), &object["memory"]["zones_total"]),
+        (Some(16), &40.into())
+    );
+    assert_eq!(faults(&validator(), &object), [""; 0]);
 }
 
 #[test]
