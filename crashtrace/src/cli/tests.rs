@@ -93,6 +93,28 @@ fn watch_without_options_takes_the_defaults() {
 }
 
 #[test]
+fn failed_allocations_are_reported_unless_expected_or_unwanted() {
+    for (options, expected) in [
+        ("", Allocations::Unexpected),
+        ("--include-nowarn", Allocations::All),
+        ("--no-alloc", Allocations::None),
+    ] {
+        assert_eq!(
+            watch(format!("crashtrace watch {options}").trim_end(), &Place::default()).allocations,
+            expected,
+            "{options}"
+        );
+    }
+    let said = refusal("crashtrace watch --no-alloc --include-nowarn", &Place::default());
+    assert!(said.contains("cannot be used with"), "{said}");
+    let doctor = |line| match config(line).command {
+        Command::Doctor(doctor) => doctor.allocations,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((doctor("crashtrace doctor"), doctor("crashtrace doctor --no-alloc")), (true, false));
+}
+
+#[test]
 fn auto_output_is_text_on_a_terminal_and_json_elsewhere() {
     let terminal = Place { terminal: true, ..Place::default() };
     let pipe = Place::default();
@@ -143,6 +165,8 @@ fn the_log_level_comes_from_the_flag_then_the_variable() {
 
 #[test]
 fn causes_and_namespaces_may_be_repeated_and_listed() {
+    let all = watch("crashtrace watch --cause fragmentation,low_memory", &Place::default()).filter;
+    assert_eq!(all.causes, [Cause::Fragmentation, Cause::LowMemory]);
     let line = "crashtrace watch --cause system_oom,cgroup_oom --cause cgroup_oom \
                 --namespace shop --namespace kube-system,shop";
     let filter = watch(line, &Place::default()).filter;

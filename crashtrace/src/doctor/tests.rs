@@ -87,6 +87,26 @@ fn memcg_hooks_that_failed_degrade_a_usable_tier() {
     assert!(report.blind[0].why.contains("does not accept"));
 }
 
+/// A kernel without a probe on failed allocations sees some of them, one without any hook none.
+#[test]
+fn the_hook_on_failed_allocations_decides_what_is_seen_of_them() {
+    let with = |alloc: Option<&str>, allocations| {
+        let trial = TierTrial { alloc: alloc.map(str::to_owned), ..works(Hook::Fentry) };
+        let report = assemble(Findings { allocations, ..findings(vec![trial]) });
+        (
+            report.verdict.status,
+            report.blind.into_iter().map(|blind| blind.what).collect::<Vec<_>>().join("; "),
+        )
+    };
+    assert_eq!(with(Some("kprobe:warn_alloc"), true), (Status::Ok, String::new()));
+    let (status, unseen) = with(Some("raw_tp:mm_page_alloc"), true);
+    assert!(status == Status::Degraded && unseen.contains("vmalloc"), "{unseen}");
+    let (status, unseen) = with(None, true);
+    assert!(status == Status::Degraded && unseen.contains("fragmentation"), "{unseen}");
+    let (_, unseen) = with(None, false);
+    assert!(unseen.contains("fragmentation"), "{unseen}");
+}
+
 #[test]
 fn panic_on_oom_degrades_whatever_the_hooks() {
     let mut findings = findings(vec![works(Hook::Fentry)]);

@@ -9,6 +9,8 @@ use crate::gfp::GfpNames;
 use crate::report::{MAX_LINE_BYTES, to_json_line};
 use crate::testing::{Body, Record, memcg_kill, no_victim, numbered, process, record};
 
+mod alloc;
+
 const POD: &[u8] = b"/kubepods/burstable/podb2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d/3f2a9c0d1e4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeef";
 const HOST: &[u8] = b"/system.slice/backup.service";
 const SECOND: u64 = 1_000_000_000;

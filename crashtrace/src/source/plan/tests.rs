@@ -3,6 +3,8 @@ use crate::source::host::tests::healthy;
 use crate::source::host::{BtfFile, MemoryCgroup};
 use crate::source::symbols::tests::every_function;
 
+mod alloc;
+
 const ALL: Functions = Functions {
     oom_kill_process: true,
     mem_cgroup_out_of_memory: true,

@@ -219,3 +219,30 @@ proptest! {
         }
     }
 }
+
+/// The address of data that two files have is that of one of them, and nobody says of which.
+#[test]
+fn the_nodes_are_found_where_they_stand_once() {
+    let nodes = |lines: &str| Symbols::parse(format!("{SAMPLE}{lines}").as_bytes()).nodes();
+    let (array, only) = (0xffff_ffff_8276_e0c0, 0xffff_ffff_8266_4a40);
+    // Of either letter: what is read-only after the start is listed with the code by some kernels.
+    for letter in ["D", "B", "T", "d"] {
+        assert_eq!(nodes(&format!("ffffffff8276e0c0 {letter} node_data\n")), (array, 0), "{letter}");
+    }
+    assert_eq!(nodes("ffffffff82664a40 D contig_page_data\n"), (0, only));
+    assert_eq!(nodes(""), (0, 0), "many kernels list functions only");
+    assert_eq!(nodes("0000000000000000 D node_data\n"), (0, 0), "hidden");
+    for (first, second) in [("node_data", "node_data"), ("contig_page_data", "contig_page_data")] {
+        let twice = format!("ffffffff8276e0c0 D {first}\nffffffff8276f0c0 d {second}\n");
+        assert_eq!(nodes(&twice), (0, 0), "{first}");
+    }
+    let near = "ffffffff8276e0c0 D node_data.0\nffffffff8276e0d0 D my_node_data\nffffffffc0402000 d node_data\t[my]\n";
+    assert_eq!(nodes(near), (0, 0), "other names, and a module's");
+    assert_eq!(Symbols::without("denied".to_owned()).nodes(), (0, 0));
+    // They are no functions, and do not end one.
+    let symbols = Symbols::parse(format!("{SAMPLE}ffffffff8276e0c0 D node_data\n").as_bytes());
+    assert_eq!((symbols.has("node_data"), symbols.name_of(0xffff_ffff_8276_e0c8)), (false, None));
+    let stored = serde_json::to_string(&symbols).expect("JSON");
+    let read: Symbols = serde_json::from_str(&stored).expect("symbols");
+    assert_eq!(read.nodes(), (0, 0), "of no use to another machine");
+}
