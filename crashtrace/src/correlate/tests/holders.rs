@@ -51,6 +51,30 @@ fn holders_of_a_lost_decision_are_counted_and_given_to_nobody() {
     assert_eq!(desk.stats.get(Counter::HoldersWithoutDecision), 2);
 }
 
+#[test]
+fn the_zones_go_with_their_decision_and_with_no_other() {
+    let zones = |ktime_ns, decision_ns| {
+        let zones = Zones { left_out: 5, ..Zones::default() };
+        Event::OomZones(stamp(ktime_ns, Hook::Fentry, Some(decision_ns)), Box::new(zones))
+    };
+    let left_out = |incidents: &[Incident]| match incidents {
+        [Incident::OomKill(kill)] => kill.zones.as_ref().map(|zones| zones.left_out),
+        other => panic!("no kill: {other:?}"),
+    };
+    let mut desk = Desk::default();
+    assert_eq!(desk.push(zones(5, 4)), []);
+    desk.push(decision(10, Hook::Fentry, Some(cgroups(None))));
+    desk.push(zones(11, 4));
+    desk.push(mark(12, Some(10), 7));
+    assert_eq!(left_out(&desk.push(end(13, 10))), None);
+    assert_eq!(desk.stats.get(Counter::HoldersWithoutDecision), 2);
+    desk.push(decision(20, Hook::Fentry, Some(cgroups(None))));
+    desk.push(zones(21, 20));
+    desk.push(holders(22, 20));
+    let done = desk.push(end(23, 20));
+    assert_eq!((left_out(&done), has_holders(&done)), (Some(5), vec![true]));
+}
+
 /// A cgroup may find nobody to kill, and later hang with its OOM killer off: neither is a repeat of the other.
 #[test]
 fn a_wait_does_not_fold_into_an_oom_that_found_nobody() {
