@@ -184,6 +184,10 @@ fn every_field_that_is_unknown_has_a_reason() {
                 && (line["victims_total"] == 0 || line["unresolved"].to_string().contains("\"memory.holders\""))
             || path == "memory.unmovable" && line["verdict"]["shortage"] != "fragmentation"
             || path == "limit" && line["verdict"]["level"] == "node"
+            // The OOM killer had no part in it.
+            || (path == "allocation.scope_total_bytes" || path == "allocation.victim_points_bytes")
+                && line["kind"].as_str().is_some_and(|kind| kind.ends_with("_failure"))
+            || path == "allocation.order" && line["kind"] == "vmalloc_failure"
             || path == "limit.swap_limit_bytes" && line["limit"]["swap_unlimited"] == true
     }
     fn nulls(path: &str, value: &Value, found: &mut Vec<String>) {

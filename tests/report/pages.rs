@@ -24,14 +24,16 @@ pub(crate) fn built() -> Vec<(&'static str, (Case, Verdict))> {
     ]
 }
 
+/// What cannot be moved.
+const MEMINFO: &[u8] = b"SUnreclaim: 183296 kB\nSReclaimable: 20480 kB\nPageTables: 9216 kB\nKernelStack: 4096 kB\n\
+                         Unevictable: 6144 kB\nHugePages_Total: 0\nHugePages_Free: 0\nHugepagesize: 2048 kB\n";
+
 fn node() -> Node {
     #[derive(Debug)]
     struct Meminfo;
     impl ProcFiles for Meminfo {
         fn read(&mut self, _: ProcFile) -> Result<Vec<u8>, String> {
-            Ok(b"SUnreclaim: 183296 kB\nSReclaimable: 20480 kB\nPageTables: 9216 kB\nKernelStack: 4096 kB\n\
-                 Unevictable: 6144 kB\nHugePages_Total: 0\nHugePages_Free: 0\nHugepagesize: 2048 kB\n"
-                .to_vec())
+            Ok(MEMINFO.to_vec())
         }
     }
     let unseen = Node::unseen("a test");
@@ -84,8 +86,8 @@ fn zones(list: Vec<Zone>) -> Zones {
 fn failure(asked: Asked, gfp: u32) -> AllocFailure {
     AllocFailure {
         stamp: stamp(Hook::Kprobe),
-        key: FailureKey { css: 1, format_address: 2, argument: 3, gfp, pad: 0 },
-        total: 1,
+        key: FailureKey { cgroup_id: 1, format_address: 2, argument: 3, gfp, pad: 0 },
+        counted: crashtrace::event::Counted { since_ns: 1, total: 1, sent_ns: 1 },
         asked,
         format: Some("page allocation failure: order:%u".into()),
         gfp,
@@ -97,6 +99,7 @@ fn failure(asked: Asked, gfp: u32) -> AllocFailure {
         cgroups: Some(lineage(&in_pod(API))),
         stack: Some(Stack(vec!["warn_alloc".to_owned()])),
         zones: Some(in_pieces()),
+        unmovable: Some(crashtrace::source::meminfo::parse(MEMINFO)),
     }
 }
 

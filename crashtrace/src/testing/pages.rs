@@ -44,8 +44,8 @@ fn zone(zone: &Zone, out: &mut Vec<u8>) {
 }
 
 pub(super) fn failure(body: &AllocFailure, out: &mut Vec<u8>) {
-    put!(out, body.key, css, format_address, argument, gfp, pad);
-    put!(out, body, total, nodemask, mems_allowed, migrate_type, numa_node, flags, pad);
+    put!(out, body.key, cgroup_id, format_address, argument, gfp, pad);
+    put!(out, body, since_ns, total, sent_ns, nodemask, mems_allowed, migrate_type, numa_node, flags, pad);
     out.extend_from_slice(&body.format);
     task(&body.trigger, out);
     words(&body.stack, out);
@@ -89,13 +89,15 @@ pub(crate) const PAGES_FORMAT: &[u8] = b"page allocation failure: order:%u";
 pub(crate) fn alloc_failure(ktime_ns: u64, cpu: u32, path: &[u8], total: u64) -> Record {
     let body = AllocFailure {
         key: FailureKey {
-            css: 0xffff_8880_0123_4000,
+            cgroup_id: 8192,
             format_address: 0xffff_ffff_8234_5678,
             argument: 9,
             gfp: 0x4_0cc0,
             pad: 0,
         },
+        since_ns: 50,
         total,
+        sent_ns: ktime_ns,
         nodemask: 0,
         mems_allowed: 1,
         migrate_type: 0,

@@ -64,8 +64,8 @@ pub(super) fn short() -> Zones {
 pub(super) fn failure(order: u32, gfp: u32, zones: Option<Zones>) -> AllocFailure {
     AllocFailure {
         stamp: crate::event::Stamp { decision_ns: None, ..stamp(Hook::Kprobe) },
-        key: FailureKey { css: 1, format_address: 2, argument: order.into(), gfp, pad: 0 },
-        total: 1,
+        key: FailureKey { cgroup_id: 1, format_address: 2, argument: order.into(), gfp, pad: 0 },
+        counted: crate::event::Counted { since_ns: 1, total: 1, sent_ns: 1 },
         asked: Asked::Pages { order },
         format: Some("page allocation failure: order:%u".into()),
         gfp,
@@ -77,17 +77,22 @@ pub(super) fn failure(order: u32, gfp: u32, zones: Option<Zones>) -> AllocFailur
         cgroups: Some(lineage(&api())),
         stack: Some(Stack(vec!["warn_alloc".to_owned()])),
         zones,
+        unmovable: Some(crate::source::meminfo::parse(MEMINFO)),
     }
 }
 
 /// Memory that cannot be moved: a good deal of it.
+const MEMINFO: &[u8] =
+    b"Unevictable: 409600 kB\nSUnreclaim: 204800 kB\nSReclaimable: 2048 kB\nHugePages_Total: 0\n\
+                         Hugepagesize: 2048 kB\n";
+
 pub(super) fn a_node() -> Node {
     #[derive(Debug)]
     struct Meminfo;
     impl ProcFiles for Meminfo {
         fn read(&mut self, file: ProcFile) -> Result<Vec<u8>, String> {
             assert_eq!(file, ProcFile::Meminfo);
-            Ok(b"Unevictable: 409600 kB\nSUnreclaim: 204800 kB\nSReclaimable: 2048 kB\nHugePages_Total: 0\nHugepagesize: 2048 kB\n".to_vec())
+            Ok(MEMINFO.to_vec())
         }
     }
     Node { proc: Box::new(Meminfo), gfp: GfpNames::fallback(), ..Node::unseen("a test") }
@@ -156,7 +161,7 @@ fn too_little_memory_is_no_fragmentation() {
     assert_eq!(
         verdict.summary,
         format!(
-            "{OF_NGINX}2.0 MiB in one piece (order 9) and did not get it: memory had run out: zone Normal of NUMA node 0 had \
+            "{OF_NGINX}2.0 MiB in one piece (order 9) and did not get it: there was not enough memory: zone Normal of NUMA node 0 had \
              5.0 MiB free for it, and the kernel keeps 4.0 MiB"
         )
     );
@@ -174,7 +179,7 @@ fn a_single_page_that_failed_is_want_of_memory_even_if_there_is_plenty_now() {
     assert_eq!(
         verdict.summary,
         format!(
-            "{OF_NGINX}a page (order 0) and did not get it: memory had run out, but had come free again when the zones were read"
+            "{OF_NGINX}a page (order 0) and did not get it: there was not enough memory, though some had come free when the zones were read"
         )
     );
     assert!(!verdict.remedy.contains("So large a piece"), "{}", verdict.remedy);
@@ -304,7 +309,7 @@ fn vmalloc_is_told_apart() {
     let empty = vmalloc(Some(512 * MIB), Some(zones(vec![normal(1000)])));
     expect(&empty, Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
     assert!(empty.summary.contains(
-        "512.0 MiB of the kernel's address space (vmalloc) and did not get it: memory had run out"
+        "512.0 MiB of the kernel's address space (vmalloc) and did not get it: there was not enough memory"
     ));
     let plenty = vmalloc(Some(512 * MIB), Some(fragmented()));
     expect(&plenty, Cause::Unknown, None, None);

@@ -28,7 +28,7 @@ fn changed(change: impl FnOnce(&mut AllocFailure)) -> Failed {
 fn a_failure_is_read_with_its_zones_and_its_cgroups() {
     let failure = changed(|_| ());
     assert_eq!((failure.stamp.ktime_ns, failure.stamp.cpu, failure.stamp.decision_ns), (7_000, 1, None));
-    assert_eq!((failure.total, failure.asked, failure.gfp), (5, Asked::Pages { order: 9 }, 0x4_0cc0));
+    assert_eq!((failure.counted.total, failure.asked, failure.gfp), (5, Asked::Pages { order: 9 }, 0x4_0cc0));
     assert_eq!(failure.format, Some(Name(PAGES_FORMAT.to_vec())));
     assert_eq!((failure.nodemask, failure.mems_allowed, failure.numa_node), (None, Some(1), 0));
     assert_eq!((failure.task.pid, failure.task.comm), (Some(301), Some(Name::from("nginx"))));
@@ -43,8 +43,10 @@ fn a_failure_is_written_as_it_lies_in_memory() {
     let mut stack = [0; FAILURE_STACK_FRAMES];
     (stack[0], stack[FAILURE_STACK_FRAMES - 1]) = (0x51, OUT_OF_MEMORY);
     let body = AllocFailure {
-        key: FailureKey { css: 0x11, format_address: 0x12, argument: 0x13, gfp: 0x14, pad: 0x15 },
+        key: FailureKey { cgroup_id: 0x11, format_address: 0x12, argument: 0x13, gfp: 0x14, pad: 0x15 },
+        since_ns: 0x1f,
         total: 0x21,
+        sent_ns: 0x20,
         nodemask: 0x22,
         mems_allowed: 0x23,
         migrate_type: 2,
@@ -64,11 +66,13 @@ fn a_failure_is_written_as_it_lies_in_memory() {
     let key = offset_of!(AllocFailure, key);
     assert_eq!(
         [
-            word(key + offset_of!(FailureKey, css)),
+            word(key + offset_of!(FailureKey, cgroup_id)),
             word(key + offset_of!(FailureKey, format_address)),
             word(key + offset_of!(FailureKey, argument)),
             word(key + offset_of!(FailureKey, gfp)) & 0xff,
+            word(offset_of!(AllocFailure, since_ns)),
             word(offset_of!(AllocFailure, total)),
+            word(offset_of!(AllocFailure, sent_ns)),
             word(offset_of!(AllocFailure, nodemask)),
             word(offset_of!(AllocFailure, mems_allowed)),
             word(offset_of!(AllocFailure, migrate_type)) & 0xff,
@@ -77,12 +81,13 @@ fn a_failure_is_written_as_it_lies_in_memory() {
             word(offset_of!(AllocFailure, stack)),
             word(offset_of!(AllocFailure, stack) + 8 * (FAILURE_STACK_FRAMES - 1)),
         ],
-        [0x11, 0x12, 0x13, 0x14, 0x21, 0x22, 0x23, 2, 0x25, 3, 0x51, OUT_OF_MEMORY]
+        [0x11, 0x12, 0x13, 0x14, 0x1f, 0x21, 0x20, 0x22, 0x23, 2, 0x25, 3, 0x51, OUT_OF_MEMORY]
     );
     assert_eq!(&bytes[size_of::<Header>() + offset_of!(AllocFailure, format)..][..4], b"page");
     let failure = failure(&record);
-    let key = FailureKey { css: 0x11, format_address: 0x12, argument: 0x13, gfp: 0x14, pad: 0x15 };
-    assert_eq!((failure.key, failure.total, failure.gfp), (key, 0x21, 0x14));
+    let key = FailureKey { cgroup_id: 0x11, format_address: 0x12, argument: 0x13, gfp: 0x14, pad: 0x15 };
+    let counted = crate::event::Counted { since_ns: 0x1f, total: 0x21, sent_ns: 0x20 };
+    assert_eq!((failure.key, failure.counted, failure.gfp), (key, counted, 0x14));
     assert_eq!((failure.nodemask, failure.mems_allowed, failure.numa_node), (Some(0x22), Some(0x23), 0x25));
     assert_eq!(failure.migrate_type, Some(MigrateType::Reclaimable));
     assert_eq!(failure.stack.expect("a stack").0, ["out_of_memory"], "the last frame is read");

@@ -21,6 +21,7 @@ impl ProcFiles for Proc {
             )
             .into_bytes(),
             ProcFile::Buddyinfo => b"Node 0, zone Normal 9000 0 0 0 0 0 0 0 0 0 0\n".to_vec(),
+            ProcFile::Pagetypeinfo => return Err("a test has none".to_owned()),
             ProcFile::Meminfo => b"SUnreclaim: 204800 kB\n".to_vec(),
         })
     }
@@ -44,6 +45,11 @@ fn key_of(record: &Record) -> FailureKey {
         Body::Failure(body) => body.key,
         other => panic!("no failure: {other:?}"),
     }
+}
+
+/// What the kernel side has counted of a kind whose only record is that of [`alloc_failure`] at 100.
+fn of_kind(total: u64) -> Counted {
+    Counted { since_ns: 50, total, sent_ns: 100 }
 }
 
 fn counted(alloc: [u64; 3]) -> [u64; counter::COUNT as usize] {
@@ -87,7 +93,7 @@ fn zones_are_read_once_where_the_kernel_side_could_not() {
     );
     assert_eq!(asked.load(SeqCst), 1);
 
-    pipeline.alloc_counts(&[(key, 8)]);
+    pipeline.alloc_counts(&[(key, of_kind(8))]);
     let again: Vec<_> = pipeline.tick(100 + SECOND).iter().map(json).collect();
     assert_eq!(
         (&again[0]["id"], &again[0]["revision"], &again[0]["repeats"]),
@@ -130,10 +136,10 @@ fn the_kernel_sides_counts_of_failures_are_counters_and_no_loss() {
 fn failures_of_which_no_record_came_are_a_loss() {
     let mut pipeline = pipeline(Filter::default());
     let record = alloc_failure(100, 0, POD, 1);
-    let unknown = FailureKey { css: 77, ..key_of(&record) };
-    pipeline.alloc_counts(&[(unknown, 5)]);
+    let unknown = FailureKey { cgroup_id: 77, ..key_of(&record) };
+    pipeline.alloc_counts(&[(unknown, of_kind(5))]);
     assert!(pipeline.losses(1).is_none(), "its record may be on its way");
-    pipeline.alloc_counts(&[(unknown, 6)]);
+    pipeline.alloc_counts(&[(unknown, of_kind(6))]);
     let loss = json(&pipeline.losses(2).expect("a loss"));
     assert_eq!(
         (&loss["kind"], &loss["lost"], &loss["counters"]["alloc_untold"]),
@@ -141,7 +147,7 @@ fn failures_of_which_no_record_came_are_a_loss() {
     );
     // Counters do not go back.
     pipeline.alloc_counts(&[]);
-    pipeline.alloc_counts(&[(key_of(&record), 1)]);
+    pipeline.alloc_counts(&[(key_of(&record), of_kind(1))]);
     let stopping = json(&pipeline.stopping(3, "signal")[0]);
     assert_eq!(stopping["counters"]["alloc_untold"], 6 + 1, "no record of this one will come any more");
 }
