@@ -3,7 +3,7 @@
 use super::{Cause, Certainty, Level, Origin, Verdict};
 use crate::event::{Constraint, Limit, Lineage, Rss, Stack, Task};
 
-mod alloc;
+pub(crate) mod alloc;
 pub(crate) mod build;
 mod limits;
 mod memory;

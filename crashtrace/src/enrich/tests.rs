@@ -8,6 +8,8 @@ use crate::classify::tests::build::{
 use crate::correlate::{Incident, OomKill};
 use crate::event::{Hook, Level, Lineage, Stack, Task};
 
+mod zones;
+
 /// A node whose cgroups have a page of shared memory, and only those that a pod's path leads to.
 fn node() -> crate::enrich::Node {
     #[derive(Debug)]

@@ -51,17 +51,17 @@ pub(super) fn zones(list: Vec<Zone>) -> Zones {
 }
 
 /// 35 MiB free in single pages.
-pub(super) fn fragmented() -> Zones {
+pub(crate) fn fragmented() -> Zones {
     zones(vec![normal(8960)])
 }
 
 /// 5 MiB free, of which 4 must stay.
-pub(super) fn short() -> Zones {
+pub(crate) fn short() -> Zones {
     zones(vec![normal(1280)])
 }
 
 /// `nginx` of a container asks for 2^order pages and gets none.
-pub(super) fn failure(order: u32, gfp: u32, zones: Option<Zones>) -> AllocFailure {
+pub(crate) fn failure(order: u32, gfp: u32, zones: Option<Zones>) -> AllocFailure {
     AllocFailure {
         stamp: crate::event::Stamp { decision_ns: None, ..stamp(Hook::Kprobe) },
         key: FailureKey { cgroup_id: 1, format_address: 2, argument: order.into(), gfp, pad: 0 },
@@ -98,7 +98,7 @@ pub(super) fn a_node() -> Node {
     Node { proc: Box::new(Meminfo), gfp: GfpNames::fallback(), ..Node::unseen("a test") }
 }
 
-pub(super) fn case(failure: AllocFailure) -> Case {
+pub(crate) fn case(failure: AllocFailure) -> Case {
     let failures = AllocFailures { event: Box::new(failure), repeats: 0, revision: 1 };
     enrich(Incident::AllocFailure(Box::new(failures)), &mut a_node())
 }
