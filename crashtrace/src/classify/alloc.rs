@@ -219,6 +219,12 @@ fn constraint(case: &Case, failure: &AllocFailure, why: Cause) -> Constraint {
 
 /// Who asked, where that is not the current task.
 fn who(case: &Case, failure: &AllocFailure) -> Option<String> {
+    if failure.in_ksoftirqd() {
+        return Some(format!(
+            "the request came from an interrupt, whose work was left to {}",
+            process(&failure.task)
+        ));
+    }
     if failure.in_interrupt() {
         return Some(format!(
             "the request came from an interrupt, which has nothing to do with {}, the task that it interrupted",

@@ -105,7 +105,9 @@ pub(super) fn of(incident: &Incident) -> Vec<Gap> {
 /// A failed allocation.
 fn alloc_failure(failure: &AllocFailure, gaps: &mut Vec<Gap>) {
     const INTERRUPT: &str = "an interrupt asked, and the task that it interrupted has nothing to do with it";
-    if failure.in_interrupt() {
+    if failure.in_ksoftirqd() {
+        gaps.push(gap("trigger", "an interrupt asked, whose work was left to ksoftirqd"));
+    } else if failure.in_interrupt() {
         gaps.push(gap("trigger", INTERRUPT));
     } else {
         process("trigger", &failure.task, failure.cgroups.as_ref(), UNREADABLE, gaps);

@@ -95,10 +95,17 @@ pub const INTERRUPT: [&str; 7] = [
 ];
 
 impl AllocFailure {
-    /// Whether an interrupt asked, as far as the stack tells: then the current task has nothing to do with it. ksoftirqd
-    /// is its own task.
+    /// Whether an interrupt asked, as far as the stack tells: then the current task has nothing to do with it.
     #[must_use]
     pub fn in_interrupt(&self) -> bool {
         self.stack.as_ref().is_some_and(|stack| INTERRUPT.iter().any(|function| stack.has(function)))
+    }
+
+    /// Whether the current task is the one that does what interrupts leave behind (`kernel/softirq.c`): it is at it, and was
+    /// not interrupted.
+    #[must_use]
+    pub fn in_ksoftirqd(&self) -> bool {
+        let name = self.task.comm.as_ref().or(self.task.thread_comm.as_ref());
+        self.in_interrupt() && name.is_some_and(|name| name.0.starts_with(b"ksoftirqd/"))
     }
 }

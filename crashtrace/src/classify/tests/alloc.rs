@@ -359,6 +359,23 @@ fn what_an_interrupt_asks_for_is_nobodys() {
     assert!(verdict.shows(&["nothing to do with nginx (pid 301), the task that it interrupted"]));
 }
 
+/// What comes after an interrupt may be done by a task of the kernel's, which nothing interrupted.
+#[test]
+fn the_task_that_does_the_work_of_interrupts_was_not_interrupted() {
+    let in_ksoftirqd = AllocFailure {
+        task: task("ksoftirqd/3", 30),
+        stack: Some(Stack(vec!["warn_alloc".to_owned(), "handle_softirqs".to_owned()])),
+        ..failure(3, 0xa20, Some(zones(vec![normal(300)])))
+    };
+    let case = case(in_ksoftirqd);
+    let why = case.unresolved.iter().find(|gap| gap.field == "trigger").expect("a reason");
+    assert_eq!(why.reason, "an interrupt asked, whose work was left to ksoftirqd");
+    let verdict = classify(&case);
+    assert!(verdict.summary.starts_with("an interrupt asked for"), "{}", verdict.summary);
+    assert!(verdict.shows(&["from an interrupt, whose work was left to ksoftirqd/3 (pid 30)"]));
+    assert!(!verdict.shows(&["interrupted"]));
+}
+
 /// Without names for its stack an interrupt does not show, and one that may not sleep may be one.
 #[test]
 fn who_asked_is_in_doubt_where_the_stack_has_no_names() {
