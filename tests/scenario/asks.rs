@@ -28,6 +28,7 @@ pub enum What {
 
 /// What to ask for, and how often.
 #[derive(Clone, clap::Args)]
+#[group(id = "asks")]
 pub struct Args {
     /// Ask for this
     #[arg(long, value_name = "WHAT")]

@@ -13,6 +13,7 @@ const STEP: usize = 256 << 10;
 
 /// What to take.
 #[derive(Clone, clap::Args)]
+#[group(id = "hunger")]
 pub struct Args {
     /// Take the node's memory, for good, until so much of it is free
     #[arg(long, value_name = "MIB")]

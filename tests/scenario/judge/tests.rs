@@ -8,6 +8,8 @@ use super::cast::{Cast, Place, Process};
 use super::check::undo;
 use super::matching::{self, Said, enough, kills_in};
 
+mod failure;
+
 const FILE: &str = r#"
 [[scenario]]
 name = "one"
@@ -156,7 +158,7 @@ fn each_field_that_is_wrong_is_a_fault() {
 /// The same process, killed by the node, with who held the node's memory.
 fn node_line() -> Value {
     let mut line = line();
-    line["verdict"] = json!({ "cause": "system_oom", "level": "node", "certainty": "observed", "inferred": [],
+    line["verdict"] = json!({ "cause": "system_oom", "shortage": "low_memory", "level": "node", "certainty": "observed", "inferred": [],
         "evidence": ["it belongs to the largest"], "remedy": "nothing" });
     line["origin"] = json!("allocation");
     line["constraint"] = json!("none");
@@ -170,7 +172,7 @@ fn node_line() -> Value {
     let pods = held("/ct/kubepods", json!({ "kind": "kubepods" }), 300, json!(400 << 20));
     let largest = held("/ct/pod/c1", owner, 256, Value::Null);
     let other = held("/x.service", json!({ "kind": "host_service" }), 16, Value::Null);
-    line["memory"] = json!({ "late": false, "pods": pods, "holders": [largest, other], "holders_total": 2,
+    line["memory"] = json!({ "late": false, "zones": [{}], "zones_total": 1, "pods": pods, "holders": [largest, other], "holders_total": 2,
         "least_bytes": 4 << 20, "small_total": 1, "small_bytes": 4096, "cgroups_looked_at": 4, "cgroups_total": 4,
         "incomplete": false });
     line
@@ -198,7 +200,8 @@ fn what_is_wrong_of_the_nodes_memory_is_a_fault() {
     leaves(&node_line()["memory"], "/memory", &mut paths);
     // Not held against anything: they are of those that are not expected by name.
     let free = |path: &&String| {
-        path.starts_with("/memory/pods/owner")
+        path.starts_with("/memory/zones/")
+            || path.starts_with("/memory/pods/owner")
             || path.as_str() == "/memory/pods/share_permille"
             || path.ends_with("limit_bytes") && !path.starts_with("/memory/pods")
             || path.ends_with("unlimited") && !path.starts_with("/memory/pods")
@@ -213,6 +216,7 @@ fn what_is_wrong_of_the_nodes_memory_is_a_fault() {
     }
     for (path, wrong) in [
         ("/memory", Value::Null),
+        ("/memory/zones", json!([])),
         ("/trigger", Value::Null),
         ("/memory/holders/1/owner/kind", json!("qos")),
         ("/memory/holders/1/usage_bytes", json!(1 << 20)),

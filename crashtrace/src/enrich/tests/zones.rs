@@ -6,7 +6,7 @@ use super::*;
 use crate::classify::tests::alloc::{case as case_of, failure, fragmented, short};
 use crate::correlate::AllocFailures;
 use crate::enrich::node::{ProcFile, ProcFiles};
-use crate::enrich::{Node, look_at_zones};
+use crate::enrich::{Node, look_at_memory};
 use crate::event::{AllocFailure, Asked, Event};
 use crate::gfp::GfpNames;
 
@@ -30,7 +30,7 @@ fn with<const N: usize>(files: [(&'static str, &'static str); N]) -> Node {
 
 fn looked(failure: AllocFailure, node: &mut Node) -> Option<crate::event::Zones> {
     let mut event = Event::AllocFailure(Box::new(failure));
-    look_at_zones(&mut event, node);
+    look_at_memory(&mut event, node);
     match event {
         Event::AllocFailure(failure) => failure.zones,
         other => panic!("{other:?}"),
@@ -86,9 +86,12 @@ fn bounds_on_nodes_come_together() {
 #[test]
 fn what_cannot_be_moved_is_read_where_it_is_the_point() {
     let of = |zones, node: &mut Node| {
-        let failures =
-            AllocFailures { event: Box::new(failure(9, 0xcc0, Some(zones))), repeats: 0, revision: 1 };
-        enrich(Incident::AllocFailure(Box::new(failures)), node)
+        let mut event = Event::AllocFailure(Box::new(failure(9, 0xcc0, Some(zones))));
+        look_at_memory(&mut event, node);
+        let Event::AllocFailure(event) = event else { panic!("{event:?}") };
+        let failures = AllocFailures { event, repeats: 0, revision: 1 };
+        // When the incident goes out, nothing is read any more: others have the memory by then.
+        enrich(Incident::AllocFailure(Box::new(failures)), &mut with([]))
     };
     let meminfo = || with([("meminfo", "SUnreclaim: 5 kB\n")]);
     let unmovable = of(fragmented(), &mut meminfo()).unmovable.expect("figures");
@@ -97,7 +100,7 @@ fn what_cannot_be_moved_is_read_where_it_is_the_point() {
     let unread = of(fragmented(), &mut with([]));
     assert_eq!(
         (unread.unmovable, reason(&unread, "memory.unmovable")),
-        (None, Some("meminfo cannot be read"))
+        (None, Some("/proc/meminfo could not be read when it failed"))
     );
     assert_eq!(reason(&of(short(), &mut with([])), "memory.unmovable"), None);
 }

@@ -1,0 +1,155 @@
+//! Failed allocations: a line that is not as it must be, or does not follow from its own figures, is a fault.
+
+use super::*;
+
+const FILE: &str = r#"
+[[scenario]]
+name = "one"
+about = "a container's process asks for what there is not in one piece"
+needs = []
+[[scenario.failure]]
+kind = "alloc_failure"
+cause = "fragmentation"
+shortage = "fragmentation"
+level = "node"
+order = 10
+gfp = ["GFP_KERNEL"]
+gfp_may = ["__GFP_COMP"]
+migrate_type = "unmovable"
+trigger = "eater"
+count = 3
+index = [0.7, 1.0]
+evidence = ["room for 4.0 MiB"]
+never = ["want of memory"]
+"#;
+
+/// 100 MiB in single pages: 25,600 of them.
+fn zone() -> Value {
+    json!({ "numa_node": 0, "zone": "DMA32", "eligible": true, "managed_bytes": 400 << 20, "free_bytes": 100 << 20,
+        "usable_bytes": 100 << 20, "min_bytes": 1 << 20, "low_bytes": 2 << 20, "high_bytes": 3 << 20,
+        "boost_bytes": 0, "lowmem_reserve_bytes": 0, "free_cma_bytes": 0, "highatomic_bytes": 0,
+        "free_blocks": [25_600, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "room": true, "suitable_block": false,
+        // 1000 - (1000 + 25600 * 1000 / 1024) / 25600
+        "fragmentation_index": 0.999, "unusable_index": 1.0 })
+}
+
+fn failed(id: &str, revision: u64, repeats: u64) -> Value {
+    let mut line = line();
+    line["id"] = json!(id);
+    line["kind"] = json!("alloc_failure");
+    line["revision"] = json!(revision);
+    line["repeats"] = json!(repeats);
+    line["verdict"] = json!({ "cause": "fragmentation", "shortage": "fragmentation", "level": "node",
+        "certainty": "observed", "inferred": [], "evidence": ["there was room for 4.0 MiB"], "remedy": "compact" });
+    line["hooks"] = json!(["kprobe:warn_alloc"]);
+    line["origin"] = json!("allocation");
+    line["constraint"] = json!("none");
+    line["limit"] = Value::Null;
+    line["victims"] = json!([]);
+    line["victims_total"] = json!(0);
+    line["allocation"] = json!({ "order": 10, "bytes": 4 << 20, "gfp": ["GFP_KERNEL", "__GFP_COMP"],
+        "migrate_type": "unmovable", "numa_nodes": [] });
+    line["memory"] = json!({ "late": false, "zones_total": 1, "zones": [zone()] });
+    line["unresolved"] = json!([]);
+    line
+}
+
+fn judge(lines: &[&Value]) -> Vec<String> {
+    let book = Book::parse(FILE).expect("a good file");
+    let row = |value: f64| [("DMA32".to_owned(), vec![value; 11])].into();
+    let cast = Cast { kills: Some(0), extfrag: row(0.99), unusable: row(1.0), ..cast() };
+    let surroundings = &Surroundings { nodes_listed: true, ..Surroundings::default() };
+    let (lines, bytes) = (lines.to_vec(), vec![100]);
+    let said = Said { tier: Tier::Fentry, surroundings, exceptions: Vec::new(), lines, bytes };
+    matching::faults(&book.scenarios[0], &cast, &said)
+}
+
+#[test]
+fn all_lines_together_come_to_as_many_as_there_were() {
+    let first = failed("a", 1, 0);
+    assert_eq!(judge(&[&first, &failed("b", 1, 1)]), [""; 0]);
+    // Of an incident the last revision counts, in whatever order they come.
+    assert_eq!(judge(&[&failed("a", 2, 2), &first]), [""; 0]);
+    for lines in [vec![], vec![&first], vec![&first, &first, &first]] {
+        assert_ne!(judge(&lines), [""; 0], "{} lines", lines.len());
+    }
+    assert_ne!(judge(&[&failed("a", 1, 3)]), [""; 0], "four");
+    let mut stranger = failed("b", 1, 0);
+    stranger["allocation"]["order"] = json!(4);
+    assert_ne!(judge(&[&failed("a", 1, 2), &stranger]), [""; 0], "one of another kind");
+}
+
+#[test]
+fn each_field_that_is_wrong_is_a_fault() {
+    let good = failed("a", 1, 2);
+    assert_eq!(judge(&[&good]), [""; 0]);
+    let mut paths = Vec::new();
+    leaves(&good, "", &mut paths);
+    // Names of the incident, whose sameness is another matter, and what nothing is held against.
+    let free = |path: &&String| {
+        let free = [
+            "/id",
+            "/revision",
+            "/unresolved",
+            "/trigger/exiting",
+            "/verdict/remedy",
+            "/memory/zones/0/numa_node",
+        ];
+        free.contains(&path.as_str())
+            || ["boost_bytes", "free_cma_bytes", "highatomic_bytes"].iter().any(|end| path.ends_with(end))
+    };
+    for path in paths.iter().filter(|path| !free(path)) {
+        let mut line = good.clone();
+        *line.pointer_mut(path).expect("it is there") = json!("something else");
+        assert_ne!(judge(&[&line]), [""; 0], "{path}");
+    }
+}
+
+#[test]
+fn a_verdict_that_does_not_follow_from_the_figures_is_a_fault() {
+    for (path, wrong) in [
+        // There is no room.
+        ("/memory/zones/0/usable_bytes", json!(4 << 20)),
+        ("/memory/zones/0/min_bytes", json!(99 << 20)),
+        // Larger blocks are said to be there, or are and are not said to be.
+        ("/memory/zones/0/suitable_block", json!(true)),
+        ("/memory/zones/0/free_blocks/10", json!(1)),
+        ("/memory/zones/0/free_blocks/0", json!(100)),
+        // No zone at all that it may use.
+        ("/memory/zones/0/eligible", json!(false)),
+        ("/memory/zones", json!([])),
+        ("/memory", Value::Null),
+        // debugfs showed something else.
+        ("/memory/zones/0/fragmentation_index", json!(0.8)),
+        ("/allocation/gfp", json!(["__GFP_COMP"])),
+        ("/allocation/gfp", json!(["GFP_KERNEL", "__GFP_ZERO"])),
+        ("/verdict/evidence/0", json!("room for 4.0 MiB, but want of memory")),
+        ("/memory/late", json!(true)),
+    ] {
+        let mut line = failed("a", 1, 2);
+        *line.pointer_mut(path).expect("it is there") = wrong;
+        assert_ne!(judge(&[&line]), [""; 0], "{path}");
+    }
+}
+
+#[test]
+fn refuses_failures_that_could_not_be_told() {
+    for (from, to) in [
+        ("count = 3", "count = 0"),
+        ("cause = \"fragmentation\"", "cause = \"unknown\""),
+        ("cause = \"fragmentation\"", "cause = \"system_oom\""),
+        ("kind = \"alloc_failure\"", "kind = \"oom_kill\""),
+        ("migrate_type = \"unmovable\"", ""),
+        ("trigger = \"eater\"", "trigger = \"\""),
+        ("gfp = [\"GFP_KERNEL\"]", "gfp = []"),
+        ("index = [0.7, 1.0]", "index = [1.0, 0.7]"),
+        ("count = 3", "count = 3\ncharge = true"),
+        ("needs = []", "needs = []\nquiet = true"),
+    ] {
+        let file = FILE.replace(from, to);
+        assert_ne!(file, FILE, "{from}");
+        Book::parse(&file).expect_err(to);
+    }
+    Book::parse("[[scenario]]\nname = \"n\"\nabout = \"a\"\nneeds = []\nquiet = true\n")
+        .expect("a quiet one");
+}
