@@ -21,9 +21,10 @@ pub struct Blind {
 
 const BETTER_HOOKS: &str = "run a kernel that accepts fentry hooks or kprobes (CONFIG_KPROBES, \
     CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), with --hooks auto";
+
 /// What the second choice of hooks on failed allocations costs: it is the only program that runs while nothing is wrong.
 pub const TRACEPOINT_COST: &str =
-    "about 60 instructions (see README) more for each page allocation of the node";
+    "some 90 to 135 instructions (see README) more for each page allocation of the node";
 
 const SHOW_ADDRESSES: &str = "give crashtrace CAP_SYSLOG, and set sysctl kernel.kptr_restrict to 0 or 1";
 
