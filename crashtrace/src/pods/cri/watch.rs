@@ -1,0 +1,191 @@
+//! Keeps what the runtime lists, and lists anew when there is reason to.
+//!
+//! At the start, when an id is asked for that is not known, and every few minutes. While the runtime does not answer,
+//! it is tried at growing intervals: it may be down, upgraded, or not there yet.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use super::known::{Found, Known};
+use super::{CriSandbox, list_all, socket};
+
+/// How the runtime is asked.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Sockets that may be there. All that are will be asked.
+    pub sockets: Vec<PathBuf>,
+    /// How long a runtime may take for a list.
+    pub deadline: Duration,
+    /// The shortest pause between two lists. Doubled with each list that fails, up to [`Options::longest_pause`].
+    pub pause: Duration,
+    /// The longest pause after a list that failed.
+    pub longest_pause: Duration,
+    /// How often to list without a reason.
+    pub every: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sockets: socket::USUAL.iter().map(PathBuf::from).collect(),
+            deadline: Duration::from_secs(5),
+            pause: Duration::from_secs(1),
+            longest_pause: Duration::from_mins(1),
+            every: Duration::from_mins(5),
+        }
+    }
+}
+
+impl Options {
+    /// Asks only this endpoint: a path, or `unix://` and a path.
+    #[must_use]
+    pub fn at(endpoint: &str) -> Self {
+        Self { sockets: vec![socket::path(endpoint)], ..Self::default() }
+    }
+}
+
+/// How it goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Lists that were tried.
+    pub tried: u64,
+    /// Lists that a runtime gave.
+    pub listed: u64,
+    /// Why the last list failed, or what was missing in it. A reason fit for a report's `unresolved`.
+    pub problem: Option<String>,
+    /// Containers that are known, ended and removed ones too.
+    pub containers: usize,
+}
+
+/// A handle on what is known. Clones share it; when the last is gone, nobody asks the runtime any more.
+#[derive(Clone, Debug)]
+pub struct Cri {
+    shared: Arc<Shared>,
+    _task: Arc<Task>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    known: Mutex<Known>,
+    /// Somebody asked for what is not known.
+    wanted: Notify,
+    status: watch::Sender<Status>,
+}
+
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Cri {
+    /// Begins to ask. Must be called within a tokio runtime, which then runs the asking; returns at once.
+    #[must_use]
+    pub fn start(options: Options) -> Self {
+        let shared = Arc::new(Shared {
+            known: Mutex::default(),
+            wanted: Notify::new(),
+            status: watch::Sender::new(Status::default()),
+        });
+        let task = tokio::spawn(run(Arc::clone(&shared), options));
+        Self { shared, _task: Arc::new(Task(task)) }
+    }
+
+    /// What this id stands for, from memory: never waits. `None` for an id that is not known; another list is then
+    /// made soon, if it could tell.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<Found> {
+        self.look(id).ok()
+    }
+
+    /// The newest sandbox of the pod with this UID (of a static pod, its config hash), from memory: never waits. An unknown
+    /// pod is treated as an unknown id is.
+    #[must_use]
+    pub fn find_pod(&self, uid: &str) -> Option<Arc<CriSandbox>> {
+        let mut known = self.shared.known();
+        let found = known.pod(uid);
+        if found.is_none() && known.wants(uid, Instant::now()) {
+            self.shared.wanted.notify_one();
+        }
+        found
+    }
+
+    /// As [`Cri::find`], but waits for the lists that could tell, at most until the deadline.
+    pub async fn find_within(&self, id: &str, deadline: Duration) -> Option<Found> {
+        let mut status = self.shared.status.subscribe();
+        let wait = async {
+            loop {
+                match self.look(id) {
+                    Ok(found) => return Some(found),
+                    Err(false) => return None,
+                    // It cannot end before the handle that is asked.
+                    Err(true) => status.changed().await.ok()?,
+                }
+            }
+        };
+        tokio::time::timeout(deadline, wait).await.ok().flatten()
+    }
+
+    /// How it goes.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status.borrow().clone()
+    }
+
+    /// What is found; or whether a list to come, which this asks for, could tell.
+    fn look(&self, id: &str) -> Result<Found, bool> {
+        let mut known = self.shared.known();
+        let Some(found) = known.find(id) else {
+            let wants = known.wants(id, Instant::now());
+            if wants {
+                self.shared.wanted.notify_one();
+            }
+            return Err(wants);
+        };
+        Ok(found)
+    }
+}
+
+impl Shared {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Each change of it leaves it whole.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn run(shared: Arc<Shared>, options: Options) {
+    let mut pause = options.pause;
+    loop {
+        let began = Instant::now();
+        let (listing, problem) = list_all(&options.sockets, options.deadline).await;
+        let listed = listing.is_some();
+        let containers = {
+            let mut known = shared.known();
+            if let Some(listing) = listing {
+                known.take(listing, problem.is_none(), began);
+            }
+            known.containers()
+        };
+        shared.status.send_modify(|status| {
+            status.tried += 1;
+            status.listed += u64::from(listed);
+            status.problem = problem.map(|problem| problem.to_string());
+            status.containers = containers;
+        });
+        pause = if listed { options.pause } else { (pause * 2).min(options.longest_pause) };
+        tokio::time::sleep(pause).await;
+        if listed {
+            tokio::select! {
+                () = shared.wanted.notified() => {}
+                () = tokio::time::sleep(options.every.saturating_sub(pause)) => {}
+            }
+        }
+    }
+}
