@@ -6,7 +6,7 @@
 use crate::exec;
 use crate::vm::Arch;
 use anyhow::{Context as _, Result, bail};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The target of what runs in guests and in an image without a libc: static.
@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Also what guests need: the emulator (installed with apt), busybox, and the kernel booted by default.
     #[arg(long)]
     vm: bool,
+    /// Also what the tests make pods with: containerd, runc and busybox (installed with apt).
+    #[arg(long)]
+    runtime: bool,
 }
 
 /// `cargo xtask setup`.
@@ -28,6 +31,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ensure()?;
     if args.vm {
         crate::vm::prepare(crate::vm::DEFAULT_KERNEL)?;
+    }
+    if args.runtime {
+        ensure_runtime()?;
     }
     eprintln!("xtask: set up");
     Ok(())
@@ -96,9 +102,26 @@ fn ensure_linker() -> Result<()> {
 /// What every guest with this processor needs on the host. Installs it where it is missing.
 pub(crate) fn ensure_emulator(arch: Arch) -> Result<()> {
     let (program, package) = arch.emulator();
-    if exec::exists(program) {
+    if exec::exists(program) { Ok(()) } else { install(program, package, || exec::exists(program)) }
+}
+
+/// What the tests make pods with: a runtime of containers, and a program for the containers.
+pub(crate) fn ensure_runtime() -> Result<()> {
+    // Each by itself: where Docker is, its containerd and runc are there, and Debian's would displace them.
+    for program in ["containerd", "runc"] {
+        if !exec::exists(program) {
+            install(program, program, || exec::exists(program))?;
+        }
+    }
+    let busybox = Path::new("/bin/busybox");
+    if busybox.exists() {
         return Ok(());
     }
+    install("/bin/busybox", "busybox-static", || busybox.exists())
+}
+
+/// Installs a package of Debian for what is missing.
+fn install(program: &str, package: &str, present: impl Fn() -> bool) -> Result<()> {
     eprintln!("xtask: {program} is missing: installing Debian's package {package}");
     let install = ["install", "-y", "--no-install-recommends", package];
     let by_hand = format!("install {program} by hand (`apt-get {}`)", install.join(" "));
@@ -106,7 +129,7 @@ pub(crate) fn ensure_emulator(arch: Arch) -> Result<()> {
     if apt_get(&install).is_err() {
         apt_get(&["update"]).and_then(|()| apt_get(&install)).context(by_hand.clone())?;
     }
-    if !exec::exists(program) {
+    if !present() {
         bail!("{package} is installed but {program} does not start; {by_hand}");
     }
     Ok(())

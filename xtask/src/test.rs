@@ -73,6 +73,7 @@ const PARTS: &[Part] = &[
 pub(crate) fn run(args: &Args) -> Result<()> {
     let begun = Instant::now();
     setup::ensure()?;
+    setup::ensure_runtime()?;
     let mut failed = Vec::new();
     for part in PARTS.iter().filter(|part| part.when.is_now(args.all)) {
         eprintln!("\nxtask: ==== {} ====", part.name);

@@ -1,0 +1,142 @@
+//! The part of CRI v1 by which kubelet makes pods: messages of the API's `api.proto`, cut down to what is set here.
+
+use std::collections::HashMap;
+
+use crashtrace::pods::cri::message::{ContainerMetadata, ImageSpec, PodSandboxMetadata};
+use prost::Message;
+
+/// `NamespaceMode`: one for each container, and the node's.
+pub(crate) const CONTAINER: i32 = 1;
+pub(crate) const NODE: i32 = 2;
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RunPodSandboxRequest {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) config: Option<PodSandboxConfig>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PodSandboxConfig {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) metadata: Option<PodSandboxMetadata>,
+    #[prost(map = "string, string", tag = "6")]
+    pub(crate) labels: HashMap<String, String>,
+    #[prost(message, optional, tag = "8")]
+    pub(crate) linux: Option<LinuxPodSandboxConfig>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LinuxPodSandboxConfig {
+    #[prost(string, tag = "1")]
+    pub(crate) cgroup_parent: String,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) security_context: Option<LinuxSandboxSecurityContext>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LinuxSandboxSecurityContext {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) namespace_options: Option<NamespaceOption>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct NamespaceOption {
+    #[prost(int32, tag = "1")]
+    pub(crate) network: i32,
+    #[prost(int32, tag = "2")]
+    pub(crate) pid: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RunPodSandboxResponse {
+    #[prost(string, tag = "1")]
+    pub(crate) pod_sandbox_id: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CreateContainerRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) pod_sandbox_id: String,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) config: Option<ContainerConfig>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) sandbox_config: Option<PodSandboxConfig>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ContainerConfig {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) metadata: Option<ContainerMetadata>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) image: Option<ImageSpec>,
+    #[prost(string, repeated, tag = "3")]
+    pub(crate) command: Vec<String>,
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) mounts: Vec<Mount>,
+    #[prost(map = "string, string", tag = "9")]
+    pub(crate) labels: HashMap<String, String>,
+    #[prost(message, optional, tag = "15")]
+    pub(crate) linux: Option<LinuxContainerConfig>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Mount {
+    #[prost(string, tag = "1")]
+    pub(crate) container_path: String,
+    #[prost(string, tag = "2")]
+    pub(crate) host_path: String,
+    #[prost(bool, tag = "3")]
+    pub(crate) readonly: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct LinuxContainerConfig {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) resources: Option<LinuxContainerResources>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) security_context: Option<LinuxContainerSecurityContext>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct LinuxContainerResources {
+    #[prost(int64, tag = "4")]
+    pub(crate) memory_limit_in_bytes: i64,
+    #[prost(int64, tag = "5")]
+    pub(crate) oom_score_adj: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct LinuxContainerSecurityContext {
+    #[prost(message, optional, tag = "3")]
+    pub(crate) namespace_options: Option<NamespaceOption>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CreateContainerResponse {
+    #[prost(string, tag = "1")]
+    pub(crate) container_id: String,
+}
+
+/// `StartContainerRequest`, `RemoveContainerRequest` and `ContainerStatusRequest` begin alike.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ContainerRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) container_id: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Nothing {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ContainerStatusResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) status: Option<ContainerStatus>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ContainerStatus {
+    #[prost(int32, tag = "7")]
+    pub(crate) exit_code: i32,
+    #[prost(string, tag = "10")]
+    pub(crate) reason: String,
+}

@@ -1,0 +1,230 @@
+//! Pods as kubelet makes them: cgroup first, then the sandbox, then containers with kubelet's labels.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use crashtrace::pods::cri::grpc::Connection;
+use crashtrace::pods::cri::message::{ContainerMetadata, ImageSpec, PodSandboxMetadata, SERVICE};
+use prost::Message;
+
+use super::image;
+use super::message::{
+    CONTAINER, ContainerConfig, ContainerRequest, ContainerStatus, ContainerStatusResponse,
+    CreateContainerRequest, CreateContainerResponse, LinuxContainerConfig, LinuxContainerResources,
+    LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount, NODE,
+    NamespaceOption, Nothing, PodSandboxConfig, RunPodSandboxRequest, RunPodSandboxResponse,
+};
+use super::runtime::Runtime;
+use crate::cgroup::{Hierarchy, kills};
+use crate::cleanup;
+
+/// How long containerd may take for a call.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Of a Burstable container.
+const OOM_SCORE_ADJ: i64 = 900;
+/// No network of its own: there is no CNI here. PIDs of its own.
+const NAMESPACES: NamespaceOption = NamespaceOption { network: NODE, pid: CONTAINER };
+
+/// What a container does once it is told to go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Script {
+    /// Nothing.
+    Waits,
+    /// PID 1 takes more memory than any limit here.
+    HogAsPid1,
+    /// A child of PID 1 does, and PID 1 lives on.
+    HogAsChild,
+}
+
+impl Script {
+    fn text(self) -> String {
+        // One block of that size, touched from its beginning on.
+        let hog = "dd if=/dev/zero of=/dev/null bs=512M count=1";
+        let then = match self {
+            Self::Waits => "exec sleep 1000000".to_owned(),
+            Self::HogAsPid1 => format!("exec {hog}"),
+            Self::HogAsChild => format!("{hog}; exec sleep 1000000"),
+        };
+        format!("until [ -e /signal/go ]; do sleep 0.05; done; {then}")
+    }
+}
+
+/// A pod.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    pub(crate) namespace: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) uid: String,
+    pub(crate) sandbox_id: String,
+    config: PodSandboxConfig,
+    socket: PathBuf,
+    signals: PathBuf,
+    hierarchy: Hierarchy,
+}
+
+/// A container in it, running.
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) id: String,
+    pub(crate) name: &'static str,
+    pub(crate) attempt: u32,
+    pub(crate) limit_bytes: u64,
+    signals: PathBuf,
+    socket: PathBuf,
+    cgroup: PathBuf,
+    hierarchy: Hierarchy,
+}
+
+impl Pod {
+    /// Makes one, with a limit of its own, and its sandbox.
+    pub(crate) async fn run(
+        runtime: &Runtime,
+        namespace: &'static str,
+        name: &'static str,
+        limit_bytes: u64,
+    ) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let uid = format!("{number:08x}-0d3e-4b6a-9c57{}", cleanup::suffix(&runtime.name()));
+        let hierarchy = Hierarchy::find()?;
+        let parent = format!("/kubepods/burstable/pod{uid}");
+        make_cgroup(runtime, &hierarchy, &parent, limit_bytes)?;
+        let labels = [("pod.name", name), ("pod.namespace", namespace), ("pod.uid", &uid)];
+        let security = LinuxSandboxSecurityContext { namespace_options: Some(NAMESPACES) };
+        let config = PodSandboxConfig {
+            metadata: Some(PodSandboxMetadata {
+                name: name.to_owned(),
+                uid: uid.clone(),
+                namespace: namespace.to_owned(),
+                attempt: 0,
+            }),
+            labels: labels.into_iter().map(label).collect(),
+            linux: Some(LinuxPodSandboxConfig { cgroup_parent: parent, security_context: Some(security) }),
+        };
+        let request = RunPodSandboxRequest { config: Some(config.clone()) };
+        let answer: RunPodSandboxResponse = call(&runtime.socket, "RunPodSandbox", &request).await?;
+        let (socket, signals) = (runtime.socket.clone(), runtime.folder(&format!("signals/{name}"))?);
+        Ok(Self {
+            namespace,
+            name,
+            uid,
+            sandbox_id: answer.pod_sandbox_id,
+            config,
+            socket,
+            signals,
+            hierarchy,
+        })
+    }
+
+    /// The path of its cgroup.
+    pub(crate) fn cgroup_path(&self) -> String {
+        format!("/kubepods/burstable/pod{}", self.uid)
+    }
+
+    /// Makes a container in it and starts it; it waits for its signal.
+    pub(crate) async fn container(
+        &self,
+        name: &'static str,
+        attempt: u32,
+        limit_bytes: u64,
+        script: Script,
+    ) -> Result<Container> {
+        let signals = self.signals.join(name);
+        fs::create_dir(&signals)?;
+        let mut labels = self.config.labels.clone();
+        labels.extend([label(("container.name", name))]);
+        let memory_limit_in_bytes = i64::try_from(limit_bytes)?;
+        let config = ContainerConfig {
+            metadata: Some(ContainerMetadata { name: name.to_owned(), attempt }),
+            image: Some(ImageSpec { image: image::NAME.to_owned(), ..ImageSpec::default() }),
+            command: ["/bin/sh", "-c", &script.text()].map(str::to_owned).to_vec(),
+            mounts: vec![Mount {
+                container_path: "/signal".to_owned(),
+                host_path: signals.display().to_string(),
+                readonly: true,
+            }],
+            labels,
+            linux: Some(LinuxContainerConfig {
+                resources: Some(LinuxContainerResources {
+                    memory_limit_in_bytes,
+                    oom_score_adj: OOM_SCORE_ADJ,
+                }),
+                security_context: Some(LinuxContainerSecurityContext { namespace_options: Some(NAMESPACES) }),
+            }),
+        };
+        let request = CreateContainerRequest {
+            pod_sandbox_id: self.sandbox_id.clone(),
+            config: Some(config),
+            sandbox_config: Some(self.config.clone()),
+        };
+        let answer: CreateContainerResponse = call(&self.socket, "CreateContainer", &request).await?;
+        let id = answer.container_id;
+        let request = ContainerRequest { container_id: id.clone() };
+        let Nothing {} = call(&self.socket, "StartContainer", &request).await?;
+        let cgroup = self.hierarchy.mount.join(&self.cgroup_path()[1..]).join(&id);
+        let (socket, hierarchy) = (self.socket.clone(), self.hierarchy.clone());
+        Ok(Container { id, name, attempt, limit_bytes, signals, socket, cgroup, hierarchy })
+    }
+}
+
+impl Container {
+    /// Lets it go on.
+    pub(crate) fn go(&self) {
+        fs::write(self.signals.join("go"), "").expect("the signal can be given");
+    }
+
+    /// How many kills the kernel has counted in it. Only while it is there.
+    pub(crate) fn kills(&self) -> Option<u64> {
+        kills(&self.cgroup, self.hierarchy.version).expect("its cgroup is there")
+    }
+
+    /// Removes it from the runtime. It must have ended.
+    pub(crate) async fn remove(&self) -> Result<()> {
+        let request = ContainerRequest { container_id: self.id.clone() };
+        let Nothing {} = call(&self.socket, "RemoveContainer", &request).await?;
+        Ok(())
+    }
+
+    /// How it ended, in the runtime's words.
+    pub(crate) async fn status(&self) -> Result<ContainerStatus> {
+        let request = ContainerRequest { container_id: self.id.clone() };
+        let answer: ContainerStatusResponse = call(&self.socket, "ContainerStatus", &request).await?;
+        answer.status.context("a status")
+    }
+}
+
+/// The pod's cgroup as kubelet makes it; runc makes those of the other controllers, and the containers'.
+fn make_cgroup(runtime: &Runtime, hierarchy: &Hierarchy, parent: &str, limit_bytes: u64) -> Result<()> {
+    let (mut trees, mut made) = (Vec::new(), Vec::new());
+    for mount in cleanup::hierarchies() {
+        trees.push(mount.join(&parent[1..]));
+        // Innermost first.
+        let above = ["kubepods/burstable", "kubepods"].map(|name| mount.join(name));
+        made.extend(above.into_iter().filter(|dir| !dir.exists()));
+    }
+    runtime.owns(trees, made)?;
+    let dir = hierarchy.mount.join(&parent[1..]);
+    let qos = dir.parent().context("a pod is in a class")?;
+    let missing = [qos.parent().context("a class is in kubepods")?, qos].map(Path::to_owned);
+    for dir in missing.iter().filter(|dir| !dir.exists()).chain([&dir]) {
+        hierarchy.create(dir)?;
+    }
+    hierarchy.cgroup(dir)?.set_limit(limit_bytes)
+}
+
+fn label((name, value): (&str, &str)) -> (String, String) {
+    (format!("io.kubernetes.{name}"), value.to_owned())
+}
+
+async fn call<Q: Message, A: Message + Default>(socket: &Path, method: &str, question: &Q) -> Result<A> {
+    let answer = async {
+        let mut connection = Connection::open(socket).await?;
+        connection.unary(&format!("/{SERVICE}/{method}"), question).await
+    };
+    let answer =
+        tokio::time::timeout(PATIENCE, answer).await.with_context(|| format!("{method} takes too long"))?;
+    answer.with_context(|| method.to_owned())
+}

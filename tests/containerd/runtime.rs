@@ -1,0 +1,167 @@
+//! A containerd of its own: configuration, folders, socket and images in one folder.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use crashtrace::pods::cri;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::image;
+use crate::cleanup::{self, Remains};
+
+/// How long it may take to begin or to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The folder of shims' sockets, which is built into containerd.
+const SHIM_SOCKETS: [&str; 2] = ["/run/containerd/s", "/run/containerd"];
+
+/// A running containerd.
+#[derive(Debug)]
+pub(crate) struct Runtime {
+    /// Its folder.
+    pub(crate) dir: PathBuf,
+    /// Its socket.
+    pub(crate) socket: PathBuf,
+    child: Child,
+}
+
+impl Runtime {
+    /// Starts one and gives it the image that all containers are made from.
+    pub(crate) async fn start() -> Result<Self> {
+        let it = Self::spawn()?;
+        it.answers().await?;
+        image::import(&it)?;
+        Ok(it)
+    }
+
+    fn spawn() -> Result<Self> {
+        let mut known = cleanup::lock()?;
+        // The pods' UIDs have the number too.
+        let dir = std::env::temp_dir().join(format!("ct-containerd-{}", std::process::id()));
+        fs::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let folders = SHIM_SOCKETS.iter().map(PathBuf::from).filter(|folder| !folder.exists()).collect();
+        let mut remains = Remains { dir: dir.clone(), containerd: None, cgroups: Vec::new(), folders };
+        match containerd(&dir) {
+            Ok(child) => {
+                remains.containerd = Some(child.id());
+                known.runtimes.push(remains);
+                Ok(Self { socket: dir.join("sock"), dir, child })
+            }
+            Err(error) => {
+                cleanup::remove(&remains);
+                Err(error)
+            }
+        }
+    }
+
+    async fn answers(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match cri::list(&self.socket, PATIENCE).await {
+                Ok(_) => return Ok(()),
+                Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(50)),
+                Err(problem) => {
+                    let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+                    bail!("containerd gives no list: {problem}\n{log}");
+                }
+            }
+        }
+    }
+
+    /// The name of its folder.
+    pub(crate) fn name(&self) -> String {
+        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// A folder of its own for something beside containerd.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.dir.join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// Has these trees of cgroups removed in the end.
+    pub(crate) fn owns(&self, trees: Vec<PathBuf>, made: Vec<PathBuf>) -> Result<()> {
+        let mut known = cleanup::lock()?;
+        let it = known.runtimes.iter_mut().find(|it| it.dir == self.dir).context("it is on the list")?;
+        it.cgroups.extend(trees);
+        it.folders.extend(made);
+        Ok(())
+    }
+
+    /// Stops containerd as a service manager would; shims and containers live on, as they do then.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("it has a pid")?;
+        kill_process(pid, Signal::TERM).context("it is there")?;
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                bail!("containerd does not end on SIGTERM");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut known = cleanup::lock()?;
+        // The number may be somebody else's from here on.
+        known.runtimes.iter_mut().filter(|it| it.dir == self.dir).for_each(|it| it.containerd = None);
+        Ok(())
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if let Some(it) = forget(&self.dir) {
+            cleanup::remove(&it);
+        }
+        let _ = self.child.wait(); // It was waited for.
+    }
+}
+
+/// Takes a runtime off the list.
+fn forget(dir: &Path) -> Option<Remains> {
+    let mut known = cleanup::lock().ok()?;
+    let at = known.runtimes.iter().position(|it| it.dir == dir)?;
+    Some(known.runtimes.remove(at))
+}
+
+fn containerd(dir: &Path) -> Result<Child> {
+    let config = dir.join("config.toml");
+    fs::write(&config, configuration(dir))?;
+    let mut command = Command::new("containerd");
+    command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(File::create(dir.join("log"))?);
+    command.spawn().context("cannot start containerd (`cargo xtask setup --runtime` installs it)")
+}
+
+/// containerd's configuration. Version 2 is what 1.6 has, and newer ones read it.
+fn configuration(dir: &Path) -> String {
+    let dir = dir.display();
+    let sandbox = image::NAME;
+    format!(
+        r#"version = 2
+root = "{dir}/root"
+state = "{dir}/state"
+[grpc]
+address = "{dir}/sock"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{dir}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{sandbox}"
+# Root of a container may not lower it below its own.
+restrict_oom_score_adj = true
+disable_apparmor = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "{dir}/cni"
+conf_dir = "{dir}/cni"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+# A file system of its own for each container, by copying: works on any file system.
+snapshotter = "native"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+Root = "{dir}/runc"
+SystemdCgroup = false
+"#
+    )
+}
