@@ -243,11 +243,29 @@ fn killed_containers_are_reported_and_named() {
     let it = stage.known(&hog).expect("it is known still");
     check_named(&it, &alone, &hog);
 
-    // The runtime is gone: what it listed is not.
+    // The runtime hangs, is gone, comes back: what it listed is known all along.
+    stage.runtime.signal(Signal::STOP).expect("it is there");
+    let short = Duration::from_millis(500);
+    let problem = stage.tokio.block_on(cri::list(&stage.runtime.socket, short)).expect_err("it hangs");
+    assert_eq!(problem.to_string(), "no answer within 500 ms");
+    check_named(&stage.known(&one).expect("it is known"), &two, &one);
+    stage.runtime.signal(Signal::CONT).expect("it is there");
     stage.runtime.stop().expect("it stops");
     let problem = stage.tokio.block_on(cri::list(&stage.runtime.socket, SOON)).expect_err("nobody listens");
     assert!(problem.to_string().starts_with("cannot connect"), "{problem}");
+    let id = cgroup::random_hex().expect("an id");
+    assert_eq!(stage.tokio.block_on(stage.cri.find_within(&id, short * 4)), None);
+    let problem = stage.cri.status().problem.expect("nobody listens");
+    assert!(
+        problem.contains("sock: cannot connect") || problem.contains("no container runtime"),
+        "{problem}"
+    );
     check_named(&stage.known(&one).expect("it is known"), &two, &one);
+    let Stage { tokio, runtime, .. } = &mut stage;
+    tokio.block_on(runtime.start_again()).expect("it starts again");
+    stage.list_again();
+    assert_eq!(stage.known(&child).map(|it| it.state), Some(CriState::Running), "it lived through that");
+
     stage.agent.stop().expect("it ends well");
     let name = stage.runtime.name();
     let kills = stage.agent.lines.iter().filter(|line| line.value["kind"] == "oom_kill");

@@ -84,17 +84,21 @@ impl Runtime {
 
     /// Has these trees of cgroups removed in the end.
     pub(crate) fn owns(&self, trees: Vec<PathBuf>, made: Vec<PathBuf>) -> Result<()> {
-        let mut known = cleanup::lock()?;
-        let it = known.runtimes.iter_mut().find(|it| it.dir == self.dir).context("it is on the list")?;
-        it.cgroups.extend(trees);
-        it.folders.extend(made);
-        Ok(())
+        self.remember(|it| {
+            it.cgroups.extend(trees);
+            it.folders.extend(made);
+        })
+    }
+
+    /// Sends containerd a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("it has a pid")?;
+        kill_process(pid, signal).context("it is there")
     }
 
     /// Stops containerd as a service manager would; shims and containers live on, as they do then.
     pub(crate) fn stop(&mut self) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("it has a pid")?;
-        kill_process(pid, Signal::TERM).context("it is there")?;
+        self.signal(Signal::TERM)?;
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait()?.is_none() {
             if Instant::now() > deadline {
@@ -102,9 +106,21 @@ impl Runtime {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let mut known = cleanup::lock()?;
         // The number may be somebody else's from here on.
-        known.runtimes.iter_mut().filter(|it| it.dir == self.dir).for_each(|it| it.containerd = None);
+        self.remember(|it| it.containerd = None)
+    }
+
+    /// Starts it again after its end.
+    pub(crate) async fn start_again(&mut self) -> Result<()> {
+        self.child = containerd(&self.dir)?;
+        let pid = self.child.id();
+        self.remember(|it| it.containerd = Some(pid))?;
+        self.answers().await
+    }
+
+    fn remember(&self, what: impl FnOnce(&mut Remains)) -> Result<()> {
+        let mut known = cleanup::lock()?;
+        what(known.runtimes.iter_mut().find(|it| it.dir == self.dir).context("it is on the list")?);
         Ok(())
     }
 }

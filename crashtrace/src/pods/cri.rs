@@ -97,7 +97,7 @@ pub struct Listing {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// There is no socket.
-    #[error("no container runtime has its socket at {}", list_of(.0))]
+    #[error("no container runtime has its socket at {}", places(.0))]
     NoSocket(Vec<PathBuf>),
     /// The socket cannot be connected to.
     #[error("cannot connect: {0}")]
@@ -124,8 +124,13 @@ pub enum Problem {
     At(Vec<(PathBuf, Self)>),
 }
 
-fn list_of(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+/// The first by name, for a reason must be short.
+fn places(paths: &[PathBuf]) -> String {
+    match paths {
+        [] => "no place to look at".to_owned(),
+        [one] => one.display().to_string(),
+        [first, others @ ..] => format!("{} or {} other usual places", first.display(), others.len()),
+    }
 }
 
 fn problems_of(all: &[(PathBuf, Problem)]) -> String {

@@ -22,7 +22,7 @@ const WINDOW: u32 = 1 << 20;
 /// Flag of compression, and length.
 const PREFIX: usize = 5;
 /// How much of a server's own words goes into a reason, in characters.
-const WORDS: usize = 200;
+const WORDS: usize = 500;
 
 /// A connection to a gRPC server.
 #[derive(Debug)]
