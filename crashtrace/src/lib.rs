@@ -23,10 +23,7 @@ pub mod filter;
 pub mod fragmentation;
 pub mod gfp;
 pub mod pipeline;
-pub mod pods {
-    //! Pods: the names that an operator knows.
-    pub mod cri;
-}
+pub mod pods;
 pub mod remedy;
 pub mod report;
 pub mod sink;
