@@ -165,7 +165,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         None if refusals.is_empty() => refused_by_the_kernel(&facts),
         None => refusals.iter().map(|refusal| refusal.remedy.clone()).collect(),
     };
-    if used.is_some() && wanted != HooksWanted::Auto && !blind.is_empty() {
+    if used.is_some() && wanted != HooksWanted::Auto && blind.iter().any(|blind| !blind.chosen) {
         remedies.push("try --hooks auto: another kind of hook may see more".to_owned());
     }
     let mut unresolved = Vec::new();
@@ -186,7 +186,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
                 if whys.is_empty() { "it accepts none of the hooks".into() } else { whys.join("; and ") };
             (Status::Unusable, format!("cannot watch this kernel: {why}"))
         }
-        Some((tier, _)) if blind.is_empty() => {
+        Some((tier, _)) if blind.iter().all(|blind| blind.chosen) => {
             (Status::Ok, format!("can watch this node with {} hooks", tier.hook))
         }
         Some((tier, _)) => (

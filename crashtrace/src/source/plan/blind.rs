@@ -17,10 +17,14 @@ pub struct Blind {
     pub why: String,
     /// What to do about it, as an imperative; `null` where nothing is known.
     pub remedy: Option<String>,
+    /// The command line asks for it to be left out, so nothing is wrong with the host.
+    pub chosen: bool,
 }
 
 const BETTER_HOOKS: &str = "run a kernel that accepts fentry hooks or kprobes (CONFIG_KPROBES, \
     CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), with --hooks auto";
+
+const UNSEEN_FRAGMENTATION: &str = "failed allocations, and so the fragmentation of the node's memory";
 
 /// What the second choice of hooks on failed allocations costs: it is the only program that runs while nothing is wrong.
 pub const TRACEPOINT_COST: &str =
@@ -81,7 +85,12 @@ impl AllocHook {
 pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbols) -> Vec<Blind> {
     let mut list = Vec::new();
     let mut add = |what: &str, why: &str, remedy: Option<&str>| {
-        list.push(Blind { what: what.to_owned(), why: why.to_owned(), remedy: remedy.map(str::to_owned) });
+        list.push(Blind {
+            what: what.to_owned(),
+            why: why.to_owned(),
+            remedy: remedy.map(str::to_owned),
+            chosen: false,
+        });
     };
     if tier.hook == Hook::RawTracepoint {
         add(
@@ -137,22 +146,16 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
         );
     }
     match attached.alloc {
-        AllocHook::Probe => {}
+        // What is not wanted is said last.
+        AllocHook::Probe | AllocHook::NotWanted => {}
         AllocHook::Tracepoint => add(
             "a failed vmalloc, and an allocation of a larger order than the kernel has",
             "tracepoint kmem:mm_page_alloc, by which failed allocations are seen, is not hit by those",
             Some(BETTER_HOOKS),
         ),
-        AllocHook::Refused => add(
-            "failed allocations, and so the fragmentation of the node's memory",
-            "the kernel accepts no hook on them",
-            Some(BETTER_HOOKS),
-        ),
-        AllocHook::NotWanted => add(
-            "failed allocations, and so the fragmentation of the node's memory",
-            "--no-alloc leaves them out",
-            None,
-        ),
+        AllocHook::Refused => {
+            add(UNSEEN_FRAGMENTATION, "the kernel accepts no hook on them", Some(BETTER_HOOKS));
+        }
     }
     match facts.panic_on_oom {
         None | Some(0) => {}
@@ -166,6 +169,14 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
             &format!("vm.panic_on_oom is {value}: the kernel panics before a report can leave"),
             Some("set sysctl vm.panic_on_oom=0"),
         ),
+    }
+    if attached.alloc == AllocHook::NotWanted {
+        list.push(Blind {
+            what: UNSEEN_FRAGMENTATION.to_owned(),
+            why: "--no-alloc leaves them out".to_owned(),
+            remedy: None,
+            chosen: true,
+        });
     }
     list
 }
