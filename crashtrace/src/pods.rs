@@ -5,6 +5,10 @@
 //!                                                   +--> find a container, find a pod: from memory, never waits
 //! runtime    --cri---> lists ------------> Known ---+
 //! ```
+//!
+//! What a pod object says of a pod is in [`object`], what is kept of it in [`pod`], and where it is kept in [`index`].
 
 pub mod cri;
+pub mod index;
+pub mod object;
 pub mod pod;

@@ -25,10 +25,28 @@ pub struct Pod {
     pub qos: Option<Qos>,
     /// `metadata.deletionTimestamp` is set: it is being deleted.
     pub deleting: bool,
-    /// `spec.resources` and `status.resources`: the pod's own limit, where it has one.
+    /// The pod's own, from `spec.resources`; what its containers come to together is not in here. `status.resources` tells
+    /// what is in force only of a pod that has a limit of its own: of others it is a sum that the node does not set (an
+    /// init container that has ended counts in it).
     pub memory: MemoryBounds,
     /// Its containers: those of the spec, in its order, init containers first, ephemeral ones last.
     pub containers: Box<[Container]>,
+}
+
+impl Pod {
+    /// What it holds beside itself, in bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let texts = [Some(&self.uid), self.config_hash.as_ref(), Some(&self.namespace), Some(&self.name)];
+        let workload = self.workload.iter().map(|it| it.kind.len() + it.name.len());
+        let containers = self.containers.iter().map(|it| {
+            let ids = [&it.id, &it.last_id].into_iter().flatten().map(|id| id.len());
+            // An image is counted with the two counters of its `Arc`.
+            let image = it.image.as_deref().map_or(0, |image| image.len() + 2 * size_of::<usize>());
+            size_of::<Container>() + it.name.len() + ids.sum::<usize>() + image
+        });
+        texts.into_iter().flatten().map(|text| text.len()).chain(workload).chain(containers).sum()
+    }
 }
 
 /// What made a pod: its controller, or the controller of that where its name tells.
@@ -38,6 +56,8 @@ pub struct Workload {
     pub kind: Box<str>,
     /// Its name.
     pub name: Box<str>,
+    /// The controller's own name tells it ([`super::object::workload`] has how surely), no object says it.
+    pub inferred: bool,
 }
 
 /// A container of a pod.

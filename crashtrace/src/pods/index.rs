@@ -1,0 +1,291 @@
+//! The pods of a node and their containers, as the API server tells them, to be found by id. PURE: time is an argument.
+//!
+//! A report comes after a container's end. By then the object may name the next run, or be deleted. So the ids that a
+//! container had, and pods that are gone, stay known for [`KEPT`].
+//!
+//! # Bounds
+//!
+//! What a server sends must not make this grow without end:
+//!
+//! | what | at most |
+//! |---|---|
+//! | pods that are there | [`MAX_PODS`]. kubelet runs 110 unless told otherwise, and 500 are rare |
+//! | pods that are gone | [`MAX_GONE`]: those gone for longest go first |
+//! | earlier runs of a container | [`MAX_EARLIER_RUNS`], beside the two that the object names. As many as the back-off between restarts lets happen in [`KEPT`] |
+//! | all of it | [`MAX_BYTES`], as [`Index::bytes`] counts |
+//!
+//! A pod of two containers and their usual names comes to about 1.5 KiB, and to 2.5 KiB with all earlier runs: so these
+//! numbers of pods take 13 MiB, and 500 pods 1 MiB. Only pods that are much larger than any real one
+//! ([`super::object::MAX_POD_BYTES`]) meet the last bound first. A pod that has no room is not known, and counted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::pod::Pod;
+
+mod runs;
+
+use runs::{Earlier, Id, Run};
+
+/// How long a pod that is gone, and a run that another followed, is known; up to [`SWEEP`] longer.
+pub const KEPT: Duration = Duration::from_mins(10);
+/// How often what was kept long enough is looked for.
+pub const SWEEP: Duration = Duration::from_mins(1);
+/// The most pods that are there.
+pub const MAX_PODS: usize = 4096;
+/// The most pods that are gone.
+pub const MAX_GONE: usize = 1024;
+/// The most earlier runs of a container.
+pub const MAX_EARLIER_RUNS: usize = 8;
+/// The most that all may take.
+pub const MAX_BYTES: usize = 32 << 20;
+
+/// What a container id stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The pod, as it was last known.
+    pub pod: Arc<Pod>,
+    /// Which of its containers.
+    pub container: usize,
+    /// This id is that of the newest run that is known. (Which may have ended.)
+    pub current: bool,
+    /// How often the container had been started anew when this run began; that in the pod is of the newest run.
+    pub restart_count: Option<u32>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Index {
+    /// By UID, with those that are gone.
+    pods: HashMap<Box<str>, Entry>,
+    ids: HashMap<Id, Found>,
+    /// Static pods.
+    hashes: HashMap<Box<str>, Arc<Pod>>,
+    /// The UIDs of those that are gone, the first one first.
+    gone: BTreeMap<u64, Box<str>>,
+    /// The next number of [`Entry::born`] and [`Entry::gone`].
+    next: u64,
+    /// How many lists were begun.
+    lists: u64,
+    swept: Option<Instant>,
+    bytes: usize,
+    refused: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    pod: Arc<Pod>,
+    /// Where it stands among all, by when it was first seen.
+    born: u64,
+    /// The list that it was last seen in, or after.
+    list: u64,
+    /// Since when it is not there any more, and where it stands among these.
+    gone: Option<(Instant, u64)>,
+    /// Runs that the object does not name any more, oldest first.
+    earlier: Box<[Earlier]>,
+}
+
+impl Entry {
+    /// All runs that are known.
+    fn runs(&self) -> impl Iterator<Item = Run> {
+        self.earlier.iter().map(|earlier| earlier.run).chain(runs::named(&self.pod))
+    }
+
+    fn bytes(&self) -> usize {
+        // Tables are up to half empty.
+        let slots = 2 * (self.runs().count() * size_of::<(Id, Found)>() + size_of::<(Box<str>, Self)>());
+        let pod = size_of::<Pod>() + 2 * size_of::<usize>() + self.pod.heap_bytes();
+        // The UID and the hash are keys, too.
+        let keys = self.pod.uid.len() + self.pod.config_hash.as_deref().map_or(0, |hash| hash.len() + 64);
+        slots + pod + keys + size_of_val(&*self.earlier)
+    }
+}
+
+impl Index {
+    /// A pod that is there, new or changed. `false` where there is no room for it: then it is not known (any more).
+    ///
+    /// Of a pod that is deleted, the last object too; then [`Index::remove`].
+    pub fn apply(&mut self, pod: Pod, now: Instant) -> bool {
+        self.sweep_at_times(now);
+        let old = self.take_out(&pod.uid);
+        let (born, earlier) = match old {
+            Some(old) => (old.born, runs::earlier(&old.pod, &old.earlier, &pod, now)),
+            None => (self.number(), Box::default()),
+        };
+        let entry = Entry { pod: Arc::new(pod), born, list: self.lists, gone: None, earlier };
+        let fits = self.make_room(entry.bytes());
+        if fits {
+            self.put_in(entry);
+        } else {
+            self.refused += 1;
+        }
+        fits
+    }
+
+    /// The pod with this UID is gone.
+    pub fn remove(&mut self, uid: &str, now: Instant) {
+        self.sweep_at_times(now);
+        let order = self.number();
+        let Some(entry) = self.pods.get_mut(uid).filter(|entry| entry.gone.is_none()) else { return };
+        entry.gone = Some((now, order));
+        self.gone.insert(order, uid.into());
+        if self.gone.len() > MAX_GONE {
+            self.forget_one();
+        }
+    }
+
+    /// A list begins: its pods come by [`Index::apply`], then [`Index::end_replace`]. One that was not ended is given up.
+    pub fn begin_replace(&mut self) {
+        self.lists += 1;
+    }
+
+    /// The list has ended: what did not come since it began is gone.
+    pub fn end_replace(&mut self, now: Instant) {
+        let missing = |entry: &&Entry| entry.gone.is_none() && entry.list < self.lists;
+        let missing: Vec<_> =
+            self.pods.values().filter(missing).map(|entry| Arc::clone(&entry.pod)).collect();
+        for pod in missing {
+            self.remove(&pod.uid, now);
+        }
+    }
+
+    /// A whole list: what is not in it is gone.
+    pub fn replace(&mut self, pods: Vec<Pod>, now: Instant) {
+        self.begin_replace();
+        for pod in pods {
+            self.apply(pod, now);
+        }
+        self.end_replace(now);
+    }
+
+    /// The container with this id, 64 hex digits.
+    #[must_use]
+    pub fn find_container(&self, id: &str) -> Option<Found> {
+        self.ids.get(&Id::parse(id)?).cloned()
+    }
+
+    /// The pod with this UID or, of a static pod, this config hash: the newest that had it.
+    #[must_use]
+    pub fn find_pod(&self, uid: &str) -> Option<Arc<Pod>> {
+        let by_uid = self.pods.get(uid).map(|entry| &entry.pod);
+        by_uid.or_else(|| self.hashes.get(uid)).cloned()
+    }
+
+    /// How many pods are there.
+    #[must_use]
+    pub fn pods(&self) -> usize {
+        self.pods.len() - self.gone.len()
+    }
+
+    /// How many pods are gone and still known.
+    #[must_use]
+    pub fn gone(&self) -> usize {
+        self.gone.len()
+    }
+
+    /// How many ids of containers are known, with those of earlier runs and of pods that are gone.
+    #[must_use]
+    pub fn containers(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// How many pods had no room, since the start; each time that one came.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// About how much memory is held, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Forgets what was kept for long enough. The other methods do it at times: call this where they are not called for long.
+    pub fn sweep(&mut self, now: Instant) {
+        self.swept = Some(now);
+        let old = |since: Instant| now.saturating_duration_since(since) >= KEPT;
+        let gone = self.pods.values().filter(|entry| entry.gone.is_some_and(|(since, _)| old(since)));
+        let gone: Vec<_> = gone.map(|entry| Arc::clone(&entry.pod)).collect();
+        for pod in gone {
+            self.take_out(&pod.uid);
+        }
+        let stale = self.pods.values().filter(|entry| entry.earlier.iter().any(|earlier| old(earlier.since)));
+        let stale: Vec<_> = stale.map(|entry| Arc::clone(&entry.pod)).collect();
+        for pod in stale {
+            let Some(mut entry) = self.take_out(&pod.uid) else { continue };
+            let kept = entry.earlier.iter().copied().filter(|earlier| !old(earlier.since));
+            entry.earlier = kept.collect();
+            self.put_in(entry);
+        }
+    }
+
+    fn sweep_at_times(&mut self, now: Instant) {
+        if now.saturating_duration_since(*self.swept.get_or_insert(now)) >= SWEEP {
+            self.sweep(now);
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Whether there is room for one more pod, at the cost of those that are gone.
+    fn make_room(&mut self, bytes: usize) -> bool {
+        while self.bytes + bytes > MAX_BYTES && self.forget_one() {}
+        self.pods() < MAX_PODS && self.bytes + bytes <= MAX_BYTES
+    }
+
+    /// Forgets the pod that is gone for longest.
+    fn forget_one(&mut self) -> bool {
+        let uid = self.gone.first_key_value().map(|(_, uid)| uid.clone());
+        uid.is_some_and(|uid| self.take_out(&uid).is_some())
+    }
+
+    fn put_in(&mut self, entry: Entry) {
+        self.bytes += entry.bytes();
+        if let Some((_, order)) = entry.gone {
+            self.gone.insert(order, entry.pod.uid.clone());
+        }
+        let Self { pods, ids, hashes, .. } = self;
+        // Mirror pods of one static pod name the same containers: the newest that is there has them.
+        let mine = |other: &Pod| {
+            other.uid == entry.pod.uid
+                || pods.get(&other.uid).is_none_or(|other| {
+                    (other.gone.is_none(), other.born) < (entry.gone.is_none(), entry.born)
+                })
+        };
+        for run in entry.runs() {
+            if ids.get(&run.id).is_none_or(|found| mine(&found.pod)) {
+                ids.insert(run.id, run.found(&entry.pod));
+            }
+        }
+        if let Some(hash) = &entry.pod.config_hash
+            && hashes.get(hash).is_none_or(|other| mine(other))
+        {
+            hashes.insert(hash.clone(), Arc::clone(&entry.pod));
+        }
+        pods.insert(entry.pod.uid.clone(), entry);
+    }
+
+    fn take_out(&mut self, uid: &str) -> Option<Entry> {
+        let entry = self.pods.remove(uid)?;
+        self.bytes -= entry.bytes();
+        if let Some((_, order)) = entry.gone {
+            self.gone.remove(&order);
+        }
+        for run in entry.runs() {
+            if self.ids.get(&run.id).is_some_and(|found| *found.pod.uid == *uid) {
+                self.ids.remove(&run.id);
+            }
+        }
+        if let Some(hash) = &entry.pod.config_hash
+            && self.hashes.get(hash).is_some_and(|pod| *pod.uid == *uid)
+        {
+            self.hashes.remove(hash);
+        }
+        Some(entry)
+    }
+}

@@ -1,0 +1,108 @@
+//! The runs of a pod's containers: which ids a container has had, and how often it had been started anew by then. PURE.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Found, KEPT, MAX_EARLIER_RUNS};
+use crate::pods::pod::{Container, Pod};
+
+/// A container's id: 64 hex digits, in half the space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Id([u8; 32]);
+
+impl Id {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+        let mut id = [0; 32];
+        if pairs.len() != id.len() {
+            return None;
+        }
+        for (byte, [high, low]) in id.iter_mut().zip(pairs) {
+            *byte = digit(*high)? << 4 | digit(*low)?;
+        }
+        Some(Self(id))
+    }
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// One run of a container.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) id: Id,
+    /// Which of the pod's containers.
+    container: usize,
+    current: bool,
+    restart_count: Option<u32>,
+}
+
+impl Run {
+    pub(super) fn found(self, pod: &Arc<Pod>) -> Found {
+        let Self { container, current, restart_count, .. } = self;
+        Found { pod: Arc::clone(pod), container, current, restart_count }
+    }
+}
+
+/// A run that the object does not name any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Earlier {
+    pub(super) run: Run,
+    /// Since when.
+    pub(super) since: Instant,
+}
+
+/// The runs that an object names: of each container the newest, and the last that ended.
+pub(super) fn named(pod: &Pod) -> impl Iterator<Item = Run> {
+    let runs = |(container, it): (usize, &Container)| {
+        let id = |id: &Option<Box<str>>| id.as_deref().and_then(Id::parse);
+        let (newest, last) = (id(&it.id), id(&it.last_id));
+        let newest_run =
+            newest.map(|id| Run { id, container, current: true, restart_count: it.restart_count });
+        // Until the next one has begun, both are the same. From then on the count is the next one's.
+        let last = last.filter(|last| newest != Some(*last));
+        let count = it.restart_count.and_then(|count| count.checked_sub(1));
+        let last_run = last.map(|id| Run { id, container, current: false, restart_count: count });
+        [last_run, newest_run].into_iter().flatten()
+    };
+    pod.containers.iter().enumerate().flat_map(runs)
+}
+
+/// What `old` names, and what was kept beside it, without what `new` names: the earlier runs of `new`.
+pub(super) fn earlier(old: &Pod, kept: &[Earlier], new: &Pod, now: Instant) -> Box<[Earlier]> {
+    let position = |at: usize| {
+        let name = &old.containers.get(at)?.name;
+        let same = |container: &Container| container.name == *name;
+        if new.containers.get(at).is_some_and(same) { Some(at) } else { new.containers.iter().position(same) }
+    };
+    let dropped = named(old).map(|run| Earlier { run, since: now });
+    let named: Vec<_> = named(new).collect();
+    let mut earlier = Vec::new();
+    for Earlier { run, since } in kept.iter().copied().chain(dropped) {
+        let again = named.iter().any(|other| other.id == run.id);
+        let (fresh, container) = (now.saturating_duration_since(since) < KEPT, position(run.container));
+        if let Some(container) = container.filter(|_| fresh && !again) {
+            earlier.push(Earlier { run: Run { container, current: false, ..run }, since });
+        }
+    }
+    newest_of_each(earlier, new.containers.len())
+}
+
+/// What follows is newer: so the last ones of each container stay.
+fn newest_of_each(mut earlier: Vec<Earlier>, containers: usize) -> Box<[Earlier]> {
+    let mut counts = vec![0_usize; containers];
+    earlier.reverse();
+    earlier.retain(|it| {
+        counts.get_mut(it.run.container).is_some_and(|count| {
+            *count += 1;
+            *count <= MAX_EARLIER_RUNS
+        })
+    });
+    earlier.reverse();
+    earlier.into_boxed_slice()
+}
