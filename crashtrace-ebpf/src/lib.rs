@@ -22,6 +22,7 @@ mod alloc;
 pub mod fields;
 mod holders;
 mod names;
+mod sections;
 mod zones;
 
 pub use alloc::{
@@ -30,6 +31,9 @@ pub use alloc::{
 };
 pub use holders::{HOLDER_SHARE, HOLDER_STEPS, Holder, MAX_HOLDERS, OomHolders, holders_flag};
 pub use names::{counter, global, map, mark_victim_arg, program};
+pub use sections::{
+    Level, MAX_LEVELS, MAX_SKIPPED_LEVELS, NAME_BYTES, Section, level_flag, section, section_flag,
+};
 pub use zones::{
     MAX_NUMA_NODES, MAX_ORDERS, MAX_ZONE_TYPES, MAX_ZONES, NO_TYPE, ZONE_NAME_BYTES, Zone, ZonesHead,
     zone_missing,
@@ -292,104 +296,6 @@ pub struct OomNoVictim {
 }
 
 const _: () = assert!(size_of::<OomNoVictim>() == 24 + 128 + 192);
-
-/// What a [`Section`] lists.
-pub mod section {
-    /// Cgroups of the trigger, from its own to the root.
-    pub const TRIGGER: u16 = 1;
-    /// Cgroups of the victim, from its own to the root.
-    pub const VICTIM: u16 = 2;
-    /// Cgroups from the one whose limit was hit to the root.
-    pub const LIMIT: u16 = 3;
-    /// Zones of the page allocator: no list of cgroups, see [`ZonesHead`](super::ZonesHead).
-    pub const ZONES: u16 = 4;
-}
-
-/// Opens one list of cgroups in a record's tail. [`Level`]s follow, each with its name, padded to 8 bytes.
-///
-/// The list is the memory controller's hierarchy (`task->cgroups->subsys[memory_cgrp_id]`, `css.parent`): on
-/// cgroup v2 a cgroup without a memory controller of its own does not show. Where that leaves only the root, the
-/// names are those of the task's cgroup on the unified hierarchy, and [`section_flag::UNIFIED`] says so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Section {
-    /// One of [`section`].
-    pub kind: u16,
-    /// Number of [`Level`]s.
-    pub levels: u16,
-    /// Bits of [`section_flag`].
-    pub flags: u16,
-    /// How many cgroups nearest to the task were left out because the path is deeper than [`MAX_LEVELS`].
-    pub skipped: u16,
-    /// Bytes of the section, this header included.
-    pub length: u32,
-    /// Padding, zero.
-    pub pad: u32,
-}
-
-const _: () = assert!(size_of::<Section>() == 16);
-
-/// Bits of [`Section::flags`].
-pub mod section_flag {
-    /// The walk did not reach the root: a read failed, or the path was deeper still.
-    pub const INCOMPLETE: u16 = 1 << 0;
-    /// The levels are of the unified hierarchy and carry no memory controller.
-    pub const UNIFIED: u16 = 1 << 1;
-}
-
-/// Cgroups that a section holds at most, those nearest to the root: they carry the pod and the container. What is
-/// left out lies deep inside a container.
-pub const MAX_LEVELS: usize = 16;
-
-/// Further levels that a walk goes past before it gives up.
-pub const MAX_SKIPPED_LEVELS: usize = 48;
-
-/// Bytes of a cgroup's name with its NUL (`NAME_MAX` is 255).
-pub const NAME_BYTES: usize = 256;
-
-/// One cgroup and its memory controller. Its name follows: `name_length` bytes, then zeroes up to `length`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Level {
-    /// Bytes of the level with its name and padding; a multiple of 8.
-    pub length: u16,
-    /// Bytes of the name, without NUL. The root's is empty.
-    pub name_length: u16,
-    /// Bits of [`level_flag`].
-    pub flags: u32,
-    /// The cgroup's id: `kernfs_node.id`, the inode of its directory.
-    pub cgroup_id: u64,
-    /// `memory.usage`. The root's is not kept by the kernel on cgroup v2.
-    pub usage_pages: u64,
-    /// `memory.max` as the kernel holds it; `i64::MAX / page size` and above is unlimited.
-    pub max_pages: u64,
-    /// Usage of swap (v2) or of memory and swap together (v1).
-    pub swap_usage_pages: u64,
-    /// Limit of the same.
-    pub swap_max_pages: u64,
-}
-
-const _: () = assert!(size_of::<Level>() == 48);
-
-/// Bits of [`Level::flags`].
-pub mod level_flag {
-    /// `memory.oom.group` is set.
-    pub const OOM_GROUP: u32 = 1 << 0;
-    /// `memory.oom_control`'s `oom_kill_disable` is set (v1).
-    pub const OOM_KILL_DISABLE: u32 = 1 << 1;
-    /// The cgroup is the root of its hierarchy.
-    pub const ROOT: u32 = 1 << 2;
-    /// This kernel has no `oom_group`, or it could not be read.
-    pub const NO_OOM_GROUP: u32 = 1 << 3;
-    /// Usage and limit could not be read.
-    pub const NO_MEMORY: u32 = 1 << 4;
-    /// Swap could not be read.
-    pub const NO_SWAP: u32 = 1 << 5;
-    /// The name could not be read.
-    pub const NO_NAME: u32 = 1 << 6;
-    /// The id could not be read.
-    pub const NO_ID: u32 = 1 << 7;
-}
 
 /// Bytes of the longest section.
 pub const SECTION_MAX_BYTES: usize = size_of::<Section>() + MAX_LEVELS * (size_of::<Level>() + NAME_BYTES);

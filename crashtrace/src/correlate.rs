@@ -18,10 +18,12 @@ use crate::stats::{Counter, Stats};
 
 pub(crate) mod alloc;
 mod limit_write;
+mod open;
 
 pub use alloc::AllocFailures;
 use alloc::AllocFolds;
 use limit_write::{Written, met};
+use open::Open;
 
 /// How long a decision without an end waits for its next victim. The kernel logs a line of some 150 bytes after each,
 /// which takes a serial console of 115,200 baud 13 ms and one of 9,600 baud 160 ms: a shorter wait tears group kills
@@ -97,21 +99,6 @@ pub struct Correlator {
     dying_ns: Option<u64>,
     /// Stacks have `oom_kill_process` where it leads to a mark.
     kills_show: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Open {
-    kill: OomKill,
-    /// What its other records call it.
-    decision_ns: u64,
-    /// Records were lost since it began.
-    torn: bool,
-    /// There will be an end record.
-    has_end: bool,
-    /// More victims may come after the first.
-    group: bool,
-    /// Time of its latest event.
-    latest_ns: u64,
 }
 
 #[derive(Debug)]
@@ -326,73 +313,6 @@ impl Correlator {
         self.folds.insert(key, Fold { sent_ns: now_ns, waiting: None });
         done.push(Incident::OomNoKill(Box::new(OomNoKill { event, repeats })));
         done
-    }
-}
-
-impl Open {
-    fn new(decision: Box<OomDecision>) -> Self {
-        let stamp = decision.stamp;
-        let group = decision.victim_cgroups.as_ref().is_none_or(|cgroups| {
-            cgroups.incomplete || cgroups.levels.iter().any(|level| level.oom_group == Some(true))
-        });
-        Self {
-            kill: OomKill {
-                ktime_ns: stamp.ktime_ns,
-                cpu: stamp.cpu,
-                decision: Some(decision),
-                victims: Vec::new(),
-                holders: None,
-                zones: None,
-                revision: 1,
-                complete: false,
-            },
-            decision_ns: stamp.ktime_ns,
-            torn: false,
-            has_end: stamp.hook != Hook::RawTracepoint,
-            group,
-            latest_ns: stamp.ktime_ns,
-        }
-    }
-
-    /// A decision whose record was lost: whether an end will come is not known, so it is not waited for long.
-    fn lost(decision_ns: u64, victim: &Stamp) -> Self {
-        Self {
-            kill: OomKill {
-                ktime_ns: victim.ktime_ns,
-                cpu: victim.cpu,
-                decision: None,
-                victims: Vec::new(),
-                holders: None,
-                zones: None,
-                revision: 1,
-                complete: false,
-            },
-            decision_ns,
-            torn: true,
-            has_end: false,
-            group: true,
-            latest_ns: victim.ktime_ns,
-        }
-    }
-
-    fn deadline_ns(&self) -> u64 {
-        self.latest_ns.saturating_add(match (self.has_end, self.kill.victims.is_empty()) {
-            (true, false) if self.torn => LOST_END_NS,
-            (true, _) => CONSOLE_NS,
-            (false, _) => QUIET_NS,
-        })
-    }
-
-    /// A group kill goes through the chosen process twice, and each process is one victim. Two of which nothing
-    /// could be read are two.
-    fn add(&mut self, victim: OomVictim) {
-        let known = |other: &OomVictim| match (other.task.pid, victim.task.pid) {
-            (Some(a), Some(b)) => a == b && other.task.start_boottime_ns == victim.task.start_boottime_ns,
-            _ => other.task.tid.is_some() && other.task.tid == victim.task.tid,
-        };
-        if !self.kill.victims.iter().any(known) {
-            self.kill.victims.push(victim);
-        }
     }
 }
 

@@ -98,7 +98,7 @@ fn without(line: &Value, left_out: &[&str]) -> Value {
 
 /// The same with watermarks as they are without their boost. That comes when some CPU takes a block out of another kind's, and
 /// is taken back by kswapd a moment later (`boost_watermark`, `balance_pgdat`): between two looks, maybe.
-fn unboosted(mut line: Value) -> Value {
+pub(super) fn unboosted(mut line: Value) -> Value {
     let zones = line.pointer_mut("/memory/zones").and_then(Value::as_array_mut);
     for zone in zones.into_iter().flatten().filter_map(Value::as_object_mut) {
         let Some(boost) = zone.remove("boost_bytes").and_then(|boost| boost.as_u64()) else { continue };
@@ -173,7 +173,7 @@ fn alike(one: &str, other: &str) -> bool {
 }
 
 /// Finds where two values differ.
-fn compare(path: &str, expected: &Value, got: &Value, differences: &mut Vec<String>) {
+pub(super) fn compare(path: &str, expected: &Value, got: &Value, differences: &mut Vec<String>) {
     match (expected, got) {
         (Value::Object(one), Value::Object(other)) if one.keys().eq(other.keys()) => {
             for (field, value) in one {
@@ -203,27 +203,4 @@ fn close_field(path: &str, one: Option<f64>, other: Option<f64>) -> bool {
         _ => return false,
     };
     one.zip(other).is_some_and(|(one, other)| close(one, other))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_boost_may_go_between_two_looks_and_a_watermark_may_not() {
-        let line = |boost: u64, min: u64| {
-            let zone = json!({ "min_bytes": min + boost, "low_bytes": min + boost, "high_bytes": min + boost,
-                "boost_bytes": boost });
-            unboosted(json!({ "memory": { "zones": [zone] } }))
-        };
-        let differ = |one: &Value, other: &Value| {
-            let mut differences = Vec::new();
-            compare("", one, other, &mut differences);
-            differences.len()
-        };
-        assert_eq!(differ(&line(2 << 20, 1 << 20), &line(0, 1 << 20)), 0);
-        assert_eq!(differ(&line(0, 4 << 20), &line(0, 1 << 20)), 3);
-    }
 }

@@ -2,12 +2,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::agree;
 use super::book::{Book, Scenario, Surroundings, Tier};
 use super::cast::{Cast, Place, Process};
 use super::check::undo;
 use super::matching::{self, Said, enough, kills_in};
 
+mod agree;
 mod failure;
 
 const FILE: &str = r#"
@@ -346,45 +346,6 @@ fn an_exception_excuses_what_is_null_and_said() {
     assert_ne!(judge((5, 10), &[Tier::Fentry], &line), [""; 0], "nobody beside");
     line["origin"] = json!("sysrq");
     assert_ne!(judge((5, 10), &both, &line), [""; 0], "wrong, not null");
-}
-
-#[test]
-fn agents_agree_where_their_reports_say_the_same() {
-    let book = Book::parse(FILE).expect("a good file");
-    let agree = |change: &dyn Fn(&mut Value)| {
-        let mut other = line();
-        change(&mut other);
-        let reports = [(Tier::Fentry, vec![line()]), (Tier::Kprobe, vec![other])];
-        agree::faults(&book.scenarios[0], &reports, &|_| Vec::new())
-    };
-    assert_eq!(agree(&|_| ()), [""; 0]);
-    // Of the agent itself, and readings of one counter at two instants.
-    assert_eq!(agree(&|line| line["hooks"] = json!([])), [""; 0]);
-    assert_eq!(agree(&|line| line["victims"][0]["anon_bytes"] = json!(45 * 1_048_000)), [""; 0]);
-    assert_eq!(agree(&|line| line["verdict"]["evidence"][0] = json!("it used 47.9 MiB")), [""; 0]);
-    assert_ne!(agree(&|line| line["verdict"]["evidence"][0] = json!("it used 40.0 MiB")), [""; 0]);
-    assert_ne!(agree(&|line| line["verdict"]["evidence"][0] = json!("it used 48.0 KiB")), [""; 0]);
-    assert_ne!(agree(&|line| line["victims"][0]["anon_bytes"] = json!(44 << 20)), [""; 0]);
-    assert_ne!(agree(&|line| line["victims"][0]["pid"] = json!(41)), [""; 0]);
-    assert_ne!(agree(&|line| line["victims"] = json!([])), [""; 0]);
-    let reports = [(Tier::Fentry, vec![line()]), (Tier::Kprobe, Vec::new())];
-    assert_ne!(agree::faults(&book.scenarios[0], &reports, &|_| Vec::new()), [""; 0]);
-}
-
-#[test]
-fn whole_numbers_agree_only_as_shares() {
-    let book = Book::parse(FILE).expect("a good file");
-    let agree = |one: &str, other: &str| {
-        let line = |text: &str| vec![json!({ "verdict": { "evidence": [text] } })];
-        let reports = [(Tier::Fentry, line(one)), (Tier::Kprobe, line(other))];
-        agree::faults(&book.scenarios[0], &reports, &|_| Vec::new()).is_empty()
-    };
-    assert!(agree("pod 1 (204.3 MiB, 79 %), and", "pod 1 (204.1 MiB, 80 %), and"));
-    assert!(!agree("pod 1 (204.3 MiB, 79 %)", "pod 1 (204.3 MiB, 81 %)"));
-    assert!(!agree("eater (pid 1000)", "eater (pid 1001)"));
-    assert!(!agree("79 %", "79 % more"));
-    assert!(agree("(8 of 9 cgroups looked at)", "(8 of 8 cgroups looked at)"));
-    assert!(!agree("eater (pid 1000) of cgroup x", "eater (pid 1001) of cgroup x"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use super::*;
 use crate::source::host::tests::healthy;
 use crate::source::host::{BtfFile, MemoryCgroup};
+use crate::source::host::{Capability, Lockdown};
 use crate::source::symbols::tests::every_function;
 
 mod alloc;

@@ -1,0 +1,86 @@
+//! A decision that is not over yet.
+
+use super::{CONSOLE_NS, LOST_END_NS, OomKill, QUIET_NS};
+use crate::event::{Hook, OomDecision, OomVictim, Stamp};
+
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    pub(super) kill: OomKill,
+    /// What its other records call it.
+    pub(super) decision_ns: u64,
+    /// Records were lost since it began.
+    pub(super) torn: bool,
+    /// There will be an end record.
+    pub(super) has_end: bool,
+    /// More victims may come after the first.
+    pub(super) group: bool,
+    /// Time of its latest event.
+    pub(super) latest_ns: u64,
+}
+
+impl Open {
+    pub(super) fn new(decision: Box<OomDecision>) -> Self {
+        let stamp = decision.stamp;
+        let group = decision.victim_cgroups.as_ref().is_none_or(|cgroups| {
+            cgroups.incomplete || cgroups.levels.iter().any(|level| level.oom_group == Some(true))
+        });
+        Self {
+            kill: OomKill {
+                ktime_ns: stamp.ktime_ns,
+                cpu: stamp.cpu,
+                decision: Some(decision),
+                victims: Vec::new(),
+                holders: None,
+                zones: None,
+                revision: 1,
+                complete: false,
+            },
+            decision_ns: stamp.ktime_ns,
+            torn: false,
+            has_end: stamp.hook != Hook::RawTracepoint,
+            group,
+            latest_ns: stamp.ktime_ns,
+        }
+    }
+
+    /// A decision whose record was lost: whether an end will come is not known, so it is not waited for long.
+    pub(super) fn lost(decision_ns: u64, victim: &Stamp) -> Self {
+        Self {
+            kill: OomKill {
+                ktime_ns: victim.ktime_ns,
+                cpu: victim.cpu,
+                decision: None,
+                victims: Vec::new(),
+                holders: None,
+                zones: None,
+                revision: 1,
+                complete: false,
+            },
+            decision_ns,
+            torn: true,
+            has_end: false,
+            group: true,
+            latest_ns: victim.ktime_ns,
+        }
+    }
+
+    pub(super) fn deadline_ns(&self) -> u64 {
+        self.latest_ns.saturating_add(match (self.has_end, self.kill.victims.is_empty()) {
+            (true, false) if self.torn => LOST_END_NS,
+            (true, _) => CONSOLE_NS,
+            (false, _) => QUIET_NS,
+        })
+    }
+
+    /// A group kill goes through the chosen process twice, and each process is one victim. Two of which nothing
+    /// could be read are two.
+    pub(super) fn add(&mut self, victim: OomVictim) {
+        let known = |other: &OomVictim| match (other.task.pid, victim.task.pid) {
+            (Some(a), Some(b)) => a == b && other.task.start_boottime_ns == victim.task.start_boottime_ns,
+            _ => other.task.tid.is_some() && other.task.tid == victim.task.tid,
+        };
+        if !self.kill.victims.iter().any(known) {
+            self.kill.victims.push(victim);
+        }
+    }
+}

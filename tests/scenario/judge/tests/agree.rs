@@ -1,0 +1,62 @@
+//! Agents with different hooks against each other.
+
+use serde_json::{Value, json};
+
+use super::super::agree::{compare, faults, unboosted};
+use super::super::book::{Book, Tier};
+use super::{FILE, line};
+
+#[test]
+fn agents_agree_where_their_reports_say_the_same() {
+    let book = Book::parse(FILE).expect("a good file");
+    let agree = |change: &dyn Fn(&mut Value)| {
+        let mut other = line();
+        change(&mut other);
+        let reports = [(Tier::Fentry, vec![line()]), (Tier::Kprobe, vec![other])];
+        faults(&book.scenarios[0], &reports, &|_| Vec::new())
+    };
+    assert_eq!(agree(&|_| ()), [""; 0]);
+    // Of the agent itself, and readings of one counter at two instants.
+    assert_eq!(agree(&|line| line["hooks"] = json!([])), [""; 0]);
+    assert_eq!(agree(&|line| line["victims"][0]["anon_bytes"] = json!(45 * 1_048_000)), [""; 0]);
+    assert_eq!(agree(&|line| line["verdict"]["evidence"][0] = json!("it used 47.9 MiB")), [""; 0]);
+    assert_ne!(agree(&|line| line["verdict"]["evidence"][0] = json!("it used 40.0 MiB")), [""; 0]);
+    assert_ne!(agree(&|line| line["verdict"]["evidence"][0] = json!("it used 48.0 KiB")), [""; 0]);
+    assert_ne!(agree(&|line| line["victims"][0]["anon_bytes"] = json!(44 << 20)), [""; 0]);
+    assert_ne!(agree(&|line| line["victims"][0]["pid"] = json!(41)), [""; 0]);
+    assert_ne!(agree(&|line| line["victims"] = json!([])), [""; 0]);
+    let reports = [(Tier::Fentry, vec![line()]), (Tier::Kprobe, Vec::new())];
+    assert_ne!(faults(&book.scenarios[0], &reports, &|_| Vec::new()), [""; 0]);
+}
+
+#[test]
+fn whole_numbers_agree_only_as_shares() {
+    let book = Book::parse(FILE).expect("a good file");
+    let agree = |one: &str, other: &str| {
+        let line = |text: &str| vec![json!({ "verdict": { "evidence": [text] } })];
+        let reports = [(Tier::Fentry, line(one)), (Tier::Kprobe, line(other))];
+        faults(&book.scenarios[0], &reports, &|_| Vec::new()).is_empty()
+    };
+    assert!(agree("pod 1 (204.3 MiB, 79 %), and", "pod 1 (204.1 MiB, 80 %), and"));
+    assert!(!agree("pod 1 (204.3 MiB, 79 %)", "pod 1 (204.3 MiB, 81 %)"));
+    assert!(!agree("eater (pid 1000)", "eater (pid 1001)"));
+    assert!(!agree("79 %", "79 % more"));
+    assert!(agree("(8 of 9 cgroups looked at)", "(8 of 8 cgroups looked at)"));
+    assert!(!agree("eater (pid 1000) of cgroup x", "eater (pid 1001) of cgroup x"));
+}
+
+#[test]
+fn a_boost_may_go_between_two_looks_and_a_watermark_may_not() {
+    let line = |boost: u64, min: u64| {
+        let zone = json!({ "min_bytes": min + boost, "low_bytes": min + boost, "high_bytes": min + boost,
+            "boost_bytes": boost });
+        unboosted(json!({ "memory": { "zones": [zone] } }))
+    };
+    let differ = |one: &Value, other: &Value| {
+        let mut differences = Vec::new();
+        compare("", one, other, &mut differences);
+        differences.len()
+    };
+    assert_eq!(differ(&line(2 << 20, 1 << 20), &line(0, 1 << 20)), 0);
+    assert_eq!(differ(&line(0, 4 << 20), &line(0, 1 << 20)), 3);
+}
