@@ -144,9 +144,17 @@ fn the_order_of_fields_is_fixed() {
     );
     assert_eq!(
         keys(&line["limit"]).join(" "),
-        "cgroup charged_at owner limit_bytes unlimited usage_bytes shmem_bytes swap_usage_bytes swap_limit_bytes swap_unlimited \
+        "cgroup charged_at owner limit_bytes unlimited kubernetes_limit_bytes kubernetes_limit_in_force_bytes usage_bytes shmem_bytes swap_usage_bytes swap_limit_bytes swap_unlimited \
          swap_includes_memory \
          oom_group"
+    );
+    assert_eq!(
+        keys(&line["limit"]["owner"]).join(" "),
+        "kind namespace pod container kubernetes pod_uid static_pod container_id qos_class runtime unit"
+    );
+    assert_eq!(
+        keys(&line["victims"][0]["owner"]["kubernetes"]).join(" "),
+        "role workload image restart_count memory_request_bytes memory_limit_bytes source stale_seconds"
     );
     assert_eq!(
         keys(&line["victims"][0]).join(" "),
@@ -184,6 +192,8 @@ fn every_field_that_is_unknown_has_a_reason() {
                 && (line["victims_total"] == 0 || line["unresolved"].to_string().contains("\"memory.holders\""))
             || path == "memory.unmovable" && line["verdict"]["shortage"] != "fragmentation"
             || path == "limit" && line["verdict"]["level"] == "node"
+            // Of other levels it has none, and why a pod is not known is said of its name.
+            || path.starts_with("limit.kubernetes_limit")
             // The OOM killer had no part in it.
             || (path == "allocation.scope_total_bytes" || path == "allocation.victim_points_bytes")
                 && line["kind"].as_str().is_some_and(|kind| kind.ends_with("_failure"))

@@ -30,6 +30,7 @@ mod clock;
 mod doctor;
 mod kernel_log;
 mod look;
+mod pods;
 mod procfs;
 mod replay;
 mod schedule;
@@ -88,7 +89,8 @@ async fn watch_here(config: &Watch) -> Result<End> {
 
     let started_ns = clock::boottime_ns();
     let (machine, context) = (look.machine(), look.context());
-    let speaker = speaker(config, &look, &attached, started_ns);
+    let pods = pods::directory(&config.pods);
+    let speaker = Speaker { names_from: pods.sources(), ..speaker(config, &look, &attached, started_ns) };
     let recording = config.record.as_deref();
     let recording = recording
         .map(|path| record_to(path, &speaker, &machine, &context, look.facts.memory_bytes, started_ns))
@@ -99,6 +101,7 @@ async fn watch_here(config: &Watch) -> Result<End> {
         page_size_bytes: machine.page_size_bytes,
         cgroups: Box::new(look.cgroup_files()),
         proc: Box::new(ProcFs { mount: "/proc".into() }),
+        pods: Box::new(pods),
         gfp: context.gfp.clone(),
     };
     let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
@@ -191,6 +194,7 @@ fn speaker(config: &Watch, look: &look::Look, attached: &Attached, started_ns: u
         node: config.node_name.clone(),
         session: format!("{started_ns:x}-{:x}", std::process::id()),
         kernel: look.facts.release.clone().unwrap_or_default(),
+        names_from: Vec::new(),
         hooks: attached.hooks(),
         blind: blind.into_iter().map(|blind| Unresolved { field: blind.what, reason: blind.why }).collect(),
         replay: false,

@@ -35,9 +35,11 @@ use crate::correlate::Incident;
 use crate::enrich::{Case, Gap, Party};
 use crate::event::{Constraint, Lineage};
 use crate::fragmentation::Assessment;
+use crate::pods::pod::MemoryBounds;
 
 mod alloc;
 pub(crate) mod evidence;
+mod kubernetes;
 mod limit;
 pub(crate) mod memory;
 mod oom;
@@ -152,6 +154,8 @@ pub struct Verdict {
     pub constraint: Option<Constraint>,
     /// The limit that was hit, where it is a cgroup's.
     pub limit: Option<LimitFinding>,
+    /// What Kubernetes has as the bounds of whose limit it was.
+    pub kubernetes: Option<MemoryBounds>,
     /// How it is known.
     pub certainty: Certainty,
     /// Fields of the report that were inferred.
@@ -186,6 +190,12 @@ fn oom_verdict(scene: &Scene<'_>) -> Verdict {
     let mut unresolved = facts.gaps;
     unresolved.extend(found.gaps);
     unresolved.extend(zones::gap_of(scene, facts.cause, facts.origin));
+    let asker = scene.victim.as_ref().or(scene.trigger.as_ref());
+    let container = asker.and_then(|actor| actor.party.as_ref()).map(|party| &party.owner);
+    let finding = found.limit.as_ref();
+    let kubernetes = finding.and_then(|limit| kubernetes::bounds(found.level, &limit.party.owner, container));
+    let kubernetes_says =
+        finding.and_then(|limit| kubernetes::evidence(found.level, limit, container, scene.page_size_bytes));
     let certainty = if found.inferred.is_empty() { Certainty::Observed } else { Certainty::Inferred };
     let mut verdict = Verdict {
         cause: facts.cause,
@@ -194,6 +204,7 @@ fn oom_verdict(scene: &Scene<'_>) -> Verdict {
         origin: facts.origin,
         constraint: facts.constraint,
         limit: found.limit,
+        kubernetes,
         certainty,
         inferred: found.inferred,
         summary: String::new(),
@@ -205,6 +216,7 @@ fn oom_verdict(scene: &Scene<'_>) -> Verdict {
     verdict.summary = summary::of(scene, &verdict);
     verdict.evidence = vec![facts.basis];
     verdict.evidence.extend(found.evidence);
+    verdict.evidence.extend(kubernetes_says);
     verdict.evidence.extend(evidence::of(scene, &verdict));
     verdict.remedy = crate::remedy::of(scene, &verdict);
     verdict

@@ -8,15 +8,18 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
-use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, ValueEnum as _};
 use clap_complete::Shell;
 
-use crate::classify::Cause;
 use crate::filter::Filter;
 use crate::source::plan::HooksWanted;
 
+mod args;
+mod pods;
 mod process;
 
+pub use args::{Args, CommandArgs, DoctorArgs, FilterArgs, LogLevel, OutputWanted, ReplayArgs, WatchArgs};
+pub use pods::{ApiServer, Pods, PodsArgs, PodsWanted};
 pub use process::Process;
 
 /// What the program exits with.
@@ -33,147 +36,10 @@ pub mod exit {
     pub const UNUSABLE: u8 = 4;
 }
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  fine; also when stopped by SIGINT or SIGTERM, or when nobody reads the output any more
-  1  failed; the message says at what
-  2  wrong usage
-  3  doctor: works here, but is blind to something
-  4  doctor, watch: cannot watch this kernel, or not with these rights";
-
 /// Variable that names the node where `--node-name` does not: what the DaemonSet sets from `spec.nodeName`.
 const NODE_NAME: &str = "NODE_NAME";
 /// Variable that sets the log level where `--log` does not.
 const LOG: &str = "CRASHTRACE_LOG";
-
-/// Say why a container died, as it happens: system OOM, cgroup OOM, fragmented memory, and who did it to whom.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "crashtrace", version, after_help = EXIT_CODES, subcommand_required = true)]
-pub struct Args {
-    /// Log to stderr from this level on [env: CRASHTRACE_LOG] [default: warn]
-    #[arg(long, value_name = "LEVEL", global = true)]
-    pub log: Option<LogLevel>,
-    /// What to do.
-    #[command(subcommand)]
-    pub command: CommandArgs,
-}
-
-/// What to do.
-#[derive(Clone, Debug, Subcommand)]
-pub enum CommandArgs {
-    /// Watch this node and report each incident on stdout, until stopped
-    Watch(WatchArgs),
-    /// Report what is in a recording, as `watch` would have
-    Replay(ReplayArgs),
-    /// Try what works on this node, and say what does not and what to do about it
-    Doctor(DoctorArgs),
-    /// Print the JSON Schema of the reports
-    Schema,
-    /// Print a completion script for a shell
-    Completions {
-        /// Write the script for this shell
-        shell: Shell,
-    },
-}
-
-/// Arguments of `watch`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct WatchArgs {
-    /// Write reports in this form
-    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
-    pub output: OutputWanted,
-    /// Use this kind of hook, and no other; auto takes the best that the kernel accepts
-    #[arg(long, value_name = "HOOKS", value_enum, default_value_t)]
-    pub hooks: HooksWanted,
-    /// Leave failed allocations out [default: report them]
-    #[arg(long)]
-    pub no_alloc: bool,
-    /// Also report failed allocations whose callers expect them (`__GFP_NOWARN`), which are routine [default: count them]
-    #[arg(long, conflicts_with = "no_alloc")]
-    pub include_nowarn: bool,
-    /// Name the node in reports [env: NODE_NAME] [default: the host's name]
-    #[arg(long, value_name = "NAME")]
-    pub node_name: Option<String>,
-    /// Choose among the incidents.
-    #[command(flatten)]
-    pub filter: FilterArgs,
-    /// Also write the kernel's records to this file, for `replay` [default: do not]
-    #[arg(long, value_name = "FILE")]
-    pub record: Option<PathBuf>,
-    /// Look kernel fields up in this file [default: the kernel's own BTF]
-    #[arg(long, value_name = "FILE")]
-    pub btf: Option<PathBuf>,
-}
-
-/// Arguments of `replay`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct ReplayArgs {
-    /// Read the recording that `watch --record` wrote to this file
-    pub file: PathBuf,
-    /// Write reports in this form
-    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
-    pub output: OutputWanted,
-    /// Choose among the incidents.
-    #[command(flatten)]
-    pub filter: FilterArgs,
-}
-
-/// Arguments of `doctor`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct DoctorArgs {
-    /// Write the findings in this form
-    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
-    pub output: OutputWanted,
-    /// Look kernel fields up in this file [default: the kernel's own BTF]
-    #[arg(long, value_name = "FILE")]
-    pub btf: Option<PathBuf>,
-    /// Try this kind of hook, and no other; auto tries them all
-    #[arg(long, value_name = "HOOKS", value_enum, default_value_t)]
-    pub hooks: HooksWanted,
-    /// Leave failed allocations out [default: try their hooks too]
-    #[arg(long)]
-    pub no_alloc: bool,
-}
-
-/// Which incidents to report.
-#[derive(Clone, Debug, Default, ClapArgs)]
-pub struct FilterArgs {
-    /// Report only incidents of this cause; may be repeated, or a list with commas [default: all]
-    #[arg(long = "cause", value_name = "CAUSE", value_enum, value_delimiter = ',')]
-    pub causes: Vec<Cause>,
-    /// Leave out incidents that concern no pod of this namespace; may be repeated, or a list with commas [default:
-    /// all]. A pod whose namespace is unknown is reported, and as yet that is every pod
-    #[arg(long = "namespace", value_name = "NAMESPACE", value_delimiter = ',')]
-    pub namespaces: Vec<String>,
-}
-
-/// The form of output that is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum OutputWanted {
-    /// Text on a terminal, JSON elsewhere
-    #[default]
-    Auto,
-    /// JSON, one object a line
-    Json,
-    /// Text for people
-    Text,
-}
-
-/// How much to log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum LogLevel {
-    /// What made it fail
-    Error,
-    /// What is lost or does not work as it should
-    #[default]
-    Warn,
-    /// What it does at start and at the end
-    Info,
-    /// What it does for each incident
-    Debug,
-    /// Each record
-    Trace,
-}
 
 /// What a configuration may depend on besides the arguments.
 pub trait Environment {
@@ -222,6 +88,8 @@ pub struct Watch {
     pub allocations: Allocations,
     /// The node's name.
     pub node_name: String,
+    /// Whom to ask for the names of pods.
+    pub pods: Pods,
     /// Which incidents to report.
     pub filter: Filter,
     /// Where to write the records as well.
@@ -261,6 +129,10 @@ pub struct Doctor {
     pub hooks: HooksWanted,
     /// Those on failed allocations too.
     pub allocations: bool,
+    /// The node's name.
+    pub node_name: String,
+    /// Whom to ask for the names of pods.
+    pub pods: Pods,
     /// BTF in place of the kernel's own.
     pub btf: Option<PathBuf>,
 }
@@ -294,6 +166,7 @@ impl Config {
                     (false, true) => Allocations::All,
                 },
                 node_name: node_name(args.node_name, env)?,
+                pods: Pods::resolve(args.pods, env)?,
                 filter: Filter::check(args.filter)?,
                 record: optional_path("--record", args.record, env)?,
                 btf: optional_path("--btf", args.btf, env)?,
@@ -307,6 +180,8 @@ impl Config {
                 output: Output::resolve(args.output, env),
                 hooks: args.hooks,
                 allocations: !args.no_alloc,
+                node_name: node_name(args.node_name, env)?,
+                pods: Pods::resolve(args.pods, env)?,
                 btf: optional_path("--btf", args.btf, env)?,
             }),
             CommandArgs::Schema => Command::Schema,

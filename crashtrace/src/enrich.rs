@@ -11,12 +11,15 @@ use crate::correlate::{Incident, OomKill};
 use crate::event::{Hook, Lineage, Task, Unmovable};
 use crate::fragmentation::Request;
 use crate::gfp::Traits;
+use crate::pods::names::Names;
 pub use holders::{Held, Memory};
+pub use names::{NameBook, name};
 pub use node::Node;
 pub use zones::{look_at_memory, zones_now};
 
 pub(crate) mod gaps;
 pub mod holders;
+mod names;
 pub mod node;
 #[cfg(test)]
 mod tests;
@@ -52,6 +55,10 @@ pub struct Case {
     /// What could not be found, by field of the report, and why. What the verdict leaves open is in
     /// [`Verdict::unresolved`](crate::classify::Verdict::unresolved).
     pub unresolved: Vec<Gap>,
+    /// What is known of the owners' names.
+    pub names: NameBook,
+    /// Owners without names, and why.
+    pub nameless: Vec<Gap>,
 }
 
 /// A cgroup's place in the tree and its owner.
@@ -92,6 +99,8 @@ pub struct Owner {
     pub runtime: Option<Runtime>,
     /// The systemd unit of a host process.
     pub unit: Option<String>,
+    /// How Kubernetes calls it, where that is known.
+    pub names: Option<Box<Names>>,
 }
 
 /// What an owner is.
@@ -161,7 +170,7 @@ pub fn enrich(mut incident: Incident, node: &mut Node) -> Case {
     let unmovable = zones::unmovable(&incident, request, node).and_then(|found| {
         found.map_err(|reason| unresolved.push(Gap { field: "memory.unmovable".to_owned(), reason })).ok()
     });
-    Case {
+    let mut case = Case {
         incident,
         trigger,
         victims,
@@ -174,7 +183,11 @@ pub fn enrich(mut incident: Incident, node: &mut Node) -> Case {
         page_size_bytes: node.page_size_bytes,
         node_memory_bytes: node.memory_bytes,
         unresolved,
-    }
+        names: NameBook::default(),
+        nameless: Vec::new(),
+    };
+    name(&mut case, node.pods.as_mut());
+    case
 }
 
 /// Shared memory of the cgroup whose limit was hit, if the kernel said which that is.
@@ -245,6 +258,7 @@ fn owner(placement: &Placement) -> Owner {
         qos_class: placement.qos,
         runtime: placement.runtime,
         unit: placement.unit.clone(),
+        names: None,
     }
 }
 

@@ -16,16 +16,21 @@ impl Filter {
     /// Whether the incident is to be reported.
     ///
     /// A pod's namespace is not in its cgroup's path. An incident with a pod whose namespace is unknown goes
-    /// through: to keep back what may be the one that was asked for would be worse than to show one too many.
+    /// through: to keep back what may be the one that was asked for would be worse than to show one too many. If its namespace
+    /// becomes known, and is another one, there is no further revision.
     #[must_use]
     pub fn lets_through(&self, case: &Case, verdict: &Verdict) -> bool {
         let wanted = self.causes.is_empty() || self.causes.contains(&verdict.cause);
-        wanted && (self.namespaces.is_empty() || concerns_a_pod(case, verdict))
+        wanted && (self.namespaces.is_empty() || self.concerns_a_pod(case, verdict))
     }
-}
 
-fn concerns_a_pod(case: &Case, verdict: &Verdict) -> bool {
-    let limit = verdict.limit.as_ref().map(|limit| &limit.party);
-    let mut parties = case.trigger.iter().chain(case.victims.iter().flatten()).chain(limit);
-    parties.any(|party| party.owner.pod_uid.is_some() || party.placement.pod_end.is_some())
+    fn concerns_a_pod(&self, case: &Case, verdict: &Verdict) -> bool {
+        let limit = verdict.limit.as_ref().map(|limit| &limit.party);
+        let mut parties = case.trigger.iter().chain(case.victims.iter().flatten()).chain(limit);
+        parties.any(|party| {
+            let in_a_pod = party.owner.pod_uid.is_some() || party.placement.pod_end.is_some();
+            let namespace = party.owner.names.as_ref().and_then(|names| names.namespace.as_ref());
+            in_a_pod && namespace.is_none_or(|namespace| self.namespaces.contains(namespace))
+        })
+    }
 }

@@ -12,12 +12,16 @@ use crate::decode::{self, Machine};
 use crate::enrich::{Case, Node, enrich, look_at_memory};
 use crate::event::Counted;
 use crate::filter::Filter;
+use crate::pods::names::NameSource;
 use crate::report::build::{self, Context};
 use crate::report::{
     AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, Envelope, Line, Loss, LossKind, SCHEMA,
     Text, Unresolved,
 };
 use crate::stats::{Counter, Stats};
+use revisions::Revisions;
+
+mod revisions;
 
 /// Who speaks.
 #[derive(Clone, Debug)]
@@ -30,6 +34,8 @@ pub struct Speaker {
     pub kernel: String,
     /// The hooks in use.
     pub hooks: Vec<String>,
+    /// Who is asked for the names of pods.
+    pub names_from: Vec<NameSource>,
     /// What cannot be seen with them.
     pub blind: Vec<Unresolved>,
     /// The records come from a recording.
@@ -45,6 +51,9 @@ pub struct Pipeline {
     filter: Filter,
     node: Node,
     correlator: Correlator,
+    revisions: Revisions,
+    /// The latest time that was told.
+    now_ns: u64,
     stats: Stats,
     /// The number that each CPU's next record must have.
     next: BTreeMap<u32, u64>,
@@ -67,6 +76,8 @@ impl Pipeline {
             filter,
             node,
             correlator: Correlator::new(kills_show),
+            revisions: Revisions::default(),
+            now_ns: 0,
             stats: Stats::default(),
             next: BTreeMap::new(),
             gaps: 0,
@@ -84,6 +95,7 @@ impl Pipeline {
             ktime_ns,
             kernel: Text::from(self.speaker.kernel.as_str()),
             hooks: self.speaker.hooks.clone(),
+            names_from: self.speaker.names_from.clone(),
             blind: self.speaker.blind.clone(),
             replay: self.speaker.replay,
         };
@@ -156,14 +168,23 @@ impl Pipeline {
 
     /// Lets time pass; gives the lines that are due.
     pub fn tick(&mut self, now_ns: u64) -> Vec<Line> {
+        self.now_ns = now_ns;
         let incidents = self.correlator.tick(now_ns);
-        self.lines(incidents)
+        let mut lines = self.lines(incidents);
+        lines.extend(self.revised(now_ns));
+        lines
+    }
+
+    /// Lines whose pods have become known.
+    fn revised(&mut self, now_ns: u64) -> Vec<Line> {
+        let cases = self.revisions.due(now_ns, self.node.pods.as_mut());
+        cases.iter().filter_map(|case| self.line_of(case)).collect()
     }
 
     /// When [`Self::tick`] has something to do.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
-        self.correlator.deadline_ns()
+        self.correlator.deadline_ns().into_iter().chain(self.revisions.deadline_ns()).min()
     }
 
     /// A line with the losses that no line has told yet, if there are any. To be asked for after a batch of records.
@@ -186,6 +207,7 @@ impl Pipeline {
         self.alloc_untold(self.correlator.alloc_untold());
         let incidents = self.correlator.finish();
         let mut lines = self.lines(incidents);
+        lines.extend(self.revised(u64::MAX));
         let stopping = AgentStopping {
             envelope: Envelope::default(),
             kind: AgentStoppingKind::AgentStopping,
@@ -207,7 +229,17 @@ impl Pipeline {
         lines
     }
 
+    /// The line of a case; if names may still come, the case waits for them.
     fn report(&mut self, case: &Case) -> Option<Line> {
+        let line = self.line_of(case)?;
+        if let Line::Incident(incident) = &line {
+            // Of a burst the records are read before the time is.
+            self.revisions.wait(&incident.id, case, self.now_ns.max(incident.ktime_ns));
+        }
+        Some(line)
+    }
+
+    fn line_of(&mut self, case: &Case) -> Option<Line> {
         let verdict = classify(case);
         tracing::debug!(cause = ?verdict.cause, level = ?verdict.level, summary = verdict.summary, "an incident");
         if !self.filter.lets_through(case, &verdict) {
@@ -217,6 +249,7 @@ impl Pipeline {
         self.stats.add(Counter::IncidentsReported, 1);
         let mut incident = build::incident(case, &verdict, &self.context);
         incident.redelivered = self.speaker.replay;
+        incident.revision = self.revisions.number(&incident.id, incident.revision);
         Some(self.line(Line::Incident(Box::new(incident))))
     }
 

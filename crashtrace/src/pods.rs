@@ -6,9 +6,12 @@
 //! runtime    --cri---> lists ------------> Known ---+
 //! ```
 //!
-//! What a pod object says of a pod is in [`object`], what is kept of it in [`pod`], and where it is kept in [`index`].
+//! What a pod object says of a pod is in [`object`], what is kept of it in [`pod`], and where it is kept in [`index`]. What a
+//! report says of it is in [`names`], and who is asked for it in [`directory`].
 
 pub mod cri;
+pub mod directory;
 pub mod index;
+pub mod names;
 pub mod object;
 pub mod pod;

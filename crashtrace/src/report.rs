@@ -1,5 +1,5 @@
-//! The report: crashtrace's public output, schema `crashtrace/v1`. **This file and `report/memory.rs` are its
-//! definition**; `crashtrace schema` prints it as JSON Schema.
+//! The report: crashtrace's public output, schema `crashtrace/v1`. **This file with `report/{memory,own,owner}.rs` is
+//! its definition**; `crashtrace schema` prints it as JSON Schema.
 //!
 //! One JSON object a line, at most [`MAX_LINE_BYTES`] long. Field names are snake case and carry their unit
 //! (`_bytes`, `_ns`). Within v1 fields and enum values may be added; none is renamed or removed, and the order of
@@ -28,19 +28,21 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::{Qos, Runtime};
 pub use crate::classify::{Cause, Certainty, Level, Origin, Shortage};
-pub use crate::enrich::OwnerKind;
 
 pub mod build;
 pub mod fit;
 mod memory;
+mod own;
+mod owner;
 pub mod schema;
 pub mod text;
 
 pub use build::{Context, incident};
 pub use fit::to_json_line;
 pub use memory::{HOLDERS, Holder, Memory, Unmovable, ZONES, Zone};
+pub use own::{AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, Loss, LossKind};
+pub use owner::{ContainerRole, Kubernetes, NameSource, Owner, OwnerKind, Workload};
 pub use schema::schema;
 pub use text::Text;
 
@@ -217,6 +219,12 @@ pub struct LimitHit {
     pub limit_bytes: Option<u64>,
     /// There is no limit.
     pub unlimited: bool,
+    /// What Kubernetes has as the limit of the container or pod that the verdict's level means: `resources.limits.memory` of
+    /// its spec, the sum of its containers' for a pod without one of its own. It may be older than the kill, and differs from
+    /// `limit_bytes` after a resize or a change by hand. Null at other levels, and where the API server is not asked.
+    pub kubernetes_limit_bytes: Option<u64>,
+    /// The same as the pod's status has it: what kubelet says is in force.
+    pub kubernetes_limit_in_force_bytes: Option<u64>,
     /// In use at the decision.
     pub usage_bytes: Option<u64>,
     /// Shared memory and files in tmpfs of the cgroup and those below it, read from `memory.stat` just after the
@@ -278,26 +286,6 @@ pub struct Process {
     pub owner: Option<Owner>,
 }
 
-/// The container, pod or host service that a process or a limit belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Owner {
-    /// What it is.
-    pub kind: OwnerKind,
-    /// The pod's UID; for a static pod the hash of its configuration.
-    pub pod_uid: Option<Text>,
-    /// `pod_uid` is a static pod's hash: the API server knows the pod by another UID and has the hash in
-    /// annotation `kubernetes.io/config.mirror`.
-    pub static_pod: bool,
-    /// The container's id, without the runtime's prefix.
-    pub container_id: Option<Text>,
-    /// The pod's QoS class.
-    pub qos_class: Option<Qos>,
-    /// The container runtime, where the path says.
-    pub runtime: Option<Runtime>,
-    /// The systemd unit of a host process.
-    pub unit: Option<Text>,
-}
-
 /// The request that could not be met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Allocation {
@@ -341,85 +329,4 @@ pub struct Unresolved {
     pub field: String,
     /// Why it is unknown.
     pub reason: String,
-}
-
-/// The agent watches from here on.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct AgentStarted {
-    /// What opens each line.
-    #[serde(flatten)]
-    pub envelope: Envelope,
-    /// Always `agent_started`.
-    pub kind: AgentStartedKind,
-    /// When, as UTC.
-    #[schemars(extend("format" = "date-time"))]
-    pub time: String,
-    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happened before was not seen.
-    pub ktime_ns: u64,
-    /// Release of the kernel.
-    pub kernel: Text,
-    /// The hooks in use.
-    pub hooks: Vec<String>,
-    /// What cannot be seen with them.
-    pub blind: Vec<Unresolved>,
-    /// Read from a recording.
-    pub replay: bool,
-}
-
-/// Value of `kind`.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AgentStartedKind {
-    /// The only one.
-    AgentStarted,
-}
-
-/// The agent lost something since the last line.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Loss {
-    /// What opens each line; `lost` includes these.
-    #[serde(flatten)]
-    pub envelope: Envelope,
-    /// Always `loss`.
-    pub kind: LossKind,
-    /// When it was noticed, as UTC.
-    #[schemars(extend("format" = "date-time"))]
-    pub time: String,
-    /// Counters that rose since the last line that carried them, by name.
-    pub counters: std::collections::BTreeMap<String, u64>,
-}
-
-/// Value of `kind`.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LossKind {
-    /// The only one.
-    Loss,
-}
-
-/// The agent watches no longer.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct AgentStopping {
-    /// What opens each line.
-    #[serde(flatten)]
-    pub envelope: Envelope,
-    /// Always `agent_stopping`.
-    pub kind: AgentStoppingKind,
-    /// When, as UTC.
-    #[schemars(extend("format" = "date-time"))]
-    pub time: String,
-    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happens later is not seen.
-    pub ktime_ns: u64,
-    /// Why: `signal`, `end_of_recording`.
-    pub reason: String,
-    /// All counters of the session, by name.
-    pub counters: std::collections::BTreeMap<String, u64>,
-}
-
-/// Value of `kind`.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AgentStoppingKind {
-    /// The only one.
-    AgentStopping,
 }

@@ -11,12 +11,12 @@ use crashtrace::event::{
 use crashtrace::gfp::GfpNames;
 use crashtrace::report::{
     self, AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, Context, Envelope, Line, Loss,
-    LossKind, SCHEMA, Text, Unresolved,
+    LossKind, NameSource, SCHEMA, Text, Unresolved,
 };
 
 use crate::parts::{
-    API, KTIME, MIB, POD, case, container, control, decision, gap, host_service, in_pod, kubepods, level_of,
-    lineage, marked, pod, stamp, task, verdict, with_oom_group,
+    API, KTIME, MIB, POD, bounds, case, container, control, decision, gap, host_service, in_pod, kubepods,
+    level_of, lineage, marked, named, pod, stamp, task, verdict, with_oom_group,
 };
 
 pub(crate) fn context() -> Context {
@@ -83,20 +83,21 @@ pub(crate) fn container_oom() -> (Case, Verdict) {
         ..decision(Hook::Fentry)
     };
     let case = Case {
-        trigger: Some(container(API)),
-        victims: vec![Some(container(API))],
-        limit: Some(pod()),
+        trigger: Some(named(container(API))),
+        victims: vec![Some(named(container(API)))],
+        limit: Some(named(pod())),
         limit_shmem_bytes: Some(20 * MIB),
         ..case(Some(decision), vec![marked(victim, &in_pod(API))])
     };
     let verdict = Verdict {
-        limit: Some(LimitFinding { cgroups: limit, party: pod(), charged_at: VerdictLevel::Pod }),
+        limit: Some(LimitFinding { cgroups: limit, party: named(pod()), charged_at: VerdictLevel::Pod }),
+        kubernetes: Some(bounds()),
         evidence: vec![
             "in use 512.0 MiB of 512.0 MiB when the kernel decided".into(),
             "java held 480 MiB, 470 MiB of it anonymous".into(),
         ],
         ..verdict(
-            "container 3f2a9c0d1e4b hit its own limit of 512 MiB; java (pid 4211) killed",
+            "container api of pod shop/api-7f9c4d8b6-x2x7q hit its own limit of 512 MiB; java (pid 4211) killed",
             "Raise the container's memory limit, or lower what java keeps (heap, threads, direct buffers).",
         )
     };
@@ -344,6 +345,7 @@ fn agent_lines() -> Vec<(&'static str, Line)> {
         ktime_ns: KTIME,
         kernel: Text::from("6.12.48-cloud-amd64"),
         hooks: vec!["fentry:oom_kill_process".into(), "raw_tp:mark_victim".into()],
+        names_from: vec![NameSource::Kube, NameSource::Cri],
         blind: vec![Unresolved {
             field: "oom_no_kill".into(),
             reason: "kretprobes cannot be used here".into(),

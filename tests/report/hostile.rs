@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crashtrace::report::{
-    Incident, Line, MAX_LINE_BYTES, Owner, Process, Text, Unresolved, ZONES, Zone, to_json_line,
+    Incident, Kubernetes, Line, MAX_LINE_BYTES, NameSource, Owner, Process, Text, Unresolved, Workload,
+    ZONES, Zone, to_json_line,
 };
 use crashtrace::sink::text::render;
 use proptest::prelude::*;
@@ -104,6 +105,19 @@ fn process(text: &str) -> Process {
 fn owner(text: &str) -> Owner {
     Owner {
         kind: crashtrace::report::OwnerKind::Container,
+        namespace: Some(Text::from(text)),
+        pod: Some(Text::from(text)),
+        container: Some(Text::from(text)),
+        kubernetes: Some(Kubernetes {
+            role: None,
+            workload: Some(Workload { kind: Text::from(text), name: Text::from(text), inferred: true }),
+            image: Some(Text::from(text)),
+            restart_count: Some(u32::MAX),
+            memory_request_bytes: Some(u64::MAX),
+            memory_limit_bytes: Some(u64::MAX),
+            source: NameSource::Kube,
+            stale_seconds: Some(u64::MAX),
+        }),
         pod_uid: Some(Text::from(text)),
         static_pod: false,
         container_id: Some(Text::from(text)),
@@ -201,20 +215,20 @@ fn what_is_cut_is_cut_in_order() {
         victim.pid = Some(index as u32);
     }
     let object = fits(&Line::Incident(Box::new(line.clone())));
-    assert!(victims(&object) > 12, "{} victims", victims(&object));
-    assert!(to_json_line(&Line::Incident(Box::new(line))).len() > MAX_LINE_BYTES - 600, "the room is used");
+    assert!(victims(&object) > 9, "{} victims", victims(&object));
+    assert!(to_json_line(&Line::Incident(Box::new(line))).len() > MAX_LINE_BYTES - 1000, "the room is used");
     assert_eq!(object["victims"][0]["pid"], 0);
     assert_eq!(object["victims"][victims(&object) - 1]["pid"], victims(&object) - 1);
     assert!(!object.to_string().contains('…'));
 
     // Long paths: they are cut rather than the victims down to one, and both ends stay.
-    let mut line = incident("api", Size { victims: 6, items: 2 });
+    let mut line = incident("api", Size { victims: 4, items: 2 });
     for victim in &mut line.victims {
         victim.cgroup = Some(Text::from(format!("/kubepods{}/mine", "/deep".repeat(2000)).as_str()));
     }
     let object = fits(&Line::Incident(Box::new(line)));
-    assert_eq!(victims(&object), 6);
-    let path = object["victims"][5]["cgroup"].as_str().expect("a path");
+    assert_eq!(victims(&object), 4);
+    let path = object["victims"][3]["cgroup"].as_str().expect("a path");
     assert!(
         path.starts_with("/kubepods/deep") && path.ends_with("/deep/mine") && path.contains('…'),
         "{path}"

@@ -3,10 +3,12 @@
 use crashtrace::cgroup::{Qos, Runtime, parse};
 use crashtrace::classify::{Cause, Certainty, Level as VerdictLevel, Origin, Verdict};
 use crashtrace::correlate::{Incident, OomKill};
-use crashtrace::enrich::{Case, Gap, Owner, OwnerKind, Party};
+use crashtrace::enrich::{Case, Gap, NameBook, Owner, OwnerKind, Party};
 use crashtrace::event::{
     Constraint, Hook, Level, Limit, Lineage, OomControl, OomDecision, OomVictim, Rss, Stamp, Task,
 };
+use crashtrace::pods::names::{ContainerNames, ContainerRole, NameSource, Names};
+use crashtrace::pods::pod::{MemoryBounds, Workload};
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const KTIME: u64 = 812_345_678_901;
@@ -94,6 +96,8 @@ pub(crate) fn case(decision: Option<OomDecision>, victims: Vec<OomVictim>) -> Ca
         page_size_bytes: 4096,
         node_memory_bytes: None,
         unresolved: Vec::new(),
+        names: NameBook::default(),
+        nameless: Vec::new(),
     }
 }
 
@@ -105,6 +109,7 @@ pub(crate) fn verdict(summary: &str, remedy: &str) -> Verdict {
         origin: Some(Origin::Charge),
         constraint: Some(Constraint::Memcg),
         limit: None,
+        kubernetes: None,
         certainty: Certainty::Observed,
         inferred: Vec::new(),
         summary: summary.into(),
@@ -157,8 +162,40 @@ pub(crate) fn party(path: String, kind: OwnerKind) -> Party {
         qos_class: None,
         runtime: None,
         unit: None,
+        names: None,
     };
     Party { placement: parse(path.as_bytes()), path: path.into_bytes(), owner }
+}
+
+/// What Kubernetes has as the container's bounds.
+pub(crate) fn bounds() -> MemoryBounds {
+    MemoryBounds {
+        request_bytes: Some(256 * MIB),
+        limit_bytes: Some(512 * MIB),
+        limit_in_force_bytes: Some(512 * MIB),
+    }
+}
+
+/// With the names that the API server has for it.
+pub(crate) fn named(mut party: Party) -> Party {
+    let container = ContainerNames {
+        name: Some("api".into()),
+        role: Some(ContainerRole::App),
+        image: Some("registry.example/shop/api:1.4.2".into()),
+        restart_count: Some(3),
+        memory: bounds(),
+    };
+    party.owner.names = Some(Box::new(Names {
+        source: NameSource::Kube,
+        namespace: Some("shop".into()),
+        pod: Some("api-7f9c4d8b6-x2x7q".into()),
+        workload: Some(Workload { kind: "Deployment".into(), name: "api".into(), inferred: true }),
+        qos: Some(Qos::Burstable),
+        pod_memory: bounds(),
+        container: Some(container).filter(|_| party.owner.kind == OwnerKind::Container),
+        stale_seconds: None,
+    }));
+    party
 }
 
 pub(crate) fn pod() -> Party {

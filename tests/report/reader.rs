@@ -75,6 +75,8 @@ record!(LimitHit {
     charged_at: String,
     owner: Owner,
     limit_bytes: u64,
+    kubernetes_limit_bytes: u64,
+    kubernetes_limit_in_force_bytes: u64,
     usage_bytes: u64,
     shmem_bytes: u64,
     swap_usage_bytes: u64,
@@ -170,11 +172,34 @@ record!(Owner {
     kind: String,
     static_pod: bool,
     ?
+    namespace: String,
+    pod: String,
+    container: String,
+    kubernetes: Kubernetes,
     pod_uid: String,
     container_id: String,
     qos_class: String,
     runtime: String,
     unit: String,
+});
+
+record!(Kubernetes {
+    source: String,
+    ?
+    role: String,
+    workload: Workload,
+    image: String,
+    restart_count: u32,
+    memory_request_bytes: u64,
+    memory_limit_bytes: u64,
+    stale_seconds: u64,
+});
+
+record!(Workload {
+    kind: String,
+    name: String,
+    inferred: bool,
+    ?
 });
 
 record!(Allocation {

@@ -27,6 +27,7 @@ pub fn replay(config: &Replay) -> Result<End> {
         node: preamble.node,
         session: format!("replay-{:x}-{:x}", preamble.started_ktime_ns, std::process::id()),
         kernel: preamble.kernel,
+        names_from: Vec::new(),
         hooks: preamble.hooks,
         blind: preamble.blind,
         replay: true,

@@ -12,6 +12,7 @@ fn begin(path: &Path) -> Recording {
         node: "n1".into(),
         session: "s".into(),
         kernel: "6.12.0".into(),
+        names_from: Vec::new(),
         hooks: vec!["raw_tp:mark_victim".into()],
         blind: Vec::new(),
         replay: false,

@@ -22,7 +22,7 @@ use super::zones::{self, Sight};
 use super::{Cause, Certainty, Level, LimitFinding, Origin, Shortage, Verdict};
 use crate::correlate::AllocFailures;
 use crate::enrich::gaps::gap;
-use crate::enrich::{Case, Gap, party};
+use crate::enrich::{Case, Gap, NameBook, party};
 use crate::event::{AllocFailure, Asked, Constraint, Hook, Limit, Lineage};
 use crate::fragmentation;
 use crate::gfp::Traits;
@@ -51,6 +51,7 @@ pub(super) fn verdict(case: &Case, failures: &AllocFailures) -> Verdict {
         origin: Some(if finding.cause == Cause::CgroupOom { Origin::Charge } else { Origin::Allocation }),
         constraint: Some(constraint(case, failure, finding.cause)),
         limit: finding.limit.clone(),
+        kubernetes: None,
         certainty: if inferred.is_empty() { Certainty::Observed } else { Certainty::Inferred },
         inferred,
         summary: String::new(),
@@ -169,7 +170,7 @@ fn charge(case: &Case, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> Opt
     if failure.stamp.hook != Hook::RawTracepoint || !is_charged || failure.in_interrupt() {
         return None;
     }
-    let limit = failure.cgroups.as_ref().and_then(full);
+    let limit = failure.cgroups.as_ref().and_then(|cgroups| full(cgroups, &case.names));
     let could_serve = sight.is_some_and(Sight::could_serve);
     if !could_serve && (limit.is_none() || sight.is_some_and(Sight::could_not_serve)) {
         return None;
@@ -178,7 +179,7 @@ fn charge(case: &Case, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> Opt
 }
 
 /// The innermost cgroup that has no room for what was asked.
-fn full(cgroups: &Lineage) -> Option<LimitFinding> {
+fn full(cgroups: &Lineage, names: &NameBook) -> Option<LimitFinding> {
     let index = cgroups.levels.iter().position(|level| {
         let limit = level.limit.and_then(Limit::bytes).unwrap_or_default();
         level.at_limit(STOCK_BYTES.min(limit / 8))
@@ -186,7 +187,8 @@ fn full(cgroups: &Lineage) -> Option<LimitFinding> {
     let levels = cgroups.levels.get(index..)?.to_vec();
     let cgroups =
         Lineage { levels, skipped: if index == 0 { cgroups.skipped } else { 0 }, ..cgroups.clone() };
-    let party = party(&cgroups).ok()?;
+    let mut party = party(&cgroups).ok()?;
+    names.name(&mut party);
     let charged_at = super::limit::level_of(&party.placement);
     Some(LimitFinding { cgroups, party, charged_at })
 }

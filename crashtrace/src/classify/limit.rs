@@ -93,7 +93,10 @@ fn observed(scene: &Scene<'_>, lineage: &Lineage) -> Found {
     };
     let party = match (scene.limit, party(lineage)) {
         (Some(party), _) => party.clone(),
-        (None, Ok(party)) => party,
+        (None, Ok(mut party)) => {
+            scene.names.name(&mut party);
+            party
+        }
         (None, Err(reason)) => return Found { evidence: numbers(), ..open(reason) },
     };
     if lineage.skipped > 0 {
@@ -236,7 +239,10 @@ fn infer(scene: &Scene<'_>, origin: Option<Origin>) -> Found {
         unified: lineage.unified,
     };
     let party = match party(&cgroups) {
-        Ok(party) => party,
+        Ok(mut party) => {
+            scene.names.name(&mut party);
+            party
+        }
         Err(reason) => return open(reason),
     };
     let mut found = settle(scene, cgroups, party);

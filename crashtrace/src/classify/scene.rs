@@ -2,7 +2,7 @@
 
 use super::zones::{Sight, sight};
 use crate::correlate::{OomKill, OomNoKill};
-use crate::enrich::{Case, Memory, Party, party, same_process};
+use crate::enrich::{Case, Memory, NameBook, Party, party, same_process};
 use crate::event::{Constraint, Hook, Lineage, Name, NoKill, OomControl, OomVictim, Stack, Task, Unmovable};
 
 /// A view of a case.
@@ -20,6 +20,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) limit_cgroups: Option<&'a Lineage>,
     /// What `limit_cgroups` says, if it can be trusted.
     pub(crate) limit: Option<&'a Party>,
+    /// The names of owners.
+    pub(crate) names: &'a NameBook,
     /// Shared memory of that cgroup.
     pub(crate) limit_shmem_bytes: Option<u64>,
     /// Who held the node's memory.
@@ -28,6 +30,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) sight: Option<Sight<'a>>,
     /// What cannot be moved.
     pub(crate) unmovable: Option<&'a Unmovable>,
+    /// Bytes of a page.
+    pub(crate) page_size_bytes: u64,
     /// All memory of the node.
     pub(crate) node_memory_bytes: Option<u64>,
     pub(crate) trigger: Option<Actor<'a>>,
@@ -66,15 +70,19 @@ impl<'a> Scene<'a> {
             })?;
             decision.victim_cgroups.as_ref()
         };
+        let placed = |cgroups: Option<&Lineage>| {
+            let mut party = party(cgroups?).ok()?;
+            case.names.name(&mut party);
+            Some(party)
+        };
         let first = kill.victims.first().map(|victim| {
             let cgroups = at_decision(&victim.task).or(victim.cgroups.as_ref());
-            Actor { task: &victim.task, cgroups, party: cgroups.and_then(|cgroups| party(cgroups).ok()) }
+            Actor { task: &victim.task, cgroups, party: placed(cgroups) }
         });
         let chosen = || {
             let decision = decision?;
             let cgroups = decision.victim_cgroups.as_ref();
-            let party = cgroups.and_then(|cgroups| party(cgroups).ok());
-            Some(Actor { task: decision.victim.as_ref()?, cgroups, party })
+            Some(Actor { task: decision.victim.as_ref()?, cgroups, party: placed(cgroups) })
         };
         Self {
             kill: Some(kill),
@@ -91,10 +99,12 @@ impl<'a> Scene<'a> {
             message: decision.and_then(|decision| decision.message.as_ref()),
             limit_cgroups: decision.and_then(|decision| decision.limit_cgroups.as_ref()),
             limit: case.limit.as_ref(),
+            names: &case.names,
             limit_shmem_bytes: case.limit_shmem_bytes,
             memory: case.memory.as_ref(),
             sight: sight(case, kill.zones.as_deref()),
             unmovable: case.unmovable.as_ref(),
+            page_size_bytes: case.page_size_bytes,
             node_memory_bytes: case.node_memory_bytes,
             trigger: decision.map(|decision| Actor {
                 task: &decision.trigger,
@@ -122,10 +132,12 @@ impl<'a> Scene<'a> {
             message: None,
             limit_cgroups: event.limit_cgroups.as_ref(),
             limit: case.limit.as_ref(),
+            names: &case.names,
             limit_shmem_bytes: case.limit_shmem_bytes,
             memory: None,
             sight: None,
             unmovable: None,
+            page_size_bytes: case.page_size_bytes,
             node_memory_bytes: case.node_memory_bytes,
             trigger: Some(Actor {
                 task: &event.trigger,

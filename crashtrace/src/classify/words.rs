@@ -3,6 +3,7 @@
 
 use crate::enrich::{Owner, OwnerKind};
 use crate::event::Task;
+use crate::pods::names::{ContainerNames, ContainerRole};
 use crate::report::Text;
 
 /// Bytes of a name or path that a sentence takes; the report has all of it elsewhere.
@@ -65,17 +66,16 @@ pub(crate) fn process(task: &Task) -> String {
     }
 }
 
-/// `container 4f2a… of pod 1f6c…`; for a plain cgroup its path.
+/// `container api of pod shop/api-7f9c`, or where the names are not known `container 4f2a… of pod 1f6c…`; for a plain
+/// cgroup its path.
 pub(crate) fn owner(owner: &Owner, cgroup: &[u8]) -> String {
     match owner.kind {
         OwnerKind::Container => {
-            let container = match &owner.container_id {
-                Some(container) => format!("container {}", id(container, 12)),
-                None => "a container".to_owned(),
-            };
-            match &owner.pod_uid {
-                Some(_) => format!("{container} of {}", pod(owner)),
-                None => container,
+            let container = container(owner);
+            if owner.pod_uid.is_some() || pod_name(owner).is_some() {
+                format!("{container} of {}", pod(owner))
+            } else {
+                container
             }
         }
         OwnerKind::Pod => pod(owner),
@@ -93,13 +93,44 @@ pub(crate) fn owner(owner: &Owner, cgroup: &[u8]) -> String {
     }
 }
 
-/// `pod 1f6c…`
+/// `container api`
+pub(crate) fn container(owner: &Owner) -> String {
+    let named = owner.names.as_ref().and_then(|names| names.container.as_ref());
+    match (named, &owner.container_id) {
+        (Some(ContainerNames { role: Some(ContainerRole::Sandbox), .. }), _) => {
+            "the sandbox (pause)".to_owned()
+        }
+        (Some(ContainerNames { name: Some(name), role, .. }), _) => {
+            let kind = match role {
+                Some(ContainerRole::Init) => "init container",
+                Some(ContainerRole::Ephemeral) => "ephemeral container",
+                _ => "container",
+            };
+            format!("{kind} {}", path(name.as_bytes()))
+        }
+        (_, Some(container)) => format!("container {}", id(container, 12)),
+        (_, None) => "a container".to_owned(),
+    }
+}
+
+/// `pod shop/api-7f9c`; `pod 1f6c…` where the name is not known.
 pub(crate) fn pod(owner: &Owner) -> String {
     let kind = if owner.static_pod { "static pod" } else { "pod" };
-    match &owner.pod_uid {
-        Some(uid) => format!("{kind} {}", id(uid, 8)),
-        None => format!("a {kind}"),
+    match (pod_name(owner), &owner.pod_uid) {
+        (Some(name), _) => format!("{kind} {name}"),
+        (None, Some(uid)) => format!("{kind} {}", id(uid, 8)),
+        (None, None) => format!("a {kind}"),
     }
+}
+
+/// `shop/api-7f9c`
+pub(crate) fn pod_name(owner: &Owner) -> Option<String> {
+    let names = owner.names.as_ref()?;
+    let name = path(names.pod.as_ref()?.as_bytes());
+    Some(match &names.namespace {
+        Some(namespace) => format!("{}/{name}", path(namespace.as_bytes())),
+        None => name,
+    })
 }
 
 /// `1 process`, `3 processes`

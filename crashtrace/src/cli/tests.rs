@@ -1,6 +1,9 @@
 use std::collections::HashMap;
 
+use clap::Parser as _;
+
 use super::*;
+use crate::classify::Cause;
 
 /// Somewhere to run.
 #[derive(Default)]
@@ -84,6 +87,7 @@ fn watch_without_options_takes_the_defaults() {
         hooks: HooksWanted::Auto,
         allocations: Allocations::Unexpected,
         node_name: "host-1".to_owned(),
+        pods: Pods { cri: Some(None), ..Pods::default() },
         filter: Filter::default(),
         record: None,
         btf: None,
@@ -218,6 +222,8 @@ fn the_other_commands_carry_their_arguments() {
         output: Output::Json,
         hooks: HooksWanted::Kprobe,
         allocations: true,
+        node_name: "host-1".to_owned(),
+        pods: Pods { cri: Some(None), ..Pods::default() },
         btf: Some("/b".into()),
     };
     assert_eq!(config("crashtrace doctor --hooks kprobe --btf /b").command, Command::Doctor(doctor));
@@ -232,5 +238,41 @@ fn each_shell_gets_a_script_that_knows_the_commands() {
     for shell in Shell::value_variants() {
         let script = String::from_utf8(completions(*shell)).unwrap();
         assert!(script.contains("doctor") && script.contains("replay"), "{shell}");
+    }
+}
+
+#[test]
+fn the_api_server_is_asked_in_a_pod_or_by_a_file_and_the_runtime_always() {
+    let in_a_pod = Place { vars: [("KUBERNETES_SERVICE_HOST", "10.0.0.1")].into(), ..Place::default() };
+    let by_file = || Some(ApiServer::Kubeconfig("/k".into()));
+    let usual = || Some(None);
+    for (line, place, kube, cri) in [
+        ("", &Place::default(), None, usual()),
+        ("", &in_a_pod, Some(ApiServer::InCluster), usual()),
+        (" --kubeconfig /k", &in_a_pod, by_file(), usual()),
+        (" --pods kube --kubeconfig /k", &Place::default(), by_file(), None),
+        (" --pods kube", &in_a_pod, Some(ApiServer::InCluster), None),
+        (" --pods cri", &in_a_pod, None, usual()),
+        (" --cri-socket /run/x.sock", &Place::default(), None, Some(Some("/run/x.sock".into()))),
+        (" --pods none", &in_a_pod, None, None),
+    ] {
+        for command in ["watch", "doctor"] {
+            let line = format!("crashtrace {command}{line}");
+            let pods = match try_config(&line, place).unwrap().command {
+                Command::Watch(watch) => watch.pods,
+                Command::Doctor(doctor) => doctor.pods,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(pods, Pods { kube: kube.clone(), cri: cri.clone() }, "{line}");
+        }
+    }
+    for (line, said) in [
+        ("--pods kube", "--kubeconfig FILE"),
+        ("--pods cri --kubeconfig /k", "--kubeconfig is of no use with --pods cri"),
+        ("--pods none --cri-socket /s", "--cri-socket is of no use with --pods none"),
+        ("--kubeconfig /var/lib", "is a directory"),
+    ] {
+        let refused = refusal(&format!("crashtrace watch {line}"), &Place::default());
+        assert!(refused.contains(said), "{refused}");
     }
 }

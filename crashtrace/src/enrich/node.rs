@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::gfp::GfpNames;
+use crate::pods::names::{NoNames, PodNames};
 
 /// The node, as far as it can be asked.
 pub struct Node {
@@ -15,6 +16,8 @@ pub struct Node {
     pub cgroups: Box<dyn CgroupFiles>,
     /// Its files about memory.
     pub proc: Box<dyn ProcFiles>,
+    /// Its pods.
+    pub pods: Box<dyn PodNames>,
     /// Its kernel's names of allocation flags.
     pub gfp: GfpNames,
 }
@@ -34,6 +37,7 @@ impl Node {
             page_size_bytes: 4096,
             cgroups: Box::new(NoFiles(reason)),
             proc: Box::new(NoFiles(reason)),
+            pods: Box::new(NoNames(reason)),
             gfp: GfpNames::default(),
         }
     }

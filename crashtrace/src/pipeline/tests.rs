@@ -10,6 +10,7 @@ use crate::report::{MAX_LINE_BYTES, to_json_line};
 use crate::testing::{Body, Record, memcg_kill, no_victim, numbered, process, record};
 
 mod alloc;
+mod names;
 
 const POD: &[u8] = b"/kubepods/burstable/podb2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d/3f2a9c0d1e4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeef";
 const HOST: &[u8] = b"/system.slice/backup.service";
@@ -21,6 +22,7 @@ fn pipeline(filter: Filter) -> Pipeline {
         session: "s".into(),
         kernel: "6.12.0".into(),
         hooks: vec!["fentry:oom_kill_process".into()],
+        names_from: Vec::new(),
         blind: Vec::new(),
         replay: false,
     };

@@ -10,8 +10,10 @@ use crate::correlate::{AllocFailures, Incident, OomKill, OomNoKill};
 use crate::enrich::{self, Case, Party};
 use crate::event::{self, Asked, Limit, Lineage, Name, OomVictim, Task};
 use crate::gfp::GfpNames;
+use crate::pods::names::Names;
 use crate::report::{
-    self, Allocation, Constraint, Envelope, Kind, LimitHit, MigrateType, Owner, Process, Text, Unresolved,
+    self, Allocation, Constraint, Envelope, Kind, Kubernetes, LimitHit, MigrateType, Owner, OwnerKind,
+    Process, Text, Unresolved, Workload,
 };
 
 mod memory;
@@ -177,7 +179,7 @@ fn frame(
         constraint: constraint(verdict.constraint),
         complete: false,
         repeats: 0,
-        limit: verdict.limit.as_ref().map(|limit| limit_hit(limit, case.limit_shmem_bytes, context)),
+        limit: verdict.limit.as_ref().map(|limit| limit_hit(limit, verdict, case.limit_shmem_bytes, context)),
         memory: None,
         trigger: None,
         victims: Vec::new(),
@@ -199,7 +201,12 @@ fn constraint(constraint: Option<event::Constraint>) -> Option<Constraint> {
     }
 }
 
-fn limit_hit(finding: &LimitFinding, shmem_bytes: Option<u64>, context: &Context) -> LimitHit {
+fn limit_hit(
+    finding: &LimitFinding,
+    verdict: &Verdict,
+    shmem_bytes: Option<u64>,
+    context: &Context,
+) -> LimitHit {
     let LimitFinding { cgroups, party, charged_at } = finding;
     let level = cgroups.levels.first().cloned().unwrap_or_default();
     LimitHit {
@@ -208,6 +215,8 @@ fn limit_hit(finding: &LimitFinding, shmem_bytes: Option<u64>, context: &Context
         owner: Some(owner(&party.owner)),
         limit_bytes: level.limit.and_then(Limit::bytes),
         unlimited: level.limit == Some(Limit::Unlimited),
+        kubernetes_limit_bytes: verdict.kubernetes.and_then(|bounds| bounds.limit_bytes),
+        kubernetes_limit_in_force_bytes: verdict.kubernetes.and_then(|bounds| bounds.limit_in_force_bytes),
         usage_bytes: level.usage_bytes,
         shmem_bytes,
         swap_usage_bytes: level.swap_usage_bytes,
@@ -258,14 +267,42 @@ fn process(task: &Task, cgroups: Option<&Lineage>, party: Option<&Party>) -> Pro
 
 pub(super) fn owner(owner: &enrich::Owner) -> Owner {
     let text = |value: &Option<String>| value.as_deref().map(Text::from);
+    let names = owner.names.as_deref();
+    let container = names.and_then(|names| names.container.as_ref());
     Owner {
         kind: owner.kind,
+        namespace: names.and_then(|names| text(&names.namespace)),
+        pod: names.and_then(|names| text(&names.pod)),
+        container: container.and_then(|container| text(&container.name)),
+        kubernetes: names.map(|names| kubernetes(names, owner.kind)),
         pod_uid: text(&owner.pod_uid),
         static_pod: owner.static_pod,
         container_id: text(&owner.container_id),
-        qos_class: owner.qos_class,
+        qos_class: owner.qos_class.or_else(|| names.and_then(|names| names.qos)),
         runtime: owner.runtime,
         unit: text(&owner.unit),
+    }
+}
+
+fn kubernetes(names: &Names, kind: OwnerKind) -> Kubernetes {
+    let container = names.container.as_ref();
+    let memory = match kind {
+        OwnerKind::Container => container.map(|container| container.memory).unwrap_or_default(),
+        _ => names.pod_memory,
+    };
+    Kubernetes {
+        role: container.and_then(|container| container.role),
+        workload: names.workload.as_ref().map(|workload| Workload {
+            kind: Text::from(&*workload.kind),
+            name: Text::from(&*workload.name),
+            inferred: workload.inferred,
+        }),
+        image: container.and_then(|container| container.image.as_deref()).map(Text::from),
+        restart_count: container.and_then(|container| container.restart_count),
+        memory_request_bytes: memory.request_bytes,
+        memory_limit_bytes: memory.limit_bytes,
+        source: names.source,
+        stale_seconds: names.stale_seconds,
     }
 }
 
@@ -296,7 +333,7 @@ fn request(gfp: u32, order: Option<u32>, memcg: bool, context: &Context) -> Allo
 
 /// What case and verdict leave open. The case counts the victims as the kernel marked them, the report by `order`.
 fn unresolved(case: &Case, verdict: &Verdict, order: &[usize]) -> Vec<Unresolved> {
-    let gaps = case.unresolved.iter().chain(&verdict.unresolved);
+    let gaps = case.unresolved.iter().chain(&verdict.unresolved).chain(&case.nameless);
     let listed = gaps.map(|gap| {
         let place = victim_field(&gap.field).and_then(|(index, rest)| {
             let place = order.iter().position(|&at| at == index)?;

@@ -7,12 +7,15 @@ use std::io::{self, Write};
 
 use crate::report::{
     AgentStarted, AgentStopping, Cause, Certainty, Constraint, Incident, Kind, Level, LimitHit, Line, Loss,
-    Origin, Owner, OwnerKind, Process, Shortage, Text, Unresolved,
+    Origin, Process, Shortage, Text, Unresolved,
 };
 use crate::sink::Sink;
 use crate::sink::page::{Page, Style, size};
 
 mod memory;
+mod owner;
+
+use owner::owner_words;
 
 /// Victims shown; the largest come first.
 const VICTIMS: usize = 12;
@@ -69,6 +72,7 @@ fn incident_block(page: &mut Page, incident: &Incident) {
     if incident.limit.is_some() || incident.allocation.is_some() {
         page.end();
     }
+    owner::kubernetes_line(page, incident);
     if let Some(limit) = &incident.limit {
         limit_lines(page, limit);
     }
@@ -219,31 +223,6 @@ fn row(role: &str, process: &Process) -> [String; 9] {
         number(process.oom_score_adj.map(|adj| adj.to_string())),
         owner_words(process.owner.as_ref(), process.cgroup.as_ref().map(Text::as_str)),
     ]
-}
-
-/// Whose it is, with the cgroup's path where there is no better name.
-fn owner_words(owner: Option<&Owner>, cgroup: Option<&str>) -> String {
-    let Some(owner) = owner else { return cgroup.unwrap_or("?").to_owned() };
-    let text = |text: &Option<Text>| text.as_ref().map(|text| text.as_str().to_owned());
-    let pod = text(&owner.pod_uid)
-        .map(|uid| if owner.static_pod { format!("static pod {uid}") } else { format!("pod {uid}") });
-    let path = || cgroup.unwrap_or("?").to_owned();
-    match owner.kind {
-        OwnerKind::Container => {
-            // The length that crictl and docker show and take.
-            let id: String = text(&owner.container_id).unwrap_or("?".to_owned()).chars().take(12).collect();
-            match pod {
-                Some(pod) => format!("container {id} of {pod}"),
-                None => format!("container {id}"),
-            }
-        }
-        OwnerKind::Pod => pod.unwrap_or_else(path),
-        OwnerKind::Qos => format!("all pods of a QoS class ({})", path()),
-        OwnerKind::Kubepods => "all pods of the node".to_owned(),
-        OwnerKind::HostService => text(&owner.unit).unwrap_or_else(path),
-        OwnerKind::Cgroup => path(),
-        OwnerKind::Host => "the host".to_owned(),
-    }
 }
 
 fn section(page: &mut Page, heading: &str, items: &[String]) {

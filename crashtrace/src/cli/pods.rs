@@ -1,0 +1,97 @@
+//! Whom to ask for the names of pods.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, ValueEnum};
+
+use super::{Environment, optional_path, usage};
+
+/// What Kubernetes sets in each container of a pod.
+const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
+
+/// Arguments about the names of pods.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct PodsArgs {
+    /// Ask these for the names of pods: the API server (kube), the container runtime (cri); auto asks the runtime, and the
+    /// API server in a pod or with --kubeconfig
+    #[arg(long, value_name = "SOURCE", value_enum, default_value_t)]
+    pub pods: PodsWanted,
+    /// Find the API server by this file [default: as a pod finds it]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Ask the container runtime at this socket [default: the usual ones that are there]
+    #[arg(long, value_name = "SOCKET")]
+    pub cri_socket: Option<PathBuf>,
+}
+
+/// The sources that are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PodsWanted {
+    /// All that can be asked
+    #[default]
+    Auto,
+    /// The API server
+    Kube,
+    /// The container runtime
+    Cri,
+    /// Nobody: pods are known by UID, containers by id
+    None,
+}
+
+/// Whom to ask, with everything decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pods {
+    /// The API server, and how it is found.
+    pub kube: Option<ApiServer>,
+    /// The container runtime: at this socket, or at the usual ones.
+    pub cri: Option<Option<PathBuf>>,
+}
+
+/// How the API server is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiServer {
+    /// As a pod finds it: by variables and files that kubelet puts into each.
+    InCluster,
+    /// By a kubeconfig file.
+    Kubeconfig(PathBuf),
+}
+
+impl Pods {
+    /// Decides what the arguments leave open.
+    pub(super) fn resolve(args: PodsArgs, env: &impl Environment) -> Result<Self, clap::Error> {
+        let PodsArgs { pods: wanted, kubeconfig, cri_socket } = args;
+        let unused = |flag: &str| Err(usage(format!("{flag} is of no use with --pods {}", wanted.name())));
+        if kubeconfig.is_some() && matches!(wanted, PodsWanted::Cri | PodsWanted::None) {
+            return unused("--kubeconfig");
+        }
+        if cri_socket.is_some() && matches!(wanted, PodsWanted::Kube | PodsWanted::None) {
+            return unused("--cri-socket");
+        }
+        let kubeconfig = optional_path("--kubeconfig", kubeconfig, env)?;
+        let cri_socket = cri_socket.map(|socket| match socket.as_os_str().is_empty() {
+            true => Err(usage("--cri-socket: the path is empty".to_owned())),
+            false => Ok(socket),
+        });
+        let cri_socket = cri_socket.transpose()?;
+        let in_cluster = || env.var(IN_CLUSTER).filter(|host| !host.is_empty()).map(|_| ApiServer::InCluster);
+        let kube = kubeconfig.map(ApiServer::Kubeconfig).or_else(in_cluster);
+        Ok(match wanted {
+            PodsWanted::Auto => Self { kube, cri: Some(cri_socket) },
+            PodsWanted::Kube if kube.is_none() => {
+                let message = format!(
+                    "--pods kube: this is no pod ({IN_CLUSTER} is not set), so say how to find the API server with --kubeconfig FILE"
+                );
+                return Err(usage(message));
+            }
+            PodsWanted::Kube => Self { kube, cri: None },
+            PodsWanted::Cri => Self { kube: None, cri: Some(cri_socket) },
+            PodsWanted::None => Self::default(),
+        })
+    }
+}
+
+impl PodsWanted {
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}

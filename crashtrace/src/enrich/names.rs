@@ -1,0 +1,131 @@
+//! Names of the owners of a case, from whoever knows pods ([`PodNames`]). PURE but for asking.
+//!
+//! The case keeps what was answered ([`NameBook`]): who judges it may come to a place by another way (the limit that is only
+//! inferred, say), and names it then from there. Asking again later costs the same, and shows what has become known since.
+
+use std::collections::BTreeMap;
+
+use super::gaps::gap;
+use super::{Case, Gap, OwnerKind, Party};
+use crate::pods::names::{Answer, Names, PodNames, Who};
+
+/// The most places of one case that are asked about: a group kill may have thousands of victims, but they are in one pod.
+const MOST_ASKED: usize = 256;
+
+/// What was answered about the owners of a case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameBook {
+    answers: BTreeMap<Key, Answer>,
+}
+
+/// A pod's UID and a container's id.
+type Key = (Option<String>, Option<String>);
+
+impl NameBook {
+    /// Puts the names on a place that was asked about, or that is in a pod that was.
+    pub fn name(&self, party: &mut Party) {
+        let Some(key) = key(party) else { return };
+        let names = match self.answers.get(&key) {
+            Some(answer) => answer.names.clone(),
+            // Any container of it knows the pod.
+            None if key.1.is_none() => self.of_pod(key.0.as_deref()),
+            None => None,
+        };
+        party.owner.names = names.map(Box::new);
+    }
+
+    fn of_pod(&self, pod_uid: Option<&str>) -> Option<Names> {
+        let mut answers = self.answers.iter().filter(|((uid, _), _)| uid.as_deref() == pod_uid);
+        answers.find_map(|(_, answer)| answer.names.clone()).map(Names::without_container)
+    }
+
+    /// More may be known in a moment.
+    #[must_use]
+    pub fn may_grow(&self) -> bool {
+        self.answers.values().any(|answer| answer.soon)
+    }
+
+    fn ask(&mut self, party: &Party, pods: &mut dyn PodNames) {
+        let Some(key) = key(party) else { return };
+        if self.answers.contains_key(&key) || self.answers.len() >= MOST_ASKED {
+            return;
+        }
+        let answer = pods.find(Who { pod_uid: key.0.as_deref(), container_id: key.1.as_deref() });
+        self.answers.insert(key, answer);
+    }
+
+    fn missing(&self, party: &Party) -> Option<&str> {
+        match self.answers.get(&key(party)?) {
+            Some(answer) => answer.missing.as_deref(),
+            None => Some("the report is about more pods than are asked about"),
+        }
+    }
+}
+
+/// What there is to ask about a place: in a pod, its pod and container.
+fn key(party: &Party) -> Option<Key> {
+    let owner = &party.owner;
+    matches!(owner.kind, OwnerKind::Container | OwnerKind::Pod)
+        .then(|| (owner.pod_uid.clone(), owner.container_id.clone()))
+        .filter(|(pod, container)| {
+            // A container without a pod is Docker's or Podman's own, which nobody here names.
+            party.placement.pod_end.is_some() && (pod.is_some() || container.is_some())
+        })
+}
+
+/// Asks about all owners of the case, anew if that was done before, and puts their names on them. Says whether that has
+/// changed anything.
+pub fn name(case: &mut Case, pods: &mut dyn PodNames) -> bool {
+    let mut book = NameBook::default();
+    for party in parties(case) {
+        book.ask(party, pods);
+    }
+    let changed = book
+        .answers
+        .iter()
+        .any(|(key, answer)| case.names.answers.get(key).is_none_or(|before| before.names != answer.names));
+    for party in parties(case) {
+        book.name(party);
+    }
+    case.nameless = gaps(case, &book);
+    case.names = book;
+    changed
+}
+
+fn parties(case: &mut Case) -> impl Iterator<Item = &mut Party> {
+    let holders = case.memory.iter_mut().flat_map(|memory| &mut memory.holders).map(|held| &mut held.party);
+    let victims = case.victims.iter_mut().flatten();
+    case.trigger.iter_mut().chain(victims).chain(&mut case.limit).chain(holders)
+}
+
+/// Which owners have no name, or not all of it, and why.
+fn gaps(case: &Case, book: &NameBook) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    let mut add = |field: &str, reason: &str| gaps.push(gap(&format!("{field}.owner.pod"), reason));
+    let of = |party: Option<&Party>| party.and_then(|party| book.missing(party));
+    if let Some(reason) = of(case.trigger.as_ref()) {
+        add("trigger", reason);
+    }
+    let nameless: Vec<_> = case.victims.iter().map(|party| of(party.as_ref())).collect();
+    match nameless.as_slice() {
+        [] => {}
+        [one] => one.iter().for_each(|reason| add("victims[0]", reason)),
+        many => {
+            let mut by_reason: BTreeMap<&str, usize> = BTreeMap::new();
+            for reason in many.iter().flatten() {
+                *by_reason.entry(reason).or_default() += 1;
+            }
+            for (reason, count) in by_reason {
+                add("victims[*]", &format!("of {count} of {} processes: {reason}", many.len()));
+            }
+        }
+    }
+    if let Some(reason) = of(case.limit.as_ref()) {
+        add("limit", reason);
+    }
+    let holders = case.memory.iter().flat_map(|memory| &memory.holders);
+    if let Some(reason) = holders.filter_map(|held| book.missing(&held.party)).next() {
+        add("memory.holders[*]", reason);
+    }
+    gaps
+}

@@ -1,0 +1,221 @@
+//! Names of pods: in the line if they are known, in another revision if they come within seconds.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::*;
+use crate::enrich::node::Node;
+use crate::pods::names::{Answer, ContainerNames, ContainerRole, NameSource, Names, PodNames, Who};
+use crate::pods::pod::{MemoryBounds, Workload};
+
+const LIMIT_BYTES: u64 = 32 << 20;
+
+/// Answers what it is told to.
+#[derive(Clone, Debug)]
+struct Told(Rc<RefCell<Answer>>);
+
+impl PodNames for Told {
+    fn find(&mut self, who: Who<'_>) -> Answer {
+        assert_eq!(who.pod_uid, Some("b2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d"));
+        let answer = self.0.borrow().clone();
+        let names = answer.names.map(|names| match who.container_id {
+            Some(_) => names,
+            None => names.without_container(),
+        });
+        Answer { names, ..answer }
+    }
+}
+
+fn names(memory: MemoryBounds) -> Answer {
+    let container = ContainerNames {
+        name: Some("api".into()),
+        role: Some(ContainerRole::App),
+        image: Some("registry/api:1".into()),
+        restart_count: Some(3),
+        memory,
+    };
+    let names = Names {
+        source: NameSource::Kube,
+        namespace: Some("shop".into()),
+        pod: Some("api-7f9c".into()),
+        workload: Some(Workload { kind: "Deployment".into(), name: "api".into(), inferred: true }),
+        qos: None,
+        pod_memory: memory,
+        container: Some(container),
+        stale_seconds: None,
+    };
+    Answer { names: Some(names), missing: None, soon: false }
+}
+
+fn unknown(soon: bool) -> Answer {
+    Answer { names: None, missing: Some("the API server is not heard".into()), soon }
+}
+
+fn spec(limit_bytes: u64) -> MemoryBounds {
+    MemoryBounds { limit_bytes: Some(limit_bytes), ..MemoryBounds::default() }
+}
+
+/// A pipeline before somebody who knows pods, and what that one says.
+fn before(answer: Answer, filter: Filter) -> (Pipeline, Rc<RefCell<Answer>>) {
+    let told = Rc::new(RefCell::new(answer));
+    let mut pipeline = pipeline(filter);
+    pipeline.node = Node { pods: Box::new(Told(Rc::clone(&told))), ..Node::unseen("a test") };
+    (pipeline, told)
+}
+
+fn kill(pipeline: &mut Pipeline, ktime_ns: u64) -> Vec<Value> {
+    let mut records = numbered(memcg_kill(ktime_ns, 0, POD, b"java"));
+    let before = pipeline.next.get(&0).copied().unwrap_or_default();
+    for record in &mut records {
+        record.header.seq += before;
+    }
+    lines(pipeline, &records)
+}
+
+fn tick(pipeline: &mut Pipeline, now_ns: u64) -> Vec<Value> {
+    pipeline.tick(now_ns).iter().map(json).collect()
+}
+
+#[test]
+fn names_that_are_known_are_in_the_line() {
+    let (mut pipeline, _) = before(names(spec(LIMIT_BYTES)), Filter::default());
+    let [line] = kill(&mut pipeline, SECOND).try_into().expect("one line");
+    for party in ["limit", "trigger"] {
+        let owner = &line[party]["owner"];
+        assert_eq!((&owner["namespace"], &owner["pod"]), (&"shop".into(), &"api-7f9c".into()), "{party}");
+        assert_eq!(
+            owner["kubernetes"]["workload"],
+            serde_json::json!({ "kind": "Deployment", "name": "api", "inferred": true })
+        );
+    }
+    let owner = &line["victims"][0]["owner"];
+    assert_eq!(owner["container"], "api");
+    assert_eq!(owner["kubernetes"]["restart_count"], 3);
+    assert_eq!(owner["kubernetes"]["image"], "registry/api:1");
+    assert_eq!(owner["kubernetes"]["memory_limit_bytes"], LIMIT_BYTES);
+    assert_eq!(owner["kubernetes"]["source"], "kube");
+    let summary = line["verdict"]["summary"].as_str().unwrap_or_default();
+    assert!(summary.starts_with("container api of pod shop/api-7f9c hit its own limit"), "{summary}");
+    assert_eq!(line["unresolved"].as_array().map(|all| all.iter().any(|it| names_a_pod(it))), Some(false));
+    assert_eq!(tick(&mut pipeline, 20 * SECOND), [Value::Null; 0], "nothing is left to say");
+}
+
+fn names_a_pod(unresolved: &Value) -> bool {
+    unresolved["field"].as_str().is_some_and(|field| field.ends_with(".owner.pod"))
+}
+
+#[test]
+fn a_name_that_comes_later_makes_one_more_revision() {
+    let (mut pipeline, told) = before(unknown(true), Filter::default());
+    let [first] = kill(&mut pipeline, SECOND).try_into().expect("one line at once");
+    assert_eq!((&first["revision"], &first["victims"][0]["owner"]["pod"]), (&1.into(), &Value::Null));
+    let why: Vec<_> =
+        first["unresolved"].as_array().into_iter().flatten().filter(|it| names_a_pod(it)).collect();
+    assert_eq!(why.len(), 3, "trigger, victim and limit: {why:?}");
+    assert!(why.iter().all(|it| it["reason"] == "the API server is not heard"));
+
+    assert_eq!(tick(&mut pipeline, 2 * SECOND), [Value::Null; 0]);
+    *told.borrow_mut() = names(spec(LIMIT_BYTES));
+    let due = pipeline.deadline_ns().expect("it asks again");
+    let [second] = tick(&mut pipeline, due).try_into().expect("one more line");
+    assert_eq!((&second["revision"], &second["id"]), (&2.into(), &first["id"]));
+    assert_eq!(second["victims"][0]["owner"]["pod"], "api-7f9c");
+    assert_eq!(tick(&mut pipeline, 20 * SECOND), [Value::Null; 0], "and no other");
+    assert_eq!(pipeline.deadline_ns(), None);
+}
+
+#[test]
+fn a_name_that_does_not_come_is_not_waited_for_longer_than_seconds() {
+    let (mut pipeline, told) = before(unknown(true), Filter::default());
+    assert_eq!(kill(&mut pipeline, SECOND).len(), 1);
+    assert_eq!(tick(&mut pipeline, 7 * SECOND), [Value::Null; 0]);
+    *told.borrow_mut() = names(spec(LIMIT_BYTES));
+    assert_eq!(tick(&mut pipeline, 8 * SECOND), [Value::Null; 0]);
+    assert_eq!(pipeline.deadline_ns(), None);
+    // Nor where nobody expects one.
+    *told.borrow_mut() = unknown(false);
+    assert_eq!(kill(&mut pipeline, 9 * SECOND).len(), 1);
+    assert_eq!(pipeline.deadline_ns(), None);
+}
+
+#[test]
+fn what_is_known_at_the_end_is_said() {
+    let (mut pipeline, told) = before(unknown(true), Filter::default());
+    kill(&mut pipeline, SECOND);
+    *told.borrow_mut() = names(spec(LIMIT_BYTES));
+    let last: Vec<_> = pipeline.stopping(2 * SECOND, "signal").iter().map(json).collect();
+    assert_eq!(kinds(&last), ["oom_kill", "agent_stopping"]);
+    assert_eq!(last[0]["victims"][0]["owner"]["namespace"], "shop");
+}
+
+#[test]
+fn a_thousand_nameless_incidents_cost_no_more_than_some() {
+    let (mut pipeline, told) = before(unknown(true), Filter::default());
+    for at in 0..1000 {
+        assert_eq!(kill(&mut pipeline, SECOND + at).len(), 1);
+    }
+    *told.borrow_mut() = names(spec(LIMIT_BYTES));
+    assert_eq!(tick(&mut pipeline, 3 * SECOND).len(), 256);
+}
+
+#[test]
+fn another_namespace_is_kept_back_once_it_is_known() {
+    let filter = |namespace: &str| Filter { namespaces: vec![namespace.into()], ..Filter::default() };
+    for (namespace, answer, expected) in [
+        ("shop", names(spec(LIMIT_BYTES)), 1),
+        ("other", names(spec(LIMIT_BYTES)), 0),
+        ("other", unknown(false), 1),
+    ] {
+        let (mut pipeline, _) = before(answer, filter(namespace));
+        assert_eq!(kill(&mut pipeline, SECOND).len(), expected, "{namespace}");
+    }
+}
+
+/// The test's kill is at a limit of `LIMIT_BYTES`, that of the pod's cgroup and the container's.
+#[test]
+fn a_limit_that_kubernetes_does_not_have_is_said() {
+    let in_force = MemoryBounds { limit_in_force_bytes: Some(LIMIT_BYTES), ..spec(2 * LIMIT_BYTES) };
+    let by_hand = MemoryBounds { limit_in_force_bytes: Some(2 * LIMIT_BYTES), ..spec(2 * LIMIT_BYTES) };
+    for (memory, said) in [
+        (spec(LIMIT_BYTES), "Kubernetes has the same limit of 32.0 MiB for container api"),
+        (spec(LIMIT_BYTES + 1), "Kubernetes has the same limit of 32.0 MiB for container api"),
+        (in_force, "a resize is under way, or cannot be done"),
+        (by_hand, "Kubernetes has a limit of 64.0 MiB for container api, but 32.0 MiB was in force"),
+        (MemoryBounds::default(), "Kubernetes has no limit for container api, but 32.0 MiB was in force"),
+    ] {
+        let (mut pipeline, _) = before(names(memory), Filter::default());
+        let [line] = kill(&mut pipeline, SECOND).try_into().expect("one line");
+        assert_eq!(line["limit"]["limit_bytes"], LIMIT_BYTES);
+        assert_eq!(line["limit"]["kubernetes_limit_bytes"], serde_json::json!(memory.limit_bytes));
+        let evidence = line["verdict"]["evidence"].as_array().cloned().unwrap_or_default();
+        let says = evidence
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|it| it.contains("Kubernetes") || it.contains("spec"));
+        let says: Vec<_> = says.collect();
+        assert!(says.len() == 1 && says[0].contains(said), "{says:?}");
+        let summary = line["verdict"]["summary"].as_str().unwrap_or_default();
+        assert!(summary.contains("limit of 32.0 MiB"), "{summary}");
+    }
+}
+
+/// The runtime knows no limits: what it lacks is no disagreement.
+#[test]
+fn a_runtime_says_nothing_of_limits() {
+    let mut answer = names(MemoryBounds::default());
+    answer.names.iter_mut().for_each(|names| names.source = NameSource::Cri);
+    let (mut pipeline, _) = before(answer, Filter::default());
+    let [line] = kill(&mut pipeline, SECOND).try_into().expect("one line");
+    assert_eq!(line["limit"]["owner"]["kubernetes"]["source"], "cri");
+    assert!(!line["verdict"]["evidence"].to_string().contains("Kubernetes"));
+}
+
+#[test]
+fn names_are_given_with_the_age_of_what_was_heard() {
+    let mut answer = names(spec(LIMIT_BYTES));
+    answer.names.iter_mut().for_each(|names| names.stale_seconds = Some(240));
+    let (mut pipeline, _) = before(answer, Filter::default());
+    let [line] = kill(&mut pipeline, SECOND).try_into().expect("one line");
+    assert_eq!(line["limit"]["owner"]["kubernetes"]["stale_seconds"], 240);
+    assert!(line["verdict"]["evidence"].to_string().contains("as last heard 240 s ago"));
+}

@@ -1,0 +1,191 @@
+//! All who know pods, asked as one: the API server for everything, the container runtime where it does not answer (yet).
+//!
+//! | the API server's watch | the runtime's list | the names | missing |
+//! |---|---|---|---|
+//! | has the container | | from the API server | nothing |
+//! | has the pod, not the container | has the container | from the API server, the container by its name from the runtime | nothing |
+//! | has the pod, not the container | has the sandbox | from the API server, the container is the sandbox | nothing |
+//! | has the pod, not the container | does not have it | the pod's | the container |
+//! | does not have the pod | has it | from the runtime | workload, requests and limits, if the API server is asked |
+//! | does not have the pod | does not have it | none | all |
+
+use std::sync::Arc;
+
+use super::cri::Cri;
+use super::cri::known::Found as Listed;
+use super::index::Found;
+use super::names::{Answer, ContainerNames, NameSource, Names, PodNames, Who};
+use super::pod::Pod;
+
+/// A watch of the API server's pods: answers from memory.
+pub trait PodWatch: std::fmt::Debug {
+    /// The container with this id, and its pod.
+    fn find_container(&self, id: &str) -> Option<Found>;
+    /// The pod with this UID or, of a static pod, this config hash.
+    fn find_pod(&self, uid: &str) -> Option<Arc<Pod>>;
+    /// How far it can be relied on.
+    fn reliance(&self) -> Reliance;
+}
+
+/// How far a watch can be relied on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reliance {
+    /// It has not been heard for so long; `None` while it is.
+    pub stale_seconds: Option<u64>,
+    /// Why it may not know of a pod that there is, as a phrase.
+    pub reason: String,
+    /// It may know more in a moment.
+    pub soon: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Directory {
+    /// The API server's watch, if it is asked.
+    pub kube: Option<Box<dyn PodWatch>>,
+    /// The container runtime, if it is asked.
+    pub cri: Option<Cri>,
+    /// Why nobody is asked, where nobody is.
+    pub nobody: &'static str,
+}
+
+impl Directory {
+    /// Those that are asked.
+    #[must_use]
+    pub fn sources(&self) -> Vec<NameSource> {
+        let kube = self.kube.iter().map(|_| NameSource::Kube);
+        kube.chain(self.cri.iter().map(|_| NameSource::Cri)).collect()
+    }
+}
+
+impl PodNames for Directory {
+    fn find(&mut self, who: Who<'_>) -> Answer {
+        if self.kube.is_none() && self.cri.is_none() {
+            return Answer { missing: Some(self.nobody.to_owned()), ..Answer::default() };
+        }
+        let watched = self.kube.as_ref().map(|kube| Watched::of(kube.as_ref(), who));
+        // Not asked without need: an id that it does not know makes it list anew.
+        let listed = match &watched {
+            Some(Watched { container: Some(_), .. }) => None,
+            Some(Watched { pod: Some(_), .. }) if who.container_id.is_none() => None,
+            _ => self.cri.as_ref().map(|cri| Asked::of(cri, who)),
+        };
+        answer(who, watched, listed)
+    }
+}
+
+/// What the watch knows.
+#[derive(Debug, Default)]
+struct Watched {
+    container: Option<Found>,
+    pod: Option<Arc<Pod>>,
+    stale_seconds: Option<u64>,
+    /// Why it does not know more.
+    reason: String,
+    /// It may know more in a moment.
+    soon: bool,
+}
+
+impl Watched {
+    fn of(kube: &dyn PodWatch, who: Who<'_>) -> Self {
+        let container = who.container_id.and_then(|id| kube.find_container(id));
+        let pod = container.as_ref().map(|found| Arc::clone(&found.pod));
+        let pod = pod.or_else(|| who.pod_uid.and_then(|uid| kube.find_pod(uid)));
+        let Reliance { stale_seconds, reason, soon } = kube.reliance();
+        Self { container, pod, stale_seconds, reason, soon }
+    }
+}
+
+/// What the runtime knows.
+#[derive(Debug, Default)]
+struct Asked {
+    found: Option<Listed>,
+    reason: String,
+    soon: bool,
+}
+
+impl Asked {
+    fn of(cri: &Cri, who: Who<'_>) -> Self {
+        let found = match who {
+            Who { container_id: Some(id), .. } => cri.find(id),
+            Who { pod_uid: Some(uid), .. } => cri.find_pod(uid).map(Listed::Sandbox),
+            Who { pod_uid: None, container_id: None } => None,
+        };
+        let status = cri.status();
+        let reason = match status.problem {
+            _ if found.is_some() => String::new(),
+            Some(problem) => format!("the container runtime: {problem}"),
+            None if status.listed == 0 => "the container runtime has not answered yet".to_owned(),
+            None => "the container runtime does not list it".to_owned(),
+        };
+        // To ask was to make it list anew, and what it lists is known within a second or two.
+        Self { soon: found.is_none(), found, reason }
+    }
+}
+
+/// Puts both together. PURE.
+fn answer(who: Who<'_>, watched: Option<Watched>, listed: Option<Asked>) -> Answer {
+    let Asked { found: listed, reason: runtime_reason, soon: runtime_soon } = listed.unwrap_or_default();
+    let Some(watched) = watched else {
+        let missing = listed.is_none().then_some(runtime_reason);
+        let names = listed.map(|listed| of_runtime(who, &listed));
+        return Answer { soon: missing.is_some() && runtime_soon, names, missing };
+    };
+    let stale = watched.stale_seconds;
+    if let Some(found) = watched.container
+        && let Some(container) = found.pod.containers.get(found.container)
+    {
+        let names = Names::of_pod(&found.pod, stale).with_container(container, found.restart_count);
+        return Answer { names: Some(names), ..Answer::default() };
+    }
+    let reasons = [watched.reason, runtime_reason].into_iter().filter(|reason| !reason.is_empty());
+    let reasons = reasons.collect::<Vec<_>>().join("; ");
+    let Some(pod) = watched.pod else {
+        let names = listed.map(|listed| of_runtime(who, &listed));
+        let missing = match &names {
+            Some(_) => format!(
+                "only the container runtime names it, which knows no workload and no limits: {reasons}"
+            ),
+            None => reasons,
+        };
+        return Answer {
+            soon: watched.soon || names.is_none() && runtime_soon,
+            names,
+            missing: Some(missing),
+        };
+    };
+    let names = Names::of_pod(&pod, stale);
+    if who.container_id.is_none() {
+        return Answer { names: Some(names), ..Answer::default() };
+    }
+    match listed {
+        Some(Listed::Sandbox(_)) => Answer {
+            names: Some(Names { container: Some(ContainerNames::sandbox()), ..names }),
+            ..Answer::default()
+        },
+        Some(Listed::Container(listed)) => {
+            let container = pod.containers.iter().find(|it| Some(&*it.name) == listed.name.as_deref());
+            let names = match container {
+                Some(container) => names.with_container(container, listed.attempt),
+                None => Names {
+                    container: Names::of_runtime(&Listed::Container(listed), None).container,
+                    ..names
+                },
+            };
+            Answer { names: Some(names), ..Answer::default() }
+        }
+        None => Answer {
+            names: Some(names),
+            missing: Some(format!("the pod is known, and no container of this id in it: {reasons}")),
+            soon: watched.soon || runtime_soon,
+        },
+    }
+}
+
+fn of_runtime(who: Who<'_>, listed: &Listed) -> Names {
+    let names = Names::of_runtime(listed, None);
+    if who.container_id.is_none() { names.without_container() } else { names }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+use super::*;
+use crate::pods::cri::{CriContainer, CriSandbox, CriState};
+use crate::pods::names::ContainerRole;
+use crate::pods::pod::{Container, ContainerKind, MemoryBounds, Workload};
+
+const ID: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+const WHO: Who<'static> = Who { pod_uid: Some("u"), container_id: Some(ID) };
+const POD: Who<'static> = Who { pod_uid: Some("u"), container_id: None };
+
+fn pod() -> Arc<Pod> {
+    let container = Container {
+        name: "api".into(),
+        kind: ContainerKind::Sidecar,
+        id: Some(ID.into()),
+        last_id: None,
+        image: Some("api:1".into()),
+        restart_count: Some(7),
+        memory: MemoryBounds { limit_bytes: Some(1 << 26), ..MemoryBounds::default() },
+    };
+    Arc::new(Pod {
+        uid: "u".into(),
+        config_hash: None,
+        namespace: "shop".into(),
+        name: "api-0".into(),
+        workload: Some(Workload { kind: "StatefulSet".into(), name: "api".into(), inferred: false }),
+        qos: None,
+        deleting: false,
+        memory: MemoryBounds::default(),
+        containers: [container].into(),
+    })
+}
+
+fn watched(container: bool, pod_known: bool) -> Watched {
+    let found = Found { pod: pod(), container: 0, current: false, restart_count: Some(3) };
+    Watched {
+        container: container.then_some(found),
+        pod: pod_known.then(pod),
+        stale_seconds: None,
+        reason: "the API server has not told of it".into(),
+        soon: true,
+    }
+}
+
+fn container(name: &str) -> Asked {
+    let container = CriContainer {
+        id: ID.into(),
+        name: Some(name.into()),
+        attempt: Some(4),
+        image: Some("sha256:1".into()),
+        pod_uid: Some("u".into()),
+        namespace: Some("shop".into()),
+        pod_name: Some("api-0".into()),
+        sandbox_id: None,
+        created_unix_ns: None,
+        state: CriState::Exited,
+    };
+    Asked { found: Some(Listed::Container(Arc::new(container))), ..Asked::default() }
+}
+
+fn sandbox() -> Asked {
+    let sandbox = CriSandbox {
+        id: ID.into(),
+        pod_uid: Some("u".into()),
+        namespace: Some("shop".into()),
+        pod_name: Some("api-0".into()),
+        attempt: 0,
+        ready: true,
+        created_unix_ns: None,
+    };
+    Asked { found: Some(Listed::Sandbox(Arc::new(sandbox))), ..Asked::default() }
+}
+
+fn not_listed() -> Asked {
+    Asked { found: None, reason: "the container runtime does not list it".into(), soon: false }
+}
+
+/// Source, namespace/pod, container, its restarts, and whether anything is missing.
+fn got(answer: &Answer) -> (Option<NameSource>, String, Option<String>, Option<u32>, bool) {
+    let names = answer.names.as_ref();
+    let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+    let of = names.map_or(String::new(), |names| {
+        format!("{}/{}", text(names.namespace.as_ref()), text(names.pod.as_ref()))
+    });
+    let container = names.and_then(|names| names.container.as_ref());
+    (
+        names.map(|names| names.source),
+        of,
+        container.map(|it| it.name.clone().unwrap_or_else(|| "-".into())),
+        container.and_then(|it| it.restart_count),
+        answer.missing.is_some(),
+    )
+}
+
+#[test]
+fn each_row_of_the_table() {
+    use NameSource::{Cri, Kube};
+    let shop = || "shop/api-0".to_owned();
+    let name = |name: &str| Some(name.to_owned());
+    for (what, who, watch, list, expected) in [
+        ("watched", WHO, Some(watched(true, true)), None, (Some(Kube), shop(), name("api"), Some(3), false)),
+        (
+            "its name from the runtime, all else from the API server",
+            WHO,
+            Some(watched(false, true)),
+            Some(container("api")),
+            (Some(Kube), shop(), name("api"), Some(4), false),
+        ),
+        (
+            "a container that the object does not have",
+            WHO,
+            Some(watched(false, true)),
+            Some(container("new")),
+            (Some(Kube), shop(), name("new"), Some(4), false),
+        ),
+        (
+            "a sandbox",
+            WHO,
+            Some(watched(false, true)),
+            Some(sandbox()),
+            (Some(Kube), shop(), name("-"), None, false),
+        ),
+        (
+            "the pod only",
+            WHO,
+            Some(watched(false, true)),
+            Some(not_listed()),
+            (Some(Kube), shop(), None, None, true),
+        ),
+        (
+            "not watched yet",
+            WHO,
+            Some(watched(false, false)),
+            Some(container("api")),
+            (Some(Cri), shop(), name("api"), Some(4), true),
+        ),
+        (
+            "nobody knows",
+            WHO,
+            Some(watched(false, false)),
+            Some(not_listed()),
+            (None, String::new(), None, None, true),
+        ),
+        ("a pod", POD, Some(watched(false, true)), None, (Some(Kube), shop(), None, None, false)),
+        (
+            "a pod that only the runtime knows",
+            POD,
+            Some(watched(false, false)),
+            Some(sandbox()),
+            (Some(Cri), shop(), None, None, true),
+        ),
+        (
+            "the runtime alone",
+            WHO,
+            None,
+            Some(container("api")),
+            (Some(Cri), shop(), name("api"), Some(4), false),
+        ),
+        ("which does not know", WHO, None, Some(not_listed()), (None, String::new(), None, None, true)),
+    ] {
+        assert_eq!(got(&answer(who, watch, list)), expected, "{what}");
+    }
+}
+
+#[test]
+fn what_the_object_has_of_a_container_goes_with_the_name_from_the_runtime() {
+    let names = answer(WHO, Some(watched(false, true)), Some(container("api"))).names.expect("names");
+    let container = names.container.expect("a container");
+    assert_eq!((container.role, container.image.as_deref()), (Some(ContainerRole::Sidecar), Some("api:1")));
+    assert_eq!(container.memory.limit_bytes, Some(1 << 26));
+}
+
+#[test]
+fn more_may_come_only_where_somebody_may_still_tell() {
+    assert!(answer(WHO, Some(watched(false, false)), Some(container("api"))).soon, "the API server");
+    let silent = Watched { soon: false, ..watched(false, false) };
+    assert!(!answer(WHO, Some(silent), Some(not_listed())).soon);
+    let lists = Asked { soon: true, ..not_listed() };
+    assert!(answer(WHO, None, Some(lists)).soon, "the runtime");
+    assert!(!answer(WHO, Some(watched(true, true)), None).soon, "all is known");
+}
+
+#[test]
+fn the_reasons_of_both_are_given() {
+    let missing = answer(WHO, Some(watched(false, false)), Some(not_listed())).missing;
+    let expected = "the API server has not told of it; the container runtime does not list it";
+    assert_eq!(missing.as_deref(), Some(expected));
+    let mut nobody = Directory { nobody: "names are not asked for (--pods none)", ..Directory::default() };
+    assert_eq!(nobody.find(WHO).missing.as_deref(), Some("names are not asked for (--pods none)"));
+}

@@ -1,0 +1,91 @@
+//! What the agent says of itself.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Envelope, NameSource, Text, Unresolved};
+
+/// The agent watches from here on.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct AgentStarted {
+    /// What opens each line.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// Always `agent_started`.
+    pub kind: AgentStartedKind,
+    /// When, as UTC.
+    #[schemars(extend("format" = "date-time"))]
+    pub time: String,
+    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happened before was not seen.
+    pub ktime_ns: u64,
+    /// Release of the kernel.
+    pub kernel: Text,
+    /// The hooks in use.
+    pub hooks: Vec<String>,
+    /// Who is asked for the names of pods.
+    pub names_from: Vec<NameSource>,
+    /// What cannot be seen with them.
+    pub blind: Vec<Unresolved>,
+    /// Read from a recording.
+    pub replay: bool,
+}
+
+/// Value of `kind`.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStartedKind {
+    /// The only one.
+    AgentStarted,
+}
+
+/// The agent lost something since the last line.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Loss {
+    /// What opens each line; `lost` includes these.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// Always `loss`.
+    pub kind: LossKind,
+    /// When it was noticed, as UTC.
+    #[schemars(extend("format" = "date-time"))]
+    pub time: String,
+    /// Counters that rose since the last line that carried them, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// Value of `kind`.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// The only one.
+    Loss,
+}
+
+/// The agent watches no longer.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct AgentStopping {
+    /// What opens each line.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// Always `agent_stopping`.
+    pub kind: AgentStoppingKind,
+    /// When, as UTC.
+    #[schemars(extend("format" = "date-time"))]
+    pub time: String,
+    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happens later is not seen.
+    pub ktime_ns: u64,
+    /// Why: `signal`, `end_of_recording`.
+    pub reason: String,
+    /// All counters of the session, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// Value of `kind`.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStoppingKind {
+    /// The only one.
+    AgentStopping,
+}
