@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 use super::pod::Pod;
 
 mod runs;
+#[cfg(test)]
+mod tests;
 
 use runs::{Earlier, Id, Run};
 
@@ -250,11 +252,17 @@ impl Index {
             self.gone.insert(order, entry.pod.uid.clone());
         }
         let Self { pods, ids, hashes, .. } = self;
-        // Mirror pods of one static pod name the same containers: the newest that is there has them.
+        // Mirror pods of one static pod have the same name, hash and containers: the newest that is there has them. Of any
+        // other two pods one names what is not its own: what a pod that is there has, is not taken from it.
+        let (there, same) = (entry.gone.is_none(), |other: &Pod| {
+            (&other.name, &other.namespace) == (&entry.pod.name, &entry.pod.namespace)
+        });
         let mine = |other: &Pod| {
             other.uid == entry.pod.uid
-                || pods.get(&other.uid).is_none_or(|other| {
-                    (other.gone.is_none(), other.born) < (entry.gone.is_none(), entry.born)
+                || pods.get(&other.uid).is_none_or(|holder| match (holder.gone.is_none(), there) {
+                    (false, true) => true,
+                    (true, false) => false,
+                    _ => holder.born < entry.born && same(other),
                 })
         };
         for run in entry.runs() {

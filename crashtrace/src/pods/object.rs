@@ -13,7 +13,7 @@
 //! | container id | 64 hex digits | any other id is absent: no cgroup is named so |
 //! | containers | [`MAX_CONTAINERS`] | the first ones: init containers, then the app's, ephemeral ones last |
 //!
-//! Nothing is cut: a name that was cut is a wrong name. Names that Kubernetes would not allow are kept as they are; who
+//! An object that names one field twice is taken as empty. Nothing is cut: a name that was cut is a wrong name. Names that Kubernetes would not allow are kept as they are; who
 //! shows them escapes them. So a pod holds no more than [`MAX_POD_BYTES`].
 
 use std::sync::Arc;
@@ -26,6 +26,8 @@ use super::pod::{Container, ContainerKind, MemoryBounds, Pod};
 use crate::cgroup::Qos;
 
 pub mod quantity;
+#[cfg(test)]
+pub(super) mod tests;
 pub mod workload;
 
 /// The longest name that Kubernetes allows to anything (a DNS subdomain).
@@ -105,7 +107,7 @@ pub struct Meta {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Labels {
-    /// `pod-template-hash`: a Deployment puts it on its ReplicaSets, and into their names.
+    /// `pod-template-hash`: a Deployment puts it on its `ReplicaSets`, and into their names.
     #[serde(deserialize_with = "field")]
     pub pod_template_hash: Option<String>,
 }
@@ -114,8 +116,8 @@ pub struct Labels {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Annotations {
-    /// `kubernetes.io/config.mirror`: a static pod's config hash. kubelet writes it, and the API server refuses it from
-    /// others (NodeRestriction); `config.hash` anybody may write.
+    /// `kubernetes.io/config.mirror`: a static pod's config hash. kubelet writes it; so may whoever makes a pod, and
+    /// [`super::index`] lets none of them take another's place.
     #[serde(rename = "kubernetes.io/config.mirror", deserialize_with = "field")]
     pub config_mirror: Option<String>,
     /// `k8s.io/initial-events-end`: `true` in the bookmark that ends a watch's first list.

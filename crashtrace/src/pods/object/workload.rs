@@ -4,10 +4,10 @@
 //!
 //! | owner | its name | workload | how sure |
 //! |---|---|---|---|
-//! | `ReplicaSet` of `apps` | `<name>-<hash>`, where the pod's label `pod-template-hash` is `<hash>` | Deployment `<name>` | the Deployment controller gives the label and the name together; a ReplicaSet made otherwise has no such label |
-//! | `Job` of `batch` | `<name>-<minutes>`, eight digits: minutes of Unix time since Kubernetes 1.0 | CronJob `<name>` | likely. A pod has no other sign: the annotation `batch.kubernetes.io/cronjob-scheduled-timestamp` is on the Job alone. Names that end in a date `YYYYMMDD` are told apart, those that end in `25112026` are not |
+//! | `ReplicaSet` of `apps` | `<name>-<hash>`, where the pod's label `pod-template-hash` is `<hash>` | Deployment `<name>` | the Deployment controller gives the label and the name together; a `ReplicaSet` made otherwise has no such label |
+//! | `Job` of `batch` | `<name>-<minutes>`, eight digits: minutes of Unix time since Kubernetes 1.0 | `CronJob` `<name>` | likely. A pod has no other sign: the annotation `batch.kubernetes.io/cronjob-scheduled-timestamp` is on the Job alone. Names that end in a date `YYYYMMDD` are told apart, those that end in `25112026` are not |
 //!
-//! A Job made by hand from a CronJob has the name that it was given: it stays a Job.
+//! A Job made by hand from a `CronJob` has the name that it was given: it stays a Job.
 
 use super::{Meta, OwnerReference, name};
 use crate::pods::pod::Workload;

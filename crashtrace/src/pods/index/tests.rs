@@ -1,0 +1,55 @@
+//! What is found, for how long, and how much can be held.
+
+mod bounds;
+mod consistency;
+mod life;
+mod recorded;
+
+use std::time::Duration;
+
+use crate::pods::pod::{Container, ContainerKind, MemoryBounds, Pod};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// An id like a runtime's.
+fn id(number: usize) -> String {
+    format!("{number:064x}")
+}
+
+/// A pod without containers. Its name is its UID.
+fn pod(uid: &str) -> Pod {
+    Pod {
+        uid: uid.into(),
+        config_hash: None,
+        namespace: "n".into(),
+        name: uid.into(),
+        workload: None,
+        qos: None,
+        deleting: false,
+        memory: MemoryBounds::default(),
+        containers: Box::default(),
+    }
+}
+
+fn container(name: &str, id: Option<usize>, last_id: Option<usize>, restart_count: Option<u32>) -> Container {
+    let text = |id: Option<usize>| id.map(|id| self::id(id).into());
+    Container {
+        name: name.into(),
+        kind: ContainerKind::App,
+        id: text(id),
+        last_id: text(last_id),
+        image: Some("image".into()),
+        restart_count,
+        memory: MemoryBounds::default(),
+    }
+}
+
+/// A pod with one container.
+fn running(uid: &str, id: usize, last_id: Option<usize>, restart_count: u32) -> Pod {
+    Pod { containers: [container("c", Some(id), last_id, Some(restart_count))].into(), ..pod(uid) }
+}
+
+/// A mirror pod of the static pod with the hash `h`.
+fn mirror(uid: &str, id: usize) -> Pod {
+    Pod { name: "static".into(), config_hash: Some("h".into()), ..running(uid, id, None, 0) }
+}
