@@ -76,8 +76,11 @@ impl Stage {
         cleanup::on_signals().expect("signals can be waited for");
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let crashtrace = Path::new(env!("CARGO_BIN_EXE_crashtrace"));
-        let mut agent = Agent::spawn(crashtrace, "tracepoint", Output::Json).expect("it starts");
         let runtime = tokio.block_on(Runtime::start()).expect("containerd starts");
+        let socket = runtime.socket.as_os_str();
+        let more = ["--pods".as_ref(), "cri".as_ref(), "--cri-socket".as_ref(), socket];
+        let agent = Agent::spawn_with(crashtrace, "tracepoint", Output::Json, &more);
+        let mut agent = agent.expect("it starts");
         // What is under way stands still while this thread waits for the agent.
         let options =
             Options { deadline: SOON * 3, ..Options::at(&format!("unix://{}", runtime.socket.display())) };
@@ -86,16 +89,19 @@ impl Stage {
         Self { tokio, cri, agent, runtime }
     }
 
-    /// The one report on a kill in this container.
-    fn report(&mut self, container: &Container) -> Value {
+    /// The report on a kill in this container: of several revisions the last, which has its name.
+    fn report(&mut self, container: &Container, revision: u64) -> Value {
         let of = |line: &agent::Line| {
             let victim = &line.value["victims"][0];
             line.value["kind"] == "oom_kill" && victim["owner"]["container_id"] == container.id.as_str()
         };
-        let read = self.agent.read_until(Instant::now() + SOON, |lines| lines.iter().any(of));
+        let named = |line: &agent::Line| line.value["victims"][0]["owner"]["pod"].is_string();
+        let read =
+            self.agent.read_until(Instant::now() + SOON, |lines| lines.iter().any(|it| of(it) && named(it)));
         read.expect("the agent goes on");
         let lines: Vec<_> = self.agent.lines.iter().filter(|line| of(line)).collect();
         assert_eq!(lines.len(), 1, "{:#?}", self.agent.lines);
+        assert_eq!(lines[0].value["revision"], revision, "{:#?}", self.agent.lines);
         lines[0].value.clone()
     }
 
@@ -169,6 +175,19 @@ fn check_report(report: &Value, pod: &Pod, container: &Container, charged_at: &s
     let owner = json!(["container", pod.uid, container.id, "Burstable", false]);
     assert_eq!(told(&report["victims"][0]["owner"]), owner, "{report:#}");
     assert_eq!(told(&report["trigger"]["owner"]), owner, "{report:#}");
+    for party in [&report["victims"][0], &report["trigger"]] {
+        let owner = &party["owner"];
+        let names = json!([owner["namespace"], owner["pod"], owner["container"]]);
+        assert_eq!(names, json!([pod.namespace, pod.name, container.name]), "{report:#}");
+        assert_eq!(owner["kubernetes"]["source"], "cri", "{report:#}");
+        assert_eq!(owner["kubernetes"]["restart_count"], container.attempt, "{report:#}");
+        assert!(owner["kubernetes"]["image"].is_string(), "{report:#}");
+    }
+    let limit = &report["limit"]["owner"];
+    assert_eq!(json!([limit["namespace"], limit["pod"]]), json!([pod.namespace, pod.name]), "{report:#}");
+    let whose = format!("container {} of pod {}/{}", container.name, pod.namespace, pod.name);
+    let summary = report["verdict"]["summary"].as_str().unwrap_or_default();
+    assert!(summary.starts_with(&format!("{whose} hit its own limit")), "{summary}");
     assert_eq!(report["victims"].as_array().map(Vec::len), Some(1), "{report:#}");
     assert_eq!(report["verdict"]["cause"], "cgroup_oom", "{report:#}");
     assert_eq!(report["verdict"]["level"], "container", "{report:#}");
@@ -213,9 +232,12 @@ fn killed_containers_are_reported_and_named() {
         assert_eq!(stage.cri.find_pod(&pod.uid).map(|it| it.id.clone()), Some(pod.sandbox_id.clone()));
     }
 
-    for ((pod, container), charged_at) in [((&alone, &hog), "pod"), ((&two, &one), "container")] {
+    // The agent has listed before there were any: the first kill makes it list anew.
+    for ((pod, container), charged_at, revision) in
+        [((&alone, &hog), "pod", 2), ((&two, &one), "container", 1)]
+    {
         container.go();
-        let report = stage.report(container);
+        let report = stage.report(container, revision);
         check_report(&report, pod, container, charged_at);
         assert_eq!(report["victims"][0]["container_pid"], 1, "{report:#}");
         let it = stage.ended(container);
@@ -224,7 +246,7 @@ fn killed_containers_are_reported_and_named() {
         assert_eq!((status.reason.as_str(), status.exit_code), ("OOMKilled", 137));
     }
     child.go();
-    let report = stage.report(&child);
+    let report = stage.report(&child, 1);
     check_report(&report, &parent, &child, "container");
     assert_ne!(report["victims"][0]["container_pid"], 1, "{report:#}");
     assert_eq!(child.kills(), Some(1), "the kernel's own count");

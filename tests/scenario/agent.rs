@@ -1,5 +1,6 @@
 //! A running `crashtrace watch`: its lines with the time at which each was read, and how it ended.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -58,10 +59,15 @@ pub struct Agent {
 impl Agent {
     /// Starts one without waiting for it: several of them can begin at the same time.
     pub fn spawn(crashtrace: &Path, hooks: &str, output: Output) -> Result<Self> {
+        Self::spawn_with(crashtrace, hooks, output, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn spawn_with(crashtrace: &Path, hooks: &str, output: Output, more: &[&OsStr]) -> Result<Self> {
         let spawned_ns = boottime_ns();
         let mut command = Command::new(crashtrace);
         let form = if output == Output::Json { "json" } else { "text" };
-        command.args(["watch", "--output", form, "--hooks", hooks]);
+        command.args(["watch", "--output", form, "--hooks", hooks]).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut known = cleanup::lock()?;
         let mut child = command.spawn().with_context(|| format!("cannot start {}", crashtrace.display()))?;

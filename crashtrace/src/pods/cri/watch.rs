@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::known::{Found, Known};
-use super::{CriSandbox, list_all, socket};
+use super::{CriSandbox, Problem, list_all, socket};
 
 /// How the runtime is asked.
 #[derive(Clone, Debug)]
@@ -173,6 +173,7 @@ async fn run(shared: Arc<Shared>, options: Options) {
             }
             known.containers()
         };
+        tell(shared.status.borrow().problem.as_deref(), problem.as_ref(), containers);
         shared.status.send_modify(|status| {
             status.tried += 1;
             status.listed += u64::from(listed);
@@ -187,5 +188,23 @@ async fn run(shared: Arc<Shared>, options: Options) {
                 () = tokio::time::sleep(options.every.saturating_sub(pause)) => {}
             }
         }
+    }
+}
+
+/// Logs what has changed: a runtime that does not answer is worth a word once, not each minute.
+fn tell(before: Option<&str>, now: Option<&Problem>, containers: usize) {
+    let Some(now) = now else {
+        match before {
+            Some(_) => tracing::warn!(containers, "the container runtime answers again"),
+            None => tracing::debug!(containers, "the container runtime has told what it runs"),
+        }
+        return;
+    };
+    let problem = now.to_string();
+    match now {
+        _ if before == Some(&problem) => {}
+        // As it is on a host without Kubernetes.
+        Problem::NoSocket(_) => tracing::info!(problem, "nobody can be asked for the names of pods"),
+        _ => tracing::warn!(problem, "the container runtime cannot be asked for the names of pods"),
     }
 }
