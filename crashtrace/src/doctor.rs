@@ -18,10 +18,12 @@ use crate::source::symbols::Symbols;
 
 mod allocations;
 pub mod fragmentation;
+mod names;
 mod text;
 
 pub use allocations::FailedAllocations;
 pub use fragmentation::Fragmentation;
+pub use names::NameTrial;
 pub use text::render_text;
 
 /// Value of [`DoctorReport::schema`].
@@ -49,6 +51,8 @@ pub struct Findings {
     pub symbols: Symbols,
     /// The zones of the page allocator, or why they could not be read.
     pub zones: Result<Zones, String>,
+    /// How those did who were asked for the names of pods.
+    pub names: Vec<NameTrial>,
 }
 
 /// How a tier did when the loader tried it, and took it away again.
@@ -90,6 +94,8 @@ pub struct DoctorReport {
     pub uses: Option<String>,
     /// How `watch` would see failed allocations; null if it would not work at all.
     pub failed_allocations: Option<FailedAllocations>,
+    /// Who is asked for the names of pods.
+    pub names: Vec<NameTrial>,
     /// What it would not see.
     pub blind: Vec<Blind>,
     /// The node's free memory at this moment; null where it could not be read.
@@ -140,7 +146,8 @@ impl DoctorReport {
 /// Puts the findings together and judges them.
 #[must_use]
 pub fn assemble(findings: Findings) -> DoctorReport {
-    let Findings { facts, kernel, wanted, allocations, trials, absent_fields, symbols, zones } = findings;
+    let Findings { facts, kernel, wanted, allocations, trials, absent_fields, symbols, zones, names } =
+        findings;
     let plan = plan::plan(&facts, &kernel, wanted, allocations);
     let mut refusals = plan::refusals(&facts, &kernel);
     let (planned, skipped, alloc_skipped) = match plan {
@@ -157,15 +164,18 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         let trial = trials.iter().find(|trial| trial.hook == tier.hook && trial.usable)?;
         Some((tier, trial))
     });
-    let blind = used.map_or(Vec::new(), |(tier, trial)| {
+    let mut blind = used.map_or(Vec::new(), |(tier, trial)| {
         plan::blind(tier, optional(trial, allocations), &facts, &symbols)
     });
+    // Another kind of hook may see more of the kernel, and no more of this.
+    let hooks_see_all = blind.iter().all(|blind| blind.chosen);
+    blind.extend(used.and_then(|_| names::blind(&names)));
     let mut remedies: Vec<String> = match used {
         Some(_) => blind.iter().filter_map(|blind| blind.remedy.clone()).collect(),
         None if refusals.is_empty() => refused_by_the_kernel(&facts),
         None => refusals.iter().map(|refusal| refusal.remedy.clone()).collect(),
     };
-    if used.is_some() && wanted != HooksWanted::Auto && blind.iter().any(|blind| !blind.chosen) {
+    if used.is_some() && wanted != HooksWanted::Auto && !hooks_see_all {
         remedies.push("try --hooks auto: another kind of hook may see more".to_owned());
     }
     let mut unresolved = Vec::new();
@@ -216,6 +226,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         tiers,
         uses: in_use,
         failed_allocations,
+        names,
         blind,
         fragmentation,
         unresolved,

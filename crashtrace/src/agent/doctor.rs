@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 
-use super::{ProcFs, look};
+use super::{ProcFs, look, pods};
 use crate::cli::{Doctor, Output};
 use crate::doctor::{DoctorReport, Findings, TierTrial, assemble, render_text};
 use crate::enrich::zones_now;
@@ -35,6 +35,7 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
         trials,
         symbols: look.symbols,
         zones,
+        names: pods::trials(&config.pods)?,
     });
     let text = match config.output {
         Output::Json => serde_json::to_string_pretty(&report)? + "\n",

@@ -61,6 +61,13 @@ pub fn render_text(report: &DoctorReport, color: bool) -> String {
             out.pair(if index == 0 { "failed allocations" } else { "" }, &plain(line));
         }
     }
+    if !report.names.is_empty() {
+        out.heading("Names of pods");
+    }
+    for trial in &report.names {
+        let (name, state) = trial.pair();
+        out.pair(name, &plain(&state));
+    }
     out.heading("Free memory now: what can be had at once, without freeing or moving memory first");
     if let Some(found) = &report.fragmentation {
         let page_size_bytes = report.facts.page_size_bytes;

@@ -1,0 +1,99 @@
+//! PURE: who can be asked for the names of pods.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::pods::names::NameSource;
+use crate::source::plan::Blind;
+
+/// One who was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct NameTrial {
+    /// Who.
+    pub source: NameSource,
+    /// It answered.
+    pub usable: bool,
+    /// What it knows, or why it did not answer.
+    pub says: String,
+    /// What to do about it, as an imperative; null where nothing is amiss.
+    pub remedy: Option<String>,
+    /// The host is not as it should be if it does not answer. A host without Kubernetes has no runtime's socket, and needs
+    /// none.
+    pub expected: bool,
+}
+
+/// What reports lack without those that did not answer.
+pub(super) fn blind(trials: &[NameTrial]) -> Option<Blind> {
+    let usable = |source| trials.iter().any(|trial| trial.source == source && trial.usable);
+    let what = match (usable(NameSource::Kube), usable(NameSource::Cri)) {
+        (true, _) => return None,
+        (false, true) => "workload, requests and limits of a pod",
+        (false, false) => "the names of pods: they are known by UID and container id",
+    };
+    let amiss = trials.iter().find(|trial| trial.expected && !trial.usable)?;
+    let who = match amiss.source {
+        NameSource::Kube => "the API server",
+        NameSource::Cri => "the container runtime",
+    };
+    Some(Blind {
+        what: what.to_owned(),
+        why: format!("{who} cannot be asked: {}", amiss.says),
+        remedy: amiss.remedy.clone(),
+        chosen: false,
+    })
+}
+
+impl NameTrial {
+    /// For people: its name and what to say of it.
+    pub(super) fn pair(&self) -> (&'static str, String) {
+        let name = match self.source {
+            NameSource::Kube => "API server",
+            NameSource::Cri => "container runtime",
+        };
+        let state = match (self.usable, self.expected) {
+            (true, _) => "answers: ",
+            (false, true) => "does not answer: ",
+            (false, false) => "",
+        };
+        (name, format!("{state}{}", self.says))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(source: NameSource, usable: bool, expected: bool) -> NameTrial {
+        let remedy = (!usable).then(|| "grant it".to_owned());
+        NameTrial { source, usable, says: "403 Forbidden".to_owned(), remedy, expected }
+    }
+
+    #[test]
+    fn names_are_missed_only_where_somebody_should_have_told_them() {
+        use NameSource::{Cri, Kube};
+        for (kube, cri, expected) in [
+            (Some((true, true)), Some((true, false)), None),
+            (Some((true, true)), Some((false, true)), None),
+            (Some((false, true)), Some((true, true)), Some("workload, requests")),
+            (Some((false, true)), Some((false, false)), Some("the names of pods")),
+            (None, Some((true, true)), None),
+            (None, Some((false, true)), Some("the names of pods")),
+            (None, Some((false, false)), None),
+            (None, None, None),
+        ] {
+            let of = |source, trial: Option<(bool, bool)>| {
+                trial.map(|(usable, expected)| self::trial(source, usable, expected))
+            };
+            let trials: Vec<_> = of(Kube, kube).into_iter().chain(of(Cri, cri)).collect();
+            let blind = blind(&trials);
+            let what = blind.as_ref().map(|blind| blind.what.as_str());
+            match expected {
+                Some(words) => {
+                    assert!(what.is_some_and(|what| what.starts_with(words)), "{what:?}");
+                    assert_eq!(blind.and_then(|blind| blind.remedy).as_deref(), Some("grant it"));
+                }
+                None => assert_eq!(what, None),
+            }
+        }
+    }
+}
