@@ -68,11 +68,9 @@ impl Pods {
             return unused("--cri-socket");
         }
         let kubeconfig = optional_path("--kubeconfig", kubeconfig, env)?;
-        let cri_socket = cri_socket.map(|socket| match socket.as_os_str().is_empty() {
-            true => Err(usage("--cri-socket: the path is empty".to_owned())),
-            false => Ok(socket),
-        });
-        let cri_socket = cri_socket.transpose()?;
+        if cri_socket.as_ref().is_some_and(|socket| socket.as_os_str().is_empty()) {
+            return Err(usage("--cri-socket: the path is empty".to_owned()));
+        }
         let in_cluster = || env.var(IN_CLUSTER).filter(|host| !host.is_empty()).map(|_| ApiServer::InCluster);
         let kube = kubeconfig.map(ApiServer::Kubeconfig).or_else(in_cluster);
         Ok(match wanted {

@@ -123,8 +123,8 @@ fn gaps(case: &Case, book: &NameBook) -> Vec<Gap> {
     if let Some(reason) = of(case.limit.as_ref()) {
         add("limit", reason);
     }
-    let holders = case.memory.iter().flat_map(|memory| &memory.holders);
-    if let Some(reason) = holders.filter_map(|held| book.missing(&held.party)).next() {
+    let mut holders = case.memory.iter().flat_map(|memory| &memory.holders);
+    if let Some(reason) = holders.find_map(|held| book.missing(&held.party)) {
         add("memory.holders[*]", reason);
     }
     gaps

@@ -65,6 +65,6 @@ pub struct Workload {
     pub kind: Text,
     /// Its name, in the pod's namespace.
     pub name: Text,
-    /// No object says so, it follows from the controller's name: a Deployment from its ReplicaSet's, a CronJob from its Job's.
+    /// No object says so, it follows from the controller's name: a Deployment from its `ReplicaSet`'s, a `CronJob` from its Job's.
     pub inferred: bool,
 }

@@ -96,7 +96,7 @@ fn names_that_are_known_are_in_the_line() {
     assert_eq!(owner["kubernetes"]["source"], "kube");
     let summary = line["verdict"]["summary"].as_str().unwrap_or_default();
     assert!(summary.starts_with("container api of pod shop/api-7f9c hit its own limit"), "{summary}");
-    assert_eq!(line["unresolved"].as_array().map(|all| all.iter().any(|it| names_a_pod(it))), Some(false));
+    assert_eq!(line["unresolved"].as_array().map(|all| all.iter().any(names_a_pod)), Some(false));
     assert_eq!(tick(&mut pipeline, 20 * SECOND), [Value::Null; 0], "nothing is left to say");
 }
 

@@ -194,9 +194,10 @@ async fn run(shared: Arc<Shared>, options: Options) {
 /// Logs what has changed: a runtime that does not answer is worth a word once, not each minute.
 fn tell(before: Option<&str>, now: Option<&Problem>, containers: usize) {
     let Some(now) = now else {
-        match before {
-            Some(_) => tracing::warn!(containers, "the container runtime answers again"),
-            None => tracing::debug!(containers, "the container runtime has told what it runs"),
+        if before.is_some() {
+            tracing::warn!(containers, "the container runtime answers again");
+        } else {
+            tracing::debug!(containers, "the container runtime has told what it runs");
         }
         return;
     };
