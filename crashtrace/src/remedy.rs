@@ -63,13 +63,15 @@ fn cgroup(scene: &Scene<'_>, verdict: &Verdict, advice: &mut Vec<String>) {
     let above = limit.map_or_else(|| "its present value".to_owned(), bytes);
     advice.push(match verdict.level {
         Some(Level::Container) => format!(
-            "Raise the container's resources.limits.memory above {above} if it needs that much, or find what \
-             grows in it."
+            "Raise the container's resources.limits.memory{} above {above} if it needs that much, or find what \
+             grows in it.",
+            manifest(scene, verdict, true)
         ),
         Some(Level::Pod) => format!(
-            "Raise the pod's limit above {above}: spec.resources.limits.memory where the pod has that, else \
+            "Raise the pod's limit{} above {above}: spec.resources.limits.memory where the pod has that, else \
              the containers' limits, whose sum it is (sidecars included). Memory-backed emptyDir volumes \
-             count too, and outlive their containers: give them a sizeLimit."
+             count too, and outlive their containers: give them a sizeLimit.",
+            manifest(scene, verdict, false)
         ),
         Some(Level::Qos) => format!(
             "Spread the pods of this class over more nodes, or raise the limit of the class above {above}: \
@@ -97,6 +99,29 @@ fn cgroup(scene: &Scene<'_>, verdict: &Verdict, advice: &mut Vec<String>) {
                 .to_owned()
         }
     });
+}
+
+/// Where that is to be changed, if it is known: ` (container api in Deployment shop/api)`.
+fn manifest(scene: &Scene<'_>, verdict: &Verdict, container: bool) -> String {
+    let asker = scene.victim.as_ref().or(scene.trigger.as_ref()).and_then(|actor| actor.party.as_ref());
+    let limit = verdict.limit.as_ref().map(|limit| &limit.party);
+    // Of a limit that is the pod's and only one container's, the process is in that container.
+    let parties = if container { [asker, limit] } else { [limit, None] };
+    let mut all = parties.into_iter().flatten().filter_map(|party| party.owner.names.as_deref());
+    let Some(names) = all.find(|names| names.container.is_some() || !container) else { return String::new() };
+    let name = |name: &str| path(name.as_bytes());
+    let namespace = names.namespace.as_deref().map_or_else(String::new, |it| format!("{}/", name(it)));
+    let what = match (&names.workload, &names.pod) {
+        (Some(workload), _) if &*workload.kind != "Node" => {
+            format!("{} {namespace}{}", name(&workload.kind), name(&workload.name))
+        }
+        (_, Some(pod)) => format!("pod {namespace}{}", name(pod)),
+        (_, None) => return String::new(),
+    };
+    match names.container.as_ref().and_then(|it| it.name.as_deref()).filter(|_| container) {
+        Some(container) => format!(" (container {} in {what})", name(container)),
+        None => format!(" ({what})"),
+    }
 }
 
 fn host_service(verdict: &Verdict, above: &str) -> String {

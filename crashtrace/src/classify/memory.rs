@@ -3,10 +3,11 @@
 use super::Verdict;
 use super::evidence::kubepods;
 use super::scene::{Actor, Scene};
-use super::words::{bytes, owner};
+use super::words::{self, bytes, owner};
 use crate::cgroup::Qos;
-use crate::enrich::Held;
+use crate::enrich::{Held, Owner};
 use crate::event::{Constraint, Level, Limit};
+use crate::pods::names::{ContainerRole, NameSource};
 
 /// Holders that are named.
 const NAMED: usize = 3;
@@ -108,7 +109,7 @@ fn bystander(scene: &Scene<'_>, victim: &Actor<'_>) -> Option<String> {
     let memory = scene.memory?;
     let (party, cgroups) = (victim.party.as_ref()?, victim.cgroups?);
     let (level, whose) = match party.placement.pod_end {
-        Some(end) => (cgroups.level_at(end)?, super::words::pod(&party.owner)),
+        Some(end) => (cgroups.level_at(end)?, words::pod(&party.owner)),
         None => (cgroups.levels.first()?, owner(&party.owner, &party.path)),
     };
     let held = held_bytes(level).filter(|held| !level.root && *held < memory.least_bytes)?;
@@ -134,11 +135,15 @@ fn ordinal(number: usize) -> String {
 /// How the victim's container stood to its request, which kubelet puts into `oom_score_adj` (`GetContainerOOMScoreAdjust`,
 /// `pkg/kubelet/qos/policy.go`): for a Burstable container `1000 - 1000 * request / capacity`, rounded, and kept within
 /// 3 and 999; 1000 for `BestEffort`. A sidecar may get that of the container beside it, a request of the pod's own is
-/// spread over its containers, and a process may set its own: so what is said is what kubelet means by the figure.
+/// spread over its containers, and a process may set its own: so what is said is what kubelet means by the figure. Where
+/// the API server has told of the request, that is said in its place.
 pub(super) fn request(scene: &Scene<'_>) -> Option<String> {
     let victim = scene.victim.as_ref()?;
     let placement = &victim.party.as_ref()?.placement;
     let usage = victim.cgroups?.level_at(placement.container_end?)?.usage_bytes?;
+    if let Some(sentence) = victim.party.as_ref().and_then(|party| told_request(&party.owner, usage)) {
+        return Some(sentence);
+    }
     let adj = victim.task.oom_score_adj?;
     match placement.qos? {
         Qos::BestEffort if adj == 1000 => {
@@ -165,4 +170,22 @@ pub(super) fn request(scene: &Scene<'_>) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// The same where the API server has told of the container. What it told may be of before a resize.
+fn told_request(owner: &Owner, usage: u64) -> Option<String> {
+    let names = owner.names.as_deref().filter(|names| names.source == NameSource::Kube)?;
+    let container =
+        names.container.as_ref().filter(|container| container.role != Some(ContainerRole::Sandbox))?;
+    let whose = words::container(owner);
+    let used = bytes(usage);
+    Some(match container.memory.request_bytes {
+        Some(request) if usage > request => {
+            format!("{whose} requests {}, and used {used}: {} more", bytes(request), bytes(usage - request))
+        }
+        Some(request) => {
+            format!("{whose} requests {}, and used {used}, which is within that", bytes(request))
+        }
+        None => format!("{whose} requests no memory, and used {used}"),
+    })
 }

@@ -234,4 +234,4 @@ impl PodNames for NoNames {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,6 +6,8 @@ use crate::classify::classify;
 use crate::correlate::{Incident, OomKill};
 use crate::enrich::{Held, Memory, Node, Party, enrich, node::CgroupFiles};
 use crate::event::{Limit, NoKill};
+use crate::pods::names::{Answer, PodNames, Who};
+use crate::pods::pod::MemoryBounds;
 
 fn held(path: &str, mib: u64, limit: Option<Limit>) -> Held {
     let placement = cgroup::parse(path.as_bytes());
@@ -150,6 +152,34 @@ fn the_request_is_read_off_the_oom_score_adj_where_kubelet_puts_it() {
     for bound in [3, 999, 1000, 0, -997, -1000] {
         assert!(!says(bound, 300).shows(&["kubelet gives"]), "{bound}");
     }
+}
+
+/// The API server's own figure takes the place of what the `oom_score_adj` is meant to say.
+#[test]
+fn the_request_that_kubernetes_has_is_said_where_it_is_known() {
+    #[derive(Debug)]
+    struct Requests(Option<u64>);
+    impl PodNames for Requests {
+        fn find(&mut self, _: Who<'_>) -> Answer {
+            let memory = MemoryBounds { request_bytes: self.0, ..MemoryBounds::default() };
+            let names = crate::pods::names::tests::shop(memory);
+            Answer { names: Some(names), ..Answer::default() }
+        }
+    }
+    let says = |request_mib: Option<u64>| {
+        let mut cgroups = lineage(&api());
+        for level in &mut cgroups.levels {
+            level.usage_bytes = Some(300 * MIB);
+        }
+        let pods = Box::new(Requests(request_mib.map(|mib| mib * MIB)));
+        let mut node = Node { pods, ..Node::unseen("a test") };
+        let incident = Incident::OomKill(Box::new(kill(&cgroups, None, &SYSTEM)));
+        classify(&enrich(incident, &mut node))
+    };
+    assert!(says(Some(200)).shows(&["container api requests 200.0 MiB, and used 300.0 MiB: 100.0 MiB more"]));
+    assert!(says(Some(400)).shows(&["requests 400.0 MiB, and used 300.0 MiB, which is within that"]));
+    assert!(says(None).shows(&["container api requests no memory, and used 300.0 MiB"]));
+    assert!(!says(None).shows(&["kubelet gives"]));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use super::*;
 use crate::enrich::node::Node;
-use crate::pods::names::{Answer, ContainerNames, ContainerRole, NameSource, Names, PodNames, Who};
-use crate::pods::pod::{MemoryBounds, Workload};
+use crate::pods::names::{Answer, NameSource, PodNames, Who};
+use crate::pods::pod::MemoryBounds;
 
 const LIMIT_BYTES: u64 = 32 << 20;
 
@@ -27,24 +27,7 @@ impl PodNames for Told {
 }
 
 fn names(memory: MemoryBounds) -> Answer {
-    let container = ContainerNames {
-        name: Some("api".into()),
-        role: Some(ContainerRole::App),
-        image: Some("registry/api:1".into()),
-        restart_count: Some(3),
-        memory,
-    };
-    let names = Names {
-        source: NameSource::Kube,
-        namespace: Some("shop".into()),
-        pod: Some("api-7f9c".into()),
-        workload: Some(Workload { kind: "Deployment".into(), name: "api".into(), inferred: true }),
-        qos: None,
-        pod_memory: memory,
-        container: Some(container),
-        stale_seconds: None,
-    };
-    Answer { names: Some(names), missing: None, soon: false }
+    Answer { names: Some(crate::pods::names::tests::shop(memory)), missing: None, soon: false }
 }
 
 fn unknown(soon: bool) -> Answer {
@@ -96,6 +79,13 @@ fn names_that_are_known_are_in_the_line() {
     assert_eq!(owner["kubernetes"]["source"], "kube");
     let summary = line["verdict"]["summary"].as_str().unwrap_or_default();
     assert!(summary.starts_with("container api of pod shop/api-7f9c hit its own limit"), "{summary}");
+    let remedy = line["verdict"]["remedy"].as_str().unwrap_or_default();
+    assert!(
+        remedy.starts_with(
+            "Raise the container's resources.limits.memory (container api in Deployment shop/api) above"
+        ),
+        "{remedy}"
+    );
     assert_eq!(line["unresolved"].as_array().map(|all| all.iter().any(names_a_pod)), Some(false));
     assert_eq!(tick(&mut pipeline, 20 * SECOND), [Value::Null; 0], "nothing is left to say");
 }

@@ -29,6 +29,27 @@ fn pod(memory: MemoryBounds, containers: Vec<Container>) -> Pod {
     }
 }
 
+/// Container `api` of pod `shop/api-7f9c`, by the API server.
+pub(crate) fn shop(memory: MemoryBounds) -> Names {
+    let container = ContainerNames {
+        name: Some("api".into()),
+        role: Some(ContainerRole::App),
+        image: Some("registry/api:1".into()),
+        restart_count: Some(3),
+        memory,
+    };
+    Names {
+        source: NameSource::Kube,
+        namespace: Some("shop".into()),
+        pod: Some("api-7f9c".into()),
+        workload: Some(Workload { kind: "Deployment".into(), name: "api".into(), inferred: true }),
+        qos: None,
+        pod_memory: memory,
+        container: Some(container),
+        stale_seconds: None,
+    }
+}
+
 /// As kubelet wrote it into the cgroups of the recorded pods.
 #[test]
 fn a_pods_limit_is_the_sum_of_what_runs_side_by_side() {
