@@ -17,20 +17,27 @@ impl Id {
         if pairs.len() != id.len() {
             return None;
         }
+        let mut all = 0;
         for (byte, [high, low]) in id.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
+            let (high, low) = (DIGITS[usize::from(*high)], DIGITS[usize::from(*low)]);
+            all |= high | low;
+            *byte = high << 4 | low;
         }
-        Some(Self(id))
+        (all != NO_DIGIT).then_some(Self(id))
     }
 }
 
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
+/// The value of each digit. A look-up is mostly the reading of the id, and a table does it without a branch for each.
+static DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
     }
-}
+    digits
+};
+const NO_DIGIT: u8 = 0xff;
 
 /// One run of a container.
 #[derive(Clone, Copy, Debug)]

@@ -61,7 +61,7 @@ fn one_pod_too_many_is_refused_and_counted() {
 
 /// As large as a pod can be.
 fn huge(uid: usize) -> Pod {
-    let name = |number: usize| format!("{number:0width$}", width = MAX_NAME_BYTES);
+    let name = |number: usize| format!("{number:0MAX_NAME_BYTES$}");
     let one = |at: usize| {
         let (first, second) = (uid * 1000 + at * 2, uid * 1000 + at * 2 + 1);
         let mut container = container(&name(at), Some(first), Some(second), Some(1));

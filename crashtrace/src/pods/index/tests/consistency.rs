@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::super::{Index, MAX_EARLIER_RUNS};
+use super::super::{Index, KEPT, MAX_EARLIER_RUNS};
 use super::{container, id, pod};
 use crate::pods::pod::Pod;
 
@@ -110,7 +110,7 @@ proptest! {
         for entry in index.pods.values().map(|entry| Arc::clone(&entry.pod)).collect::<Vec<_>>() {
             index.remove(&entry.uid, now);
         }
-        index.sweep(now + Duration::from_secs(600));
+        index.sweep(now + KEPT);
         prop_assert_eq!((index.pods(), index.gone(), index.containers(), index.bytes()), (0, 0, 0, 0));
         prop_assert!(index.hashes.is_empty());
         prop_assert!(index.find_container(&id(1)).is_none());

@@ -1,0 +1,119 @@
+//! The memory that the pod index holds, as the allocator has it. One test alone in its program, so that nobody else allocates.
+
+use std::time::{Duration, Instant};
+
+use crashtrace::pods::index::{Index, MAX_EARLIER_RUNS};
+use crashtrace::pods::object::{PodObject, pod};
+use crashtrace::pods::pod::{Container, Pod};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+const LIST: &str = include_str!("fixtures/kubernetes/api/pods-list.json");
+const PODS: usize = 500;
+const EVENTS: usize = 100_000;
+
+/// The recorded pods again and again, each with names and ids of its own.
+struct Node {
+    recorded: Vec<Pod>,
+    runs: Vec<usize>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let list: serde_json::Value = serde_json::from_str(LIST).expect("JSON");
+        let items = list["items"].as_array().expect("a list").iter();
+        let recorded = items.map(|item| {
+            let object: PodObject = serde_json::from_str(&item.to_string()).expect("an object");
+            pod(&object).expect("a pod")
+        });
+        Self { recorded: recorded.collect(), runs: vec![0; PODS] }
+    }
+
+    /// The pod with this number as it is in its present run.
+    fn pod(&self, number: usize) -> Pod {
+        let recorded = &self.recorded[number % self.recorded.len()];
+        let run = self.runs[number];
+        let container = |(at, it): (usize, &Container)| {
+            let id = |run: usize| Some(format!("{number:016x}{at:016x}{run:032x}").into());
+            Container {
+                id: id(run),
+                last_id: run.checked_sub(1).and_then(id),
+                restart_count: u32::try_from(run).ok(),
+                ..it.clone()
+            }
+        };
+        Pod {
+            uid: format!("{number:08x}-0000-4000-8000-000000000000").into(),
+            config_hash: recorded.config_hash.as_ref().map(|_| format!("{number:032x}").into()),
+            name: format!("{}-{number:06}", recorded.name).into(),
+            containers: recorded.containers.iter().enumerate().map(container).collect(),
+            ..recorded.clone()
+        }
+    }
+}
+
+/// Where keys come and go, a table grows once more than their number asks for, at a moment that the keys of its hashes decide:
+/// both together by less than a third of all. One pod that leaked, or one id of each event, would come to far more.
+fn assert_flat(what: &str, early: usize, late: usize) {
+    assert!(late < early + early / 3, "{what}: {early}, then {late} bytes");
+}
+
+#[test]
+fn a_hundred_thousand_events_of_five_hundred_pods_leave_memory_as_it_was() {
+    let mut node = Node::new();
+    let start = Instant::now();
+    let held = |before: usize| MEMORY.current_usage() - before;
+    let before = MEMORY.current_usage();
+    let mut index = Index::default();
+    for number in 0..PODS {
+        assert!(index.apply(node.pod(number), start));
+    }
+    let full = held(before);
+    assert!(full < 2 << 20, "{full} bytes for {PODS} pods");
+    // What the index says of itself is about so.
+    let said = index.bytes();
+    assert!((full / 2..full * 2).contains(&said), "it says {said} and holds {full}");
+
+    // The same objects again, as conditions change.
+    for event in 0..EVENTS / 2 {
+        assert!(index.apply(node.pod(event % PODS), start));
+    }
+    assert_flat("the same objects again", full, held(before));
+    assert_eq!(index.bytes(), said);
+
+    // Every event is another run: earlier ones are kept, up to their number.
+    let mut most = 0;
+    for event in 0..EVENTS / 2 {
+        let number = event % PODS;
+        node.runs[number] += 1;
+        assert!(index.apply(node.pod(number), start + Duration::from_millis(event as u64)));
+        if event == EVENTS / 4 {
+            most = held(before);
+        }
+    }
+    assert_flat("other runs", most, held(before));
+    assert!(most < 4 << 20, "{most} bytes with {MAX_EARLIER_RUNS} earlier runs of each container");
+    assert_eq!((index.pods(), index.gone(), index.refused()), (PODS, 0, 0));
+
+    // Other pods in place of these, each gone in its turn, minute by minute.
+    let mut rounds = Vec::new();
+    for minute in 0..60_u64 {
+        let now = start + Duration::from_secs(3600 + 60 * minute);
+        index.begin_replace();
+        for number in 0..PODS {
+            let mut other = node.pod(number);
+            other.uid = format!("{minute:08x}-{number:027x}").into();
+            assert!(index.apply(other, now));
+        }
+        index.end_replace(now);
+        rounds.push(held(before));
+    }
+    assert_eq!((index.pods(), index.refused()), (PODS, 0));
+    assert_flat("other pods", rounds[19], rounds[59]);
+
+    drop(index);
+    drop(rounds);
+    assert_eq!(MEMORY.current_usage(), before);
+}
