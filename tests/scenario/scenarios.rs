@@ -104,6 +104,7 @@ pub fn hindrance(scenario: &Scenario, hierarchy: &Hierarchy, guest: bool) -> Opt
         Need::V2 if hierarchy.version != Version::V2 => Some("needs cgroup v2"),
         Need::Guest if !guest => Some("would harm this machine: needs a guest (--guest)"),
         Need::Numa if !numa() => Some("needs two NUMA nodes"),
+        Need::OneNode if numa() => Some("needs a single NUMA node"),
         Need::Zram if !PathBuf::from("/sys/block/zram0").exists() => Some("needs the zram module"),
         _ => None,
     })

@@ -73,6 +73,8 @@ pub struct Scenario {
     /// What must be reported of failed allocations, in any order.
     #[serde(rename = "failure", default)]
     pub failures: Vec<Failure>,
+    /// A kind of reports of which there may be more, after the last.
+    pub goes_on: Option<String>,
     /// Nothing must be reported.
     #[serde(default)]
     pub quiet: bool,
@@ -90,6 +92,8 @@ pub enum Need {
     Guest,
     /// Two NUMA nodes.
     Numa,
+    /// One.
+    OneNode,
     /// The zram module.
     Zram,
 }
@@ -261,6 +265,9 @@ pub struct Actor {
 pub struct Memory {
     /// Role of the pods' cgroup, its limit if it has one, and what it used.
     pub pods: Option<Pods>,
+    /// They may be large enough to be told, and need not be.
+    #[serde(default)]
+    pub may_have_pods: bool,
     /// The largest holders, largest first.
     #[serde(default)]
     pub holders: Vec<Holder>,

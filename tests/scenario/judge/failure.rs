@@ -244,7 +244,10 @@ fn zones(check: &mut Check<'_>, failure: &Failure, cast: &Cast) {
             if largest.is_none_or(|(most, _)| managed > most) {
                 largest = Some((managed, index));
             }
-            near_debugfs(check, &at, zone, failure, cast);
+            // What was read late has changed: somebody may have been killed for it.
+            if !(order == 0 && check.get("memory.late") == true) {
+                near_debugfs(check, &at, zone, failure, cast);
+            }
         }
     }
     let can_serve = verdicts.iter().any(|(room, block)| *room && *block);

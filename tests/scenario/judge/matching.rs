@@ -47,7 +47,8 @@ pub fn enough(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&Value]) ->
 /// process at its limit has been ended.
 pub fn goes_on(scenario: &Scenario, tier: Tier) -> Option<&str> {
     let last = scenario.reports(tier).last()?;
-    (last.repeats > 0).then_some(last.kind.as_str())
+    let folds = (last.repeats > 0).then_some(last.kind.as_str());
+    folds.or(scenario.goes_on.as_deref().filter(|kind| last.kind == *kind))
 }
 
 /// Kills in these reports, as the kernel counts them: in a group it kills the one that it chose twice, and one that

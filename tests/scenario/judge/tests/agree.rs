@@ -60,3 +60,21 @@ fn a_boost_may_go_between_two_looks_and_a_watermark_may_not() {
     assert_eq!(differ(&line(2 << 20, 1 << 20), &line(0, 1 << 20)), 0);
     assert_eq!(differ(&line(0, 4 << 20), &line(0, 1 << 20)), 3);
 }
+
+#[test]
+fn zones_of_two_nodes_are_each_agents_own_and_all_else_is_not() {
+    let book = Book::parse(FILE).expect("a good file");
+    let agree = |node: u32, free: u64, sentence: &str| {
+        let line = |free: u64, sentence: &str| {
+            let zones =
+                json!([{ "numa_node": 0, "free_bytes": 1 }, { "numa_node": node, "free_bytes": free }]);
+            let evidence = json!(["zone DMA32 had so much", sentence]);
+            vec![json!({ "verdict": { "evidence": evidence }, "memory": { "zones": zones } })]
+        };
+        let reports = [(Tier::Fentry, line(1 << 20, "it used much")), (Tier::Kprobe, line(free, sentence))];
+        faults(&book.scenarios[0], &reports, &|_| Vec::new()).is_empty()
+    };
+    assert!(agree(1, 9 << 20, "it used much"));
+    assert!(!agree(1, 1 << 20, "it used little"));
+    assert!(!agree(0, 9 << 20, "it used much"), "one node");
+}

@@ -19,7 +19,7 @@ pub(crate) struct Scenario {
 
 /// What a machine must be or have.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Need {
     /// Cgroup v1.
     V1,
@@ -29,6 +29,8 @@ pub(crate) enum Need {
     Guest,
     /// Two NUMA nodes.
     Numa,
+    /// One.
+    OneNode,
     /// The zram module, for swap.
     Zram,
 }
@@ -41,6 +43,7 @@ impl Need {
             Self::V2 => "v2",
             Self::Guest => "guest",
             Self::Numa => "numa",
+            Self::OneNode => "one_node",
             Self::Zram => "zram",
         }
     }

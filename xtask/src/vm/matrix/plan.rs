@@ -67,6 +67,7 @@ impl Shape {
             Need::V1 => self == Self::V1,
             Need::V2 => self != Self::V1,
             Need::Numa => self == Self::Numa,
+            Need::OneNode => self != Self::Numa,
             Need::Guest | Need::Zram => true,
         })
     }
