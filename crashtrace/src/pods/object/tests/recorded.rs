@@ -1,6 +1,9 @@
 //! What a real server sent.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::super::{PodObject, pod};
 use crate::pods::pod::{Container, ContainerKind, MemoryBounds, Pod};
@@ -22,13 +25,20 @@ pub(in crate::pods) enum Event {
     Bookmark(PodObject),
 }
 
+/// Clients flatten the type into a list, and serde then buffers what it has no other field for.
 #[derive(Deserialize)]
 struct List {
+    #[serde(flatten)]
+    types: HashMap<String, String>,
+    #[serde(rename = "metadata")]
+    _metadata: IgnoredAny,
     items: Vec<PodObject>,
 }
 
 pub(in crate::pods) fn objects() -> Vec<PodObject> {
-    serde_json::from_str::<List>(LIST).expect("a list").items
+    let list: List = serde_json::from_str(LIST).expect("a list");
+    assert_eq!(list.types.get("kind").map(String::as_str), Some("PodList"));
+    list.items
 }
 
 pub(in crate::pods) fn list() -> Vec<Pod> {
