@@ -15,7 +15,7 @@ pub(crate) const STATIC_TARGET: &str = Arch::X86_64.target();
 /// The linker of eBPF objects. Pinned: it must understand the bitcode of the pinned compiler.
 const LINKER: (&str, &str) = ("bpf-linker", "0.10.3");
 
-/// Fetch what the build needs: rust-src, the static target, bpf-linker.
+/// Fetch what the build needs: rust-src, the static target and its C compiler, bpf-linker.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Also what guests need: the emulator (installed with apt), busybox, and the kernel booted by default.
@@ -49,12 +49,31 @@ pub(crate) fn ensure() -> Result<()> {
     ensure_linker()
 }
 
-/// What programs for this target are linked with.
+/// What programs for this target are compiled and linked with.
 pub(crate) fn ensure_target(target: &str) -> Result<()> {
     if !rustlib()?.join(target).join("lib").is_dir() {
         rustup(&["target", "add", target])?;
     }
-    Ok(())
+    match compiler(target) {
+        Some((program, _)) if exec::exists(program) => Ok(()),
+        Some((program, packages)) => install(program, packages, || exec::exists(program)),
+        None => Ok(()),
+    }
+}
+
+/// The C compiler for a static target, as `.cargo/config.toml` names it, and Debian's packages of it. What is compiled (the
+/// cryptography of TLS) needs some headers of a libc, not the libc: that of glibc will do.
+fn compiler(target: &str) -> Option<(&'static str, &'static [&'static str])> {
+    const X86_64: &str = Arch::X86_64.target();
+    const AARCH64: &str = Arch::Aarch64.target();
+    let native = target.starts_with(std::env::consts::ARCH);
+    match target {
+        X86_64 if native => Some(("x86_64-linux-gnu-gcc", &["gcc", "libc6-dev"])),
+        X86_64 => Some(("x86_64-linux-gnu-gcc", &["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"])),
+        AARCH64 if native => Some(("aarch64-linux-gnu-gcc", &["gcc", "libc6-dev"])),
+        AARCH64 => Some(("aarch64-linux-gnu-gcc", &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"])),
+        _ => None,
+    }
 }
 
 /// Where the toolchain keeps its targets.
@@ -102,7 +121,7 @@ fn ensure_linker() -> Result<()> {
 /// What every guest with this processor needs on the host. Installs it where it is missing.
 pub(crate) fn ensure_emulator(arch: Arch) -> Result<()> {
     let (program, package) = arch.emulator();
-    if exec::exists(program) { Ok(()) } else { install(program, package, || exec::exists(program)) }
+    if exec::exists(program) { Ok(()) } else { install(program, &[package], || exec::exists(program)) }
 }
 
 /// What the tests make pods with: a runtime of containers, and a program for the containers.
@@ -110,27 +129,29 @@ pub(crate) fn ensure_runtime() -> Result<()> {
     // Each by itself: where Docker is, its containerd and runc are there, and Debian's would displace them.
     for program in ["containerd", "runc"] {
         if !exec::exists(program) {
-            install(program, program, || exec::exists(program))?;
+            install(program, &[program], || exec::exists(program))?;
         }
     }
     let busybox = Path::new("/bin/busybox");
     if busybox.exists() {
         return Ok(());
     }
-    install("/bin/busybox", "busybox-static", || busybox.exists())
+    install("/bin/busybox", &["busybox-static"], || busybox.exists())
 }
 
-/// Installs a package of Debian for what is missing.
-fn install(program: &str, package: &str, present: impl Fn() -> bool) -> Result<()> {
-    eprintln!("xtask: {program} is missing: installing Debian's package {package}");
-    let install = ["install", "-y", "--no-install-recommends", package];
+/// Installs packages of Debian for what is missing.
+fn install(program: &str, packages: &[&str], present: impl Fn() -> bool) -> Result<()> {
+    let names = packages.join(" ");
+    eprintln!("xtask: {program} is missing: installing Debian's {names}");
+    let mut install = vec!["install", "-y", "--no-install-recommends"];
+    install.extend(packages);
     let by_hand = format!("install {program} by hand (`apt-get {}`)", install.join(" "));
     // The package lists may be missing or stale, so a failure is met with fresh ones before it counts.
     if apt_get(&install).is_err() {
         apt_get(&["update"]).and_then(|()| apt_get(&install)).context(by_hand.clone())?;
     }
     if !present() {
-        bail!("{package} is installed but {program} does not start; {by_hand}");
+        bail!("{names} is installed but {program} does not start; {by_hand}");
     }
     Ok(())
 }
