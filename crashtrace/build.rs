@@ -36,6 +36,10 @@ fn main() -> Result<()> {
         .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
         .arg(&target_dir)
         .env("PATH", path)
+        // The agent is built to be small; the kernel object as it was when all those verifiers took it.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")
+        .env("CARGO_PROFILE_RELEASE_LTO", "thin")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
         // Lets the stable compiler build `core` for BPF and take its inline assembly; for this one package only.
         .env("RUSTC_BOOTSTRAP", "1")
         // pt_regs, and so where a kprobe finds its arguments, is the host architecture's.

@@ -12,6 +12,7 @@
 pub mod cri;
 pub mod directory;
 pub mod index;
+pub mod kube;
 pub mod names;
 pub mod object;
 pub mod pod;

@@ -1,0 +1,143 @@
+//! How long to wait before the next request, so that the agents of a large cluster do not hurt a server that has trouble. PURE.
+//!
+//! "Full jitter": a pause is anywhere between nothing and a bound that doubles with each failure. Half of the bound plus
+//! jitter over the other half was rejected: it keeps those together that an outage has brought together.
+//!
+//! The bound doubles up to a minute: 5,000 agents then make 170 requests a second of a server that refuses them all, which costs it
+//! little, and all are back one minute after it is. A longer bound would hardly help the server, and the pods of a node
+//! would stay unknown for longer.
+
+use std::time::Duration;
+
+/// The longest `Retry-After` that is honoured. A longer one is a mistake: pods come and go within minutes.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
+
+/// The bounds of pauses.
+#[derive(Clone, Copy, Debug)]
+pub struct Pauses {
+    /// The bound of the first pause after a stretch of health.
+    pub first: Duration,
+    /// No bound is longer.
+    pub longest: Duration,
+    /// How long a watch must have gone well for the bound to be [`Pauses::first`] again. Less than that is no health: a
+    /// server that falls over under its agents' requests lets a few of them in for a moment.
+    pub health: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(5),
+            longest: Duration::from_mins(1),
+            health: Duration::from_mins(1),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    pauses: Pauses,
+    bound: Duration,
+    random: fastrand::Rng,
+}
+
+impl Backoff {
+    pub(super) fn new(pauses: Pauses, random: fastrand::Rng) -> Self {
+        Self { pauses, bound: pauses.first, random }
+    }
+
+    /// A watch went well for this long.
+    pub(super) fn went_well(&mut self, stretch: Duration) {
+        if stretch >= self.pauses.health {
+            self.bound = self.pauses.first;
+        }
+    }
+
+    /// How long to wait now. What the server asks for is waited in full, and the jitter comes on top: else all that it has told
+    /// to come back in a second come back in that second.
+    pub(super) fn pause(&mut self, retry_after: Option<Duration>) -> Duration {
+        let jitter = self.bound.mul_f64(self.random.f64());
+        self.bound = (self.bound * 2).min(self.pauses.longest);
+        retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER) + jitter
+    }
+
+    /// A moment, less than this.
+    pub(super) fn moment(&mut self, bound: Duration) -> Duration {
+        bound.mul_f64(self.random.f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGENTS: u64 = 5000;
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn backoff(seed: u64) -> Backoff {
+        Backoff::new(Pauses::default(), fastrand::Rng::with_seed(seed))
+    }
+
+    /// The most that fell into one second.
+    fn busiest(times: &[Duration]) -> usize {
+        let mut seconds = std::collections::HashMap::<u64, usize>::new();
+        for time in times {
+            *seconds.entry(time.as_secs()).or_default() += 1;
+        }
+        seconds.into_values().max().unwrap_or_default()
+    }
+
+    /// The numbers in the documentation of the module above.
+    #[test]
+    fn an_outage_and_its_end_do_not_bring_the_agents_together() {
+        let outage = Duration::from_mins(10);
+        let (mut in_vain, mut back) = (Vec::new(), Vec::new());
+        for seed in 0..AGENTS {
+            let (mut agent, mut now) = (backoff(seed), Duration::ZERO);
+            loop {
+                now += agent.pause(None);
+                if now >= outage {
+                    break;
+                }
+                in_vain.push(now);
+            }
+            back.push(now);
+        }
+        let requests = in_vain.len() as u64 / AGENTS;
+        assert!((22..=24).contains(&requests), "{requests} requests of each in ten minutes");
+        let late: Vec<_> = in_vain.iter().copied().filter(|time| *time > Duration::from_mins(3)).collect();
+        assert!(busiest(&late) < 260, "{} in a second", busiest(&late));
+        assert!(busiest(&in_vain) < 1600, "{} in the worst second", busiest(&in_vain));
+        assert!(busiest(&back) < 260, "{} came back in a second", busiest(&back));
+        assert!(back.iter().all(|time| *time <= outage + Duration::from_mins(1)), "all are back in a minute");
+    }
+
+    #[test]
+    fn the_bound_doubles_and_only_health_brings_it_down() {
+        let mut agent = backoff(7);
+        let bounds = |agent: &mut Backoff| {
+            std::iter::repeat_with(|| {
+                let bound = agent.bound;
+                assert!(agent.pause(None) <= bound);
+                bound.as_secs()
+            })
+            .take(6)
+            .collect::<Vec<_>>()
+        };
+        assert_eq!(bounds(&mut agent), [5, 10, 20, 40, 60, 60]);
+        agent.went_well(Duration::from_secs(59));
+        assert_eq!(agent.bound, Duration::from_mins(1));
+        agent.went_well(Duration::from_mins(1));
+        assert_eq!(bounds(&mut agent), [5, 10, 20, 40, 60, 60]);
+    }
+
+    #[test]
+    fn what_the_server_asks_for_is_waited_and_nonsense_is_not() {
+        let mut agent = backoff(3);
+        let pause = agent.pause(Some(30 * SECOND));
+        assert!((30 * SECOND..=35 * SECOND).contains(&pause), "{pause:?}");
+        let pause = agent.pause(Some(Duration::MAX));
+        assert!(pause <= LONGEST_RETRY_AFTER + 10 * SECOND, "{pause:?}");
+    }
+}

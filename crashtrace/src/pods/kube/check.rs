@@ -1,0 +1,68 @@
+//! Asks the API server once, for `crashtrace doctor`.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep, timeout};
+
+use super::Options;
+use super::connection::{Connection, Failure};
+use super::lines::{LONGEST_LIST, whole};
+use super::message::{List, object};
+use super::problem::Problem;
+use super::watch::{list_path, watch_path};
+use crate::pods::object::pod;
+
+/// What is tried again, and when: a server that starts refuses for a moment what it will allow.
+const AGAIN: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+
+/// What asking once has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The API server's URL.
+    pub server: String,
+    /// The pods that it has on this node. None at all mostly is a wrong name of the node.
+    pub pods: usize,
+    /// How long the list was, in bytes.
+    pub list_bytes: usize,
+    /// How long it all took.
+    pub took: Duration,
+}
+
+/// Lists the node's pods, and begins a watch of them. A refusal is tried again, within the deadline.
+///
+/// # Errors
+/// It cannot be asked, does not answer in time, or refuses.
+pub async fn check(options: &Options, deadline: Duration) -> Result<Checked, Problem> {
+    let begun = Instant::now();
+    let mut last = None;
+    let attempts = async {
+        for pause in AGAIN.into_iter().map(Some).chain([None]) {
+            match attempt(options, begun).await {
+                Ok(checked) => return Ok(checked),
+                Err(Failure { problem, retry_after }) => {
+                    let Some(pause) = pause else { return Err(problem) };
+                    last = Some(problem);
+                    sleep(pause.max(retry_after.unwrap_or_default())).await;
+                }
+            }
+        }
+        Err(Problem::Silent(deadline))
+    };
+    let result = timeout(deadline, attempts).await;
+    result.unwrap_or_else(|_| Err(last.unwrap_or(Problem::Silent(deadline))))
+}
+
+async fn attempt(options: &Options, begun: Instant) -> Result<Checked, Failure> {
+    let connection = Connection::open(options)?;
+    let body = whole(connection.get(&list_path(&options.node, None)).await?, LONGEST_LIST).await?;
+    let list = List::parse(&body)?;
+    let pods = list.items.iter().filter(|item| pod(&object(item)).is_some()).count();
+    // A right of its own. The answer begins before the first event.
+    drop(connection.get(&watch_path(&options.node, list.version.as_deref(), 1)).await?);
+    Ok(Checked {
+        server: connection.server().to_owned(),
+        pods,
+        list_bytes: body.len(),
+        took: begun.elapsed(),
+    })
+}

@@ -1,0 +1,129 @@
+//! A connection to the API server, and requests on it: each with a deadline, each refusal with its reason.
+
+use std::time::Duration;
+
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{Request, Response, StatusCode};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::Body;
+use kube::client::middleware::BaseUriLayer;
+use tokio::time::timeout;
+use tower::Layer as _;
+
+use super::Options;
+use super::access::Credentials;
+use super::lines::whole;
+use super::message::Status;
+use super::problem::Problem;
+
+/// More than a refusal is ever long.
+const LONGEST_REFUSAL: usize = 64 << 10;
+/// A dead peer is noticed by TCP after about a minute.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_RETRIES: u32 = 3;
+const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
+
+/// Why a request, or the answer to it, came to nothing.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) problem: Problem,
+    /// The server says when to come back.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self { problem, retry_after: None }
+    }
+}
+
+/// Keeps one connection open, and makes another when that is gone.
+pub(super) struct Connection {
+    client: kube::Client,
+    credentials: Credentials,
+    server: String,
+    /// For the headers of an answer. (An API server that is busy lets a request wait for a quarter of a minute.)
+    deadline: Duration,
+}
+
+impl Connection {
+    /// Reads what is configured. No connection is made yet.
+    ///
+    /// kube's own stack under its client was rejected: it tries again by itself, so that requests were more than are counted; it
+    /// has no TCP keepalive; and it logs each failure as an error.
+    pub(super) fn open(options: &Options) -> Result<Self, Problem> {
+        if options.node.is_empty() {
+            // It would select the pods that are on no node.
+            return Err(Problem::Settings("the node's name is not known".to_owned()));
+        }
+        let access = options.source.access()?;
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(options.connect_deadline));
+        tcp.set_keepalive(Some(KEEPALIVE));
+        tcp.set_keepalive_interval(Some(KEEPALIVE / KEEPALIVE_RETRIES));
+        tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+        tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+        let mut tls = HttpsConnectorBuilder::new().with_tls_config(access.tls()?).https_only();
+        if let Some(name) = access.server_name {
+            tls = tls.with_server_name_resolver(FixedServerNameResolver::new(name));
+        }
+        let tls = tls.enable_http1().wrap_connector(tcp);
+        let http = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(tls);
+        let service = BaseUriLayer::new(access.url.clone()).layer(http);
+        Ok(Self {
+            client: kube::Client::new(service, "default"),
+            server: access.url.to_string().trim_end_matches('/').to_owned(),
+            credentials: access.credentials,
+            deadline: options.answer_deadline,
+        })
+    }
+
+    /// Where the server is.
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The body of a good answer.
+    pub(super) async fn get(&self, path: &str) -> Result<Body, Failure> {
+        let mut request = Request::get(path)
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, concat!("crashtrace/", env!("CARGO_PKG_VERSION")));
+        if let Some((name, value)) = self.credentials.header()? {
+            request = request.header(name, value);
+        }
+        let request = request.body(Body::empty()).map_err(|error| Problem::Settings(error.to_string()))?;
+        let silent = |_| Problem::Silent(self.deadline);
+        let answer = timeout(self.deadline, self.client.send(request)).await.map_err(silent)?;
+        let answer = answer.map_err(|error| Problem::of_request(&self.server, &error))?;
+        if answer.status() == StatusCode::OK {
+            return Ok(answer.into_body());
+        }
+        Err(timeout(self.deadline, refusal(answer)).await.map_err(silent)?)
+    }
+}
+
+/// The API server says no by a `Status`, by plain text where the request does not get far, and what stands before it by
+/// anything.
+async fn refusal(answer: Response<Body>) -> Failure {
+    let code = answer.status().as_u16();
+    let seconds =
+        answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let kind = answer.headers().get(CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec()).unwrap_or_default();
+    let body = whole(answer.into_body(), LONGEST_REFUSAL).await.unwrap_or_default();
+    let status = Status::parse(&body);
+    let message = match &status {
+        Some(status) => status.message.clone().unwrap_or_default(),
+        // A page of a proxy says nothing in one line.
+        None if kind.starts_with(b"text/plain") => String::from_utf8_lossy(&body).into_owned(),
+        None => String::new(),
+    };
+    Failure {
+        problem: Problem::refused(code, &message),
+        retry_after: seconds.map(Duration::from_secs).or(status.and_then(|status| status.retry_after)),
+    }
+}

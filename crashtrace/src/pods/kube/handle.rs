@@ -1,0 +1,225 @@
+//! The handle: what is known, from memory.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Options;
+use super::message::{Event, object};
+use super::problem::Problem;
+use super::status::{State, Status};
+use crate::pods::index::{Found, Index};
+use crate::pods::object::{PodObject, pod};
+use crate::pods::pod::Pod;
+
+/// A handle on the pods of a node. Clones share it; when the last is gone, so is the watch.
+#[derive(Clone, Debug)]
+pub struct Kube {
+    shared: Arc<Shared>,
+    _task: Arc<Task>,
+}
+
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Kube {
+    /// Begins to watch. Must be called within a tokio runtime, which then runs the watch; returns at once, whatever the server
+    /// does.
+    #[must_use]
+    pub fn start(options: Options) -> Self {
+        let shared = Arc::new(Shared::new(options.grace));
+        let task = tokio::spawn(super::watch::run(Arc::clone(&shared), options));
+        Self { shared, _task: Arc::new(Task(task)) }
+    }
+
+    /// The container with this id, from memory: never waits.
+    #[must_use]
+    pub fn find_container(&self, id: &str) -> Option<Found> {
+        self.shared.inner().index.find_container(id)
+    }
+
+    /// The pod with this UID or, of a static pod, this config hash, from memory: never waits.
+    #[must_use]
+    pub fn find_pod(&self, uid_or_hash: &str) -> Option<Arc<Pod>> {
+        self.shared.inner().index.find_pod(uid_or_hash)
+    }
+
+    /// How it goes.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status(Instant::now())
+    }
+
+    /// Waits until the status is as wanted, at most until the deadline. The last status either way.
+    ///
+    /// # Errors
+    /// It is not as wanted in time.
+    pub async fn wait(&self, deadline: Duration, wanted: impl Fn(&Status) -> bool) -> Result<Status, Status> {
+        /// A trouble turns into one that lasts by time alone.
+        const TICK: Duration = Duration::from_millis(50);
+        let mut changes = self.shared.changes.subscribe();
+        let end = Instant::now() + deadline;
+        loop {
+            let status = self.status();
+            if wanted(&status) {
+                return Ok(status);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(status);
+            }
+            // Nobody changes it any more only when this handle is gone, too.
+            let _ = tokio::time::timeout(left.min(TICK), changes.changed()).await;
+        }
+    }
+}
+
+/// What the watch writes and the handles read.
+#[derive(Debug)]
+pub(super) struct Shared {
+    inner: Mutex<Inner>,
+    changes: watch::Sender<()>,
+    grace: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    index: Index,
+    pub(super) lists: u64,
+    pub(super) watches: u64,
+    failures: u64,
+    events: u64,
+    unreadable: u64,
+    received_bytes: u64,
+    listed: Option<Instant>,
+    heard: Option<Instant>,
+    pub(super) streams_lists: bool,
+    /// What goes wrong, and since when.
+    trouble: Option<(Instant, Problem)>,
+}
+
+impl Shared {
+    pub(super) fn new(grace: Duration) -> Self {
+        Self { inner: Mutex::default(), changes: watch::Sender::new(()), grace }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Each change of it leaves it whole.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes it, and tells those who wait.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Inner, Instant) -> T) -> T {
+        let result = change(&mut self.inner(), Instant::now());
+        self.changes.send_replace(());
+        result
+    }
+
+    fn status(&self, now: Instant) -> Status {
+        let inner = self.inner();
+        let age = |then: Option<Instant>| then.map(|then| now.saturating_duration_since(then));
+        let state = match &inner.trouble {
+            Some((since, problem)) if now.saturating_duration_since(*since) >= self.grace => {
+                State::Degraded { lasted: now.saturating_duration_since(*since), problem: problem.clone() }
+            }
+            _ if inner.listed.is_some() => State::Synced,
+            _ => State::Connecting,
+        };
+        Status {
+            state,
+            problem: inner.trouble.as_ref().map(|(_, problem)| problem.clone()),
+            pods: inner.index.pods(),
+            containers: inner.index.containers(),
+            refused_pods: inner.index.refused(),
+            lists: inner.lists,
+            watches: inner.watches,
+            failures: inner.failures,
+            received_bytes: inner.received_bytes,
+            events: inner.events,
+            unreadable: inner.unreadable,
+            list_age: age(inner.listed),
+            heard_age: age(inner.heard),
+            streams_lists: inner.streams_lists,
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn fails(&mut self, problem: Problem, now: Instant) {
+        self.failures += 1;
+        self.doubts(problem, now);
+    }
+
+    /// What is known may be out of date.
+    pub(super) fn doubts(&mut self, problem: Problem, now: Instant) {
+        let since = self.trouble.as_ref().map_or(now, |(since, _)| *since);
+        self.trouble = Some((since, problem));
+    }
+
+    pub(super) fn goes_well(&mut self) {
+        self.trouble = None;
+    }
+
+    pub(super) fn receives(&mut self, bytes: u64) {
+        self.received_bytes += bytes;
+    }
+
+    pub(super) fn begins_list(&mut self) {
+        self.index.begin_replace();
+    }
+
+    pub(super) fn ends_list(&mut self, now: Instant) {
+        self.index.end_replace(now);
+        self.listed = Some(now);
+        self.heard = Some(now);
+        self.goes_well();
+    }
+
+    /// A whole list, or a page of one.
+    pub(super) fn takes_items(&mut self, items: &[&serde_json::value::RawValue], now: Instant) {
+        for item in items {
+            self.takes(&object(item), now);
+        }
+    }
+
+    /// A line of a watch.
+    pub(super) fn takes_event(&mut self, event: &Event, now: Instant) {
+        self.heard = Some(now);
+        match event {
+            Event::There(object) => self.takes(object, now),
+            Event::Gone(object) => {
+                self.takes(object, now);
+                if let Some(uid) = &object.metadata.uid {
+                    self.index.remove(uid, now);
+                }
+            }
+            Event::Bookmark { .. } => {
+                self.events += 1;
+                // A quiet node has no other occasion.
+                self.index.sweep(now);
+            }
+            Event::Error { .. } => self.events += 1,
+            Event::Unknown => {
+                self.events += 1;
+                self.unreadable += 1;
+            }
+        }
+    }
+
+    fn takes(&mut self, object: &PodObject, now: Instant) {
+        self.events += 1;
+        match pod(object) {
+            // Without room for it, it is counted by the index.
+            Some(pod) => _ = self.index.apply(pod, now),
+            None => self.unreadable += 1,
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The watch: which request comes next, and when.
+//!
+//! ```text
+//!           +--> watch that begins with the list --+ the list has ended
+//!  no list -+    (refused, or no end: ask so no     +--> watch from a version --+--> ended in time: again, at once
+//!           |     more for a while)                |                            +--> trouble: again, after a pause
+//!           +--> list ----------------------------+                            +--> the version is too old: no list
+//! ```
+//!
+//! `kube::runtime::watcher` was rejected. It knows most of this, but it does not see `Retry-After` (its errors have no headers),
+//! has no bound on the length of a line, takes no silence for death other than by a time-out of its own choosing, allows
+//! `timeoutSeconds` of at most 295, and falls back to lists for no server by itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use form_urlencoded::Serializer;
+use tokio::time::{sleep, timeout};
+
+use super::Options;
+use super::backoff::Backoff;
+use super::connection::{Connection, Failure};
+use super::handle::Shared;
+use super::lines::{LONGEST_LIST, Lines, Read, whole};
+use super::message::{Event, List};
+use super::problem::Problem;
+
+/// Pages of a list. They are not asked for, so this is never met.
+const MOST_PAGES: usize = 100;
+/// So often a version may be refused for reasons of which none is that it is too old; then it is given up all the same. A
+/// server whose data was restored from a backup is at an older version.
+const MOST_REFUSALS: u32 = 3;
+/// Watches that end in time are spread by their length; this spreads those that a pause of the machine has held up.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// How a request ended.
+pub(super) enum End {
+    /// There is a list now, or another way to get one: go on at once.
+    Next,
+    /// A watch ended as was asked for.
+    InTime,
+    /// A watch ended sooner. So does a server that is stopped: it may be gone now.
+    Early,
+    /// The version is too old.
+    Expired,
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl<T: Into<Failure>> From<T> for End {
+    fn from(failure: T) -> Self {
+        Self::Failed(failure.into())
+    }
+}
+
+/// Watches for ever.
+pub(super) async fn run(shared: Arc<Shared>, options: Options) {
+    let mut backoff = Backoff::new(options.pauses, fastrand::Rng::new());
+    let mut watch = Watch::new(Arc::clone(&shared), options, fastrand::Rng::new());
+    loop {
+        let (end, went_well) = watch.step().await;
+        backoff.went_well(went_well);
+        let pause = match end {
+            End::Next => continue,
+            End::InTime => backoff.moment(MOMENT.min(watch.options.pauses.first)),
+            End::Early | End::Expired => backoff.pause(None),
+            End::Failed(Failure { retry_after, .. }) => backoff.pause(retry_after),
+        };
+        sleep(pause).await;
+    }
+}
+
+struct Watch {
+    shared: Arc<Shared>,
+    options: Options,
+    random: fastrand::Rng,
+    connection: Option<Connection>,
+    /// From where to go on: there is a list.
+    version: Option<String>,
+    /// How often in a row that version was refused.
+    refusals: u32,
+    /// Until then, lists are not asked for as watches.
+    plain_lists_until: Option<Instant>,
+}
+
+impl Watch {
+    fn new(shared: Arc<Shared>, options: Options, random: fastrand::Rng) -> Self {
+        Self {
+            shared,
+            options,
+            random,
+            connection: None,
+            version: None,
+            refusals: 0,
+            plain_lists_until: None,
+        }
+    }
+
+    /// One request. How it ended, and how long it had gone well.
+    async fn step(&mut self) -> (End, Duration) {
+        let mut well_since = None;
+        let end = match self.try_step(&mut well_since).await {
+            Ok(end) | Err(end) => end,
+        };
+        match &end {
+            End::Expired => self.expire(),
+            End::Failed(failure) => self.fail(&failure.problem),
+            End::Next | End::InTime | End::Early => {}
+        }
+        (end, well_since.map_or(Duration::ZERO, |since: Instant| since.elapsed()))
+    }
+
+    async fn try_step(&mut self, well_since: &mut Option<Instant>) -> Result<End, End> {
+        if self.connection.is_none() {
+            self.connection = Some(Connection::open(&self.options)?);
+        }
+        let plainly = self.plain_lists_until.is_some_and(|until| Instant::now() < until);
+        if self.version.is_none() && plainly {
+            self.list().await?;
+            return Ok(End::Next);
+        }
+        match self.watch(well_since).await? {
+            End::Early if well_since.is_none() => {
+                Err(Problem::Broken("the watch ended before it had begun".to_owned()).into())
+            }
+            end => Ok(end),
+        }
+    }
+
+    fn expire(&mut self) {
+        self.version = None;
+        self.refusals = 0;
+        let problem =
+            Problem::refused(410, "what was seen last is too old to go on from; a new list is asked for");
+        self.shared.change(|inner, now| inner.doubts(problem, now));
+    }
+
+    fn fail(&mut self, problem: &Problem) {
+        self.shared.change(|inner, now| inner.fails(problem.clone(), now));
+        match problem.code() {
+            // Certificates, and what a kubeconfig says, are read when a connection is opened.
+            Some(401) | None => self.connection = None,
+            // Of these none is about the version.
+            Some(403 | 429) => {}
+            Some(_) if self.version.is_some() => {
+                self.refusals += 1;
+                if self.refusals >= MOST_REFUSALS {
+                    self.version = None;
+                    self.refusals = 0;
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn connection(&self) -> Result<&Connection, Problem> {
+        self.connection.as_ref().ok_or_else(|| Problem::Broken("there is none".to_owned()))
+    }
+
+    /// A whole list, from the server's memory: `resourceVersion=0` takes what it has there, so that no request reaches its
+    /// database. It may be older than what was seen before; the watch then tells the rest again. Not in pages: a node's
+    /// pods fit into one, and the pages after the first may come from the database.
+    async fn list(&mut self) -> Result<(), End> {
+        let mut page: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let path = list_path(&self.options.node, page.as_deref());
+            self.shared.change(|inner, _| inner.lists += 1);
+            let connection = self.connection()?;
+            let fetch =
+                async { whole(connection.get(&path).await?, LONGEST_LIST).await.map_err(Failure::from) };
+            let body = match timeout(self.options.list_deadline, fetch).await {
+                Ok(Ok(body)) => body,
+                Ok(Err(failure)) if failure.problem.code() == Some(410) => return Err(End::Expired),
+                Ok(Err(failure)) => return Err(failure.into()),
+                Err(_) => return Err(Problem::Silent(self.options.list_deadline).into()),
+            };
+            let list = List::parse(&body)?;
+            let first = page.is_none();
+            page = list.next_page;
+            let version =
+                list.version.ok_or_else(|| Problem::nonsense("a list without a resource version"))?;
+            self.shared.change(|inner, now| {
+                inner.receives(body.len() as u64);
+                if first {
+                    inner.begins_list();
+                }
+                inner.takes_items(&list.items, now);
+                if page.is_none() {
+                    inner.ends_list(now);
+                }
+            });
+            if page.is_none() {
+                self.version = Some(version);
+                return Ok(());
+            }
+        }
+        Err(Problem::nonsense("a list without an end").into())
+    }
+
+    /// A watch from the version that is known, or one that begins with the list.
+    async fn watch(&mut self, well_since: &mut Option<Instant>) -> Result<End, End> {
+        let (least, most) = (*self.options.watch_seconds.start(), *self.options.watch_seconds.end());
+        let seconds = self.random.u32(least..=most.max(least));
+        let path = watch_path(&self.options.node, self.version.as_deref(), seconds);
+        self.shared.change(|inner, _| inner.watches += 1);
+        let asked = Instant::now();
+        let answer = self.connection()?.get(&path).await;
+        let mut lines = match answer {
+            Ok(body) => Lines::new(body),
+            Err(failure) => return Err(self.refused(failure)),
+        };
+        if self.version.is_none() {
+            self.shared.change(|inner, _| inner.begins_list());
+        }
+        let end = self.read(&mut lines, well_since).await;
+        self.shared.change(|inner, _| inner.receives(lines.take_received()));
+        let end = end?;
+        // The server's clock may run a little ahead of ours.
+        let in_time = asked.elapsed() + MOMENT >= Duration::from_secs(seconds.into());
+        Ok(if matches!(end, End::InTime) && !in_time { End::Early } else { end })
+    }
+
+    /// A watch that is refused before it begins.
+    fn refused(&mut self, failure: Failure) -> End {
+        match failure.problem.code() {
+            Some(410) => End::Expired,
+            // A server that does not know lists as watches (before Kubernetes 1.32, if it is not turned on) does not allow their
+            // parameters.
+            Some(400 | 422) if self.version.is_none() => self.list_plainly(),
+            _ => failure.into(),
+        }
+    }
+
+    fn list_plainly(&mut self) -> End {
+        self.plain_lists_until = Some(Instant::now() + self.options.plain_lists);
+        self.shared.change(|inner, _| inner.streams_lists = false);
+        End::Next
+    }
+
+    async fn read(&mut self, lines: &mut Lines, well_since: &mut Option<Instant>) -> Result<End, End> {
+        let began = Instant::now();
+        loop {
+            let listing = self.version.is_none();
+            let within = if listing {
+                self.options.list_deadline.saturating_sub(began.elapsed())
+            } else if well_since.is_none() {
+                // A version that is too old is refused at once: silence is a good sign.
+                self.options.grace.min(self.options.silence)
+            } else {
+                self.options.silence
+            };
+            let read = lines.next(within).await?;
+            self.shared.change(|inner, _| inner.receives(lines.take_received()));
+            let event = match read {
+                Read::Line(line) => Event::parse(&line)?,
+                Read::End => return Ok(if listing { End::Early } else { End::InTime }),
+                Read::Nothing if listing => return Ok(self.list_plainly()),
+                Read::Nothing if well_since.is_none() => {
+                    self.well(well_since);
+                    continue;
+                }
+                Read::Nothing => return Err(Problem::Quiet(within).into()),
+            };
+            self.shared.change(|inner, now| inner.takes_event(&event, now));
+            let version = match event {
+                Event::Error { code: 410, .. } => return Err(End::Expired),
+                Event::Error { code, message, retry_after } => {
+                    return Err(Failure { problem: Problem::refused(code, &message), retry_after }.into());
+                }
+                Event::Bookmark { list_ended: false, .. } if listing => {
+                    // A server that does not know lists as watches has sent one, without saying where it ends.
+                    return Ok(self.list_plainly());
+                }
+                Event::Bookmark { version, .. } => {
+                    if listing && version.is_some() {
+                        self.shared.change(|inner, now| {
+                            inner.ends_list(now);
+                            inner.streams_lists = true;
+                        });
+                    }
+                    version
+                }
+                Event::There(object) | Event::Gone(object) if !listing => object.metadata.resource_version,
+                // In a list the versions come in any order.
+                Event::There(_) | Event::Gone(_) | Event::Unknown => None,
+            };
+            if let Some(version) = version {
+                self.version = Some(version);
+            }
+            if self.version.is_some() && well_since.is_none() {
+                self.well(well_since);
+            }
+        }
+    }
+
+    fn well(&mut self, since: &mut Option<Instant>) {
+        *since = Some(Instant::now());
+        self.refusals = 0;
+        self.shared.change(|inner, _| inner.goes_well());
+    }
+}
+
+fn query(node: &str) -> Serializer<'static, String> {
+    let mut query = Serializer::new(String::new());
+    query.append_pair("fieldSelector", &format!("spec.nodeName={node}"));
+    query
+}
+
+/// The path of a list, or of its next page.
+pub(super) fn list_path(node: &str, page: Option<&str>) -> String {
+    let mut query = query(node);
+    match page {
+        None => query.append_pair("resourceVersion", "0"),
+        Some(page) => query.append_pair("continue", page),
+    };
+    format!("/api/v1/pods?{}", query.finish())
+}
+
+/// The path of a watch from this version, or of one that begins with the list. The latter asks for no version, so the server
+/// waits until its memory is as new as its database: then the list is never older than what was seen before.
+pub(super) fn watch_path(node: &str, version: Option<&str>, seconds: u32) -> String {
+    let mut query = query(node);
+    query.append_pair("watch", "true").append_pair("allowWatchBookmarks", "true");
+    match version {
+        Some(version) => query.append_pair("resourceVersion", version),
+        None => {
+            query.append_pair("sendInitialEvents", "true").append_pair("resourceVersionMatch", "NotOlderThan")
+        }
+    };
+    query.append_pair("timeoutSeconds", &seconds.to_string());
+    format!("/api/v1/pods?{}", query.finish())
+}
