@@ -67,7 +67,8 @@ impl ApiServer {
         let (tell, told) = channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let tokio =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             tokio.block_on(async {
                 let server = Server::start(move |seen| match seen.kind {
                     Kind::StreamedList => Answer::Open(list.clone()),
@@ -201,11 +202,18 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
     let [known, late, resized] = ["web-7d9c5b8f6d-a", "web-7d9c5b8f6d-b", "web-7d9c5b8f6d-c"].map(run);
 
     // The limit in the last one's spec is not what its cgroup has.
-    let api_server = ApiServer::start(&[object(&known.0, &known.1, "64Mi"), object(&resized.0, &resized.1, "96Mi")]);
+    let api_server =
+        ApiServer::start(&[object(&known.0, &known.1, "64Mi"), object(&resized.0, &resized.1, "96Mi")]);
     let crashtrace = Path::new(env!("CARGO_BIN_EXE_crashtrace"));
     let kubeconfig = api_server.kubeconfig.as_os_str();
-    let more = ["--pods".as_ref(), "kube".as_ref(), "--node-name".as_ref(), "node1".as_ref(),
-        "--kubeconfig".as_ref(), kubeconfig];
+    let more = [
+        "--pods".as_ref(),
+        "kube".as_ref(),
+        "--node-name".as_ref(),
+        "node1".as_ref(),
+        "--kubeconfig".as_ref(),
+        kubeconfig,
+    ];
     let mut agent = Agent::spawn_with(crashtrace, "tracepoint", Output::Json, &more).expect("it starts");
     agent.wait_started().expect("it watches");
     assert_eq!(agent.started["names_from"], json!(["kube"]));
@@ -242,4 +250,78 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
     assert!(evidence(&named).contains("Kubernetes has a limit of 96.0 MiB"), "{named:#}");
     assert!(evidence(&named).contains("but 64.0 MiB was in force"), "{named:#}");
     agent.stop().expect("it ends well");
+}
+
+/// `CRASHTRACE_BIN=<a release build> cargo test -p crashtrace --test named -- --ignored --nocapture`: what an agent holds in
+/// memory that knows 250 pods, the ring aside. Not of a debug build, whose code alone is larger.
+#[test]
+#[ignore = "of a release build, which CRASHTRACE_BIN names"]
+fn memory_with_250_pods() {
+    const MOST_KIB: u64 = 24 << 10;
+    let crashtrace = std::env::var_os("CRASHTRACE_BIN").expect("CRASHTRACE_BIN names a release build");
+    let list: Value =
+        serde_json::from_str(include_str!("fixtures/kubernetes/api/pods-list.json")).expect("a list");
+    let recorded = list["items"].as_array().expect("pods");
+    let numbered = |(number, pod): (usize, &Value)| {
+        let mut pod = pod.clone();
+        pod["metadata"]["uid"] = json!(format!("{number:08x}-0d3e-4b6a-9c57-000000000000"));
+        pod["metadata"]["name"] = json!(format!("pod-{number}"));
+        for statuses in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
+            for status in pod["status"][statuses].as_array_mut().into_iter().flatten() {
+                if let Some(id) = status["containerID"].as_str().and_then(|id| id.get(21..)) {
+                    status["containerID"] = json!(format!("containerd://{number:08x}{id}"));
+                }
+            }
+        }
+        pod
+    };
+    let pods: Vec<_> = recorded.iter().cycle().take(250).enumerate().map(numbered).collect();
+    let api_server = ApiServer::start(&pods);
+    let more = [
+        "--pods".as_ref(),
+        "kube".as_ref(),
+        "--node-name".as_ref(),
+        "node1".as_ref(),
+        "--log".as_ref(),
+        "info".as_ref(),
+        "--kubeconfig".as_ref(),
+        api_server.kubeconfig.as_os_str(),
+    ];
+    let mut agent =
+        Agent::spawn_with(Path::new(&crashtrace), "tracepoint", Output::Json, &more).expect("it starts");
+    agent.wait_started().expect("it watches");
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    tokio.block_on(api_server.server().wait_for_requests(1, SOON));
+    // It has taken all of the list when what it holds does not grow any more.
+    let held = || held_kib(agent.pid());
+    let (mut last, mut same) = (held(), 0);
+    while same < 10 {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = held();
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+    }
+    println!("{} KiB resident but for the ring, with {} pods", last, pods.len());
+    assert!(last < MOST_KIB, "{last} KiB");
+    agent.stop().expect("it ends well");
+}
+
+/// Resident memory of a process but for maps of BPF, in KiB.
+fn held_kib(pid: u32) -> u64 {
+    let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).expect("it runs");
+    let (mut sum, mut counts) = (0, true);
+    for line in smaps.lines() {
+        match line.strip_prefix("Rss:") {
+            Some(kib) if counts => {
+                sum += kib.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number");
+            }
+            Some(_) => {}
+            // A mapping begins with its addresses.
+            None if line.split(' ').next().is_some_and(|word| word.contains('-')) => {
+                counts = !line.contains("bpf-map");
+            }
+            None => {}
+        }
+    }
+    sum
 }

@@ -89,7 +89,7 @@ async fn watch_here(config: &Watch) -> Result<End> {
 
     let started_ns = clock::boottime_ns();
     let (machine, context) = (look.machine(), look.context());
-    let pods = pods::directory(&config.pods);
+    let pods = pods::directory(&config.pods, &config.node_name);
     let speaker = Speaker { names_from: pods.sources(), ..speaker(config, &look, &attached, started_ns) };
     let recording = config.record.as_deref();
     let recording = recording

@@ -178,6 +178,9 @@ pub fn assemble(findings: Findings) -> DoctorReport {
     if used.is_some() && wanted != HooksWanted::Auto && !hooks_see_all {
         remedies.push("try --hooks auto: another kind of hook may see more".to_owned());
     }
+    // Those that do not answer are among the blind spots.
+    let odd = names.iter().filter(|trial| used.is_some() && trial.usable);
+    remedies.extend(odd.filter_map(|trial| trial.remedy.clone()));
     let mut unresolved = Vec::new();
     let fragmentation = match zones {
         Ok(zones) => Some(fragmentation::look(&zones, facts.page_size_bytes, &mut unresolved)),

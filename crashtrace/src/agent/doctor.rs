@@ -35,7 +35,7 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
         trials,
         symbols: look.symbols,
         zones,
-        names: pods::trials(&config.pods)?,
+        names: pods::trials(&config.pods, &config.node_name)?,
     });
     let text = match config.output {
         Output::Json => serde_json::to_string_pretty(&report)? + "\n",

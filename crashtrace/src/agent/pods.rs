@@ -1,22 +1,34 @@
 //! Who is asked for the names of pods.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::Pods;
+use crate::cli::{ApiServer, Pods};
 use crate::doctor::NameTrial;
 use crate::pods::cri::{self, Cri, Options, Problem};
-use crate::pods::directory::Directory;
+use crate::pods::directory::{Directory, PodWatch};
+use crate::pods::kube::{self, Kube, Source};
 use crate::pods::names::NameSource;
 
 /// How long `doctor` waits for an answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Begins to ask. Nothing here waits, and whoever does not answer is no reason not to watch.
-pub(super) fn directory(wanted: &Pods) -> Directory {
+pub(super) fn directory(wanted: &Pods, node_name: &str) -> Directory {
     let cri = cri_options(wanted).map(Cri::start);
-    Directory { kube: None, cri, nobody: "names are not asked for (--pods none)" }
+    let kube = kube_options(wanted, node_name).map(Kube::start);
+    let kube = kube.map(|kube| Box::new(kube) as Box<dyn PodWatch>);
+    Directory { kube, cri, nobody: "names are not asked for (--pods none)" }
+}
+
+fn kube_options(wanted: &Pods, node_name: &str) -> Option<kube::Options> {
+    let source = match wanted.kube.as_ref()? {
+        ApiServer::InCluster => Source::of_pod(|name| std::env::var(name).ok(), Path::new("/")),
+        ApiServer::Kubeconfig(path) => Source::Kubeconfig { path: path.clone(), context: None },
+    };
+    Some(kube::Options::new(node_name, source))
 }
 
 fn cri_options(wanted: &Pods) -> Option<Options> {
@@ -30,15 +42,39 @@ fn cri_options(wanted: &Pods) -> Option<Options> {
 ///
 /// # Errors
 /// There is no asking: the process cannot have what it takes.
-pub(super) fn trials(wanted: &Pods) -> Result<Vec<NameTrial>> {
+pub(super) fn trials(wanted: &Pods, node_name: &str) -> Result<Vec<NameTrial>> {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(tokio.block_on(async {
         let mut trials = Vec::new();
+        if let Some(options) = kube_options(wanted, node_name) {
+            trials.push(kube_trial(&options).await);
+        }
         if let Some(options) = cri_options(wanted) {
             trials.push(cri_trial(&options, wanted.cri.iter().any(Option::is_some)).await);
         }
         trials
     }))
+}
+
+async fn kube_trial(options: &kube::Options) -> NameTrial {
+    let (usable, says, remedy) = match kube::check(options, DEADLINE).await {
+        Ok(checked) if checked.pods == 0 => (
+            true,
+            format!("{} has no pod on a node {}", checked.server, options.node),
+            Some("give the node's name as `kubectl get nodes` has it with --node-name or variable NODE_NAME"),
+        ),
+        Ok(checked) => {
+            (true, format!("{} has {} pods on node {}", checked.server, checked.pods, options.node), None)
+        }
+        Err(problem) => (
+            false,
+            problem.to_string(),
+            Some(
+                "let it reach the API server, and grant it get, list, watch on pods, or do without with --pods cri",
+            ),
+        ),
+    };
+    NameTrial { source: NameSource::Kube, usable, says, remedy: remedy.map(str::to_owned), expected: true }
 }
 
 async fn cri_trial(options: &Options, given: bool) -> NameTrial {

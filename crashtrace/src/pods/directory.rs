@@ -189,3 +189,4 @@ fn of_runtime(who: Who<'_>, listed: &Listed) -> Names {
 
 #[cfg(test)]
 mod tests;
+mod watch;
