@@ -71,7 +71,7 @@ pub fn faults<'a>(
             let several = expected["memory"]["zones"].as_array().is_some_and(|zones| several_nodes(zones));
             let [expected, got] = [expected, got].map(|line| {
                 let line = unboosted(without(line, &left_out));
-                if several { without_zones(line) } else { line }
+                if several { without_zones(&line) } else { line }
             });
             compare("", &expected, &got, &mut differences);
             let named = |difference| format!("{} and {}: {difference}", first.name(), tier.name());
@@ -106,8 +106,8 @@ fn several_nodes(zones: &[Value]) -> bool {
 }
 
 /// The same without the figures of zones, and what is said of them: each agent has its own, of an instant of its own.
-fn without_zones(line: Value) -> Value {
-    let mut line = without(&line, &["memory.zones"]);
+fn without_zones(line: &Value) -> Value {
+    let mut line = without(line, &["memory.zones"]);
     if let Some(evidence) = line.pointer_mut("/verdict/evidence").and_then(Value::as_array_mut) {
         evidence.retain(|sentence| !sentence.as_str().is_some_and(|it| it.starts_with("zone ")));
     }

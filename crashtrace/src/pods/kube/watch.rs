@@ -8,8 +8,8 @@
 //! ```
 //!
 //! `kube::runtime::watcher` was rejected. It knows most of this, but it does not see `Retry-After` (its errors have no headers),
-//! has no bound on the length of a line, takes no silence for death other than by a time-out of its own choosing, allows
-//! `timeoutSeconds` of at most 295, and falls back to lists for no server by itself.
+//! has no bound on the length of a line, takes silence for death only when the time of the whole watch is over (a fixed time, so
+//! that agents move in step), and does not fall back where a server does not send lists as watches.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
