@@ -294,15 +294,15 @@ fn memory_with_250_pods() {
     tokio.block_on(api_server.server().wait_for_requests(1, SOON));
     // It has taken all of the list when what it holds does not grow any more.
     let held = || held_kib(agent.pid());
-    let (mut last, mut same) = (held(), 0);
-    while same < 10 {
+    let (mut kib, mut times) = (held(), 0);
+    while times < 10 {
         std::thread::sleep(Duration::from_millis(100));
         let now = held();
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
+        times = if now == kib { times + 1 } else { 0 };
+        kib = now;
     }
-    println!("{} KiB resident but for the ring, with {} pods", last, pods.len());
-    assert!(last < MOST_KIB, "{last} KiB");
+    println!("{kib} KiB resident but for the ring, with {} pods", pods.len());
+    assert!(kib < MOST_KIB, "{kib} KiB");
     agent.stop().expect("it ends well");
 }
 
@@ -311,16 +311,11 @@ fn held_kib(pid: u32) -> u64 {
     let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).expect("it runs");
     let (mut sum, mut counts) = (0, true);
     for line in smaps.lines() {
-        match line.strip_prefix("Rss:") {
-            Some(kib) if counts => {
-                sum += kib.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number");
-            }
-            Some(_) => {}
-            // A mapping begins with its addresses.
-            None if line.split(' ').next().is_some_and(|word| word.contains('-')) => {
-                counts = !line.contains("bpf-map");
-            }
-            None => {}
+        // A mapping begins with its addresses.
+        if line.split(' ').next().is_some_and(|word| word.contains('-')) {
+            counts = !line.contains("bpf-map");
+        } else if let Some(kib) = line.strip_prefix("Rss:").filter(|_| counts) {
+            sum += kib.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number");
         }
     }
     sum
