@@ -266,7 +266,7 @@ fn killed_containers_are_reported_and_named() {
     check_named(&it, &alone, &hog);
 
     // The runtime hangs, is gone, comes back: what it listed is known all along.
-    stage.runtime.signal(Signal::STOP).expect("it is there");
+    stage.runtime.hold().expect("it can be stopped");
     let short = Duration::from_millis(500);
     let problem = stage.tokio.block_on(cri::list(&stage.runtime.socket, short)).expect_err("it hangs");
     assert_eq!(problem.to_string(), "no answer within 500 ms");

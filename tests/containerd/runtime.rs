@@ -96,6 +96,20 @@ impl Runtime {
         kill_process(pid, signal).context("it is there")
     }
 
+    /// Holds containerd up: it neither answers nor ends until [`Signal::CONT`]. Its threads stop one after another, and one that
+    /// runs still may answer, so this waits for the last.
+    pub(crate) fn hold(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let deadline = Instant::now() + PATIENCE;
+        while !all_stopped(self.child.id())? {
+            if Instant::now() > deadline {
+                bail!("containerd does not stop on SIGSTOP");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
     /// Stops containerd as a service manager would; shims and containers live on, as they do then.
     pub(crate) fn stop(&mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
@@ -139,6 +153,18 @@ fn forget(dir: &Path) -> Option<Remains> {
     let mut known = cleanup::lock().ok()?;
     let at = known.runtimes.iter().position(|it| it.dir == dir)?;
     Some(known.runtimes.remove(at))
+}
+
+/// Whether each thread of a process is stopped by a signal.
+fn all_stopped(pid: u32) -> Result<bool> {
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that has just ended is no answer: the next look has it no more.
+        let status = fs::read_to_string(task?.path().join("status")).unwrap_or_default();
+        if !status.lines().any(|line| line.starts_with("State:\tT")) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn containerd(dir: &Path) -> Result<Child> {
