@@ -61,7 +61,11 @@ const PARTS: &[Part] = &[
         )
     },
     part("generated parts of the documents", &["xtask", "docs", "--check"]),
-    part("tests, and real kills on this host", &["cargo", "test", "--locked", "--workspace"]),
+    part(
+        "tests, and real kills on this host",
+        // All of them, so that one run shows all that is wrong.
+        &["cargo", "test", "--locked", "--workspace", "--no-fail-fast"],
+    ),
     Part {
         when: When::UnlessAll,
         ..part("real kills in guests: the gate's part of the matrix", &["xtask", "vm", "--gate"])
