@@ -43,6 +43,13 @@ fn cgroup(css: u64) -> u64 {
     member(css, fields::CSS_CGROUP)
 }
 
+/// The id of this memcg's cgroup (`kernfs_node.id`), 0 where it cannot be read.
+#[inline(always)]
+pub(crate) fn cgroup_id(memcg: u64) -> u64 {
+    let css = memcg + field(fields::MEMCG_CSS).unwrap_or(0);
+    member(member(cgroup(css), fields::CGROUP_KN), fields::KN_ID)
+}
+
 /// Appends one section with the cgroups from `css` to the root, if there are any.
 ///
 /// Not inlined: three sections in each program would be three times the code.

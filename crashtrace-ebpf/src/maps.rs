@@ -161,6 +161,8 @@ pub(crate) static QUIET: LruHashMap<About, Quiet> = LruHashMap::with_max_entries
 pub(crate) struct About {
     /// The `mem_cgroup`.
     pub(crate) memcg: u64,
+    /// The id of its cgroup: the address of one that is gone is the next one's.
+    pub(crate) cgroup_id: u64,
     /// The thread that waits; 0 for an OOM that found nobody to kill, which is the memcg's.
     pub(crate) tid: u64,
 }

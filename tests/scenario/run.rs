@@ -163,12 +163,9 @@ impl Session<'_> {
         for watcher in &self.watchers {
             let lines = watcher.reports(&cast);
             good &= self.judge(scenario, &cast, watcher, &lines, took);
-            let count =
-                matching::expected(scenario, watcher.tier, &cast).map_or(0, |expected| expected.len());
-            // What folds goes on for as long as it takes to be judged.
-            let goes_on = matching::goes_on(scenario, watcher.tier).is_some();
-            let compared = lines.iter().take(if goes_on { count } else { usize::MAX });
-            reports.push((watcher.tier, compared.map(|line| line.value.clone()).collect()));
+            let values: Vec<_> = lines.iter().map(|line| &line.value).collect();
+            let compared = matching::compared(scenario, watcher.tier, &cast, &values);
+            reports.push((watcher.tier, compared.into_iter().cloned().collect()));
         }
         if self.together {
             let excuse = |tier: Tier| self.book.exceptions(tier, &self.surroundings);

@@ -43,6 +43,7 @@ const ALL: &[(&str, Play)] = &[
     ("bystander", limits::bystander),
     ("limit_write", limits::limit_write),
     ("no_victim", limits::no_victim),
+    ("no_victim_anew", limits::no_victim_anew),
     ("oom_kill_disable", limits::oom_kill_disable),
     ("system", node::system),
     ("host_victim", node::host_victim),

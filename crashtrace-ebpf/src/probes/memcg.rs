@@ -121,7 +121,7 @@ fn synchronizes<C: EbpfContext>(ctx: &C, handle: bool, hook: u8) {
 fn nobody<C: EbpfContext>(ctx: &C, kind: u16, call: Call, lacks: u64, hook: u8) {
     // A task that waits is followed by no other event of its cgroup, which could carry a count: so each task speaks up.
     let tid = if kind == kind::OOM_WAIT { current_tid() } else { 0 };
-    let about = About { memcg: call.memcg, tid };
+    let about = About { memcg: call.memcg, cgroup_id: lineage::cgroup_id(call.memcg), tid };
     let Some(repeats) = speak_up(about) else {
         count(counter::NO_VICTIM_FOLDED);
         return;

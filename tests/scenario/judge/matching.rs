@@ -51,6 +51,19 @@ pub fn goes_on(scenario: &Scenario, tier: Tier) -> Option<&str> {
     folds.or(scenario.goes_on.as_deref().filter(|kind| last.kind == *kind))
 }
 
+/// The lines that agents with other hooks must have too. What folds goes on for as long as it takes to be judged, so of it only
+/// those that are expected are.
+pub fn compared<'a>(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&'a Value]) -> Vec<&'a Value> {
+    if goes_on(scenario, tier).is_none() {
+        return lines.to_vec();
+    }
+    let Ok(expected) = expected(scenario, tier, cast) else { return Vec::new() };
+    if expected.iter().any(|expected| expected.report.each) {
+        return by_process(&expected, lines).into_iter().flatten().collect();
+    }
+    lines.iter().copied().take(expected.len()).collect()
+}
+
 /// Kills in these reports, as the kernel counts them: in a group it kills the one that it chose twice, and one that
 /// was ending already it does not kill.
 pub fn kills_in(lines: &[&Value]) -> u64 {

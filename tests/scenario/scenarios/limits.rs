@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::{MIB, Stage, Zram, command, fed, feed, feed_as, touched};
 use crate::actor::{Actor, Role};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, remove};
 use crate::judge::cast::Cast;
 use crate::scratch::{Scratch, plain};
 
@@ -108,6 +108,29 @@ pub(super) fn no_victim(stage: &Stage<'_>) -> Result<Cast> {
     ensure!(eater.lives(), "the process that must not be killed is gone");
     let cast = scratch.cast()?.process("eater", eater.part(&container.place.owner)?);
     Ok(cast.place("container", container.place))
+}
+
+/// How often a cgroup is made in place of another.
+const ANEW: usize = 6;
+
+pub(super) fn no_victim_anew(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = Scratch::new(stage.hierarchy, "anew")?;
+    let mut were = Vec::new();
+    for _ in 0..ANEW {
+        let pod = scratch.pod()?;
+        let container = pod.container()?;
+        container.cgroup.set_limit(16 * MIB)?;
+        let mut eater = Actor::start(&container.cgroup, &Role::eats("eater", 64).adj(-1000))?;
+        eater.go()?;
+        (stage.wait)(&[String::from_utf8_lossy(&container.place.path).into_owned()], 1)?;
+        were.push((eater.part(&container.place.owner)?, container.place));
+        drop(eater);
+        remove(&pod.cgroup.dir)?;
+    }
+    let cast = scratch.cast()?;
+    Ok(were
+        .into_iter()
+        .fold(cast, |cast, (eater, place)| cast.process("eater", eater).place("container", place)))
 }
 
 pub(super) fn oom_kill_disable(stage: &Stage<'_>) -> Result<Cast> {
