@@ -78,3 +78,23 @@ fn zones_of_two_nodes_are_each_agents_own_and_all_else_is_not() {
     assert!(!agree(1, 1 << 20, "it used little"));
     assert!(!agree(0, 9 << 20, "it used much"), "one node");
 }
+
+#[test]
+fn a_zone_may_move_a_little_between_two_looks() {
+    let book = Book::parse(FILE).expect("a good file");
+    let line = |free: u64, blocks: [u32; 2], room: bool, managed: u64| {
+        let zones = json!([{ "numa_node": 0, "managed_bytes": managed, "free_bytes": free, "free_blocks": blocks,
+            "room": room }]);
+        let evidence = json!([format!("zone DMA32 had {}", if room { "room" } else { "no room" })]);
+        vec![json!({ "verdict": { "evidence": evidence }, "memory": { "zones": zones } })]
+    };
+    let agree = |other: Vec<Value>| {
+        let reports = [(Tier::Fentry, line(3 << 20, [1, 2], true, 1 << 30)), (Tier::Kprobe, other)];
+        faults(&book.scenarios[0], &reports, &|_| Vec::new()).is_empty()
+    };
+    assert!(agree(line(2 << 20, [1, 1], false, 1 << 30)));
+    assert!(agree(line(3 << 20, [3, 1], false, 1 << 30)));
+    assert!(!agree(line(3 << 20, [1, 2], false, 1 << 30)), "the same figures say the same");
+    assert!(!agree(line(8 << 20, [1, 2], true, 1 << 30)), "too much of it");
+    assert!(!agree(line(2 << 20, [1, 1], true, 2 << 30)), "this does not move");
+}
