@@ -28,7 +28,7 @@ mod cgroup;
 mod cleanup;
 #[expect(dead_code, reason = "tests/containerd.rs uses what is left")]
 mod containerd {
-    mod image;
+    pub(crate) mod image;
     pub(crate) mod message;
     pub(crate) mod pods;
     pub(crate) mod runtime;

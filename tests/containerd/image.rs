@@ -28,7 +28,7 @@ pub(crate) fn import(runtime: &Runtime) -> Result<()> {
     for applet in APPLETS {
         symlink("busybox", programs.join(applet))?;
     }
-    for library in libraries(BUSYBOX) {
+    for library in libraries(Path::new(BUSYBOX)) {
         let within = files.join(library.trim_start_matches('/'));
         fs::create_dir_all(within.parent().context("it has a parent")?)?;
         fs::copy(library, within)?;
@@ -60,7 +60,7 @@ pub(crate) fn import(runtime: &Runtime) -> Result<()> {
 }
 
 /// The libraries of a program, by their paths; a static one has none.
-fn libraries(program: &str) -> Vec<String> {
+pub(crate) fn libraries(program: &Path) -> Vec<String> {
     // It fails for a static program.
     let said = run(Command::new("ldd").arg(program)).unwrap_or_default();
     said.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect()

@@ -19,6 +19,8 @@ pub(crate) struct RunPodSandboxRequest {
 pub(crate) struct PodSandboxConfig {
     #[prost(message, optional, tag = "1")]
     pub(crate) metadata: Option<PodSandboxMetadata>,
+    #[prost(string, tag = "3")]
+    pub(crate) log_directory: String,
     #[prost(map = "string, string", tag = "6")]
     pub(crate) labels: HashMap<String, String>,
     #[prost(message, optional, tag = "8")]
@@ -75,6 +77,9 @@ pub(crate) struct ContainerConfig {
     pub(crate) mounts: Vec<Mount>,
     #[prost(map = "string, string", tag = "9")]
     pub(crate) labels: HashMap<String, String>,
+    /// Below the pod's `log_directory`.
+    #[prost(string, tag = "11")]
+    pub(crate) log_path: String,
     #[prost(message, optional, tag = "15")]
     pub(crate) linux: Option<LinuxContainerConfig>,
 }

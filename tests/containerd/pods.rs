@@ -23,6 +23,8 @@ use crate::cleanup;
 
 /// How long containerd may take for a call.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Where containers' output goes, in the runtime's folder.
+pub(crate) const LOGS: &str = "pods";
 /// Of a Burstable container.
 const OOM_SCORE_ADJ: i64 = 900;
 /// No network of its own: there is no CNI here. PIDs of its own.
@@ -37,6 +39,8 @@ pub(crate) enum Script {
     HogAsPid1,
     /// A child of PID 1 does, and PID 1 lives on.
     HogAsChild,
+    /// It runs this.
+    Runs(&'static str),
 }
 
 impl Script {
@@ -47,6 +51,7 @@ impl Script {
             Self::Waits => "exec sleep 1000000".to_owned(),
             Self::HogAsPid1 => format!("exec {hog}"),
             Self::HogAsChild => format!("{hog}; exec sleep 1000000"),
+            Self::Runs(script) => script.to_owned(),
         };
         format!("until [ -e /signal/go ]; do sleep 0.05; done; {then}")
     }
@@ -93,6 +98,7 @@ impl Pod {
         let parent = format!("/kubepods/burstable/pod{uid}");
         make_cgroup(runtime, &hierarchy, &parent, limit_bytes)?;
         let labels = [("pod.name", name), ("pod.namespace", namespace), ("pod.uid", &uid)];
+        let logs = format!("{LOGS}/{namespace}_{name}_{uid}");
         let security = LinuxSandboxSecurityContext { namespace_options: Some(NAMESPACES) };
         let config = PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
@@ -101,6 +107,7 @@ impl Pod {
                 namespace: namespace.to_owned(),
                 attempt: 0,
             }),
+            log_directory: runtime.folder(&logs)?.display().to_string(),
             labels: labels.into_iter().map(label).collect(),
             linux: Some(LinuxPodSandboxConfig { cgroup_parent: parent, security_context: Some(security) }),
         };
@@ -132,8 +139,9 @@ impl Pod {
         limit_bytes: u64,
         script: Script,
     ) -> Result<Container> {
-        let signals = self.signals.join(name);
+        let signals = self.signals.join(format!("{name}-{attempt}"));
         fs::create_dir(&signals)?;
+        fs::create_dir_all(Path::new(&self.config.log_directory).join(name))?;
         let mut labels = self.config.labels.clone();
         labels.extend([label(("container.name", name))]);
         let memory_limit_in_bytes = i64::try_from(limit_bytes)?;
@@ -147,6 +155,7 @@ impl Pod {
                 readonly: true,
             }],
             labels,
+            log_path: format!("{name}/{attempt}.log"),
             linux: Some(LinuxContainerConfig {
                 resources: Some(LinuxContainerResources {
                     memory_limit_in_bytes,
@@ -171,6 +180,11 @@ impl Pod {
 }
 
 impl Container {
+    /// The folder that it has as /signal.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.signals
+    }
+
     /// Lets it go on.
     pub(crate) fn go(&self) {
         fs::write(self.signals.join("go"), "").expect("the signal can be given");

@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The folder of shims' sockets, which is built into containerd.
 const SHIM_SOCKETS: [&str; 2] = ["/run/containerd/s", "/run/containerd"];
 
+/// Longer lines of a container's output are split in its log file. This is containerd's default.
+pub(crate) const LOG_LINE_BYTES: usize = 16 * 1024;
+
 /// A running containerd.
 #[derive(Debug)]
 pub(crate) struct Runtime {
@@ -24,30 +27,36 @@ pub(crate) struct Runtime {
     pub(crate) dir: PathBuf,
     /// Its socket.
     pub(crate) socket: PathBuf,
+    log_line_bytes: usize,
     child: Child,
 }
 
 impl Runtime {
     /// Starts one and gives it the image that all containers are made from.
     pub(crate) async fn start() -> Result<Self> {
-        let it = Self::spawn()?;
+        Self::start_with(LOG_LINE_BYTES).await
+    }
+
+    /// The same with lines that are split at this length.
+    pub(crate) async fn start_with(log_line_bytes: usize) -> Result<Self> {
+        let it = Self::spawn(log_line_bytes)?;
         it.answers().await?;
         image::import(&it)?;
         Ok(it)
     }
 
-    fn spawn() -> Result<Self> {
+    fn spawn(log_line_bytes: usize) -> Result<Self> {
         let mut known = cleanup::lock()?;
         // The pods' UIDs have the number too.
         let dir = std::env::temp_dir().join(format!("ct-containerd-{}", std::process::id()));
         fs::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let folders = SHIM_SOCKETS.iter().map(PathBuf::from).filter(|folder| !folder.exists()).collect();
         let mut remains = Remains { dir: dir.clone(), containerd: None, cgroups: Vec::new(), folders };
-        match containerd(&dir) {
+        match containerd(&dir, log_line_bytes) {
             Ok(child) => {
                 remains.containerd = Some(child.id());
                 known.runtimes.push(remains);
-                Ok(Self { socket: dir.join("sock"), dir, child })
+                Ok(Self { socket: dir.join("sock"), dir, log_line_bytes, child })
             }
             Err(error) => {
                 cleanup::remove(&remains);
@@ -126,7 +135,7 @@ impl Runtime {
 
     /// Starts it again after its end.
     pub(crate) async fn start_again(&mut self) -> Result<()> {
-        self.child = containerd(&self.dir)?;
+        self.child = containerd(&self.dir, self.log_line_bytes)?;
         let pid = self.child.id();
         self.remember(|it| it.containerd = Some(pid))?;
         self.answers().await
@@ -167,9 +176,9 @@ fn all_stopped(pid: u32) -> Result<bool> {
     Ok(true)
 }
 
-fn containerd(dir: &Path) -> Result<Child> {
+fn containerd(dir: &Path, log_line_bytes: usize) -> Result<Child> {
     let config = dir.join("config.toml");
-    fs::write(&config, configuration(dir))?;
+    fs::write(&config, configuration(dir, log_line_bytes))?;
     let mut command = Command::new("containerd");
     command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(File::create(dir.join("log"))?);
@@ -177,7 +186,7 @@ fn containerd(dir: &Path) -> Result<Child> {
 }
 
 /// containerd's configuration. Version 2 is what 1.6 has, and newer ones read it.
-fn configuration(dir: &Path) -> String {
+fn configuration(dir: &Path, log_line_bytes: usize) -> String {
     let dir = dir.display();
     let sandbox = image::NAME;
     format!(
@@ -190,6 +199,7 @@ address = "{dir}/sock"
 path = "{dir}/opt"
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{sandbox}"
+max_container_log_line_size = {log_line_bytes}
 # Root of a container may not lower it below its own.
 restrict_oom_score_adj = true
 disable_apparmor = true

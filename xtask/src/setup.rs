@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod collector;
+pub(crate) use collector::ensure as ensure_collector;
+
 /// The target of what runs in guests and in an image without a libc: static.
 pub(crate) const STATIC_TARGET: &str = Arch::X86_64.target();
 
@@ -24,6 +27,9 @@ pub(crate) struct Args {
     /// Also what the tests make pods with: containerd, runc and busybox (installed with apt).
     #[arg(long)]
     runtime: bool,
+    /// Also the collector that the tests take the stream through: rsyslog (unpacked, not installed).
+    #[arg(long)]
+    collector: bool,
 }
 
 /// `cargo xtask setup`.
@@ -34,6 +40,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if args.runtime {
         ensure_runtime()?;
+    }
+    if args.collector {
+        ensure_collector()?;
     }
     eprintln!("xtask: set up");
     Ok(())
