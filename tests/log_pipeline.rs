@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crashtrace::gfp::GfpNames;
 use crashtrace::report::MAX_LINE_BYTES;
@@ -14,7 +15,7 @@ use crashtrace::source::recording::{FORMAT, Preamble, Writer};
 use crashtrace_ebpf::LAYOUT_VERSION;
 use serde_json::Value;
 
-use collector::Collector;
+use collector::{Collector, PATIENCE};
 use containerd::image;
 use containerd::pods::{Container, LOGS, Pod, Script};
 use containerd::runtime::{LOG_LINE_BYTES, Runtime};
@@ -25,7 +26,7 @@ use testing::{Body, Record, alloc_failure, memcg_kill, numbered};
 mod cgroup;
 #[path = "containerd/cleanup.rs"]
 mod cleanup;
-#[path = "log_pipeline/collector.rs"]
+#[path = "collector/rsyslog.rs"]
 mod collector;
 #[expect(dead_code, reason = "tests/containerd.rs uses what is left")]
 mod containerd {
@@ -50,6 +51,8 @@ const SCRIPT: &str = "/signal/loader --library-path /signal/libraries /signal/cr
     /bin/busybox cat /signal/long
     echo 'a \"message\" for people' >&2
     printf '{\"schema\":\"crashtrace/v1\",\"seq\":'";
+
+const CUT: &[u8] = b"{\"schema\":\"crashtrace/v1\",\"seq\":";
 
 /// What names have in them is two bytes a character, so that some parts of lines end in the middle of one.
 const SERVICE: &str = "/system.slice/üöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöä.service";
@@ -132,13 +135,24 @@ fn run(container: &Container, recording: &[u8], long: &str) {
     container.go();
 }
 
-/// What the runtime wrote of stdout: the tag and the text of each line.
+/// What the runtime wrote of stdout, once it has written all: the tag and the text of each line.
 fn framed(runtime: &Runtime, pod: &Pod, attempt: u32) -> Vec<(u8, Vec<u8>)> {
     let folder = runtime.dir.join(LOGS).join(format!("{NAMESPACE}_{POD}_{}", pod.uid));
-    let log = fs::read(folder.join(format!("{CONTAINER}/{attempt}.log"))).expect("a log file");
-    let lines = log.split(|byte| *byte == b'\n').map(|line| line.splitn(4, |byte| *byte == b' '));
-    let fields = lines.map(Iterator::collect::<Vec<_>>).filter(|fields| fields.get(1) == Some(&&b"stdout"[..]));
-    fields.map(|fields| (fields[2][0], fields[3].to_vec())).collect()
+    let file = folder.join(format!("{CONTAINER}/{attempt}.log"));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let log = fs::read(&file).expect("a log file");
+        let lines = log.split(|byte| *byte == b'\n').map(|line| line.splitn(4, |byte| *byte == b' '));
+        let fields = lines.map(Iterator::collect::<Vec<_>>);
+        let stdout = fields.filter(|fields| fields.get(1) == Some(&&b"stdout"[..]));
+        let framed: Vec<_> = stdout.map(|fields| (fields[2][0], fields[3].to_vec())).collect();
+        // What the end of the container cut comes when it has ended.
+        if framed.last().is_some_and(|(tag, text)| *tag == b'P' && text.ends_with(CUT)) {
+            return framed;
+        }
+        assert!(Instant::now() < deadline, "it does not end: {}", String::from_utf8_lossy(&log));
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Holds what the collector made of it against what was printed.
@@ -150,7 +164,11 @@ fn check(records: &[Value], printed: &[Value], long: &str) {
     let mut sessions: Vec<Vec<Value>> = Vec::new();
     for record in records.iter().filter(|record| record["crashtrace"].is_object()) {
         let line = &record["crashtrace"];
-        assert_eq!((&record["timestamp"], &record["stream"]), (&line["time"], &"stdout".into()), "{record:#}");
+        assert_eq!(
+            (&record["timestamp"], &record["stream"]),
+            (&line["time"], &"stdout".into()),
+            "{record:#}"
+        );
         assert_eq!(record["message"], Value::Null, "{record:#}");
         if line["seq"] == 1 {
             sessions.push(Vec::new());
@@ -206,7 +224,8 @@ fn a_collector_has_every_line_with_its_fields() {
             collector.has(expected).expect("all that was printed");
 
             let framed = framed(&runtime, &pod, attempt);
-            let whole = |text: &[u8]| serde_json::from_slice::<Value>(text).is_ok_and(|line| line.is_object());
+            let whole =
+                |text: &[u8]| serde_json::from_slice::<Value>(text).is_ok_and(|line| line.is_object());
             let lines = framed.iter().filter(|(tag, text)| *tag == b'F' && whole(text)).count();
             let halves = framed.iter().any(|(_, text)| std::str::from_utf8(text).is_err());
             let split = framed.iter().filter(|(tag, _)| *tag == b'P').count();

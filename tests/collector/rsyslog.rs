@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{cleanup, deploy};
 
 /// How long it may take to do something on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running collector.
 #[derive(Debug)]
