@@ -6,15 +6,17 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::SystemTime;
+use std::path::PathBuf;
+use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use program::program;
 use scenario::judge::book::{Book, Need, Tier};
 
+#[path = "play/program.rs"]
+mod program;
 /// A part of the program that plays the scenarios, which has its unit tests here.
 mod scenario {
     #[expect(dead_code, unreachable_pub, reason = "the program uses what is left")]
@@ -22,48 +24,6 @@ mod scenario {
 }
 
 const CRASHTRACE: &str = env!("CARGO_BIN_EXE_crashtrace");
-
-/// The program that plays the scenarios, or `None` if they are to be left out.
-fn program() -> Option<Command> {
-    if std::env::var_os("CRASHTRACE_SKIP_LIVE").is_some_and(|value| value == "1") {
-        return None;
-    }
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "needs root, to load BPF programs and to make cgroups (or leave these tests out with CRASHTRACE_SKIP_LIVE=1)"
-    );
-    // `cargo test` puts this test into target/<profile>/deps, and builds the examples first.
-    let this = std::env::current_exe().expect("this program has a path");
-    let profile = this.ancestors().nth(2).expect("it lies in target/<profile>/deps");
-    let program = profile.join("examples/scenario");
-    let built = modified(&program);
-    let stale = sources().into_iter().find(|source| built < modified(source));
-    assert!(
-        built.is_some() && stale.is_none(),
-        "{} is missing or older than {stale:?}: `cargo test` with `--test` does not build it, \
-         `cargo build --package crashtrace --example scenario` does",
-        program.display()
-    );
-    Some(Command::new(program))
-}
-
-fn sources() -> Vec<PathBuf> {
-    let mut found = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenario")];
-    let mut next = 0;
-    while let Some(dir) = found.get(next) {
-        let inside: Vec<_> =
-            fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-        found.extend(inside);
-        next += 1;
-    }
-    found.retain(|path| path.is_file());
-    assert!(!found.is_empty(), "the scenarios have sources");
-    found
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    path.metadata().ok()?.modified().ok()
-}
 
 /// All that do no harm, in one run of the agent; that this tier is blind to one of them is shown as well.
 #[test]

@@ -1,7 +1,7 @@
 //! crashtrace's stream through a log pipeline: a real containerd writes what a container prints into a log file, in CRI's
 //! framing, and a real collector (Debian's rsyslog, with the configuration of `deploy/pipelines`) makes records of it.
 //!
-//! Needs what `tests/containerd.rs` needs, and rsyslog (`cargo xtask setup --runtime --collector`). `CRASHTRACE_SKIP_LIVE=1`
+//! Needs what `tests/containerd.rs` needs, and rsyslog (`cargo xtask setup --runtime --tools`). `CRASHTRACE_SKIP_LIVE=1`
 //! leaves it out.
 
 use std::fs;

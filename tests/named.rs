@@ -48,6 +48,10 @@ mod victim {
     }
 }
 
+#[path = "metrics/wire.rs"]
+#[expect(dead_code, reason = "tests/metrics.rs uses what is left")]
+mod wire;
+
 const MIB: u64 = 1 << 20;
 /// How long a report or an answer may take on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -182,6 +186,23 @@ fn check_named(report: &Value, pod: &Pod, container: &Container, revision: u64) 
     assert!(unresolved.iter().all(|it| !it["field"].as_str().unwrap_or_default().ends_with("owner.pod")));
 }
 
+/// What `/readyz` says of the only one who is asked for names, once that is in this state.
+fn index_once(agent: &Agent, state: &str) -> Value {
+    let address = wire::listening(agent.pid(), SOON).expect("it serves");
+    let end = Instant::now() + SOON;
+    loop {
+        let answer = wire::get(address, "/readyz").expect("it answers");
+        let said: Value = serde_json::from_str(&answer.body).expect("JSON");
+        assert_eq!((answer.status, &said["ready"]), (200, &json!(true)), "{said}");
+        let index = &said["pod_index"][0];
+        if index["state"] == state {
+            return index.clone();
+        }
+        assert!(Instant::now() < end, "{said}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 fn evidence(report: &Value) -> String {
     report["verdict"]["evidence"].to_string()
 }
@@ -211,6 +232,8 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
         "kube".as_ref(),
         "--node-name".as_ref(),
         "node1".as_ref(),
+        "--metrics".as_ref(),
+        "127.0.0.1:0".as_ref(),
         "--kubeconfig".as_ref(),
         kubeconfig,
     ];
@@ -219,6 +242,10 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
     assert_eq!(agent.started["names_from"], json!(["kube"]));
     let requests = tokio.block_on(api_server.server().wait_for_requests(1, SOON));
     assert_eq!(requests[0].kind, Kind::StreamedList);
+    let index = index_once(&agent, "synced");
+    assert_eq!((&index["source"], &index["problem"]), (&json!("kube"), &Value::Null), "{index}");
+    assert_eq!((&index["pods"], &index["containers"]), (&json!(2), &json!(2)), "{index}");
+    assert!(index["age_seconds"].is_u64(), "{index}");
 
     // The API server has not told of this one: the line goes out, and once more when it has.
     late.1.go();

@@ -1,7 +1,8 @@
 //! The composition root: start order, the loop, shutdown. The only module that knows all the others.
 //!
-//! Whatever can fail at start fails at start, in this order: the facts about the host, the plan, the load, the
-//! recording (it names the hooks). From the first line on, the agent goes on until it is told to stop or its output is gone.
+//! Whatever can fail at start fails at start, in this order: the address of metrics, the facts about the host, the plan, the
+//! load, the recording (it names the hooks). From the first line on, the agent goes on until it is told to stop or its
+//! output is gone.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -30,6 +31,7 @@ mod clock;
 mod doctor;
 mod kernel_log;
 mod look;
+mod monitor;
 mod pods;
 mod procfs;
 mod replay;
@@ -37,9 +39,10 @@ mod schedule;
 
 pub use doctor::doctor;
 pub use look::Unusable;
+use monitor::Monitor;
 use procfs::ProcFs;
 pub use replay::replay;
-use schedule::CountSchedule;
+use schedule::{CountSchedule, Heartbeat};
 
 /// How an agent ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +64,8 @@ pub fn watch(config: &Watch) -> Result<End> {
 }
 
 async fn watch_here(config: &Watch) -> Result<End> {
+    // Before the kernel is touched: of what can fail here, this takes the shortest.
+    let listener = monitor::bind(config.metrics).await?;
     let look = look::look(config.btf.as_deref());
     let allocations = config.allocations != Allocations::None;
     let plan = plan(&look.facts, &look.view, config.hooks, allocations).map_err(Unusable::from)?;
@@ -95,7 +100,8 @@ async fn watch_here(config: &Watch) -> Result<End> {
     let recording = recording
         .map(|path| record_to(path, &speaker, &machine, &context, look.facts.memory_bytes, started_ns))
         .transpose()?;
-    let mut out = Out { sink: sink(config.output), recording };
+    let monitor = Monitor::start(listener, &attached, &speaker, &context.gfp);
+    let mut out = Out { sink: sink(config.output), recording, monitor: monitor.clone() };
     let node = Node {
         memory_bytes: look.facts.memory_bytes,
         page_size_bytes: machine.page_size_bytes,
@@ -110,8 +116,10 @@ async fn watch_here(config: &Watch) -> Result<End> {
         return Ok(End::OutputClosed);
     }
     let mut counting = CountSchedule::default();
+    let mut heartbeat = Heartbeat::new(monitor.is_asked(), started_ns);
     loop {
-        let due = pipeline.deadline_ns().into_iter().chain(counting.next_ns()).min();
+        let due =
+            pipeline.deadline_ns().into_iter().chain(counting.next_ns()).chain(heartbeat.next_ns()).min();
         let due = due.map(|at| Duration::from_nanos(at.saturating_sub(clock::boottime_ns())));
         tokio::select! {
             ready = ring.readable() => ready.context("cannot wait for the ring of records")?,
@@ -133,6 +141,14 @@ async fn watch_here(config: &Watch) -> Result<End> {
                 return Ok(End::OutputClosed);
             }
         }
+        if heartbeat.is_due(now_ns) {
+            // Not all of them: kinds of failures are settled by two readings ([`CountSchedule`]'s), and cost two calls each.
+            take_kernel_counts(&counters, &mut pipeline);
+            if out.lines(pipeline.losses(now_ns))? == End::OutputClosed {
+                return Ok(End::OutputClosed);
+            }
+        }
+        monitor.drained(&pipeline, now_ns);
     }
     // No more records from here on; then everything that is still in the ring goes out, and the counts of what never
     // was in it.
@@ -171,6 +187,14 @@ fn count(counters: &KernelCounters, pipeline: &mut Pipeline) {
         (Err(error), _) | (_, Err(error)) => {
             tracing::warn!(%error, "cannot read the kernel side's counters");
         }
+    }
+}
+
+/// Takes those that are not by kind.
+fn take_kernel_counts(counters: &KernelCounters, pipeline: &mut Pipeline) {
+    match counters.read() {
+        Ok(counts) => pipeline.kernel_counts(&counts),
+        Err(error) => tracing::warn!(%error, "cannot read the kernel side's counters"),
     }
 }
 
@@ -249,6 +273,7 @@ struct Recording {
 struct Out {
     sink: Box<dyn Sink>,
     recording: Option<Recording>,
+    monitor: Monitor,
 }
 
 impl Out {
@@ -265,7 +290,7 @@ impl Out {
     fn lines(&mut self, lines: impl IntoIterator<Item = Line>) -> Result<End> {
         for line in lines {
             match self.sink.emit(&line) {
-                Ok(()) => {}
+                Ok(()) => self.monitor.wrote(&line),
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::OutputClosed),
                 Err(error) => return Err(error).context("cannot write to the standard output"),
             }

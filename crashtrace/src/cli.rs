@@ -5,6 +5,7 @@
 //! [`Environment`]. A refusal is a [`clap::Error`]: it prints like any wrong usage, and exits like it.
 
 use std::ffi::OsString;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
@@ -92,6 +93,8 @@ pub struct Watch {
     pub pods: Pods,
     /// Which incidents to report.
     pub filter: Filter,
+    /// Where to serve metrics and health.
+    pub metrics: Option<SocketAddr>,
     /// Where to write the records as well.
     pub record: Option<PathBuf>,
     /// BTF in place of the kernel's own.
@@ -168,6 +171,7 @@ impl Config {
                 node_name: node_name(args.node_name, env)?,
                 pods: Pods::resolve(args.pods, env)?,
                 filter: Filter::check(args.filter)?,
+                metrics: args.metrics,
                 record: optional_path("--record", args.record, env)?,
                 btf: optional_path("--btf", args.btf, env)?,
             }),
@@ -266,6 +270,17 @@ fn node_name(flag: Option<String>, env: &impl Environment) -> Result<String, cla
         Some(name) => Ok(name),
         None => Err(usage("the host's name cannot be read: give the node's with --node-name NAME".into())),
     }
+}
+
+/// No host name: what it stands for would depend on who is asked, and one name may be several addresses. An address of IPv6 may
+/// lack its brackets, since `$(POD_IP):9464` of a manifest has none; there is always a port, and it is the last number.
+fn socket_address(value: &str) -> Result<SocketAddr, String> {
+    let bare = || {
+        let (address, port) = value.rsplit_once(':')?;
+        Some(SocketAddr::new(address.parse::<Ipv6Addr>().ok()?.into(), port.parse().ok()?))
+    };
+    let address = value.parse().ok().or_else(bare);
+    address.ok_or_else(|| "an address with a port is meant, as 0.0.0.0:9464 or [::1]:9464".to_owned())
 }
 
 /// A path that is not a directory's. Whether there is a file, only opening it tells.

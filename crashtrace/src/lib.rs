@@ -22,6 +22,7 @@ pub mod event;
 pub mod filter;
 pub mod fragmentation;
 pub mod gfp;
+pub mod metrics;
 pub mod pipeline;
 pub mod pods;
 pub mod remedy;

@@ -12,7 +12,7 @@ use crate::decode::{self, Machine};
 use crate::enrich::{Case, Node, enrich, look_at_memory};
 use crate::event::Counted;
 use crate::filter::Filter;
-use crate::pods::names::NameSource;
+use crate::pods::names::{NameSource, NamesStatus};
 use crate::report::build::{self, Context};
 use crate::report::{
     AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, Envelope, Line, Loss, LossKind, SCHEMA,
@@ -185,6 +185,18 @@ impl Pipeline {
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
         self.correlator.deadline_ns().into_iter().chain(self.revisions.deadline_ns()).min()
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Who is asked for the names of pods, and how that goes.
+    #[must_use]
+    pub fn names(&self) -> Vec<NamesStatus> {
+        self.node.pods.status()
     }
 
     /// A line with the losses that no line has told yet, if there are any. To be asked for after a batch of records.

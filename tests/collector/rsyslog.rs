@@ -41,8 +41,7 @@ impl Collector {
         // Named after the processor; its modules are below it.
         let mut folders = fs::read_dir(root.join("lib")).into_iter().flatten().flatten().map(|it| it.path());
         let libraries = folders.find(|folder| folder.join("rsyslog").is_dir());
-        let libraries =
-            libraries.context("there is no rsyslog (`cargo xtask setup --collector` unpacks it)")?;
+        let libraries = libraries.context("there is no rsyslog (`cargo xtask setup --tools` unpacks it)")?;
         let mut command = Command::new(root.join("sbin/rsyslogd"));
         command.arg("-n").arg("-M").arg(libraries.join("rsyslog")).arg("-f").arg(&file);
         command.arg("-i").arg(own.join("pid")).env("LD_LIBRARY_PATH", &libraries).env("LC_ALL", "C.UTF-8");

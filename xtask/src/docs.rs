@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use std::fmt::Write as _;
 use std::fs;
 
+mod metrics;
+
 /// Write the generated parts of README.md and CONTRIBUTING.md.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -26,8 +28,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             record::NAME
         );
     }
-    let parts =
-        [("README.md", "matrix", kernels(matrix.as_ref())), ("CONTRIBUTING.md", "gate", gate::markdown())];
+    let parts = [
+        ("README.md", "metrics", metrics::markdown()),
+        ("README.md", "matrix", kernels(matrix.as_ref())),
+        ("CONTRIBUTING.md", "gate", gate::markdown()),
+    ];
     let mut stale = Vec::new();
     for (file, name, part) in parts {
         let path = exec::root().join(file);

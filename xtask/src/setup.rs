@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-mod collector;
-pub(crate) use collector::ensure as ensure_collector;
+mod beside;
+pub(crate) use beside::ensure_all as ensure_tools;
 
 /// The target of what runs in guests and in an image without a libc: static.
 pub(crate) const STATIC_TARGET: &str = Arch::X86_64.target();
@@ -27,9 +27,9 @@ pub(crate) struct Args {
     /// Also what the tests make pods with: containerd, runc and busybox (installed with apt).
     #[arg(long)]
     runtime: bool,
-    /// Also the collector that the tests take the stream through: rsyslog (unpacked, not installed).
+    /// Also what the tests hand the stream and the metrics to: rsyslog and Prometheus (unpacked in `target`, not installed).
     #[arg(long)]
-    collector: bool,
+    tools: bool,
 }
 
 /// `cargo xtask setup`.
@@ -41,8 +41,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.runtime {
         ensure_runtime()?;
     }
-    if args.collector {
-        ensure_collector()?;
+    if args.tools {
+        ensure_tools()?;
     }
     eprintln!("xtask: set up");
     Ok(())

@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let begun = Instant::now();
     setup::ensure()?;
     setup::ensure_runtime()?;
-    setup::ensure_collector()?;
+    setup::ensure_tools()?;
     let mut failed = Vec::new();
     for part in PARTS.iter().filter(|part| part.when.is_now(args.all)) {
         eprintln!("\nxtask: ==== {} ====", part.name);

@@ -5,7 +5,7 @@ use std::io::BufReader;
 
 use anyhow::{Context as _, Result};
 
-use super::{End, Out, sink};
+use super::{End, Monitor, Out, sink};
 use crate::cli::Replay;
 use crate::decode::Machine;
 use crate::enrich::Node;
@@ -40,7 +40,7 @@ pub fn replay(config: &Replay) -> Result<End> {
         realtime_offset_ns: preamble.realtime_offset_ns,
         gfp: preamble.gfp,
     };
-    let mut out = Out { sink: sink(config.output), recording: None };
+    let mut out = Out { sink: sink(config.output), recording: None, monitor: Monitor::default() };
     let node = Node {
         memory_bytes: preamble.memory_bytes,
         page_size_bytes: preamble.page_size_bytes,

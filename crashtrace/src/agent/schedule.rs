@@ -1,4 +1,6 @@
-//! PURE: when to read the kernel side's counts.
+//! PURE: when to read the kernel side's counts, and when to go round at all.
+
+use crate::metrics::health::HEARTBEAT_NS;
 
 /// How long after a record the counts are read. The ring can overflow only while it has records in it, and the kernel side
 /// is silent about further failures of a kind for that long after it has written a record of one
@@ -38,6 +40,38 @@ impl CountSchedule {
     }
 }
 
+/// When the loop goes round with nothing to do: where somebody may ask how it is, and never otherwise. An idle agent that
+/// nobody asks does not wake up at all.
+///
+/// The counts that the kernel side keeps are read then, too, since most of them rise without a record. That is a few calls of
+/// `bpf()`, for whose microseconds kprobes on this CPU are passed over (see [`AFTER_NS`]), once in [`HEARTBEAT_NS`]: for a
+/// scrape alone, whoever scrapes would say how often.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    next_ns: Option<u64>,
+}
+
+impl Heartbeat {
+    /// Begins now, if there is reason to.
+    pub(super) fn new(wanted: bool, now_ns: u64) -> Self {
+        Self { next_ns: wanted.then_some(now_ns) }
+    }
+
+    /// When it is time.
+    pub(super) fn next_ns(&self) -> Option<u64> {
+        self.next_ns
+    }
+
+    /// Whether it is time; then the next time is set.
+    pub(super) fn is_due(&mut self, now_ns: u64) -> bool {
+        let due = self.next_ns.is_some_and(|at| now_ns >= at);
+        if due {
+            self.next_ns = Some(now_ns.saturating_add(HEARTBEAT_NS));
+        }
+        due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +96,18 @@ mod tests {
         assert_eq!(schedule.next_ns(), Some(2 * AFTER_NS - 1));
         assert!(schedule.is_due(2 * AFTER_NS - 1));
         assert_eq!(schedule.next_ns(), None);
+    }
+
+    #[test]
+    fn a_heart_beats_where_somebody_asks_and_a_late_beat_is_not_made_up_for() {
+        let mut heartbeat = Heartbeat::new(true, 7);
+        assert_eq!(heartbeat.next_ns(), Some(7));
+        assert!(!heartbeat.is_due(6) && heartbeat.is_due(7));
+        assert_eq!(heartbeat.next_ns(), Some(7 + HEARTBEAT_NS));
+        assert!(heartbeat.is_due(10 * HEARTBEAT_NS) && !heartbeat.is_due(10 * HEARTBEAT_NS));
+        assert_eq!(heartbeat.next_ns(), Some(11 * HEARTBEAT_NS));
+        let mut none = Heartbeat::new(false, 7);
+        assert!(none.next_ns().is_none() && !none.is_due(u64::MAX));
     }
 
     #[test]

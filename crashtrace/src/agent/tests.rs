@@ -60,7 +60,11 @@ fn a_recording_that_cannot_be_written_any_more_ends_and_the_agent_does_not() {
     let preamble = Reader::open(fs::read(good.path()).expect("a file").as_slice()).expect("a recording").0;
     // The preamble goes elsewhere: this disk fills up later.
     recording.writer = Writer::new(BufWriter::new(good.reopen().expect("a file")), &preamble).expect("space");
-    let mut out = Out { sink: Box::new(JsonSink::new(Vec::new())), recording: Some(recording) };
+    let mut out = Out {
+        sink: Box::new(JsonSink::new(Vec::new())),
+        recording: Some(recording),
+        monitor: Monitor::default(),
+    };
     out.record(b"fits");
     assert!(out.recording.is_some());
     assert!(Writer::new(BufWriter::new(file), &preamble).is_err(), "a full disk is an error at the start");

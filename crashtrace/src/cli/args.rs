@@ -1,5 +1,6 @@
 //! What clap parses, as it stands on the command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -71,6 +72,10 @@ pub struct WatchArgs {
     /// Choose among the incidents.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// Serve counts for Prometheus (/metrics) and the agent's health (/healthz, /readyz) here, as `0.0.0.0:9464` or `[::1]:9464`
+    /// [default: listen on nothing]
+    #[arg(long, value_name = "ADDR", value_parser = super::socket_address)]
+    pub metrics: Option<SocketAddr>,
     /// Also write the kernel's records to this file, for `replay` [default: do not]
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,

@@ -89,11 +89,44 @@ fn watch_without_options_takes_the_defaults() {
         node_name: "host-1".to_owned(),
         pods: Pods { cri: Some(None), ..Pods::default() },
         filter: Filter::default(),
+        metrics: None,
         record: None,
         btf: None,
     };
     assert_eq!(watch("crashtrace watch", &Place::default()), expected);
     assert_eq!(config("crashtrace watch").log, LogLevel::Warn);
+}
+
+#[test]
+fn metrics_are_served_at_an_address_with_a_port() {
+    for address in ["0.0.0.0:9464", "[::1]:9464", "127.0.0.1:0"] {
+        let config = watch(&format!("crashtrace watch --metrics {address}"), &Place::default());
+        assert_eq!(config.metrics.map(|address| address.to_string()).as_deref(), Some(address));
+    }
+    // $(POD_IP):9464
+    for (bare, address) in [
+        ("::1:9464", "[::1]:9464"),
+        ("fd00:10:244::5:9464", "[fd00:10:244::5]:9464"),
+        ("fd00:1:2:3:4:5:6:7:9464", "[fd00:1:2:3:4:5:6:7]:9464"),
+    ] {
+        let config = watch(&format!("crashtrace watch --metrics {bare}"), &Place::default());
+        assert_eq!(config.metrics.map(|address| address.to_string()).as_deref(), Some(address));
+    }
+    for address in [
+        "9464",
+        ":9464",
+        "localhost:9464",
+        "0.0.0.0",
+        "::1",
+        "[::1]",
+        "fd00::5:",
+        "fd00::5:99999",
+        "0.0.0.0:99999",
+        "http://0.0.0.0:9464",
+    ] {
+        let said = refusal(&format!("crashtrace watch --metrics {address}"), &Place::default());
+        assert!(said.contains("--metrics") && said.contains("[::1]:9464"), "{address}: {said}");
+    }
 }
 
 #[test]

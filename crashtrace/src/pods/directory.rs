@@ -10,11 +10,12 @@
 //! | does not have the pod | does not have it | none | all |
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::cri::Cri;
 use super::cri::known::Found as Listed;
+use super::cri::{Cri, Status};
 use super::index::Found;
-use super::names::{Answer, ContainerNames, NameSource, Names, PodNames, Who};
+use super::names::{Answer, ContainerNames, NameSource, Names, NamesState, NamesStatus, PodNames, Who};
 use super::pod::Pod;
 
 /// A watch of the API server's pods: answers from memory.
@@ -25,6 +26,8 @@ pub trait PodWatch: std::fmt::Debug {
     fn find_pod(&self, uid: &str) -> Option<Arc<Pod>>;
     /// How far it can be relied on.
     fn reliance(&self) -> Reliance;
+    /// How it goes.
+    fn status(&self) -> NamesStatus;
 }
 
 /// How far a watch can be relied on.
@@ -71,6 +74,28 @@ impl PodNames for Directory {
             _ => self.cri.as_ref().map(|cri| Asked::of(cri, who)),
         };
         answer(who, watched, listed)
+    }
+
+    fn status(&self) -> Vec<NamesStatus> {
+        let kube = self.kube.iter().map(|kube| kube.status());
+        kube.chain(self.cri.iter().map(|cri| of_cri(cri.status(), Instant::now()))).collect()
+    }
+}
+
+/// How it goes with the runtime. PURE.
+fn of_cri(status: Status, now: Instant) -> NamesStatus {
+    let problem = match status.problem {
+        None if status.listed == 0 => Some("the container runtime has not answered yet".to_owned()),
+        problem => problem,
+    };
+    NamesStatus {
+        source: NameSource::Cri,
+        state: if problem.is_some() { NamesState::Degraded } else { NamesState::Synced },
+        problem,
+        pods: Some(status.pods as u64),
+        containers: Some(status.containers as u64),
+        refused_pods: None,
+        age_seconds: status.listed_at.map(|at| now.saturating_duration_since(at).as_secs()),
     }
 }
 

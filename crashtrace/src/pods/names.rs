@@ -11,6 +11,41 @@ use crate::cgroup::Qos;
 pub trait PodNames: std::fmt::Debug {
     /// What is known of this container, or of the pod where `container_id` is not given.
     fn find(&mut self, who: Who<'_>) -> Answer;
+
+    /// Who is asked, and how that goes; empty if nobody is.
+    fn status(&self) -> Vec<NamesStatus> {
+        Vec::new()
+    }
+}
+
+/// How it goes with one who knows pods by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NamesStatus {
+    /// Who.
+    pub source: NameSource,
+    /// Whether what it told can be relied on.
+    pub state: NamesState,
+    /// What is wrong, as a phrase.
+    pub problem: Option<String>,
+    /// Pods that are known by way of it: of the API server those that are there; of the runtime also those that are gone and kept.
+    /// `None` where that is not counted.
+    pub pods: Option<u64>,
+    /// Containers that are known by way of it, with those that are gone and kept.
+    pub containers: Option<u64>,
+    /// Pods that had no room; `None` where there is no bound.
+    pub refused_pods: Option<u64>,
+    /// Since it was last heard; `None` if it never was.
+    pub age_seconds: Option<u64>,
+}
+
+/// Whether what was told of names can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NamesState {
+    /// It has told all, and is heard.
+    Synced,
+    /// It has not told all yet, or is not heard any more. Reports go out with what is known.
+    Degraded,
 }
 
 /// Whom a cgroup's path names.

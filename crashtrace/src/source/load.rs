@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness, VerifierLogLevel};
 use crashtrace_ebpf::{FailureKey, GfpBits, counter, global, map};
@@ -49,6 +49,8 @@ pub struct Attached {
     pub alloc: Option<Attach>,
     /// What the kernel refused on the way.
     pub refused: Vec<Refused>,
+    /// Size of the ring of records, where the kernel tells.
+    pub ring_bytes: Option<u64>,
     ebpf: Ebpf,
 }
 
@@ -93,10 +95,16 @@ pub fn load(plan: &Plan, kernel: &Kernel<'_>) -> Result<Attached, LoadError> {
         // Each tier on a fresh object: a program that was loaded and then not needed would stay in the kernel.
         if let Some(placed) = attach_tier(tier, &plan.alloc, kernel, &mut refused)? {
             let Placed { ebpf, memcg, wait, alloc } = placed;
-            return Ok(Attached { tier: tier.clone(), memcg, wait, alloc, refused, ebpf });
+            let ring_bytes = ring_bytes(&ebpf);
+            return Ok(Attached { tier: tier.clone(), memcg, wait, alloc, refused, ring_bytes, ebpf });
         }
     }
     Err(LoadError::Refused(refused))
+}
+
+fn ring_bytes(ebpf: &Ebpf) -> Option<u64> {
+    let Map::RingBuf(ring) = ebpf.map(map::RECORDS)? else { return None };
+    ring.info().ok().map(|info| u64::from(info.max_entries()))
 }
 
 /// A tier in place, with what of its optional hooks is.

@@ -58,6 +58,13 @@ impl Known {
         self.containers.entries.len()
     }
 
+    /// How many pods are known by their sandboxes, with those that are only kept. A pod may have had several.
+    #[must_use]
+    pub fn pods(&self) -> usize {
+        let uids = self.sandboxes.entries.values().filter_map(|entry| entry.value.pod_uid.as_deref());
+        uids.collect::<HashSet<_>>().len()
+    }
+
     /// Whether another list could tell what this id is. It cannot once a list that was begun after the first question did
     /// not: a container is listed before its first process runs, so it is none of this runtime's, or was removed.
     pub fn wants(&mut self, id: &str, now: Instant) -> bool {

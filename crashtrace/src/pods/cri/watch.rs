@@ -59,6 +59,10 @@ pub struct Status {
     pub problem: Option<String>,
     /// Containers that are known, ended and removed ones too.
     pub containers: usize,
+    /// Pods that are known, by their sandboxes; the same.
+    pub pods: usize,
+    /// When the last list that a runtime gave was begun.
+    pub listed_at: Option<Instant>,
 }
 
 /// A handle on what is known. Clones share it; when the last is gone, nobody asks the runtime any more.
@@ -166,12 +170,12 @@ async fn run(shared: Arc<Shared>, options: Options) {
         let began = Instant::now();
         let (listing, problem) = list_all(&options.sockets, options.deadline).await;
         let listed = listing.is_some();
-        let containers = {
+        let (containers, pods) = {
             let mut known = shared.known();
             if let Some(listing) = listing {
                 known.take(listing, problem.is_none(), began);
             }
-            known.containers()
+            (known.containers(), known.pods())
         };
         tell(shared.status.borrow().problem.as_deref(), problem.as_ref(), containers);
         shared.status.send_modify(|status| {
@@ -179,6 +183,10 @@ async fn run(shared: Arc<Shared>, options: Options) {
             status.listed += u64::from(listed);
             status.problem = problem.map(|problem| problem.to_string());
             status.containers = containers;
+            status.pods = pods;
+            if listed {
+                status.listed_at = Some(began);
+            }
         });
         pause = if listed { options.pause } else { (pause * 2).min(options.longest_pause) };
         tokio::time::sleep(pause).await;

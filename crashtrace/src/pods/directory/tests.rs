@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use super::*;
 use crate::pods::cri::{CriContainer, CriSandbox, CriState};
+use crate::pods::kube;
 use crate::pods::names::ContainerRole;
 use crate::pods::pod::{Container, ContainerKind, MemoryBounds, Workload};
 
@@ -186,4 +189,62 @@ fn the_reasons_of_both_are_given() {
     assert_eq!(missing.as_deref(), Some(expected));
     let mut nobody = Directory { nobody: "names are not asked for (--pods none)", ..Directory::default() };
     assert_eq!(nobody.find(WHO).missing.as_deref(), Some("names are not asked for (--pods none)"));
+}
+
+#[test]
+fn the_watch_is_synced_once_it_has_a_list_and_while_it_is_heard() {
+    let status = |state, problem| kube::Status {
+        state,
+        problem,
+        pods: 30,
+        containers: 41,
+        refused_pods: 2,
+        lists: 0,
+        watches: 1,
+        failures: 0,
+        received_bytes: 0,
+        events: 0,
+        unreadable: 0,
+        list_age: None,
+        heard_age: Some(Duration::from_millis(7_900)),
+        streams_lists: true,
+    };
+    let refused = || kube::Problem::Broken("it went away".to_owned());
+    let synced = watch::of_kube(&status(kube::State::Synced, None));
+    let expected = NamesStatus {
+        source: NameSource::Kube,
+        state: NamesState::Synced,
+        problem: None,
+        pods: Some(30),
+        containers: Some(41),
+        refused_pods: Some(2),
+        age_seconds: Some(7),
+    };
+    assert_eq!(synced, expected);
+    // A trouble that has only begun.
+    assert_eq!(watch::of_kube(&status(kube::State::Synced, Some(refused()))), expected);
+    let lasted = Duration::from_secs(30);
+    for state in [kube::State::Connecting, kube::State::Degraded { lasted, problem: refused() }] {
+        let degraded = watch::of_kube(&status(state, Some(refused())));
+        assert_eq!(degraded.state, NamesState::Degraded);
+        assert!(degraded.problem.is_some_and(|problem| problem.contains("it went away")));
+    }
+    let connecting = watch::of_kube(&status(kube::State::Connecting, None));
+    assert_eq!(connecting.problem.as_deref(), Some("no list of the API server yet"));
+}
+
+#[test]
+fn the_runtime_is_synced_once_it_has_answered_and_while_it_does() {
+    let now = Instant::now();
+    let answered =
+        Status { tried: 2, listed: 1, problem: None, containers: 7, pods: 5, listed_at: Some(now) };
+    let later = now + Duration::from_secs(70);
+    let synced = of_cri(answered.clone(), later);
+    assert_eq!((synced.state, synced.problem, synced.age_seconds), (NamesState::Synced, None, Some(70)));
+    assert_eq!((synced.pods, synced.containers), (Some(5), Some(7)));
+    let degraded = of_cri(Status { problem: Some("gone".to_owned()), ..answered }, later);
+    assert_eq!((degraded.state, degraded.problem.as_deref()), (NamesState::Degraded, Some("gone")));
+    let new = of_cri(Status::default(), later);
+    assert_eq!((new.state, new.age_seconds), (NamesState::Degraded, None));
+    assert!(new.problem.is_some_and(|problem| problem.contains("not answered yet")));
 }

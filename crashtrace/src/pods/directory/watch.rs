@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{PodWatch, Reliance};
 use crate::pods::index::Found;
-use crate::pods::kube::{Kube, State};
+use crate::pods::kube::{Kube, State, Status};
+use crate::pods::names::{NameSource, NamesState, NamesStatus};
 use crate::pods::pod::Pod;
 
 impl PodWatch for Kube {
@@ -25,5 +26,21 @@ impl PodWatch for Kube {
             soon: !degraded,
             reason: status.reason().unwrap_or_else(|| "the API server has not told of it".to_owned()),
         }
+    }
+    fn status(&self) -> NamesStatus {
+        of_kube(&Self::status(self))
+    }
+}
+
+/// How it goes with the API server. PURE.
+pub(super) fn of_kube(status: &Status) -> NamesStatus {
+    NamesStatus {
+        source: NameSource::Kube,
+        state: if status.state == State::Synced { NamesState::Synced } else { NamesState::Degraded },
+        problem: status.reason(),
+        pods: Some(status.pods as u64),
+        containers: Some(status.containers as u64),
+        refused_pods: Some(status.refused_pods),
+        age_seconds: status.heard_age.map(|age| age.as_secs()),
     }
 }

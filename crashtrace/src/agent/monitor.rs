@@ -1,0 +1,76 @@
+//! What the loop tells the server of metrics and health, where there is one.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use tokio::net::TcpListener;
+
+use super::clock::boottime_ns;
+use crate::gfp::GfpNames;
+use crate::metrics::server::{self, BindError};
+use crate::metrics::{Hooks, Metrics, Shared};
+use crate::pipeline::{Pipeline, Speaker};
+use crate::report::Line;
+use crate::source::load::Attached;
+
+/// Takes the address, if one is given.
+///
+/// # Errors
+/// It cannot be had.
+pub(super) async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, BindError> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = server::bind(address).await?;
+    // With port 0 the kernel has chosen one.
+    let address = listener.local_addr().unwrap_or(address);
+    tracing::info!(%address, "metrics and health are served");
+    Ok(Some(listener))
+}
+
+/// A handle on what is served; on nothing where nothing is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Monitor(Option<Shared>);
+
+impl Monitor {
+    /// Begins to answer, if there is a socket.
+    pub(super) fn start(
+        listener: Option<TcpListener>,
+        attached: &Attached,
+        speaker: &Speaker,
+        gfp: &GfpNames,
+    ) -> Self {
+        let Some(listener) = listener else { return Self(None) };
+        let allocations = attached.alloc.map(|attach| attach.kind.to_string());
+        let hooks = Hooks {
+            tier: attached.tier.hook.to_string(),
+            allocations: allocations.unwrap_or_else(|| "none".to_owned()),
+            in_place: speaker.hooks.clone(),
+            blind_spots: speaker.blind.len(),
+        };
+        let shared = Shared::new(Metrics::new(hooks, attached.ring_bytes, gfp.clone()));
+        // It ends with the runtime.
+        drop(tokio::spawn(server::serve(listener, shared.clone(), boottime_ns)));
+        Self(Some(shared))
+    }
+
+    /// Whether anybody may ask.
+    pub(super) fn is_asked(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// A line was written.
+    pub(super) fn wrote(&self, line: &Line) {
+        if let Some(shared) = &self.0 {
+            shared.lock().lines.wrote(line, boottime_ns());
+        }
+    }
+
+    /// The ring was drained.
+    pub(super) fn drained(&self, pipeline: &Pipeline, now_ns: u64) {
+        if let Some(shared) = &self.0 {
+            let mut metrics = shared.lock();
+            metrics.stats.clone_from(pipeline.stats());
+            metrics.names = pipeline.names();
+            metrics.drained_ns = Some(now_ns);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What the agent tells of itself by HTTP, where `--metrics` says so: counts for Prometheus, and whether it works.
+//!
+//! ```text
+//! lines written ----> incidents --+
+//! counters of the stream ---------+--> Metrics --> exposition --> /metrics
+//! hooks, names, heartbeat --------+            \-> health ------> /healthz, /readyz
+//! ```
+//!
+//! [`table`] has each metric's name, unit and line. The loop puts in what it knows ([`Metrics`]), [`http`] answers from that,
+//! and [`server`] is all that touches a socket.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub mod exposition;
+pub mod health;
+pub mod http;
+pub mod incidents;
+pub mod server;
+#[expect(missing_docs, reason = "the table says what each metric is")]
+pub mod table;
+
+pub use health::{Health, Hooks, Readiness};
+use incidents::Lines;
+
+use crate::gfp::GfpNames;
+use crate::pods::names::NamesStatus;
+use crate::stats::Stats;
+
+/// What is known at this moment.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// The hooks in place.
+    pub hooks: Hooks,
+    /// Size of the ring of records, where the kernel tells.
+    pub ring_bytes: Option<u64>,
+    /// Counts of lines.
+    pub lines: Lines,
+    /// The counters of the stream.
+    pub stats: Stats,
+    /// Who is asked for names, and how that goes.
+    pub names: Vec<NamesStatus>,
+    /// When the ring was last drained.
+    pub drained_ns: Option<u64>,
+}
+
+impl Metrics {
+    /// Those of an agent that has not begun.
+    #[must_use]
+    pub fn new(hooks: Hooks, ring_bytes: Option<u64>, gfp: GfpNames) -> Self {
+        Self {
+            hooks,
+            ring_bytes,
+            lines: Lines::new(gfp),
+            stats: Stats::default(),
+            names: Vec::new(),
+            drained_ns: None,
+        }
+    }
+}
+
+/// A handle on them: the loop's and the server's, on one thread.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Mutex<Metrics>>);
+
+impl Shared {
+    /// The first handle.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self(Arc::new(Mutex::new(metrics)))
+    }
+
+    /// Access to them, for as long as nothing is awaited.
+    pub fn lock(&self) -> MutexGuard<'_, Metrics> {
+        // Each change of them leaves them whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,217 @@
+#![expect(clippy::float_cmp, reason = "counts, and numbers that are written as they are read")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::gfp::GfpNames;
+use crate::metrics::Hooks;
+use crate::pods::names::{NameSource, NamesStatus};
+
+fn metrics() -> Metrics {
+    let hooks = Hooks {
+        tier: "kprobe".to_owned(),
+        allocations: "none".to_owned(),
+        in_place: vec!["kprobe:oom_kill_process".to_owned()],
+        blind_spots: 2,
+    };
+    let mut metrics = Metrics::new(hooks, Some(4 << 20), GfpNames::fallback());
+    metrics.drained_ns = Some(1);
+    for (number, counter) in (100..).zip(Counter::ALL) {
+        metrics.stats.set(counter, number);
+    }
+    metrics.names = vec![
+        NamesStatus {
+            source: NameSource::Kube,
+            state: NamesState::Synced,
+            problem: None,
+            pods: Some(30),
+            containers: Some(41),
+            refused_pods: Some(2),
+            age_seconds: Some(0),
+        },
+        NamesStatus {
+            source: NameSource::Cri,
+            state: NamesState::Degraded,
+            problem: Some("gone".to_owned()),
+            pods: None,
+            containers: Some(7),
+            refused_pods: None,
+            age_seconds: None,
+        },
+    ];
+    metrics
+}
+
+fn text(format: Format) -> String {
+    render(&metrics(), 2, format).expect("a string takes everything")
+}
+
+/// Samples with their values.
+fn parsed(text: &str) -> BTreeMap<String, f64> {
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let split = samples.map(|line| line.rsplit_once(' ').expect("a name and a value"));
+    split.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
+}
+
+#[test]
+fn what_is_served_is_what_the_table_has() {
+    for (format, has_units) in [(Format::OpenMetrics, true), (Format::Text, false)] {
+        let text = text(format);
+        let names: BTreeSet<_> =
+            parsed(&text).keys().map(|name| name.split('{').next().unwrap_or_default().to_owned()).collect();
+        let table: BTreeSet<_> = Metric::ALL.iter().flat_map(|metric| metric.row().samples()).collect();
+        assert_eq!(names, table, "{format:?}");
+        for row in Metric::ALL.map(Metric::row) {
+            assert!(text.contains(&format!(" {}\n", row.doc)), "{format:?}: {}", row.stem);
+            let unit = row.unit.map(|unit| format!("# UNIT {}_{unit} {unit}\n", row.stem));
+            assert!(unit.is_none_or(|unit| text.contains(&unit) == has_units), "{format:?}: {}", row.stem);
+        }
+    }
+}
+
+#[test]
+fn every_sample_has_the_labels_of_its_row() {
+    for line in text(Format::Text).lines().filter(|line| !line.starts_with('#')) {
+        let (name, labels) = line.split_once('{').map_or((line, ""), |(name, rest)| (name, rest));
+        let name = name.split(' ').next().unwrap_or_default();
+        let row =
+            Metric::ALL.map(Metric::row).into_iter().find(|row| row.samples().iter().any(|it| it == name));
+        let row = row.unwrap_or_else(|| panic!("no row for {line}"));
+        let names: Vec<_> = labels
+            .split("\",")
+            .filter_map(|label| label.split("=\"").next())
+            .filter(|it| !it.is_empty() && !it.starts_with('}'))
+            .collect();
+        let names: Vec<_> = names.into_iter().filter(|name| *name != "le").collect();
+        assert_eq!(names, row.labels, "{line}");
+    }
+}
+
+/// Each once, under one name: none is left out, and none is added to another.
+#[test]
+fn every_counter_of_the_stream_has_a_sample_of_its_own() {
+    let samples = parsed(&text(Format::OpenMetrics));
+    for (number, counter) in (100..).zip(Counter::ALL) {
+        let with: Vec<_> = samples.iter().filter(|(_, value)| **value == f64::from(number)).collect();
+        assert_eq!(with.len(), 1, "{counter:?}: {with:?}");
+    }
+    let lost: f64 = samples
+        .iter()
+        .filter(|(name, _)| name.starts_with("crashtrace_lost_total"))
+        .map(|(_, value)| value)
+        .sum();
+    assert_eq!(lost, metrics().stats.lost() as f64, "what is served as lost is what the stream calls lost");
+}
+
+#[test]
+fn kills_are_there_with_0_before_the_first() {
+    let samples = parsed(&text(Format::Text));
+    for level in ["container", "pod", "qos", "node_allocatable", "host_service", "cgroup"] {
+        let name =
+            format!("crashtrace_incidents_total{{kind=\"oom_kill\",cause=\"cgroup_oom\",level=\"{level}\"}}");
+        assert_eq!(samples.get(&name), Some(&0.0), "{name}");
+    }
+    assert_eq!(
+        samples["crashtrace_incidents_total{kind=\"oom_kill\",cause=\"system_oom\",level=\"node\"}"],
+        0.0
+    );
+    assert_eq!(samples["crashtrace_report_latency_seconds_bucket{kind=\"oom_kill\",le=\"+Inf\"}"], 0.0);
+}
+
+#[test]
+fn names_and_hooks_are_told_and_what_nobody_knows_is_left_out() {
+    let samples = parsed(&text(Format::OpenMetrics));
+    for (name, value) in [
+        ("crashtrace_pod_index_synced{source=\"kube\"}", Some(1.0)),
+        ("crashtrace_pod_index_synced{source=\"cri\"}", Some(0.0)),
+        ("crashtrace_pod_index_pods{source=\"kube\"}", Some(30.0)),
+        ("crashtrace_pod_index_pods{source=\"cri\"}", None),
+        ("crashtrace_pod_index_containers{source=\"cri\"}", Some(7.0)),
+        ("crashtrace_pod_index_refused_pods_total{source=\"kube\"}", Some(2.0)),
+        ("crashtrace_pod_index_refused_pods_total{source=\"cri\"}", None),
+        ("crashtrace_pod_index_age_seconds{source=\"kube\"}", Some(0.0)),
+        ("crashtrace_pod_index_age_seconds{source=\"cri\"}", None),
+        ("crashtrace_hooks_info{tier=\"kprobe\",allocations=\"none\"}", Some(1.0)),
+        ("crashtrace_blind_spots", Some(2.0)),
+        ("crashtrace_ring_size_bytes", Some(4_194_304.0)),
+        ("crashtrace_ready", Some(1.0)),
+    ] {
+        assert_eq!(samples.get(name).copied(), value, "{name}");
+    }
+    let late = render(&metrics(), 1 + 2 * super::super::health::ALIVE_NS, Format::Text).expect("text");
+    assert!(late.contains("\ncrashtrace_ready 0.0\n"), "not ready while the ring is not drained");
+}
+
+/// A histogram's buckets hold those of the smaller ones too, up to all.
+#[test]
+fn latencies_add_up() {
+    let mut metrics = metrics();
+    let latency = metrics.lines.latency.entry(crate::report::Kind::OomKill).or_default();
+    latency.counts[0] = 3;
+    latency.counts[2] = 4;
+    latency.counts[BUCKETS.len()] = 5;
+    latency.sum_seconds = 99.5;
+    let samples = parsed(&render(&metrics, 2, Format::Text).expect("text"));
+    let bucket = |le: &str| {
+        samples[&format!("crashtrace_report_latency_seconds_bucket{{kind=\"oom_kill\",le=\"{le}\"}}")]
+    };
+    assert_eq!(
+        [bucket("0.0001"), bucket("0.00025"), bucket("0.0005"), bucket("10"), bucket("+Inf")],
+        [3.0, 3.0, 7.0, 7.0, 12.0]
+    );
+    let buckets = samples.keys().filter(|name| name.contains("_bucket{kind=\"oom_kill\"")).count();
+    assert_eq!(buckets, BUCKETS.len() + 1);
+    assert_eq!(samples["crashtrace_report_latency_seconds_sum{kind=\"oom_kill\"}"], 99.5);
+    assert_eq!(samples["crashtrace_report_latency_seconds_count{kind=\"oom_kill\"}"], 12.0);
+}
+
+/// Of this format the crate writes only the buckets that it is given.
+#[test]
+fn the_newer_format_has_a_bucket_for_all() {
+    let text = text(Format::OpenMetrics);
+    assert_eq!(text.matches("le=\"+Inf\"").count(), 1, "{text}");
+}
+
+/// README has these numbers.
+#[test]
+fn series_are_few() {
+    use crate::report::Kind;
+    let mut metrics = metrics();
+    let series = |metrics: &Metrics| parsed(&render(metrics, 2, Format::Text).expect("text")).len();
+    let begun = series(&metrics);
+    for kind in [
+        Kind::OomKill,
+        Kind::OomNoKill,
+        Kind::OomWait,
+        Kind::AllocFailure,
+        Kind::VmallocFailure,
+        Kind::ChargeFailure,
+        Kind::OtherAllocFailure,
+    ] {
+        metrics.lines.latency.entry(kind).or_default();
+    }
+    let most = series(&metrics);
+    assert!((130..=170).contains(&begun) && most <= 300, "{begun}, then {most}");
+}
+
+#[test]
+fn names_follow_prometheus() {
+    let mut seen = BTreeSet::new();
+    for metric in Metric::ALL {
+        let row = metric.row();
+        let word = |name: &str| {
+            name.starts_with(|c: char| c.is_ascii_lowercase())
+                && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        };
+        assert!(row.stem.starts_with("crashtrace_") && word(row.stem), "{}", row.stem);
+        assert!(row.labels.iter().all(|label| word(label) && *label != "le"), "{}", row.stem);
+        assert!(row.unit.is_none_or(|unit| ["seconds", "bytes"].contains(&unit)), "{}", row.stem);
+        assert!(
+            !["_total", "_info", "_bucket", "_sum", "_count"].iter().any(|end| row.stem.ends_with(end)),
+            "{}",
+            row.stem
+        );
+        assert!(row.doc.ends_with('.') && !row.doc.contains(['\n', '|']), "{}", row.stem);
+        assert!(seen.insert(row.name()), "{} is there twice", row.name());
+    }
+}

@@ -1,0 +1,122 @@
+//! Requests and answers. PURE: what is known and the time are arguments.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::exposition::{self, Format};
+use super::{Health, Metrics, Readiness};
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// The answer to a request. Of the request, nothing but these is looked at; its body is not read.
+#[must_use]
+pub fn answer(
+    method: &Method,
+    path: &str,
+    accept: Option<&str>,
+    metrics: &Metrics,
+    now_ns: u64,
+) -> Response<Full<Bytes>> {
+    if method != Method::GET && method != Method::HEAD {
+        let mut answer = respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n".to_owned());
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    let health = Health::of(metrics.drained_ns, now_ns);
+    match path {
+        "/metrics" => {
+            let format = Format::accepted(accept);
+            match exposition::render(metrics, now_ns, format) {
+                Ok(text) => respond(StatusCode::OK, format.content_type(), text),
+                Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
+            }
+        }
+        "/healthz" => said(health.alive, &health),
+        "/readyz" => {
+            let readiness = Readiness::of(&health, &metrics.hooks, &metrics.names, metrics.stats.lost());
+            said(readiness.ready, &readiness)
+        }
+        _ => respond(StatusCode::NOT_FOUND, PLAIN, "there are /metrics, /healthz and /readyz\n".to_owned()),
+    }
+}
+
+fn said(yes: bool, what: &impl Serialize) -> Response<Full<Bytes>> {
+    let status = if yes { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    match serde_json::to_string(what) {
+        Ok(json) => respond(status, JSON, json + "\n"),
+        Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
+    }
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::gfp::GfpNames;
+    use crate::metrics::Hooks;
+    use crate::metrics::health::ALIVE_NS;
+
+    fn metrics() -> Metrics {
+        let hooks = Hooks { in_place: vec!["raw_tp:mark_victim".to_owned()], ..Hooks::default() };
+        let mut metrics = Metrics::new(hooks, None, GfpNames::fallback());
+        metrics.drained_ns = Some(7);
+        metrics
+    }
+
+    fn ask(method: &Method, path: &str, accept: Option<&str>, now_ns: u64) -> (u16, String, String) {
+        let answer = answer(method, path, accept, &metrics(), now_ns);
+        let kind = answer.headers()[CONTENT_TYPE].to_str().expect("a word").to_owned();
+        let status = answer.status().as_u16();
+        let tokio = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let body = tokio.block_on(answer.into_body().collect()).expect("a body").to_bytes();
+        (status, kind, String::from_utf8(body.to_vec()).expect("UTF-8"))
+    }
+
+    #[test]
+    fn a_probe_gets_yes_or_no_with_the_reason() {
+        for path in ["/healthz", "/readyz"] {
+            let (status, kind, body) = ask(&Method::GET, path, None, 8);
+            assert_eq!((status, kind.as_str()), (200, JSON), "{body}");
+            let (status, _, body) = ask(&Method::GET, path, None, 8 + ALIVE_NS);
+            assert_eq!(status, 503, "{body}");
+            let said: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            assert_eq!(said["drained_seconds_ago"], 15.0);
+        }
+        assert!(ask(&Method::GET, "/readyz", None, 8 + ALIVE_NS).2.contains("not drained"));
+    }
+
+    #[test]
+    fn a_client_gets_the_format_that_it_can_read() {
+        let newer = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let (status, kind, body) = ask(&Method::GET, "/metrics", Some(newer), 8);
+        assert_eq!(status, 200);
+        assert!(
+            kind.starts_with("application/openmetrics-text") && body.ends_with("# EOF\n"),
+            "{kind}: {body}"
+        );
+        for older in [None, Some("*/*"), Some("text/plain")] {
+            let (_, kind, body) = ask(&Method::GET, "/metrics", older, 8);
+            assert!(kind.starts_with("text/plain; version=0.0.4") && !body.contains("# EOF"), "{kind}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_there_and_nothing_can_be_changed() {
+        assert_eq!(ask(&Method::GET, "/", None, 8).0, 404);
+        assert_eq!(ask(&Method::GET, "/metrics/", None, 8).0, 404);
+        assert_eq!(ask(&Method::POST, "/metrics", None, 8).0, 405);
+        assert_eq!(ask(&Method::HEAD, "/readyz", None, 8).0, 200);
+    }
+}

@@ -1,0 +1,240 @@
+//! What the lines of the stream come to, counted as they are written. PURE.
+//!
+//! Label values are words of the report's own enums, so their number is bounded. What can be expected is there from the
+//! start with 0: Prometheus sees a rise only between two samples, and a counter that begins at 1 hides the first kill.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::gfp::{GfpNames, Traits};
+use crate::report::{Cause, Incident, Kind, Level, Line};
+
+/// Incidents that are remembered, so that each counts once: as many as the pipeline has revisions of.
+const REMEMBERED: usize = 1024;
+/// The largest order with a label of its own: the kernel's, with pages of 4 KiB.
+const LARGEST_ORDER: u32 = 10;
+
+/// Upper bounds of the buckets of latencies, in seconds: a line takes some hundred microseconds; what folds, or waits for a
+/// further victim, up to a second.
+pub const BUCKETS: [f64; 15] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// Labels of an incident: kind, cause, level.
+pub type What = (Kind, Cause, Option<Level>);
+
+/// Counts of lines.
+#[derive(Clone, Debug)]
+pub struct Lines {
+    gfp: GfpNames,
+    /// All of them.
+    pub written: u64,
+    /// Incidents, each once.
+    pub incidents: BTreeMap<What, u64>,
+    /// Failed allocations.
+    pub failures: BTreeMap<(Order, Class), u64>,
+    /// Latencies of first lines.
+    pub latency: BTreeMap<Kind, Latency>,
+    /// Incidents of late, and how many failed allocations were counted of each.
+    told: VecDeque<(String, u64)>,
+}
+
+/// The order of an allocation, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    /// This one.
+    Of(u32),
+    /// A larger one, of a kernel with large pages.
+    Other,
+    /// It was no request for pages in one piece.
+    None,
+}
+
+/// What the one who asked for memory said with its flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// It may not wait, and may use the reserves.
+    Atomic,
+    /// It can wait while memory is freed.
+    Sleeping,
+    /// It may not wait, nor use the reserves.
+    Nowait,
+    /// It expects to fail.
+    Nowarn,
+}
+
+/// How long something took, by size.
+#[derive(Clone, Debug, Default)]
+pub struct Latency {
+    /// How many were in each of [`BUCKETS`], and above the last.
+    pub counts: [u64; BUCKETS.len() + 1],
+    /// Their sum.
+    pub sum_seconds: f64,
+}
+
+impl Order {
+    /// Those that a label can have.
+    fn all() -> impl Iterator<Item = Self> {
+        (0..=LARGEST_ORDER).map(Self::Of).chain([Self::Other, Self::None])
+    }
+
+    fn of(order: Option<u32>) -> Self {
+        match order {
+            Some(order) if order <= LARGEST_ORDER => Self::Of(order),
+            Some(_) => Self::Other,
+            None => Self::None,
+        }
+    }
+
+    /// The label's value.
+    #[must_use]
+    pub fn label(self) -> String {
+        match self {
+            Self::Of(order) => order.to_string(),
+            Self::Other => "other".to_owned(),
+            Self::None => "none".to_owned(),
+        }
+    }
+}
+
+impl Class {
+    const ALL: [Self; 4] = [Self::Atomic, Self::Sleeping, Self::Nowait, Self::Nowarn];
+
+    fn of(traits: Traits) -> Self {
+        match traits {
+            _ if traits.nowarn => Self::Nowarn,
+            _ if traits.atomic() => Self::Atomic,
+            _ if traits.may_sleep => Self::Sleeping,
+            _ => Self::Nowait,
+        }
+    }
+}
+
+impl Latency {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    fn add(&mut self, seconds: f64) {
+        let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
+        self.counts[bucket] += 1;
+        self.sum_seconds += seconds;
+    }
+}
+
+impl Lines {
+    /// None yet. The table is that of the kernel whose requests are counted.
+    #[must_use]
+    pub fn new(gfp: GfpNames) -> Self {
+        let orders = Order::all().flat_map(|order| Class::ALL.map(|class| ((order, class), 0)));
+        Self {
+            gfp,
+            written: 0,
+            incidents: expected().into_iter().map(|what| (what, 0)).collect(),
+            failures: orders.collect(),
+            latency: BTreeMap::from([(Kind::OomKill, Latency::default())]),
+            told: VecDeque::new(),
+        }
+    }
+
+    /// Counts a line that was written at this time of `CLOCK_BOOTTIME`.
+    pub fn wrote(&mut self, line: &Line, now_ns: u64) {
+        self.written += 1;
+        if let Line::Incident(incident) = line {
+            self.incident(incident, now_ns);
+        }
+    }
+
+    fn incident(&mut self, incident: &Incident, now_ns: u64) {
+        let failures = if is_failure(incident.kind) { incident.repeats.saturating_add(1) } else { 0 };
+        let remembered = self.told.iter_mut().rev().find(|(id, _)| *id == incident.id);
+        let told = if let Some((_, told)) = remembered {
+            std::mem::replace(told, failures.max(*told))
+        } else {
+            self.first_line(incident, failures, now_ns);
+            0
+        };
+        // A further revision has those of the one before in its count.
+        let new = failures.saturating_sub(told);
+        if new > 0 {
+            let (order, gfp) =
+                incident.allocation.as_ref().map_or((None, 0), |asked| (asked.order, asked.gfp_mask));
+            let label = (Order::of(order), Class::of(self.gfp.traits(gfp)));
+            *self.failures.entry(label).or_default() += new;
+        }
+    }
+
+    fn first_line(&mut self, incident: &Incident, failures: u64, now_ns: u64) {
+        if self.told.len() >= REMEMBERED {
+            self.told.pop_front();
+        }
+        self.told.push_back((incident.id.clone(), failures));
+        let what = (incident.kind, incident.verdict.cause, incident.verdict.level);
+        *self.incidents.entry(what).or_default() += 1;
+        // Where it is a later one, the one before was kept back by a filter, or is forgotten.
+        if incident.revision == 1 {
+            let took = Duration::from_nanos(now_ns.saturating_sub(incident.ktime_ns));
+            self.latency.entry(incident.kind).or_default().add(took.as_secs_f64());
+        }
+    }
+}
+
+fn is_failure(kind: Kind) -> bool {
+    match kind {
+        Kind::AllocFailure | Kind::VmallocFailure | Kind::ChargeFailure | Kind::OtherAllocFailure => true,
+        Kind::OomKill | Kind::OomNoKill | Kind::OomWait => false,
+    }
+}
+
+/// What the decision tables (`classify.rs`, `classify/alloc.rs`) can come to.
+#[must_use]
+pub fn expected() -> Vec<What> {
+    use Kind::{AllocFailure, ChargeFailure, OomKill, OomNoKill, OomWait, OtherAllocFailure, VmallocFailure};
+    let of_limits = [
+        Some(Level::Container),
+        Some(Level::Pod),
+        Some(Level::Qos),
+        Some(Level::NodeAllocatable),
+        Some(Level::HostService),
+        Some(Level::Cgroup),
+        None,
+    ];
+    let node = Some(Level::Node);
+    let limits = [OomKill, OomNoKill, OomWait, ChargeFailure];
+    let limits = limits.into_iter().flat_map(|kind| of_limits.map(|level| (kind, Cause::CgroupOom, level)));
+    limits
+        .chain([OomKill, OomNoKill].into_iter().flat_map(|kind| {
+            [
+                (kind, Cause::SystemOom, node),
+                // Requested by sysrq.
+                (kind, Cause::SystemOom, None),
+                (kind, Cause::Unknown, None),
+            ]
+        }))
+        .chain([
+            (AllocFailure, Cause::Fragmentation, node),
+            (AllocFailure, Cause::LowMemory, node),
+            (AllocFailure, Cause::Unknown, None),
+            (VmallocFailure, Cause::LowMemory, node),
+            (VmallocFailure, Cause::Unknown, None),
+            (OtherAllocFailure, Cause::Unknown, None),
+        ])
+        .collect()
+}
+
+/// The word that the report has for it.
+#[must_use]
+pub fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        // Null, where a level is not known.
+        _ => "none".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

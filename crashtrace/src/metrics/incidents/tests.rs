@@ -1,0 +1,193 @@
+use super::*;
+use crate::gfp::GfpNames;
+use crate::report::{Allocation, Certainty, Envelope, Text, Verdict};
+
+const KERNEL: u32 = 0xcc0;
+const ATOMIC: u32 = 0xa20;
+const NOWAIT: u32 = 0x800;
+const NOWARN: u32 = 0x2000;
+
+fn line(id: &str, kind: Kind, cause: Cause, level: Option<Level>) -> Incident {
+    Incident {
+        envelope: Envelope::default(),
+        id: id.to_owned(),
+        revision: 1,
+        redelivered: false,
+        kind,
+        time: String::new(),
+        ktime_ns: 1_000_000_000,
+        verdict: Verdict {
+            cause,
+            shortage: None,
+            level,
+            certainty: Certainty::Observed,
+            inferred: Vec::new(),
+            summary: String::new(),
+            evidence: Vec::new(),
+            remedy: String::new(),
+        },
+        hooks: Vec::new(),
+        origin: None,
+        constraint: None,
+        complete: true,
+        repeats: 0,
+        limit: None,
+        memory: None,
+        trigger: None,
+        victims: Vec::new(),
+        victims_total: 1,
+        allocation: None,
+        unresolved: Vec::new(),
+        truncated: false,
+    }
+}
+
+fn kill(id: &str) -> Incident {
+    line(id, Kind::OomKill, Cause::CgroupOom, Some(Level::Container))
+}
+
+fn failure(id: &str, order: Option<u32>, gfp_mask: u32, repeats: u64) -> Incident {
+    let allocation = Allocation {
+        order,
+        bytes: None,
+        migrate_type: None,
+        numa_nodes: Vec::new(),
+        gfp: Vec::new(),
+        gfp_mask,
+        scope_total_bytes: None,
+        victim_points_bytes: None,
+    };
+    let base = line(id, Kind::AllocFailure, Cause::Fragmentation, Some(Level::Node));
+    Incident { repeats, allocation: Some(allocation), ..base }
+}
+
+fn after(written: impl IntoIterator<Item = (Incident, u64)>) -> Lines {
+    let mut lines = Lines::new(GfpNames::fallback());
+    for (incident, now_ns) in written {
+        lines.wrote(&Line::Incident(Box::new(incident)), now_ns);
+    }
+    lines
+}
+
+#[test]
+fn an_incident_counts_once_however_often_it_is_revised() {
+    let mut named = kill("a");
+    named.revision = 2;
+    named.verdict.level = Some(Level::Pod);
+    let lines = after([(kill("a"), 1_000_300_000), (named, 3_000_000_000), (kill("b"), 1_000_300_000)]);
+    assert_eq!(lines.written, 3);
+    assert_eq!(lines.incidents[&(Kind::OomKill, Cause::CgroupOom, Some(Level::Container))], 2);
+    assert_eq!(
+        lines.incidents[&(Kind::OomKill, Cause::CgroupOom, Some(Level::Pod))],
+        0,
+        "as the first line has it"
+    );
+    // What a revision waits for is no latency.
+    let latency = &lines.latency[&Kind::OomKill];
+    assert_eq!((latency.count(), latency.counts[2]), (2, 2));
+    assert!((latency.sum_seconds - 0.0006).abs() < 1e-9);
+}
+
+#[test]
+fn failures_count_with_those_that_folded_and_none_twice() {
+    let mut more = failure("a", Some(4), KERNEL, 9);
+    more.revision = 2;
+    // Names came: the count is the same.
+    let mut named = failure("a", Some(4), KERNEL, 9);
+    named.revision = 3;
+    let now = 1_100_000_000;
+    let lines = after([(failure("a", Some(4), KERNEL, 0), now), (more, now), (named, now)]);
+    assert_eq!(lines.failures[&(Order::Of(4), Class::Sleeping)], 10);
+    assert_eq!(lines.failures.values().sum::<u64>(), 10);
+    assert_eq!(lines.incidents[&(Kind::AllocFailure, Cause::Fragmentation, Some(Level::Node))], 1);
+}
+
+#[test]
+fn what_was_asked_for_has_a_label_of_a_few() {
+    for (order, gfp, label, class) in [
+        (Some(0), ATOMIC, "0", Class::Atomic),
+        (Some(10), KERNEL, "10", Class::Sleeping),
+        (Some(11), NOWAIT, "other", Class::Nowait),
+        (Some(u32::MAX), KERNEL | NOWARN, "other", Class::Nowarn),
+        (None, ATOMIC | NOWARN, "none", Class::Nowarn),
+    ] {
+        let lines = after([(failure("a", order, gfp, 0), 1)]);
+        let counted: Vec<_> =
+            lines.failures.iter().filter(|(_, count)| **count > 0).map(|(it, _)| *it).collect();
+        assert_eq!(
+            counted.iter().map(|(order, class)| (order.label(), *class)).collect::<Vec<_>>(),
+            [(label.to_owned(), class)]
+        );
+        assert_eq!(lines.failures.len(), 13 * 4, "all are there from the start, and no others");
+    }
+}
+
+#[test]
+fn a_latency_is_in_the_bucket_whose_bound_it_does_not_exceed() {
+    let lines = after([
+        // Written before it happened: the clocks of two CPUs.
+        (kill("a"), 999_999_999),
+        (kill("b"), 1_000_100_000),
+        (kill("c"), 1_000_100_001),
+        (kill("d"), 60_000_000_000),
+    ]);
+    let counts = lines.latency[&Kind::OomKill].counts;
+    assert_eq!((counts[0], counts[1], counts[BUCKETS.len()]), (2, 1, 1));
+}
+
+/// As where a filter kept the first line back.
+#[test]
+fn a_later_revision_that_is_the_first_to_go_out_counts_and_has_no_latency() {
+    let mut second = kill("a");
+    second.revision = 2;
+    let lines = after([(second, 9_000_000_000)]);
+    assert_eq!(lines.incidents[&(Kind::OomKill, Cause::CgroupOom, Some(Level::Container))], 1);
+    assert_eq!(lines.latency[&Kind::OomKill].count(), 0);
+}
+
+#[test]
+fn what_is_remembered_of_incidents_has_a_bound() {
+    let many = (0..3 * REMEMBERED).map(|number| (kill(&number.to_string()), 1_000_000_000));
+    let lines = after(many);
+    assert_eq!(lines.told.len(), REMEMBERED);
+    assert_eq!(lines.incidents.values().sum::<u64>(), 3 * REMEMBERED as u64);
+}
+
+#[test]
+fn other_lines_are_lines() {
+    let mut lines = Lines::new(GfpNames::fallback());
+    lines.wrote(
+        &Line::AgentStarted(Box::new(crate::report::AgentStarted {
+            envelope: Envelope::default(),
+            kind: crate::report::AgentStartedKind::AgentStarted,
+            time: String::new(),
+            ktime_ns: 0,
+            kernel: Text::from("6.1"),
+            hooks: Vec::new(),
+            names_from: Vec::new(),
+            blind: Vec::new(),
+            replay: false,
+        })),
+        5,
+    );
+    assert_eq!((lines.written, lines.incidents.values().sum::<u64>()), (1, 0));
+}
+
+/// The reviewed reports are of all kinds: whatever they come to is there before it happens.
+#[test]
+fn whatever_a_reviewed_report_comes_to_is_expected() {
+    let words = |(kind, cause, level): &What| [word(kind), word(cause), word(level)];
+    let expected: Vec<_> = expected().iter().map(words).collect();
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/report");
+    let mut seen = 0;
+    for file in std::fs::read_dir(dir).expect("the reviewed reports").flatten() {
+        let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+        let Ok(report) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
+        let Some(verdict) = report.get("verdict") else { continue };
+        let what = [&report["kind"], &verdict["cause"], &verdict["level"]];
+        let what = what.map(|it| it.as_str().unwrap_or("none").to_owned());
+        assert!(expected.contains(&what), "{}: {what:?}", file.path().display());
+        seen += 1;
+    }
+    assert!(seen > 10, "{seen}");
+}

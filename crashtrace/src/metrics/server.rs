@@ -1,0 +1,109 @@
+//! The socket: HTTP/1 without TLS, one request a connection, on the agent's only thread.
+//!
+//! It must cost the ring nothing, whoever asks. So there are [`CONNECTIONS`] at a time, each for [`DEADLINE`] at most, and
+//! hyper's own bounds on a head ([`HEAD_BYTES`], 64 headers); a body is never read. Where one too many comes, the oldest goes:
+//! with the newest turned away, some clients that say nothing would keep a node's own probes out, and those are done within a
+//! millisecond. Connections are not kept open, because that is where a client can sit for nothing; a scrape every few seconds
+//! does not need it.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::ready;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::header::ACCEPT;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::Shared;
+use super::http::answer;
+
+/// Connections at one time.
+pub const CONNECTIONS: usize = 8;
+/// How long one may take, from its beginning to its end.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+/// How long the head of a request may take.
+const HEAD: Duration = Duration::from_secs(2);
+/// The longest head: the least that hyper takes.
+const HEAD_BYTES: usize = 8 * 1024;
+/// How long to wait where no connection can be accepted: the process has no more descriptors, the node no memory.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Takes the address. Whoever connects waits until [`serve`].
+///
+/// # Errors
+/// It cannot be had; the message says what to do.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|error| BindError { address, error })
+}
+
+/// The address cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot serve metrics on {address}: {error}; {}", remedy(.error))]
+pub struct BindError {
+    address: SocketAddr,
+    error: io::Error,
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "stop what listens there, or give another port with --metrics",
+        io::ErrorKind::AddrNotAvailable => {
+            "this host has no such address: give one that it has with --metrics, or 0.0.0.0 or [::] for all"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 take CAP_NET_BIND_SERVICE: give a higher one with --metrics"
+        }
+        _ => "give another address with --metrics",
+    }
+}
+
+/// Answers whoever connects, for good. `now_ns` is the clock of [`super::Metrics::drained_ns`].
+pub async fn serve(listener: TcpListener, metrics: Shared, now_ns: fn() -> u64) {
+    let mut open: VecDeque<JoinHandle<()>> = VecDeque::new();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection for metrics");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
+        open.push_back(tokio::spawn(connection(stream, metrics.clone(), now_ns)));
+        // Whoever has asked already is answered before the next is let in: of many at once none has to go for another.
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn connection(stream: TcpStream, metrics: Shared, now_ns: fn() -> u64) {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        let answer = answer(request.method(), request.uri().path(), accept, &metrics.lock(), now_ns());
+        ready(Ok::<_, Infallible>(answer))
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false).max_buf_size(HEAD_BYTES);
+    http.max_headers(64);
+    match tokio::time::timeout(DEADLINE, http.serve_connection(TokioIo::new(stream), service)).await {
+        Ok(Ok(())) => {}
+        // Whoever asks wrongly hears so from hyper, and it is none of the operator's trouble.
+        Ok(Err(error)) => tracing::debug!(%error, "a client of the metrics"),
+        Err(_) => tracing::debug!("a client of the metrics took too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

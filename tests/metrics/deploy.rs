@@ -1,0 +1,142 @@
+//! What `deploy/monitoring` asks Prometheus: only what there is, and promtool has nothing against it.
+
+use std::collections::BTreeSet;
+
+use crashtrace::metrics::table::{Metric, Row};
+use serde_json::Value;
+
+use crate::prometheus::{Target, config, deployed, pleases, text};
+
+/// Labels that no metric has of itself: those of the scrape, of a histogram's buckets, and of an alert.
+const GIVEN: [&str; 4] = ["job", "instance", "node", "le"];
+
+/// The queries of the dashboard's panels.
+pub(crate) fn queries() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(&text("dashboard.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels").iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().expect("a panel asks something"));
+    targets.map(|target| target["expr"].as_str().expect("a query").to_owned()).collect()
+}
+
+/// A query of the dashboard as Grafana sends it.
+pub(crate) fn as_sent(query: &str) -> String {
+    let sent = query.replace("$__rate_interval", "1m").replace("$__range", "1h").replace("$node", ".*");
+    assert!(!sent.contains('$'), "a variable that this test does not know: {sent}");
+    sent
+}
+
+/// The conditions of the alerts.
+fn conditions() -> Vec<String> {
+    let alerts = text("alerts.yaml");
+    let lines = alerts.lines().filter_map(|line| line.trim_start().strip_prefix("expr: "));
+    lines.map(str::to_owned).collect()
+}
+
+fn names(alerts: &str) -> Vec<&str> {
+    alerts.lines().filter_map(|line| line.trim_start().strip_prefix("- alert: ")).collect()
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|mark: char| !(mark.is_ascii_alphanumeric() || mark == '_' || mark == ':'))
+}
+
+fn row(sample: &str) -> Option<Row> {
+    Metric::ALL.map(Metric::row).into_iter().find(|row| row.samples().iter().any(|name| name == sample))
+}
+
+/// Names of labels in a query: those that choose, and those that are summed by.
+fn labels(query: &str) -> Vec<&str> {
+    let inside = |open: &'static str, close: char| {
+        query.split(open).skip(1).filter_map(move |rest| rest.split(close).next())
+    };
+    let chosen = inside("{", '}').flat_map(|matchers| matchers.split(',')).filter_map(|it| words(it).next());
+    let summed = inside("by (", ')').chain(inside("without (", ')')).flat_map(|list| list.split(", "));
+    chosen.chain(summed).collect()
+}
+
+#[test]
+fn only_metrics_and_labels_that_exist_are_asked_for() {
+    let queries = queries();
+    let conditions = conditions();
+    assert_eq!(conditions.len(), names(&text("alerts.yaml")).len(), "a condition on one line each");
+    let mut asked = BTreeSet::new();
+    for query in queries.iter().chain(&conditions) {
+        let samples: Vec<_> = words(query).filter(|word| word.starts_with("crashtrace_")).collect();
+        let rows: Vec<_> = samples
+            .iter()
+            .map(|name| row(name).unwrap_or_else(|| panic!("no metric {name}: {query}")))
+            .collect();
+        assert!(!rows.is_empty() || query.starts_with("up{"), "{query}");
+        for label in labels(query) {
+            let known = GIVEN.contains(&label) || rows.iter().all(|row| row.labels.contains(&label));
+            assert!(known, "no label {label}: {query}");
+        }
+        asked.extend(rows.iter().map(Row::name));
+    }
+    // The variable that all of them use.
+    assert!(text("dashboard.json").contains("label_values(crashtrace_ready, node)"));
+    assert!(queries.len() > 15 && asked.len() > 12, "{asked:?}");
+}
+
+#[test]
+fn the_labels_of_a_query_are_found() {
+    let query =
+        r#"sum by (le, node) (rate(a{kind="x",node=~"$node"}[1m])) / sum without (cause) (b{level!="y"})"#;
+    assert_eq!(labels(query), ["kind", "node", "level", "le", "node", "cause"]);
+}
+
+/// Words of the report's enums: a label that has another value never matches.
+#[test]
+fn values_that_are_asked_for_exist() {
+    use crashtrace::metrics::incidents::{expected, word};
+    let known: BTreeSet<_> = expected()
+        .iter()
+        .flat_map(|(kind, cause, level)| [word(kind), word(cause), word(level)])
+        .chain(["crashtrace".to_owned(), "$node".to_owned()])
+        .collect();
+    for query in queries().iter().chain(&conditions()) {
+        for values in query.split('"').skip(1).step_by(2) {
+            for value in values.split('|') {
+                assert!(known.contains(value), "no {value}: {query}");
+            }
+        }
+    }
+}
+
+#[test]
+fn promtool_has_nothing_against_the_alerts_and_each_fires_where_it_should() {
+    pleases(&["check", "rules", &deployed("alerts.yaml").to_string_lossy()], "");
+    pleases(&["test", "rules", &deployed("alerts.test.yaml").to_string_lossy()], "");
+    // In its tests an alert that fires has a summary.
+    let tests = text("alerts.test.yaml");
+    for name in names(&text("alerts.yaml")) {
+        let case = format!("alertname: {name}\n");
+        let cases = tests.split(&case).skip(1);
+        let firing = cases.filter(|case| case.trim_start().starts_with("exp_alerts:\n")).count();
+        assert!(firing > 0, "no test in which {name} fires");
+    }
+}
+
+#[test]
+fn promtool_has_nothing_against_the_scrape_job() {
+    let address = ([127, 0, 0, 1], 9464).into();
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("prometheus.yaml");
+    std::fs::write(&file, config(&[Target { address, app: "crashtrace", node: "n1" }])).expect("a file");
+    pleases(&["check", "config", &file.to_string_lossy()], "");
+}
+
+/// As far as can be told without one.
+#[test]
+fn the_dashboard_is_one_that_grafana_reads() {
+    let dashboard: Value = serde_json::from_str(&text("dashboard.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let ids: BTreeSet<_> = panels.iter().filter_map(|panel| panel["id"].as_u64()).collect();
+    assert_eq!(ids.len(), panels.len(), "each has an id of its own");
+    for panel in panels {
+        let at = &panel["gridPos"];
+        let (x, w) = (at["x"].as_u64().expect("x"), at["w"].as_u64().expect("w"));
+        assert!(x + w <= 24, "{}", panel["title"]);
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
+    }
+}
