@@ -6,8 +6,9 @@ use super::MemoryCgroup;
 struct Mount {
     /// Where.
     point: String,
-    /// It shows the hierarchy from its root and not some cgroup of it.
-    whole: bool,
+    /// How many levels above the root of this process's cgroup namespace it begins; `None` if below, and so it shows but a
+    /// part of the hierarchy.
+    above: Option<usize>,
     /// `cgroup2`, else `cgroup`.
     unified: bool,
     /// Controllers of a v1 hierarchy, among other options.
@@ -44,10 +45,11 @@ pub(super) fn memory_cgroup(
     }
 }
 
-/// The mount that shows the most.
+/// The mount that shows the most: in a container with a cgroup namespace of its own, the container's own mount begins at the
+/// namespace's root, `/`, and one of the host's above it, at `/../..`.
 fn best<'a>(mounts: impl Iterator<Item = &'a Mount>) -> Option<&'a Mount> {
     // Of equals `max_by_key` takes the last: the one that covers the others, if they share a mount point.
-    mounts.max_by_key(|mount| mount.whole)
+    mounts.max_by_key(|mount| mount.above)
 }
 
 /// The cgroup mounts in the text of `mountinfo` (`Documentation/filesystems/proc.rst`, 3.5):
@@ -68,7 +70,9 @@ fn parse(text: &str) -> Vec<Mount> {
             _ => return None,
         };
         let options = kind.nth(1).unwrap_or_default().to_owned();
-        Some(Mount { point: unescape(point), whole: root == "/", unified, options })
+        let mut steps = root.split('/').filter(|step| !step.is_empty());
+        let above = steps.try_fold(0, |above, step| (step == "..").then_some(above + 1));
+        Some(Mount { point: unescape(point), above, unified, options })
     };
     text.lines().filter_map(mount).collect()
 }

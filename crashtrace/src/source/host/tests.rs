@@ -233,6 +233,21 @@ fn a_mount_of_a_whole_hierarchy_is_preferred_to_one_of_a_part() {
     assert_eq!(part, (Some(MemoryCgroup::V1), Some("/mnt/part one".to_owned())));
 }
 
+/// As a container has them that runs in a cgroup namespace of its own, where the host's hierarchy is mounted as well.
+#[test]
+fn a_mount_from_above_the_cgroup_namespace_is_preferred_to_the_containers_own() {
+    let hosts = "50 40 0:26 /../../.. /host/sys/fs/cgroup ro - cgroup2 cgroup2 rw\n";
+    let own = "51 40 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n";
+    let other = "52 40 0:26 /../pod1 /mnt/other ro - cgroup2 cgroup2 rw\n";
+    for mounts in [[hosts, own, other], [other, own, hosts]] {
+        let found = cgroup(&[
+            ("/proc/self/mountinfo", mounts.concat().as_str()),
+            ("/host/sys/fs/cgroup/cgroup.controllers", "cpu memory\n"),
+        ]);
+        assert_eq!(found, (Some(MemoryCgroup::V2), Some("/host/sys/fs/cgroup".to_owned())));
+    }
+}
+
 #[test]
 fn where_no_mount_shows_the_memory_controller_the_kernels_table_does() {
     let none = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
