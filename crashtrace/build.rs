@@ -45,7 +45,13 @@ fn main() -> Result<()> {
         // pt_regs, and so where a kprobe finds its arguments, is the host architecture's.
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
-            format!("--cfg=bpf_target_arch=\"{architecture}\"\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf"),
+            [
+                &[format!("--cfg=bpf_target_arch=\"{architecture}\""), "-Cdebuginfo=2".to_owned()],
+                &["-Clink-arg=--btf".to_owned()][..],
+                &remapped_paths(),
+            ]
+            .concat()
+            .join("\x1f"),
         );
     // What cargo sets for build scripts and wrappers (clippy's, say) is not meant for the kernel object.
     for name in
@@ -63,6 +69,13 @@ fn main() -> Result<()> {
     std::fs::copy(&object, out_dir.join("crashtrace-ebpf.o"))
         .with_context(|| format!("cannot copy {}", object.display()))?;
     Ok(())
+}
+
+/// What the program's own flags replace in paths (`cargo xtask build` sets it): the kernel object carries the paths of
+/// its sources, too, for the verifier's messages.
+fn remapped_paths() -> Vec<String> {
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    flags.split('\x1f').filter(|flag| flag.starts_with("--remap-path-prefix=")).map(str::to_owned).collect()
 }
 
 fn variable(name: &str) -> Result<OsString> {

@@ -52,7 +52,7 @@ pub(crate) fn build(programs: &[Program<'_>], profile: &str, target: Option<&str
     cargo.args(["build", "--package", "crashtrace", "--message-format", "json-render-diagnostics"]);
     cargo.args(["--profile", profile]);
     if let Some(target) = target {
-        cargo.args(["--target", target]);
+        cargo.args(["--target", target]).arg("--config").arg(no_paths_of_this_machine(target)?);
     }
     for program in programs {
         match program {
@@ -81,6 +81,25 @@ pub(crate) fn build(programs: &[Program<'_>], profile: &str, target: Option<&str
                 .with_context(|| format!("cargo built no {program:?}"))
         })
         .collect()
+}
+
+/// The setting by which rustc writes none of this machine's paths into a program for this target: so the same sources give the
+/// same bytes in whatever folder they lie. `crashtrace/build.rs` hands it on to the kernel object.
+///
+/// Cargo's own `trim-paths` is not stable. The variable RUSTFLAGS would displace what `.cargo/config.toml` sets for the
+/// target, and so does it displace this: who sets it has other programs anyway.
+fn no_paths_of_this_machine(target: &str) -> Result<String> {
+    let cargo_home = match std::env::var_os("CARGO_HOME").filter(|home| !home.is_empty()) {
+        Some(home) => PathBuf::from(home),
+        None => {
+            std::env::home_dir().context("there is neither CARGO_HOME nor a home directory")?.join(".cargo")
+        }
+    };
+    // Where several fit, rustc takes the last.
+    let prefixes =
+        [(exec::root().to_owned(), "/crashtrace"), (cargo_home, "/cargo"), (setup::sysroot()?, "/rust")];
+    let flags = prefixes.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    Ok(format!("target.{target}.rustflags={}", serde_json::to_string(&flags)?))
 }
 
 /// A program that cargo reported.

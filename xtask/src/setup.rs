@@ -87,9 +87,14 @@ fn compiler(target: &str) -> Option<(&'static str, &'static [&'static str])> {
 
 /// Where the toolchain keeps its targets.
 fn rustlib() -> Result<PathBuf> {
+    Ok(sysroot()?.join("lib/rustlib"))
+}
+
+/// Where the toolchain is.
+pub(crate) fn sysroot() -> Result<PathBuf> {
     let sysroot = exec::output(exec::toolchain("rustc").args(["--print", "sysroot"]))
         .context("no Rust compiler answers: install rustup (https://rustup.rs)")?;
-    Ok(PathBuf::from(sysroot.trim_end()).join("lib/rustlib"))
+    Ok(PathBuf::from(sysroot.trim_end()))
 }
 
 /// Adds something to the pinned toolchain, which rustup itself reads from `rust-toolchain.toml`.
