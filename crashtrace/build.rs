@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use object::build::elf::{Builder, SectionData};
 
 const SETUP: &str = "run `cargo xtask setup` once: it installs what the kernel object is built with";
 
@@ -66,9 +67,30 @@ fn main() -> Result<()> {
         String::from_utf8_lossy(&output.stderr)
     );
     let object = target_dir.join("bpfel-unknown-none/release/crashtrace-ebpf");
-    std::fs::copy(&object, out_dir.join("crashtrace-ebpf.o"))
-        .with_context(|| format!("cannot copy {}", object.display()))?;
-    Ok(())
+    let bytes = std::fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
+    let bytes = without_dwarf(&bytes).with_context(|| format!("cannot take apart {}", object.display()))?;
+    let embedded = out_dir.join("crashtrace-ebpf.o");
+    std::fs::write(&embedded, bytes).with_context(|| format!("cannot write {}", embedded.display()))
+}
+
+/// The object less what BTF was made from: that is five sixths of it, a fifth of the agent, and no kernel reads it. The lines of
+/// sources that the verifier shows are in `.BTF.ext`. bpf-linker keeps all of it or none.
+fn without_dwarf(object: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = Builder::read(object)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        section.delete |= name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    builder.delete_orphans();
+    // LLVM has the names of sections in the table of those of symbols, and the builder has one table for each.
+    let names = builder.sections.add();
+    names.name = b".shstrtab".as_slice().into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    let mut bytes = Vec::new();
+    builder.write(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// What the program's own flags replace in paths (`cargo xtask build` sets it): the kernel object carries the paths of
