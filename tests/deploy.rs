@@ -1,10 +1,10 @@
 //! The manifests in deploy/: that they are what Kubernetes takes them for, that the program takes its arguments, and that they give
-//! it what it needs and nothing else. `tests/image.rs` runs containers by them.
+//! it what it needs and nothing else. `tests/daemonset.rs` runs containers by them. Needs kubectl (`cargo xtask setup --tools`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::OnceLock;
 
 use clap::Parser as _;
 use crashtrace::cli::{self, ApiServer, Args, Config, Environment};
@@ -30,7 +30,10 @@ fn root() -> &'static Path {
 }
 
 fn rendered(form: Form) -> Vec<Value> {
-    render::render(&root().join(form.folder()))
+    static ONCE: [OnceLock<Vec<Value>>; 2] = [OnceLock::new(), OnceLock::new()];
+    ONCE[usize::from(form == Form::Capabilities)]
+        .get_or_init(|| render::render(&root().join(form.folder())))
+        .clone()
 }
 
 /// The only object of this kind, as its type has it.
@@ -59,33 +62,12 @@ fn container(form: Form) -> Container {
     containers.remove(0)
 }
 
-/// Where there is no kubectl this holds nothing against anything; the other tests do not depend on it.
-#[test]
-fn kubectl_makes_the_same_of_them() {
-    let kubectl = |arguments: &[&str]| Command::new("kubectl").args(arguments).current_dir(root()).output();
-    let Ok(version) = kubectl(&["version", "--client", "--output", "json"]) else { return };
-    let version: Value = serde_json::from_slice(&version.stdout).unwrap_or_default();
-    // Before 5 kustomize has no `patches` as they are written here; Debian's kubectl has 2.
-    let kustomize = version["kustomizeVersion"].as_str().unwrap_or_default().trim_start_matches('v');
-    if kustomize.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_none_or(|major| major < 5) {
-        return;
-    }
-    for form in Form::ALL {
-        let output = kubectl(&["kustomize", form.folder()]).expect("it starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let by_name = |objects: Vec<Value>| -> BTreeMap<String, Value> {
-            objects.into_iter().map(|it| (format!("{} {}", it["kind"], it["metadata"]["name"]), it)).collect()
-        };
-        let theirs = by_name(render::documents(&String::from_utf8(output.stdout).expect("text")));
-        assert_eq!(by_name(rendered(form)), theirs, "{form:?}");
-    }
-}
-
 #[test]
 fn they_are_objects_of_kubernetes_and_fit_together() {
     for form in Form::ALL {
-        let kinds: Vec<_> =
-            rendered(form).iter().map(|it| it["kind"].as_str().unwrap_or_default().to_owned()).collect();
+        let objects = rendered(form);
+        let kinds: Vec<_> = objects.iter().map(|it| it["kind"].as_str().unwrap_or_default()).collect();
+        // The namespace first, since the others are in it.
         let expected = [
             "Namespace",
             "ResourceQuota",
@@ -305,4 +287,26 @@ fn it_runs_on_every_node_and_lasts() {
         let version = concat!(":", env!("CARGO_PKG_VERSION"));
         assert!(container(form).image.is_some_and(|image| image.ends_with(version)));
     }
+}
+
+/// What README has one put into a folder of one's own, above these.
+#[test]
+fn an_overlay_names_a_registry_and_the_socket_of_another_runtime() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("it can be read");
+    let blocks = readme.split("\n```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let mine = dir.path().join("mine");
+    std::os::unix::fs::symlink(root().join("deploy"), dir.path().join("deploy")).expect("a link");
+    std::fs::create_dir(&mine).expect("a folder");
+    std::fs::write(mine.join("kustomization.yaml"), blocks.collect::<String>()).expect("a file");
+    let set = render::render(&mine).into_iter().find(|it| it["kind"] == "DaemonSet").expect("a DaemonSet");
+    let pod = &set["spec"]["template"]["spec"];
+    let image = concat!("registry.example/crashtrace:", env!("CARGO_PKG_VERSION"));
+    assert_eq!(pod["containers"][0]["image"], image);
+    let socket = Path::new("/run/crio/crio.sock");
+    assert!(socket::USUAL.iter().any(|usual| Path::new(usual) == socket), "it is looked for there");
+    let mount = &pod["containers"][0]["volumeMounts"][1];
+    let volume = &pod["volumes"][1];
+    assert_eq!((&mount["name"], &mount["mountPath"]), (&volume["name"], &json!("/run/crio")));
+    assert_eq!(volume["hostPath"]["path"], "/run/crio");
 }

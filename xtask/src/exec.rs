@@ -1,6 +1,7 @@
 //! Running other programs: from which directory, with which toolchain, and what to say when they fail.
 
 use anyhow::{Context as _, Result, bail};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,7 +21,7 @@ pub(crate) fn target_dir() -> PathBuf {
 /// A program of the toolchain that `rust-toolchain.toml` pins.
 ///
 /// `cargo +other xtask` hands its own choice to all children in `RUSTUP_TOOLCHAIN`, where it would beat the file.
-pub(crate) fn toolchain(program: &str) -> Command {
+pub(crate) fn toolchain(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root()).env_remove("RUSTUP_TOOLCHAIN");
     command

@@ -7,6 +7,7 @@
 mod bench;
 mod build;
 mod demo;
+mod deny;
 mod docs;
 mod exec;
 mod fixtures;
@@ -32,6 +33,7 @@ enum Command {
     Build(build::Args),
     Bench(bench::Args),
     Demo(demo::Args),
+    Deny(deny::Args),
     Docs(docs::Args),
     Fixtures(fixtures::Args),
     Vm(vm::Args),
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Deny(args) => deny::run(&args),
         Command::Docs(args) => docs::run(&args),
         Command::Fixtures(args) => fixtures::run(&args),
         Command::Vm(args) => vm::run(&args),

@@ -9,8 +9,10 @@ use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub(crate) use wheel::ensure_deny;
+
 mod beside;
-pub(crate) use beside::ensure_all as ensure_tools;
+mod wheel;
 
 /// The target of what runs in guests and in an image without a libc: static.
 pub(crate) const STATIC_TARGET: &str = Arch::X86_64.target();
@@ -27,7 +29,8 @@ pub(crate) struct Args {
     /// Also what the tests make pods with: containerd, runc and busybox (installed with apt).
     #[arg(long)]
     runtime: bool,
-    /// Also what the tests hand the stream and the metrics to: rsyslog and Prometheus (unpacked in `target`, not installed).
+    /// Also what the tests hand the stream, the metrics and the manifests to: rsyslog, Prometheus, kubectl (in `target`, not
+    /// installed).
     #[arg(long)]
     tools: bool,
 }
@@ -151,6 +154,12 @@ pub(crate) fn ensure_runtime() -> Result<()> {
         return Ok(());
     }
     install("/bin/busybox", &["busybox-static"], || busybox.exists())
+}
+
+/// What the tests hand things to that others will take: the stream, the metrics, the manifests.
+pub(crate) fn ensure_tools() -> Result<()> {
+    beside::ensure_all()?;
+    wheel::ensure_kubectl()
 }
 
 /// Installs packages of Debian for what is missing.

@@ -60,6 +60,7 @@ const PARTS: &[Part] = &[
             &["cargo", "doc", "--locked", "--workspace", "--no-deps", "--document-private-items"],
         )
     },
+    part("licences, sources and advisories of dependencies", &["xtask", "deny"]),
     part("generated parts of the documents", &["xtask", "docs", "--check"]),
     part(
         "tests, and real kills on this host",

