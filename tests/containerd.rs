@@ -29,7 +29,7 @@ mod agent;
 mod cgroup;
 #[path = "containerd/cleanup.rs"]
 mod cleanup;
-#[expect(dead_code, reason = "tests/log_pipeline.rs uses what is left")]
+#[expect(dead_code, reason = "tests/log_pipeline.rs and tests/daemonset.rs use what is left")]
 mod containerd {
     pub(crate) mod image;
     pub(crate) mod message;

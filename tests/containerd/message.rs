@@ -39,6 +39,8 @@ pub(crate) struct LinuxPodSandboxConfig {
 pub(crate) struct LinuxSandboxSecurityContext {
     #[prost(message, optional, tag = "1")]
     pub(crate) namespace_options: Option<NamespaceOption>,
+    #[prost(bool, tag = "6")]
+    pub(crate) privileged: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -73,6 +75,10 @@ pub(crate) struct ContainerConfig {
     pub(crate) image: Option<ImageSpec>,
     #[prost(string, repeated, tag = "3")]
     pub(crate) command: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub(crate) args: Vec<String>,
+    #[prost(message, repeated, tag = "6")]
+    pub(crate) envs: Vec<KeyValue>,
     #[prost(message, repeated, tag = "7")]
     pub(crate) mounts: Vec<Mount>,
     #[prost(map = "string, string", tag = "9")]
@@ -92,9 +98,19 @@ pub(crate) struct Mount {
     pub(crate) host_path: String,
     #[prost(bool, tag = "3")]
     pub(crate) readonly: bool,
+    #[prost(int32, tag = "5")]
+    pub(crate) propagation: i32,
 }
 
-#[derive(Clone, Copy, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct KeyValue {
+    #[prost(string, tag = "1")]
+    pub(crate) key: String,
+    #[prost(string, tag = "2")]
+    pub(crate) value: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct LinuxContainerConfig {
     #[prost(message, optional, tag = "1")]
     pub(crate) resources: Option<LinuxContainerResources>,
@@ -110,10 +126,46 @@ pub(crate) struct LinuxContainerResources {
     pub(crate) oom_score_adj: i64,
 }
 
-#[derive(Clone, Copy, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct LinuxContainerSecurityContext {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) capabilities: Option<Capability>,
+    #[prost(bool, tag = "2")]
+    pub(crate) privileged: bool,
     #[prost(message, optional, tag = "3")]
     pub(crate) namespace_options: Option<NamespaceOption>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) run_as_user: Option<Int64Value>,
+    #[prost(bool, tag = "7")]
+    pub(crate) readonly_rootfs: bool,
+    #[prost(bool, tag = "11")]
+    pub(crate) no_new_privs: bool,
+    #[prost(string, repeated, tag = "13")]
+    pub(crate) masked_paths: Vec<String>,
+    #[prost(string, repeated, tag = "14")]
+    pub(crate) readonly_paths: Vec<String>,
+    #[prost(message, optional, tag = "15")]
+    pub(crate) seccomp: Option<SecurityProfile>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Capability {
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) add_capabilities: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) drop_capabilities: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Int64Value {
+    #[prost(int64, tag = "1")]
+    pub(crate) value: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct SecurityProfile {
+    #[prost(int32, tag = "1")]
+    pub(crate) profile_type: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -131,6 +183,36 @@ pub(crate) struct ContainerRequest {
 
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct Nothing {}
+
+/// What `kubectl exec` asks for.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ExecSyncRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) container_id: String,
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) cmd: Vec<String>,
+    #[prost(int64, tag = "3")]
+    pub(crate) timeout: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ExecSyncResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) stdout: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) stderr: Vec<u8>,
+    #[prost(int32, tag = "3")]
+    pub(crate) exit_code: i32,
+}
+
+/// `StopContainerRequest`: SIGTERM, and SIGKILL after so many seconds.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StopContainerRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) container_id: String,
+    #[prost(int64, tag = "2")]
+    pub(crate) timeout: i64,
+}
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ContainerStatusResponse {

@@ -28,7 +28,7 @@ pub(crate) const LOGS: &str = "pods";
 /// Of a Burstable container.
 const OOM_SCORE_ADJ: i64 = 900;
 /// No network of its own: there is no CNI here. PIDs of its own.
-const NAMESPACES: NamespaceOption = NamespaceOption { network: NODE, pid: CONTAINER };
+pub(crate) const NAMESPACES: NamespaceOption = NamespaceOption { network: NODE, pid: CONTAINER };
 
 /// What a container does once it is told to go.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +91,17 @@ impl Pod {
         name: &'static str,
         limit_bytes: u64,
     ) -> Result<Self> {
+        Self::run_as(runtime, namespace, name, limit_bytes, false).await
+    }
+
+    /// The same, whose containers may be privileged.
+    pub(crate) async fn run_as(
+        runtime: &Runtime,
+        namespace: &'static str,
+        name: &'static str,
+        limit_bytes: u64,
+        privileged: bool,
+    ) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let uid = format!("{number:08x}-0d3e-4b6a-9c57{}", cleanup::suffix(&runtime.name()));
@@ -99,7 +110,7 @@ impl Pod {
         make_cgroup(runtime, &hierarchy, &parent, limit_bytes)?;
         let labels = [("pod.name", name), ("pod.namespace", namespace), ("pod.uid", &uid)];
         let logs = format!("{LOGS}/{namespace}_{name}_{uid}");
-        let security = LinuxSandboxSecurityContext { namespace_options: Some(NAMESPACES) };
+        let security = LinuxSandboxSecurityContext { namespace_options: Some(NAMESPACES), privileged };
         let config = PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
                 name: name.to_owned(),
@@ -153,6 +164,7 @@ impl Pod {
                 container_path: "/signal".to_owned(),
                 host_path: signals.display().to_string(),
                 readonly: true,
+                propagation: 0,
             }],
             labels,
             log_path: format!("{name}/{attempt}.log"),
@@ -161,9 +173,21 @@ impl Pod {
                     memory_limit_in_bytes,
                     oom_score_adj: OOM_SCORE_ADJ,
                 }),
-                security_context: Some(LinuxContainerSecurityContext { namespace_options: Some(NAMESPACES) }),
+                security_context: Some(LinuxContainerSecurityContext {
+                    namespace_options: Some(NAMESPACES),
+                    ..LinuxContainerSecurityContext::default()
+                }),
             }),
+            ..ContainerConfig::default()
         };
+        let id = self.start(config).await?;
+        let (socket, hierarchy) = (self.socket.clone(), self.hierarchy.clone());
+        let cgroup = self.cgroup_of(&id);
+        Ok(Container { id, name, attempt, limit_bytes, signals, socket, cgroup, hierarchy })
+    }
+
+    /// Makes a container in it of whatever is asked for, starts it, and gives its id.
+    pub(crate) async fn start(&self, config: ContainerConfig) -> Result<String> {
         let request = CreateContainerRequest {
             pod_sandbox_id: self.sandbox_id.clone(),
             config: Some(config),
@@ -173,9 +197,17 @@ impl Pod {
         let id = answer.container_id;
         let request = ContainerRequest { container_id: id.clone() };
         let Nothing {} = call(&self.socket, "StartContainer", &request).await?;
-        let cgroup = self.hierarchy.mount.join(&self.cgroup_path()[1..]).join(&id);
-        let (socket, hierarchy) = (self.socket.clone(), self.hierarchy.clone());
-        Ok(Container { id, name, attempt, limit_bytes, signals, socket, cgroup, hierarchy })
+        Ok(id)
+    }
+
+    /// Where its container's cgroup is.
+    pub(crate) fn cgroup_of(&self, id: &str) -> PathBuf {
+        self.hierarchy.mount.join(&self.cgroup_path()[1..]).join(id)
+    }
+
+    /// Where the output of its containers goes.
+    pub(crate) fn logs(&self) -> &Path {
+        Path::new(&self.config.log_directory)
     }
 }
 
@@ -233,7 +265,11 @@ fn label((name, value): (&str, &str)) -> (String, String) {
     (format!("io.kubernetes.{name}"), value.to_owned())
 }
 
-async fn call<Q: Message, A: Message + Default>(socket: &Path, method: &str, question: &Q) -> Result<A> {
+pub(crate) async fn call<Q: Message, A: Message + Default>(
+    socket: &Path,
+    method: &str,
+    question: &Q,
+) -> Result<A> {
     let answer = async {
         let mut connection = Connection::open(socket).await?;
         connection.unary(&format!("/{SERVICE}/{method}"), question).await

@@ -56,7 +56,7 @@ impl Runtime {
             Ok(child) => {
                 remains.containerd = Some(child.id());
                 known.runtimes.push(remains);
-                Ok(Self { socket: dir.join("sock"), dir, log_line_bytes, child })
+                Ok(Self { socket: socket(&dir), dir, log_line_bytes, child })
             }
             Err(error) => {
                 cleanup::remove(&remains);
@@ -185,8 +185,14 @@ fn containerd(dir: &Path, log_line_bytes: usize) -> Result<Child> {
     command.spawn().context("cannot start containerd (`cargo xtask setup --runtime` installs it)")
 }
 
+/// As its usual one: in a folder that can be handed into a container.
+fn socket(dir: &Path) -> PathBuf {
+    dir.join("run/containerd.sock")
+}
+
 /// containerd's configuration. Version 2 is what 1.6 has, and newer ones read it.
 fn configuration(dir: &Path, log_line_bytes: usize) -> String {
+    let socket = socket(dir).display().to_string();
     let dir = dir.display();
     let sandbox = image::NAME;
     format!(
@@ -194,7 +200,7 @@ fn configuration(dir: &Path, log_line_bytes: usize) -> String {
 root = "{dir}/root"
 state = "{dir}/state"
 [grpc]
-address = "{dir}/sock"
+address = "{socket}"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{dir}/opt"
 [plugins."io.containerd.grpc.v1.cri"]

@@ -7,7 +7,7 @@ use crate::{exec, setup};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// Build the agent, and print where it is.
@@ -44,15 +44,31 @@ pub(crate) enum Program<'a> {
 /// Builds programs of the agent's crate and returns their paths, in the order asked for. Without a target they are
 /// for this machine, and what `cargo build` made before is used.
 pub(crate) fn build(programs: &[Program<'_>], profile: &str, target: Option<&str>) -> Result<Vec<PathBuf>> {
+    build_in(exec::root(), programs, profile, target)
+}
+
+/// The same in another workspace with the same sources.
+pub(crate) fn build_in(
+    root: &Path,
+    programs: &[Program<'_>],
+    profile: &str,
+    target: Option<&str>,
+) -> Result<Vec<PathBuf>> {
     setup::ensure()?;
     if let Some(target) = target {
         setup::ensure_target(target)?;
     }
     let mut cargo = exec::toolchain("cargo");
-    cargo.args(["build", "--package", "crashtrace", "--message-format", "json-render-diagnostics"]);
+    cargo.current_dir(root).args([
+        "build",
+        "--package",
+        "crashtrace",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
     cargo.args(["--profile", profile]);
     if let Some(target) = target {
-        cargo.args(["--target", target]).arg("--config").arg(no_paths_of_this_machine(target)?);
+        cargo.args(["--target", target]).arg("--config").arg(no_paths_of_this_machine(root, target)?);
     }
     for program in programs {
         match program {
@@ -88,18 +104,23 @@ pub(crate) fn build(programs: &[Program<'_>], profile: &str, target: Option<&str
 ///
 /// Cargo's own `trim-paths` is not stable. The variable RUSTFLAGS would displace what `.cargo/config.toml` sets for the
 /// target, and so does it displace this: who sets it has other programs anyway.
-fn no_paths_of_this_machine(target: &str) -> Result<String> {
+fn no_paths_of_this_machine(root: &Path, target: &str) -> Result<String> {
+    // Where several fit, rustc takes the last.
+    let [workspace, cargo_home, toolchain] = paths_of_this_machine(root)?;
+    let prefixes = [(workspace, "/crashtrace"), (cargo_home, "/cargo"), (toolchain, "/rust")];
+    let flags = prefixes.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    Ok(format!("target.{target}.rustflags={}", serde_json::to_string(&flags)?))
+}
+
+/// Where sources are on this machine: the workspace's, those of the registry, those of the toolchain.
+pub(crate) fn paths_of_this_machine(root: &Path) -> Result<[PathBuf; 3]> {
     let cargo_home = match std::env::var_os("CARGO_HOME").filter(|home| !home.is_empty()) {
         Some(home) => PathBuf::from(home),
         None => {
             std::env::home_dir().context("there is neither CARGO_HOME nor a home directory")?.join(".cargo")
         }
     };
-    // Where several fit, rustc takes the last.
-    let prefixes =
-        [(exec::root().to_owned(), "/crashtrace"), (cargo_home, "/cargo"), (setup::sysroot()?, "/rust")];
-    let flags = prefixes.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
-    Ok(format!("target.{target}.rustflags={}", serde_json::to_string(&flags)?))
+    Ok([root.to_owned(), cargo_home, setup::sysroot()?])
 }
 
 /// A program that cargo reported.

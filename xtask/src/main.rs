@@ -11,6 +11,8 @@ mod deny;
 mod docs;
 mod exec;
 mod fixtures;
+mod image;
+mod packages;
 mod setup;
 mod test;
 mod vm;
@@ -36,6 +38,7 @@ enum Command {
     Deny(deny::Args),
     Docs(docs::Args),
     Fixtures(fixtures::Args),
+    Image(image::Args),
     Vm(vm::Args),
 }
 
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Deny(args) => deny::run(&args),
         Command::Docs(args) => docs::run(&args),
         Command::Fixtures(args) => fixtures::run(&args),
+        Command::Image(args) => image::run(&args),
         Command::Vm(args) => vm::run(&args),
     };
     match result {

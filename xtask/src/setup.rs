@@ -162,6 +162,15 @@ pub(crate) fn ensure_tools() -> Result<()> {
     wheel::ensure_kubectl()
 }
 
+/// What puts images together.
+pub(crate) fn ensure_buildah() -> Result<()> {
+    if exec::exists("buildah") {
+        Ok(())
+    } else {
+        install("buildah", &["buildah"], || exec::exists("buildah"))
+    }
+}
+
 /// Installs packages of Debian for what is missing.
 fn install(program: &str, packages: &[&str], present: impl Fn() -> bool) -> Result<()> {
     let names = packages.join(" ");

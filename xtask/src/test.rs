@@ -67,6 +67,8 @@ const PARTS: &[Part] = &[
         // All of them, so that one run shows all that is wrong.
         &["cargo", "test", "--locked", "--workspace", "--no-fail-fast"],
     ),
+    // The guests' agents are the same programs, so it is only here that they are built.
+    part("the image, and real kills under it", &["xtask", "image", "--test"]),
     Part {
         when: When::UnlessAll,
         ..part("real kills in guests: the gate's part of the matrix", &["xtask", "vm", "--gate"])

@@ -1,0 +1,49 @@
+use super::*;
+
+#[test]
+fn a_program_that_is_too_large_or_knows_this_machine_is_refused() {
+    check_program(b"\x7fELF", exec::root()).expect("it is small");
+    let large = vec![0; usize::try_from(PROGRAM_MAX_BYTES).expect("it fits") + 1];
+    let error = check_program(&large, exec::root()).expect_err("it is too large").to_string();
+    assert!(error.contains("10000001 bytes"), "{error}");
+    for path in build::paths_of_this_machine(exec::root()).expect("they are known") {
+        let program = format!("\x7fELF...{}/src/lib.rs...", path.display());
+        let error = check_program(program.as_bytes(), exec::root()).expect_err("it knows a path").to_string();
+        assert!(error.contains("built elsewhere"), "{error}");
+    }
+}
+
+/// What deploy/ starts is what is made here.
+#[test]
+fn the_manifests_name_this_image() {
+    let text =
+        fs::read_to_string(exec::root().join("deploy/base/kustomization.yaml")).expect("it can be read");
+    assert!(text.contains(&format!("newName: {NAME}\n    newTag: {VERSION}\n")), "{text}");
+}
+
+#[test]
+fn everybody_may_read_what_is_laid_out() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path().join("amd64");
+    let file = |path, mode| File { path, mode, contents: b"it".to_vec() };
+    lay_out(&[file("crashtrace", 0o755), file("licenses/MIT", 0o644)], &dir).expect("it can be written");
+    assert_eq!(fs::read(dir.join("licenses/MIT")).expect("it is there"), b"it");
+    for (path, expected) in [("", 0o755), ("crashtrace", 0o755), ("licenses", 0o755), ("licenses/MIT", 0o644)]
+    {
+        let mode = fs::metadata(dir.join(path)).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, expected, "{path}");
+    }
+}
+
+#[test]
+fn the_copy_has_the_sources_and_nothing_that_was_built() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let copy = copy_of_sources(&dir.path().join("copy")).expect("they can be copied");
+    for path in ["Cargo.lock", ".cargo/config.toml", "crashtrace/src/main.rs"] {
+        let read = |root: &Path| fs::read(root.join(path)).expect("it is there");
+        assert_eq!(read(&copy), read(exec::root()), "{path}");
+    }
+    let built = fs::read_dir(copy.join("target")).expect("it is there");
+    let built: Vec<_> = built.map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(built, ["tools"]);
+}

@@ -1,0 +1,197 @@
+//! The packages that end up in the agent, with their licences: what the image's list of parts (SBOM) and its licence texts are made
+//! from.
+
+use crate::exec;
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::PathBuf;
+
+/// The kernel object's target.
+const KERNEL: &str = "bpfel-unknown-none";
+
+/// A package that is compiled into the agent or its kernel object.
+#[derive(Clone, Debug)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// Its licence, as an SPDX expression.
+    pub(crate) licence: String,
+    /// Where its sources are.
+    pub(crate) dir: PathBuf,
+    /// SHA-256 of what the registry has of it; none for those of this workspace.
+    pub(crate) checksum: Option<String>,
+    /// Those that it is compiled with, by [`Package::id`].
+    pub(crate) uses: BTreeSet<String>,
+}
+
+impl Package {
+    /// It among the others.
+    pub(crate) fn id(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+
+    /// It is of this workspace.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.checksum.is_none()
+    }
+}
+
+/// All that end up in the agent for this target, by name and version.
+pub(crate) fn of_agent(target: &str) -> Result<Vec<Package>> {
+    let checksums = checksums()?;
+    let mut all = BTreeMap::new();
+    for (root, target) in [("crashtrace", target), ("crashtrace-ebpf", KERNEL)] {
+        for package in reached(root, target, &checksums)? {
+            // The agent and its kernel object may use one package in different ways.
+            let known =
+                all.entry((package.name.clone(), package.version.clone())).or_insert_with(|| package.clone());
+            known.uses.extend(package.uses);
+        }
+    }
+    Ok(all.into_values().collect())
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Described>,
+    resolve: Resolve,
+}
+
+#[derive(Deserialize)]
+struct Described {
+    id: String,
+    name: String,
+    version: String,
+    license: Option<String>,
+    manifest_path: PathBuf,
+    targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Resolve {
+    nodes: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    id: String,
+    deps: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    pkg: String,
+    dep_kinds: Vec<Kind>,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    /// `dev` or `build`, or nothing.
+    kind: Option<String>,
+}
+
+/// Those that this package of the workspace is compiled with for this target, and it. Macros run in the compiler, and nothing of
+/// them or of what they use is in the program.
+fn reached(root: &str, target: &str, checksums: &HashMap<String, String>) -> Result<Vec<Package>> {
+    let mut cargo = exec::toolchain("cargo");
+    cargo.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", target]);
+    let metadata: Metadata = serde_json::from_str(&exec::output(&mut cargo)?).context("cargo's metadata")?;
+    let described: HashMap<_, _> = metadata.packages.iter().map(|it| (it.id.as_str(), it)).collect();
+    let nodes: HashMap<_, _> = metadata.resolve.nodes.iter().map(|it| (it.id.as_str(), it)).collect();
+    let is_macro =
+        |it: &Described| it.targets.iter().any(|target| target.kind.iter().any(|kind| kind == "proc-macro"));
+    let root =
+        metadata.packages.iter().find(|it| it.name == root).with_context(|| format!("no package {root}"))?;
+    let (mut open, mut seen, mut found) = (vec![root.id.as_str()], BTreeSet::new(), Vec::new());
+    while let Some(id) = open.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        let it = described.get(id).with_context(|| format!("cargo does not describe {id}"))?;
+        let node = nodes.get(id).with_context(|| format!("cargo does not resolve {id}"))?;
+        let normal = |dependency: &&Dependency| dependency.dep_kinds.iter().any(|kind| kind.kind.is_none());
+        let uses: Vec<_> =
+            node.deps.iter().filter(normal).filter_map(|it| described.get(it.pkg.as_str())).collect();
+        let uses: Vec<_> = uses.into_iter().filter(|it| !is_macro(it)).collect();
+        open.extend(uses.iter().map(|it| it.id.as_str()));
+        let id = format!("{}@{}", it.name, it.version);
+        found.push(Package {
+            name: it.name.clone(),
+            version: it.version.clone(),
+            licence: spdx(it.license.as_deref()).with_context(|| format!("{id} names no licence"))?,
+            dir: it.manifest_path.parent().context("a manifest lies in a folder")?.to_owned(),
+            checksum: checksums.get(&id).cloned(),
+            uses: uses.into_iter().map(|it| format!("{}@{}", it.name, it.version)).collect(),
+        });
+    }
+    Ok(found)
+}
+
+/// Before SPDX expressions, alternatives had a slash between them.
+fn spdx(licence: Option<&str>) -> Option<String> {
+    Some(licence?.split('/').map(str::trim).collect::<Vec<_>>().join(" OR "))
+}
+
+/// What `Cargo.lock` has of packages that come from the registry.
+fn checksums() -> Result<HashMap<String, String>> {
+    #[derive(Deserialize)]
+    struct Lock {
+        package: Vec<Locked>,
+    }
+    #[derive(Deserialize)]
+    struct Locked {
+        name: String,
+        version: String,
+        source: Option<String>,
+        checksum: Option<String>,
+    }
+    let text = fs::read_to_string(exec::root().join("Cargo.lock")).context("cannot read Cargo.lock")?;
+    let lock: Lock = toml::from_str(&text).context("Cargo.lock")?;
+    let mut checksums = HashMap::new();
+    for Locked { name, version, source, checksum } in lock.package {
+        ensure!(
+            source.is_some() == checksum.is_some(),
+            "{name} {version} comes from elsewhere than the registry"
+        );
+        checksums.extend(checksum.map(|checksum| (format!("{name}@{version}"), checksum)));
+    }
+    Ok(checksums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_agent_is_found_and_nothing_else() {
+        let packages = of_agent(crate::setup::STATIC_TARGET).expect("cargo answers");
+        let names: Vec<_> = packages.iter().map(|it| it.name.as_str()).collect();
+        // Of the program, of its kernel object, of a dependency.
+        for name in ["crashtrace", "crashtrace-ebpf", "aya", "aya-ebpf", "tokio", "mio"] {
+            assert!(names.contains(&name), "{name}: {names:?}");
+        }
+        // Macros, and what only tests, builds and this program use.
+        for name in ["serde_derive", "syn", "proptest", "xtask", "tar"] {
+            assert!(!names.contains(&name), "{name}: {names:?}");
+        }
+        let ours: Vec<_> = packages.iter().filter(|it| it.is_ours()).map(|it| it.name.as_str()).collect();
+        assert_eq!(ours, ["crashtrace", "crashtrace-ebpf"]);
+        let ids: BTreeSet<_> = packages.iter().map(Package::id).collect();
+        assert!(packages.iter().all(|it| it.uses.is_subset(&ids)), "each names packages that are there");
+    }
+
+    #[test]
+    fn alternatives_of_old_are_read() {
+        assert_eq!(spdx(Some("MIT/Apache-2.0")).as_deref(), Some("MIT OR Apache-2.0"));
+        assert_eq!(spdx(Some("Apache-2.0 / MIT")).as_deref(), Some("Apache-2.0 OR MIT"));
+        assert_eq!(spdx(Some("MIT AND Zlib")).as_deref(), Some("MIT AND Zlib"));
+        assert_eq!(spdx(None), None);
+    }
+}
