@@ -4,6 +4,8 @@
 //! `cargo xtask image --test` runs this; it names the image in `CRASHTRACE_IMAGE`. Needs what `tests/containerd.rs` needs, and kubectl.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -166,6 +168,17 @@ fn import(runtime: &Runtime, archive: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// What the agent answers at the manifest's port. Pods have the node's network here.
+fn get(path: &str) -> String {
+    let mut connection = TcpStream::connect(("127.0.0.1", 9464)).expect("it listens");
+    connection.set_read_timeout(Some(SOON)).expect("it can be set");
+    write!(connection, "GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")
+        .expect("it is taken");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("text");
+    answer
+}
+
 /// The kill of this container, as it is reported, and its names if they come.
 fn check_report(report: &Value, pod: &Pod, container: &Container, form: Form) {
     let owner = &report["victims"][0]["owner"];
@@ -197,6 +210,10 @@ fn containers_of_the_image_do_what_they_are_deployed_for() {
     for (form, victim) in [(Form::Privileged, "web-0"), (Form::Capabilities, "web-1")] {
         let it = Deployed::start(&runtime, &tokio, form);
         it.line("of its start", |line| line["kind"] == "agent_started");
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            let answer = get(path);
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{form:?}: {path}: {answer}");
+        }
         let pod = tokio.block_on(Pod::run(&runtime, "shop", victim, 64 * MIB)).expect("a pod");
         let hog = tokio.block_on(pod.container("web", 0, 64 * MIB, Script::HogAsPid1)).expect("a container");
         hog.go();

@@ -144,6 +144,16 @@ fn the_program_takes_its_arguments_and_does_what_is_meant() {
         assert_eq!(watch.output, cli::Output::Json);
         assert_eq!(watch.node_name, "worker-1", "not the pod's own name");
         assert_eq!(watch.allocations, cli::Allocations::Unexpected);
+        // Probes and scrapes come to where it listens.
+        let metrics = watch.metrics.expect("it serves metrics");
+        assert!(metrics.ip().is_unspecified(), "the pod's address is not known here");
+        let ports = json!(container.ports);
+        assert_eq!(ports, json!([{ "name": "metrics", "containerPort": metrics.port() }]));
+        let probes = [(&container.liveness_probe, "/healthz"), (&container.readiness_probe, "/readyz")];
+        for (probe, path) in probes {
+            let get = probe.as_ref().and_then(|probe| probe.http_get.clone()).expect("a probe by HTTP");
+            assert_eq!((get.path.as_deref(), json!(get.port)), (Some(path), json!("metrics")));
+        }
         let cri = (form == Form::Privileged).then_some(None);
         assert_eq!(watch.pods, cli::Pods { kube: Some(ApiServer::InCluster), cri }, "{form:?}");
     }
