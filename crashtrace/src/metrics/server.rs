@@ -1,7 +1,7 @@
 //! The socket: HTTP/1 without TLS, one request a connection, on the agent's only thread.
 //!
 //! It must cost the ring nothing, whoever asks. So there are [`CONNECTIONS`] at a time, each for [`DEADLINE`] at most, and
-//! hyper's own bounds on a head ([`HEAD_BYTES`], 64 headers); a body is never read. Where one too many comes, the oldest goes:
+//! hyper's own bounds on a head (8 KiB, 64 headers); a body is never read. Where one too many comes, the oldest goes:
 //! with the newest turned away, some clients that say nothing would keep a node's own probes out, and those are done within a
 //! millisecond. Connections are not kept open, because that is where a client can sit for nothing; a scrape every few seconds
 //! does not need it.
