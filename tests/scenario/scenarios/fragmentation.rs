@@ -144,7 +144,8 @@ pub(super) fn alloc_flood(stage: &Stage<'_>) -> Result<Cast> {
 pub(super) fn low_memory(stage: &Stage<'_>) -> Result<Cast> {
     let node = Node::new(stage, 1024)?;
     let mut asker = Asker::start(&node.scratch, &Role::asks("asker", LARGEST, 1))?;
-    let hoarder = node.hoarder(&Role::hoards("hoarder", 5))?;
+    // With the watermark of 1 MiB there would just be room for 4 MiB in 5.
+    let hoarder = node.hoarder(&Role::hoards("hoarder", 4))?;
     asker.is_refused(1)?;
     node.cast(&asker, Some(&hoarder))
 }
