@@ -27,17 +27,19 @@ pub(super) fn archive(
     output: &Path,
 ) -> Result<String> {
     let storage = Storage::new(files.with_extension("storage"))?;
-    let platforms: Vec<_> = architectures.iter().map(|it| format!("linux/{it}")).collect();
-    let mut build = storage.buildah();
-    build.args(["build", "--quiet", "--no-cache", "--file"]).arg(exec::root().join("deploy/Dockerfile"));
-    // Its own version would be a label.
-    build.args(["--identity-label=false", "--timestamp"]).arg(facts.time.to_string());
-    build.args(["--platform", &platforms.join(","), "--manifest", facts.name]);
-    for (name, value) in facts.annotations {
-        let pair = format!("{name}={value}");
-        build.args(["--label", &pair, "--annotation", &pair]);
+    // One after another: of several at once the index has them in the order in which they happen to end.
+    for architecture in architectures {
+        let mut build = storage.buildah();
+        build.args(["build", "--quiet", "--no-cache", "--file"]).arg(exec::root().join("deploy/Dockerfile"));
+        // Its own version would be a label.
+        build.args(["--identity-label=false", "--timestamp"]).arg(facts.time.to_string());
+        build.args(["--platform", &format!("linux/{architecture}"), "--manifest", facts.name]);
+        for (name, value) in facts.annotations {
+            let pair = format!("{name}={value}");
+            build.args(["--label", &pair, "--annotation", &pair]);
+        }
+        exec::output(build.arg(files))?;
     }
-    exec::output(build.arg(files))?;
     let digest = storage.0.join("digest");
     // It adds to an archive that is there.
     if output.exists() {
@@ -55,9 +57,7 @@ struct Storage(PathBuf);
 
 impl Storage {
     fn new(dir: PathBuf) -> Result<Self> {
-        if dir.exists() {
-            fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
-        }
+        exec::remove_dir(&dir)?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         Ok(Self(dir))
     }
