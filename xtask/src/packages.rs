@@ -3,6 +3,7 @@
 
 use crate::exec;
 use anyhow::{Context as _, Result, ensure};
+use cargo_metadata::{DependencyKind, MetadataCommand, NodeDep, Package as Described, Target};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -53,80 +54,36 @@ pub(crate) fn of_agent(target: &str) -> Result<Vec<Package>> {
     Ok(all.into_values().collect())
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Described>,
-    resolve: Resolve,
-}
-
-#[derive(Deserialize)]
-struct Described {
-    id: String,
-    name: String,
-    version: String,
-    license: Option<String>,
-    manifest_path: PathBuf,
-    targets: Vec<Target>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    kind: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Resolve {
-    nodes: Vec<Node>,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    id: String,
-    deps: Vec<Dependency>,
-}
-
-#[derive(Deserialize)]
-struct Dependency {
-    pkg: String,
-    dep_kinds: Vec<Kind>,
-}
-
-#[derive(Deserialize)]
-struct Kind {
-    /// `dev` or `build`, or nothing.
-    kind: Option<String>,
-}
-
 /// Those that this package of the workspace is compiled with for this target, and it. Macros run in the compiler, and nothing of
 /// them or of what they use is in the program.
 fn reached(root: &str, target: &str, checksums: &HashMap<String, String>) -> Result<Vec<Package>> {
-    let mut cargo = exec::toolchain("cargo");
-    cargo.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", target]);
-    let metadata: Metadata = serde_json::from_str(&exec::output(&mut cargo)?).context("cargo's metadata")?;
-    let described: HashMap<_, _> = metadata.packages.iter().map(|it| (it.id.as_str(), it)).collect();
-    let nodes: HashMap<_, _> = metadata.resolve.nodes.iter().map(|it| (it.id.as_str(), it)).collect();
-    let is_macro =
-        |it: &Described| it.targets.iter().any(|target| target.kind.iter().any(|kind| kind == "proc-macro"));
+    let mut cargo = MetadataCommand::new();
+    cargo.current_dir(exec::root()).env_remove("RUSTUP_TOOLCHAIN");
+    let options = ["--locked", "--filter-platform", target].map(str::to_owned);
+    let metadata = cargo.other_options(options).exec()?;
+    let described: HashMap<_, _> = metadata.packages.iter().map(|it| (&it.id, it)).collect();
+    let resolve = metadata.resolve.as_ref().context("cargo resolves nothing")?;
+    let nodes: HashMap<_, _> = resolve.nodes.iter().map(|it| (&it.id, it)).collect();
+    let is_macro = |it: &Described| it.targets.iter().any(Target::is_proc_macro);
     let root =
         metadata.packages.iter().find(|it| it.name == root).with_context(|| format!("no package {root}"))?;
-    let (mut open, mut seen, mut found) = (vec![root.id.as_str()], BTreeSet::new(), Vec::new());
+    let (mut open, mut seen, mut found) = (vec![&root.id], BTreeSet::new(), Vec::new());
     while let Some(id) = open.pop() {
         if !seen.insert(id) {
             continue;
         }
         let it = described.get(id).with_context(|| format!("cargo does not describe {id}"))?;
         let node = nodes.get(id).with_context(|| format!("cargo does not resolve {id}"))?;
-        let normal = |dependency: &&Dependency| dependency.dep_kinds.iter().any(|kind| kind.kind.is_none());
-        let uses: Vec<_> =
-            node.deps.iter().filter(normal).filter_map(|it| described.get(it.pkg.as_str())).collect();
+        let normal = |it: &&NodeDep| it.dep_kinds.iter().any(|it| it.kind == DependencyKind::Normal);
+        let uses: Vec<_> = node.deps.iter().filter(normal).filter_map(|it| described.get(&it.pkg)).collect();
         let uses: Vec<_> = uses.into_iter().filter(|it| !is_macro(it)).collect();
-        open.extend(uses.iter().map(|it| it.id.as_str()));
+        open.extend(uses.iter().map(|it| &it.id));
         let id = format!("{}@{}", it.name, it.version);
         found.push(Package {
-            name: it.name.clone(),
-            version: it.version.clone(),
+            name: it.name.to_string(),
+            version: it.version.to_string(),
             licence: spdx(it.license.as_deref()).with_context(|| format!("{id} names no licence"))?,
-            dir: it.manifest_path.parent().context("a manifest lies in a folder")?.to_owned(),
+            dir: it.manifest_path.parent().context("a manifest lies in a folder")?.into(),
             checksum: checksums.get(&id).cloned(),
             uses: uses.into_iter().map(|it| format!("{}@{}", it.name, it.version)).collect(),
         });
