@@ -33,20 +33,14 @@ mod containerd {
     pub(crate) mod pods;
     pub(crate) mod runtime;
 }
+#[path = "scenario/clock.rs"]
+#[expect(unreachable_pub, reason = "the scenarios use it, too")]
+mod clock;
 #[path = "kube/server.rs"]
 #[expect(dead_code, reason = "tests/kube.rs uses what is left")]
 mod server;
 #[path = "kube/tls.rs"]
 mod tls;
-mod victim {
-    use rustix::time::{ClockId, clock_gettime};
-
-    /// Nanoseconds since boot.
-    pub(crate) fn boottime_ns() -> u64 {
-        let now = clock_gettime(ClockId::Boottime);
-        u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
-    }
-}
 
 #[path = "metrics/wire.rs"]
 #[expect(dead_code, reason = "tests/metrics.rs uses what is left")]
@@ -282,7 +276,7 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
 /// `CRASHTRACE_BIN=<a release build> cargo test -p crashtrace --test named -- --ignored --nocapture`: what an agent holds in
 /// memory that knows 250 pods, the ring aside. Not of a debug build, whose code alone is larger.
 #[test]
-#[ignore = "of a release build, which CRASHTRACE_BIN names"]
+#[ignore = "of a release build, which CRASHTRACE_BIN names: `cargo xtask image --test`"]
 fn memory_with_250_pods() {
     const MOST_KIB: u64 = 24 << 10;
     let crashtrace = std::env::var_os("CRASHTRACE_BIN").expect("CRASHTRACE_BIN names a release build");

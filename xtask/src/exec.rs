@@ -63,6 +63,16 @@ pub(crate) fn exists(program: &str) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
+/// Removes a folder with all that is in it, if it is there.
+pub(crate) fn remove_dir(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Waits until no other xtask holds this lock, and holds it until the file is dropped (or the process dies).
 pub(crate) fn lock(path: &Path) -> Result<File> {
     if let Some(dir) = path.parent() {

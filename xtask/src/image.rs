@@ -34,7 +34,8 @@ pub(crate) struct Args {
     /// Build it once more from nothing, in another folder: it must be the same image
     #[arg(long)]
     again: bool,
-    /// Run its tests: it is put together once more and must be the same, then a real containerd runs it
+    /// Run its tests: it is put together once more and must be the same, then a real containerd runs it, and the agent's
+    /// memory is measured
     #[arg(long)]
     test: bool,
 }
@@ -49,11 +50,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.again {
         let tree = copy_of_sources(&exec::target_dir().join("image-again"))?;
         same(&digest, &tree)?;
-        fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
+        exec::remove_dir(&tree)?;
     }
     if args.test {
         same(&digest, exec::root())?;
-        test(&output)?;
+        test(&output, &dir.join("files").join(Arch::of_this_machine()?.debian()).join(PROGRAM))?;
     }
     println!("{}", output.display());
     Ok(())
@@ -64,9 +65,7 @@ fn make(root: &Path, dir: &Path, output: &Path) -> Result<String> {
     let time = time()?;
     let created = jiff::Timestamp::from_second(i64::try_from(time)?)?.to_string();
     let files = dir.join("files");
-    if files.exists() {
-        fs::remove_dir_all(&files).with_context(|| format!("cannot remove {}", files.display()))?;
-    }
+    exec::remove_dir(&files)?;
     for arch in ARCHITECTURES {
         let program = program(root, arch)?;
         let mut all = vec![File { path: PROGRAM, mode: 0o755, contents: program }];
@@ -84,23 +83,26 @@ fn same(digest: &str, root: &Path) -> Result<()> {
     let second = make(root, &dir, &dir.join("archive.tar"))?;
     ensure!(second == digest, "made once more, from {}, it is another image: {second}", root.display());
     eprintln!("xtask: made once more, from {}, it is the same image", root.display());
-    fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))
+    exec::remove_dir(&dir)
 }
 
-/// Has a containerd of its own run this image.
-fn test(archive: &Path) -> Result<()> {
+/// Has a containerd of its own run this image, and sees what this program, which is in it, holds of memory.
+fn test(archive: &Path, program: &Path) -> Result<()> {
     setup::ensure_runtime()?;
-    let mut cargo = exec::toolchain("cargo");
-    cargo.args(["test", "--locked", "--package", "crashtrace", "--test", "daemonset", "--", "--ignored"]);
-    exec::run(cargo.env("CRASHTRACE_IMAGE", archive))
+    for (test, variable, file) in
+        [("daemonset", "CRASHTRACE_IMAGE", archive), ("named", "CRASHTRACE_BIN", program)]
+    {
+        let mut cargo = exec::toolchain("cargo");
+        cargo.args(["test", "--locked", "--package", "crashtrace", "--test", test, "--", "--ignored"]);
+        exec::run(cargo.env(variable, file))?;
+    }
+    Ok(())
 }
 
 /// The sources of this workspace as git knows them, and those that are new, in another folder, where nothing is built yet.
 fn copy_of_sources(to: &Path) -> Result<PathBuf> {
     let failed = || format!("cannot copy the sources to {}", to.display());
-    if to.exists() {
-        fs::remove_dir_all(to).with_context(failed)?;
-    }
+    exec::remove_dir(to)?;
     let listed = git(&["ls-files", "-z", "--cached", "--others", "--exclude-standard"])?;
     for path in listed.split_terminator('\0').map(Path::new) {
         let file = to.join(path);

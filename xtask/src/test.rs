@@ -10,7 +10,7 @@ use crate::{exec, setup};
 /// Run the gate: everything that must hold before a change lands.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Play the whole matrix in place of the gate's part of it: an hour or two.
+    /// Play the whole matrix in place of the gate's part of it: an hour.
     #[arg(long)]
     all: bool,
 }

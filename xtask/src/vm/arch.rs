@@ -1,5 +1,7 @@
 //! What differs between the processors that guests have.
 
+use anyhow::{Result, bail};
+
 /// The processor of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arch {
@@ -8,6 +10,15 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
+    /// That of this machine.
+    pub(crate) fn of_this_machine() -> Result<Self> {
+        match std::env::consts::ARCH {
+            "x86_64" => Ok(Self::X86_64),
+            "aarch64" => Ok(Self::Aarch64),
+            other => bail!("nothing is known of {other}: x86_64 or aarch64 is meant"),
+        }
+    }
+
     /// The target of what runs in such a guest: static.
     pub(crate) const fn target(self) -> &'static str {
         match self {
