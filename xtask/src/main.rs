@@ -6,6 +6,7 @@
 
 mod bench;
 mod build;
+mod cache;
 mod demo;
 mod deny;
 mod docs;

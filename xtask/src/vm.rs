@@ -17,6 +17,7 @@ pub(crate) use arch::Arch;
 pub(crate) use boot::{Exit, GuestOutput};
 pub(crate) use initramfs::GuestFile;
 
+use crate::cache::cached;
 use crate::{exec, setup};
 use anyhow::{Context as _, Result, bail};
 use std::fmt;
@@ -242,6 +243,17 @@ fn chosen(asked: &[String], unless_given: &str) -> Result<Vec<&'static str>> {
 /// The labels of all kernels.
 pub(crate) fn labels() -> Vec<&'static str> {
     kernel::KERNELS.iter().map(|spec| spec.label).collect()
+}
+
+/// Debian's packages of the release of the guests' busybox, for this machine: unpacked together, not installed, where `home` says.
+pub(crate) fn unpacked(home: &Path, packages: &[&str]) -> Result<PathBuf> {
+    let arch = Arch::of_this_machine()?;
+    cached(home, &dir(), |staging| {
+        let release = kernel::bookworm(&dir(), arch)?;
+        let unpacked =
+            packages.iter().map(|package| Ok(format!("{package} {}", release.unpack(package, staging)?)));
+        Ok(unpacked.collect::<Result<Vec<_>>>()?.join(", "))
+    })
 }
 
 /// Where kernels, busybox and runs are.

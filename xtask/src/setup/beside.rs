@@ -2,12 +2,12 @@
 //! services, which read and write the machine's own logs, or listen.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use crate::exec;
+use crate::{exec, vm};
 
 /// Programs that come with these packages.
 struct Beside {
@@ -40,62 +40,23 @@ pub(crate) fn ensure_all() -> Result<()> {
 impl Beside {
     /// Unpacks it into `target/tools/<name>`, where it is missing.
     fn ensure(&self) -> Result<()> {
-        let tools = exec::target_dir().join("tools");
-        let place = tools.join(self.name);
-        if self.starts_in(&place) {
-            return Ok(());
-        }
-        let _lock = exec::lock(&tools.join("setup.lock"))?;
-        if self.starts_in(&place) {
-            return Ok(()); // Another xtask did it while this one waited.
-        }
-        eprintln!("xtask: unpacking Debian's {} in {}", self.packages.join(" "), place.display());
-        let [fresh, packages] = ["new", "packages"].map(|what| tools.join(format!("{}.{what}", self.name)));
-        for folder in [&fresh, &packages] {
-            remove(folder)?;
-            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        }
-        // The package lists may be missing or stale, so a failure is met with fresh ones before it counts.
-        if self.download(&packages).is_err() {
-            let fresh_lists = super::apt_get(&["update"]).and_then(|()| self.download(&packages));
-            fresh_lists.context("this needs Debian's apt")?;
-        }
-        for package in fs::read_dir(&packages)? {
-            exec::run(Command::new("dpkg-deb").arg("--extract").arg(package?.path()).arg(&fresh))?;
-        }
-        remove(&packages)?;
-        remove(&place)?;
-        fs::rename(&fresh, &place).with_context(|| format!("cannot make {}", place.display()))?;
-        ensure!(
-            self.starts_in(&place),
-            "{} is unpacked in {} but does not start: `ldd` says which library it lacks, and apt has it",
-            self.name,
-            place.display()
-        );
-        Ok(())
-    }
-
-    fn download(&self, into: &Path) -> Result<()> {
-        let mut apt = Command::new("apt-get");
-        // apt's own user may not be allowed into the work tree.
-        apt.args(["-qq", "-oAPT::Sandbox::User=root", "download"]).args(self.packages);
-        exec::run(apt.current_dir(into))
-    }
-
-    fn starts_in(&self, place: &Path) -> bool {
-        let folders = fs::read_dir(place.join("usr/lib")).into_iter().flatten().flatten();
-        let libraries: Vec<PathBuf> = folders.map(|folder| folder.path()).collect();
-        let Ok(libraries) = std::env::join_paths(libraries) else { return false };
-        self.programs.iter().all(|(program, asked)| {
-            let mut command = Command::new(place.join(program));
-            exec::output(command.arg(asked).env("LD_LIBRARY_PATH", &libraries)).is_ok()
+        let place = vm::unpacked(&exec::target_dir().join("tools").join(self.name), self.packages)?;
+        self.starts_in(&place).with_context(|| {
+            format!(
+                "{} does not start: `ldd` says which library is missing, and apt has it; remove {} to fetch it anew",
+                self.name,
+                place.display()
+            )
         })
     }
-}
 
-fn remove(folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    fn starts_in(&self, place: &Path) -> Result<()> {
+        let folders = fs::read_dir(place.join("usr/lib")).into_iter().flatten().flatten();
+        let libraries = std::env::join_paths(folders.map(|folder| folder.path()))?;
+        for (program, asked) in self.programs {
+            let mut command = Command::new(place.join(program));
+            exec::output(command.arg(asked).env("LD_LIBRARY_PATH", &libraries))?;
+        }
+        Ok(())
     }
-    Ok(())
 }

