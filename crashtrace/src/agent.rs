@@ -143,7 +143,7 @@ async fn watch_here(config: &Watch) -> Result<End> {
         }
         if heartbeat.is_due(now_ns) {
             // Not all of them: kinds of failures are settled by two readings ([`CountSchedule`]'s), and cost two calls each.
-            take_kernel_counts(&counters, &mut pipeline);
+            count_totals(&counters, &mut pipeline);
             if out.lines(pipeline.losses(now_ns))? == End::OutputClosed {
                 return Ok(End::OutputClosed);
             }
@@ -179,19 +179,15 @@ fn drain(ring: &mut Ring, pipeline: &mut Pipeline, out: &mut Out) -> Result<Opti
 
 /// Takes the kernel side's counts.
 fn count(counters: &KernelCounters, pipeline: &mut Pipeline) {
-    match (counters.read(), counters.failures()) {
-        (Ok(counts), Ok(failures)) => {
-            pipeline.kernel_counts(&counts);
-            pipeline.alloc_counts(&failures);
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::warn!(%error, "cannot read the kernel side's counters");
-        }
+    count_totals(counters, pipeline);
+    match counters.failures() {
+        Ok(failures) => pipeline.alloc_counts(&failures),
+        Err(error) => tracing::warn!(%error, "cannot read the kernel side's counts of failed allocations"),
     }
 }
 
 /// Takes those that are not by kind.
-fn take_kernel_counts(counters: &KernelCounters, pipeline: &mut Pipeline) {
+fn count_totals(counters: &KernelCounters, pipeline: &mut Pipeline) {
     match counters.read() {
         Ok(counts) => pipeline.kernel_counts(&counts),
         Err(error) => tracing::warn!(%error, "cannot read the kernel side's counters"),

@@ -10,9 +10,10 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::health::why_not_ready;
 use super::incidents::{BUCKETS, word};
 use super::table::{Kind, Metric};
-use super::{Health, Metrics, Readiness};
+use super::{Health, Metrics};
 use crate::pods::names::{NamesState, NamesStatus};
 use crate::stats::Counter;
 
@@ -127,7 +128,7 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
         }
         Metric::Ready => {
             let health = Health::of(it.drained_ns, now_ns);
-            let ready = Readiness::of(&health, &it.hooks, &it.names, 0).ready;
+            let ready = why_not_ready(&health, &it.hooks).is_none();
             one(Value::Gauge(f64::from(u8::from(ready))))
         }
         Metric::Incidents => lines

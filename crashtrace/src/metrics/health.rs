@@ -73,15 +73,21 @@ impl<'a> Readiness<'a> {
     /// That of an agent with this health.
     #[must_use]
     pub fn of(health: &Health, hooks: &'a Hooks, names: &'a [NamesStatus], lost: u64) -> Self {
-        let why = if hooks.in_place.is_empty() {
-            Some("no hooks are in place")
-        } else if !health.alive {
-            Some("the ring of records is not drained")
-        } else {
-            None
-        };
+        let why = why_not_ready(health, hooks);
         let drained_seconds_ago = health.drained_seconds_ago;
         Self { ready: why.is_none(), why, drained_seconds_ago, hooks, lost, pod_index: names }
+    }
+}
+
+/// Why an agent of this health does not see and report what happens; `None` if it does.
+#[must_use]
+pub fn why_not_ready(health: &Health, hooks: &Hooks) -> Option<&'static str> {
+    if hooks.in_place.is_empty() {
+        Some("no hooks are in place")
+    } else if !health.alive {
+        Some("the ring of records is not drained")
+    } else {
+        None
     }
 }
 
