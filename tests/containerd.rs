@@ -36,15 +36,9 @@ mod containerd {
     pub(crate) mod pods;
     pub(crate) mod runtime;
 }
-mod victim {
-    use rustix::time::{ClockId, clock_gettime};
-
-    /// Nanoseconds since boot.
-    pub(crate) fn boottime_ns() -> u64 {
-        let now = clock_gettime(ClockId::Boottime);
-        u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
-    }
-}
+#[path = "scenario/clock.rs"]
+#[expect(unreachable_pub, reason = "the scenarios use it, too")]
+mod clock;
 
 const MIB: u64 = 1 << 20;
 /// How long a report or an answer may take on a busy machine.

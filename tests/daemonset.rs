@@ -4,8 +4,6 @@
 //! `cargo xtask image --test` runs this; it names the image in `CRASHTRACE_IMAGE`. Needs what `tests/containerd.rs` needs, and kubectl.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,13 +13,13 @@ use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Value, json};
 
 use cgroup::{Hierarchy, Version};
-use containerd::kubelet;
 use containerd::message::{
     ContainerRequest, ContainerStatusResponse, ExecSyncRequest, ExecSyncResponse, KeyValue, Nothing,
     StopContainerRequest,
 };
 use containerd::pods::{Container, Pod, Script, call};
 use containerd::runtime::Runtime;
+use containerd::{kubelet, log};
 use deploy::needs::Form;
 
 #[path = "scenario/cgroup.rs"]
@@ -33,6 +31,7 @@ mod cleanup;
 mod containerd {
     mod image;
     pub(crate) mod kubelet;
+    pub(crate) mod log;
     pub(crate) mod message;
     pub(crate) mod pods;
     pub(crate) mod runtime;
@@ -42,6 +41,10 @@ mod deploy {
     pub(crate) mod needs;
     pub(crate) mod render;
 }
+
+#[path = "metrics/wire.rs"]
+#[expect(dead_code, reason = "tests/metrics.rs uses what is left")]
+mod wire;
 
 const MIB: u64 = 1 << 20;
 /// How long a report or an answer may take on a busy machine.
@@ -80,7 +83,6 @@ impl<'a> Deployed<'a> {
         let privileged = form == Form::Privileged;
         let pod = Pod::run_as(runtime, "crashtrace", name, limit_bytes, privileged);
         let pod = tokio.block_on(pod).expect("a pod");
-        fs::create_dir(pod.logs().join("crashtrace")).expect("the container's folder of logs");
         let id = tokio.block_on(pod.start(config)).expect("it starts");
         Self { runtime, tokio, pod, id, limit_bytes }
     }
@@ -89,13 +91,12 @@ impl<'a> Deployed<'a> {
     fn line(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + SOON;
         loop {
-            let log = fs::read_to_string(self.pod.logs().join(kubelet::LOG)).unwrap_or_default();
-            if let Some(line) =
-                stream(&log, "stdout").iter().filter_map(|it| serde_json::from_str(it).ok()).find(&is)
-            {
+            let log = fs::read(self.pod.logs().join(kubelet::LOG)).unwrap_or_default();
+            let lines = log::lines(&log, "stdout");
+            if let Some(line) = lines.iter().filter_map(|it| serde_json::from_slice(it).ok()).find(&is) {
                 return line;
             }
-            assert!(Instant::now() < deadline, "no line {what}:\n{log}");
+            assert!(Instant::now() < deadline, "no line {what}:\n{}", String::from_utf8_lossy(&log));
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -144,39 +145,11 @@ fn spec(form: Form) -> PodSpec {
     set.spec.expect("a spec").template.spec.expect("a spec")
 }
 
-/// The lines of one stream in a log as runtimes write it: time, stream, `F` or `P` (its end is on the next line), text.
-fn stream(log: &str, name: &str) -> Vec<String> {
-    let (mut lines, mut open) = (Vec::new(), String::new());
-    for line in log.lines() {
-        let mut parts = line.splitn(4, ' ').skip(1);
-        let (of, tag, text) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
-        if of != Some(name) {
-            continue;
-        }
-        open.push_str(text);
-        if tag == Some("F") {
-            lines.push(std::mem::take(&mut open));
-        }
-    }
-    lines
-}
-
 fn import(runtime: &Runtime, archive: &Path) {
     let mut ctr = Command::new("ctr");
     ctr.arg("--address").arg(&runtime.socket).args(["--namespace", "k8s.io", "images", "import"]);
     let output = ctr.args(["--snapshotter", "native"]).arg(archive).output().expect("ctr starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// What the agent answers at the manifest's port. Pods have the node's network here.
-fn get(path: &str) -> String {
-    let mut connection = TcpStream::connect(("127.0.0.1", 9464)).expect("it listens");
-    connection.set_read_timeout(Some(SOON)).expect("it can be set");
-    write!(connection, "GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")
-        .expect("it is taken");
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).expect("text");
-    answer
 }
 
 /// The kill of this container, as it is reported, and its names if they come.
@@ -210,9 +183,10 @@ fn containers_of_the_image_do_what_they_are_deployed_for() {
     for (form, victim) in [(Form::Privileged, "web-0"), (Form::Capabilities, "web-1")] {
         let it = Deployed::start(&runtime, &tokio, form);
         it.line("of its start", |line| line["kind"] == "agent_started");
+        // At the manifest's port; pods have the node's network here.
         for path in ["/healthz", "/readyz", "/metrics"] {
-            let answer = get(path);
-            assert!(answer.starts_with("HTTP/1.1 200 "), "{form:?}: {path}: {answer}");
+            let answer = wire::get(([127, 0, 0, 1], 9464).into(), path).expect("it answers");
+            assert_eq!(answer.status, 200, "{form:?}: {path}: {}", answer.body);
         }
         let pod = tokio.block_on(Pod::run(&runtime, "shop", victim, 64 * MIB)).expect("a pod");
         let hog = tokio.block_on(pod.container("web", 0, 64 * MIB, Script::HogAsPid1)).expect("a container");

@@ -9,16 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crashtrace::gfp::GfpNames;
 use crashtrace::report::MAX_LINE_BYTES;
-use crashtrace::source::recording::{FORMAT, Preamble, Writer};
-use crashtrace_ebpf::LAYOUT_VERSION;
 use serde_json::Value;
 
 use collector::{Collector, PATIENCE};
-use containerd::image;
 use containerd::pods::{Container, LOGS, Pod, Script};
 use containerd::runtime::{LOG_LINE_BYTES, Runtime};
+use containerd::{image, log};
+use recording::{bytes, preamble};
 use testing::{Body, Record, alloc_failure, memcg_kill, numbered};
 
 #[path = "scenario/cgroup.rs"]
@@ -31,10 +29,13 @@ mod collector;
 #[expect(dead_code, reason = "tests/containerd.rs uses what is left")]
 mod containerd {
     pub(crate) mod image;
+    pub(crate) mod log;
     pub(crate) mod message;
     pub(crate) mod pods;
     pub(crate) mod runtime;
 }
+#[path = "play/recording.rs"]
+mod recording;
 #[path = "../crashtrace/src/testing.rs"]
 #[expect(dead_code, reason = "tests/cli.rs uses what is left")]
 mod testing;
@@ -76,32 +77,6 @@ fn records() -> Vec<Record> {
     numbered([one, vec![alloc_failure(5_000_000, 0, CONTAINER_PATH, 4)], group].concat())
 }
 
-fn recording() -> Vec<u8> {
-    let preamble = Preamble {
-        format: FORMAT.into(),
-        agent: "0.0.9".into(),
-        layout: LAYOUT_VERSION,
-        node: "worker-3".into(),
-        kernel: "6.12.0".into(),
-        boot_id: "7e0a".into(),
-        page_size_bytes: 4096,
-        realtime_offset_ns: 1_764_000_000_000_000_000,
-        hooks: vec!["fentry:oom_kill_process".into(), "raw_tp:mark_victim".into()],
-        blind: Vec::new(),
-        gfp: GfpNames::fallback(),
-        symbols: None,
-        memory_bytes: Some(8 << 30),
-        memory_cgroup_v1: Some(false),
-        started_ktime_ns: 50,
-    };
-    let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes, &preamble).expect("memory");
-    for record in records() {
-        writer.record(&record.bytes()).expect("memory");
-    }
-    bytes
-}
-
 /// What crashtrace prints of the recording where nobody stands between.
 fn printed(recording: &Path) -> Vec<Value> {
     let crashtrace = Command::new(env!("CARGO_BIN_EXE_crashtrace")).arg("replay").arg(recording).output();
@@ -136,21 +111,17 @@ fn run(container: &Container, recording: &[u8], long: &str) {
 }
 
 /// What the runtime wrote of stdout, once it has written all: the tag and the text of each line.
-fn framed(runtime: &Runtime, pod: &Pod, attempt: u32) -> Vec<(u8, Vec<u8>)> {
-    let folder = runtime.dir.join(LOGS).join(format!("{NAMESPACE}_{POD}_{}", pod.uid));
-    let file = folder.join(format!("{CONTAINER}/{attempt}.log"));
+fn framed(pod: &Pod, attempt: u32) -> Vec<(u8, Vec<u8>)> {
+    let file = pod.logs().join(format!("{CONTAINER}/{attempt}.log"));
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let log = fs::read(&file).expect("a log file");
-        let lines = log.split(|byte| *byte == b'\n').map(|line| line.splitn(4, |byte| *byte == b' '));
-        let fields = lines.map(Iterator::collect::<Vec<_>>);
-        let stdout = fields.filter(|fields| fields.get(1) == Some(&&b"stdout"[..]));
-        let framed: Vec<_> = stdout.map(|fields| (fields[2][0], fields[3].to_vec())).collect();
+        let written = fs::read(&file).expect("a log file");
+        let framed = log::parts(&written, "stdout");
         // What the end of the container cut comes when it has ended.
         if framed.last().is_some_and(|(tag, text)| *tag == b'P' && text.ends_with(CUT)) {
-            return framed;
+            return framed.into_iter().map(|(tag, text)| (tag, text.to_vec())).collect();
         }
-        assert!(Instant::now() < deadline, "it does not end: {}", String::from_utf8_lossy(&log));
+        assert!(Instant::now() < deadline, "it does not end: {}", String::from_utf8_lossy(&written));
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -204,7 +175,7 @@ fn a_collector_has_every_line_with_its_fields() {
     cleanup::on_signals().expect("signals can be waited for");
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
-    let (file, recording) = (folder.path().join("a.rec"), recording());
+    let (file, recording) = (folder.path().join("a.rec"), bytes(&preamble(), &records()));
     fs::write(&file, &recording).expect("a file");
     let printed = printed(&file);
     // No line of crashtrace's: what others write is split at the default too.
@@ -223,7 +194,7 @@ fn a_collector_has_every_line_with_its_fields() {
             let expected = (printed.len() + 2) * (attempt as usize + 1);
             collector.has(expected).expect("all that was printed");
 
-            let framed = framed(&runtime, &pod, attempt);
+            let framed = framed(&pod, attempt);
             let whole =
                 |text: &[u8]| serde_json::from_slice::<Value>(text).is_ok_and(|line| line.is_object());
             let lines = framed.iter().filter(|(tag, text)| *tag == b'F' && whole(text)).count();

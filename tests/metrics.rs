@@ -25,21 +25,15 @@ mod cgroup;
 #[path = "scenario/cleanup.rs"]
 #[expect(unreachable_pub, reason = "the scenarios use it, too")]
 mod cleanup;
+#[path = "scenario/clock.rs"]
+#[expect(unreachable_pub, reason = "the scenarios use it, too")]
+mod clock;
 #[path = "metrics/deploy.rs"]
 mod deploy;
 #[path = "play/program.rs"]
 mod program;
 #[path = "metrics/prometheus.rs"]
 mod prometheus;
-mod victim {
-    use rustix::time::{ClockId, clock_gettime};
-
-    /// Nanoseconds since boot.
-    pub(crate) fn boottime_ns() -> u64 {
-        let now = clock_gettime(ClockId::Boottime);
-        u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
-    }
-}
 #[path = "metrics/wire.rs"]
 mod wire;
 
@@ -166,7 +160,7 @@ fn prometheus_has_what_the_stream_has() {
     });
     let same = same.expect("the same");
     let kills = agent.lines.iter().filter(|line| line.value["kind"] == "oom_kill");
-    let now_ns = victim::boottime_ns();
+    let now_ns = clock::boottime_ns();
     let latest = kills.map(|line| now_ns - line.value["ktime_ns"].as_u64().expect("a time"));
     let latest_seconds = Duration::from_nanos(latest.sum()).as_secs_f64();
     let count: f64 = same.iter().filter(|(what, _)| what[0] == "oom_kill").map(|(_, count)| count).sum();

@@ -1,36 +1,15 @@
 //! `crashtrace replay`, of recordings that are whole, cut, hostile, or none.
 
-use crashtrace::gfp::GfpNames;
-use crashtrace::report::Unresolved;
-use crashtrace::source::recording::{FORMAT, Preamble, Writer};
+use crashtrace::source::recording::Preamble;
 use crashtrace_ebpf::LAYOUT_VERSION;
 
+use super::recording::{bytes, preamble};
 use super::testing::{
     Body, Record, alloc_failure, holders, memcg_kill, no_victim, numbered, oom_zones, wait,
 };
 use super::*;
 
 const POD: &[u8] = b"/kubepods/burstable/podb2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d/3f2a9c0d1e4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeef";
-
-pub(crate) fn preamble() -> Preamble {
-    Preamble {
-        format: FORMAT.into(),
-        agent: "0.0.9".into(),
-        layout: LAYOUT_VERSION,
-        node: "worker-3".into(),
-        kernel: "6.12.0".into(),
-        boot_id: "7e0a".into(),
-        page_size_bytes: 4096,
-        realtime_offset_ns: 1_764_000_000_000_000_000,
-        hooks: vec!["fentry:oom_kill_process".into(), "raw_tp:mark_victim".into()],
-        blind: vec![Unresolved { field: "one thing".into(), reason: "another".into() }],
-        gfp: GfpNames::fallback(),
-        symbols: None,
-        memory_bytes: Some(8 << 30),
-        memory_cgroup_v1: Some(false),
-        started_ktime_ns: 50,
-    }
-}
 
 pub(crate) fn two_kills() -> Vec<Record> {
     let kills = [
@@ -39,15 +18,6 @@ pub(crate) fn two_kills() -> Vec<Record> {
         memcg_kill(10_000, 1, b"/system.slice/backup.service", b"\x1b[2J\n"),
     ];
     numbered(kills.concat())
-}
-
-fn bytes(preamble: &Preamble, records: &[Record]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes, preamble).expect("memory");
-    for record in records {
-        writer.record(&record.bytes()).expect("memory");
-    }
-    bytes
 }
 
 pub(crate) fn written(folder: &Path, records: &[Record]) -> PathBuf {

@@ -152,7 +152,6 @@ impl Pod {
     ) -> Result<Container> {
         let signals = self.signals.join(format!("{name}-{attempt}"));
         fs::create_dir(&signals)?;
-        fs::create_dir_all(Path::new(&self.config.log_directory).join(name))?;
         let mut labels = self.config.labels.clone();
         labels.extend([label(("container.name", name))]);
         let memory_limit_in_bytes = i64::try_from(limit_bytes)?;
@@ -188,6 +187,8 @@ impl Pod {
 
     /// Makes a container in it of whatever is asked for, starts it, and gives its id.
     pub(crate) async fn start(&self, config: ContainerConfig) -> Result<String> {
+        // The runtime makes the file, and kubelet its folder.
+        fs::create_dir_all(self.logs().join(&config.log_path).parent().context("a file lies in a folder")?)?;
         let request = CreateContainerRequest {
             pod_sandbox_id: self.sandbox_id.clone(),
             config: Some(config),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crashtrace::metrics::table::{Metric, Row};
 use serde_json::Value;
 
-use crate::prometheus::{Target, config, deployed, pleases, text};
+use crate::prometheus::{Target, config, deployed, pleases, text, yaml};
 
 /// Labels that no metric has of itself: those of the scrape, of a histogram's buckets, and of an alert.
 const GIVEN: [&str; 4] = ["job", "instance", "node", "le"];
@@ -25,15 +25,12 @@ pub(crate) fn as_sent(query: &str) -> String {
     sent
 }
 
-/// The conditions of the alerts.
-fn conditions() -> Vec<String> {
-    let alerts = text("alerts.yaml");
-    let lines = alerts.lines().filter_map(|line| line.trim_start().strip_prefix("expr: "));
-    lines.map(str::to_owned).collect()
-}
-
-fn names(alerts: &str) -> Vec<&str> {
-    alerts.lines().filter_map(|line| line.trim_start().strip_prefix("- alert: ")).collect()
+/// What each alert has of this.
+fn of_alerts(what: &str) -> Vec<String> {
+    let alerts = yaml("alerts.yaml");
+    let groups = alerts["groups"].as_array().expect("groups").iter();
+    let rules = groups.flat_map(|group| group["rules"].as_array().expect("rules"));
+    rules.map(|rule| rule[what].as_str().unwrap_or_else(|| panic!("no {what}: {rule}")).to_owned()).collect()
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -57,8 +54,7 @@ fn labels(query: &str) -> Vec<&str> {
 #[test]
 fn only_metrics_and_labels_that_exist_are_asked_for() {
     let queries = queries();
-    let conditions = conditions();
-    assert_eq!(conditions.len(), names(&text("alerts.yaml")).len(), "a condition on one line each");
+    let conditions = of_alerts("expr");
     let mut asked = BTreeSet::new();
     for query in queries.iter().chain(&conditions) {
         let samples: Vec<_> = words(query).filter(|word| word.starts_with("crashtrace_")).collect();
@@ -94,7 +90,7 @@ fn values_that_are_asked_for_exist() {
         .flat_map(|(kind, cause, level)| [word(kind), word(cause), word(level)])
         .chain(["crashtrace".to_owned(), "$node".to_owned()])
         .collect();
-    for query in queries().iter().chain(&conditions()) {
+    for query in queries().iter().chain(&of_alerts("expr")) {
         for values in query.split('"').skip(1).step_by(2) {
             for value in values.split('|') {
                 assert!(known.contains(value), "no {value}: {query}");
@@ -107,13 +103,15 @@ fn values_that_are_asked_for_exist() {
 fn promtool_has_nothing_against_the_alerts_and_each_fires_where_it_should() {
     pleases(&["check", "rules", &deployed("alerts.yaml").to_string_lossy()], "");
     pleases(&["test", "rules", &deployed("alerts.test.yaml").to_string_lossy()], "");
-    // In its tests an alert that fires has a summary.
-    let tests = text("alerts.test.yaml");
-    for name in names(&text("alerts.yaml")) {
-        let case = format!("alertname: {name}\n");
-        let cases = tests.split(&case).skip(1);
-        let firing = cases.filter(|case| case.trim_start().starts_with("exp_alerts:\n")).count();
-        assert!(firing > 0, "no test in which {name} fires");
+    let tests = yaml("alerts.test.yaml");
+    let tests = tests["tests"].as_array().expect("tests").iter();
+    let cases: Vec<_> = tests.flat_map(|test| test["alert_rule_test"].as_array().expect("cases")).collect();
+    for name in of_alerts("alert") {
+        let fires = |case: &&&Value| {
+            case["alertname"] == name.as_str()
+                && case["exp_alerts"].as_array().is_some_and(|it| !it.is_empty())
+        };
+        assert!(cases.iter().any(|case| fires(&case)), "no test in which {name} fires");
     }
 }
 

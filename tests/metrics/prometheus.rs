@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cleanup;
@@ -24,6 +24,11 @@ pub(crate) fn deployed(name: &str) -> PathBuf {
 /// The text of one.
 pub(crate) fn text(name: &str) -> String {
     std::fs::read_to_string(deployed(name)).expect("it is there")
+}
+
+/// The same as what it says.
+pub(crate) fn yaml(name: &str) -> Value {
+    serde_saphyr::from_str(&text(name)).expect("YAML")
 }
 
 /// A program of Prometheus: where `cargo xtask setup --tools` puts it, or installed.
@@ -60,24 +65,23 @@ pub(crate) struct Target<'a> {
 
 /// A configuration with the job for these pods. They are given: Debian's Prometheus is built without the discovery of pods.
 pub(crate) fn config(targets: &[Target<'_>]) -> String {
-    let job = text("scrape.yaml");
-    let (before, rest) = job.split_once("    kubernetes_sd_configs:\n").expect("it discovers pods");
-    let (_, after) = rest.split_once("    relabel_configs:\n").expect("it chooses among them");
+    let mut config = yaml("scrape.yaml");
+    let rules = deployed("alerts.yaml").canonicalize().expect("it is there");
+    config["global"] = json!({ "scrape_interval": "250ms", "evaluation_interval": "250ms" });
+    config["rule_files"] = json!([rules]);
+    let job = config["scrape_configs"][0].as_object_mut().expect("a job");
+    job.remove("kubernetes_sd_configs").expect("it discovers pods");
     let pods = targets.iter().map(|Target { address, app, node }| {
-        format!(
-            "      - targets: ['{address}']\n        labels:\n          \
-             __meta_kubernetes_pod_label_app_kubernetes_io_name: {app}\n          \
-             __meta_kubernetes_pod_container_port_name: metrics\n          \
-             __meta_kubernetes_pod_node_name: {node}\n"
-        )
+        let labels = json!({
+            "__meta_kubernetes_pod_label_app_kubernetes_io_name": app,
+            "__meta_kubernetes_pod_container_port_name": "metrics",
+            "__meta_kubernetes_pod_node_name": node,
+        });
+        json!({ "targets": [address], "labels": labels })
     });
-    let pods: String = pods.collect();
-    let rules = deployed("alerts.yaml");
-    format!(
-        "global:\n  scrape_interval: 250ms\n  evaluation_interval: 250ms\nrule_files: ['{}']\n\
-         {before}    static_configs:\n{pods}    relabel_configs:\n{after}",
-        rules.canonicalize().expect("it is there").display()
-    )
+    job.insert("static_configs".to_owned(), pods.collect());
+    // JSON is YAML.
+    config.to_string()
 }
 
 /// It.

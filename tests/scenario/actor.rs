@@ -18,8 +18,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::cgroup::Cgroup;
+use crate::clock::boottime_ns;
 use crate::judge::cast::{Process, SLACK};
-use crate::victim::{STAMP_BYTES, boottime_ns};
+use crate::victim::STAMP_BYTES;
 
 /// How long a process may take for one step. It is far more than it needs, for guests are emulated.
 const STEP: Duration = Duration::from_mins(1);

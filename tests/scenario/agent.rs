@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::cleanup;
-use crate::victim::boottime_ns;
+use crate::clock::boottime_ns;
 
 /// How long it may take to begin: an emulated kernel's verifier is slow.
 const START: Duration = Duration::from_mins(3);

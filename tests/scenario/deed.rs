@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::victim::{Args, STAMP_BYTES, boottime_ns};
+use crate::clock::boottime_ns;
+use crate::victim::{Args, STAMP_BYTES};
 use crate::{asks, busy, hunger};
 
 /// `MPOL_BIND` (`include/uapi/linux/mempolicy.h`).

@@ -14,6 +14,7 @@ mod asks;
 mod busy;
 mod cgroup;
 mod cleanup;
+mod clock;
 mod deed;
 mod demo;
 mod faults;

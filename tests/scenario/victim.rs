@@ -13,7 +13,6 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
 use crate::deed::{self, Done, Stamps};
@@ -90,12 +89,6 @@ pub struct Args {
     pub hunger: hunger::Args,
     #[command(flatten)]
     pub asks: asks::Args,
-}
-
-/// Nanoseconds of `CLOCK_BOOTTIME`, the clock of reports.
-pub fn boottime_ns() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 /// Lives and, most likely, dies.
