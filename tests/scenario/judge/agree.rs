@@ -199,8 +199,9 @@ fn alike(one: &str, other: &str) -> bool {
     let same = |index: usize| {
         let (one, other) = (&left[index], &right[index]);
         let unit = left.get(index + 1).map_or("", String::as_str);
-        // `8 of 9 cgroups`
-        let of_cgroups = unit == "of" && left.get(index + 3).is_some_and(|word| word == "cgroups");
+        // `8 of 9 cgroups were looked at, and 3 of them`
+        let word = |ahead: usize| left.get(index + ahead).map(String::as_str);
+        let of_cgroups = unit == "of" && (word(3) == Some("cgroups") || word(2) == Some("them"));
         let numbers = one.parse::<f64>().ok().zip(other.parse::<f64>().ok());
         one == other
             || numbers.is_some_and(|(one, other)| match unit {

@@ -42,6 +42,11 @@ fn whole_numbers_agree_only_as_shares() {
     assert!(!agree("eater (pid 1000)", "eater (pid 1001)"));
     assert!(!agree("79 %", "79 % more"));
     assert!(agree("(8 of 9 cgroups looked at)", "(8 of 8 cgroups looked at)"));
+    assert!(agree(
+        "7 of 9 cgroups were looked at, and 3 of them held",
+        "6 of 9 cgroups were looked at, and 2 of them held"
+    ));
+    assert!(!agree("and 3 of them held", "and 9 of them held"));
     assert!(!agree("eater (pid 1000) of cgroup x", "eater (pid 1001) of cgroup x"));
 }
 
