@@ -43,15 +43,17 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Runs `steps`, with each mark numbered in `marker_tid`.
+/// Runs `steps`, with each mark numbered in `marker_tid`, and each decision in `seq`: two at one time are two.
 fn run(steps: Vec<Step>) -> (Desk, Vec<Incident>) {
     let mut desk = Desk::default();
     let mut done = Vec::new();
     for (number, step) in (1..).zip(steps) {
         match step {
             Step::Event(mut event) => {
-                if let Event::OomVictim(victim) = &mut event {
-                    victim.marker_tid = number;
+                match &mut event {
+                    Event::OomVictim(victim) => victim.marker_tid = number,
+                    Event::OomDecision(decision) => decision.stamp.seq = number.into(),
+                    _ => {}
                 }
                 done.extend(desk.push(event));
             }
