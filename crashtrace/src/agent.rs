@@ -21,6 +21,7 @@ use crate::pipeline::{Pipeline, Speaker};
 use crate::report::build::Context;
 use crate::report::{Line, Unresolved};
 use crate::sink::{JsonSink, Sink, TextSink};
+use crate::source::host::{KernelVersion, NO_MEMLOCK_SINCE};
 use crate::source::load::{Attached, KernelCounters};
 use crate::source::plan::{AllocHook, Optional, blind, plan};
 use crate::source::recording::{FORMAT, Preamble, Writer};
@@ -72,7 +73,7 @@ async fn watch_here(config: &Watch) -> Result<End> {
     for skipped in &plan.skipped {
         tracing::info!(hook = %skipped.hook, reason = skipped.reason, "not tried");
     }
-    survive();
+    survive(look.facts.version());
     // Signals first: one that comes while programs are being loaded must not leave the agent without an end.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
 
@@ -196,10 +197,17 @@ fn count_totals(counters: &KernelCounters, pipeline: &mut Pipeline) {
 
 /// Asks the kernel to kill others first, and not to count maps against the limit of locked memory (before 5.11).
 /// Both are for the better, and not worth failing for.
-fn survive() {
+fn survive(kernel: Option<KernelVersion>) {
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
-    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
-        tracing::debug!(%error, "cannot lift the limit of locked memory");
+    let counted = kernel.is_none_or(|version| version < NO_MEMLOCK_SINCE);
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited)
+        && counted
+    {
+        tracing::warn!(
+            %error,
+            remedy = "give crashtrace CAP_SYS_RESOURCE",
+            "cannot lift the limit of locked memory, which BPF maps count against before {NO_MEMLOCK_SINCE}"
+        );
     }
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-999") {
         tracing::info!(%error, "cannot lower the agent's own oom_score_adj; it may itself be killed in a system OOM");
@@ -210,6 +218,11 @@ fn speaker(config: &Watch, look: &look::Look, attached: &Attached, started_ns: u
     let alloc = AllocHook::of(attached.alloc.as_ref(), config.allocations != Allocations::None);
     let optional = Optional { memcg: attached.memcg, wait: attached.wait, alloc };
     let blind = blind(&attached.tier, optional, &look.facts, &look.symbols);
+    // The stream has it too, but whoever looks why something is missing looks here, and here it says what to do.
+    for blind in blind.iter().filter(|blind| !blind.chosen) {
+        let remedy = blind.remedy.as_deref().unwrap_or("nothing is known that would help");
+        tracing::warn!(why = blind.why, remedy, "not seen: {}", blind.what);
+    }
     Speaker {
         node: config.node_name.clone(),
         session: format!("{started_ns:x}-{:x}", std::process::id()),

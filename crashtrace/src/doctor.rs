@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::cli::exit;
 use crate::event::{Hook, Zones};
-use crate::source::host::{Capability, HostFacts, KernelVersion, Unresolved};
+use crate::source::host::{Capability, HostFacts, NO_MEMLOCK_SINCE, Unresolved};
 use crate::source::plan::{self, AllocHook, Blind, HooksWanted, KernelView};
 use crate::source::symbols::Symbols;
 
@@ -28,9 +28,6 @@ pub use text::render_text;
 
 /// Value of [`DoctorReport::schema`].
 pub const SCHEMA: &str = "crashtrace-doctor/v1";
-
-/// From here on BPF maps are charged to the memory cgroup and no longer to the limit of locked memory.
-const NO_MEMLOCK_SINCE: KernelVersion = KernelVersion(5, 11);
 
 /// What the caller found out.
 #[derive(Clone, Debug)]

@@ -133,7 +133,8 @@ fn facts(facts: &HostFacts) -> Vec<(&'static str, String)> {
         Capability::ALL.iter().map(state).collect::<Vec<_>>().join(", ")
     });
     let memory = &facts.memory;
-    let mount = said("memory_cgroup_mount", facts.memory_cgroup_mount.clone());
+    let part = if facts.memory_cgroup_whole == Some(false) { ", a part of it" } else { "" };
+    let mount = said("memory_cgroup_mount", facts.memory_cgroup_mount.clone()) + part;
     vec![
         ("name", said("hostname", facts.hostname.clone())),
         ("boot", said("boot_id", facts.boot_id.clone())),

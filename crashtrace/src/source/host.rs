@@ -17,7 +17,7 @@ mod memory;
 mod mounts;
 
 pub use memory::MemorySettings;
-use mounts::memory_cgroup;
+use mounts::{is_root, memory_cgroup, mounted};
 
 /// Where the kernel shows its own BTF.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -59,6 +59,9 @@ pub struct HostFacts {
     pub memory_cgroup: Option<MemoryCgroup>,
     /// Where that hierarchy is mounted for this process.
     pub memory_cgroup_mount: Option<String>,
+    /// That mount shows the hierarchy from its root. A container's own begins at the container's cgroup, and those of others are
+    /// not in it.
+    pub memory_cgroup_whole: Option<bool>,
     /// `vm.panic_on_oom`: 1 panics when the node runs out of memory, 2 on every OOM.
     pub panic_on_oom: Option<i32>,
     /// `vm.oom_kill_allocating_task`: if not 0, an OOM of the node kills whoever asks for memory.
@@ -188,6 +191,9 @@ pub enum MemoryCgroup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelVersion(pub u32, pub u32);
 
+/// From here on BPF maps are charged to the memory cgroup and no longer to the limit of locked memory.
+pub const NO_MEMLOCK_SINCE: KernelVersion = KernelVersion(5, 11);
+
 impl KernelVersion {
     /// From a release such as `5.10.0-23-cloud-amd64` or `6.18-rc1`.
     #[must_use]
@@ -249,11 +255,10 @@ pub fn gather(root: &Path, btf: Option<&Path>) -> HostFacts {
         }),
         memory_cgroup: look
             .fact("memory_cgroup", |_| cgroup.as_ref().map(|found| found.0).map_err(Clone::clone)),
-        memory_cgroup_mount: look.fact("memory_cgroup_mount", |_| match &cgroup {
-            Ok((_, Some(mount))) => Ok(mount.clone()),
-            Ok((MemoryCgroup::Disabled, None)) => Err("the memory controller is switched off".to_owned()),
-            Ok((_, None)) => Err("its hierarchy is not mounted in this mount namespace".to_owned()),
-            Err(reason) => Err(reason.clone()),
+        memory_cgroup_mount: look.fact("memory_cgroup_mount", |_| Ok(mounted(&cgroup)?.1.to_owned())),
+        memory_cgroup_whole: look.fact("memory_cgroup_whole", |look| {
+            let (version, mount) = mounted(&cgroup)?;
+            Ok(is_root(version, |file| look.at(&format!("{mount}/{file}")).exists()))
         }),
         panic_on_oom: look.sysctl("panic_on_oom", "/proc/sys/vm/panic_on_oom"),
         oom_kill_allocating_task: look

@@ -45,6 +45,29 @@ pub(super) fn memory_cgroup(
     }
 }
 
+/// The memory controller's hierarchy and its mount point, if it is mounted.
+pub(super) fn mounted(
+    cgroup: &Result<(MemoryCgroup, Option<String>), String>,
+) -> Result<(MemoryCgroup, &str), String> {
+    match cgroup {
+        Ok((version, Some(mount))) => Ok((*version, mount)),
+        Ok((MemoryCgroup::Disabled, None)) => Err("the memory controller is switched off".to_owned()),
+        Ok((_, None)) => Err("its hierarchy is not mounted in this mount namespace".to_owned()),
+        Err(reason) => Err(reason.clone()),
+    }
+}
+
+/// Whether a directory of a hierarchy is its root. The table of mounts does not tell: in a cgroup namespace the container's own
+/// cgroup is called `/`. But v2 has `cgroup.events` in every cgroup except the root, and v1 `cgroup.sane_behavior` in the root alone
+/// (`cgroup_base_files`, `cgroup1_base_files` in kernel/cgroup, 5.10 to 7.2).
+pub(super) fn is_root(version: MemoryCgroup, has: impl Fn(&str) -> bool) -> bool {
+    match version {
+        MemoryCgroup::V1 => has("cgroup.sane_behavior"),
+        MemoryCgroup::V2 => has("cgroup.controllers") && !has("cgroup.events"),
+        MemoryCgroup::Disabled => false,
+    }
+}
+
 /// The mount that shows the most: in a container with a cgroup namespace of its own, the container's own mount begins at the
 /// namespace's root, `/`, and one of the host's above it, at `/../..`.
 fn best<'a>(mounts: impl Iterator<Item = &'a Mount>) -> Option<&'a Mount> {

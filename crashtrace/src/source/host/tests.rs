@@ -24,6 +24,7 @@ pub(crate) fn healthy() -> HostFacts {
         init_user_namespace: Some(true),
         memory_cgroup: Some(MemoryCgroup::V2),
         memory_cgroup_mount: Some("/sys/fs/cgroup".to_owned()),
+        memory_cgroup_whole: Some(true),
         panic_on_oom: Some(0),
         oom_kill_allocating_task: Some(0),
         kptr_restrict: Some(0),
@@ -246,6 +247,21 @@ fn a_mount_from_above_the_cgroup_namespace_is_preferred_to_the_containers_own() 
         ]);
         assert_eq!(found, (Some(MemoryCgroup::V2), Some("/host/sys/fs/cgroup".to_owned())));
     }
+}
+
+/// A container's own mount is of its own cgroup, which its cgroup namespace calls the root.
+#[test]
+fn the_root_of_the_hierarchy_is_told_from_a_containers_own() {
+    let whole = |files: &[(&str, &str)]| Root::new(files).facts().memory_cgroup_whole;
+    let unified = ("/proc/self/mountinfo", V2_MOUNT);
+    let controllers = ("/sys/fs/cgroup/cgroup.controllers", "cpu memory\n");
+    let events = ("/sys/fs/cgroup/cgroup.events", "populated 1\n");
+    assert_eq!(whole(&[unified, controllers]), Some(true));
+    assert_eq!(whole(&[unified, controllers, events]), Some(false));
+    let v1 = ("/proc/self/mountinfo", "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n");
+    assert_eq!(whole(&[v1, ("/sys/fs/cgroup/memory/cgroup.sane_behavior", "0\n")]), Some(true));
+    assert_eq!(whole(&[v1, ("/sys/fs/cgroup/memory/memory.stat", "")]), Some(false));
+    assert_eq!(whole(&[("/proc/self/mountinfo", ""), ("/proc/cgroups", "memory\t0\t90\t1\n")]), None);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Attach, AttachKind, MEM_CGROUP_OUT_OF_MEMORY, Tier};
 use crate::event::Hook;
-use crate::source::host::{HostFacts, MemoryCgroup};
+use crate::source::host::{Capability, HostFacts, MemoryCgroup};
 use crate::source::symbols::Symbols;
 
 /// Something that happens on this host, or may, and that no report will tell.
@@ -24,13 +24,22 @@ pub struct Blind {
 const BETTER_HOOKS: &str = "run a kernel that accepts fentry hooks or kprobes (CONFIG_KPROBES, \
     CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), with --hooks auto";
 
+/// Kernels of some distributions, Debian's among them, open no perf event, and so no kprobe, to anybody but `CAP_SYS_ADMIN`
+/// while `kernel.perf_event_paranoid` is above 2; what it has at start. Mainline's have no such value.
+const PERF_EVENTS_CLOSED_ABOVE: i32 = 2;
+
+const OPEN_PERF_EVENTS: &str = "set sysctl kernel.perf_event_paranoid to 2: above, kernels of some distributions \
+    (Debian's for one) accept kprobes of CAP_SYS_ADMIN alone, whoever has CAP_PERFMON";
+
 const UNSEEN_FRAGMENTATION: &str = "failed allocations, and so the fragmentation of the node's memory";
 
 /// What the second choice of hooks on failed allocations costs: it is the only program that runs while nothing is wrong.
 pub const TRACEPOINT_COST: &str =
     "some 90 to 135 instructions (see README) more for each page allocation of the node";
 
-const SHOW_ADDRESSES: &str = "give crashtrace CAP_SYSLOG, and set sysctl kernel.kptr_restrict to 0 or 1";
+const GIVE_SYSLOG: &str = "give crashtrace CAP_SYSLOG";
+
+const SHOW_ALL_ADDRESSES: &str = "set sysctl kernel.kptr_restrict to 0 or 1";
 
 /// Which of a tier's optional hooks are in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +92,7 @@ impl AllocHook {
 /// What `tier` does not see on this host. `symbols` are those that stacks are named by.
 #[must_use]
 pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbols) -> Vec<Blind> {
+    let show_addresses = show_addresses(facts);
     let mut list = Vec::new();
     let mut add = |what: &str, why: &str, remedy: Option<&str>| {
         list.push(Blind {
@@ -107,7 +117,7 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
             add(
                 "whether it was the node or a cgroup that ran out of memory, where the victim's cgroups do not tell",
                 symbols.unusable().unwrap_or("/proc/kallsyms lacks the functions that would tell them apart"),
-                Some(SHOW_ADDRESSES),
+                Some(&show_addresses),
             );
         }
     } else if !attached.memcg && facts.memory_cgroup != Some(MemoryCgroup::Disabled) {
@@ -125,7 +135,7 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
         add(
             "whether a cgroup ran out because somebody lowered its limit",
             symbols.unusable().unwrap_or("/proc/kallsyms lacks function memory_max_write"),
-            Some(SHOW_ADDRESSES),
+            Some(&show_addresses),
         );
     }
     if facts.memory_cgroup == Some(MemoryCgroup::V1) && !attached.wait {
@@ -151,10 +161,10 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
         AllocHook::Tracepoint => add(
             "a failed vmalloc, and an allocation of a larger order than the kernel has",
             "tracepoint kmem:mm_page_alloc, by which failed allocations are seen, is not hit by those",
-            Some(BETTER_HOOKS),
+            Some(accept_kprobe(facts)),
         ),
         AllocHook::Refused => {
-            add(UNSEEN_FRAGMENTATION, "the kernel accepts no hook on them", Some(BETTER_HOOKS));
+            add(UNSEEN_FRAGMENTATION, "the kernel accepts no hook on them", Some(accept_kprobe(facts)));
         }
     }
     match facts.panic_on_oom {
@@ -170,6 +180,7 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
             Some("set sysctl vm.panic_on_oom=0"),
         ),
     }
+    list.extend(not_given(facts));
     if attached.alloc == AllocHook::NotWanted {
         list.push(Blind {
             what: UNSEEN_FRAGMENTATION.to_owned(),
@@ -179,4 +190,53 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
         });
     }
     list
+}
+
+/// What this process would see if it were given more, whatever its hooks.
+fn not_given(facts: &HostFacts) -> impl Iterator<Item = Blind> {
+    let cgroups = hidden_cgroups(facts).map(|why| Blind {
+        what: "shared memory of the cgroup whose limit was hit (limit.shmem_bytes)".to_owned(),
+        why,
+        remedy: Some("mount the host's /sys/fs/cgroup, read-only, at /host/sys/fs/cgroup for one".to_owned()),
+        chosen: false,
+    });
+    let itself = (facts.can(Capability::SysResource) == Some(false)).then(|| Blind {
+        what: "an OOM of the node in which crashtrace itself is killed".to_owned(),
+        why: "without CAP_SYS_RESOURCE it cannot lower its own oom_score_adj".to_owned(),
+        remedy: Some("give crashtrace CAP_SYS_RESOURCE".to_owned()),
+        chosen: false,
+    });
+    cgroups.into_iter().chain(itself)
+}
+
+/// What it takes for the kernel to accept a kprobe.
+fn accept_kprobe(facts: &HostFacts) -> &'static str {
+    let closed = facts.perf_event_paranoid.is_some_and(|value| value > PERF_EVENTS_CLOSED_ABOVE);
+    if closed && facts.can(Capability::SysAdmin) == Some(false) { OPEN_PERF_EVENTS } else { BETTER_HOOKS }
+}
+
+/// What it takes to see kernel addresses, as far as it is lacking.
+fn show_addresses(facts: &HostFacts) -> String {
+    let lacking = facts.can(Capability::Syslog).map(|can| !can);
+    let hidden = facts.kptr_restrict.map(|value| value >= 2);
+    match (lacking, hidden) {
+        (Some(true), Some(false)) => GIVE_SYSLOG.to_owned(),
+        (Some(false), Some(true)) => SHOW_ALL_ADDRESSES.to_owned(),
+        _ => format!("{GIVE_SYSLOG}, and {SHOW_ALL_ADDRESSES}"),
+    }
+}
+
+/// Why the files of other cgroups cannot be read, if so.
+fn hidden_cgroups(facts: &HostFacts) -> Option<String> {
+    // What is not known is not held against the host.
+    if !matches!(facts.memory_cgroup, Some(MemoryCgroup::V1 | MemoryCgroup::V2)) {
+        return None;
+    }
+    match (&facts.memory_cgroup_mount, facts.memory_cgroup_whole) {
+        (Some(_), Some(true)) => None,
+        (Some(mount), _) => Some(format!(
+            "the cgroup hierarchy is mounted at {mount} only from this container's own cgroup on"
+        )),
+        (None, _) => Some("the cgroup hierarchy of the memory controller is not mounted here".to_owned()),
+    }
 }

@@ -264,6 +264,68 @@ fn hidden_kernel_addresses_are_said_with_their_remedy() {
 }
 
 #[test]
+fn the_remedy_for_hidden_addresses_is_what_is_lacking() {
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
+    let remedy = |capability: bool, kptr_restrict: i32| {
+        let mut facts = HostFacts { kptr_restrict: Some(kptr_restrict), ..healthy() };
+        if !capability {
+            facts.capabilities.as_mut().unwrap().remove(&Capability::Syslog);
+        }
+        let all = Optional { memcg: true, wait: true, alloc: AllocHook::Probe };
+        blind(&plan.tiers[0], all, &facts, &Symbols::without("hidden".to_owned())).remove(0).remedy.unwrap()
+    };
+    assert_eq!(remedy(false, 1), "give crashtrace CAP_SYSLOG");
+    assert_eq!(remedy(true, 2), "set sysctl kernel.kptr_restrict to 0 or 1");
+    for both in [remedy(false, 2), remedy(true, 1)] {
+        assert!(both.contains("CAP_SYSLOG") && both.contains("kptr_restrict"), "{both}");
+    }
+}
+
+/// With `CAP_PERFMON` in place of `CAP_SYS_ADMIN` Debian's kernels refuse kprobes, and nothing is wrong with the kernel.
+#[test]
+fn a_kprobe_that_is_refused_for_a_sysctl_has_that_as_its_remedy() {
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
+    let remedy = |alloc, paranoid, admin: bool| {
+        let mut facts = HostFacts { perf_event_paranoid: Some(paranoid), ..healthy() };
+        if !admin {
+            facts.capabilities.as_mut().unwrap().remove(&Capability::SysAdmin);
+        }
+        let optional = Optional { memcg: true, wait: true, alloc };
+        blind(&plan.tiers[0], optional, &facts, &every_function()).remove(0).remedy.unwrap()
+    };
+    for alloc in [AllocHook::Tracepoint, AllocHook::Refused] {
+        assert!(remedy(alloc, 3, false).starts_with("set sysctl kernel.perf_event_paranoid to 2"));
+        for (paranoid, admin) in [(3, true), (2, false)] {
+            assert!(remedy(alloc, paranoid, admin).starts_with("run a kernel that accepts"));
+        }
+    }
+}
+
+/// What is left out of a pod's manifest is said by its name.
+#[test]
+fn without_a_capability_or_a_mount_something_is_lost() {
+    let without = |capability: Capability| {
+        unseen(Hook::Fentry, true, |facts| {
+            facts.capabilities.as_mut().unwrap().remove(&capability);
+        })
+    };
+    assert_eq!(without(Capability::SysResource), ["an OOM of the node in which crashtrace itself is killed"]);
+    assert_eq!(without(Capability::SysAdmin), [""; 0], "the others stand for it");
+    let shared = "shared memory of the cgroup whose limit was hit (limit.shmem_bytes)";
+    let part = |facts: &mut HostFacts| facts.memory_cgroup_whole = Some(false);
+    assert_eq!(unseen(Hook::Fentry, true, part), [shared]);
+    let none = |facts: &mut HostFacts| (facts.memory_cgroup_mount, facts.memory_cgroup_whole) = (None, None);
+    assert_eq!(unseen(Hook::Fentry, true, none), [shared]);
+    for version in [None, Some(MemoryCgroup::Disabled)] {
+        let unknown = |facts: &mut HostFacts| {
+            none(facts);
+            facts.memory_cgroup = version;
+        };
+        assert_eq!(unseen(Hook::Fentry, true, unknown), [""; 0], "{version:?}");
+    }
+}
+
+#[test]
 fn functions_come_from_kallsyms_only_if_it_could_be_read() {
     assert_eq!(Functions::in_kallsyms(&every_function()), Some(ALL));
     let text = "0000000000000000 t oom_kill_process\n0000000000000000 T _text\n";
