@@ -1,5 +1,7 @@
 //! The manifests in deploy/: that they are what Kubernetes takes them for, that the program takes its arguments, and that they give
-//! it what it needs and nothing else. `tests/daemonset.rs` runs containers by them. Needs kubectl (`cargo xtask setup --tools`).
+//! it what it needs and nothing else. `tests/daemonset.rs` runs containers by them, and so do guests
+//! (`tests/scenario/deployed.rs`), to whose runc `oci` says what a container runtime says of such a pod. Needs kubectl (`cargo
+//! xtask setup --tools`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -22,6 +24,7 @@ use deploy::render;
 
 mod deploy {
     pub(crate) mod needs;
+    pub(crate) mod oci;
     pub(crate) mod render;
 }
 

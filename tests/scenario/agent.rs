@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ pub struct Line {
 /// A running agent.
 #[derive(Debug)]
 pub struct Agent {
-    /// The hooks that it was told to use.
+    /// The hooks that it was told to use, or what else messages call it.
     pub hooks: String,
     /// Its first line.
     pub started: Value,
@@ -54,6 +54,7 @@ pub struct Agent {
     child: Child,
     incoming: Receiver<Result<Line>>,
     stderr: Option<JoinHandle<String>>,
+    log: String,
 }
 
 impl Agent {
@@ -64,13 +65,18 @@ impl Agent {
 
     /// The same with more arguments.
     pub fn spawn_with(crashtrace: &Path, hooks: &str, output: Output, more: &[&OsStr]) -> Result<Self> {
-        let spawned_ns = boottime_ns();
         let mut command = Command::new(crashtrace);
         let form = if output == Output::Json { "json" } else { "text" };
         command.args(["watch", "--output", form, "--hooks", hooks]).args(more);
+        Self::spawn_command(command, hooks, output)
+    }
+
+    /// Starts one by a command whose output is that of `watch`. `name` is what messages call it.
+    pub fn spawn_command(mut command: Command, name: &str, output: Output) -> Result<Self> {
+        let spawned_ns = boottime_ns();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut known = cleanup::lock()?;
-        let mut child = command.spawn().with_context(|| format!("cannot start {}", crashtrace.display()))?;
+        let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
         known.agents.push(child.id());
         drop(known);
         let stdout = child.stdout.take().context("it has no stdout")?;
@@ -100,7 +106,7 @@ impl Agent {
             String::from_utf8_lossy(&text).into_owned()
         });
         Ok(Self {
-            hooks: hooks.to_owned(),
+            hooks: name.to_owned(),
             output,
             started: Value::Null,
             start: Duration::ZERO,
@@ -109,6 +115,7 @@ impl Agent {
             child,
             incoming,
             stderr: Some(stderr),
+            log: String::new(),
         })
     }
 
@@ -185,8 +192,36 @@ impl Agent {
     /// How it ended, and what it said to stderr.
     fn ended(&mut self) -> Result<(ExitStatus, String)> {
         let status = self.child.wait().context("cannot wait for the agent")?;
-        let text = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        Ok((status, text.trim_end().to_owned()))
+        if let Some(text) = self.stderr.take().and_then(|thread| thread.join().ok()) {
+            text.trim_end().clone_into(&mut self.log);
+        }
+        Ok((status, self.log.clone()))
+    }
+
+    /// What it has said to stderr. Empty until it has ended.
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// Waits until it has ended without a line, and gives its exit code.
+    pub fn ended_at_once(&mut self) -> Result<Option<i32>> {
+        match self.incoming.recv_timeout(START) {
+            Ok(line) => bail!("the agent ({}) began with {}", self.hooks, line?.value),
+            Err(RecvTimeoutError::Timeout) => bail!("the agent ({}) does not end", self.hooks),
+            Err(RecvTimeoutError::Disconnected) => Ok(self.ended()?.0.code()),
+        }
+    }
+
+    /// Waits until it has ended, after it was killed.
+    pub fn killed(&mut self) -> Result<()> {
+        self.forget();
+        let deadline = Instant::now() + STOP;
+        while self.incoming.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
+        ensure!(Instant::now() < deadline, "the agent ({}) does not end on SIGKILL", self.hooks);
+        // As a shell and runc have it, 128 and the signal's number.
+        let (status, complaints) = self.ended()?;
+        ensure!(status.code() == Some(137), "the agent ({}) ended with {status}: {complaints}", self.hooks);
+        Ok(())
     }
 
     fn signal(&self, signal: Signal) {

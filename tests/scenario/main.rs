@@ -17,6 +17,7 @@ mod cleanup;
 mod clock;
 mod deed;
 mod demo;
+mod deployed;
 mod faults;
 mod hunger;
 mod judge;
@@ -28,6 +29,14 @@ mod verifier;
 mod verifier_log;
 mod victim;
 mod watcher;
+
+/// What the tests of deploy/ have in common: what the manifests are, and what a container runtime makes of them.
+#[path = "../deploy"]
+mod deploy {
+    #[expect(dead_code, reason = "tests/deploy.rs uses what is left")]
+    pub mod needs;
+    pub mod oci;
+}
 
 use std::process::ExitCode;
 
@@ -48,6 +57,8 @@ enum Command {
     Run(run::Args),
     /// Show one kill and its report
     Demo(demo::Args),
+    /// Check the agent as deploy/ has it, in a container; prints one JSON object for each check
+    Deployed(deployed::Args),
     /// Print the names of the scenarios
     List,
     /// Print what each program of the kernel object costs this kernel's verifier
@@ -64,6 +75,7 @@ fn main() -> ExitCode {
     let result = match &command {
         Command::Run(args) => cleanup::on_signals().and_then(|()| run::run(args)),
         Command::Demo(args) => cleanup::on_signals().and_then(|()| demo::run(args)).map(|()| true),
+        Command::Deployed(args) => cleanup::on_signals().and_then(|()| deployed::run(args)),
         Command::List => list().map(|()| true),
         Command::Verifier => verifier::run().map(|()| true),
         Command::Faults(args) => faults::run(args).map(|()| true),

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::agent::Line;
 use crate::cgroup::Hierarchy;
+use crate::deployed::{self, Deployment, remove_cgroups};
 use crate::judge::agree;
 use crate::judge::book::{Book, Scenario, Surroundings, Tier};
 use crate::judge::cast::Cast;
@@ -34,6 +35,9 @@ pub struct Args {
     /// This is a guest, and may be harmed
     #[arg(long)]
     guest: bool,
+    /// Beside an agent in a container, as the manifests in this folder have it
+    #[arg(long, value_name = "DIR", requires = "guest")]
+    deployed: Option<PathBuf>,
     /// Print the reports also of scenarios that pass
     #[arg(long)]
     lines: bool,
@@ -48,7 +52,7 @@ fn tier(name: &str) -> Result<Tier, String> {
 }
 
 /// Version of the running kernel.
-fn kernel() -> Option<(u32, u32)> {
+pub fn kernel() -> Option<(u32, u32)> {
     let release = rustix::system::uname();
     let mut numbers = release.release().to_str().ok()?.split(|mark: char| !mark.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
@@ -80,7 +84,9 @@ pub fn run(args: &Args) -> Result<bool> {
         // The harness and the agents must survive what it brings about; its victims set their own.
         std::fs::write("/proc/self/oom_score_adj", "-999").context("cannot set oom_score_adj")?;
     }
-    let watchers = watcher::start(&args.crashtrace, &args.hooks, &args.may_lack)?;
+    let deployment = args.deployed.as_deref();
+    let deployment = deployment.map(|dir| Deployment::new(dir, &args.crashtrace, &hierarchy)).transpose()?;
+    let watchers = watcher::start(&args.crashtrace, &args.hooks, &args.may_lack, deployment.as_ref())?;
     if watchers.is_empty() {
         // All that were wanted may be lacking.
         return Ok(true);
@@ -90,7 +96,7 @@ pub fn run(args: &Args) -> Result<bool> {
         tiers: watchers.iter().map(|watcher| watcher.tier).collect(),
         nodes_listed: nodes_listed()?,
     };
-    let together = args.hooks.len() > 1;
+    let together = args.hooks.len() > 1 || deployment.is_some();
     let session = Session { args, book: &book, hierarchy, watchers, surroundings, together };
     let mut outcomes = Vec::new();
     let mut good = true;
@@ -110,6 +116,8 @@ pub fn run(args: &Args) -> Result<bool> {
         }
     }
     good &= session.end(&outcomes, broken);
+    drop(session);
+    deployment.iter().try_for_each(|deployment| remove_cgroups(&deployment.hierarchy))?;
     Ok(good && !broken)
 }
 
@@ -134,7 +142,7 @@ struct Session<'a> {
 impl Session<'_> {
     fn skip(&self, scenario: &Scenario, why: &str) {
         for watcher in &self.watchers {
-            let result = json!({ "scenario": scenario.name, "hooks": watcher.tier.name(),
+            let result = json!({ "scenario": scenario.name, "hooks": watcher.name,
                 "together": self.together, "skipped": why });
             println!("{result}");
         }
@@ -153,7 +161,7 @@ impl Session<'_> {
                 for (watcher, before) in self.watchers.iter().zip(before) {
                     let failures = vec![format!("{error:#}")];
                     let result = json!({ "lines": watcher.incidents_since(before) });
-                    self.print(scenario, watcher.tier.name(), &failures, &result);
+                    self.print(scenario, watcher.name, &failures, &result);
                 }
                 return None;
             }
@@ -165,11 +173,14 @@ impl Session<'_> {
             good &= self.judge(scenario, &cast, watcher, &lines, took);
             let values: Vec<_> = lines.iter().map(|line| &line.value).collect();
             let compared = matching::compared(scenario, watcher.tier, &cast, &values);
-            reports.push((watcher.tier, compared.into_iter().cloned().collect()));
+            reports.push((watcher.tier, compared.into_iter().cloned().collect::<Vec<_>>()));
         }
         if self.together {
+            // In its pod it knows the node by another name, and asks others for the names of pods.
+            let deployed = self.watchers.iter().any(Watcher::is_deployed);
+            let own: &[&str] = if deployed { &["node", "unresolved"] } else { &[] };
             let excuse = |tier: Tier| self.book.exceptions(tier, &self.surroundings);
-            let failures = agree::faults(scenario, &reports, &excuse);
+            let failures = agree::faults(scenario, &reports, &excuse, own);
             good &= failures.is_empty();
             self.print(scenario, "agree", &failures, &json!({}));
         }
@@ -202,8 +213,18 @@ impl Session<'_> {
         let bytes: Vec<_> = lines.iter().map(|line| line.bytes).collect();
         let exceptions = self.book.exceptions(watcher.tier, &self.surroundings);
         let surroundings = &self.surroundings;
-        let said = Said { tier: watcher.tier, surroundings, exceptions, lines: values, bytes };
+        let said = Said {
+            tier: watcher.tier,
+            failures: watcher.failures,
+            surroundings,
+            exceptions,
+            lines: values,
+            bytes,
+        };
         let mut failures = matching::faults(scenario, cast, &said);
+        if watcher.is_deployed() {
+            failures.extend(deployed::faults(&said.lines));
+        }
         let blind = scenario.blind.get(&watcher.tier);
         if let Some(what) = blind {
             let said = watcher.ensure_blind(&self.args.crashtrace, what);
@@ -223,7 +244,7 @@ impl Session<'_> {
             result["blind"] = true.into();
         }
         let good = failures.is_empty();
-        self.print(scenario, watcher.tier.name(), &failures, &result);
+        self.print(scenario, watcher.name, &failures, &result);
         good
     }
 
@@ -250,7 +271,7 @@ impl Session<'_> {
                 if !late.is_empty() {
                     good = false;
                     let failures = vec![format!("{} reports too many, after it was judged", late.len())];
-                    self.print(scenario, watcher.tier.name(), &failures, &json!({ "lines": late }));
+                    self.print(scenario, watcher.name, &failures, &json!({ "lines": late }));
                 }
             }
             // On a machine that others use, they have their own; and a scenario that was not played to its end has some.
@@ -261,11 +282,11 @@ impl Session<'_> {
                 failures.push(format!("{} reports about nothing that was to be", strays.len()));
             }
             if !good || !failures.is_empty() {
-                eprintln!("scenario: {} hooks counted {}", watcher.tier.name(), watcher.counters());
+                eprintln!("scenario: {} hooks counted {}", watcher.name, watcher.counters());
             }
             if !failures.is_empty() {
                 good = false;
-                let result = json!({ "scenario": "agent", "hooks": watcher.tier.name(),
+                let result = json!({ "scenario": "agent", "hooks": watcher.name,
                     "together": self.together, "pass": false, "failures": failures, "lines": strays });
                 println!("{result}");
             }

@@ -147,13 +147,13 @@ fn command(program: &str, args: &[&str]) -> Result<()> {
 }
 
 /// A file of the kernel's with another value, until it is dropped.
-struct Setting {
+pub struct Setting {
     file: PathBuf,
     before: String,
 }
 
 impl Setting {
-    fn new(file: impl Into<PathBuf>, value: &str) -> Result<Self> {
+    pub fn new(file: impl Into<PathBuf>, value: &str) -> Result<Self> {
         let file = file.into();
         let before = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         fs::write(&file, value).with_context(|| format!("cannot write {value} to {}", file.display()))?;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::agent::{Agent, Line, Output};
+use crate::deployed::{self, Container, Deployment};
 use crate::judge::book::{Scenario, Tier};
 use crate::judge::cast::{Cast, is_about};
 use crate::judge::matching;
@@ -18,34 +19,69 @@ const REPORT: Duration = Duration::from_secs(30);
 
 /// An agent before which scenarios are played.
 pub struct Watcher {
+    /// What results call it.
+    pub name: &'static str,
     pub tier: Tier,
+    /// The hooks whose way of seeing failed allocations it has.
+    pub failures: Tier,
     agent: RefCell<Agent>,
     /// What `crashtrace doctor` says that these hooks do not see. It is asked when a scenario wants to know.
     blind: RefCell<Option<Vec<String>>>,
+    /// Where it is, if it is in one.
+    container: Option<Container>,
 }
 
 /// Starts agents and prints what became of that. Those that the kernel refuses are left out if they may be.
-pub fn start(crashtrace: &Path, tiers: &[Tier], may_lack: &[Tier]) -> Result<Vec<Watcher>> {
+pub fn start(
+    crashtrace: &Path,
+    tiers: &[Tier],
+    may_lack: &[Tier],
+    deployment: Option<&Deployment>,
+) -> Result<Vec<Watcher>> {
+    let together = tiers.len() > 1 || deployment.is_some();
     let mut watchers = Vec::new();
+    if let Some(deployment) = deployment {
+        eprintln!("scenario: starting an agent in a container, as it is deployed");
+        let (container, agent) = deployed::watch(deployment)?;
+        watchers.push(Watcher {
+            name: deployed::NAME,
+            // Until it says which it has taken.
+            tier: Tier::Fentry,
+            failures: Tier::Fentry,
+            agent: RefCell::new(agent),
+            blind: RefCell::new(None),
+            container: Some(container),
+        });
+    }
     for &tier in tiers {
         eprintln!("scenario: starting an agent with {} hooks", tier.name());
         let agent = RefCell::new(Agent::spawn(crashtrace, tier.name(), Output::Json)?);
-        watchers.push(Watcher { tier, agent, blind: RefCell::new(None) });
+        watchers.push(Watcher {
+            name: tier.name(),
+            tier,
+            failures: tier,
+            agent,
+            blind: RefCell::new(None),
+            container: None,
+        });
     }
     let mut started = Vec::new();
-    for watcher in watchers {
+    for mut watcher in watchers {
         let begun = watcher.agent.borrow_mut().wait_started();
         let start = watcher.agent.borrow().start;
-        let mut result =
-            json!({ "scenario": "agent", "hooks": watcher.tier.name(), "together": tiers.len() > 1 });
+        let mut result = json!({ "scenario": "agent", "hooks": watcher.name, "together": together });
         match begun {
             Ok(()) => {
                 result["pass"] = true.into();
                 result["start_ms"] = (start.as_millis() as u64).into();
                 println!("{result}");
+                if let Some((container, deployment)) = watcher.container.as_ref().zip(deployment) {
+                    (watcher.tier, watcher.failures) = deployed::tiers(&watcher.agent.borrow().started);
+                    deployed::verify(deployment, container);
+                }
                 started.push(watcher);
             }
-            Err(error) if may_lack.contains(&watcher.tier) => {
+            Err(error) if watcher.container.is_none() && may_lack.contains(&watcher.tier) => {
                 result["skipped"] = format!("{error:#}").into();
                 println!("{result}");
             }
@@ -62,6 +98,11 @@ pub fn start(crashtrace: &Path, tiers: &[Tier], may_lack: &[Tier]) -> Result<Vec
 }
 
 impl Watcher {
+    /// It is the one in a container.
+    pub fn is_deployed(&self) -> bool {
+        self.container.is_some()
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.agent.borrow().pid()

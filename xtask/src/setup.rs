@@ -159,6 +159,11 @@ pub(crate) fn ensure_runtime() -> Result<()> {
 /// What the tests hand things to that others will take: the stream, the metrics, the manifests.
 pub(crate) fn ensure_tools() -> Result<()> {
     beside::ensure_all()?;
+    ensure_kubectl().map(drop)
+}
+
+/// What makes objects of the manifests, installed where it is missing.
+pub(crate) fn ensure_kubectl() -> Result<PathBuf> {
     wheel::ensure_kubectl()
 }
 

@@ -15,11 +15,13 @@ const CGROUPS: [&str; 3] = [".memory.cgroups_looked_at", ".memory.cgroups_total"
 const OWN: [&str; 8] =
     ["session", "seq", "id", "time", "ktime_ns", "hooks", "verdict.certainty", "verdict.inferred"];
 
-/// What differs between the first and each of the others. Those that are blind to the scenario have no part in it.
+/// What differs between the first and each of the others. Those that are blind to the scenario have no part in it. `own` are more
+/// fields that may differ.
 pub fn faults<'a>(
     scenario: &Scenario,
     reports: &[(Tier, Vec<Value>)],
     excuse: &dyn Fn(Tier) -> Vec<&'a Exception>,
+    own: &[&str],
 ) -> Vec<String> {
     // Of failed allocations each agent tells the zones at an instant of its own, and each is held against the zones that it
     // tells: what must be the same is in `scenarios.toml` for all of them.
@@ -41,7 +43,7 @@ pub fn faults<'a>(
             let [one, other] = [first, tier].map(|tier| tier.name());
             faults.push(format!("{one}: {} reports, {other}: {}", reference.len(), lines.len()));
         }
-        let mut left_out: Vec<&str> = OWN.to_vec();
+        let mut left_out: Vec<&str> = [&OWN[..], own].concat();
         for report in scenario.reports(*tier) {
             left_out.extend(report.differ.iter().map(String::as_str));
             if report.repeats > 0 {

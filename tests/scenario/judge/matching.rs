@@ -78,6 +78,8 @@ pub fn kills_in(lines: &[&Value]) -> u64 {
 /// What an agent has said about a scenario.
 pub struct Said<'a> {
     pub tier: Tier,
+    /// The hooks whose way of seeing failed allocations it has: the kernel may refuse it the better one by itself.
+    pub failures: Tier,
     pub surroundings: &'a Surroundings,
     /// What may be null in it.
     pub exceptions: Vec<&'a Exception>,
@@ -88,7 +90,7 @@ pub struct Said<'a> {
 
 /// What is wrong with the lines of one agent.
 pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> {
-    let Said { tier, surroundings, exceptions, lines: all, bytes } = said;
+    let Said { tier, failures, surroundings, exceptions, lines: all, bytes } = said;
     let tier = *tier;
     let lines: Vec<_> = all.iter().copied().filter(|line| !failure::is_one(line)).collect();
     let lines = &lines;
@@ -96,7 +98,7 @@ pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> 
         Ok(expected) => expected,
         Err(error) => return vec![format!("scenarios.toml and the scenario do not fit: {error:#}")],
     };
-    let mut faults = failure::faults(scenario, cast, tier, surroundings, all);
+    let mut faults = failure::faults(scenario, cast, *failures, surroundings, all);
     let in_any_order = expected.iter().any(|expected| expected.report.each || expected.report.optional);
     let found = if in_any_order { by_process(&expected, lines) } else { in_order(&expected, lines) };
     for (expected, line) in expected.iter().zip(&found) {

@@ -73,6 +73,7 @@ fn faults(scenario: &Scenario, cast: &Cast, lines: &[&Value], bytes: usize) -> V
     let surroundings = &Surroundings::default();
     let said = Said {
         tier: Tier::Fentry,
+        failures: Tier::Fentry,
         surroundings,
         exceptions: Vec::new(),
         lines: lines.to_vec(),
@@ -334,7 +335,9 @@ fn an_exception_excuses_what_is_null_and_said() {
         let surroundings = Surroundings { kernel, tiers: tiers.to_vec(), nodes_listed: true };
         let exceptions = book.exceptions(Tier::Fentry, &surroundings);
         let surroundings = &surroundings;
-        let said = Said { tier: Tier::Fentry, surroundings, exceptions, lines: vec![line], bytes: vec![100] };
+        let tier = Tier::Fentry;
+        let said =
+            Said { tier, failures: tier, surroundings, exceptions, lines: vec![line], bytes: vec![100] };
         matching::faults(&book.scenarios[0], &cast(), &said)
     };
     let both = [Tier::Fentry, Tier::Kprobe];

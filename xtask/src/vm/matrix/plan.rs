@@ -1,6 +1,7 @@
 //! Which guests to boot, and what to play in each. Pure: from what was asked for, the kernels and the catalogue.
 
 use super::catalogue::{Need, Scenario};
+use super::deployed::{self, Deployed};
 use crate::vm::Arch;
 use crate::vm::kernel::Spec;
 use anyhow::{Result, bail};
@@ -106,6 +107,17 @@ pub(crate) struct Boot {
     pub(crate) turns: Vec<Vec<Tier>>,
     /// The verifier is asked what each program costs.
     pub(crate) verifier: bool,
+    /// What is checked of the agent as it is deployed, in a turn of its own after these.
+    pub(crate) deployed: Option<DeployedTurn>,
+}
+
+/// A turn that has the agent as deploy/ has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeployedTurn {
+    /// Played before it and an agent that is run by hand beside it.
+    pub(crate) scenarios: Vec<String>,
+    /// Names in `deployed.toml`.
+    pub(crate) checks: Vec<String>,
 }
 
 /// How messages name it.
@@ -116,9 +128,10 @@ impl fmt::Display for Boot {
 }
 
 impl Boot {
-    /// Scenarios times turns.
+    /// Scenarios times turns, and what is checked of the agent as it is deployed.
     pub(crate) fn plays(&self) -> usize {
-        self.scenarios.len() * self.turns.len()
+        let deployed = self.deployed.iter().map(|turn| turn.scenarios.len() + turn.checks.len());
+        self.scenarios.len() * self.turns.len() + deployed.sum::<usize>()
     }
 }
 
@@ -143,6 +156,8 @@ pub(crate) struct Selection {
     pub(crate) tiers: Vec<Tier>,
     /// Each kind of hooks has a turn of its own too.
     pub(crate) alone: bool,
+    /// The agent as it is deployed is checked too, where it can be.
+    pub(crate) deployed: bool,
 }
 
 impl Selection {
@@ -155,11 +170,12 @@ impl Selection {
             named: false,
             tiers: Tier::ALL.to_vec(),
             alone: true,
+            deployed: true,
         }
     }
 
     /// The guests that it takes.
-    pub(crate) fn boots(&self, catalogue: &[Scenario]) -> Result<Vec<Boot>> {
+    pub(crate) fn boots(&self, catalogue: &[Scenario], deployed: &Deployed) -> Result<Vec<Boot>> {
         let mut boots: Vec<Boot> = Vec::new();
         for &kernel in &self.kernels {
             let shapes: Vec<_> = shapes_of(kernel).collect();
@@ -174,9 +190,18 @@ impl Selection {
                 };
                 let scenarios: Vec<_> =
                     catalogue.iter().filter(chosen).map(|chosen| chosen.name.clone()).collect();
-                if !scenarios.is_empty() {
-                    let turns = turns(&self.tiers, self.alone);
-                    push(&mut boots, kernel, *shape, scenarios, turns);
+                let wanted = match &self.shapes {
+                    Shapes::Once => shapes.first() == Some(shape),
+                    Shapes::Each(asked) => asked.contains(shape),
+                };
+                let deployed =
+                    (self.deployed && wanted && deployed::is_possible(kernel, *shape)).then(|| {
+                        DeployedTurn { scenarios: deployed.scenarios.clone(), checks: deployed.names() }
+                    });
+                if !scenarios.is_empty() || deployed.is_some() {
+                    let turns =
+                        if scenarios.is_empty() { Vec::new() } else { turns(&self.tiers, self.alone) };
+                    push(&mut boots, kernel, *shape, scenarios, turns, deployed);
                 }
             }
         }
@@ -185,6 +210,9 @@ impl Selection {
             self.scenarios.iter().find(|name| !boots.iter().any(|boot| boot.scenarios.contains(name)));
         if let Some(name) = left_out.filter(|_| self.named || boots.is_empty()) {
             bail!("no guest asked for meets the needs of {name}: `cargo xtask vm --list` has them");
+        }
+        if boots.is_empty() {
+            bail!("no guest asked for can have the agent as it is deployed");
         }
         Ok(boots)
     }
@@ -197,9 +225,10 @@ pub(crate) fn push(
     shape: Shape,
     scenarios: Vec<String>,
     turns: Vec<Vec<Tier>>,
+    deployed: Option<DeployedTurn>,
 ) {
     let verifier = !boots.iter().any(|boot| boot.kernel == kernel);
-    boots.push(Boot { kernel, shape, scenarios, turns, verifier });
+    boots.push(Boot { kernel, shape, scenarios, turns, verifier, deployed });
 }
 
 /// All kinds of hooks at once, who see the very same kills and must agree; then each by itself, if asked for.
@@ -209,6 +238,12 @@ pub(crate) fn turns(tiers: &[Tier], alone: bool) -> Vec<Vec<Tier>> {
         turns.extend(tiers.iter().map(|tier| vec![*tier]));
     }
     turns
+}
+
+/// The hooks of an agent that is run by hand, which takes the best.
+pub(crate) fn by_hand(kernel: &str) -> Tier {
+    let may_lack = may_lack(kernel);
+    Tier::ALL.into_iter().find(|tier| !may_lack.contains(tier)).unwrap_or(Tier::Tracepoint)
 }
 
 /// Marks the beginning of a turn in the guest's output, and its number.
@@ -235,134 +270,13 @@ pub(crate) fn script(boot: &Boot) -> String {
             "/bin/scenario run --guest --crashtrace /bin/crashtrace --hooks {hooks} {may_lack}{names} || status=1"
         ));
     }
+    if let Some(DeployedTurn { scenarios, checks }) = &boot.deployed {
+        lines.push(format!("echo '{TURN}{}'", boot.turns.len()));
+        lines.extend(deployed::script(scenarios, checks, by_hand(boot.kernel).name()));
+    }
     lines.push("exit $status".to_owned());
     lines.join("\n")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use Tier::{Fentry, Kprobe, Tracepoint};
-
-    fn catalogue() -> Vec<Scenario> {
-        let scenario = |(name, needs): &(&str, &[Need])| Scenario {
-            name: (*name).to_owned(),
-            about: String::new(),
-            needs: needs.iter().copied().collect(),
-        };
-        [
-            ("any", &[] as &[Need]),
-            ("unified", &[Need::V2, Need::Guest]),
-            ("hangs", &[Need::V1]),
-            ("nodes", &[Need::Numa]),
-        ]
-        .iter()
-        .map(scenario)
-        .collect()
-    }
-
-    fn select(kernels: &[&'static str], shapes: Shapes, scenarios: &[&str]) -> Selection {
-        Selection {
-            kernels: kernels.to_vec(),
-            shapes,
-            scenarios: scenarios.iter().map(|&name| name.to_owned()).collect(),
-            named: true,
-            tiers: vec![Fentry, Kprobe],
-            alone: false,
-        }
-    }
-
-    fn shown(boots: &[Boot]) -> Vec<String> {
-        boots.iter().map(|boot| format!("{boot}: {}", boot.scenarios.join(" "))).collect()
-    }
-
-    #[test]
-    fn plays_each_scenario_once_in_as_few_guests_as_that_takes() {
-        let once = |names: &[&str]| select(&["5.10", "sid"], Shapes::Once, names).boots(&catalogue());
-        assert_eq!(shown(&once(&["any"]).expect("it can")), ["5.10 v2: any", "sid v2: any"]);
-        let all = once(&["nodes", "hangs", "unified", "any"]).expect("it can");
-        assert_eq!(
-            shown(&all),
-            [
-                "5.10 v2: any unified",
-                "5.10 numa: nodes",
-                "5.10 v1: hangs",
-                "sid v2: any unified",
-                "sid numa: nodes"
-            ]
-        );
-    }
-
-    #[test]
-    fn plays_in_each_shape_that_meets_the_needs() {
-        let each = select(&["6.1"], Shapes::Each(Shape::ALL.to_vec()), &["any", "unified", "hangs", "nodes"]);
-        let boots = each.boots(&catalogue()).expect("it can");
-        assert_eq!(
-            shown(&boots),
-            ["6.1 v2: any unified", "6.1 numa: any unified nodes", "6.1 v1: any hangs"]
-        );
-    }
-
-    #[test]
-    fn refuses_what_no_guest_can_play() {
-        for (kernel, shapes, scenario) in [
-            ("sid", Shapes::Once, "hangs"),
-            ("arm64-6.12", Shapes::Once, "nodes"),
-            ("5.10", Shapes::Each(vec![Shape::V2]), "hangs"),
-        ] {
-            let error =
-                select(&[kernel], shapes, &["any", scenario]).boots(&catalogue()).expect_err(scenario);
-            assert!(error.to_string().contains(scenario), "{error}");
-        }
-        // Of those that nobody named, what can be played is.
-        let unnamed = |scenarios: &[&str]| {
-            Selection { named: false, ..select(&["sid"], Shapes::Once, scenarios) }.boots(&catalogue())
-        };
-        assert_eq!(shown(&unnamed(&["any", "hangs"]).expect("it can")), ["sid v2: any"]);
-        unnamed(&["hangs"]).expect_err("nothing at all");
-    }
-
-    #[test]
-    fn everything_is_every_kernel_shape_and_scenario_together_and_alone() {
-        let everything = Selection::everything(&["5.10", "6.12"], &catalogue());
-        let boots = everything.boots(&catalogue()).expect("it can");
-        let guests: Vec<_> = boots.iter().map(ToString::to_string).collect();
-        assert_eq!(guests, ["5.10 v2", "5.10 numa", "5.10 v1", "6.12 v2", "6.12 numa"]);
-        for boot in &boots {
-            assert_eq!(
-                boot.turns,
-                [vec![Fentry, Kprobe, Tracepoint], vec![Fentry], vec![Kprobe], vec![Tracepoint]]
-            );
-        }
-        assert_eq!(boots[0].plays(), 8);
-        let verifiers: Vec<_> = boots.iter().filter(|boot| boot.verifier).map(ToString::to_string).collect();
-        assert_eq!(verifiers, ["5.10 v2", "6.12 v2"]);
-    }
-
-    #[test]
-    fn a_single_kind_of_hooks_has_one_turn() {
-        assert_eq!(turns(&[Kprobe], true), [vec![Kprobe]]);
-    }
-
-    #[test]
-    fn the_guest_takes_every_turn_and_remembers_failure() {
-        let mut boot = Boot {
-            kernel: "arm64-6.1",
-            shape: Shape::V2,
-            scenarios: vec!["any".to_owned(), "unified".to_owned()],
-            turns: vec![vec![Fentry, Kprobe], vec![Kprobe]],
-            verifier: false,
-        };
-        let run = "/bin/scenario run --guest --crashtrace /bin/crashtrace --hooks";
-        let expected = format!(
-            "status=0\necho 'crashtrace-turn: 0'\n\
-             {run} fentry,kprobe --may-lack fentry any unified || status=1\necho 'crashtrace-turn: 1'\n\
-             {run} kprobe any unified || status=1\nexit $status"
-        );
-        assert_eq!(script(&boot), expected);
-        boot.kernel = "arm64-6.12";
-        assert!(!script(&boot).contains("may-lack"));
-        boot.verifier = true;
-        assert!(script(&boot).starts_with("status=0\n/bin/scenario verifier || status=1\necho"));
-    }
-}
+mod tests;

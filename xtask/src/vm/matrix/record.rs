@@ -211,6 +211,7 @@ pub(crate) mod tests {
                 scenarios: vec!["child".to_owned()],
                 turns: vec![vec![Tier::Fentry]],
                 verifier: true,
+                deployed: None,
             },
             arch: "x86_64".to_owned(),
             package: format!("linux-image-{kernel} 1"),

@@ -30,7 +30,7 @@ pub(crate) fn matrix(kernels: &[KernelResults]) -> String {
 }
 
 const LEGEND: &str = "\
-ok as it must be; FAIL not so; LOST no result; each with which: f fentry, k kprobe, t tracepoint, a they disagree
+ok as it must be; FAIL not so; LOST no result; each with which: f fentry, k kprobe, t tracepoint, d deployed, a they disagree
 -t that kind of hooks is blind to it, and gave no line; !f the kernel refuses that kind; - not played
 ";
 
