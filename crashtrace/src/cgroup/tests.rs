@@ -317,10 +317,11 @@ fn holds_together(path: &[u8]) {
         assert!(matches!(path.get(end), None | Some(b'/')) || &path[end..] == b" (deleted)", "{ends:?}");
         last = end;
     }
-    // What an end names is what the prefix by itself is.
+    // What an end names is what the prefix by itself is: the prefix of a removed one, since it may itself end in what
+    // `/proc` puts behind those.
     let places = [Place::NodeAllocatable, Place::Qos, Place::Pod, Place::Container];
     for (end, place) in ends.into_iter().zip(places).filter_map(|(end, place)| Some((end?, place))) {
-        let ancestor = parse(&path[..end]);
+        let ancestor = parse(&[&path[..end], b" (deleted)"].concat());
         assert_eq!((ancestor.place, ancestor.nested), (place, false), "{:?}", &path[..end]);
     }
     assert_eq!(got.container_end.is_some(), got.place == Place::Container);
