@@ -69,7 +69,7 @@ fn kernels(matrix: Option<&Matrix>) -> String {
         return "No run of the whole matrix is recorded yet: `cargo xtask vm --all` makes one.\n".to_owned();
     };
     let mut text =
-        "| kernel | Debian's package | cgroup | fentry | kprobe | tracepoint |\n|---|---|---|---|---|---|\n"
+        "| kernel | Debian's package | cgroup | fentry | kprobe | tracepoint | as deployed |\n|---|---|---|---|---|---|---|\n"
             .to_owned();
     for kernel in &matrix.kernels {
         for shape in &kernel.shapes {
@@ -81,15 +81,16 @@ fn kernels(matrix: Option<&Matrix>) -> String {
                 Shape::Numa => "v2, two nodes",
                 Shape::V1 => "v1",
             };
-            let tiers = [Judged::Fentry, Judged::Kprobe, Judged::Tracepoint].map(|tier| counts(shape, tier));
-            writeln!(text, "| {label} ({arch}) | {package} | {cgroup} | {} |", tiers.join(" | "))
+            let judged = [Judged::Fentry, Judged::Kprobe, Judged::Tracepoint, Judged::Deployed];
+            let judged = judged.map(|judged| counts(shape, judged));
+            writeln!(text, "| {label} ({arch}) | {package} | {cgroup} | {} |", judged.join(" | "))
                 .unwrap_or_default();
         }
     }
     let disagree = matrix.kernels.iter().flat_map(|kernel| &kernel.shapes).flat_map(ShapeResults::played);
     let disagree =
         disagree.filter(|it| it.of(Judged::Agree).is_some_and(|outcome| !outcome.is_good())).count();
-    let Matrix { commit, date, duration_s, .. } = matrix;
+    let Matrix { commit, date, duration_s, remark, .. } = matrix;
     let agree = match disagree {
         0 => {
             "They were played before agents with each kind of hooks alone, and before all of them at once, which agreed."
@@ -102,17 +103,24 @@ fn kernels(matrix: Option<&Matrix>) -> String {
     let minutes = duration_s.div_ceil(60);
     write!(
         text,
-        "\nScenarios whose reports are as they must be, with each kind of hooks. {agree} From `cargo xtask vm --all` \
-         at commit {commit}, {date}, {minutes} minutes.\n"
+        "\nScenarios whose reports are as they must be, with each kind of hooks. {agree} As deployed: what must hold of \
+         the agent in its container (`tests/scenario/deployed.toml`). From `cargo xtask vm --all` at commit {commit}, \
+         {date}, {minutes} minutes.\n"
     )
     .unwrap_or_default();
+    if let Some(remark) = remark {
+        writeln!(text, "{remark}").unwrap_or_default();
+    }
     text
 }
 
-/// How one kind of hooks fared in a shape.
+/// How one kind of hooks fared in a shape, or the agent as it is deployed.
 fn counts(shape: &ShapeResults, tier: Judged) -> String {
     let count = |outcome| shape.played().filter(|results| results.of(tier) == Some(outcome)).count();
     let of = shape.played().filter(|results| results.of(tier).is_some()).count();
+    if of == 0 && tier == Judged::Deployed {
+        return "-".to_owned();
+    }
     if of > 0 && count(Outcome::Lacking) == of {
         return "refused by the kernel".to_owned();
     }
@@ -168,6 +176,7 @@ mod tests {
             incomplete: None,
             date: "2026-11-25".to_owned(),
             duration_s: 3601,
+            remark: Some("It rained.".to_owned()),
             kernels: merge(&[played("6.1", Shape::V2, unified), played("6.1", Shape::Numa, Vec::new())]),
         };
         let text = kernels(Some(&matrix));
@@ -175,15 +184,19 @@ mod tests {
         assert_eq!(
             rows[2],
             "| 6.1 (x86_64) | linux-image-6.1 1 | v2 | refused by the kernel | 1 of 3, blind to 1 | \
-             0 of 1, and the agent failed |"
+             0 of 1, and the agent failed | - |"
         );
         assert!(rows[3].contains("| v2, two nodes |"), "{text}");
         assert!(
-            text.contains("which agreed") && text.contains("commit c0ffee, 2026-11-25, 61 minutes"),
+            text.contains("which agreed")
+                && text.ends_with("commit c0ffee, 2026-11-25, 61 minutes.\nIt rained.\n"),
             "{text}"
         );
         let scenarios = &mut matrix.kernels[0].shapes[0].scenarios;
+        scenarios[0].together.insert(Judged::Deployed, Outcome::Passed);
         scenarios[1].together.insert(Judged::Agree, Outcome::Failed);
-        assert!(kernels(Some(&matrix)).contains("not always agree"));
+        scenarios[1].together.insert(Judged::Deployed, Outcome::Passed);
+        let text = kernels(Some(&matrix));
+        assert!(text.contains("not always agree") && text.contains("| 1 of 1 |\n"), "{text}");
     }
 }

@@ -331,6 +331,7 @@ fn keep(guests: &[Played], everything: &[Boot], tree: Tree, took: Duration) -> R
         incomplete,
         date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
         duration_s: took.as_secs(),
+        remark: None,
         kernels: record::merge(guests),
     };
     if let Some(why) = &matrix.incomplete {

@@ -23,6 +23,9 @@ pub(crate) struct Matrix {
     /// The day it ended, in UTC.
     pub(crate) date: String,
     pub(crate) duration_s: u64,
+    /// What people must know of the run, put in by hand: what was played again at the same commit, say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) remark: Option<String>,
     pub(crate) kernels: Vec<KernelResults>,
 }
 
@@ -271,6 +274,7 @@ pub(crate) mod tests {
             incomplete: None,
             date: "2026-11-25".to_owned(),
             duration_s: 9,
+            remark: None,
             kernels,
         };
         let text = serde_json::to_string(&matrix).expect("it can be written");
