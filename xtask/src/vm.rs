@@ -18,7 +18,6 @@ pub(crate) use arch::Arch;
 pub(crate) use boot::{Exit, GuestOutput};
 pub(crate) use initramfs::GuestFile;
 
-use crate::cache::cached;
 use crate::{exec, setup};
 use anyhow::{Context as _, Result, bail};
 use std::fmt;
@@ -156,11 +155,6 @@ pub(crate) fn prepare(label: &str) -> Result<()> {
     Ok(())
 }
 
-/// The files that make containers in guests with this kernel.
-fn runc(label: &str) -> Result<Vec<GuestFile>> {
-    runc::files(&dir(), kernel::Spec::of(label)?.arch)
-}
-
 /// Boots a kernel with these files, runs `command` (a script for busybox's shell; what it can rely on is said in
 /// `init.sh`), and waits for the end. That a guest panics or times out is no error here but in the output: a test may
 /// want just that. [`GuestOutput::succeeded`] makes it one.
@@ -253,13 +247,7 @@ pub(crate) fn labels() -> Vec<&'static str> {
 
 /// Debian's packages of the release of the guests' busybox, for this machine: unpacked together, not installed, where `home` says.
 pub(crate) fn unpacked(home: &Path, packages: &[&str]) -> Result<PathBuf> {
-    let arch = Arch::of_this_machine()?;
-    cached(home, &dir(), |staging| {
-        let release = kernel::bookworm(&dir(), arch)?;
-        let unpacked =
-            packages.iter().map(|package| Ok(format!("{package} {}", release.unpack(package, staging)?)));
-        Ok(unpacked.collect::<Result<Vec<_>>>()?.join(", "))
-    })
+    kernel::unpacked(home, &dir(), Arch::of_this_machine()?, packages)
 }
 
 /// Where kernels, busybox and runs are.

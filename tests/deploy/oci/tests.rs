@@ -11,6 +11,11 @@ use crate::pod;
 /// Makes another of a pod and its container's security context.
 type Change = dyn Fn(&mut PodSpec, &mut SecurityContext);
 
+/// The capabilities that it is given.
+fn added(security: &mut SecurityContext) -> &mut Vec<String> {
+    security.capabilities.as_mut().and_then(|capabilities| capabilities.add.as_mut()).expect("some")
+}
+
 /// Of the pod that was recorded it makes what was recorded, and of those in deploy/ something.
 #[test]
 fn what_the_runtime_is_told_is_what_containerd_tells_it() {
@@ -34,14 +39,7 @@ fn another_manifest_is_another_container() {
     };
     let at = |config: &Value, path: &str| config.pointer(path).cloned().unwrap_or_default();
     let less = of(&|_, security| {
-        security
-            .capabilities
-            .as_mut()
-            .expect("some")
-            .add
-            .as_mut()
-            .expect("some")
-            .retain(|name| name != "BPF");
+        added(security).retain(|name| name != "BPF");
         security.allow_privilege_escalation = None;
         security.read_only_root_filesystem = Some(false);
         security.run_as_user = Some(1000);
@@ -77,16 +75,7 @@ fn another_manifest_is_another_container() {
         &|pod, _| pod.host_pid = Some(true),
         &|_, security| security.privileged = Some(true),
         &|_, security| security.capabilities.as_mut().expect("some").drop = None,
-        &|_, security| {
-            security
-                .capabilities
-                .as_mut()
-                .expect("some")
-                .add
-                .as_mut()
-                .expect("some")
-                .push("SYS_PTRACE".to_owned());
-        },
+        &|_, security| added(security).push("SYS_PTRACE".to_owned()),
         &|pod, _| pod.priority_class_name = None,
     ];
     for change in unknown {

@@ -197,9 +197,15 @@ fn image(unpacked: &Path) -> Result<PathBuf> {
     })
 }
 
-/// What is the same in all guests, and in tests without one, is of this release.
-pub(super) fn bookworm(dir: &Path, arch: Arch) -> Result<Release> {
-    open(dir, "bookworm", BOOKWORM, arch)
+/// Packages of bookworm: what is the same in all guests, and in tests without one, is of that release. They are unpacked
+/// together where `home` says, and not installed.
+pub(super) fn unpacked(home: &Path, dir: &Path, arch: Arch, packages: &[&str]) -> Result<PathBuf> {
+    cached(home, dir, |staging| {
+        let release = open(dir, "bookworm", BOOKWORM, arch)?;
+        let unpacked =
+            packages.iter().map(|package| Ok(format!("{package} {}", release.unpack(package, staging)?)));
+        Ok(unpacked.collect::<Result<Vec<_>>>()?.join(", "))
+    })
 }
 
 /// The static busybox that all guests of a processor use, whatever their kernel.
@@ -208,12 +214,7 @@ pub(crate) fn busybox(dir: &Path, arch: Arch) -> Result<PathBuf> {
         Arch::X86_64 => dir.join("busybox"),
         Arch::Aarch64 => dir.join(format!("busybox-{}", arch.debian())),
     };
-    let home = cached(&home, dir, |staging| {
-        let package = "busybox-static";
-        let version = bookworm(dir, arch)?.unpack(package, staging)?;
-        Ok(format!("{package} {version}"))
-    })
-    .context("no busybox for the guest")?;
+    let home = unpacked(&home, dir, arch, &["busybox-static"]).context("no busybox for the guest")?;
     let places = ["usr/bin/busybox", "bin/busybox"].map(|place| home.join(place));
     let found = places.into_iter().find(|place| place.is_file());
     found.with_context(|| format!("{} has no busybox: remove it to fetch it anew", home.display()))

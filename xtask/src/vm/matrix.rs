@@ -107,7 +107,7 @@ pub(super) fn run(args: &Wanted, kernels: &[&'static str], options: &Options) ->
     let catalogue = catalogue::all()?;
     let boots = args.boots(kernels, &catalogue)?;
     let tree = args.all.then(Tree::look).transpose()?;
-    let files = programs(&boots)?;
+    let files = Files::of(&boots)?;
     for label in boots.iter().map(|boot| boot.kernel).collect::<std::collections::BTreeSet<_>>() {
         prepare(label)?;
     }
@@ -152,11 +152,24 @@ pub(super) fn list() -> Result<()> {
     Ok(())
 }
 
-/// What guests take along, by the target it is built for.
-type Programs = BTreeMap<&'static str, Vec<GuestFile>>;
+/// What guests take along.
+struct Files {
+    /// The programs, by the target they are built for.
+    programs: BTreeMap<&'static str, Vec<GuestFile>>,
+    /// What it takes to have the agent as it is deployed; nothing where no guest has it.
+    deployed: Vec<GuestFile>,
+}
 
-fn programs(boots: &[Boot]) -> Result<Programs> {
-    let mut programs = Programs::new();
+impl Files {
+    fn of(boots: &[Boot]) -> Result<Self> {
+        let deployed = boots.iter().any(|boot| boot.deployed.is_some());
+        let deployed = if deployed { deployed::files()? } else { Vec::new() };
+        Ok(Self { programs: programs(boots)?, deployed })
+    }
+}
+
+fn programs(boots: &[Boot]) -> Result<BTreeMap<&'static str, Vec<GuestFile>>> {
+    let mut programs = BTreeMap::new();
     for boot in boots {
         let target = Spec::of(boot.kernel)?.arch.target();
         if programs.contains_key(target) {
@@ -172,7 +185,7 @@ fn programs(boots: &[Boot]) -> Result<Programs> {
 }
 
 /// Boots them, so many at a time, in the order given.
-fn play_all(boots: &[Boot], programs: &Programs, options: &Options, jobs: usize) -> Vec<Played> {
+fn play_all(boots: &[Boot], files: &Files, options: &Options, jobs: usize) -> Vec<Played> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let work = || {
@@ -187,7 +200,7 @@ fn play_all(boots: &[Boot], programs: &Programs, options: &Options, jobs: usize)
                 boot.scenarios.len(),
                 boot.turns.len()
             );
-            let played = play(boot, programs, options);
+            let played = play(boot, files, options);
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             done.push((number, played));
             report(&done[done.len() - 1].1);
@@ -205,7 +218,7 @@ fn play_all(boots: &[Boot], programs: &Programs, options: &Options, jobs: usize)
 }
 
 /// Boots one guest, and judges what comes out of it.
-fn play(boot: &Boot, programs: &Programs, options: &Options) -> Played {
+fn play(boot: &Boot, files: &Files, options: &Options) -> Played {
     /// A scenario takes a second or two; emulated, on a busy machine, and waiting for a line that does not come, more.
     const PLAY_SECS: u64 = 45;
     const AROUND_SECS: u64 = 180;
@@ -235,12 +248,11 @@ fn play(boot: &Boot, programs: &Programs, options: &Options) -> Played {
     let output = Spec::of(boot.kernel).and_then(|spec| {
         let target = spec.arch.target();
         target.split('-').next().unwrap_or(target).clone_into(&mut played.arch);
-        let mut files = programs[target].clone();
+        let mut taken = files.programs[target].clone();
         if boot.deployed.is_some() {
-            files.extend(super::runc(boot.kernel)?);
-            files.extend(deployed::manifests()?);
+            taken.extend(files.deployed.iter().cloned());
         }
-        run_in_guest(boot.kernel, &files, &plan::script(boot), &options)
+        run_in_guest(boot.kernel, &taken, &plan::script(boot), &options)
     });
     match output {
         Ok(output) => {

@@ -3,7 +3,7 @@
 
 use super::plan::Shape;
 use crate::vm::kernel::Spec;
-use crate::vm::{Arch, GuestFile};
+use crate::vm::{self, GuestFile, runc};
 use crate::{exec, setup};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -45,10 +45,9 @@ impl Deployed {
     }
 }
 
-/// Whether such guests can have it. Two nodes make no difference to a container, and what containerd tells runc is recorded for one
-/// processor.
+/// Whether such guests can have it. Two nodes make no difference to a container.
 pub(crate) fn is_possible(kernel: &str, shape: Shape) -> bool {
-    shape != Shape::Numa && Spec::of(kernel).is_ok_and(|spec| spec.arch == Arch::X86_64)
+    shape != Shape::Numa && Spec::of(kernel).is_ok_and(|spec| spec.arch == runc::ARCH)
 }
 
 /// What the guest runs for it, `hooks` being those of the agent by hand.
@@ -67,8 +66,15 @@ pub(super) fn script(scenarios: &[String], checks: &[String], hooks: &str) -> [S
 /// The folders of deploy/ that are a form of it, by the names of what kubectl makes of them.
 const FORMS: [(&str, &str); 2] = [("privileged", "deploy"), ("capabilities", "deploy/capabilities")];
 
+/// What guests have for it beside the programs.
+pub(super) fn files() -> Result<Vec<GuestFile>> {
+    let mut files = runc::files(&vm::dir())?;
+    files.extend(manifests()?);
+    Ok(files)
+}
+
 /// What `kubectl apply -k` would send, for guests, which have no kubectl.
-pub(super) fn manifests() -> Result<Vec<GuestFile>> {
+fn manifests() -> Result<Vec<GuestFile>> {
     let kubectl = setup::ensure_kubectl()?;
     let folder = exec::target_dir().join("vm/manifests");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
