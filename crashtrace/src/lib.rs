@@ -19,6 +19,7 @@ pub mod decode;
 pub mod doctor;
 pub mod enrich;
 pub mod event;
+pub mod files;
 pub mod filter;
 pub mod fragmentation;
 pub mod gfp;

@@ -1,0 +1,178 @@
+//! Files whose paths come from outside: a token, a CA, a kubeconfig, BTF. Whoever names or replaces such a file must not be
+//! able to stop the agent with it, so only regular files are read, each up to a bound, and a read that takes too long is given
+//! up.
+//!
+//! A path may lead to a FIFO (whose `open` waits for a writer), a device (whose `open` may do something), a hung network mount
+//! (whose `open`, `stat` and `read` all wait, not to be interrupted) or a file of a terabyte. Against the last kind of wait there is
+//! no flag: the read is left alone on its own thread, and only [`MOST_STUCK`] of those may be left.
+
+use std::fs::{File, FileType, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use tokio::sync::oneshot;
+
+/// Reads that were given up and have not come back. With so many left, no other is begun.
+const MOST_STUCK: usize = 16;
+
+/// Threads that read.
+static READING: AtomicUsize = AtomicUsize::new(0);
+
+/// Opens a regular file for reading; never waits for a FIFO's writer.
+///
+/// # Errors
+/// It cannot be opened, or it is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    // Before the open as well: a device may act on being opened.
+    regular(&std::fs::metadata(path)?)?;
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Reads a regular file of at most `most_bytes`.
+///
+/// # Errors
+/// It cannot be read, is no regular file, or is larger.
+pub fn read_regular(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
+    let file = open_regular(path)?;
+    let mut bytes = Vec::new();
+    // Files of /proc and /sys say that they are empty, or a page long: only reading tells.
+    file.take(most_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most_bytes {
+        let error = format!("it is larger than {most_bytes} bytes, the most that is read");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, error));
+    }
+    Ok(bytes)
+}
+
+/// [`read_regular`], given up after `deadline`. For use before there is a loop.
+///
+/// # Errors
+/// As there; also [`io::ErrorKind::TimedOut`].
+pub fn read_within(path: &Path, most_bytes: u64, deadline: Duration) -> io::Result<Vec<u8>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    on_a_thread(path, most_bytes, move |read| drop(sender.send(read)))?;
+    receiver.recv_timeout(deadline).unwrap_or_else(|_| Err(timed_out(deadline)))
+}
+
+/// [`read_regular`], off the loop and given up after `deadline`.
+///
+/// # Errors
+/// As there; also [`io::ErrorKind::TimedOut`].
+pub async fn read_off_loop(path: &Path, most_bytes: u64, deadline: Duration) -> io::Result<Vec<u8>> {
+    let (sender, receiver) = oneshot::channel();
+    on_a_thread(path, most_bytes, move |read| drop(sender.send(read)))?;
+    match tokio::time::timeout(deadline, receiver).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(_)) | Err(_) => Err(timed_out(deadline)),
+    }
+}
+
+/// Not `spawn_blocking`: a runtime waits for those when it ends, and a hung read does not end.
+fn on_a_thread(
+    path: &Path,
+    most_bytes: u64,
+    done: impl FnOnce(io::Result<Vec<u8>>) + Send + 'static,
+) -> io::Result<()> {
+    if READING.fetch_add(1, Ordering::Relaxed) >= MOST_STUCK {
+        READING.fetch_sub(1, Ordering::Relaxed);
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "too many earlier reads of files hang"));
+    }
+    let path = path.to_owned();
+    let begun = thread::Builder::new().name("read-file".to_owned()).spawn(move || {
+        let read = read_regular(&path, most_bytes);
+        READING.fetch_sub(1, Ordering::Relaxed);
+        done(read);
+    });
+    begun.map(drop).inspect_err(|_| {
+        READING.fetch_sub(1, Ordering::Relaxed);
+    })
+}
+
+fn timed_out(deadline: Duration) -> io::Error {
+    let error = format!("it could not be read within {} s; is its mount hung?", deadline.as_secs_f32());
+    io::Error::new(io::ErrorKind::TimedOut, error)
+}
+
+fn regular(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let error = format!("it is {}, not a regular file", named(metadata.file_type()));
+    Err(io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+fn named(kind: FileType) -> &'static str {
+    if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_char_device() || kind.is_block_device() {
+        "a device"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "of an unknown kind"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType as Kind, Mode, mknodat};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_regular_file_is_read_up_to_its_bound_and_no_further() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, b"12345").unwrap();
+        assert_eq!(read_regular(&path, 5).unwrap(), b"12345");
+        let error = read_regular(&path, 4).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(error.to_string(), "it is larger than 4 bytes, the most that is read");
+        assert_eq!(read_within(&path, 5, SOON).unwrap(), b"12345");
+        assert_eq!(read_regular(&dir.path().join("none"), 5).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn files_that_do_not_tell_their_size_are_read_whole() {
+        assert!(read_regular(Path::new("/proc/self/status"), 1 << 16).unwrap().len() > 100);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_a_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        mknodat(CWD, &fifo, Kind::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&fifo, &link).unwrap();
+        for (path, is) in [
+            (fifo.as_path(), "a FIFO"),
+            (&link, "a FIFO"),
+            (dir.path(), "a directory"),
+            (Path::new("/dev/zero"), "a device"),
+        ] {
+            let error = read_regular(path, 1).unwrap_err();
+            assert_eq!(error.to_string(), format!("it is {is}, not a regular file"), "{}", path.display());
+        }
+    }
+
+    #[tokio::test]
+    async fn off_the_loop_it_is_the_same() {
+        let read = read_off_loop(Path::new("/proc/self/status"), 1 << 16, SOON).await.unwrap();
+        assert!(read.len() > 100);
+        let error = read_off_loop(Path::new("/dev/zero"), 1, SOON).await.unwrap_err();
+        assert_eq!(error.to_string(), "it is a device, not a regular file");
+    }
+}
