@@ -4,27 +4,18 @@
 //! load, the recording (it names the hooks). From the first line on, the agent goes on until it is told to stop or its
 //! output is gone.
 
-use std::fs::{File, Permissions};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use crashtrace_ebpf::LAYOUT_VERSION;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{Allocations, Output, Watch};
-use crate::decode::Machine;
+use crate::cli::{Allocations, Watch};
 use crate::enrich::Node;
 use crate::pipeline::{Pipeline, Speaker};
-use crate::report::build::Context;
-use crate::report::{Line, Unresolved};
-use crate::sink::{JsonSink, Sink, TextSink};
+use crate::report::Unresolved;
 use crate::source::host::{KernelVersion, NO_MEMLOCK_SINCE};
 use crate::source::load::{Attached, KernelCounters};
 use crate::source::plan::{AllocHook, Optional, blind, plan};
-use crate::source::recording::{FORMAT, Preamble, Writer};
 use crate::source::ring::Ring;
 
 mod cgroupfs;
@@ -33,15 +24,19 @@ mod doctor;
 mod kernel_log;
 mod look;
 mod monitor;
+mod output;
 mod pods;
 mod procfs;
+mod recording;
 mod replay;
 mod schedule;
 
 pub use doctor::doctor;
 pub use look::Unusable;
 use monitor::Monitor;
+use output::{Out, sink};
 use procfs::ProcFs;
+use recording::record_to;
 pub use replay::replay;
 use schedule::{CountSchedule, Heartbeat};
 
@@ -233,89 +228,3 @@ fn speaker(config: &Watch, look: &look::Look, attached: &Attached, started_ns: u
         replay: false,
     }
 }
-
-/// Begins a recording: a new file, or one of ours that is overwritten, for root alone.
-fn record_to(
-    path: &Path,
-    speaker: &Speaker,
-    machine: &Machine,
-    context: &Context,
-    memory_bytes: Option<u64>,
-    started_ns: u64,
-) -> Result<Recording> {
-    let failed = || format!("cannot write the recording {}", path.display());
-    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let file = file.and_then(|file| {
-        // The mode is that of a new file only. What is no file, a pipe for one, stays as it is.
-        if file.metadata()?.is_file() {
-            file.set_permissions(Permissions::from_mode(0o600))?;
-        }
-        Ok(file)
-    });
-    let preamble = Preamble {
-        format: FORMAT.to_owned(),
-        agent: env!("CARGO_PKG_VERSION").to_owned(),
-        layout: LAYOUT_VERSION,
-        node: speaker.node.clone(),
-        kernel: speaker.kernel.clone(),
-        boot_id: context.boot_id.clone(),
-        page_size_bytes: machine.page_size_bytes,
-        memory_bytes,
-        memory_cgroup_v1: context.memory_cgroup_v1,
-        realtime_offset_ns: context.realtime_offset_ns,
-        hooks: speaker.hooks.clone(),
-        blind: speaker.blind.clone(),
-        gfp: context.gfp.clone(),
-        symbols: machine.symbols.clone(),
-        started_ktime_ns: started_ns,
-    };
-    let writer = Writer::new(BufWriter::new(file.with_context(failed)?), &preamble).with_context(failed)?;
-    Ok(Recording { writer, path: path.display().to_string() })
-}
-
-struct Recording {
-    writer: Writer<BufWriter<File>>,
-    path: String,
-}
-
-/// Everything that is written.
-struct Out {
-    sink: Box<dyn Sink>,
-    recording: Option<Recording>,
-    monitor: Monitor,
-}
-
-impl Out {
-    /// A recording that cannot be written any more ends; the watch goes on, which matters more.
-    fn record(&mut self, record: &[u8]) {
-        if let Some(recording) = &mut self.recording
-            && let Err(error) = recording.writer.record(record)
-        {
-            tracing::error!(%error, file = recording.path, "the recording ends here: it cannot be written");
-            self.recording = None;
-        }
-    }
-
-    fn lines(&mut self, lines: impl IntoIterator<Item = Line>) -> Result<End> {
-        for line in lines {
-            match self.sink.emit(&line) {
-                Ok(()) => self.monitor.wrote(&line),
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::OutputClosed),
-                Err(error) => return Err(error).context("cannot write to the standard output"),
-            }
-        }
-        Ok(End::Done)
-    }
-}
-
-/// The sink on standard output.
-fn sink(output: Output) -> Box<dyn Sink> {
-    let stdout: Box<dyn Write> = Box::new(io::stdout());
-    match output {
-        Output::Json => Box::new(JsonSink::new(stdout)),
-        Output::Text { color } => Box::new(TextSink::new(stdout, color)),
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -5,7 +5,9 @@ use std::io::BufReader;
 
 use anyhow::{Context as _, Result};
 
-use super::{End, Monitor, Out, sink};
+use super::End;
+use super::monitor::Monitor;
+use super::output::{Out, sink};
 use crate::cli::Replay;
 use crate::decode::Machine;
 use crate::enrich::Node;

@@ -1,10 +1,13 @@
-//! What the agent writes besides its lines.
+//! What is written there, and over what.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use super::super::monitor::Monitor;
+use super::super::output::Out;
 use super::*;
 use crate::gfp::GfpNames;
+use crate::sink::JsonSink;
 use crate::source::recording::{Frame, Reader};
 
 fn begin(path: &Path) -> Recording {
