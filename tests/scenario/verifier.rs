@@ -13,7 +13,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::programs::{Program, ProgramError};
-use aya::{Btf, Endianness, VerifierLogLevel};
+use aya::{Btf, VerifierLogLevel};
 use crashtrace::gfp::GfpNames;
 use crashtrace::source::host::{self, KERNEL_BTF};
 use crashtrace::source::layout::{KernelBtf, Layout};
@@ -43,8 +43,7 @@ struct Line<'a> {
 
 /// Prints one JSON object for each program of the kernel object.
 pub fn run() -> Result<()> {
-    let kernel_btf = Path::new(KERNEL_BTF);
-    let btf = KernelBtf::open(kernel_btf)?;
+    let btf = KernelBtf::open(Path::new(KERNEL_BTF))?;
     let mark_victim_arg = btf.mark_victim_arg().context("BTF does not describe oom:mark_victim")?;
     // Every program is to be tried: the kernel says what it refuses, not the plan.
     let all = Functions::by(|_| true);
@@ -64,13 +63,12 @@ pub fn run() -> Result<()> {
     let kernel = Kernel {
         layout: &layout,
         mark_victim_arg,
-        btf: kernel_btf,
         nodes: Symbols::parse(BufReader::new(kallsyms)).nodes(),
         gfp: GfpNames::fallback().kernel_bits(),
         include_nowarn: false,
         debug: false,
     };
-    let btf = Btf::parse_file(kernel_btf, Endianness::default())?;
+    let btf = load::own_btf().map_err(anyhow::Error::msg)?;
     // Kernels before 5.11 count maps and programs against it.
     if let Err(error) = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }) {
         eprintln!("verifier: the limit of locked memory stays: {error}");

@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn cut(file: &Path) -> anyhow::Result<Vec<u8>> {
-    let btf = Btf::open(file)?;
+    let btf = Btf::parse(std::fs::read(file)?)?;
     let mut cutter = Cutter { btf: &btf, kept: HashMap::new(), queue: Vec::new(), ids: HashMap::new() };
     cutter.choose();
     cutter.write()

@@ -37,7 +37,6 @@ pub(super) struct Look {
     /// `None` where there is no BTF.
     pub(super) layout: Option<Layout>,
     gfp: GfpNames,
-    btf: PathBuf,
 }
 
 /// Looks at this host, with the BTF in `btf` or the kernel's own.
@@ -66,7 +65,7 @@ pub(super) fn look(btf: Option<&Path>) -> Look {
         Some(version) if version >= host::KernelVersion(6, 3) => GfpNames::fallback_without_atomic(),
         _ => GfpNames::fallback(),
     });
-    Look { facts, view, symbols, layout, gfp, btf: path }
+    Look { facts, view, symbols, layout, gfp }
 }
 
 impl Look {
@@ -79,7 +78,6 @@ impl Look {
         let kernel = Kernel {
             layout,
             mark_victim_arg,
-            btf: &self.btf,
             nodes: self.symbols.nodes(),
             gfp: self.gfp.kernel_bits(),
             include_nowarn,

@@ -19,8 +19,6 @@
 //! Whatever the bytes are, nothing here panics, and nothing here follows a reference from one type to another, so
 //! that nothing can go round in circles.
 
-use std::path::{Path, PathBuf};
-
 /// What a type is: `BTF_KIND_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -113,14 +111,6 @@ impl Kind {
 /// Why bytes could not be read as BTF.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
-    /// The file could not be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
     /// The bytes end before the header does.
     #[error("{0} bytes are too few for a BTF header")]
     TooShort(usize),
@@ -214,12 +204,6 @@ impl Btf {
             }
         }
         Ok(Self { bytes, types, strings })
-    }
-
-    /// Reads a file: `/sys/kernel/btf/vmlinux`, or a copy of one.
-    pub fn open(path: &Path) -> Result<Self, BtfError> {
-        let bytes = std::fs::read(path).map_err(|source| BtfError::Read { path: path.into(), source })?;
-        Self::parse(bytes)
     }
 
     /// The type with this id. There is none for 0, which is `void`.

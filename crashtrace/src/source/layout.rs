@@ -5,13 +5,16 @@
 //! is an array), a bit-field has no byte offset, and where two structs of one name disagree neither counts.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crashtrace_ebpf::fields::{self, Field, Query};
 use crashtrace_ebpf::mark_victim_arg;
 
 pub use super::btf::BtfError;
 use super::btf::{Btf, Kind, Member, Type};
+use crate::files;
 
 #[cfg(test)]
 mod tests;
@@ -67,6 +70,31 @@ pub enum Param {
     Other,
 }
 
+/// The most that is read of a file of BTF. A kernel's own has 4 to 6 MB, and some 10 with every driver built in.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// How long that may take.
+const READ_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Why a file gave no BTF.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It could not be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// What it has is no BTF.
+    #[error(transparent)]
+    Parse(#[from] BtfError),
+}
+
+/// Reads a file of BTF: the one that the user names may be any file.
+///
+/// # Errors
+/// It cannot be read, or is too large for BTF.
+pub fn read_btf(path: &Path) -> io::Result<Vec<u8>> {
+    files::read_within(path, MOST_BYTES, READ_DEADLINE)
+}
+
 /// A kernel's own description of its types and functions.
 pub struct KernelBtf(Btf);
 
@@ -90,8 +118,8 @@ impl KernelBtf {
     }
 
     /// Reads a file; that of the running kernel is `/sys/kernel/btf/vmlinux`.
-    pub fn open(path: &Path) -> Result<Self, BtfError> {
-        Btf::open(path).map(Self)
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Ok(Self::parse(read_btf(path)?)?)
     }
 
     /// How `oom:mark_victim` passes its victim: one of [`mark_victim_arg`], `None` where the kernel has no such

@@ -10,7 +10,8 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness, VerifierLogLevel};
 use crashtrace_ebpf::{FailureKey, GfpBits, counter, global, map};
 use thiserror::Error;
 
-use super::layout::Layout;
+use super::host::KERNEL_BTF;
+use super::layout::{Layout, read_btf};
 use super::plan::{Attach, AttachKind, Plan, Tier};
 use crate::event::{Counted, Hook};
 
@@ -24,8 +25,6 @@ pub struct Kernel<'a> {
     pub layout: &'a Layout,
     /// How `oom:mark_victim` passes its victim.
     pub mark_victim_arg: u32,
-    /// Where the kernel's BTF is: trampolines are attached by BTF id.
-    pub btf: &'a Path,
     /// Where its array of nodes is, and where its only node; 0 where that is not known.
     pub nodes: (u64, u64),
     /// Its allocation flags that the programs act on.
@@ -123,11 +122,11 @@ fn attach_tier(
 ) -> Result<Option<Placed>, LoadError> {
     let mut ebpf = object(kernel, VerifierLogLevel::default())?;
     let btf = match tier.hook {
-        Hook::Fentry => match Btf::parse_file(kernel.btf, Endianness::default()) {
+        Hook::Fentry => match own_btf() {
             Ok(btf) => Some(btf),
             Err(error) => {
                 let name = tier.decision.first().unwrap_or(&tier.victims).to_string();
-                refused.push(Refused { hook: tier.hook, name, error: chain(&error) });
+                refused.push(Refused { hook: tier.hook, name, error });
                 return Ok(None);
             }
         },
@@ -170,6 +169,17 @@ fn attach_tier(
         }
     }
     Ok(Some(Placed { ebpf, memcg, wait, alloc: in_place }))
+}
+
+/// The running kernel's own BTF. A trampoline's target is a number in it: another kernel's BTF, even one of the same series,
+/// has that number for another function, and the kernel cannot tell.
+///
+/// # Errors
+/// It cannot be read.
+pub fn own_btf() -> Result<Btf, String> {
+    let failed = |error: &dyn std::error::Error| format!("{KERNEL_BTF}: {}", chain(error));
+    let bytes = read_btf(Path::new(KERNEL_BTF)).map_err(|error| failed(&error))?;
+    Btf::parse(&bytes, Endianness::default()).map_err(|error| failed(&error))
 }
 
 /// Makes the maps and prepares the programs, none of which is loaded yet. `log` is what the verifier is to write of a

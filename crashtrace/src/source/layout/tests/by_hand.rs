@@ -185,7 +185,9 @@ fn what_is_not_btf_says_why() {
     bytes[24 + 16 + 7] = 20;
     assert_eq!(error(&bytes), "type 2 is of kind 20, which is unknown");
     let missing = KernelBtf::open(Path::new("/nonexistent/btf")).err().expect("there is no such file");
-    assert_eq!(missing.to_string(), "cannot read /nonexistent/btf");
+    assert_eq!(missing.to_string(), "No such file or directory (os error 2)");
+    let device = KernelBtf::open(Path::new("/dev/zero")).err().expect("it would have no end");
+    assert_eq!(device.to_string(), "it is a device, not a regular file");
 }
 
 /// Asks all that can be asked.
