@@ -20,7 +20,7 @@ use containerd::message::{
 use containerd::pods::{Container, Pod, Script, call};
 use containerd::runtime::Runtime;
 use containerd::{kubelet, log};
-use deploy::needs::Form;
+use deploy::needs::{CONTAINERD, Form};
 
 #[path = "scenario/cgroup.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the scenarios use what is left")]
@@ -136,10 +136,10 @@ impl<'a> Deployed<'a> {
     }
 }
 
-/// The pod of the DaemonSet.
+/// The pod of the DaemonSet: the one form with the runtime's socket, the other without.
 fn spec(form: Form) -> PodSpec {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let mut objects = deploy::render::render(&root.join(form.folder()));
+    let components = if form == Form::Privileged { &[CONTAINERD][..] } else { &[] };
+    let mut objects = deploy::render::render_with(form.folder(), components).expect("kubectl takes it");
     objects.retain(|object| object["kind"] == "DaemonSet");
     let set: DaemonSet = serde_json::from_value(objects.remove(0)).expect("a DaemonSet");
     set.spec.expect("a spec").template.spec.expect("a spec")

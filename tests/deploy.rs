@@ -14,12 +14,13 @@ use crashtrace::pods::cri::socket;
 use crashtrace::source::host::Capability;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Container, Namespace, PodSpec, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use deploy::needs::{Form, NEEDS, What};
+use deploy::needs::{CONTAINERD, Form, NEEDS, Need, SOCKET, What};
 use deploy::render;
 
 mod deploy {
@@ -41,7 +42,11 @@ fn rendered(form: Form) -> Vec<Value> {
 
 /// The only object of this kind, as its type has it.
 fn object<T: DeserializeOwned + Serialize>(form: Form, kind: &str) -> T {
-    let mut objects = rendered(form);
+    of_kind(&rendered(form), kind)
+}
+
+fn of_kind<T: DeserializeOwned + Serialize>(objects: &[Value], kind: &str) -> T {
+    let mut objects = objects.to_vec();
     objects.retain(|object| object["kind"] == kind);
     let [object] = objects.as_slice() else { panic!("{kind}: {objects:#?}") };
     let typed: T = serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{kind}: {error}"));
@@ -55,12 +60,20 @@ fn object<T: DeserializeOwned + Serialize>(form: Form, kind: &str) -> T {
 }
 
 fn pod(form: Form) -> PodSpec {
-    let set: DaemonSet = object(form, "DaemonSet");
+    pod_of(&rendered(form))
+}
+
+fn pod_of(objects: &[Value]) -> PodSpec {
+    let set: DaemonSet = of_kind(objects, "DaemonSet");
     set.spec.expect("a spec").template.spec.expect("a spec")
 }
 
 fn container(form: Form) -> Container {
-    let mut containers = pod(form).containers;
+    container_of(&pod(form))
+}
+
+fn container_of(pod: &PodSpec) -> Container {
+    let mut containers = pod.containers.clone();
     assert_eq!(containers.len(), 1);
     containers.remove(0)
 }
@@ -78,6 +91,7 @@ fn they_are_objects_of_kubernetes_and_fit_together() {
             "ClusterRole",
             "ClusterRoleBinding",
             "DaemonSet",
+            "NetworkPolicy",
         ];
         assert_eq!(kinds, expected);
         let namespace = object::<Namespace>(form, "Namespace").metadata;
@@ -102,7 +116,12 @@ fn they_are_objects_of_kubernetes_and_fit_together() {
             (account.metadata.name.as_ref(), &namespace.name)
         );
         let spec = set.spec.expect("a spec");
-        assert_eq!(spec.selector.match_labels, spec.template.metadata.expect("metadata").labels);
+        let labels = spec.template.metadata.expect("metadata").labels;
+        assert_eq!(spec.selector.match_labels, labels);
+        let policy = object::<NetworkPolicy>(form, "NetworkPolicy");
+        assert_eq!(policy.metadata.namespace, namespace.name);
+        let policy = policy.spec.expect("a spec");
+        assert_eq!(policy.pod_selector.and_then(|pods| pods.match_labels), labels);
         assert_eq!(pod(form).service_account_name, account.metadata.name);
         // The class of its pods is the one that the quota lets in.
         let selector = quota.spec.expect("a spec").scope_selector.expect("a selector");
@@ -116,10 +135,15 @@ struct InPod(Container);
 
 impl Environment for InPod {
     fn var(&self, name: &str) -> Option<OsString> {
+        let own = self.0.env.iter().flatten().find(|variable| variable.name == name);
+        if let Some(value) = own.and_then(|variable| variable.value.clone()) {
+            // Before kubelet's of the same name (`makeEnvironmentVariables` in its kubelet_pods.go).
+            return Some(value.into());
+        }
         if name == "KUBERNETES_SERVICE_HOST" {
             return Some("10.96.0.1".into());
         }
-        let variable = self.0.env.iter().flatten().find(|variable| variable.name == name)?;
+        let variable = own?;
         let field = variable.value_from.as_ref()?.field_ref.as_ref()?;
         (field.field_path == "spec.nodeName").then(|| "worker-1".into())
     }
@@ -134,16 +158,22 @@ impl Environment for InPod {
     }
 }
 
+/// What the program makes of its arguments in a pod of these objects.
+fn watch(objects: &[Value]) -> cli::Watch {
+    let container = container_of(&pod_of(objects));
+    let arguments = ["crashtrace"].into_iter().chain(container.args.iter().flatten().map(String::as_str));
+    let args = Args::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}"));
+    let config = Config::from_args(args, &InPod(container.clone())).unwrap_or_else(|error| panic!("{error}"));
+    let cli::Command::Watch(watch) = config.command else { panic!("{config:?}") };
+    watch
+}
+
 #[test]
 fn the_program_takes_its_arguments_and_does_what_is_meant() {
     for form in Form::ALL {
         let container = container(form);
         assert_eq!(container.command, None, "the image's entry point is the program");
-        let arguments = ["crashtrace"].into_iter().chain(container.args.iter().flatten().map(String::as_str));
-        let args = Args::try_parse_from(arguments).unwrap_or_else(|error| panic!("{form:?}: {error}"));
-        let config =
-            Config::from_args(args, &InPod(container.clone())).unwrap_or_else(|error| panic!("{error}"));
-        let cli::Command::Watch(watch) = config.command else { panic!("{config:?}") };
+        let watch = watch(&rendered(form));
         assert_eq!(watch.output, cli::Output::Json);
         assert_eq!(watch.node_name, "worker-1", "not the pod's own name");
         assert_eq!(watch.allocations, cli::Allocations::Unexpected);
@@ -157,14 +187,14 @@ fn the_program_takes_its_arguments_and_does_what_is_meant() {
             let get = probe.as_ref().and_then(|probe| probe.http_get.clone()).expect("a probe by HTTP");
             assert_eq!((get.path.as_deref(), json!(get.port)), (Some(path), json!("metrics")));
         }
-        let cri = (form == Form::Privileged).then_some(None);
-        assert_eq!(watch.pods, cli::Pods { kube: Some(ApiServer::InCluster), cri }, "{form:?}");
+        assert_eq!(watch.pods, cli::Pods { kube: Some(ApiServer::InCluster), cri: None }, "{form:?}");
     }
 }
 
 /// Whatever is given, in the words of the table.
-fn given(form: Form) -> BTreeSet<String> {
-    let (pod, container) = (pod(form), container(form));
+fn given(objects: &[Value]) -> BTreeSet<String> {
+    let pod = pod_of(objects);
+    let container = container_of(&pod);
     let mut given = Vec::new();
     let security = container.security_context.clone().expect("a security context");
     if security.privileged == Some(true) {
@@ -172,8 +202,9 @@ fn given(form: Form) -> BTreeSet<String> {
     }
     let capabilities = security.capabilities.unwrap_or_default().add.unwrap_or_default();
     given.extend(capabilities.into_iter().map(|name| What::Capability(name.leak())));
-    let role: ClusterRole = object(form, "ClusterRole");
-    for rule in role.rules.unwrap_or_default() {
+    let roles = objects.iter().filter(|object| object["kind"] == "ClusterRole");
+    let roles = roles.map(|role| serde_json::from_value::<ClusterRole>(role.clone()).expect("a role"));
+    for rule in roles.flat_map(|role| role.rules.unwrap_or_default()) {
         assert_eq!(
             (rule.api_groups, rule.resources),
             (Some(vec![String::new()]), Some(vec!["pods".to_owned()]))
@@ -186,19 +217,28 @@ fn given(form: Form) -> BTreeSet<String> {
     for mount in mounts {
         assert_eq!(mount.read_only, Some(true), "{}", mount.mount_path);
         let volume = volumes.iter().find(|volume| volume.name == mount.name).expect("its volume");
-        let host = volume.host_path.clone().expect("a path of the host").path;
-        given.push(What::Mount { host: host.leak(), at: mount.mount_path.leak() });
+        let host = volume.host_path.clone().expect("a path of the host");
+        assert_eq!(host.type_.as_deref(), Some("Directory"), "nothing is made on a node");
+        given.push(What::Mount { host: host.path.leak(), at: mount.mount_path.leak() });
     }
     given.extend(container.env.into_iter().flatten().map(|variable| What::Variable(variable.name.leak())));
     given.iter().map(|what| format!("{what:?}")).collect()
 }
 
+/// What this form needs by the table.
+fn needed(form: Form) -> BTreeSet<String> {
+    let needed = NEEDS.iter().filter(|need| need.only.is_none_or(|only| only == form));
+    needed.map(named).collect()
+}
+
+fn named(need: &Need) -> String {
+    format!("{:?}", need.what)
+}
+
 #[test]
 fn they_give_what_is_needed_and_no_more() {
     for form in Form::ALL {
-        let needed = NEEDS.iter().filter(|need| need.only.is_none_or(|only| only == form));
-        let needed: BTreeSet<_> = needed.map(|need| format!("{:?}", need.what)).collect();
-        assert_eq!(given(form), needed, "{form:?}");
+        assert_eq!(given(&rendered(form)), needed(form), "{form:?}");
         let pod = pod(form);
         assert_eq!((pod.host_pid, pod.host_network, pod.host_ipc, pod.host_users), (None, None, None, None));
         assert_eq!((pod.init_containers, pod.security_context), (None, None));
@@ -216,6 +256,68 @@ fn they_give_what_is_needed_and_no_more() {
     }
 }
 
+fn with(form: Form, components: &[&str]) -> Result<Vec<Value>, String> {
+    render::render_with(form.folder(), components)
+}
+
+/// The runtime's socket equals root on the node: it comes with its component alone, to either form, and nothing else comes with it.
+#[test]
+fn the_runtimes_socket_is_a_component_for_either_form() {
+    for form in Form::ALL {
+        let objects = with(form, &[CONTAINERD]).expect("they fit together");
+        let mut expected = needed(form);
+        expected.insert(named(&SOCKET));
+        assert_eq!(given(&objects), expected, "{form:?}");
+        assert_eq!(watch(&objects).pods, cli::Pods { kube: Some(ApiServer::InCluster), cri: Some(None) });
+        let others = |objects: &[Value]| -> Vec<Value> {
+            objects.iter().filter(|object| object["kind"] != "DaemonSet").cloned().collect()
+        };
+        assert_eq!(others(&objects), others(&rendered(form)));
+
+        let crio = with(form, &["runtime-socket/crio"]).expect("they fit together");
+        let mount = What::Mount { host: "/run/crio", at: "/run/crio" };
+        let given = given(&crio);
+        assert!(given.contains(&format!("{mount:?}")) && !given.contains(&named(&SOCKET)), "{given:?}");
+        assert_eq!(watch(&crio).pods, watch(&objects).pods);
+    }
+}
+
+/// Without the right to read every pod of the cluster.
+#[test]
+fn the_api_server_can_be_left_out() {
+    for form in Form::ALL {
+        let alone = with(form, &["without-api"]).expect("they fit together");
+        let mut expected = needed(form);
+        expected.retain(|what| !what.starts_with("Verb"));
+        expected.insert(format!("{:?}", What::Variable("KUBERNETES_SERVICE_HOST")));
+        assert_eq!(given(&alone), expected, "{form:?}");
+        assert_eq!(watch(&alone).pods, cli::Pods::default());
+        let both = with(form, &["without-api", CONTAINERD]).expect("they fit together");
+        assert_eq!(watch(&both).pods, cli::Pods { kube: None, cri: Some(None) });
+        for objects in [&alone, &both] {
+            let kinds: Vec<_> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
+            assert!(!kinds.iter().any(|kind| kind.contains("Role")), "{kinds:?}");
+            assert_eq!(pod_of(objects).automount_service_account_token, Some(false), "no token");
+        }
+        // In the other order the socket's component would have the last word.
+        with(form, &[CONTAINERD, "without-api"]).expect_err("the order matters, and is checked");
+    }
+}
+
+/// Over the pod network the port of metrics is for Prometheus alone.
+#[test]
+fn nobody_but_prometheus_comes_in() {
+    let policy: NetworkPolicy = object(Form::Privileged, "NetworkPolicy");
+    let spec = policy.spec.expect("a spec");
+    assert_eq!(spec.policy_types, Some(vec!["Ingress".to_owned()]));
+    let rules = spec.ingress.unwrap_or_default();
+    let [rule] = rules.as_slice() else { panic!("{rules:#?}") };
+    assert_eq!(json!(rule.ports), json!([{ "port": "metrics" }]));
+    let from =
+        json!([{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "monitoring" } } }]);
+    assert_eq!(json!(rule.from), from);
+}
+
 /// The table against what the program itself looks for.
 #[test]
 fn the_table_of_needs_is_the_programs() {
@@ -227,13 +329,9 @@ fn the_table_of_needs_is_the_programs() {
     });
     assert_eq!(needed.collect::<BTreeSet<_>>(), known);
     let sockets: Vec<_> = socket::USUAL.iter().map(PathBuf::from).collect();
-    let within = NEEDS.iter().filter(|need| match need.what {
-        What::Mount { host, at } => {
-            host == at && sockets.iter().any(|socket| socket.parent() == Some(Path::new(at)))
-        }
-        _ => false,
-    });
-    assert_eq!(within.count(), 1, "the folder of a socket that is looked for without being told");
+    let What::Mount { host, at } = SOCKET.what else { panic!("a folder") };
+    let found = sockets.iter().any(|socket| socket.parent() == Some(Path::new(at)));
+    assert!(host == at && found, "the folder of a socket that is looked for without being told");
 }
 
 /// README's table of privileges says the same, in both directions.
@@ -249,7 +347,7 @@ fn the_readme_has_each_need() {
         What::Verb(name) | What::Variable(name) => format!("`{name}`"),
         What::Mount { host, .. } => format!("`{host}`"),
     };
-    for need in &NEEDS {
+    for need in NEEDS.iter().chain([&SOCKET]) {
         let (word, reason) = (word(need.what), need.reason);
         let mut found = rows.iter().filter(|(what, _)| what.contains(&word));
         assert!(found.any(|(_, why)| why.starts_with(reason)), "no row has {word} for {reason}: {rows:#?}");
@@ -265,22 +363,31 @@ fn the_readme_has_each_need() {
 /// Each privilege and mount has its reason beside it.
 #[test]
 fn each_privilege_has_a_comment() {
-    let files = ["base/daemonset.yaml", "base/rbac.yaml", "capabilities/daemonset.yaml"];
+    let files = [
+        "base/daemonset.yaml",
+        "base/rbac.yaml",
+        "capabilities/daemonset.yaml",
+        "runtime-socket/containerd/daemonset.yaml",
+    ];
     let texts =
         files.map(|file| std::fs::read_to_string(root().join("deploy").join(file)).expect("it can be read"));
     let lines: Vec<_> = texts.iter().flat_map(|text| text.lines()).map(str::trim).collect();
-    for need in &NEEDS {
+    for need in NEEDS.iter().chain([&SOCKET]) {
         let line = match need.what {
             What::Privileged => "privileged: true".to_owned(),
             What::Capability(name) => format!("- {name}"),
             What::Verb(_) => "verbs: [list, watch]".to_owned(),
-            // Its volume begins two lines above.
+            // The comment stands above its volume, or above `hostPath`.
             What::Mount { host, .. } => format!("path: {host}"),
             What::Variable(name) => format!("- name: {name}"),
         };
         let at = lines.iter().position(|it| *it == line).unwrap_or_else(|| panic!("no line {line}"));
-        let above = if matches!(need.what, What::Mount { .. }) { at - 3 } else { at - 1 };
-        assert!(lines[above].starts_with("# "), "{line} has no reason above it: {}", lines[above]);
+        let above = if matches!(need.what, What::Mount { .. }) { at - 3..at } else { at - 1..at };
+        assert!(
+            lines[above.clone()].iter().any(|line| line.starts_with("# ")),
+            "{line} has no reason above it: {:?}",
+            &lines[above]
+        );
     }
 }
 
@@ -304,22 +411,17 @@ fn it_runs_on_every_node_and_lasts() {
 
 /// What README has one put into a folder of one's own, above these.
 #[test]
-fn an_overlay_names_a_registry_and_the_socket_of_another_runtime() {
+fn an_overlay_names_a_registry_the_socket_of_another_runtime_and_where_prometheus_is() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("it can be read");
     let blocks = readme.split("\n```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    let mine = dir.path().join("mine");
-    std::os::unix::fs::symlink(root().join("deploy"), dir.path().join("deploy")).expect("a link");
-    std::fs::create_dir(&mine).expect("a folder");
-    std::fs::write(mine.join("kustomization.yaml"), blocks.collect::<String>()).expect("a file");
-    let set = render::render(&mine).into_iter().find(|it| it["kind"] == "DaemonSet").expect("a DaemonSet");
-    let pod = &set["spec"]["template"]["spec"];
+    let objects = render::render_own(&blocks.collect::<String>()).unwrap_or_else(|error| panic!("{error}"));
     let image = concat!("registry.example/crashtrace:", env!("CARGO_PKG_VERSION"));
-    assert_eq!(pod["containers"][0]["image"], image);
+    let pod = pod_of(&objects);
+    assert_eq!(container_of(&pod).image.as_deref(), Some(image));
     let socket = Path::new("/run/crio/crio.sock");
     assert!(socket::USUAL.iter().any(|usual| Path::new(usual) == socket), "it is looked for there");
-    let mount = &pod["containers"][0]["volumeMounts"][1];
-    let volume = &pod["volumes"][1];
-    assert_eq!((&mount["name"], &mount["mountPath"]), (&volume["name"], &json!("/run/crio")));
-    assert_eq!(volume["hostPath"]["path"], "/run/crio");
+    assert!(given(&objects).contains(&format!("{:?}", What::Mount { host: "/run/crio", at: "/run/crio" })));
+    let policy: NetworkPolicy = of_kind(&objects, "NetworkPolicy");
+    let selector = json!(policy.spec).pointer("/ingress/0/from/0/namespaceSelector/matchLabels").cloned();
+    assert_eq!(selector, Some(json!({ "kubernetes.io/metadata.name": "observability" })));
 }

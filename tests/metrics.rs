@@ -113,7 +113,9 @@ fn prometheus_has_what_the_stream_has() {
     // The names of pods cannot be had: it is ready, and says so.
     let (status, health) = ask(address, "/healthz");
     assert_eq!((status, &health["alive"]), (200, &json!(true)), "{health}");
-    let (status, readiness) = ask(address, "/readyz");
+    let (status, short) = ask(address, "/readyz");
+    assert_eq!((status, &short), (200, &json!({ "ready": true, "why": null })));
+    let (status, readiness) = ask(address, "/readyz?verbose");
     assert_eq!((status, &readiness["ready"]), (200, &json!(true)), "{readiness}");
     assert_eq!(readiness["hooks"]["in_place"], agent.started["hooks"]);
     let blind = agent.started["blind"].as_array().expect("a list").len();

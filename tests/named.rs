@@ -180,12 +180,12 @@ fn check_named(report: &Value, pod: &Pod, container: &Container, revision: u64) 
     assert!(unresolved.iter().all(|it| !it["field"].as_str().unwrap_or_default().ends_with("owner.pod")));
 }
 
-/// What `/readyz` says of the only one who is asked for names, once that is in this state.
+/// What `/readyz?verbose` says of the only one who is asked for names, once that is in this state.
 fn index_once(agent: &Agent, state: &str) -> Value {
     let address = wire::listening(agent.pid(), SOON).expect("it serves");
     let end = Instant::now() + SOON;
     loop {
-        let answer = wire::get(address, "/readyz").expect("it answers");
+        let answer = wire::get(address, "/readyz?verbose").expect("it answers");
         let said: Value = serde_json::from_str(&answer.body).expect("JSON");
         assert_eq!((answer.status, &said["ready"]), (200, &json!(true)), "{said}");
         let index = &said["pod_index"][0];

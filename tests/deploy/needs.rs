@@ -54,7 +54,7 @@ const LOAD: &str = "loading and attaching the BPF programs";
 const NAMES: &str = "names from the API server";
 
 /// All of it.
-pub(crate) const NEEDS: [Need; 10] = [
+pub(crate) const NEEDS: [Need; 9] = [
     only(Form::Privileged, What::Privileged, LOAD),
     only(Form::Capabilities, What::Capability("BPF"), LOAD),
     only(Form::Capabilities, What::Capability("PERFMON"), LOAD),
@@ -66,10 +66,12 @@ pub(crate) const NEEDS: [Need; 10] = [
         What::Mount { host: "/sys/fs/cgroup", at: "/host/sys/fs/cgroup" },
         "`memory.stat` of the cgroup whose limit was hit",
     ),
-    only(
-        Form::Privileged,
-        What::Mount { host: "/run/containerd", at: "/run/containerd" },
-        "names from the runtime",
-    ),
     both(What::Variable("NODE_NAME"), "the node's name"),
 ];
+
+/// What is needed for something that neither form has by itself: `deploy/runtime-socket` gives it to either.
+pub(crate) const SOCKET: Need =
+    both(What::Mount { host: "/run/containerd", at: "/run/containerd" }, "names from the runtime");
+
+/// The folders of components that a form is made another with, below deploy/.
+pub(crate) const CONTAINERD: &str = "runtime-socket/containerd";

@@ -3,15 +3,40 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The objects that this folder stands for, as `kubectl apply -k` sends them.
 pub(crate) fn render(dir: &Path) -> Vec<Value> {
+    kustomize(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
+}
+
+fn kustomize(dir: &Path) -> Result<Vec<Value>, String> {
     let output = Command::new(kubectl()).arg("kustomize").arg(dir).output();
     let output = output.expect("there is no kubectl: `cargo xtask setup --tools` installs it");
-    assert!(output.status.success(), "{}: {}", dir.display(), String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
     let text = String::from_utf8(output.stdout).expect("YAML is text");
-    serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    Ok(serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{error}\n{text}")))
+}
+
+/// The objects of a folder of one's own beside deploy/, whose kustomization.yaml says this.
+pub(crate) fn render_own(kustomization: &str) -> Result<Vec<Value>, String> {
+    let deploy =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it lies in the workspace").join("deploy");
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let mine = dir.path().join("mine");
+    std::os::unix::fs::symlink(deploy, dir.path().join("deploy")).expect("a link");
+    std::fs::create_dir(&mine).expect("a folder");
+    std::fs::write(mine.join("kustomization.yaml"), kustomization).expect("a file");
+    kustomize(&mine)
+}
+
+/// Those of a form of deploy/ with components, all by their folders.
+pub(crate) fn render_with(form: &str, components: &[&str]) -> Result<Vec<Value>, String> {
+    let components: Vec<_> = components.iter().map(|it| format!("../deploy/{it}")).collect();
+    let kustomization = json!({ "resources": [format!("../{form}")], "components": components });
+    render_own(&kustomization.to_string())
 }
 
 /// The one that xtask installed, if it did (where there was none, or one that is too old), else what is found.

@@ -103,10 +103,6 @@ fn leaves_nothing(deployment: &Deployment) -> Result<()> {
     for (form, killed) in Form::ALL.into_iter().flat_map(|form| [(form, false), (form, true)]) {
         let what = || format!("{form:?}, {}", if killed { "killed" } else { "told to end" });
         let pod = deployment.pod(form)?;
-        // Kubelet's doing, which stays for the next.
-        for (host, _) in volumes(&pod) {
-            std::fs::create_dir_all(host).with_context(|| format!("cannot create {host}"))?;
-        }
         let before = Remains::look()?;
         let container = deployment.container(form, &pod)?;
         let mut agent = container.spawn(NAME)?;

@@ -7,7 +7,10 @@
 //!
 //! The server lives on the loop's own thread. So a loop that is stuck in one place (nobody reads the agent's output) does not
 //! answer at all, which a probe takes for a no as well. Names that nobody knows make an agent no less ready: its reports go
-//! out without them. `/readyz` says so.
+//! out without them. `/readyz?verbose` says so.
+//!
+//! The pod network gets yes or no, and one of the few fixed reasons. What else there is to say ([`Readiness`]) has URLs, paths and
+//! errors of TLS in it: that is for clients on loopback, which are those who may enter the pod (`kubectl port-forward`).
 
 use serde::Serialize;
 
@@ -28,6 +31,15 @@ pub struct Health {
 }
 
 /// Answer of `/readyz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Ready {
+    /// Incidents are seen and reported.
+    pub ready: bool,
+    /// Why not.
+    pub why: Option<&'static str>,
+}
+
+/// Answer of `/readyz?verbose`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Readiness<'a> {
     /// Incidents are seen and reported.
@@ -76,6 +88,12 @@ impl<'a> Readiness<'a> {
         let why = why_not_ready(health, hooks);
         let drained_seconds_ago = health.drained_seconds_ago;
         Self { ready: why.is_none(), why, drained_seconds_ago, hooks, lost, pod_index: names }
+    }
+
+    /// What anybody may know of it.
+    #[must_use]
+    pub fn short(&self) -> Ready {
+        Ready { ready: self.ready, why: self.why }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Requests and answers. PURE: what is known and the time are arguments.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
@@ -12,15 +14,25 @@ use super::{Health, Metrics, Readiness};
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// The answer to a request. Of the request, nothing but these is looked at; its body is not read.
+/// What is looked at of a request; its body is not read.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// What is to be done.
+    pub method: &'a Method,
+    /// With what.
+    pub path: &'a str,
+    /// What stands behind the path's question mark.
+    pub query: Option<&'a str>,
+    /// The formats that the client can read.
+    pub accept: Option<&'a str>,
+    /// Whose request it is.
+    pub peer: IpAddr,
+}
+
+/// The answer to a request.
 #[must_use]
-pub fn answer(
-    method: &Method,
-    path: &str,
-    accept: Option<&str>,
-    metrics: &Metrics,
-    now_ns: u64,
-) -> Response<Full<Bytes>> {
+pub fn answer(request: &Request<'_>, metrics: &Metrics, now_ns: u64) -> Response<Full<Bytes>> {
+    let Request { method, path, query, accept, peer } = *request;
     if method != Method::GET && method != Method::HEAD {
         let mut answer = respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n".to_owned());
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -38,7 +50,14 @@ pub fn answer(
         "/healthz" => said(health.alive, &health),
         "/readyz" => {
             let readiness = Readiness::of(&health, &metrics.hooks, &metrics.names, metrics.stats.lost());
-            said(readiness.ready, &readiness)
+            // A socket for both families has clients of IPv4 as ::ffff:127.0.0.1.
+            match (query, peer.to_canonical().is_loopback()) {
+                (Some("verbose"), true) => said(readiness.ready, &readiness),
+                (Some("verbose"), false) => {
+                    respond(StatusCode::FORBIDDEN, PLAIN, "?verbose is for loopback\n".to_owned())
+                }
+                _ => said(readiness.ready, &readiness.short()),
+            }
         }
         _ => respond(StatusCode::NOT_FOUND, PLAIN, "there are /metrics, /healthz and /readyz\n".to_owned()),
     }
@@ -76,7 +95,12 @@ mod tests {
     }
 
     fn ask(method: &Method, path: &str, accept: Option<&str>, now_ns: u64) -> (u16, String, String) {
-        let answer = answer(method, path, accept, &metrics(), now_ns);
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        said(&Request { method, path, query, accept, peer: [127, 0, 0, 1].into() }, now_ns)
+    }
+
+    fn said(request: &Request<'_>, now_ns: u64) -> (u16, String, String) {
+        let answer = answer(request, &metrics(), now_ns);
         let kind = answer.headers()[CONTENT_TYPE].to_str().expect("a word").to_owned();
         let status = answer.status().as_u16();
         let tokio = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -86,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_probe_gets_yes_or_no_with_the_reason() {
-        for path in ["/healthz", "/readyz"] {
+        for path in ["/healthz", "/readyz?verbose"] {
             let (status, kind, body) = ask(&Method::GET, path, None, 8);
             assert_eq!((status, kind.as_str()), (200, JSON), "{body}");
             let (status, _, body) = ask(&Method::GET, path, None, 8 + ALIVE_NS);
@@ -95,6 +119,44 @@ mod tests {
             assert_eq!(said["drained_seconds_ago"], 15.0);
         }
         assert!(ask(&Method::GET, "/readyz", None, 8 + ALIVE_NS).2.contains("not drained"));
+    }
+
+    /// Whoever reaches the port over the pod network learns no URL, path or error.
+    #[test]
+    fn more_than_yes_or_no_is_for_loopback() {
+        use crate::pods::names::{NameSource, NamesState, NamesStatus};
+        let secret = "https://10.0.0.1:6443: /var/run/secrets/token: certificate has expired";
+        let mut metrics = metrics();
+        metrics.names = vec![NamesStatus {
+            source: NameSource::Kube,
+            state: NamesState::Degraded,
+            problem: Some(secret.to_owned()),
+            pods: None,
+            containers: None,
+            refused_pods: None,
+            age_seconds: None,
+        }];
+        let ask = |peer: &str, query| {
+            let peer = peer.parse().expect("an address");
+            let request = Request { method: &Method::GET, path: "/readyz", query, accept: None, peer };
+            let answer = answer(&request, &metrics, 8);
+            let status = answer.status().as_u16();
+            let tokio = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let body = tokio.block_on(answer.into_body().collect()).expect("a body").to_bytes();
+            (status, String::from_utf8(body.to_vec()).expect("UTF-8"))
+        };
+        for peer in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            let (status, body) = ask(peer, Some("verbose"));
+            assert!(status == 200 && body.contains(secret), "{peer}: {body}");
+        }
+        for peer in ["10.244.1.7", "fd00::7", "::ffff:10.244.1.7", "127.0.0.1"] {
+            assert_eq!(ask(peer, None), (200, "{\"ready\":true,\"why\":null}\n".to_owned()), "{peer}");
+        }
+        for peer in ["10.244.1.7", "fd00::7", "::ffff:10.244.1.7"] {
+            let (status, body) = ask(peer, Some("verbose"));
+            assert!(status == 403 && !body.contains("10.0.0.1"), "{peer}: {body}");
+            assert_eq!(ask(peer, Some("verbose=1")).1, ask(peer, None).1);
+        }
     }
 
     #[test]

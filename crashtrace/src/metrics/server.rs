@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::ready;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::header::ACCEPT;
@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::Shared;
-use super::http::answer;
+use super::http::{Request, answer};
 
 /// Connections at one time.
 pub const CONNECTIONS: usize = 8;
@@ -68,8 +68,8 @@ fn remedy(error: &io::Error) -> &'static str {
 pub async fn serve(listener: TcpListener, metrics: Shared, now_ns: fn() -> u64) {
     let mut open: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection for metrics");
                 tokio::time::sleep(PAUSE).await;
@@ -82,16 +82,18 @@ pub async fn serve(listener: TcpListener, metrics: Shared, now_ns: fn() -> u64) 
         {
             oldest.abort();
         }
-        open.push_back(tokio::spawn(connection(stream, metrics.clone(), now_ns)));
+        open.push_back(tokio::spawn(connection(stream, peer.ip(), metrics.clone(), now_ns)));
         // Whoever has asked already is answered before the next is let in: of many at once none has to go for another.
         tokio::task::yield_now().await;
     }
 }
 
-async fn connection(stream: TcpStream, metrics: Shared, now_ns: fn() -> u64) {
+async fn connection(stream: TcpStream, peer: IpAddr, metrics: Shared, now_ns: fn() -> u64) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
-        let answer = answer(request.method(), request.uri().path(), accept, &metrics.lock(), now_ns());
+        let (method, path, query) = (request.method(), request.uri().path(), request.uri().query());
+        let request = Request { method, path, query, accept, peer };
+        let answer = answer(&request, &metrics.lock(), now_ns());
         ready(Ok::<_, Infallible>(answer))
     });
     let mut http = http1::Builder::new();

@@ -86,8 +86,8 @@ impl Deployment {
         let ours: Vec<_> = volumes(pod).map(|(_, at)| at).collect();
         files(&dir, &mut config["mounts"], &ours)?;
         for (host, _) in volumes(pod) {
-            // `DirectoryOrCreate`.
-            fs::create_dir_all(host).with_context(|| format!("cannot create {host}"))?;
+            // `Directory`: kubelet makes none.
+            ensure!(Path::new(host).is_dir(), "the node has no folder {host}");
         }
         fs::write(dir.join("config.json"), config.to_string()).context("cannot write config.json")?;
         Ok(Container { id, dir, config })
