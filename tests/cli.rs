@@ -9,6 +9,8 @@ use serde_json::Value;
 
 #[path = "cli/host.rs"]
 mod host;
+#[path = "cli/output.rs"]
+mod output;
 #[path = "play/recording.rs"]
 mod recording;
 #[path = "cli/recordings.rs"]

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Allocations, Watch};
 use crate::enrich::Node;
+use crate::messages::Messages;
 use crate::pipeline::{Pipeline, Speaker};
 use crate::report::Unresolved;
 use crate::source::host::{KernelVersion, NO_MEMLOCK_SINCE};
@@ -54,12 +55,12 @@ pub enum End {
 /// # Errors
 /// The node cannot be watched ([`Unusable`] where that is the node's doing), or the output or the recording cannot
 /// be written.
-pub fn watch(config: &Watch) -> Result<End> {
+pub fn watch(config: &Watch, messages: &Messages) -> Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(watch_here(config))
+    runtime.block_on(watch_here(config, messages))
 }
 
-async fn watch_here(config: &Watch) -> Result<End> {
+async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     // Before the kernel is touched: of what can fail here, this takes the shortest.
     let listener = monitor::bind(config.metrics).await?;
     let look = look::look(config.btf.as_deref());
@@ -88,6 +89,7 @@ async fn watch_here(config: &Watch) -> Result<End> {
     let mut log = kernel_log::KernelLog::start(&mut attached);
     let mut ring = Ring::new(ring)?;
 
+    messages.on_a_thread().context("cannot begin the thread that writes messages")?;
     let started_ns = clock::boottime_ns();
     let (machine, context) = (look.machine(), look.context());
     let pods = pods::directory(&config.pods, &config.node_name);
@@ -140,6 +142,7 @@ async fn watch_here(config: &Watch) -> Result<End> {
         if heartbeat.is_due(now_ns) {
             // Not all of them: kinds of failures are settled by two readings ([`CountSchedule`]'s), and cost two calls each.
             count_totals(&counters, &mut pipeline);
+            pipeline.unsaid(messages.unsaid());
             if out.lines(pipeline.losses(now_ns))? == End::OutputClosed {
                 return Ok(End::OutputClosed);
             }
@@ -151,6 +154,7 @@ async fn watch_here(config: &Watch) -> Result<End> {
     drop(attached);
     drain(&mut ring, &mut pipeline, &mut out)?;
     count(&counters, &mut pipeline);
+    pipeline.unsaid(messages.unsaid());
     out.lines(pipeline.stopping(clock::boottime_ns(), "signal"))?;
     Ok(End::Done)
 }

@@ -23,6 +23,7 @@ pub mod files;
 pub mod filter;
 pub mod fragmentation;
 pub mod gfp;
+pub mod messages;
 pub mod metrics;
 pub mod pipeline;
 pub mod pods;
@@ -31,5 +32,6 @@ pub mod report;
 pub mod sink;
 pub mod source;
 pub mod stats;
+pub mod stdio;
 #[cfg(test)]
 pub(crate) mod testing;

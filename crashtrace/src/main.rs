@@ -1,33 +1,78 @@
 //! The `crashtrace` command: parse, run, print what went wrong, exit code.
-#![forbid(unsafe_code)]
+// Not forbidden, as in the library, since the macro of ctor is allowed some.
+#![deny(unsafe_code)]
 
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use crashtrace::agent::{self, Unusable};
 use crashtrace::cli::{self, Args, Command, Config, LogLevel, Process, exit};
-use crashtrace::report;
-use tracing_subscriber::filter::LevelFilter;
+use crashtrace::messages::Messages;
+use crashtrace::{report, stdio};
+use tracing::level_filters::LevelFilter;
+
+/// How long the last messages may take to come out.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Standard output was closed when the program began.
+static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
+
+// Before `main` the standard library opens /dev/null in place of what is closed, and then nobody can tell it from one that the
+// user has given: others open theirs for reading and writing, too (daemon(3), Python, start-stop-daemon).
+ctor::declarative::ctor! {
+    #[ctor(unsafe)]
+    fn look_at_stdout() {
+        let closed = rustix::io::fcntl_getfd(rustix::stdio::stdout()) == Err(rustix::io::Errno::BADF);
+        STDOUT_CLOSED.store(closed, Ordering::Relaxed);
+    }
+}
 
 fn main() -> ExitCode {
-    let config = Config::from_args(Args::parse(), &Process).unwrap_or_else(|error| error.exit());
-    log_to_stderr(config.log);
-    match run(config.command) {
+    let config = match Args::try_parse().and_then(|args| Config::from_args(args, &Process)) {
+        Ok(config) => config,
+        Err(error) => return explain(&error).into(),
+    };
+    let color = io::stderr().is_terminal();
+    let messages = match Messages::init(level(config.log), color) {
+        Ok(messages) => messages,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "crashtrace: {error}");
+            return exit::FAILED.into();
+        }
+    };
+    // Also where a panic is the end.
+    let _last = LastWords(messages.clone());
+    match run(config.command, &messages) {
         Ok(code) => code.into(),
         Err(error) => {
-            // A closed stderr is no reason to panic on top.
-            let _ = writeln!(std::io::stderr(), "crashtrace: {error:#}");
+            messages.say(&format!("crashtrace: {error:#}\n"));
             let unusable = error.downcast_ref::<Unusable>().is_some();
             if unusable { exit::UNUSABLE } else { exit::FAILED }.into()
         }
     }
 }
 
-fn run(command: Command) -> anyhow::Result<u8> {
+struct LastWords(Messages);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        self.0.finish(LAST_WORDS);
+    }
+}
+
+fn run(command: Command, messages: &Messages) -> anyhow::Result<u8> {
+    if STDOUT_CLOSED.load(Ordering::Relaxed) {
+        bail!(
+            "the standard output is closed, and everything would be lost: give a file, a pipe, or /dev/null if nobody is to have it"
+        );
+    }
     match command {
-        Command::Watch(config) => agent::watch(&config).map(|_| exit::OK),
-        Command::Replay(config) => agent::replay(&config).map(|_| exit::OK),
+        Command::Watch(config) => agent::watch(&config, messages).map(|_| exit::OK),
+        Command::Replay(config) => agent::replay(&config, messages).map(|_| exit::OK),
         Command::Doctor(config) => agent::doctor(&config).map(|report| report.exit_code()),
         Command::Schema => print(format!("{:#}\n", report::schema::schema()).as_bytes()),
         Command::Completions(shell) => print(&cli::completions(shell)),
@@ -35,20 +80,35 @@ fn run(command: Command) -> anyhow::Result<u8> {
 }
 
 fn print(bytes: &[u8]) -> anyhow::Result<u8> {
-    match std::io::stdout().write_all(bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+    match stdio::stdout().write_all(bytes) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to the standard output")
+        }
         _ => Ok(exit::OK),
     }
 }
 
-fn log_to_stderr(level: LogLevel) {
-    let level = match level {
+/// Prints help, the version, or what is wrong with the arguments. Says what to exit with.
+fn explain(error: &clap::Error) -> u8 {
+    let printed = error.print();
+    let lost = match printed {
+        // The message is lost, and the exit code is not.
+        _ if error.use_stderr() => return exit::USAGE,
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Some(error.to_string()),
+        _ if STDOUT_CLOSED.load(Ordering::Relaxed) => Some("it is closed".to_owned()),
+        _ => None,
+    };
+    let Some(lost) = lost else { return exit::OK };
+    let _ = writeln!(io::stderr(), "crashtrace: cannot write to the standard output: {lost}");
+    exit::FAILED
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(ansi).init();
+    }
 }

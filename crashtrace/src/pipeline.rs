@@ -12,6 +12,7 @@ use crate::decode::{self, Machine};
 use crate::enrich::{Case, Node, enrich, look_at_memory};
 use crate::event::Counted;
 use crate::filter::Filter;
+use crate::messages::Unsaid;
 use crate::pods::names::{NameSource, NamesStatus};
 use crate::report::build::{self, Context};
 use crate::report::{
@@ -133,6 +134,12 @@ impl Pipeline {
     pub fn malformed(&mut self) {
         self.correlator.gap();
         self.stats.add(Counter::RecordsMalformed, 1);
+    }
+
+    /// Takes what the agent could not say of itself so far.
+    pub fn unsaid(&mut self, unsaid: Unsaid) {
+        self.stats.set(Counter::MessagesDropped, unsaid.dropped);
+        self.stats.set(Counter::MessagesKeptBack, unsaid.kept_back);
     }
 
     /// Takes the kernel side's own counts, by [`counter`]: records that found no room are not seen as a gap until their CPU
@@ -267,7 +274,7 @@ impl Pipeline {
 
     /// Numbers a line and puts the speaker on it.
     fn line(&mut self, mut line: Line) -> Line {
-        self.seq += 1;
+        self.seq = self.seq.saturating_add(1);
         self.told = self.stats.clone();
         *line.envelope_mut() = Envelope {
             schema: SCHEMA.to_owned(),

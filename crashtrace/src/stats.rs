@@ -38,11 +38,15 @@ pub enum Counter {
     AllocOfVictim,
     /// Failed allocations of kinds of which the kernel side wrote no record, because it wrote so many of others. Lost.
     AllocUntold,
+    /// Messages about the agent itself that standard error did not take.
+    MessagesDropped,
+    /// Such messages that were kept back because there were many of their kind.
+    MessagesKeptBack,
 }
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::RecordsLost,
         Self::RecordsMalformed,
         Self::RecordsOfUnknownKind,
@@ -59,6 +63,8 @@ impl Counter {
         Self::AllocNowarn,
         Self::AllocOfVictim,
         Self::AllocUntold,
+        Self::MessagesDropped,
+        Self::MessagesKeptBack,
     ];
 
     /// Its name in the stream.
@@ -81,6 +87,8 @@ impl Counter {
             Self::AllocNowarn => "alloc_nowarn",
             Self::AllocOfVictim => "alloc_of_victim",
             Self::AllocUntold => "alloc_untold",
+            Self::MessagesDropped => "messages_dropped",
+            Self::MessagesKeptBack => "messages_kept_back",
         }
     }
 
@@ -123,7 +131,8 @@ impl Stats {
     /// Records lost to the user, by whatever cause.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        Counter::ALL.into_iter().filter(|counter| counter.is_loss()).map(|counter| self.get(counter)).sum()
+        let losses = Counter::ALL.into_iter().filter(|counter| counter.is_loss());
+        losses.map(|counter| self.get(counter)).fold(0, u64::saturating_add)
     }
 
     /// All of them by name, zeroes too.
@@ -141,5 +150,19 @@ impl Stats {
             .map(|counter| (counter.name().to_owned(), rise(counter)))
             .filter(|(_, rise)| *rise > 0)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_that_are_too_many_to_count_stay_at_the_most() {
+        let mut stats = Stats::default();
+        stats.set(Counter::RecordsLost, u64::MAX);
+        stats.add(Counter::RecordsLost, 1);
+        stats.add(Counter::RecordsMalformed, 2);
+        assert_eq!((stats.get(Counter::RecordsLost), stats.lost()), (u64::MAX, u64::MAX));
     }
 }

@@ -11,6 +11,7 @@ use super::output::{Out, sink};
 use crate::cli::Replay;
 use crate::decode::Machine;
 use crate::enrich::Node;
+use crate::messages::Messages;
 use crate::pipeline::{Pipeline, Speaker};
 use crate::report::build::Context;
 use crate::source::recording::{Frame, Reader};
@@ -20,7 +21,7 @@ use crate::source::recording::{Frame, Reader};
 /// # Errors
 /// It cannot be read, is none, or is of another layout; or the output cannot be written. A recording that breaks
 /// off is read up to there, and the rest is counted and named.
-pub fn replay(config: &Replay) -> Result<End> {
+pub fn replay(config: &Replay, messages: &Messages) -> Result<End> {
     let name = config.file.display();
     let failed = || format!("cannot replay {name}");
     let file = File::open(&config.file).with_context(failed)?;
@@ -72,5 +73,6 @@ pub fn replay(config: &Replay) -> Result<End> {
     }
     let losses = pipeline.losses(latest_ns);
     out.lines(losses)?;
+    pipeline.unsaid(messages.unsaid());
     out.lines(pipeline.stopping(latest_ns, "end_of_recording"))
 }

@@ -171,7 +171,8 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
         | Metric::LimitWritesMet
         | Metric::RoutineMemcgOoms
         | Metric::FoldedNoVictims
-        | Metric::KernelFailedAllocations => counted(metric, it),
+        | Metric::KernelFailedAllocations
+        | Metric::MessagesDropped => counted(metric, it),
     }
 }
 
@@ -204,6 +205,8 @@ fn place(counter: Counter) -> (Metric, &'static [&'static str]) {
         Counter::AllocFailed => (Metric::KernelFailedAllocations, &["to_report"]),
         Counter::AllocNowarn => (Metric::KernelFailedAllocations, &["nowarn"]),
         Counter::AllocOfVictim => (Metric::KernelFailedAllocations, &["of_victim"]),
+        Counter::MessagesDropped => (Metric::MessagesDropped, &["unwritable"]),
+        Counter::MessagesKeptBack => (Metric::MessagesDropped, &["too_many"]),
     }
 }
 

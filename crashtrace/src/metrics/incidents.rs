@@ -116,12 +116,12 @@ impl Latency {
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().copied().fold(0, u64::saturating_add)
     }
 
     fn add(&mut self, seconds: f64) {
         let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
-        self.counts[bucket] += 1;
+        self.counts[bucket] = self.counts[bucket].saturating_add(1);
         self.sum_seconds += seconds;
     }
 }
@@ -143,7 +143,7 @@ impl Lines {
 
     /// Counts a line that was written at this time of `CLOCK_BOOTTIME`.
     pub fn wrote(&mut self, line: &Line, now_ns: u64) {
-        self.written += 1;
+        self.written = self.written.saturating_add(1);
         if let Line::Incident(incident) = line {
             self.incident(incident, now_ns);
         }
@@ -164,7 +164,8 @@ impl Lines {
             let (order, gfp) =
                 incident.allocation.as_ref().map_or((None, 0), |asked| (asked.order, asked.gfp_mask));
             let label = (Order::of(order), Class::of(self.gfp.traits(gfp)));
-            *self.failures.entry(label).or_default() += new;
+            let failures = self.failures.entry(label).or_default();
+            *failures = failures.saturating_add(new);
         }
     }
 
@@ -174,7 +175,8 @@ impl Lines {
         }
         self.told.push_back((incident.id.clone(), failures));
         let what = (incident.kind, incident.verdict.cause, incident.verdict.level);
-        *self.incidents.entry(what).or_default() += 1;
+        let incidents = self.incidents.entry(what).or_default();
+        *incidents = incidents.saturating_add(1);
         // Where it is a later one, the one before was kept back by a filter, or is forgotten.
         if incident.revision == 1 {
             let took = Duration::from_nanos(now_ns.saturating_sub(incident.ktime_ns));

@@ -81,6 +81,7 @@ pub enum Metric {
     RoutineMemcgOoms,
     FoldedNoVictims,
     KernelFailedAllocations,
+    MessagesDropped,
     PodIndexSynced,
     PodIndexPods,
     PodIndexContainers,
@@ -90,7 +91,7 @@ pub enum Metric {
 
 impl Metric {
     /// All, in the order in which they are served.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Build,
         Self::Hooks,
         Self::BlindSpots,
@@ -109,6 +110,7 @@ impl Metric {
         Self::RoutineMemcgOoms,
         Self::FoldedNoVictims,
         Self::KernelFailedAllocations,
+        Self::MessagesDropped,
         Self::PodIndexSynced,
         Self::PodIndexPods,
         Self::PodIndexContainers,
@@ -243,6 +245,13 @@ impl Metric {
                 None,
                 &["counted_as"],
                 "Failed allocations that the kernel side counted: to_report; nowarn, which the one who asked expected; of_victim, of processes that the OOM killer had killed. Only the first are reported.",
+            ),
+            Self::MessagesDropped => row(
+                "crashtrace_messages_dropped",
+                Counter,
+                None,
+                &["reason"],
+                "Messages about the agent itself that are not on standard error: it did not take them (unwritable), or there were many of their kind (too_many).",
             ),
             Self::PodIndexSynced => row(
                 "crashtrace_pod_index_synced",

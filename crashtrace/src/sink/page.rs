@@ -98,27 +98,31 @@ impl Page {
 /// `text` with everything visible that a terminal would act on or not show: control characters (C0, DEL, C1), what
 /// turns the direction of writing, and what has no width. Harmless text comes back as it is.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    harmless_but(text, |_| false)
+}
+
+/// The same, but for characters that are `meant`.
+pub(crate) fn harmless_but(text: &str, meant: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let is_harmful = |c| is_harmful(c) && !meant(c);
     if !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         match c {
+            c if !is_harmful(c) => shown.push(c),
             '\n' => shown.push_str("\\n"),
             '\r' => shown.push_str("\\r"),
             '\t' => shown.push_str("\\t"),
             // Below 0x80 `\xNN` cannot be mistaken for a byte that was not UTF-8.
-            '\0'..=' ' | '\u{7f}' if is_harmful(c) => {
-                write!(shown, "\\x{:02x}", u32::from(c)).unwrap_or_default();
-            }
-            c if is_harmful(c) => write!(shown, "\\u{{{:x}}}", u32::from(c)).unwrap_or_default(),
-            c => shown.push(c),
+            '\0'..=' ' | '\u{7f}' => write!(shown, "\\x{:02x}", u32::from(c)).unwrap_or_default(),
+            c => write!(shown, "\\u{{{:x}}}", u32::from(c)).unwrap_or_default(),
         }
     }
     Cow::Owned(shown)
 }
 
-fn is_harmful(c: char) -> bool {
+pub(crate) fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c,
             // Direction of writing.
