@@ -4,12 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crashtrace::pods::cri::message::{ContainerMetadata, ImageSpec};
 use k8s_openapi::api::core::v1::{Container, PodSpec, SecurityContext};
 
 use crate::containerd::message::{
-    Capability, ContainerConfig, Int64Value, KeyValue, LinuxContainerConfig, LinuxContainerResources,
-    LinuxContainerSecurityContext, Mount, SecurityProfile,
+    Capability, ContainerConfig, ContainerMetadata, ImageSpec, Int64Value, KeyValue, LinuxContainerConfig,
+    LinuxContainerResources, LinuxContainerSecurityContext, Mount, SecurityProfile,
 };
 use crate::containerd::pods::NAMESPACES;
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use crashtrace::pods::cri::message::{ContainerMetadata, ImageSpec, PodSandboxMetadata};
 use prost::Message;
 
 /// `NamespaceMode`: one for each container, and the node's.
@@ -226,4 +225,34 @@ pub(crate) struct ContainerStatus {
     pub(crate) exit_code: i32,
     #[prost(string, tag = "10")]
     pub(crate) reason: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PodSandboxMetadata {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(string, tag = "2")]
+    pub(crate) uid: String,
+    #[prost(string, tag = "3")]
+    pub(crate) namespace: String,
+    #[prost(uint32, tag = "4")]
+    pub(crate) attempt: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ContainerMetadata {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(uint32, tag = "2")]
+    pub(crate) attempt: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ImageSpec {
+    /// What kubelet asked for: mostly the id that it had resolved.
+    #[prost(string, tag = "1")]
+    pub(crate) image: String,
+    /// What stands in the pod's manifest.
+    #[prost(string, tag = "18")]
+    pub(crate) user_specified_image: String,
 }

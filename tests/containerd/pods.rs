@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use crashtrace::pods::cri::grpc::Connection;
-use crashtrace::pods::cri::message::{ContainerMetadata, ImageSpec, PodSandboxMetadata, SERVICE};
+use crashtrace::pods::cri::grpc::{Answer, Connection};
+use crashtrace::pods::cri::message::SERVICE;
 use prost::Message;
 
 use super::image;
 use super::message::{
-    CONTAINER, ContainerConfig, ContainerRequest, ContainerStatus, ContainerStatusResponse,
-    CreateContainerRequest, CreateContainerResponse, LinuxContainerConfig, LinuxContainerResources,
-    LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount, NODE,
-    NamespaceOption, Nothing, PodSandboxConfig, RunPodSandboxRequest, RunPodSandboxResponse,
+    CONTAINER, ContainerConfig, ContainerMetadata, ContainerRequest, ContainerStatus,
+    ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, ImageSpec,
+    LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig,
+    LinuxSandboxSecurityContext, Mount, NODE, NamespaceOption, Nothing, PodSandboxConfig, PodSandboxMetadata,
+    RunPodSandboxRequest, RunPodSandboxResponse,
 };
 use super::runtime::Runtime;
 use crate::cgroup::{Hierarchy, kills};
@@ -271,11 +272,29 @@ pub(crate) async fn call<Q: Message, A: Message + Default>(
     method: &str,
     question: &Q,
 ) -> Result<A> {
+    let mut whole = Whole(Vec::new());
     let answer = async {
         let mut connection = Connection::open(socket).await?;
-        connection.unary(&format!("/{SERVICE}/{method}"), question).await
+        connection.unary(&format!("/{SERVICE}/{method}"), question, &mut whole).await
     };
     let answer =
         tokio::time::timeout(PATIENCE, answer).await.with_context(|| format!("{method} takes too long"))?;
-    answer.with_context(|| method.to_owned())
+    answer.with_context(|| method.to_owned())?;
+    A::decode(whole.0.as_slice()).with_context(|| method.to_owned())
+}
+
+/// An answer that is kept as a whole.
+struct Whole(Vec<u8>);
+
+impl Answer for Whole {
+    fn begin(&mut self, _length: u64) {}
+
+    fn take(&mut self, bytes: &[u8]) -> std::result::Result<(), String> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self) -> std::result::Result<(), String> {
+        Ok(())
+    }
 }

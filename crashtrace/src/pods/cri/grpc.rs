@@ -2,10 +2,13 @@
 //!
 //! A whole gRPC stack would bring load balancing, TLS and a server for what is two calls now and then. Nothing here has a
 //! deadline of its own: a future that is dropped resets its stream, and the connection ends with its [`Connection`].
+//!
+//! An answer is handed on as it comes, and never held as a whole. So what it may be long is not a question of memory:
+//! containerd sends at most 16 MiB unless told otherwise, CRI-O 80 MiB.
 
 use std::path::Path;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use h2::client::{Builder, SendRequest};
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -15,14 +18,34 @@ use tokio::task::JoinHandle;
 
 use super::Problem;
 
-/// The longest answer that is taken, in bytes; what kubelet's own client takes. A thousand containers make some 1 MiB.
-pub const LONGEST_ANSWER: usize = 16 << 20;
+/// The longest answer that is taken, in bytes: more than CRI-O's longest.
+pub const LONGEST_ANSWER: u64 = 128 << 20;
+/// The longest head of an answer, and the longest trailers, in bytes.
+const LONGEST_HEAD: u32 = 64 << 10;
+/// After so many bytes the others that are run on this thread have their turn.
+const AT_ONCE: usize = 32 << 10;
 /// How much may be under way before it is read, in bytes.
 const WINDOW: u32 = 1 << 20;
 /// Flag of compression, and length.
 const PREFIX: usize = 5;
 /// How much of a server's own words goes into a reason, in characters.
 const WORDS: usize = 500;
+
+/// Who takes an answer's message.
+pub trait Answer {
+    /// It begins, and is so many bytes long.
+    fn begin(&mut self, length: u64);
+    /// The next bytes of it.
+    ///
+    /// # Errors
+    /// Why they are not what was asked for, as a phrase.
+    fn take(&mut self, bytes: &[u8]) -> Result<(), String>;
+    /// It is over.
+    ///
+    /// # Errors
+    /// Why it should not be.
+    fn end(&mut self) -> Result<(), String>;
+}
 
 /// A connection to a gRPC server.
 #[derive(Debug)]
@@ -40,6 +63,7 @@ impl Connection {
         let stream = UnixStream::connect(socket).await.map_err(Problem::Unreachable)?;
         let mut builder = Builder::new();
         builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW).enable_push(false);
+        builder.max_header_list_size(LONGEST_HEAD);
         let (send, connection) = builder.handshake(stream).await.map_err(|error| broken(&error))?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -49,16 +73,17 @@ impl Connection {
         Ok(Self { send, driver })
     }
 
-    /// Calls a method, `/<service>/<method>`.
+    /// Calls a method, `/<service>/<method>`, and hands its answer on.
     ///
     /// # Errors
     /// The server says no ([`Problem::Refused`]), the connection breaks ([`Problem::Broken`]), or what comes is no gRPC
-    /// or not this message ([`Problem::Nonsense`]).
-    pub async fn unary<Q: Message, A: Message + Default>(
+    /// or not what was asked for ([`Problem::Nonsense`]). Part of an answer may have been handed on before.
+    pub async fn unary(
         &mut self,
         path: &str,
-        question: &Q,
-    ) -> Result<A, Problem> {
+        question: &impl Message,
+        answer: &mut impl Answer,
+    ) -> Result<(), Problem> {
         let request = Request::builder()
             .method(Method::POST)
             // The name of a socket's file is no authority, and Go's servers refuse one that they cannot parse.
@@ -70,9 +95,9 @@ impl Connection {
             .map_err(|error| Problem::Nonsense(format!("{path} is no path: {error}")))?;
         // A clone's turn comes when the server allows one more stream.
         let mut send = self.send.clone().ready().await.map_err(|error| broken(&error))?;
-        let (answer, mut body) = send.send_request(request, false).map_err(|error| broken(&error))?;
+        let (head, mut body) = send.send_request(request, false).map_err(|error| broken(&error))?;
         body.send_data(framed(question), true).map_err(|error| broken(&error))?;
-        let (head, body) = answer.await.map_err(|error| broken(&error))?.into_parts();
+        let (head, body) = head.await.map_err(|error| broken(&error))?.into_parts();
         if head.status != StatusCode::OK {
             return Err(Problem::Nonsense(format!("HTTP status {}", head.status.as_u16())));
         }
@@ -80,9 +105,8 @@ impl Connection {
         if head.headers.contains_key("grpc-status") {
             check(&head.headers)?;
         }
-        let (bytes, trailers) = read(body).await?;
-        check(&trailers.unwrap_or_default())?;
-        A::decode(unframed(bytes)?).map_err(|error| Problem::Nonsense(format!("not this message: {error}")))
+        let trailers = read(body, answer).await?;
+        check(&trailers.unwrap_or_default())
     }
 }
 
@@ -92,20 +116,72 @@ impl Drop for Connection {
     }
 }
 
-/// Reads a body to its end, with its trailers.
-async fn read(mut body: RecvStream) -> Result<(Bytes, Option<HeaderMap>), Problem> {
-    let mut bytes = BytesMut::new();
+/// Reads a body to its end, and hands on the one message that is in it. Gives the trailers.
+///
+/// An error that the server finds on the way stands in the trailers, so a body that is empty is for them to explain.
+async fn read(mut body: RecvStream, answer: &mut impl Answer) -> Result<Option<HeaderMap>, Problem> {
+    let mut message = Unframed::default();
+    let mut at_once = 0;
     while let Some(chunk) = body.data().await {
         let chunk = chunk.map_err(|error| broken(&error))?;
-        if bytes.len() + chunk.len() > LONGEST_ANSWER + PREFIX {
-            return Err(Problem::Nonsense(format!("an answer of more than {LONGEST_ANSWER} bytes")));
-        }
-        bytes.extend_from_slice(&chunk);
+        let bytes = chunk.len();
+        message.take(chunk, answer).map_err(Problem::Nonsense)?;
         // What was read may be sent again; it was received, so this cannot be too much.
-        body.flow_control().release_capacity(chunk.len()).map_err(|error| broken(&error))?;
+        body.flow_control().release_capacity(bytes).map_err(|error| broken(&error))?;
+        at_once += bytes;
+        if at_once >= AT_ONCE {
+            at_once = 0;
+            tokio::task::yield_now().await;
+        }
     }
     let trailers = body.trailers().await.map_err(|error| broken(&error))?;
-    Ok((bytes.freeze(), trailers))
+    if let Some(trailers) = trailers.as_ref().filter(|_| message.read == 0) {
+        check(trailers)?;
+    }
+    message.end(answer).map_err(Problem::Nonsense)?;
+    Ok(trailers)
+}
+
+/// The one message of a body, as it comes.
+#[derive(Debug, Default)]
+struct Unframed {
+    prefix: BytesMut,
+    length: u64,
+    /// Bytes of the message so far.
+    read: u64,
+}
+
+impl Unframed {
+    fn take(&mut self, mut chunk: Bytes, answer: &mut impl Answer) -> Result<(), String> {
+        if self.prefix.len() < PREFIX {
+            let missing = chunk.len().min(PREFIX - self.prefix.len());
+            self.prefix.extend_from_slice(&chunk.split_to(missing));
+            let Some([compressed, length @ ..]) = self.prefix.first_chunk::<PREFIX>() else { return Ok(()) };
+            if *compressed != 0 {
+                return Err("a compressed answer, which was not asked for".to_owned());
+            }
+            self.length = u32::from_be_bytes(*length).into();
+            if self.length > LONGEST_ANSWER {
+                return Err(format!("an answer of {} bytes, more than {LONGEST_ANSWER}", self.length));
+            }
+            answer.begin(self.length);
+        }
+        self.read = self.read.saturating_add(chunk.len() as u64);
+        if self.read > self.length {
+            return Err(format!("{} bytes where {} were announced", self.read, self.length));
+        }
+        if chunk.has_remaining() { answer.take(&chunk) } else { Ok(()) }
+    }
+
+    fn end(&self, answer: &mut impl Answer) -> Result<(), String> {
+        if self.prefix.len() < PREFIX {
+            return Err(format!("an answer of {} bytes", self.prefix.len()));
+        }
+        if self.read != self.length {
+            return Err(format!("{} bytes where {} were announced", self.read, self.length));
+        }
+        answer.end()
+    }
 }
 
 fn framed(message: &impl Message) -> Bytes {
@@ -115,23 +191,6 @@ fn framed(message: &impl Message) -> Bytes {
     bytes.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     bytes.extend_from_slice(&message);
     bytes.freeze()
-}
-
-/// The one message of a body.
-fn unframed(mut bytes: Bytes) -> Result<Bytes, Problem> {
-    let [compressed, length @ ..] = *bytes
-        .first_chunk::<PREFIX>()
-        .ok_or_else(|| Problem::Nonsense(format!("an answer of {} bytes", bytes.len())))?;
-    if compressed != 0 {
-        return Err(Problem::Nonsense("a compressed answer, which was not asked for".to_owned()));
-    }
-    let message = bytes.split_off(PREFIX);
-    let length = u32::from_be_bytes(length);
-    if usize::try_from(length).ok() != Some(message.len()) {
-        let long = message.len();
-        return Err(Problem::Nonsense(format!("{long} bytes where {length} were announced")));
-    }
-    Ok(message)
 }
 
 /// What the trailers say of the call.

@@ -11,8 +11,10 @@ use super::{CriContainer, CriSandbox, Listing};
 
 /// How long something is known after the runtime has removed it.
 pub const KEPT: Duration = Duration::from_mins(10);
-/// How many of these there may be: containers, and as many sandboxes.
+/// How many of these there may be: containers, and as many sandboxes. The same holds for what a list lacks that is not whole.
 pub const MOST_KEPT: usize = 4096;
+/// How much of memory these may take, in bytes: containers, and as much the sandboxes.
+pub const MOST_KEPT_BYTES: usize = 2 << 20;
 /// How many questions without an answer are remembered.
 const MOST_ASKED: usize = 1024;
 
@@ -82,8 +84,8 @@ impl Known {
     /// Takes in a list that was begun at `began`. One that is not `whole` lacks what some runtime has: what is missing in it
     /// may still be there.
     pub fn take(&mut self, listing: Listing, whole: bool, began: Instant) {
-        self.containers.take(listing.containers, |it| &it.id, whole, began);
-        self.sandboxes.take(listing.sandboxes, |it| &it.id, whole, began);
+        self.containers.take(listing.containers, whole, began);
+        self.sandboxes.take(listing.sandboxes, whole, began);
         if whole {
             self.listed = Some(began);
         }
@@ -95,6 +97,39 @@ impl Known {
     }
 }
 
+/// Something that a runtime lists.
+trait Listed: PartialEq {
+    fn id(&self) -> &str;
+    /// What it takes of memory.
+    fn bytes(&self) -> usize;
+}
+
+impl Listed for CriContainer {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn bytes(&self) -> usize {
+        let texts =
+            [&self.name, &self.image, &self.pod_uid, &self.namespace, &self.pod_name, &self.sandbox_id];
+        size_of_val(self) + 2 * self.id.len() + texts_bytes(&texts)
+    }
+}
+
+impl Listed for CriSandbox {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(self) + 2 * self.id.len() + texts_bytes(&[&self.pod_uid, &self.namespace, &self.pod_name])
+    }
+}
+
+fn texts_bytes(texts: &[&Option<String>]) -> usize {
+    texts.iter().filter_map(|text| text.as_deref()).map(str::len).sum()
+}
+
 /// Things by their ids.
 #[derive(Debug)]
 struct Shelf<T> {
@@ -104,6 +139,8 @@ struct Shelf<T> {
 #[derive(Debug)]
 struct Entry<T> {
     value: Arc<T>,
+    /// Of the list that it was on last.
+    listed: Instant,
     /// Since when it is not listed any more.
     gone: Option<Instant>,
 }
@@ -114,17 +151,24 @@ impl<T> Default for Shelf<T> {
     }
 }
 
-impl<T> Shelf<T> {
+impl<T: Listed> Shelf<T> {
     fn get(&self, id: &str) -> Option<Arc<T>> {
         self.entries.get(id).map(|entry| Arc::clone(&entry.value))
     }
 
-    fn take(&mut self, listed: Vec<T>, id: fn(&T) -> &String, whole: bool, began: Instant) {
-        let mut there = HashSet::new();
+    fn take(&mut self, listed: Vec<T>, whole: bool, began: Instant) {
+        let mut there = HashSet::with_capacity(listed.len());
         for value in listed {
-            let id = id(&value).clone();
-            there.insert(id.clone());
-            self.entries.insert(id, Entry { value: Arc::new(value), gone: None });
+            there.insert(value.id().to_owned());
+            if let Some(entry) = self.entries.get_mut(value.id()) {
+                (entry.listed, entry.gone) = (began, None);
+                if *entry.value != value {
+                    entry.value = Arc::new(value);
+                }
+            } else {
+                let id = value.id().to_owned();
+                self.entries.insert(id, Entry { value: Arc::new(value), listed: began, gone: None });
+            }
         }
         if whole {
             for (_, entry) in self.entries.iter_mut().filter(|(id, _)| !there.contains(*id)) {
@@ -133,13 +177,24 @@ impl<T> Shelf<T> {
         }
         self.entries
             .retain(|_, entry| entry.gone.is_none_or(|gone| began.saturating_duration_since(gone) < KEPT));
-        let mut gone: Vec<_> =
-            self.entries.iter().filter_map(|(id, entry)| Some((entry.gone?, id.clone()))).collect();
-        if gone.len() > MOST_KEPT {
-            gone.sort_unstable();
-            for (_, id) in &gone[..gone.len() - MOST_KEPT] {
-                self.entries.remove(id);
-            }
+        self.shrink(&there);
+    }
+
+    /// Drops what is only kept (gone, or not on a list that is not whole) where it is too much: the longest gone first.
+    fn shrink(&mut self, there: &HashSet<String>) {
+        let kept = self.entries.iter().filter(|(id, _)| !there.contains(*id));
+        let mut kept: Vec<_> = kept
+            .map(|(id, entry)| (entry.gone.unwrap_or(entry.listed), id.clone(), entry.value.bytes()))
+            .collect();
+        kept.sort_unstable();
+        let mut bytes = 0;
+        let stay = kept.iter().rev().take(MOST_KEPT).take_while(|(_, _, more)| {
+            bytes += more;
+            bytes <= MOST_KEPT_BYTES
+        });
+        let stay = stay.count();
+        for (_, id, _) in &kept[..kept.len() - stay] {
+            self.entries.remove(id);
         }
     }
 }

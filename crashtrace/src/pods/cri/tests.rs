@@ -2,5 +2,7 @@
 
 mod listing;
 mod memory;
+mod message;
 mod server;
 mod trouble;
+mod wire;

@@ -20,7 +20,8 @@ pub struct Options {
     pub sockets: Vec<PathBuf>,
     /// How long a runtime may take for a list.
     pub deadline: Duration,
-    /// The shortest pause between two lists. Doubled with each list that fails, up to [`Options::longest_pause`].
+    /// The shortest pause between two lists; after one that took long, three times as long as that. Doubled with each list
+    /// that fails, up to [`Options::longest_pause`].
     pub pause: Duration,
     /// The longest pause after a list that failed.
     pub longest_pause: Duration,
@@ -169,6 +170,7 @@ async fn run(shared: Arc<Shared>, options: Options) {
     loop {
         let began = Instant::now();
         let (listing, problem) = list_all(&options.sockets, options.deadline).await;
+        let took = began.elapsed();
         let listed = listing.is_some();
         let (containers, pods) = {
             let mut known = shared.known();
@@ -189,7 +191,7 @@ async fn run(shared: Arc<Shared>, options: Options) {
             }
         });
         pause = if listed { options.pause } else { (pause * 2).min(options.longest_pause) };
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(if listed { pause.max(took * 3) } else { pause }).await;
         if listed {
             tokio::select! {
                 () = shared.wanted.notified() => {}

@@ -6,11 +6,12 @@ use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::Value;
 
-use super::super::decode::listing;
-use super::super::message::{
-    Container, ContainerMetadata, ImageSpec, ListContainersResponse, PodSandbox, PodSandboxMetadata,
+use super::super::decode::{LONGEST_TEXT, MOST, MOST_BYTES, Of};
+use super::super::{CriContainer, CriState, Listing};
+use super::message::{
+    Container, ContainerMetadata, ImageSpec, ListContainersResponse, ListPodSandboxResponse, PodSandbox,
+    PodSandboxMetadata, container, listing, read_in, sandbox,
 };
-use super::super::{CriContainer, CriState};
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
@@ -162,11 +163,134 @@ fn what_is_not_said_is_none() {
     assert_eq!(found, [expected]);
 }
 
+/// A text for a name or a label, now and then one that means something.
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => ".{0,8}",
+        1 => Just("io.kubernetes.pod.uid".to_owned()),
+        1 => Just("io.kubernetes.pod.name".to_owned()),
+        1 => Just("io.kubernetes.container.name".to_owned()),
+        1 => "[a-z]{30,70}",
+    ]
+}
+
+fn any_labels() -> impl Strategy<Value = HashMap<String, String>> {
+    prop::collection::hash_map(any_text(), any_text(), 0..6)
+}
+
+fn any_container() -> impl Strategy<Value = Container> {
+    let metadata = prop::option::of((any_text(), any::<u32>()));
+    let image = prop::option::of((any_text(), any_text()));
+    let numbers = (-1..5_i32, any::<i64>());
+    (any_text(), any_text(), metadata, image, any_text(), numbers, any_labels()).prop_map(
+        |(id, pod_sandbox_id, metadata, image, image_ref, (state, created_at), labels)| Container {
+            id,
+            pod_sandbox_id,
+            metadata: metadata.map(|(name, attempt)| ContainerMetadata { name, attempt }),
+            image: image.map(|(image, user_specified_image)| ImageSpec { image, user_specified_image }),
+            image_ref,
+            state,
+            created_at,
+            labels,
+        },
+    )
+}
+
+fn any_sandbox() -> impl Strategy<Value = PodSandbox> {
+    let metadata = prop::option::of((any_text(), any_text(), any_text(), any::<u32>()));
+    (any_text(), metadata, -1..5_i32, any::<i64>(), any_labels()).prop_map(
+        |(id, metadata, state, created_at, labels)| PodSandbox {
+            id,
+            metadata: metadata.map(|(name, uid, namespace, attempt)| PodSandboxMetadata {
+                name,
+                uid,
+                namespace,
+                attempt,
+            }),
+            state,
+            created_at,
+            labels,
+        },
+    )
+}
+
 proptest! {
     #[test]
-    fn whatever_the_bytes_are_there_is_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        if let Ok(message) = ListContainersResponse::decode(bytes.as_slice()) {
-            prop_assert!(listing(Vec::new(), message.containers.clone()).containers.len() <= message.containers.len());
+    fn what_is_read_in_pieces_is_what_prost_reads_as_a_whole(
+        containers in prop::collection::vec(any_container(), 0..6),
+        sandboxes in prop::collection::vec(any_sandbox(), 0..6),
+        piece in 1..200_usize,
+    ) {
+        let mut got = Listing::default();
+        let bytes = ListContainersResponse { containers: containers.clone() }.encode_to_vec();
+        prop_assert_eq!(read_in(Of::Containers, &bytes, piece, &mut got), Ok(true));
+        let bytes = ListPodSandboxResponse { items: sandboxes.clone() }.encode_to_vec();
+        prop_assert_eq!(read_in(Of::Sandboxes, &bytes, piece, &mut got), Ok(true));
+        prop_assert_eq!(got.containers, containers.into_iter().filter_map(container).collect::<Vec<_>>());
+        prop_assert_eq!(got.sandboxes, sandboxes.into_iter().filter_map(sandbox).collect::<Vec<_>>());
+        prop_assert_eq!(got.refused, 0);
+    }
+
+    #[test]
+    fn whatever_the_bytes_are_there_is_an_answer_and_the_pieces_do_not_matter(
+        bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(0x0a), 0..24_u8], 0..200),
+        piece in 1..20_usize,
+    ) {
+        for of in [Of::Containers, Of::Sandboxes] {
+            let (mut whole, mut pieces) = (Listing::default(), Listing::default());
+            let read = read_in(of, &bytes, bytes.len().max(1), &mut whole);
+            prop_assert_eq!(read_in(of, &bytes, piece, &mut pieces), read);
+            prop_assert_eq!(pieces, whole);
         }
     }
+}
+
+#[test]
+fn what_is_too_long_or_no_text_counts_as_not_said() {
+    let it = Container {
+        id: "a".to_owned(),
+        pod_sandbox_id: "s".repeat(LONGEST_TEXT),
+        image_ref: "i".repeat(LONGEST_TEXT + 1),
+        ..Container::default()
+    };
+    let found = listing(Vec::new(), vec![it]).containers.remove(0);
+    assert_eq!((found.sandbox_id.map(|id| id.len()), found.image), (Some(LONGEST_TEXT), None));
+    // An id, and an image_ref that is not UTF-8.
+    let mut got = Listing::default();
+    let read = read_in(Of::Containers, b"\x0a\x07\x0a\x01a\x2a\x02\xff\xfe", 1, &mut got);
+    assert_eq!((read, got.containers[0].image.as_deref()), (Ok(true), None));
+    // A label whose value stands before its key, and one that is set twice.
+    let mut got = Listing::default();
+    let mut item = b"\x0a\x01a".to_vec();
+    for (first, second) in [("\x12\x01x", KEY), (KEY, "\x12\x01y")] {
+        item.extend_from_slice(&[0x42, u8::try_from(first.len() + second.len()).expect("it is short")]);
+        item.extend_from_slice(first.as_bytes());
+        item.extend_from_slice(second.as_bytes());
+        let mut list = vec![0x0a, u8::try_from(item.len()).expect("it is short")];
+        list.extend_from_slice(&item);
+        assert_eq!(read_in(Of::Containers, &list, 1, &mut got), Ok(true));
+    }
+    let uids: Vec<_> = got.containers.iter().map(|it| it.pod_uid.as_deref()).collect();
+    assert_eq!(uids, [Some("x"), Some("y")]);
+}
+
+/// The key of a label.
+const KEY: &str = "\x0a\x15io.kubernetes.pod.uid";
+
+#[test]
+fn there_is_a_bound_to_their_number_and_to_their_bytes_and_what_is_refused_is_counted() {
+    let many = |count: usize, image: usize| {
+        let one = |at: usize| Container {
+            id: at.to_string(),
+            image_ref: "i".repeat(image),
+            ..Container::default()
+        };
+        listing(Vec::new(), (0..count).map(one).collect())
+    };
+    let found = many(MOST + 3, 0);
+    assert_eq!((found.containers.len(), found.refused), (MOST, 3));
+    let found = many(MOST, LONGEST_TEXT);
+    let took = found.containers.len();
+    assert!((MOST_BYTES / (LONGEST_TEXT + 512)..MOST).contains(&took), "{took}");
+    assert_eq!(found.refused, (MOST - took) as u64);
 }

@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::decode::listing;
-use super::super::known::{Found, KEPT, Known, MOST_KEPT};
-use super::super::message::Container;
+use super::super::known::{Found, KEPT, Known, MOST_KEPT, MOST_KEPT_BYTES};
 use super::super::{CriState, Listing};
 use super::listing::{containers, sandboxes};
+use super::message::{Container, listing};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -77,6 +76,38 @@ fn what_is_gone_is_bounded_and_the_latest_are_kept() {
     assert_eq!(known.containers(), MOST_KEPT + 1);
     let there: Vec<_> = (0..3).map(|second| known.find(&format!("{second}-7")).is_some()).collect();
     assert_eq!(there, [false, true, true]);
+}
+
+#[test]
+fn what_is_gone_is_bounded_in_bytes() {
+    let (mut known, now) = (Known::default(), Instant::now());
+    let many = (0..3000).map(|at| Container {
+        id: at.to_string(),
+        image_ref: "i".repeat(1024),
+        ..Container::default()
+    });
+    known.take(listing(Vec::new(), many.collect()), true, now);
+    let all = known.containers();
+    known.take(one("now", 1), true, now + SECOND);
+    assert!(
+        known.containers() * 1024 < MOST_KEPT_BYTES && known.containers() > all / 4,
+        "{}",
+        known.containers()
+    );
+}
+
+/// A runtime that gives a part of its list each time, or one of two that gives none, must not fill the memory.
+#[test]
+fn what_lists_lack_that_are_not_whole_is_bounded_and_the_latest_are_kept() {
+    let (mut known, now) = (Known::default(), Instant::now());
+    for second in 0..4 {
+        let many =
+            (0..MOST_KEPT / 2).map(|at| Container { id: format!("{second}-{at}"), ..Container::default() });
+        known.take(listing(Vec::new(), many.collect()), false, now + SECOND * second);
+    }
+    assert_eq!(known.containers(), MOST_KEPT + MOST_KEPT / 2);
+    let there: Vec<_> = (0..4).map(|second| known.find(&format!("{second}-7")).is_some()).collect();
+    assert_eq!(there, [false, true, true, true]);
 }
 
 #[test]

@@ -10,14 +10,19 @@ use prost::Message;
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::super::message::{ListContainersResponse, ListPodSandboxResponse};
+use super::super::message::{ListContainersRequest, ListPodSandboxRequest};
 use super::listing::{containers, sandboxes};
+use super::message::{ListContainersResponse, ListPodSandboxResponse};
 
 /// What it does with a call.
 #[derive(Clone, Debug)]
 pub(super) enum Manner {
     /// Answers with the recorded lists.
     Lists,
+    /// The same, but has only a part for who asks for all of this list, which is too long for it.
+    ListsInParts(&'static str),
+    /// Lists its containers, and hangs up in the middle of its sandboxes.
+    BreaksOff,
     /// Answers with these bytes.
     Says(Bytes),
     /// Refuses, in the head of the answer.
@@ -71,6 +76,38 @@ pub(super) fn framed(message: &impl Message) -> Bytes {
     bytes.freeze()
 }
 
+/// What is asked for; `None` if it is all of the list that is too long.
+async fn listed(method: &str, mut body: h2::RecvStream, long: Option<&str>) -> Option<Bytes> {
+    let mut question = BytesMut::new();
+    while let Some(Ok(chunk)) = body.data().await {
+        question.extend_from_slice(&chunk);
+    }
+    let question = question.split_off(5);
+    match method {
+        "ListContainers" => {
+            let asked = ListContainersRequest::decode(question.freeze()).expect("a question");
+            let mut containers = containers();
+            match asked.filter {
+                Some(filter) => containers.retain(|it| it.pod_sandbox_id == filter.pod_sandbox_id),
+                None if long == Some(method) => return None,
+                None => {}
+            }
+            Some(framed(&ListContainersResponse { containers }))
+        }
+        "ListPodSandbox" => {
+            let asked = ListPodSandboxRequest::decode(question.freeze()).expect("a question");
+            let mut items = sandboxes();
+            match asked.filter {
+                Some(filter) => items.retain(|it| it.id == filter.id),
+                None if long == Some(method) => return None,
+                None => {}
+            }
+            Some(framed(&ListPodSandboxResponse { items }))
+        }
+        other => panic!("{other} was not to be called"),
+    }
+}
+
 async fn serve(stream: UnixStream, manner: Manner) {
     if let Manner::Babbles(words) = manner {
         let _ = stream.writable().await;
@@ -81,14 +118,24 @@ async fn serve(stream: UnixStream, manner: Manner) {
     let mut open = Vec::new();
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         let head = || Response::builder().header("content-type", "application/grpc");
+        let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         let (head, body) = match &manner {
-            Manner::Lists if request.uri().path() == "/runtime.v1.RuntimeService/ListContainers" => {
-                (head(), Some(framed(&ListContainersResponse { containers: containers() })))
+            Manner::ListsInParts(long) => match listed(&method, request.into_body(), Some(long)).await {
+                Some(body) => (head(), Some(body)),
+                None => (head().header("grpc-status", 8).header("grpc-message", "larger than max"), None),
+            },
+            Manner::BreaksOff if method == "ListPodSandbox" => {
+                let body = listed(&method, request.into_body(), None).await.expect("a list");
+                let Ok(mut stream) = respond.send_response(head().body(()).expect("a head"), false) else {
+                    continue;
+                };
+                let _ = stream.send_data(body.slice(..body.len() / 2), false);
+                // What was sent must be out before the end.
+                open.push(respond);
+                tokio::spawn(async move { stream.send_reset(h2::Reason::CANCEL) });
+                continue;
             }
-            Manner::Lists if request.uri().path() == "/runtime.v1.RuntimeService/ListPodSandbox" => {
-                (head(), Some(framed(&ListPodSandboxResponse { items: sandboxes() })))
-            }
-            Manner::Lists => panic!("{} was not to be called", request.uri()),
+            Manner::Lists | Manner::BreaksOff => (head(), listed(&method, request.into_body(), None).await),
             Manner::Says(bytes) => (head(), Some(bytes.clone())),
             Manner::Refuses(code, message) => {
                 (head().header("grpc-status", *code).header("grpc-message", *message), None)

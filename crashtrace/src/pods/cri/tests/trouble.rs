@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::fs::Mode;
 
-use super::super::decode::listing;
 use super::super::grpc::LONGEST_ANSWER;
 use super::super::known::Found;
 use super::super::{Cri, Options, list, list_all, socket};
 use super::listing::{containers, sandboxes};
+use super::message::listing;
 use super::server::{Manner, Server};
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -34,6 +34,36 @@ async fn a_good_server_is_listed() {
     assert_eq!(got.containers.len(), containers().len());
 }
 
+/// containerd sends no more than 16 MiB, and eight pods with their labels can have that many: it then refuses the list.
+#[tokio::test]
+async fn one_list_that_is_too_long_costs_no_names() {
+    let all = listing(sandboxes(), containers());
+    for long in ["ListContainers", "ListPodSandbox"] {
+        let server = Server::start(Manner::ListsInParts(long));
+        let (got, problem) = list_all(std::slice::from_ref(&server.socket), LONG).await;
+        let got = got.expect("a list");
+        let missing: Vec<_> = all.containers.iter().filter(|it| !got.containers.contains(it)).collect();
+        assert!(missing.is_empty(), "{long}: {missing:?}");
+        let with_containers = |id: &str| all.containers.iter().any(|it| it.sandbox_id.as_deref() == Some(id));
+        for sandbox in all.sandboxes.iter().filter(|it| with_containers(&it.id)) {
+            assert!(got.sandboxes.contains(sandbox), "{long}: {sandbox:?}");
+        }
+        let said = problem.expect("it is not whole").to_string();
+        assert!(said.contains("gRPC status 8: larger than max"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_the_end_stays() {
+    let server = Server::start(Manner::BreaksOff);
+    let (got, problem) = list_all(std::slice::from_ref(&server.socket), LONG).await;
+    let got = got.expect("a part");
+    assert_eq!(got.containers.len(), containers().len());
+    assert!(got.sandboxes.len() < sandboxes().len());
+    assert!(problem.is_some());
+    assert!(list(&server.socket, LONG).await.is_err(), "it is no list");
+}
+
 #[tokio::test]
 async fn trouble_has_a_reason() {
     let refusal = reason(Manner::Refuses(12, "unknown service runtime.v1.RuntimeService"), LONG).await;
@@ -45,8 +75,9 @@ async fn trouble_has_a_reason() {
         (&b"\0"[..], "an answer of 1 bytes"),
         (b"\x01\0\0\0\0", "a compressed answer"),
         (b"\0\0\0\0\x09ab", "2 bytes where 9 were announced"),
-        (b"\0\0\0\0\x02\xff\xff", "not this message"),
-        (b"\0\xff\xff\xff\xff", "0 bytes where 4294967295 were announced"),
+        (b"\0\0\0\0\x02\xff\xff", "it ends within a field"),
+        (b"\0\0\0\0\x02\x0a\x02", "a field that is longer than its message"),
+        (b"\0\xff\xff\xff\xff", "an answer of 4294967295 bytes"),
     ] {
         let said = says(answer).await;
         assert!(said.starts_with("not an answer of CRI v1: ") && said.contains(wrong), "{said}");
@@ -55,9 +86,10 @@ async fn trouble_has_a_reason() {
     assert!(said.starts_with("not an answer of CRI v1: "), "{said}");
     let said = reason(Manner::HangsUp, LONG).await;
     assert!(said.starts_with("the connection broke"), "{said}");
-    let long = Bytes::from(vec![0; LONGEST_ANSWER + 6]);
-    let said = reason(Manner::Says(long), LONG).await;
-    assert!(said.contains("more than 16777216 bytes"), "{said}");
+    let mut long = vec![0];
+    long.extend_from_slice(&u32::try_from(LONGEST_ANSWER + 1).expect("it fits").to_be_bytes());
+    let said = reason(Manner::Says(long.into()), LONG).await;
+    assert!(said.contains("an answer of 134217729 bytes"), "{said}");
 }
 
 #[tokio::test]

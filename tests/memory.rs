@@ -1,0 +1,76 @@
+//! What the agent takes of memory at its worst, as the allocator has it. The tests of this program take turns, so that nobody
+//! else allocates.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crashtrace::pods::cri::{self, Listing};
+use peak_alloc::PeakAlloc;
+
+#[path = "memory/runtime.rs"]
+mod runtime;
+
+use runtime::{Body, Runtime, container, empties, sandbox};
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+const MIB: usize = 1 << 20;
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What a runtime with these answers lists, why not all, and how much memory that took at its peak.
+fn listed(sandboxes: Body, containers: Body) -> (Option<Listing>, Option<String>, usize) {
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    tokio.block_on(async {
+        let runtime = Runtime::start(sandboxes, containers);
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
+        let (listing, problem) = cri::list_all(std::slice::from_ref(&runtime.socket), PATIENCE).await;
+        (listing, problem.map(|problem| problem.to_string()), MEMORY.peak_usage() - before)
+    })
+}
+
+/// Kubernetes bounds a label, not their number: a pod may have 1.2 MB of them, and kubelet hands all to the runtime.
+#[test]
+fn labels_that_nobody_reads_take_no_memory() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let pods = 8;
+    let sandboxes = Body((0..pods).map(|number| (sandbox(number, 600_000), 1)).collect());
+    let containers = Body((0..pods).map(|number| (container(number), 1)).collect());
+    let (listing, problem, peak) = listed(sandboxes, containers);
+    eprintln!("labels: {peak} bytes");
+    let listing = listing.expect("a list");
+    assert_eq!((listing.sandboxes.len(), listing.containers.len(), problem), (pods, pods, None));
+    assert!(peak < 4 * MIB, "{peak} bytes");
+}
+
+#[test]
+fn empty_items_take_no_memory() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (listing, problem, peak) = listed(empties(16 * MIB - 64), empties(16 * MIB - 64));
+    eprintln!("empties: {peak} bytes");
+    let listing = listing.expect("a list");
+    assert_eq!((listing.sandboxes.len(), listing.containers.len(), problem), (0, 0, None));
+    assert!(peak < 4 * MIB, "{peak} bytes");
+}
+
+/// A runtime with more than there is room for: what is kept is bounded, and the rest is counted and said.
+#[test]
+fn a_runtime_that_lists_without_end_is_cut() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let one = container(7);
+    let count = 16 * MIB / one.len();
+    let (listing, problem, peak) = listed(empties(MIB), Body(vec![(one, count)]));
+    let listing = listing.expect("a list");
+    let left_out = count - listing.containers.len();
+    eprintln!("no end: {peak} bytes for {} containers, {left_out} left out", listing.containers.len());
+    assert_eq!(listing.refused, left_out as u64);
+    let problem = problem.expect("it is not whole");
+    assert!(
+        problem.contains(&format!("{left_out} of its sandboxes and containers are left out")),
+        "{problem}"
+    );
+    assert!(peak < 12 * MIB, "{peak} bytes");
+}
