@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod backoff;
 pub mod cgroup;
 pub mod classify;
 pub mod cli;
@@ -33,5 +34,6 @@ pub mod sink;
 pub mod source;
 pub mod stats;
 pub mod stdio;
+pub mod supervise;
 #[cfg(test)]
 pub(crate) mod testing;

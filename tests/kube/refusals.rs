@@ -67,7 +67,7 @@ async fn a_refusal_that_lasts_names_the_rights_that_lack() {
     assert_eq!(
         said,
         "the API server refuses: 403 pods is forbidden: User \"system:serviceaccount:crashtrace:crashtrace\" cannot watch \
-         resource \"pods\" in API group \"\" at the cluster scope; grant get, list, watch on pods"
+         resource \"pods\" in API group \"\" at the cluster scope; grant list and watch on pods"
     );
     knows(&kube);
     assert!(
@@ -131,7 +131,7 @@ async fn a_check_tries_a_refusal_again_and_then_says_it() {
     let before = server.seen().len();
     let said = check(&options(&server), LONG).await.expect_err("it lasts").to_string();
     assert!(
-        said.contains("cannot watch resource") && said.ends_with("grant get, list, watch on pods"),
+        said.contains("cannot watch resource") && said.ends_with("grant list and watch on pods"),
         "{said}"
     );
     assert_eq!(server.seen().len(), before + 6);

@@ -70,7 +70,7 @@ async fn kube_trial(options: &kube::Options) -> NameTrial {
             false,
             problem.to_string(),
             Some(
-                "let it reach the API server, and grant it get, list, watch on pods, or do without with --pods cri",
+                "let it reach the API server, and grant it list and watch on pods, or do without with --pods cri",
             ),
         ),
     };

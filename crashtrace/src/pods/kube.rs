@@ -6,7 +6,7 @@
 //!                  ^------------ watch, backoff: which request, and when
 //! ```
 //!
-//! Only `GET /api/v1/pods` with a field selector is ever asked for: the rights are get, list and watch on pods.
+//! Only `GET /api/v1/pods` with a field selector is ever asked for: the rights are list and watch on pods, not get.
 //! [`check()`] asks once. [`Kube`] keeps what it was told, and answers from memory.
 //!
 //! # What it costs the server
@@ -25,7 +25,7 @@
 //!
 //! Together 5,000 nodes make 11 requests a second in peace. When the server goes away they make 1,500 in the worst second, and
 //! after three minutes 170 in each, give or take; as many come back in each second of the minute after its return, and where each
-//! needs a new list, that is 40 MB a second for half a minute. These are the numbers of [`backoff`], whose tests hold
+//! needs a new list, that is 40 MB a second for half a minute. These are the numbers of [`crate::backoff`], whose tests hold
 //! them. A change of a pod is sent to one node only.
 //!
 //! # What is not believed
@@ -34,7 +34,6 @@
 //! is bounded ([`super::index`]). What is wrong is in [`Status`], with a reason; what was known stays known.
 
 mod access;
-pub mod backoff;
 mod check;
 mod connection;
 mod handle;
@@ -49,7 +48,7 @@ mod watch;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-pub use backoff::Pauses;
+pub use crate::backoff::Pauses;
 pub use check::{Checked, check};
 pub use handle::Kube;
 pub use lines::{LONGEST_LINE, LONGEST_LIST};

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::Options;
 use super::message::{Event, object};
@@ -13,21 +12,13 @@ use super::status::{State, Status};
 use crate::pods::index::{Found, Index};
 use crate::pods::object::{PodObject, pod};
 use crate::pods::pod::Pod;
+use crate::supervise::{self, Ended, Supervised};
 
 /// A handle on the pods of a node. Clones share it; when the last is gone, so is the watch.
 #[derive(Clone, Debug)]
 pub struct Kube {
     shared: Arc<Shared>,
-    _task: Arc<Task>,
-}
-
-#[derive(Debug)]
-struct Task(JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    _task: Arc<Supervised>,
 }
 
 impl Kube {
@@ -35,9 +26,27 @@ impl Kube {
     /// does.
     #[must_use]
     pub fn start(options: Options) -> Self {
-        let shared = Arc::new(Shared::new(options.grace));
-        let task = tokio::spawn(super::watch::run(Arc::clone(&shared), options));
-        Self { shared, _task: Arc::new(Task(task)) }
+        Self::keep(options, super::watch::run)
+    }
+
+    /// Runs `watch`, anew each time that it ends: only a fault of this program ends it. What is known stays known.
+    fn keep<F>(options: Options, watch: impl Fn(Arc<Shared>, Options) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (shared, pauses) = (Arc::new(Shared::new(options.grace)), options.pauses);
+        let start = {
+            let shared = Arc::clone(&shared);
+            move || watch(Arc::clone(&shared), options.clone())
+        };
+        let ended = {
+            let shared = Arc::clone(&shared);
+            move |ended: &Ended| {
+                shared.change(|inner, now| inner.fails(Problem::Fault(ended.to_string()), now));
+            }
+        };
+        let task = supervise::keep("the watch of pods", pauses, start, ended);
+        Self { shared, _task: Arc::new(task) }
     }
 
     /// The container with this id, from memory: never waits.
@@ -221,5 +230,48 @@ impl Inner {
             Some(pod) => _ = self.index.apply(pod, now),
             None => self.unreadable += 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pods::kube::Pauses;
+    use crate::pods::kube::source::Source;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    /// What such a panic may come of is not known, else it would not be there: so this one is made.
+    #[tokio::test]
+    async fn a_watch_that_panics_is_said_and_begins_anew() {
+        let moment = Duration::from_millis(1);
+        let pauses = Pauses { first: moment, longest: moment, health: LONG };
+        let source = Source::of_pod(|_| None, std::path::Path::new("/nowhere"));
+        let options = Options { pauses, grace: Duration::ZERO, ..Options::new("node", source) };
+        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        let runs = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let watch = {
+            let gate = Arc::clone(&gate);
+            move |shared: Arc<Shared>, _| {
+                let (gate, run) = (Arc::clone(&gate), runs.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+                async move {
+                    assert!(run > 0, "index out of bounds");
+                    let _permit = gate.acquire().await;
+                    shared.change(Inner::ends_list);
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let kube = Kube::keep(options, watch);
+        let degraded = |status: &Status| matches!(status.state, State::Degraded { .. });
+        let status = kube.wait(LONG, degraded).await.expect("it is said");
+        assert_eq!(
+            status.reason().as_deref(),
+            Some(
+                "a fault of crashtrace stopped the watch of pods, which is started anew: index out of bounds"
+            )
+        );
+        gate.add_permits(1);
+        kube.wait(LONG, |status| status.state == State::Synced).await.expect("it begins anew");
     }
 }

@@ -74,6 +74,9 @@ pub enum Problem {
         /// Its words.
         message: String,
     },
+    /// This program has a fault.
+    #[error("{0}")]
+    Fault(String),
     /// What came is not what the API says.
     #[error("not an answer of the Kubernetes API: {0}")]
     Nonsense(String),
@@ -120,7 +123,7 @@ impl Problem {
 fn remedy(code: u16) -> &'static str {
     match code {
         401 => "; the token or certificate is not accepted: is it of this cluster, and not expired?",
-        403 => "; grant get, list, watch on pods",
+        403 => "; grant list and watch on pods",
         _ => "",
     }
 }

@@ -18,12 +18,12 @@ use form_urlencoded::Serializer;
 use tokio::time::{sleep, timeout};
 
 use super::Options;
-use super::backoff::Backoff;
 use super::connection::{Connection, Failure};
 use super::handle::Shared;
 use super::lines::{LONGEST_LIST, Lines, Read, whole};
 use super::message::{Event, List};
 use super::problem::Problem;
+use crate::backoff::Backoff;
 
 /// Pages of a list. They are not asked for, so this is never met.
 const MOST_PAGES: usize = 100;

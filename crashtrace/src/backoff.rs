@@ -1,4 +1,4 @@
-//! How long to wait before the next request, so that the agents of a large cluster do not hurt a server that has trouble. PURE.
+//! How long to wait before the next try, so that the agents of a large cluster do not hurt a server that has trouble. PURE.
 //!
 //! "Full jitter": a pause is anywhere between nothing and a bound that doubles with each failure. Half of the bound plus
 //! jitter over the other half was rejected: it keeps those together that an outage has brought together.
@@ -36,19 +36,19 @@ impl Default for Pauses {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     pauses: Pauses,
     bound: Duration,
     random: fastrand::Rng,
 }
 
 impl Backoff {
-    pub(super) fn new(pauses: Pauses, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(pauses: Pauses, random: fastrand::Rng) -> Self {
         Self { pauses, bound: pauses.first, random }
     }
 
     /// A watch went well for this long.
-    pub(super) fn went_well(&mut self, stretch: Duration) {
+    pub(crate) fn went_well(&mut self, stretch: Duration) {
         if stretch >= self.pauses.health {
             self.bound = self.pauses.first;
         }
@@ -56,14 +56,14 @@ impl Backoff {
 
     /// How long to wait now. What the server asks for is waited in full, and the jitter comes on top: else all that it has told
     /// to come back in a second come back in that second.
-    pub(super) fn pause(&mut self, retry_after: Option<Duration>) -> Duration {
+    pub(crate) fn pause(&mut self, retry_after: Option<Duration>) -> Duration {
         let jitter = self.bound.mul_f64(self.random.f64());
         self.bound = (self.bound * 2).min(self.pauses.longest);
         retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER) + jitter
     }
 
     /// A moment, less than this.
-    pub(super) fn moment(&mut self, bound: Duration) -> Duration {
+    pub(crate) fn moment(&mut self, bound: Duration) -> Duration {
         bound.mul_f64(self.random.f64())
     }
 }
@@ -88,7 +88,7 @@ mod tests {
         seconds.into_values().max().unwrap_or_default()
     }
 
-    /// The numbers in the documentation of the module above.
+    /// The numbers in the documentation of [`crate::pods::kube`].
     #[test]
     fn an_outage_and_its_end_do_not_bring_the_agents_together() {
         let outage = Duration::from_mins(10);

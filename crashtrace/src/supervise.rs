@@ -1,0 +1,168 @@
+//! Tasks that are to run as long as the agent does. Nobody awaits them, so without this one that panics would be gone unnoticed:
+//! names would stay as they were for ever, metrics would not answer. Here a task that ends, by a panic or of itself, is told
+//! to its owner, logged, and started anew after a pause that grows while it keeps ending.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::time::Instant;
+
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+
+use crate::backoff::{Backoff, Pauses};
+
+/// The longest text of a panic that is passed on.
+const LONGEST_TEXT: usize = 240;
+
+/// Why a task is not running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Which task.
+    pub task: &'static str,
+    /// What the panic said. `None`: it returned, which it must not.
+    pub panic: Option<String>,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { task, panic } = self;
+        match panic {
+            Some(panic) => write!(f, "a fault of crashtrace stopped {task}, which is started anew: {panic}"),
+            None => write!(f, "a fault of crashtrace ended {task}, which is started anew"),
+        }
+    }
+}
+
+/// A task that is kept running. It ends when this is dropped.
+#[derive(Debug)]
+#[must_use = "the task ends when this is dropped"]
+pub struct Supervised(JoinHandle<()>);
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Runs what `start` makes, anew each time that it ends, after one of `pauses`. `ended` is told why before each pause. Must be
+/// called within a tokio runtime.
+pub fn keep<F>(
+    task: &'static str,
+    pauses: Pauses,
+    mut start: impl FnMut() -> F + Send + 'static,
+    mut ended: impl FnMut(&Ended) + Send + 'static,
+) -> Supervised
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    Supervised(tokio::spawn(async move {
+        let mut backoff = Backoff::new(pauses, fastrand::Rng::new());
+        loop {
+            let begun = Instant::now();
+            // Of its own, so that a panic ends it alone; in a set, so that it ends with this one.
+            let mut set = JoinSet::new();
+            set.spawn(start());
+            let panic = match set.join_next().await {
+                Some(Err(error)) => Some(text(error)),
+                Some(Ok(())) | None => None,
+            };
+            let reason = Ended { task, panic };
+            tracing::error!("{reason}; please report it");
+            ended(&reason);
+            backoff.went_well(begun.elapsed());
+            tokio::time::sleep(backoff.pause(None)).await;
+        }
+    }))
+}
+
+/// What a panic said.
+fn text(error: JoinError) -> String {
+    error.try_into_panic().map_or_else(|error| error.to_string(), |panic| said(&*panic))
+}
+
+/// What a panic said, in one line of bounded length.
+pub(crate) fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let plain = |char: char| if char.is_control() { ' ' } else { char };
+    text.unwrap_or("a panic without words").chars().take(LONGEST_TEXT).map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    fn short() -> Pauses {
+        let moment = Duration::from_millis(1);
+        Pauses { first: moment, longest: moment, health: LONG }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_or_returns_is_told_and_started_anew() {
+        let (send, mut told) = unbounded_channel();
+        let (runs, mut started) = unbounded_channel();
+        let mut run = 0;
+        let start = move || {
+            run += 1;
+            let (run, runs) = (run, runs.clone());
+            async move {
+                runs.send(run).expect("the test waits");
+                match run {
+                    1 => panic!("index {run}\nout of bounds"),
+                    2 => {}
+                    _ => std::future::pending().await,
+                }
+            }
+        };
+        let task = keep("the task", short(), start, move |ended| send.send(ended.clone()).expect("it waits"));
+        let next = tokio::time::timeout(LONG, told.recv()).await.expect("in time").expect("it is told");
+        assert_eq!(next, Ended { task: "the task", panic: Some("index 1 out of bounds".to_owned()) });
+        let next = tokio::time::timeout(LONG, told.recv()).await.expect("in time").expect("it is told");
+        assert_eq!(next.to_string(), "a fault of crashtrace ended the task, which is started anew");
+        for run in 1..=3 {
+            assert_eq!(tokio::time::timeout(LONG, started.recv()).await.expect("in time"), Some(run));
+        }
+        drop(task);
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_its_handle() {
+        struct Alive(Arc<AtomicUsize>);
+        impl Drop for Alive {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        let alive = Arc::new(AtomicUsize::new(0));
+        let start = {
+            let alive = Arc::clone(&alive);
+            move || {
+                alive.fetch_add(1, Ordering::SeqCst);
+                let guard = Alive(Arc::clone(&alive));
+                async move {
+                    let _guard = guard;
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let task = keep("the task", short(), start, |ended| panic!("{ended}"));
+        while alive.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(task);
+        let gone = async {
+            while alive.load(Ordering::SeqCst) > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(LONG, gone).await.expect("it goes with its handle");
+    }
+}
