@@ -14,6 +14,8 @@ use serde_json::Value;
 
 #[path = "report/cases.rs"]
 mod cases;
+#[path = "report/claims.rs"]
+mod claims;
 #[path = "report/hostile.rs"]
 mod hostile;
 #[path = "report/pages.rs"]
@@ -150,7 +152,7 @@ fn the_order_of_fields_is_fixed() {
     );
     assert_eq!(
         keys(&line["limit"]["owner"]).join(" "),
-        "kind namespace pod container kubernetes pod_uid static_pod container_id qos_class runtime unit"
+        "kind namespace pod container kubernetes pod_uid static_pod container_id qos_class runtime unit claims"
     );
     assert_eq!(
         keys(&line["victims"][0]["owner"]["kubernetes"]).join(" "),

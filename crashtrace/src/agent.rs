@@ -92,16 +92,20 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     messages.on_a_thread().context("cannot begin the thread that writes messages")?;
     let started_ns = clock::boottime_ns();
     let (machine, context) = (look.machine(), look.context());
+    let node_root = look.node_root();
     let pods = pods::directory(&config.pods, &config.node_name);
     let speaker = Speaker { names_from: pods.sources(), ..speaker(config, &look, &attached, started_ns) };
     let recording = config.record.as_deref();
     let recording = recording
-        .map(|path| record_to(path, &speaker, &machine, &context, look.facts.memory_bytes, started_ns))
+        .map(|path| {
+            record_to(path, &speaker, &machine, &context, (look.facts.memory_bytes, node_root), started_ns)
+        })
         .transpose()?;
     let monitor = Monitor::start(listener, &attached, &speaker, &context.gfp);
     let mut out = Out { sink: sink(config.output), recording, monitor: monitor.clone() };
     let node = Node {
         memory_bytes: look.facts.memory_bytes,
+        root: node_root,
         page_size_bytes: machine.page_size_bytes,
         cgroups: Box::new(look.cgroup_files()),
         proc: Box::new(ProcFs { mount: "/proc".into() }),

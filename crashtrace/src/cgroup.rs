@@ -11,12 +11,23 @@
 //! `kubepods/burstable/pod<somebody else>/<somebody else's container>`. Hence the rules, read from the root:
 //!
 //! 1. The outermost Kubernetes container wins. What stands below it is that container, `nested`, by any name.
-//! 2. A container outside Kubernetes does not hide a `kubepods` below it: that is kind, k3d, minikube and
-//!    every CI runner that starts a cluster in a container.
-//! 3. Only slices from the root down, and the first other unit in them, are units of the host: a
+//! 2. Only slices from the root down, and the first other unit in them, are units of the host: a
 //!    `kubelet.service` in a user's service manager is not the kubelet.
-//! 4. What rules 2 and 3 let through, anybody who was given a subtree can forge. [`Placement::delegated`] says
-//!    so: whoever names a pod from such a path must have it confirmed elsewhere.
+//! 3. A service, a scope, a container, and a directory that is neither a slice nor directly in the root may have been
+//!    *delegated*: somebody else (a user's service manager, a service with `Delegate=`, a container with its own cgroup
+//!    namespace) names what is below. So below it the owner is the one that it was delegated to, and what the rest
+//!    of the path says is kept apart, as [`Placement::claims`]. No level, name or figure is taken from a claim.
+//! 4. A container that stands directly in the service of a Kubernetes runtime (`containerd.service`, `k3s.service`), with
+//!    its pod in the same name, is no claim: that runtime names its containers, and nobody else is in there.
+//! 5. The tree begins where *the agent's node* has its root. In kind, k3d and minikube the node is itself a container,
+//!    and its kubelet's names are as good as any: so where the agent sees a cgroup of the machine as the root of its
+//!    hierarchy, and kubelet's tree in it, paths below that cgroup are read from there ([`parse_below`]). The same path is a claim
+//!    to an agent outside of that container, or in another one.
+//!
+//! That a source knows the pod and the container of a claim does not confirm it: UIDs and container ids stand in
+//! `/sys/fs/cgroup` for every user of the machine to read and to imitate. One directory directly in the root is taken
+//! for root's own (kubelet's `--cgroup-root=/<root>` makes it); a deeper `--cgroup-root` is not told from
+//! a container's directory, and gives claims.
 //!
 //! # What is recognised
 //!
@@ -35,9 +46,11 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use names::{Container, Level, is_hex, unit, uuid};
+
 /// Kubernetes' quality-of-service class, as the cgroup tree shows it.
 // No rename: the variants are spelt as Kubernetes spells `status.qosClass`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub enum Qos {
     /// Each container has equal requests and limits: no folder of its own, the pod is directly in `kubepods`.
     Guaranteed,
@@ -82,7 +95,6 @@ pub enum Place {
 }
 
 /// What a cgroup path says.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about one path, each read alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Placement {
     /// The place of the cgroup that the path names.
@@ -98,6 +110,8 @@ pub struct Placement {
     /// `pod_uid` is a config hash (32 hex digits): the API knows this pod by another UID, and carries the hash in
     /// the annotation `kubernetes.io/config.hash`.
     pub static_pod: bool,
+    /// What a pod's name has in place of a UID, where it has neither form.
+    pub odd_uid: Option<String>,
     /// The container's ID, 64 hex digits. With `infra`, the ID of the container that is watched.
     pub container_id: Option<String>,
     /// The runtime, where the name tells it: the cgroupfs driver's bare ID in a pod does not.
@@ -105,10 +119,6 @@ pub struct Placement {
     /// conmon's cgroup, the monitor of CRI-O and Podman: not the container's processes. Its place is `Other`
     /// in a pod (the pod's monitor, inside the pod's limit) and `HostService` where it is a scope of the host.
     pub infra: bool,
-    /// The deciding names stand below something that may have been handed to somebody else: a service or scope,
-    /// a container outside Kubernetes, or directories of unknown origin. Not delegated is what has above it only
-    /// slices, or one plain directory of the root (`/docker`, `/kubelet`).
-    pub delegated: bool,
     /// The unit of the host's systemd that the cgroup belongs to, outside Kubernetes: the innermost slice, or the
     /// first service, scope, mount, socket or swap in it. Names are kept escaped (`\x2d`), as `systemctl` takes
     /// them. A unit's name is ASCII, so a name that is not UTF-8 is no unit.
@@ -121,7 +131,22 @@ pub struct Placement {
     pub pod_end: Option<usize>,
     /// Length in bytes of the prefix of the path that names the container's cgroup.
     pub container_end: Option<usize>,
+    /// Length in bytes of the prefix of the path that names what was delegated, where there are [`Self::claims`].
+    pub delegate_end: Option<usize>,
+    /// What the names below it would say if they could be believed. All else in here is of the one it was delegated to.
+    pub claims: Option<Box<Placement>>,
 }
+
+/// Services of the host that are a Kubernetes runtime, or have one in them. One that uses the driver `cgroupfs` under a kubelet
+/// that uses `systemd` puts containers directly into its own cgroup.
+const RUNTIMES: [&str; 6] = [
+    "containerd.service",
+    "crio.service",
+    "k3s.service",
+    "k3s-agent.service",
+    "rke2-server.service",
+    "rke2-agent.service",
+];
 
 /// Says where the cgroup of this path sits. Empty components and a final ` (deleted)`, which `/proc/<pid>/cgroup` puts
 /// behind a removed cgroup, are skipped; the first `/` may be missing.
@@ -130,16 +155,47 @@ pub struct Placement {
 /// the container chose: do not ask about it.
 #[must_use]
 pub fn parse(path: &[u8]) -> Placement {
+    parse_below(path, 0)
+}
+
+/// The same for an agent whose node has its root at the cgroup that the first `root_bytes` of the path name (rule 5). What is not
+/// below that is read from the machine's root.
+#[must_use]
+pub fn parse_below(path: &[u8], root_bytes: usize) -> Placement {
     let mut parts = Parts::of(path);
+    if (1..path.len()).contains(&root_bytes) && path[root_bytes] == b'/' {
+        parts.at = root_bytes;
+        // The cgroup itself is what it is on the machine.
+        if parts.clone().next().is_none() {
+            parts.at = 0;
+        }
+    }
+    read(parts)
+}
+
+/// Whether kubelet gives this name to the cgroup of all pods.
+#[must_use]
+pub fn is_kubepods(name: &str) -> bool {
+    matches!(Level::first(name), Some(Level::Kubepods))
+}
+
+/// Whether it is a UUID, as which Kubernetes makes UIDs.
+#[must_use]
+pub fn is_uuid(text: &str) -> bool {
+    uuid(text).as_deref() == Some(text)
+}
+
+fn read(mut parts: Parts<'_>) -> Placement {
     let mut found = Placement::default();
-    // All components so far are slices: what comes next was named by the host's systemd (rule 3).
+    // All components so far are slices: what comes next was named by the host's systemd (rule 2).
     let mut slices = true;
-    let mut delegated = false;
+    // The one that all further names are left to (rule 3), and how far the path names it.
+    let mut delegate: Option<(Placement, usize)> = None;
     let mut above = "";
 
     while let Some((name, end)) = parts.next() {
         if let Some(level) = Level::first(name) {
-            return below_kubepods(level, end, parts, delegated);
+            return below(delegate, below_kubepods(level, end, parts));
         }
         let unit = if slices { unit(name) } else { None };
         let container = Container::named(name);
@@ -150,6 +206,13 @@ pub fn parse(path: &[u8]) -> Placement {
         if found.container_id.is_some() {
             found.nested = true;
         } else {
+            // Rule 4.
+            if container.as_ref().is_some_and(|it| it.cri && it.pod.is_some())
+                && found.unit.as_deref() == Some(above)
+                && RUNTIMES.contains(&above)
+            {
+                delegate = None;
+            }
             if unit.is_some() {
                 found.place = Place::HostService;
                 found.unit = unit.map(str::to_owned);
@@ -159,26 +222,42 @@ pub fn parse(path: &[u8]) -> Placement {
                 found.place = Place::Other;
             }
             if let Some(container) = container {
-                found.delegated = delegated;
                 found.hold(&container, above, end);
                 // Rule 1; and nothing below a monitor is worth a look.
                 if container.cri || above == "k8s.io" || container.monitor {
                     found.nested |= parts.next().is_some();
-                    return found;
+                    return below(delegate, found);
                 }
             }
         }
 
         slices &= unit.is_some_and(|unit| unit.strip_suffix(".slice").is_some());
-        delegated |= !slices && !directory_of_root;
+        if !slices && !directory_of_root && delegate.is_none() {
+            delegate = Some((found.clone(), end));
+        }
         above = name;
     }
-    found
+    // The delegate itself, or names below it that say nothing.
+    let claims_container = |(it, _): &(Placement, usize)| it.container_id != found.container_id;
+    if delegate.as_ref().is_some_and(claims_container) { below(delegate, found) } else { found }
+}
+
+/// What the one says that names below it were left to, with what those names say.
+fn below(delegate: Option<(Placement, usize)>, claims: Placement) -> Placement {
+    match delegate {
+        None => claims,
+        Some((delegate, end)) => Placement {
+            nested: matches!(delegate.place, Place::Container | Place::HostService),
+            delegate_end: Some(end),
+            claims: Some(Box::new(claims)),
+            ..delegate
+        },
+    }
 }
 
 /// Reads on below the first name of `kubepods`. Each step is taken only where kubelet would have put it.
-fn below_kubepods(first: Level<'_>, end: usize, parts: Parts<'_>, delegated: bool) -> Placement {
-    let mut found = Placement { delegated, ..Placement::default() };
+fn below_kubepods(first: Level<'_>, end: usize, parts: Parts<'_>) -> Placement {
+    let mut found = Placement::default();
     found.enter(first, end);
     for (name, end) in parts {
         match found.place {
@@ -201,6 +280,12 @@ fn below_kubepods(first: Level<'_>, end: usize, parts: Parts<'_>, delegated: boo
 }
 
 impl Placement {
+    /// The cgroup is a pod's, or in one.
+    #[must_use]
+    pub fn is_in_pod(&self) -> bool {
+        self.pod_end.is_some() || self.pod_uid.is_some()
+    }
+
     fn enter(&mut self, level: Level<'_>, end: usize) {
         match level {
             Level::Kubepods => {
@@ -224,6 +309,7 @@ impl Placement {
     fn name_pod(&mut self, name: &str) {
         self.static_pod = is_hex(name, 32);
         self.pod_uid = if self.static_pod { Some(name.to_owned()) } else { uuid(name) };
+        self.odd_uid = self.pod_uid.is_none().then(|| name.to_owned());
     }
 
     fn hold(&mut self, container: &Container<'_>, above: &str, end: usize) {
@@ -248,105 +334,8 @@ impl Placement {
     }
 }
 
-/// A cgroup that kubelet makes, with what its name says.
-#[derive(Clone, Copy)]
-enum Level<'a> {
-    Kubepods,
-    Class(Qos),
-    Pod(Qos, &'a str),
-}
-
-impl<'a> Level<'a> {
-    /// The name that shows that Kubernetes' tree begins here. A slice says it all by itself.
-    fn first(name: &'a str) -> Option<Self> {
-        if name == "kubepods" { Some(Self::Kubepods) } else { Self::of_slice(name) }
-    }
-
-    /// The name as a child of `kubepods` or of a class, whichever `above` is.
-    fn next(name: &'a str, above: &Placement) -> Option<Self> {
-        let below_class = above.place == Place::Qos;
-        match Self::first(name).or_else(|| Self::of_folder(name, above.qos))? {
-            // MicroShift's `--cgroup-root=kubepods` puts a kubepods into a kubepods: the inner one is meant.
-            Self::Kubepods | Self::Class(_) if below_class => None,
-            level => Some(level),
-        }
-    }
-
-    /// The cgroupfs driver's names, without the tree above in them.
-    fn of_folder(name: &'a str, above: Option<Qos>) -> Option<Self> {
-        match name {
-            "burstable" => Some(Self::Class(Qos::Burstable)),
-            "besteffort" => Some(Self::Class(Qos::BestEffort)),
-            _ => {
-                let uid = name.strip_prefix("pod").filter(|uid| !uid.is_empty())?;
-                Some(Self::Pod(above.unwrap_or(Qos::Guaranteed), uid))
-            }
-        }
-    }
-
-    /// The systemd driver's names, which spell out the tree above, a custom root first: `kubelet-kubepods-...`.
-    fn of_slice(name: &'a str) -> Option<Self> {
-        let stem = name.strip_suffix(".slice")?;
-        // The last one, because a root may be called kubepods too.
-        let tail = stem.rmatch_indices("kubepods").find_map(|(at, name)| {
-            let begins = at == 0 || stem[..at].ends_with('-');
-            let tail = &stem[at + name.len()..];
-            (begins && (tail.is_empty() || tail.starts_with('-'))).then_some(tail)
-        })?;
-        let Some(rest) = tail.strip_prefix('-') else { return Some(Self::Kubepods) };
-        let (class, pod) = rest.split_once('-').unwrap_or((rest, ""));
-        match Self::of_folder(class, None)? {
-            Self::Class(qos) if pod.is_empty() => Some(Self::Class(qos)),
-            Self::Class(qos) => {
-                Self::of_folder(pod, Some(qos)).filter(|level| matches!(level, Self::Pod(..)))
-            }
-            // A Guaranteed pod. Kubelet writes no `-` into a UID here, but there are tools that do.
-            _ => Self::of_folder(rest, None),
-        }
-    }
-}
-
-/// A container, or its monitor, by the name of its cgroup.
-struct Container<'a> {
-    id: &'a str,
-    runtime: Option<Runtime>,
-    monitor: bool,
-    /// Made for a kubelet, wherever it stands.
-    cri: bool,
-    /// The pod, where a runtime took the slice that it was told for a part of the name.
-    pod: Option<Level<'a>>,
-}
-
-impl<'a> Container<'a> {
-    fn named(name: &'a str) -> Option<Self> {
-        let (slice, prefix, id) = if let Some(at) = name.find(".slice:") {
-            // systemd's notation "slice:prefix:name", made a directory by a runtime that was not told that the
-            // kubelet uses the systemd driver.
-            let (slice, rest) = name.split_at(at + ".slice".len());
-            let (prefix, id) = rest[1..].split_once(':')?;
-            (Some(slice), Some(prefix), id)
-        } else {
-            let stem = name.strip_suffix(".scope").unwrap_or(name);
-            stem.rsplit_once('-').map_or((None, None, stem), |(prefix, id)| (None, Some(prefix), id))
-        };
-        let (runtime, monitor) = match prefix {
-            Some("cri-containerd" | "nerdctl") => (Some(Runtime::Containerd), false),
-            Some("crio") => (Some(Runtime::Crio), false),
-            Some("crio-conmon") => (Some(Runtime::Crio), true),
-            Some("docker") => (Some(Runtime::Docker), false),
-            // `payload`: `podman run --cgroups=split`, which is how Quadlet runs it.
-            Some("libpod" | "libpod-payload") => (Some(Runtime::Podman), false),
-            Some("libpod-conmon") => (Some(Runtime::Podman), true),
-            Some(_) => return None,
-            None => (None, false),
-        };
-        let pod = slice.and_then(Level::of_slice).filter(|level| matches!(level, Level::Pod(..)));
-        let cri = prefix == Some("cri-containerd") || runtime == Some(Runtime::Crio) || pod.is_some();
-        is_hex(id, 64).then_some(Self { id, runtime, monitor, cri, pod })
-    }
-}
-
 /// The components of a path, each with the length of the prefix that ends with it.
+#[derive(Clone)]
 struct Parts<'a> {
     path: &'a [u8],
     at: usize,
@@ -372,27 +361,6 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
-/// The name as that of a systemd unit that has a cgroup.
-fn unit(name: &str) -> Option<&str> {
-    // systemd puts a `_` before a name that the kernel keeps for itself ("cgroup.…", "cpu.…").
-    let name = name.strip_prefix('_').unwrap_or(name);
-    let (stem, kind) = name.rsplit_once('.')?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
-    let known = matches!(kind, "service" | "scope" | "slice" | "mount" | "socket" | "swap");
-    (known && !stem.is_empty() && name.len() <= 255 && name.bytes().all(plain)).then_some(name)
-}
-
-fn is_hex(text: &str, len: usize) -> bool {
-    text.len() == len && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// A UUID with its dashes, which the systemd driver writes as `_` because a `-` in a slice's name means a level.
-fn uuid(text: &str) -> Option<String> {
-    let dash = if text.contains('_') { "_" } else { "-" };
-    let mut groups = text.split(dash);
-    let fits = [8, 4, 4, 4, 12].into_iter().all(|len| groups.next().is_some_and(|group| is_hex(group, len)));
-    (fits && groups.next().is_none()).then(|| text.replace('_', "-"))
-}
-
+mod names;
 #[cfg(test)]
 mod tests;

@@ -190,9 +190,8 @@ fn oom_verdict(scene: &Scene<'_>) -> Verdict {
     let mut unresolved = facts.gaps;
     unresolved.extend(found.gaps);
     unresolved.extend(zones::gap_of(scene, facts.cause, facts.origin));
-    let asker = scene.victim.as_ref().or(scene.trigger.as_ref());
-    let container = asker.and_then(|actor| actor.party.as_ref()).map(|party| &party.owner);
     let finding = found.limit.as_ref();
+    let container = finding.and_then(|limit| scene.asker_in(&limit.party)).map(|party| &party.owner);
     let kubernetes = finding.and_then(|limit| kubernetes::bounds(found.level, &limit.party.owner, container));
     let kubernetes_says =
         finding.and_then(|limit| kubernetes::evidence(found.level, limit, container, scene.page_size_bytes));

@@ -1,7 +1,7 @@
 //! Cases: an incident with its owners and the facts gathered for it, and what could not be found.
 //!
 //! An owner follows from the cgroup's path, as it was when the kernel decided. It is named only where the
-//! path can be trusted: see [`party`].
+//! path can be trusted: see [`party`], and [`crate::cgroup`] for what is only claimed.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::gfp::Traits;
 use crate::pods::names::Names;
 pub use holders::{Held, Memory};
 pub use names::{NameBook, name};
-pub use node::Node;
+pub use node::{Node, NodeRoot};
 pub use zones::{look_at_memory, zones_now};
 
 pub(crate) mod gaps;
@@ -48,6 +48,8 @@ pub struct Case {
     pub traits: Option<Traits>,
     /// What holds memory that cannot be moved, read just after; where there may have been enough in pieces too small.
     pub unmovable: Option<Unmovable>,
+    /// Where the node's cgroups begin.
+    pub node_root: NodeRoot,
     /// Bytes of a page.
     pub page_size_bytes: u64,
     /// All memory of the node.
@@ -70,6 +72,26 @@ pub struct Party {
     pub placement: Placement,
     /// Whose it is.
     pub owner: Owner,
+}
+
+impl Party {
+    /// The part of the path that says whose it is: what is below a delegation is left out.
+    #[must_use]
+    pub fn owners_path(&self) -> &[u8] {
+        self.placement.delegate_end.and_then(|end| self.path.get(..end)).unwrap_or(&self.path)
+    }
+
+    /// Whether it is the other's cgroup, or one below it.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        let root = other.path == b"/";
+        root || self.path.strip_prefix(&*other.path).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+    }
+
+    fn at(path: Vec<u8>, placement: Placement) -> Self {
+        let owner = owner(&placement);
+        Self { path, placement, owner }
+    }
 }
 
 /// Something that could not be found.
@@ -101,6 +123,21 @@ pub struct Owner {
     pub unit: Option<String>,
     /// How Kubernetes calls it, where that is known.
     pub names: Option<Box<Names>>,
+    /// What the rest of the path says below what was delegated to this owner. Nothing is concluded from it.
+    pub claims: Option<Box<Claims>>,
+}
+
+/// What cgroups' names say that somebody could have chosen who is not known by them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// What it claims to be.
+    pub kind: OwnerKind,
+    /// The pod's UID, or a static pod's hash.
+    pub pod_uid: Option<String>,
+    /// The container's id.
+    pub container_id: Option<String>,
+    /// The pod's QoS class.
+    pub qos_class: Option<Qos>,
 }
 
 /// What an owner is.
@@ -136,7 +173,8 @@ pub fn enrich(mut incident: Incident, node: &mut Node) -> Case {
     if let Incident::OomKill(kill) = &mut incident {
         complete_victims(kill);
     }
-    let find = |lineage: Option<&Lineage>| lineage.and_then(|lineage| party(lineage).ok());
+    let node_root = node.root;
+    let find = |lineage: Option<&Lineage>| lineage.and_then(|lineage| party(lineage, node_root).ok());
     let (trigger, victims, limit) = match &incident {
         Incident::OomKill(kill) => {
             let decision = kill.decision.as_deref();
@@ -158,12 +196,12 @@ pub fn enrich(mut incident: Incident, node: &mut Node) -> Case {
             None,
         ),
     };
-    let mut unresolved = gaps::of(&incident);
+    let mut unresolved = gaps::of(&incident, node_root);
     let limit_shmem_bytes = shmem(&incident, limit.as_ref(), node).and_then(|found| {
         found.map_err(|reason| unresolved.push(Gap { field: "limit.shmem_bytes".to_owned(), reason })).ok()
     });
     let memory = match &incident {
-        Incident::OomKill(kill) => kill.holders.as_deref().map(holders::memory),
+        Incident::OomKill(kill) => kill.holders.as_deref().map(|walk| holders::memory(walk, node_root)),
         Incident::OomNoKill(_) | Incident::AllocFailure(_) => None,
     };
     let (request, traits) = zones::request(&incident, node);
@@ -180,6 +218,7 @@ pub fn enrich(mut incident: Incident, node: &mut Node) -> Case {
         request,
         traits,
         unmovable,
+        node_root,
         page_size_bytes: node.page_size_bytes,
         node_memory_bytes: node.memory_bytes,
         unresolved,
@@ -201,7 +240,9 @@ fn shmem(incident: &Incident, limit: Option<&Party>, node: &mut Node) -> Option<
         return Some(Err("the path of the cgroup could not be read whole".to_owned()));
     };
     let cgroup_id = cgroups.levels.first()?.cgroup_id;
-    Some(node.cgroups.memory_stat(&limit.path, cgroup_id).and_then(|stat| node::shmem_bytes(&stat)))
+    // Files are found from where the node's cgroups begin.
+    let path = limit.path.get(node.root.bytes_in(cgroups)..).unwrap_or_default();
+    Some(node.cgroups.memory_stat(path, cgroup_id).and_then(|stat| node::shmem_bytes(&stat)))
 }
 
 /// The place of a lineage's nearest cgroup and its owner, or why they cannot be told.
@@ -214,7 +255,7 @@ fn shmem(incident: &Incident, limit: Option<&Party>, node: &mut Node) -> Option<
 /// # Errors
 ///
 /// The reason, as a phrase.
-pub fn party(lineage: &Lineage) -> Result<Party, &'static str> {
+pub fn party(lineage: &Lineage, node_root: NodeRoot) -> Result<Party, &'static str> {
     if lineage.incomplete || !lineage.levels.last().is_some_and(|level| level.root) {
         return Err(
             "the way up to the root cgroup could not be read to its end, so the path lacks its beginning",
@@ -222,9 +263,11 @@ pub fn party(lineage: &Lineage) -> Result<Party, &'static str> {
     }
     let named = lineage.levels.iter().rposition(|level| !level.root && level.name.is_none());
     let first = named.map_or(0, |nameless| nameless + 1);
-    let mut placement = cgroup::parse(&lineage.path_of(first));
+    let (path, root_bytes) = (lineage.path_of(first), node_root.bytes_in(lineage));
+    let mut placement = cgroup::parse_below(&path, root_bytes);
     if first > 0 || lineage.skipped > 0 {
-        if placement.place != Place::Container {
+        // A node that is a container holds pods of its own.
+        if placement.place != Place::Container || root_bytes >= path.len() {
             return Err(if first > 0 {
                 "the name of a cgroup on the path could not be read"
             } else {
@@ -233,13 +276,38 @@ pub fn party(lineage: &Lineage) -> Result<Party, &'static str> {
         }
         placement.nested = true;
     }
-    let owner = owner(&placement);
-    Ok(Party { path: lineage.path(), placement, owner })
+    Ok(Party::at(lineage.path(), placement))
 }
 
 /// Whose cgroup it is. What is nested in a container is the container's.
 fn owner(placement: &Placement) -> Owner {
-    let kind = match placement.place {
+    let kind = kind(placement);
+    let container_of =
+        |it: &Placement, kind| it.container_id.clone().filter(|_| kind == OwnerKind::Container);
+    let claims = placement.claims.as_deref().map(|it| {
+        let kind = self::kind(it);
+        Box::new(Claims {
+            kind,
+            pod_uid: it.pod_uid.clone(),
+            container_id: container_of(it, kind),
+            qos_class: it.qos,
+        })
+    });
+    Owner {
+        kind,
+        pod_uid: placement.pod_uid.clone(),
+        static_pod: placement.static_pod,
+        container_id: container_of(placement, kind),
+        qos_class: placement.qos,
+        runtime: placement.runtime,
+        unit: placement.unit.clone(),
+        names: None,
+        claims,
+    }
+}
+
+fn kind(placement: &Placement) -> OwnerKind {
+    match placement.place {
         Place::Root => OwnerKind::Host,
         Place::NodeAllocatable => OwnerKind::Kubepods,
         Place::Qos => OwnerKind::Qos,
@@ -249,16 +317,6 @@ fn owner(placement: &Placement) -> Owner {
         // A container's monitor, say: the pod's, but no container's.
         Place::Other if placement.pod_end.is_some() => OwnerKind::Pod,
         Place::Other => OwnerKind::Cgroup,
-    };
-    Owner {
-        kind,
-        pod_uid: placement.pod_uid.clone(),
-        static_pod: placement.static_pod,
-        container_id: placement.container_id.clone().filter(|_| kind == OwnerKind::Container),
-        qos_class: placement.qos,
-        runtime: placement.runtime,
-        unit: placement.unit.clone(),
-        names: None,
     }
 }
 

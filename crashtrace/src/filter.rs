@@ -15,7 +15,7 @@ pub struct Filter {
 impl Filter {
     /// Whether the incident is to be reported.
     ///
-    /// A pod's namespace is not in its cgroup's path. An incident with a pod whose namespace is unknown goes
+    /// A pod's namespace is not in its cgroup's path. What only claims to be a pod is none. An incident with a pod whose namespace is unknown goes
     /// through: to keep back what may be the one that was asked for would be worse than to show one too many. If its namespace
     /// becomes known, and is another one, there is no further revision.
     #[must_use]
@@ -28,7 +28,7 @@ impl Filter {
         let limit = verdict.limit.as_ref().map(|limit| &limit.party);
         let mut parties = case.trigger.iter().chain(case.victims.iter().flatten()).chain(limit);
         parties.any(|party| {
-            let in_a_pod = party.owner.pod_uid.is_some() || party.placement.pod_end.is_some();
+            let in_a_pod = party.placement.is_in_pod();
             let namespace = party.owner.names.as_ref().and_then(|names| names.namespace.as_ref());
             in_a_pod && namespace.is_none_or(|namespace| self.namespaces.contains(namespace))
         })

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! What a pod object says of a pod is in [`object`], what is kept of it in [`pod`], and where it is kept in [`index`]. What a
-//! report says of it is in [`names`], and who is asked for it in [`directory`].
+//! report says of it is in [`names`], who is asked for it in [`directory`], and what is taken of their answers in `confirm`.
 
+mod confirm;
 pub mod cri;
 pub mod directory;
 pub mod index;

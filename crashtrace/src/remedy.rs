@@ -2,7 +2,8 @@
 
 pub(crate) mod alloc;
 
-use crate::classify::evidence::{is_child, is_start_up, oom_group};
+use crate::cgroup::Place;
+use crate::classify::evidence::{is_child, may_be_start_up, oom_group};
 use crate::classify::memory::{holder, share_of, usage_of_pods};
 use crate::classify::scene::Scene;
 use crate::classify::summary::{limit_bytes, limit_owner};
@@ -50,7 +51,7 @@ pub(crate) fn of(scene: &Scene<'_>, verdict: &Verdict) -> String {
         advice.extend(held_elsewhere(scene, verdict));
     }
     let its_own = matches!(verdict.level, Some(Level::Container | Level::Pod));
-    if is_start_up(scene) && verdict.cause == Cause::CgroupOom && its_own {
+    if may_be_start_up(scene) && verdict.cause == Cause::CgroupOom && its_own {
         advice.insert(0, start_up(scene, verdict));
     }
     advice.extend(survivor(scene, verdict));
@@ -62,6 +63,10 @@ fn cgroup(scene: &Scene<'_>, verdict: &Verdict, advice: &mut Vec<String>) {
     let limit = verdict.limit.as_ref().and_then(limit_bytes);
     let above = limit.map_or_else(|| "its present value".to_owned(), bytes);
     advice.push(match verdict.level {
+        Some(Level::Container) if !in_a_pod(scene, verdict) => format!(
+            "Raise the container's memory limit above {above} in whatever made it (`docker update --memory`, for one), or find \
+             what grows in it: no pod's cgroup is above it, so changing pods does not help."
+        ),
         Some(Level::Container) => format!(
             "Raise the container's resources.limits.memory{} above {above} if it needs that much, or find what \
              grows in it.",
@@ -87,10 +92,17 @@ fn cgroup(scene: &Scene<'_>, verdict: &Verdict, advice: &mut Vec<String>) {
         Some(Level::Cgroup) => {
             let whose =
                 limit_owner(scene, verdict).unwrap_or_else(|| "the cgroup inside the container".to_owned());
-            format!(
-                "Raise memory.max above {above} for {whose}, in whatever set it: neither kubelet nor systemd \
-                 manages that cgroup. If a process inside a container made it, look there."
-            )
+            if let Some(unit) = delegate_of(verdict) {
+                format!(
+                    "Raise memory.max above {above} for {whose}, where it is set: by what runs in {unit} (a user's systemd, \
+                     a container engine), or find what grows in it. This is no pod's limit: changing pods does not help."
+                )
+            } else {
+                format!(
+                    "Raise memory.max above {above} for {whose}, in whatever set it: neither kubelet nor systemd \
+                     manages that cgroup. If a process inside a container made it, look there."
+                )
+            }
         }
         Some(Level::Node) | None => {
             "Compare memory.current with memory.max (on cgroup v1 memory.usage_in_bytes with \
@@ -101,10 +113,24 @@ fn cgroup(scene: &Scene<'_>, verdict: &Verdict, advice: &mut Vec<String>) {
     });
 }
 
+/// The unit of the host that the limit's cgroup lies in, and that may have set it.
+fn delegate_of(verdict: &Verdict) -> Option<String> {
+    let party = verdict.limit.as_ref().map(|limit| &limit.party)?;
+    let unit = party.owner.unit.as_deref().filter(|unit| unit.strip_suffix(".slice").is_none())?;
+    (party.placement.place == Place::HostService && party.placement.nested).then(|| path(unit.as_bytes()))
+}
+
+/// The limit's cgroup is in a pod.
+fn in_a_pod(scene: &Scene<'_>, verdict: &Verdict) -> bool {
+    let limit = verdict.limit.as_ref().map(|limit| &limit.party);
+    let all = [limit, limit.and_then(|limit| scene.asker_in(limit))];
+    all.into_iter().flatten().any(|party| party.placement.is_in_pod())
+}
+
 /// Where that is to be changed, if it is known: ` (container api in Deployment shop/api)`.
 fn manifest(scene: &Scene<'_>, verdict: &Verdict, container: bool) -> String {
-    let asker = scene.victim.as_ref().or(scene.trigger.as_ref()).and_then(|actor| actor.party.as_ref());
     let limit = verdict.limit.as_ref().map(|limit| &limit.party);
+    let asker = limit.and_then(|limit| scene.asker_in(limit));
     // Of a limit that is the pod's and only one container's, the process is in that container.
     let parties = if container { [asker, limit] } else { [limit, None] };
     let mut all = parties.into_iter().flatten().filter_map(|party| party.owner.names.as_deref());
@@ -221,20 +247,22 @@ fn system(scene: &Scene<'_>, verdict: &Verdict, advice: &mut Vec<String>) {
     );
 }
 
-/// The container's program never ran: it is not to blame.
+/// The container's program never ran, if the victim is what it is called: then that program is not to blame.
 fn start_up(scene: &Scene<'_>, verdict: &Verdict) -> String {
+    let victim = scene.victim.as_ref().map_or_else(|| "the victim".to_owned(), |victim| process(victim.task));
     let usage = verdict.limit.as_ref().and_then(|limit| limit.cgroups.levels.first()?.usage_bytes);
     match (scene.limit_shmem_bytes, usage) {
         (Some(shmem), Some(usage)) if shmem >= usage / 2 => format!(
-            "The container could not start for want of memory: {} of the {} in use are shared memory or files in memory. \
+            "If {victim} is the runtime's start-up process, the container could not start for want of memory: {} of the {} in use are shared memory or files in memory. \
              If those are memory-backed volumes of its pod, they outlive its containers: empty them, or delete the pod, \
              and give them a sizeLimit below the memory limit.",
             bytes(shmem),
             bytes(usage)
         ),
-        _ => "The container could not start for want of memory: the runtime itself needs some 8 to 30 MiB for a moment to \
-              set it up. Set the limit above that, or see what else of the pod holds memory."
-            .to_owned(),
+        _ => format!(
+            "If {victim} is the runtime's start-up process, the container could not start for want of memory: the runtime itself \
+             needs some 8 to 30 MiB for a moment to set it up. Set the limit above that, or see what else of the pod holds memory."
+        ),
     }
 }
 
@@ -301,7 +329,8 @@ fn held_elsewhere(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
 /// A container that was killed as a whole for one of its processes.
 fn all_together(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
     oom_group(scene, verdict)?;
-    let container = scene.victim.as_ref()?.party.as_ref()?.placement.container_end.is_some();
+    let placement = &scene.victim.as_ref()?.party.as_ref()?.placement;
+    let container = placement.container_end.is_some() && placement.is_in_pod();
     (container && scene.victims().len() > 1).then(|| {
         "If its other processes should survive the death of one, set singleProcessOOMKill in kubelet's \
          configuration (Kubernetes 1.32 and later), which leaves memory.oom.group off."
@@ -311,13 +340,15 @@ fn all_together(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
 
 /// A container that lost a child goes on without it.
 fn survivor(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
-    let container_pid = is_child(scene.victim.as_ref()?)?;
+    let victim = scene.victim.as_ref()?;
+    let container_pid = is_child(victim)?;
+    let in_pod = victim.party.as_ref().is_some_and(|party| party.placement.is_in_pod());
     if scene.victims().is_empty() || oom_group(scene, verdict).is_some() {
         return None;
     }
+    let kubernetes = if in_pod { ", and Kubernetes then neither restarts it nor shows a reason" } else { "" };
     Some(format!(
-        "The victim was pid {container_pid} in its container, not pid 1: the container may go on without it, \
-         and Kubernetes then neither restarts it nor shows a reason. Check that it still works, and restart \
-         it if not."
+        "The victim was pid {container_pid} in its container, not pid 1: the container may go on without it{kubernetes}. Check \
+         that it still works, and restart it if not."
     ))
 }

@@ -42,7 +42,7 @@ pub use build::{Context, incident};
 pub use fit::to_json_line;
 pub use memory::{HOLDERS, Holder, Memory, Unmovable, ZONES, Zone};
 pub use own::{AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, Loss, LossKind};
-pub use owner::{ContainerRole, Kubernetes, NameSource, Owner, OwnerKind, Workload};
+pub use owner::{Claims, ContainerRole, Kubernetes, NameSource, Owner, OwnerKind, Workload};
 pub use schema::schema;
 pub use text::Text;
 

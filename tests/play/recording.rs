@@ -23,6 +23,7 @@ pub(crate) fn preamble() -> Preamble {
         gfp: GfpNames::fallback(),
         symbols: None,
         memory_bytes: Some(8 << 30),
+        node_root: crashtrace::enrich::NodeRoot::default(),
         memory_cgroup_v1: Some(false),
         started_ktime_ns: 50,
     }

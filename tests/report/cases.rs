@@ -54,6 +54,7 @@ pub(crate) fn built() -> Vec<(&'static str, (Case, Verdict))> {
         ("raw_tracepoint", raw_tracepoint()),
         ("decision_lost", decision_lost()),
         ("hostile_names", hostile_names()),
+        ("claims", crate::claims::imitation()),
     ];
     of_cgroups_and_tasks.into_iter().chain(crate::pages::built()).collect()
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crashtrace::report::{
-    Incident, Kubernetes, Line, MAX_LINE_BYTES, NameSource, Owner, Process, Text, Unresolved, Workload,
-    ZONES, Zone, to_json_line,
+    Claims, Incident, Kubernetes, Line, MAX_LINE_BYTES, NameSource, Owner, Process, Text, Unresolved,
+    Workload, ZONES, Zone, to_json_line,
 };
 use crashtrace::sink::text::render;
 use proptest::prelude::*;
@@ -124,6 +124,12 @@ fn owner(text: &str) -> Owner {
         qos_class: None,
         runtime: None,
         unit: Some(Text::from(text)),
+        claims: Some(Claims {
+            kind: crashtrace::report::OwnerKind::Container,
+            pod_uid: Some(Text::from(text)),
+            container_id: Some(Text::from(text)),
+            qos_class: None,
+        }),
     }
 }
 
@@ -213,6 +219,8 @@ fn what_is_cut_is_cut_in_order() {
     let mut line = incident("api", Size { victims: 300, items: 2 });
     for (index, victim) in line.victims.iter_mut().enumerate() {
         victim.pid = Some(index as u32);
+        // It has names, so it has no claims.
+        victim.owner.as_mut().expect("an owner").claims = None;
     }
     let object = fits(&Line::Incident(Box::new(line.clone())));
     assert!(victims(&object) > 9, "{} victims", victims(&object));

@@ -3,7 +3,7 @@
 use crashtrace::cgroup::{Qos, Runtime, parse};
 use crashtrace::classify::{Cause, Certainty, Level as VerdictLevel, Origin, Verdict};
 use crashtrace::correlate::{Incident, OomKill};
-use crashtrace::enrich::{Case, Gap, NameBook, Owner, OwnerKind, Party};
+use crashtrace::enrich::{Case, Gap, NameBook, NodeRoot, Owner, OwnerKind, Party};
 use crashtrace::event::{
     Constraint, Hook, Level, Limit, Lineage, OomControl, OomDecision, OomVictim, Rss, Stamp, Task,
 };
@@ -93,6 +93,7 @@ pub(crate) fn case(decision: Option<OomDecision>, victims: Vec<OomVictim>) -> Ca
         request: None,
         traits: None,
         unmovable: None,
+        node_root: NodeRoot::default(),
         page_size_bytes: 4096,
         node_memory_bytes: None,
         unresolved: Vec::new(),
@@ -163,6 +164,7 @@ pub(crate) fn party(path: String, kind: OwnerKind) -> Party {
         runtime: None,
         unit: None,
         names: None,
+        claims: None,
     };
     Party { placement: parse(path.as_bytes()), path: path.into_bytes(), owner }
 }

@@ -181,6 +181,15 @@ record!(Owner {
     qos_class: String,
     runtime: String,
     unit: String,
+    claims: Claims,
+});
+
+record!(Claims {
+    kind: String,
+    ?
+    pod_uid: String,
+    container_id: String,
+    qos_class: String,
 });
 
 record!(Kubernetes {

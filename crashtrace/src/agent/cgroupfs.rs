@@ -4,9 +4,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::cgroup::is_kubepods;
+use crate::enrich::NodeRoot;
 use crate::enrich::node::CgroupFiles;
+
+/// How many cgroups are looked at to find kubelet's, which is one of the first or second level.
+const MOST_LOOKED_AT: usize = 4096;
 
 /// A mounted hierarchy.
 #[derive(Debug)]
@@ -36,9 +41,49 @@ impl CgroupFiles for CgroupFs {
     }
 }
 
+/// Where the node's cgroups begin, seen from here. Where the hierarchy's mount does not show the machine's root, it begins at the
+/// node's container (kind), or only at this agent's own: kubelet's tree in it tells.
+pub(super) fn node_root(mount: Option<&Path>, whole: Option<bool>, v1: bool) -> NodeRoot {
+    let root = mount.filter(|mount| whole == Some(false) && has_kubepods(mount));
+    NodeRoot { cgroup_id: root.and_then(|root| fs::metadata(root).ok()).map(|root| root.ino()), v1 }
+}
+
+fn has_kubepods(root: &Path) -> bool {
+    let children = |dir: &Path| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten().take(MOST_LOOKED_AT);
+        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path())
+    };
+    let is_it = |dir: &PathBuf| dir.file_name().and_then(OsStr::to_str).is_some_and(is_kubepods);
+    let first: Vec<_> = children(root).collect();
+    first.iter().any(is_it)
+        || first.iter().flat_map(|dir| children(dir)).take(MOST_LOOKED_AT).any(|dir| is_it(&dir))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_node_begins_where_a_part_of_the_hierarchy_with_kubelets_tree_does() {
+        for (tree, whole, is_node) in [
+            ("kubepods/burstable", false, true),
+            ("kubepods.slice", false, true),
+            ("kubelet.slice/kubelet-kubepods.slice", false, true),
+            ("kubelet/kubepods", false, true),
+            ("kubepods", true, false),
+            ("a/b/kubepods", false, false),
+            ("system.slice/kubelet.service", false, false),
+            ("kubepodsx", false, false),
+        ] {
+            let root = tempfile::tempdir().expect("a directory");
+            fs::create_dir_all(root.path().join(tree)).expect("cgroups");
+            fs::write(root.path().join("kubepods.txt"), "").expect("a file");
+            let id = fs::metadata(root.path()).expect("it is there").ino();
+            let expected = NodeRoot { cgroup_id: is_node.then_some(id), v1: false };
+            assert_eq!(node_root(Some(root.path()), Some(whole), false), expected, "{tree}");
+        }
+        assert_eq!(node_root(None, None, false), NodeRoot::default());
+    }
 
     #[test]
     fn reads_the_cgroup_that_is_meant_and_no_other() {

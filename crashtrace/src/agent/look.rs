@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use thiserror::Error;
 
-use super::cgroupfs::CgroupFs;
+use super::cgroupfs::{CgroupFs, node_root};
 use super::clock;
 use crate::decode::Machine;
+use crate::enrich::NodeRoot;
 use crate::gfp::GfpNames;
 use crate::report::build::Context;
 use crate::source::host::{self, HostFacts, MemoryCgroup};
@@ -95,6 +96,13 @@ impl Look {
     /// The cgroups of the memory controller, where they are mounted.
     pub(super) fn cgroup_files(&self) -> CgroupFs {
         CgroupFs { mount: self.facts.memory_cgroup_mount.clone().map(PathBuf::from) }
+    }
+
+    /// Where the node's cgroups begin.
+    pub(super) fn node_root(&self) -> NodeRoot {
+        let mount = self.facts.memory_cgroup_mount.as_ref().map(Path::new);
+        let v1 = self.facts.memory_cgroup == Some(MemoryCgroup::V1);
+        node_root(mount, self.facts.memory_cgroup_whole, v1)
     }
 
     /// What it takes to report on them.

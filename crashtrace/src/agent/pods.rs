@@ -20,7 +20,8 @@ pub(super) fn directory(wanted: &Pods, node_name: &str) -> Directory {
     let cri = cri_options(wanted).map(Cri::start);
     let kube = kube_options(wanted, node_name).map(Kube::start);
     let kube = kube.map(|kube| Box::new(kube) as Box<dyn PodWatch>);
-    Directory { kube, cri, nobody: "names are not asked for (--pods none)" }
+    let node = Some(node_name.to_owned());
+    Directory { kube, cri, node, nobody: "names are not asked for (--pods none)" }
 }
 
 fn kube_options(wanted: &Pods, node_name: &str) -> Option<kube::Options> {

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use crashtrace_ebpf::LAYOUT_VERSION;
 
 use crate::decode::Machine;
+use crate::enrich::NodeRoot;
 use crate::pipeline::Speaker;
 use crate::report::build::Context;
 use crate::source::recording::{FORMAT, Preamble, Writer};
@@ -19,7 +20,7 @@ pub(super) fn record_to(
     speaker: &Speaker,
     machine: &Machine,
     context: &Context,
-    memory_bytes: Option<u64>,
+    (memory_bytes, node_root): (Option<u64>, NodeRoot),
     started_ns: u64,
 ) -> Result<Recording> {
     let failed = || format!("cannot write the recording {}", path.display());
@@ -40,6 +41,7 @@ pub(super) fn record_to(
         boot_id: context.boot_id.clone(),
         page_size_bytes: machine.page_size_bytes,
         memory_bytes,
+        node_root,
         memory_cgroup_v1: context.memory_cgroup_v1,
         realtime_offset_ns: context.realtime_offset_ns,
         hooks: speaker.hooks.clone(),

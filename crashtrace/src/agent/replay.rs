@@ -46,6 +46,7 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<End> {
     let mut out = Out { sink: sink(config.output), recording: None, monitor: Monitor::default() };
     let node = Node {
         memory_bytes: preamble.memory_bytes,
+        root: preamble.node_root,
         page_size_bytes: preamble.page_size_bytes,
         gfp: context.gfp.clone(),
         ..Node::unseen("a recording does not have it")

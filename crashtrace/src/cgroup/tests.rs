@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod delegated;
+
 const TABLE: &str = include_str!("../../../tests/fixtures/cgroup-paths.tsv");
 const A: &str = "/kubepods/burstable/pod2227d2ac-729b-4912-87f5-14f1fda3ef9f/\
                  0edac3e774496ee0cdb3f70ecd9bb84281d5767ac1a7c1a65677d66d7b15b397";
@@ -38,7 +40,7 @@ fn flags(got: &Placement) -> String {
         (got.nested, "nested"),
         (got.static_pod, "static"),
         (got.infra, "infra"),
-        (got.delegated, "delegated"),
+        (got.claims.is_some(), "claims"),
     ];
     all.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect::<Vec<_>>().join(",")
 }
@@ -58,7 +60,10 @@ fn every_path_of_the_table_is_placed_as_reviewed() {
             panic!("a row has 10 cells, this one {}: {line}", cells.len());
         };
         assert!(["recorded", "documented", "constructed"].contains(&source), "source {source:?}: {line}");
-        let (plain, with) = marked(path);
+        // What is left of "!!" is the one that it was delegated to.
+        let delegate_end = path.find("!!").map(|at| marked(&path[..at]).0.len());
+        let (plain, with) = marked(&path.replace("!!", ""));
+        let path = &*path.replace("!!", "");
         let got = parse(plain.as_bytes());
         let fields = [
             ("ends", path, with),
@@ -69,6 +74,7 @@ fn every_path_of_the_table_is_placed_as_reviewed() {
             ("runtime", runtime, or_dash(got.runtime.map(|runtime| format!("{runtime:?}")))),
             ("unit", unit, or_dash(got.unit.clone())),
             ("flags", flag, or_dash(Some(flags(&got)))),
+            ("delegate", &format!("{delegate_end:?}"), format!("{:?}", got.delegate_end)),
         ];
         for (field, expected, got) in fields {
             if expected != got {
@@ -80,10 +86,10 @@ fn every_path_of_the_table_is_placed_as_reviewed() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// The container that the path is said to be: pod and ID, whether below it, and whether somebody could forge it.
+/// The container that the path is said to be: pod and ID, whether below it, and whether there is more that it only claims.
 fn whose(path: &str) -> (Option<String>, Option<String>, bool, bool) {
     let got = parse(path.as_bytes());
-    (got.pod_uid, got.container_id, got.nested, got.delegated)
+    (got.pod_uid, got.container_id, got.nested, got.claims.is_some())
 }
 
 fn is_a() -> (Option<String>, Option<String>, bool, bool) {
@@ -122,48 +128,11 @@ fn a_container_of_a_runtime_for_kubernetes_outside_kubepods_cannot_pass_for_a_po
 }
 
 #[test]
-fn a_misplaced_container_keeps_its_pod_whatever_it_nests() {
-    let slice = format!("kubepods-burstable-pod{}.slice", A_POD.replace('-', "_"));
-    let outer = format!("/system.slice/containerd.service/{slice}:cri-containerd:{A_ID}");
-    for inner in [B, B_SCOPE, "/x"] {
-        let path = format!("{outer}{inner}");
-        assert_eq!(whose(&path), (Some(A_POD.to_owned()), Some(A_ID.to_owned()), true, true), "{path}");
-    }
-}
-
-#[test]
 fn the_pod_of_a_slice_is_believed_before_the_name_of_a_container_in_it() {
     let slice = format!("kubepods-besteffort-pod{}.slice", B_POD.replace('-', "_"));
     let path = format!("/kubepods/burstable/pod{A_POD}/{slice}:cri-containerd:{A_ID}");
     assert_eq!(whose(&path), (Some(A_POD.to_owned()), Some(A_ID.to_owned()), false, false));
     assert_eq!(parse(path.as_bytes()).qos, Some(Qos::Burstable));
-}
-
-#[test]
-fn a_cluster_in_a_container_outside_kubernetes_shows_its_pods_but_says_that_they_are_delegated() {
-    let docker = format!("/docker/{A_ID}");
-    let scope = format!("/system.slice/docker-{A_ID}.scope");
-    let podman =
-        format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{A_ID}.scope/container");
-    for outer in [docker, scope, podman] {
-        for inner in [B.to_owned(), B_SCOPE.to_owned(), format!("/kubelet{B}")] {
-            let path = format!("{outer}{inner}");
-            assert_eq!(whose(&path), (Some(B_POD.to_owned()), Some(B_ID.to_owned()), false, true), "{path}");
-        }
-    }
-}
-
-#[test]
-fn names_that_a_user_a_service_or_a_named_container_could_have_chosen_are_delegated() {
-    let outers =
-        ["/user.slice/user-1000.slice/user@1000.service", "/system.slice/x.service", "/default/named"];
-    for outer in outers.into_iter().chain(["/lxc/c1", "/lxc.payload.c1", "/init.scope", "/a/b/c"]) {
-        for inner in [B, B_SCOPE, &format!("/{B_ID}"), &format!("/docker/{B_ID}")] {
-            let path = format!("{outer}{inner}");
-            let (_, id, _, delegated) = whose(&path);
-            assert_eq!((id.as_deref(), delegated), (Some(B_ID), true), "{path}");
-        }
-    }
 }
 
 #[test]
@@ -211,6 +180,7 @@ fn a_pod_whose_uid_has_no_known_form_is_a_pod_without_a_uid() {
         let got = parse(path.as_bytes());
         assert_eq!((got.place, got.qos), (Place::Container, Some(Qos::Guaranteed)), "{path}");
         assert_eq!((got.pod_uid, got.static_pod), (None, false), "{path}");
+        assert_eq!(got.odd_uid.as_deref(), Some(if uid.is_ascii() { uid } else { "\u{e9}" }), "{path}");
     }
 }
 
@@ -261,7 +231,8 @@ fn a_path_of_ten_kilobytes_is_read_like_any_other() {
     let path = format!("{A}{deep}");
     assert_eq!(whose(&path), is_a());
     let path = format!("{deep}{A}");
-    assert_eq!(parse(path.as_bytes()).container_end, Some(path.len()));
+    let claims = parse(path.as_bytes()).claims.expect("far below a directory of unknown origin");
+    assert_eq!(claims.container_end, Some(path.len()));
     let one = format!("/{}.service", "x".repeat(10_000));
     assert_eq!(parse(one.as_bytes()).place, Place::Other);
     let names = format!("/{}.slice", "-kubepods-".repeat(1000));
@@ -330,6 +301,18 @@ fn holds_together(path: &[u8]) {
         got.place == Place::HostService && !got.infra
     );
     assert!(!got.static_pod || got.pod_uid.is_some());
+    // Of what is only claimed nothing is said as a fact.
+    assert_eq!(got.claims.is_some(), got.delegate_end.is_some());
+    if let (Some(claims), Some(end)) = (&got.claims, got.delegate_end) {
+        assert!(claims.claims.is_none());
+        let delegate = parse(&[&path[..end], b" (deleted)"].concat());
+        assert_eq!(
+            (delegate.place, &delegate.container_id, &delegate.unit),
+            (got.place, &got.container_id, &got.unit)
+        );
+        assert!(ends.into_iter().flatten().all(|of| of <= end) && got.pod_uid.is_none() && got.qos.is_none());
+        assert!(claims.container_end.or(claims.kubepods_end).is_some_and(|of| of > end) || claims.infra);
+    }
 }
 
 proptest! {
@@ -341,6 +324,12 @@ proptest! {
     #[test]
     fn arbitrary_arrangements_of_known_names_hold_together(path in words()) {
         holds_together(&path);
+    }
+
+    #[test]
+    fn any_root_of_the_node_is_read_without_a_panic(path in words(), root in 0_usize..400) {
+        let got = parse_below(&path, root);
+        prop_assert!(got.container_end.is_none_or(|end| end <= path.len()));
     }
 
     #[test]

@@ -17,12 +17,12 @@
 //! What was read late, after the failure, says less: the cause is then inferred.
 
 use super::scene::Actor;
-use super::words::{bytes, owner, path, process};
+use super::words::{self, bytes, owner, path, process};
 use super::zones::{self, Sight};
 use super::{Cause, Certainty, Level, LimitFinding, Origin, Shortage, Verdict};
 use crate::correlate::AllocFailures;
 use crate::enrich::gaps::gap;
-use crate::enrich::{Case, Gap, NameBook, party};
+use crate::enrich::{Case, Gap, party};
 use crate::event::{AllocFailure, Asked, Constraint, Hook, Limit, Lineage};
 use crate::fragmentation;
 use crate::gfp::Traits;
@@ -170,7 +170,7 @@ fn charge(case: &Case, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> Opt
     if failure.stamp.hook != Hook::RawTracepoint || !is_charged || failure.in_interrupt() {
         return None;
     }
-    let limit = failure.cgroups.as_ref().and_then(|cgroups| full(cgroups, &case.names));
+    let limit = failure.cgroups.as_ref().and_then(|cgroups| full(cgroups, case));
     let could_serve = sight.is_some_and(Sight::could_serve);
     if !could_serve && (limit.is_none() || sight.is_some_and(Sight::could_not_serve)) {
         return None;
@@ -179,7 +179,7 @@ fn charge(case: &Case, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> Opt
 }
 
 /// The innermost cgroup that has no room for what was asked.
-fn full(cgroups: &Lineage, names: &NameBook) -> Option<LimitFinding> {
+fn full(cgroups: &Lineage, case: &Case) -> Option<LimitFinding> {
     let index = cgroups.levels.iter().position(|level| {
         let limit = level.limit.and_then(Limit::bytes).unwrap_or_default();
         level.at_limit(STOCK_BYTES.min(limit / 8))
@@ -187,15 +187,15 @@ fn full(cgroups: &Lineage, names: &NameBook) -> Option<LimitFinding> {
     let levels = cgroups.levels.get(index..)?.to_vec();
     let cgroups =
         Lineage { levels, skipped: if index == 0 { cgroups.skipped } else { 0 }, ..cgroups.clone() };
-    let mut party = party(&cgroups).ok()?;
-    names.name(&mut party);
+    let mut party = party(&cgroups, case.node_root).ok()?;
+    case.names.name(&mut party);
     let charged_at = super::limit::level_of(&party.placement);
     Some(LimitFinding { cgroups, party, charged_at })
 }
 
 fn at_limit(finding: &LimitFinding) -> Option<String> {
     let level = finding.cgroups.levels.first()?;
-    super::limit::usage_sentence(&format!("cgroup {}", path(&finding.party.path)), level)
+    super::limit::usage_sentence(&words::cgroup(&finding.party), level)
 }
 
 /// More was asked for than there can be.
@@ -255,7 +255,7 @@ fn asker(case: &Case, failure: &AllocFailure) -> String {
     }
     let actor = Actor { task: &failure.task, cgroups: failure.cgroups.as_ref(), party: case.trigger.clone() };
     match &actor.party {
-        Some(party) => format!("{} of {}", process(actor.task), owner(&party.owner, &party.path)),
+        Some(party) => format!("{} of {}", process(actor.task), owner(party)),
         None => process(actor.task),
     }
 }
@@ -280,7 +280,7 @@ fn summary(case: &Case, failure: &AllocFailure, verdict: &Verdict, sight: Option
         (Cause::CgroupOom, _) => match &verdict.limit {
             Some(limit) => format!(
                 "it could not be charged to {}, which is at its limit, and nobody was killed for it",
-                owner(&limit.party.owner, &limit.party.path)
+                owner(&limit.party)
             ),
             None => "it could not be charged to its cgroup, and nobody was killed for it".to_owned(),
         },

@@ -1,9 +1,10 @@
 //! The facts that a verdict rests on, with their numbers, as sentences.
 
+use super::limit::cgroup_at;
 use super::memory;
 use super::scene::{Actor, Scene};
 use super::summary::actor_owner;
-use super::words::{bytes, path, process, processes, signed};
+use super::words::{bytes, process, processes, signed};
 use super::{Cause, Level, Origin, Verdict};
 use crate::cgroup::Place;
 use crate::enrich::Party;
@@ -66,11 +67,9 @@ fn scope(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
 }
 
 /// Where the pods' own cgroup stands: it is on the way from each pod to the root.
-/// One of a cluster inside a container (kind) is not the node's, and left out.
 pub(crate) fn kubepods<'a>(scene: &Scene<'a>) -> Option<&'a event::Level> {
     [&scene.victim, &scene.trigger].into_iter().flatten().find_map(|actor| {
-        let placement = &actor.party.as_ref()?.placement;
-        let end = placement.kubepods_end.filter(|_| !placement.delegated)?;
+        let end = actor.party.as_ref()?.placement.kubepods_end?;
         actor.cgroups?.level_at(end).filter(|level| level.usage_bytes.is_some())
     })
 }
@@ -111,17 +110,30 @@ fn shmem(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
 /// Share of the usage from which on shared memory is worth a word.
 const SHMEM_PERCENT: u128 = 10;
 
-/// The victim is the runtime's own process, in the container. It goes by this name until it runs the program that it is
-/// to run: that of a container that starts, or of an `exec` (a probe, `kubectl exec`) in one that runs.
-pub(crate) fn is_runtime(scene: &Scene<'_>) -> bool {
-    let names = |actor: &Actor<'_>| [actor.task.comm.clone(), actor.task.thread_comm.clone()];
-    let names = scene.victim.as_ref().map(names);
-    names.is_some_and(|names| names.iter().flatten().any(|name| is_runtime_init(&name.0)))
+/// How long the runtime's process may have been there: it lives for milliseconds, and between the making of a container and its
+/// start for seconds on a slow node.
+const START_UP_NS: u64 = 60_000_000_000;
+
+/// The victim has the name that the runtime's process goes by in a container until it runs the program that it is to
+/// run: that of a container that starts, or of an `exec` (a probe, `kubectl exec`) in one that runs. Any process may call itself
+/// so, and nothing in the record proves that it is no other: so what is said of it is said of the name. One that has run
+/// for long is no such process.
+pub(crate) fn has_runtimes_name(scene: &Scene<'_>) -> bool {
+    let Some(victim) = scene.victim.as_ref() else { return false };
+    let name = victim.task.comm.as_ref().or(victim.task.thread_comm.as_ref());
+    name.is_some_and(|name| is_runtime_init(&name.0))
+        && age_ns(scene, victim).is_none_or(|age| age < START_UP_NS)
 }
 
-/// The container was about to start: the runtime's process was the first one in it.
-pub(crate) fn is_start_up(scene: &Scene<'_>) -> bool {
-    is_runtime(scene) && scene.victim.as_ref().is_some_and(|victim| victim.task.container_pid == Some(1))
+/// It was the first process of a container as well.
+pub(crate) fn may_be_start_up(scene: &Scene<'_>) -> bool {
+    has_runtimes_name(scene)
+        && scene.victim.as_ref().is_some_and(|victim| victim.task.container_pid == Some(1))
+}
+
+/// How long a process had been there.
+fn age_ns(scene: &Scene<'_>, actor: &Actor<'_>) -> Option<u64> {
+    scene.kill?.ktime_ns.checked_sub(actor.task.start_boottime_ns?)
 }
 
 /// `runc:[2:INIT]` and its earlier stages (libcontainer, so youki's too, which puts its own name first).
@@ -130,14 +142,22 @@ fn is_runtime_init(comm: &[u8]) -> bool {
 }
 
 fn start_up(scene: &Scene<'_>) -> Option<String> {
-    let victim = scene.victim.as_ref().filter(|_| is_runtime(scene))?;
+    let victim = scene.victim.as_ref().filter(|_| has_runtimes_name(scene))?;
     let name = process(victim.task);
-    Some(if is_start_up(scene) {
+    let age = age_ns(scene, victim).map_or_else(String::new, |age| {
+        format!(" and {}.{} s old", age / 1_000_000_000, age / 100_000_000 % 10)
+    });
+    Some(if may_be_start_up(scene) {
         format!(
-            "{name} is the container runtime's own start-up process: the container's program had not begun"
+            "{name} has the name of the container runtime's start-up process, was pid 1 of its container{age}: if it is what \
+             it is called, the container's program had not begun"
         )
     } else {
-        format!("{name} is the container runtime's own process, about to run a program in the container")
+        format!(
+            "{name} has the name of the container runtime's process that is about to run a program in a container; it was pid {} \
+             there{age}",
+            victim.task.container_pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string())
+        )
     })
 }
 
@@ -222,9 +242,9 @@ fn same_owner(one: &Party, other: &Party) -> bool {
     named(one) == named(other) && (!nameless || one.path == other.path)
 }
 
-/// The cgroup that was killed as a whole: the outermost with `memory.oom.group` between the victim's own
+/// The cgroup that was killed as a whole, by its place among the victim's: the outermost with `memory.oom.group` between the victim's own
 /// and the one whose limit it is (`mem_cgroup_get_oom_group`), the root left out.
-pub(crate) fn oom_group(scene: &Scene<'_>, verdict: &Verdict) -> Option<Vec<u8>> {
+pub(crate) fn oom_group(scene: &Scene<'_>, verdict: &Verdict) -> Option<usize> {
     let cgroups = scene.victim.as_ref()?.cgroups?;
     let domain = match (verdict.cause, &verdict.limit) {
         (Cause::SystemOom, _) => cgroups.levels.len(),
@@ -236,17 +256,15 @@ pub(crate) fn oom_group(scene: &Scene<'_>, verdict: &Verdict) -> Option<Vec<u8>>
         (_, None) => usize::from(cgroups.skipped == 0),
     };
     let inside = cgroups.levels.get(..domain)?;
-    let outermost = inside.iter().rposition(|level| level.oom_group == Some(true) && !level.root)?;
-    Some(cgroups.path_of(outermost))
+    inside.iter().rposition(|level| level.oom_group == Some(true) && !level.root)
 }
 
 fn group(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
-    let cgroup = oom_group(scene, verdict)?;
+    let cgroup = cgroup_at(scene, scene.victim.as_ref()?.cgroups?, oom_group(scene, verdict)?);
     let kill = scene.kill?;
     let least = if kill.complete { "" } else { "at least " };
     Some(format!(
-        "memory.oom.group is set on cgroup {}, so all of its processes die together: {least}{}",
-        path(&cgroup),
+        "memory.oom.group is set on {cgroup}, so all of its processes die together: {least}{}",
         processes(kill.victims.len()),
     ))
 }

@@ -29,10 +29,10 @@
 
 use super::oom::Facts;
 use super::scene::Scene;
-use super::words::{bytes, path};
+use super::words::{self, bytes, path};
 use super::{Cause, Level, LimitFinding, Origin};
 use crate::cgroup::{Place, Placement};
-use crate::enrich::gaps::{DECISION_LOST, DELEGATED, gap};
+use crate::enrich::gaps::{CLAIMS, DECISION_LOST, gap};
 use crate::enrich::{Gap, Party, party};
 use crate::event::{self, Limit, Lineage};
 
@@ -72,8 +72,8 @@ pub(super) fn find(scene: &Scene<'_>, facts: &Facts) -> Found {
     };
     if let Some(limit) = &found.limit {
         found.gaps.extend(limit_gaps(&limit.cgroups));
-        if limit.party.placement.delegated {
-            found.gaps.push(gap("limit.owner", DELEGATED));
+        if limit.party.placement.claims.is_some() {
+            found.gaps.push(gap("limit.owner", CLAIMS));
         }
     }
     found
@@ -91,7 +91,7 @@ fn observed(scene: &Scene<'_>, lineage: &Lineage) -> Found {
         let first = lineage.levels.first().filter(|_| lineage.skipped == 0);
         first.and_then(|level| usage_sentence("the cgroup at its limit", level)).into_iter().collect()
     };
-    let party = match (scene.limit, party(lineage)) {
+    let party = match (scene.limit, party(lineage, scene.node_root)) {
         (Some(party), _) => party.clone(),
         (None, Ok(mut party)) => {
             scene.names.name(&mut party);
@@ -115,8 +115,7 @@ fn settle(scene: &Scene<'_>, cgroups: Lineage, party: Party) -> Found {
     let charged_at = level_of(&party.placement);
     let mut evidence = Vec::new();
     if let Some(level) = cgroups.levels.first() {
-        let name = format!("cgroup {}", path(&party.path));
-        evidence.extend(usage_sentence(&name, level));
+        evidence.extend(usage_sentence(&words::cgroup(&party), level));
     }
     let mut level = charged_at;
     if charged_at == Level::Pod
@@ -238,7 +237,7 @@ fn infer(scene: &Scene<'_>, origin: Option<Origin>) -> Found {
         incomplete: lineage.incomplete,
         unified: lineage.unified,
     };
-    let party = match party(&cgroups) {
+    let party = match party(&cgroups, scene.node_root) {
         Ok(mut party) => {
             scene.names.name(&mut party);
             party
@@ -254,12 +253,21 @@ fn infer(scene: &Scene<'_>, origin: Option<Origin>) -> Found {
     ));
     for &(left, other) in full.iter().filter(|(_, other)| *other != index) {
         found.evidence.push(format!(
-            "cgroup {} was near its limit too, with {} left",
-            path(&lineage.path_of(other)),
+            "{} was near its limit too, with {} left",
+            cgroup_at(scene, lineage, other),
             bytes(left)
         ));
     }
     found
+}
+
+/// The cgroup of `lineage.levels[index]`, for a sentence.
+pub(super) fn cgroup_at(scene: &Scene<'_>, lineage: &Lineage, index: usize) -> String {
+    let levels = lineage.levels.get(index..).unwrap_or_default().to_vec();
+    match party(&Lineage { levels, skipped: 0, ..*lineage }, scene.node_root) {
+        Ok(party) => words::cgroup(&party),
+        Err(_) => format!("cgroup {}", path(&lineage.path_of(index))),
+    }
 }
 
 pub(super) fn usage_sentence(name: &str, level: &event::Level) -> Option<String> {

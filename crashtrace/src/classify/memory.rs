@@ -79,7 +79,7 @@ pub(crate) fn holder(held: &Held, total: Option<u64>) -> String {
     let percent = total.map_or_else(String::new, |total| {
         format!(", {} %", u128::from(held.usage_bytes) * 100 / u128::from(total))
     });
-    format!("{} ({}{percent})", owner(&held.party.owner, &held.party.path), bytes(held.usage_bytes))
+    format!("{} ({}{percent})", owner(&held.party), bytes(held.usage_bytes))
 }
 
 /// Where the victim's pod or service stands among the holders, if all that is large was seen.
@@ -93,7 +93,7 @@ fn rank(scene: &Scene<'_>) -> Option<String> {
     }
     let Some(rank) = memory.rank(party) else { return bystander(scene, victim) };
     let held = &memory.holders.get(rank)?;
-    let whose = owner(&held.party.owner, &held.party.path);
+    let whose = owner(&held.party);
     Some(match rank {
         0 => format!("the victim belongs to the largest holder, {whose}"),
         _ => format!(
@@ -110,7 +110,7 @@ fn bystander(scene: &Scene<'_>, victim: &Actor<'_>) -> Option<String> {
     let (party, cgroups) = (victim.party.as_ref()?, victim.cgroups?);
     let (level, whose) = match party.placement.pod_end {
         Some(end) => (cgroups.level_at(end)?, words::pod(&party.owner)),
-        None => (cgroups.levels.first()?, owner(&party.owner, &party.path)),
+        None => (cgroups.levels.first()?, owner(party)),
     };
     let held = held_bytes(level).filter(|held| !level.root && *held < memory.least_bytes)?;
     if memory.large.contains(&party.path) {

@@ -2,7 +2,7 @@
 
 use super::zones::{Sight, sight};
 use crate::correlate::{OomKill, OomNoKill};
-use crate::enrich::{Case, Memory, NameBook, Party, party, same_process};
+use crate::enrich::{Case, Memory, NameBook, NodeRoot, Party, party, same_process};
 use crate::event::{Constraint, Hook, Lineage, Name, NoKill, OomControl, OomVictim, Stack, Task, Unmovable};
 
 /// A view of a case.
@@ -22,6 +22,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) limit: Option<&'a Party>,
     /// The names of owners.
     pub(crate) names: &'a NameBook,
+    /// Where the node's cgroups begin.
+    pub(crate) node_root: NodeRoot,
     /// Shared memory of that cgroup.
     pub(crate) limit_shmem_bytes: Option<u64>,
     /// Who held the node's memory.
@@ -71,7 +73,7 @@ impl<'a> Scene<'a> {
             decision.victim_cgroups.as_ref()
         };
         let placed = |cgroups: Option<&Lineage>| {
-            let mut party = party(cgroups?).ok()?;
+            let mut party = party(cgroups?, case.node_root).ok()?;
             case.names.name(&mut party);
             Some(party)
         };
@@ -100,6 +102,7 @@ impl<'a> Scene<'a> {
             limit_cgroups: decision.and_then(|decision| decision.limit_cgroups.as_ref()),
             limit: case.limit.as_ref(),
             names: &case.names,
+            node_root: case.node_root,
             limit_shmem_bytes: case.limit_shmem_bytes,
             memory: case.memory.as_ref(),
             sight: sight(case, kill.zones.as_deref()),
@@ -133,6 +136,7 @@ impl<'a> Scene<'a> {
             limit_cgroups: event.limit_cgroups.as_ref(),
             limit: case.limit.as_ref(),
             names: &case.names,
+            node_root: case.node_root,
             limit_shmem_bytes: case.limit_shmem_bytes,
             memory: None,
             sight: None,
@@ -146,6 +150,13 @@ impl<'a> Scene<'a> {
             }),
             victim: None,
         }
+    }
+
+    /// The place of the process that ran into a limit, if it is in the cgroup that has the limit: a victim always is, but who
+    /// lowers a limit need not be.
+    pub(crate) fn asker_in(&self, limit: &Party) -> Option<&Party> {
+        let asker = self.victim.as_ref().or(self.trigger.as_ref())?.party.as_ref()?;
+        asker.is_within(limit).then_some(asker)
     }
 
     /// The kernel put the task to sleep in place of killing.

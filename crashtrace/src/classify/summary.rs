@@ -1,7 +1,7 @@
 //! The one sentence of a verdict: what ran out, and who was killed.
 
 use super::scene::{Actor, Scene};
-use super::words::{bytes, owner, path, process};
+use super::words::{self, bytes, owner, process};
 use super::{Cause, Level, LimitFinding, Origin, Shortage, Verdict};
 use crate::cgroup::Place;
 use crate::event::{Constraint, Limit};
@@ -93,19 +93,22 @@ pub(crate) fn limit_owner(scene: &Scene<'_>, verdict: &Verdict) -> Option<String
         let actor = scene.victim.as_ref().or(scene.trigger.as_ref());
         return actor.and_then(actor_owner);
     }
-    let name = owner(&party.owner, &party.path);
+    let name = owner(party);
     Some(match (verdict.level, party.placement.place) {
-        (Some(Level::Cgroup), Place::Container | Place::HostService) => {
-            format!("cgroup {} inside {name}", path(&party.path))
+        (Some(Level::Cgroup), Place::Container | Place::HostService) if party.placement.claims.is_some() => {
+            format!("a cgroup inside {name}")
         }
-        (Some(Level::Cgroup), _) => format!("cgroup {}", path(&party.path)),
+        (Some(Level::Cgroup), Place::Container | Place::HostService) => {
+            format!("{} inside {name}", words::cgroup(party))
+        }
+        (Some(Level::Cgroup), _) => words::cgroup(party),
         _ => name,
     })
 }
 
 /// Whose process it is.
 pub(crate) fn actor_owner(actor: &Actor<'_>) -> Option<String> {
-    actor.party.as_ref().map(|party| owner(&party.owner, &party.path))
+    actor.party.as_ref().map(owner)
 }
 
 /// Who was killed. The owner is left out where it has just been named.

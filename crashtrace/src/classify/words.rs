@@ -1,7 +1,7 @@
 //! Words for sentences. What processes and containers choose goes through [`Text`]; control characters are
 //! left to the sinks, each of which has its own way with them.
 
-use crate::enrich::{Owner, OwnerKind};
+use crate::enrich::{Owner, OwnerKind, Party};
 use crate::event::Task;
 use crate::pods::names::{ContainerNames, ContainerRole};
 use crate::report::Text;
@@ -68,7 +68,8 @@ pub(crate) fn process(task: &Task) -> String {
 
 /// `container api of pod shop/api-7f9c`, or where the names are not known `container 4f2a… of pod 1f6c…`; for a plain
 /// cgroup its path.
-pub(crate) fn owner(owner: &Owner, cgroup: &[u8]) -> String {
+pub(crate) fn owner(party: &Party) -> String {
+    let (owner, cgroup) = (&party.owner, party.owners_path());
     match owner.kind {
         OwnerKind::Container => {
             let container = container(owner);
@@ -90,6 +91,14 @@ pub(crate) fn owner(owner: &Owner, cgroup: &[u8]) -> String {
         },
         OwnerKind::Cgroup => format!("cgroup {}", path(cgroup)),
         OwnerKind::Host => "the host".to_owned(),
+    }
+}
+
+/// `cgroup /system.slice/a`. Where its name is only a claim: `a cgroup inside` that of the one who chose the name.
+pub(crate) fn cgroup(party: &Party) -> String {
+    match party.placement.claims {
+        None => format!("cgroup {}", path(&party.path)),
+        Some(_) => format!("a cgroup inside {}", path(party.owners_path())),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Gap, party};
+use super::{Gap, NodeRoot, party};
 use crate::correlate::{Incident, OomKill};
 use crate::event::{AllocFailure, Asked, Hook, Lineage, NoKill, Task};
 
@@ -22,8 +22,8 @@ const TID_ONLY: &str =
 const MARK_TOO_LATE: &str =
     "a process is marked after it was sent its signal: whether it was ending before cannot be told";
 const NO_CGROUPS: &str = "its cgroups could not be read";
-pub(crate) const DELEGATED: &str = "unconfirmed: the names stand in a part of the cgroup tree that a service or \
-container may have been given to name as it likes";
+pub(crate) const CLAIMS: &str = "the cgroup is in a part of the tree that was delegated to this owner, who names what is in it: \
+what those names say is in owner.claims, and is not confirmed";
 
 /// Fields of a process, and whether a task lacks them.
 type Field = (&'static str, fn(&Task) -> bool, &'static str);
@@ -47,7 +47,7 @@ const FIELDS: [Field; 15] = [
 ];
 
 /// What an incident's events lack.
-pub(super) fn of(incident: &Incident) -> Vec<Gap> {
+pub(super) fn of(incident: &Incident, root: NodeRoot) -> Vec<Gap> {
     let mut gaps = Vec::new();
     match incident {
         Incident::OomKill(kill) => {
@@ -63,7 +63,14 @@ pub(super) fn of(incident: &Incident) -> Vec<Gap> {
                     }
                     let late =
                         if decision.stamp.hook == Hook::RawTracepoint { MARK_TOO_LATE } else { UNREADABLE };
-                    process("trigger", &decision.trigger, decision.trigger_cgroups.as_ref(), late, &mut gaps);
+                    process(
+                        "trigger",
+                        &decision.trigger,
+                        decision.trigger_cgroups.as_ref(),
+                        late,
+                        root,
+                        &mut gaps,
+                    );
                     if decision.control.is_some_and(|control| control.points_bytes == 0) {
                         gaps.push(gap(
                             "allocation.victim_points_bytes",
@@ -78,11 +85,11 @@ pub(super) fn of(incident: &Incident) -> Vec<Gap> {
                     }
                 }
             }
-            victims(kill, &mut gaps);
+            victims(kill, root, &mut gaps);
         }
         Incident::OomNoKill(none) => {
             let event = &none.event;
-            process("trigger", &event.trigger, event.trigger_cgroups.as_ref(), UNREADABLE, &mut gaps);
+            process("trigger", &event.trigger, event.trigger_cgroups.as_ref(), UNREADABLE, root, &mut gaps);
             if event.gfp.is_none() {
                 gaps.push(gap("allocation", "this kernel does not keep the request of a task that waits"));
                 return gaps;
@@ -97,20 +104,20 @@ pub(super) fn of(incident: &Incident) -> Vec<Gap> {
                 gaps.push(gap(field, reason));
             }
         }
-        Incident::AllocFailure(failures) => alloc_failure(&failures.event, &mut gaps),
+        Incident::AllocFailure(failures) => alloc_failure(&failures.event, root, &mut gaps),
     }
     gaps
 }
 
 /// A failed allocation.
-fn alloc_failure(failure: &AllocFailure, gaps: &mut Vec<Gap>) {
+fn alloc_failure(failure: &AllocFailure, root: NodeRoot, gaps: &mut Vec<Gap>) {
     const INTERRUPT: &str = "an interrupt asked, and the task that it interrupted has nothing to do with it";
     if failure.in_ksoftirqd() {
         gaps.push(gap("trigger", "an interrupt asked, whose work was left to ksoftirqd"));
     } else if failure.in_interrupt() {
         gaps.push(gap("trigger", INTERRUPT));
     } else {
-        process("trigger", &failure.task, failure.cgroups.as_ref(), UNREADABLE, gaps);
+        process("trigger", &failure.task, failure.cgroups.as_ref(), UNREADABLE, root, gaps);
     }
     if failure.zones.is_none() {
         gaps.push(gap("memory", "the kernel's zones could not be reached, nor read from /proc"));
@@ -125,7 +132,7 @@ pub(crate) fn gap(field: &str, reason: &str) -> Gap {
 }
 
 /// The victims. The report sorts them, so with several of them a gap counts processes in place of naming one.
-fn victims(kill: &OomKill, gaps: &mut Vec<Gap>) {
+fn victims(kill: &OomKill, root: NodeRoot, gaps: &mut Vec<Gap>) {
     if kill.victims.is_empty() {
         let reason = if kill.complete {
             "nobody was marked: the process that was chosen had given its memory back"
@@ -137,7 +144,7 @@ fn victims(kill: &OomKill, gaps: &mut Vec<Gap>) {
     }
     let mut found: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for victim in &kill.victims {
-        for lack in lacks(&victim.task, victim.cgroups.as_ref(), MARK_TOO_LATE) {
+        for lack in lacks(&victim.task, victim.cgroups.as_ref(), MARK_TOO_LATE, root) {
             *found.entry(lack).or_default() += 1;
         }
     }
@@ -151,8 +158,15 @@ fn victims(kill: &OomKill, gaps: &mut Vec<Gap>) {
     }
 }
 
-fn process(prefix: &str, task: &Task, cgroups: Option<&Lineage>, exiting: &'static str, gaps: &mut Vec<Gap>) {
-    for (field, reason) in lacks(task, cgroups, exiting) {
+fn process(
+    prefix: &str,
+    task: &Task,
+    cgroups: Option<&Lineage>,
+    exiting: &'static str,
+    root: NodeRoot,
+    gaps: &mut Vec<Gap>,
+) {
+    for (field, reason) in lacks(task, cgroups, exiting, root) {
         gaps.push(Gap { field: path(prefix, field), reason: reason.to_owned() });
     }
 }
@@ -162,7 +176,12 @@ fn path(prefix: &str, field: &str) -> String {
 }
 
 /// What of one process is unknown: field, empty for all of them, and reason.
-fn lacks(task: &Task, cgroups: Option<&Lineage>, exiting: &'static str) -> Vec<(&'static str, &'static str)> {
+fn lacks(
+    task: &Task,
+    cgroups: Option<&Lineage>,
+    exiting: &'static str,
+    root: NodeRoot,
+) -> Vec<(&'static str, &'static str)> {
     let mut lacks = Vec::new();
     let bare = Task { tid: task.tid, ..Task::default() };
     if *task == bare {
@@ -174,7 +193,7 @@ fn lacks(task: &Task, cgroups: Option<&Lineage>, exiting: &'static str) -> Vec<(
             }
         }
     }
-    match cgroups.map(|cgroups| (cgroups, party(cgroups))) {
+    match cgroups.map(|cgroups| (cgroups, party(cgroups, root))) {
         None => {
             lacks.push(("cgroup", NO_CGROUPS));
             lacks.push(("owner", NO_CGROUPS));
@@ -189,8 +208,8 @@ fn lacks(task: &Task, cgroups: Option<&Lineage>, exiting: &'static str) -> Vec<(
             } else if cgroups.levels.iter().any(|level| !level.root && level.name.is_none()) {
                 lacks.push(("cgroup", "a name on the path could not be read and stands as a question mark"));
             }
-            if party.placement.delegated {
-                lacks.push(("owner", DELEGATED));
+            if party.placement.claims.is_some() {
+                lacks.push(("owner", CLAIMS));
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::cgroup::{self, Place};
-use crate::enrich::{Party, owner};
+use crate::enrich::{NodeRoot, Party};
 use crate::event::{Holder, Level, Limit, Name, OomHolders};
 
 /// Who held the node's memory at the decision.
@@ -55,19 +55,14 @@ impl Memory {
                 |unit: &str| unit.strip_suffix(".service").or(unit.strip_suffix(".scope")).is_some();
             let whole = held.party.placement.place == Place::Pod
                 || held.party.placement.place == Place::HostService && unit.is_some_and(is_whole);
-            held.party.path == of.path || whole && is_within(&of.path, &held.party.path)
+            held.party.path == of.path || whole && of.is_within(&held.party)
         })
     }
 }
 
-/// Whether `path` is `of`, or below it.
-fn is_within(path: &[u8], of: &[u8]) -> bool {
-    path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-}
-
 /// Finds the owners.
 #[must_use]
-pub fn memory(walk: &OomHolders) -> Memory {
+pub fn memory(walk: &OomHolders, root: NodeRoot) -> Memory {
     let mut memory = Memory {
         pods: None,
         holders: Vec::new(),
@@ -79,19 +74,21 @@ pub fn memory(walk: &OomHolders) -> Memory {
         total: walk.total,
         incomplete: walk.unfinished || walk.left_out > 0,
     };
-    // Of each one its path, `None` where a name is unknown, and whether it is in a pod.
-    let mut placed: Vec<(Option<Vec<u8>>, bool)> = Vec::new();
+    // Of each one its path, `None` where a name is unknown, whether it is in a pod, and how much of the path leads to where the
+    // node's cgroups begin.
+    let mut placed: Vec<(Option<Vec<u8>>, bool, usize)> = Vec::new();
     for (index, Holder { parent, level }) in walk.holders.iter().enumerate() {
-        let (path, in_pod) = match parent {
-            None => (Some(Vec::new()), false),
+        let (path, in_pod, above) = match parent {
+            None => (Some(Vec::new()), false, 0),
             // What comes first is known by now; what says otherwise is no tree.
             Some(parent) => placed.get(*parent).cloned().unwrap_or_default(),
         };
         let path = path.and_then(|path| below(path, level.name.as_ref()));
-        let held = path.as_ref().and_then(|path| held(path.clone(), level));
+        let held = path.as_ref().and_then(|path| held(path.clone(), level, above));
         memory.large.extend(path.clone());
         let itself_a_pod = held.as_ref().is_some_and(|held| held.party.placement.place == Place::Pod);
-        placed.push((path, in_pod || itself_a_pod));
+        let above = path.as_ref().filter(|_| root.is(level)).map_or(above, Vec::len);
+        placed.push((path, in_pod || itself_a_pod, above));
         if in_pod {
             continue;
         }
@@ -102,10 +99,8 @@ pub fn memory(walk: &OomHolders) -> Memory {
         let has_large_child = walk.holders.iter().skip(index + 1).any(|other| other.parent == Some(index));
         match held.party.placement.place {
             Place::NodeAllocatable => {
-                // That of a cluster inside of a container (kind) is not the node's. A removed one may still have memory
-                // charged to it.
-                let larger = memory.pods.as_ref().is_none_or(|other| other.usage_bytes < held.usage_bytes);
-                if larger && !held.party.placement.delegated {
+                // A removed one may still have memory charged to it.
+                if memory.pods.as_ref().is_none_or(|other| other.usage_bytes < held.usage_bytes) {
                     memory.pods = Some(held);
                 }
             }
@@ -129,14 +124,9 @@ fn below(mut path: Vec<u8>, name: Option<&Name>) -> Option<Vec<u8>> {
 }
 
 /// A cgroup and what it held; `None` where that is unknown.
-fn held(path: Vec<u8>, level: &Level) -> Option<Held> {
-    let placement = cgroup::parse(&path);
-    let owner = owner(&placement);
-    Some(Held {
-        party: Party { path, placement, owner },
-        usage_bytes: level.usage_bytes?,
-        limit: level.limit,
-    })
+fn held(path: Vec<u8>, level: &Level, root_bytes: usize) -> Option<Held> {
+    let placement = cgroup::parse_below(&path, root_bytes);
+    Some(Held { party: Party::at(path, placement), usage_bytes: level.usage_bytes?, limit: level.limit })
 }
 
 #[cfg(test)]
@@ -174,6 +164,10 @@ mod tests {
         }
     }
 
+    fn memory_of(holders: Vec<Holder>) -> Memory {
+        memory(&walk(holders), NodeRoot::default())
+    }
+
     fn names(memory: &Memory) -> Vec<(String, u64)> {
         let name =
             |held: &Held| (String::from_utf8_lossy(&held.party.path).into_owned(), held.usage_bytes / MIB);
@@ -183,7 +177,7 @@ mod tests {
     /// Pods and services are named, sums above of them and containers below are not, and the largest comes first.
     #[test]
     fn names_owners_and_not_their_sums_or_parts() {
-        let memory = memory(&walk(vec![
+        let memory = memory_of(vec![
             at(0, "system.slice", 90),
             at(0, "kubepods", 300),
             at(0, "user.slice", 40),
@@ -192,7 +186,7 @@ mod tests {
             at(5, POD, 280),
             at(6, "0a12f8ad7041c8fdcab8c0ef3e57c178134c729a771a6065b3d1ff8c6374b947", 270),
             at(7, "inner.slice", 260),
-        ]));
+        ]);
         assert_eq!(
             names(&memory),
             [
@@ -222,7 +216,7 @@ mod tests {
             at(2, "foo.service", 200),
             at(3, "kubepods", 200),
         ];
-        let pods = |holders: &[Holder]| memory(&walk(holders.to_vec())).pods.map(|pods| pods.party.path);
+        let pods = |holders: &[Holder]| memory_of(holders.to_vec()).pods.map(|pods| pods.party.path);
         assert_eq!(pods(&inner).as_deref(), Some(b"/kubepods".as_slice()));
         assert_eq!(pods(&outer).as_deref(), Some(b"/kubepods".as_slice()));
         assert_eq!(pods(&inner[..3]), None, "that of a cluster inside of a service");
@@ -230,12 +224,36 @@ mod tests {
         assert_eq!(pods(&removed).as_deref(), Some(b"/kubelet/kubepods".as_slice()), "the larger one");
     }
 
+    /// To an agent in a node that is a container, that container's pods are the node's; to any other they are the container's.
+    #[test]
+    fn a_node_that_is_a_container_has_its_pods() {
+        let container = "14f9928c6e625b324b8970ffd509ee2647fe9a6cfb9d9e54c5bab6faa1603c71";
+        let mut holders = vec![
+            at(0, "docker", 300),
+            at(1, container, 200),
+            at(1, container, 90),
+            at(2, "kubepods", 180),
+            at(4, POD, 150),
+            at(3, "kubepods", 80),
+            at(6, POD, 70),
+        ];
+        holders[1].level.cgroup_id = Some(77);
+        let kinds = |root| {
+            let memory = memory(&walk(holders.clone()), root);
+            let kinds: Vec<_> = memory.holders.iter().map(|held| held.party.owner.kind).collect();
+            (kinds, memory.pods.map(|pods| pods.usage_bytes / MIB))
+        };
+        let inside = NodeRoot { cgroup_id: Some(77), v1: false };
+        assert_eq!(kinds(inside), (vec![OwnerKind::Pod, OwnerKind::Container], Some(180)));
+        let outside = NodeRoot::default();
+        assert_eq!(kinds(outside), (vec![OwnerKind::Container, OwnerKind::Container], None));
+    }
+
     /// What is below a cgroup without a name has no path, and a parent that does not come first is none: said, not guessed.
     #[test]
     fn what_cannot_be_placed_makes_it_incomplete() {
         let mut nameless = at(0, "", 50);
         nameless.level.name = None;
-        let memory_of = |holders| memory(&walk(holders));
         let found = memory_of(vec![nameless, at(0, "user.slice", 30), at(1, "x.service", 40)]);
         assert_eq!(names(&found), [("/user.slice".to_owned(), 30)]);
         assert!(found.incomplete);
@@ -244,14 +262,14 @@ mod tests {
             assert!(found.incomplete, "{parent}");
             assert_eq!(names(&found), [("/user.slice".to_owned(), 30)], "{parent}");
         }
-        assert!(memory(&OomHolders { left_out: 1, ..walk(Vec::new()) }).incomplete);
-        assert!(memory(&OomHolders { unfinished: true, ..walk(Vec::new()) }).incomplete);
+        assert!(memory(&OomHolders { left_out: 1, ..walk(Vec::new()) }, NodeRoot::default()).incomplete);
+        assert!(memory(&OomHolders { unfinished: true, ..walk(Vec::new()) }, NodeRoot::default()).incomplete);
     }
 
     /// A container has its pod's place and a process of a service the service's; what is in a slice has none.
     #[test]
     fn ranks_what_belongs_to_a_holder() {
-        let memory = memory(&walk(vec![
+        let memory = memory_of(vec![
             at(0, "kubepods", 90),
             at(0, "user.slice", 85),
             at(1, POD, 80),
@@ -259,10 +277,10 @@ mod tests {
             at(4, "db.service", 60),
             at(0, "docker", 50),
             at(6, "x", 40),
-        ]));
+        ]);
         let rank = |path: &str| {
             let placement = cgroup::parse(path.as_bytes());
-            memory.rank(&Party { path: path.as_bytes().to_vec(), owner: owner(&placement), placement })
+            memory.rank(&Party::at(path.as_bytes().to_vec(), placement))
         };
         assert_eq!(rank(&format!("/kubepods/{POD}/x")), Some(1));
         assert_eq!(rank("/user.slice"), Some(0));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::gaps::gap;
 use super::{Case, Gap, OwnerKind, Party};
+use crate::cgroup::Qos;
 use crate::pods::names::{Answer, Names, PodNames, Who};
 
 /// The most places of one case that are asked about: a group kill may have thousands of victims, but they are in one pod.
@@ -18,8 +19,13 @@ pub struct NameBook {
     answers: BTreeMap<Key, Answer>,
 }
 
-/// A pod's UID and a container's id.
-type Key = (Option<String>, Option<String>);
+/// What a path says of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    pod_uid: Option<String>,
+    container_id: Option<String>,
+    qos: Option<Qos>,
+}
 
 impl NameBook {
     /// Puts the names on a place that was asked about, or that is in a pod that was.
@@ -28,14 +34,15 @@ impl NameBook {
         let names = match self.answers.get(&key) {
             Some(answer) => answer.names.clone(),
             // Any container of it knows the pod.
-            None if key.1.is_none() => self.of_pod(key.0.as_deref()),
+            None if key.container_id.is_none() => self.of_pod(&key),
             None => None,
         };
         party.owner.names = names.map(Box::new);
     }
 
-    fn of_pod(&self, pod_uid: Option<&str>) -> Option<Names> {
-        let mut answers = self.answers.iter().filter(|((uid, _), _)| uid.as_deref() == pod_uid);
+    fn of_pod(&self, pod: &Key) -> Option<Names> {
+        let of_it = |key: &Key| key.pod_uid.is_some() && key.pod_uid == pod.pod_uid && key.qos == pod.qos;
+        let mut answers = self.answers.iter().filter(|(key, _)| of_it(key));
         answers.find_map(|(_, answer)| answer.names.clone()).map(Names::without_container)
     }
 
@@ -50,7 +57,9 @@ impl NameBook {
         if self.answers.contains_key(&key) || self.answers.len() >= MOST_ASKED {
             return;
         }
-        let answer = pods.find(Who { pod_uid: key.0.as_deref(), container_id: key.1.as_deref() });
+        let Key { pod_uid, container_id, qos } = &key;
+        let who = Who { pod_uid: pod_uid.as_deref(), container_id: container_id.as_deref(), qos: *qos };
+        let answer = pods.find(who);
         self.answers.insert(key, answer);
     }
 
@@ -62,15 +71,16 @@ impl NameBook {
     }
 }
 
-/// What there is to ask about a place: in a pod, its pod and container.
+/// What there is to ask about a place: in a pod, its pod and container. A container without a pod is Docker's or Podman's own,
+/// which nobody here names.
 fn key(party: &Party) -> Option<Key> {
-    let owner = &party.owner;
-    matches!(owner.kind, OwnerKind::Container | OwnerKind::Pod)
-        .then(|| (owner.pod_uid.clone(), owner.container_id.clone()))
-        .filter(|(pod, container)| {
-            // A container without a pod is Docker's or Podman's own, which nobody here names.
-            party.placement.pod_end.is_some() && (pod.is_some() || container.is_some())
-        })
+    let (owner, placement) = (&party.owner, &party.placement);
+    let pod_uid = owner.pod_uid.clone().or_else(|| placement.odd_uid.clone())?;
+    matches!(owner.kind, OwnerKind::Container | OwnerKind::Pod).then(|| Key {
+        pod_uid: Some(pod_uid),
+        container_id: owner.container_id.clone(),
+        qos: placement.qos,
+    })
 }
 
 /// Asks about all owners of the case, anew if that was done before, and puts their names on them. Says whether that has

@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Level, Lineage};
 use crate::gfp::GfpNames;
 use crate::pods::names::{NoNames, PodNames};
 
@@ -12,6 +15,8 @@ pub struct Node {
     pub memory_bytes: Option<u64>,
     /// Bytes of a page.
     pub page_size_bytes: u64,
+    /// Where its cgroups begin.
+    pub root: NodeRoot,
     /// Its cgroups.
     pub cgroups: Box<dyn CgroupFiles>,
     /// Its files about memory.
@@ -34,6 +39,7 @@ impl Node {
     pub fn unseen(reason: &'static str) -> Self {
         Self {
             memory_bytes: None,
+            root: NodeRoot::default(),
             page_size_bytes: 4096,
             cgroups: Box::new(NoFiles(reason)),
             proc: Box::new(NoFiles(reason)),
@@ -43,9 +49,38 @@ impl Node {
     }
 }
 
+/// Where a node's cgroups begin. A node may be a container of the machine (kind, k3d, minikube): what it has for the root of
+/// its hierarchy is then a cgroup of the machine's, while the kernel gives paths from the machine's root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRoot {
+    /// Inode of that cgroup in the memory controller's hierarchy; `None` for the root of the machine.
+    pub cgroup_id: Option<u64>,
+    /// The memory controller is on cgroup v1. Cgroups of the unified hierarchy then have inodes of their own.
+    pub v1: bool,
+}
+
+impl NodeRoot {
+    /// Whether it is this cgroup.
+    #[must_use]
+    pub fn is(self, level: &Level) -> bool {
+        self.cgroup_id.is_some() && self.cgroup_id == level.cgroup_id && !level.root
+    }
+
+    /// The length of the path up to there, in bytes; 0 where the path is not below it.
+    #[must_use]
+    pub fn bytes_in(self, lineage: &Lineage) -> usize {
+        let at = lineage
+            .levels
+            .iter()
+            .position(|level| self.is(level))
+            .filter(|at| *at > 0 || lineage.skipped > 0);
+        at.filter(|_| !(self.v1 && lineage.unified)).map_or(0, |at| lineage.path_of(at).len())
+    }
+}
+
 /// Files of the memory controller.
 pub trait CgroupFiles {
-    /// `memory.stat` of a cgroup, by its path in the memory controller's hierarchy. `cgroup_id` is the inode that its
+    /// `memory.stat` of a cgroup, by its path in the memory controller's hierarchy, from where the node's cgroups begin. `cgroup_id` is the inode that its
     /// directory must have: another cgroup of that name may have taken its place.
     ///
     /// # Errors

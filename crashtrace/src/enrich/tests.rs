@@ -1,6 +1,6 @@
 //! Owners and gaps.
 
-use super::{Case, OwnerKind, enrich, party};
+use super::{Case, NodeRoot, OwnerKind, Party, enrich};
 use crate::cgroup::{Place, Qos};
 use crate::classify::tests::build::{
     API, CHARGE, KUBEPODS, MIB, POD, api, kill, lineage, mark, no_kill, side, task,
@@ -8,6 +8,7 @@ use crate::classify::tests::build::{
 use crate::correlate::{Incident, OomKill};
 use crate::event::{Hook, Level, Lineage, Stack, Task};
 
+mod claims;
 mod zones;
 
 /// A node whose cgroups have a page of shared memory, and only those that a pod's path leads to.
@@ -25,6 +26,11 @@ fn node() -> crate::enrich::Node {
     }
     let unseen = crate::enrich::Node::unseen("a test");
     crate::enrich::Node { memory_bytes: Some(1 << 34), cgroups: Box::new(Pods), ..unseen }
+}
+
+/// To an agent on the machine itself.
+fn party(lineage: &Lineage) -> Result<Party, &'static str> {
+    super::party(lineage, NodeRoot::default())
 }
 
 fn case(kill: OomKill) -> Case {
@@ -118,17 +124,6 @@ fn a_name_that_could_not_be_read_hides_an_owner_unless_it_is_in_a_container() {
     assert!(found.path.ends_with(b"/?"));
     nameless.level_mut(POD).name = None;
     assert!(party(&nameless).is_err());
-}
-
-#[test]
-fn an_owner_in_a_delegated_part_of_the_tree_is_unconfirmed() {
-    let path = format!("/system.slice/docker-{API}.scope{}", api());
-    let victim = lineage(&path);
-    let case = case(kill(&victim, None, &CHARGE));
-    assert!(reason(&case, "victims[0].owner").is_some_and(|reason| reason.contains("unconfirmed")));
-    assert!(case.victims[0].is_some());
-    let verdict = crate::classify::classify(&self::case(kill(&victim, Some(victim.clone()), &CHARGE)));
-    assert!(verdict.gap("limit.owner").is_some_and(|reason| reason.contains("unconfirmed")));
 }
 
 #[test]

@@ -102,10 +102,16 @@ impl AllocFailure {
     }
 
     /// Whether the current task is the one that does what interrupts leave behind (`kernel/softirq.c`): it is at it, and was
-    /// not interrupted.
+    /// not interrupted. A process that calls itself so has memory of its own, or another user or cgroup than the kernel's tasks.
     #[must_use]
     pub fn in_ksoftirqd(&self) -> bool {
-        let name = self.task.comm.as_ref().or(self.task.thread_comm.as_ref());
-        self.in_interrupt() && name.is_some_and(|name| name.0.starts_with(b"ksoftirqd/"))
+        let task = &self.task;
+        let name = task.comm.as_ref().or(task.thread_comm.as_ref());
+        let of_kernel = task.rss.is_none() && task.total_vm_bytes.is_none() && task.uid == Some(0);
+        let in_root = |cgroups: &Lineage| cgroups.levels.first().is_some_and(|level| level.root);
+        self.in_interrupt()
+            && name.is_some_and(|name| name.0.starts_with(b"ksoftirqd/"))
+            && of_kernel
+            && self.cgroups.as_ref().is_none_or(in_root)
     }
 }

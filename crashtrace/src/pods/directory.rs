@@ -8,10 +8,16 @@
 //! | has the pod, not the container | does not have it | the pod's | the container |
 //! | does not have the pod | has it | from the runtime | workload, requests and limits, if the API server is asked |
 //! | does not have the pod | does not have it | none | all |
+//! | has it in another pod, or otherwise than the path | | none | all: what does not fit ([`super::confirm`]) |
+//! | | has it in another pod | none | the same |
+//!
+//! Of a static pod the runtime is asked in any case: anybody can write the annotation that ties a pod of the API server to
+//! its hash.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::confirm;
 use super::cri::known::Found as Listed;
 use super::cri::{Cri, Status};
 use super::index::Found;
@@ -24,6 +30,8 @@ pub trait PodWatch: std::fmt::Debug {
     fn find_container(&self, id: &str) -> Option<Found>;
     /// The pod with this UID or, of a static pod, this config hash.
     fn find_pod(&self, uid: &str) -> Option<Arc<Pod>>;
+    /// Whether several pods claim this config hash, so that none of them is believed.
+    fn disputed(&self, hash: &str) -> bool;
     /// How far it can be relied on.
     fn reliance(&self) -> Reliance;
     /// How it goes.
@@ -48,6 +56,8 @@ pub struct Directory {
     pub kube: Option<Box<dyn PodWatch>>,
     /// The container runtime, if it is asked.
     pub cri: Option<Cri>,
+    /// The node's name, as the API server has it.
+    pub node: Option<String>,
     /// Why nobody is asked, where nobody is.
     pub nobody: &'static str,
 }
@@ -69,11 +79,13 @@ impl PodNames for Directory {
         let watched = self.kube.as_ref().map(|kube| Watched::of(kube.as_ref(), who));
         // Not asked without need: an id that it does not know makes it list anew.
         let listed = match &watched {
-            Some(Watched { container: Some(_), .. }) => None,
-            Some(Watched { pod: Some(_), .. }) if who.container_id.is_none() => None,
+            Some(Watched { container: Some(_), .. }) if !confirm::is_by_hash(who) => None,
+            Some(Watched { pod: Some(_), .. }) if who.container_id.is_none() && !confirm::is_by_hash(who) => {
+                None
+            }
             _ => self.cri.as_ref().map(|cri| Asked::of(cri, who)),
         };
-        answer(who, watched, listed)
+        answer(who, watched, listed, self.node.as_deref())
     }
 
     fn status(&self) -> Vec<NamesStatus> {
@@ -113,10 +125,15 @@ struct Watched {
 
 impl Watched {
     fn of(kube: &dyn PodWatch, who: Who<'_>) -> Self {
+        let Reliance { stale_seconds, reason, soon } = kube.reliance();
+        if who.pod_uid.is_some_and(|uid| kube.disputed(uid)) {
+            let reason = "several pods of the API server claim to be the mirror of this static pod \
+                (kubernetes.io/config.mirror), and none of them is believed";
+            return Self { reason: reason.to_owned(), stale_seconds, ..Self::default() };
+        }
         let container = who.container_id.and_then(|id| kube.find_container(id));
         let pod = container.as_ref().map(|found| Arc::clone(&found.pod));
         let pod = pod.or_else(|| who.pod_uid.and_then(|uid| kube.find_pod(uid)));
-        let Reliance { stale_seconds, reason, soon } = kube.reliance();
         Self { container, pod, stale_seconds, reason, soon }
     }
 }
@@ -134,7 +151,7 @@ impl Asked {
         let found = match who {
             Who { container_id: Some(id), .. } => cri.find(id),
             Who { pod_uid: Some(uid), .. } => cri.find_pod(uid).map(Listed::Sandbox),
-            Who { pod_uid: None, container_id: None } => None,
+            Who { pod_uid: None, container_id: None, .. } => None,
         };
         let status = cri.status();
         let reason = match status.problem {
@@ -148,8 +165,28 @@ impl Asked {
     }
 }
 
+/// What speaks against taking any name, as a phrase.
+fn contradiction(
+    who: Who<'_>,
+    watched: Option<&Watched>,
+    listed: Option<&Asked>,
+    node: Option<&str>,
+) -> Option<String> {
+    let pod = watched.and_then(|watched| watched.pod.as_deref());
+    let listed = listed.and_then(|listed| listed.found.as_ref());
+    let all = [
+        pod.and_then(|pod| confirm::against_pod(who, pod, node)),
+        listed.and_then(|listed| confirm::against_listed(who, listed)),
+    ];
+    let all: Vec<_> = all.into_iter().flatten().collect();
+    if all.is_empty() { confirm::against_both(pod?, listed?) } else { Some(all.join("; ")) }
+}
+
 /// Puts both together. PURE.
-fn answer(who: Who<'_>, watched: Option<Watched>, listed: Option<Asked>) -> Answer {
+fn answer(who: Who<'_>, watched: Option<Watched>, listed: Option<Asked>, node: Option<&str>) -> Answer {
+    if let Some(reason) = contradiction(who, watched.as_ref(), listed.as_ref(), node) {
+        return Answer { missing: Some(reason), ..Answer::default() };
+    }
     let Asked { found: listed, reason: runtime_reason, soon: runtime_soon } = listed.unwrap_or_default();
     let Some(watched) = watched else {
         let missing = listed.is_none().then_some(runtime_reason);

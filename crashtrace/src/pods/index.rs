@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pod::Pod;
+use crate::cgroup::is_uuid;
 
 mod runs;
 #[cfg(test)]
@@ -62,8 +63,8 @@ pub struct Index {
     /// By UID, with those that are gone.
     pods: HashMap<Box<str>, Entry>,
     ids: HashMap<Id, Found>,
-    /// Static pods.
-    hashes: HashMap<Box<str>, Arc<Pod>>,
+    /// Static pods: all that claim a config hash.
+    hashes: HashMap<Box<str>, Vec<Arc<Pod>>>,
     /// The UIDs of those that are gone, the first one first.
     gone: BTreeMap<u64, Box<str>>,
     /// The next number of [`Entry::born`] and [`Entry::gone`].
@@ -99,7 +100,7 @@ impl Entry {
         let slots = 2 * (self.runs().count() * size_of::<(Id, Found)>() + size_of::<(Box<str>, Self)>());
         let pod = size_of::<Pod>() + 2 * size_of::<usize>() + self.pod.heap_bytes();
         // The UID and the hash are keys, too.
-        let keys = self.pod.uid.len() + self.pod.config_hash.as_deref().map_or(0, |hash| hash.len() + 64);
+        let keys = self.pod.uid.len() + self.pod.config_hash.as_deref().map_or(0, |hash| hash.len() + 96);
         slots + pod + keys + size_of_val(&*self.earlier)
     }
 }
@@ -167,11 +168,25 @@ impl Index {
         self.ids.get(&Id::parse(id)?).cloned()
     }
 
-    /// The pod with this UID or, of a static pod, this config hash: the newest that had it.
+    /// The pod with this UID or, of a static pod, this config hash: the newest that had it. `None` where it is
+    /// [disputed](Self::disputed). A UUID is never taken for a hash: an annotation could name any pod's.
     #[must_use]
     pub fn find_pod(&self, uid: &str) -> Option<Arc<Pod>> {
         let by_uid = self.pods.get(uid).map(|entry| &entry.pod);
-        by_uid.or_else(|| self.hashes.get(uid)).cloned()
+        by_uid.or_else(|| self.mirror(uid)).cloned()
+    }
+
+    /// Whether pods of different names claim this config hash. The name is in what is hashed, so at most one of them is the mirror
+    /// of that static pod, and which cannot be told. (A mirror that was made anew has the same name.)
+    #[must_use]
+    pub fn disputed(&self, hash: &str) -> bool {
+        let claimants = self.hashes.get(hash).map(Vec::as_slice).unwrap_or_default();
+        claimants.iter().any(|pod| !same_name(pod, &claimants[0]))
+    }
+
+    fn mirror(&self, hash: &str) -> Option<&Arc<Pod>> {
+        let claimants = self.hashes.get(hash).filter(|_| !is_uuid(hash) && !self.disputed(hash))?;
+        claimants.iter().max_by_key(|pod| self.pods.get(&pod.uid).map(|it| (it.gone.is_none(), it.born)))
     }
 
     /// How many pods are there.
@@ -252,11 +267,9 @@ impl Index {
             self.gone.insert(order, entry.pod.uid.clone());
         }
         let Self { pods, ids, hashes, .. } = self;
-        // Mirror pods of one static pod have the same name, hash and containers: the newest that is there has them. Of any
+        // Mirror pods of one static pod have the same name and containers: the newest that is there has them. Of any
         // other two pods one names what is not its own: what a pod that is there has, is not taken from it.
-        let (there, same) = (entry.gone.is_none(), |other: &Pod| {
-            (&other.name, &other.namespace) == (&entry.pod.name, &entry.pod.namespace)
-        });
+        let (there, same) = (entry.gone.is_none(), |other: &Pod| same_name(other, &entry.pod));
         let mine = |other: &Pod| {
             other.uid == entry.pod.uid
                 || pods.get(&other.uid).is_none_or(|holder| match (holder.gone.is_none(), there) {
@@ -270,10 +283,8 @@ impl Index {
                 ids.insert(run.id, run.found(&entry.pod));
             }
         }
-        if let Some(hash) = &entry.pod.config_hash
-            && hashes.get(hash).is_none_or(|other| mine(other))
-        {
-            hashes.insert(hash.clone(), Arc::clone(&entry.pod));
+        if let Some(hash) = &entry.pod.config_hash {
+            hashes.entry(hash.clone()).or_default().push(Arc::clone(&entry.pod));
         }
         pods.insert(entry.pod.uid.clone(), entry);
     }
@@ -290,10 +301,17 @@ impl Index {
             }
         }
         if let Some(hash) = &entry.pod.config_hash
-            && self.hashes.get(hash).is_some_and(|pod| *pod.uid == *uid)
+            && let Some(claimants) = self.hashes.get_mut(hash)
         {
-            self.hashes.remove(hash);
+            claimants.retain(|pod| *pod.uid != *uid);
+            if claimants.is_empty() {
+                self.hashes.remove(hash);
+            }
         }
         Some(entry)
     }
+}
+
+fn same_name(one: &Pod, other: &Pod) -> bool {
+    (&one.name, &one.namespace) == (&other.name, &other.namespace)
 }

@@ -55,6 +55,8 @@ pub struct Who<'a> {
     pub pod_uid: Option<&'a str>,
     /// The container's id.
     pub container_id: Option<&'a str>,
+    /// The pod's QoS class.
+    pub qos: Option<Qos>,
 }
 
 /// What is known.

@@ -25,6 +25,7 @@ use serde_json::value::RawValue;
 use super::pod::{Container, ContainerKind, MemoryBounds, Pod};
 use crate::cgroup::Qos;
 
+mod mirror;
 pub mod quantity;
 #[cfg(test)]
 pub(super) mod tests;
@@ -116,7 +117,7 @@ pub struct Labels {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Annotations {
-    /// `kubernetes.io/config.mirror`: a static pod's config hash. kubelet writes it; so may whoever makes a pod, and
+    /// `kubernetes.io/config.mirror`: a static pod's config hash. kubelet writes it, and so may whoever makes a pod: `mirror`, and
     /// [`super::index`] lets none of them take another's place.
     #[serde(rename = "kubernetes.io/config.mirror", deserialize_with = "field")]
     pub config_mirror: Option<String>,
@@ -159,6 +160,9 @@ pub struct Spec {
     /// `resources`: the pod's own.
     #[serde(deserialize_with = "object")]
     pub resources: Resources,
+    /// `nodeName`: the node that it is on.
+    #[serde(deserialize_with = "field")]
+    pub node_name: Option<String>,
 }
 
 /// A container in `spec`.
@@ -269,7 +273,7 @@ pub fn pod(object: &PodObject) -> Option<Pod> {
     let PodObject { metadata, spec, status } = object;
     Some(Pod {
         uid: name(metadata.uid.as_ref())?,
-        config_hash: name(metadata.annotations.config_mirror.as_ref()),
+        config_hash: mirror::config_hash(metadata, spec),
         namespace: name(metadata.namespace.as_ref())?,
         name: name(metadata.name.as_ref())?,
         workload: workload::of(metadata),

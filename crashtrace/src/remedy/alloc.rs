@@ -108,7 +108,7 @@ fn charge(verdict: &Verdict) -> String {
     let Some(limit) = &verdict.limit else {
         return "Look at memory.events of the process's cgroup and of those above: `max` rises where a limit is met.".to_owned();
     };
-    let whose = owner(&limit.party.owner, &limit.party.path);
+    let whose = owner(&limit.party);
     let bound = limit.cgroups.levels.first().and_then(|level| level.limit).and_then(Limit::bytes);
     let above = bound.map_or_else(String::new, |bound| format!(" above {}", bytes(bound)));
     format!(

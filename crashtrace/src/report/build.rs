@@ -12,8 +12,8 @@ use crate::event::{self, Asked, Limit, Lineage, Name, OomVictim, Task};
 use crate::gfp::GfpNames;
 use crate::pods::names::Names;
 use crate::report::{
-    self, Allocation, Constraint, Envelope, Kind, Kubernetes, LimitHit, MigrateType, Owner, OwnerKind,
-    Process, Text, Unresolved, Workload,
+    self, Allocation, Claims, Constraint, Envelope, Kind, Kubernetes, LimitHit, MigrateType, Owner,
+    OwnerKind, Process, Text, Unresolved, Workload,
 };
 
 mod memory;
@@ -281,6 +281,12 @@ pub(super) fn owner(owner: &enrich::Owner) -> Owner {
         qos_class: owner.qos_class.or_else(|| names.and_then(|names| names.qos)),
         runtime: owner.runtime,
         unit: text(&owner.unit),
+        claims: owner.claims.as_deref().map(|claims| Claims {
+            kind: claims.kind,
+            pod_uid: text(&claims.pod_uid),
+            container_id: text(&claims.container_id),
+            qos_class: claims.qos_class,
+        }),
     }
 }
 

@@ -35,6 +35,23 @@ pub struct Owner {
     pub runtime: Option<Runtime>,
     /// The systemd unit of a host process.
     pub unit: Option<Text>,
+    /// Where the cgroup lies below one that was delegated (to a user's service manager, a service, a container outside of
+    /// Kubernetes): what the names say that were given there. The owner is the one that it was delegated to; nothing else in the
+    /// report rests on this. Null where there is no such claim.
+    pub claims: Option<Claims>,
+}
+
+/// What a cgroup's names claim, which anybody may have chosen who was given that part of the tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Claims {
+    /// What it claims to be.
+    pub kind: OwnerKind,
+    /// The pod's UID, or a static pod's hash.
+    pub pod_uid: Option<Text>,
+    /// The container's id.
+    pub container_id: Option<Text>,
+    /// The pod's QoS class.
+    pub qos_class: Option<Qos>,
 }
 
 /// What Kubernetes says of a container; of an owner that is a pod, what it says of the pod.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::symbols::Symbols;
+use crate::enrich::NodeRoot;
 use crate::gfp::GfpNames;
 use crate::report::Unresolved;
 
@@ -41,6 +42,9 @@ pub struct Preamble {
     /// Memory of the machine.
     #[serde(default)]
     pub memory_bytes: Option<u64>,
+    /// Where the node's cgroups began.
+    #[serde(default)]
+    pub node_root: NodeRoot,
     /// The memory controller is on cgroup v1; `None` where that is not known.
     pub memory_cgroup_v1: Option<bool>,
     /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME`.

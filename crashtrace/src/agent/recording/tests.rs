@@ -28,7 +28,8 @@ fn begin(path: &Path) -> Recording {
         gfp: GfpNames::fallback(),
     };
     let machine = Machine { page_size_bytes: 4096, symbols: None };
-    record_to(path, &speaker, &machine, &context, Some(1 << 30), 9).expect("a recording")
+    record_to(path, &speaker, &machine, &context, (Some(1 << 30), NodeRoot::default()), 9)
+        .expect("a recording")
 }
 
 #[test]

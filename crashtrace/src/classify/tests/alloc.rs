@@ -6,8 +6,8 @@ use crate::correlate::{AllocFailures, Incident};
 use crate::enrich::node::{ProcFile, ProcFiles};
 use crate::enrich::{Case, Node, enrich};
 use crate::event::{
-    AllocFailure, Asked, BlockTypes, Constraint, FailureKey, Hook, Lineage, MigrateType, Stack, Watermarks,
-    Zone, ZoneTypes, Zones,
+    AllocFailure, Asked, BlockTypes, Constraint, FailureKey, Hook, Lineage, MigrateType, Stack, Task,
+    Watermarks, Zone, ZoneTypes, Zones,
 };
 use crate::gfp::GfpNames;
 
@@ -362,8 +362,10 @@ fn what_an_interrupt_asks_for_is_nobodys() {
 /// What comes after an interrupt may be done by a task of the kernel's, which nothing interrupted.
 #[test]
 fn the_task_that_does_the_work_of_interrupts_was_not_interrupted() {
+    let kernels = Task { rss: None, total_vm_bytes: None, page_table_bytes: None, ..task("ksoftirqd/3", 30) };
     let in_ksoftirqd = AllocFailure {
-        task: task("ksoftirqd/3", 30),
+        task: kernels.clone(),
+        cgroups: Some(lineage("/")),
         stack: Some(Stack(vec!["warn_alloc".to_owned(), "handle_softirqs".to_owned()])),
         ..failure(3, 0xa20, Some(zones(vec![normal(300)])))
     };
@@ -374,6 +376,18 @@ fn the_task_that_does_the_work_of_interrupts_was_not_interrupted() {
     assert!(verdict.summary.starts_with("an interrupt asked for"), "{}", verdict.summary);
     assert!(verdict.shows(&["from an interrupt, whose work was left to ksoftirqd/3 (pid 30)"]));
     assert!(!verdict.shows(&["interrupted"]));
+    // Any process may call itself so. It has memory, or an owner.
+    let user = Task { uid: Some(1000), ..kernels.clone() };
+    for (task, cgroups) in [(task("ksoftirqd/3", 30), "/"), (user, "/"), (kernels, "/system.slice/x.service")]
+    {
+        let verdict = self::verdict(AllocFailure {
+            task,
+            cgroups: Some(lineage(cgroups)),
+            stack: Some(Stack(vec!["warn_alloc".to_owned(), "handle_softirqs".to_owned()])),
+            ..failure(3, 0xa20, Some(zones(vec![normal(300)])))
+        });
+        assert!(verdict.shows(&["ksoftirqd/3 (pid 30), the task that it interrupted"]), "{verdict:?}");
+    }
 }
 
 /// Without names for its stack an interrupt does not show, and one that may not sleep may be one.

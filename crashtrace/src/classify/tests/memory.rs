@@ -12,7 +12,7 @@ use crate::pods::pod::MemoryBounds;
 fn held(path: &str, mib: u64, limit: Option<Limit>) -> Held {
     let placement = cgroup::parse(path.as_bytes());
     let lineage = lineage(path);
-    let party = crate::enrich::party(&lineage).expect("a whole path");
+    let party = crate::enrich::party(&lineage, crate::enrich::NodeRoot::default()).expect("a whole path");
     assert_eq!(party.placement, placement);
     Held { party: Party { placement, ..party }, usage_bytes: mib * MIB, limit }
 }
@@ -226,17 +226,18 @@ fn shared_memory_is_shown_where_it_is_a_part_of_the_usage() {
 fn the_runtimes_start_up_is_named_as_such() {
     for comm in ["runc:[2:INIT]", "runc:[1:CHILD]", "youki:[2:INIT]"] {
         let verdict = in_pod(comm, 0);
-        assert!(verdict.shows(&[comm, "the container runtime's own start-up process"]), "{verdict:?}");
         assert!(
-            verdict
-                .remedy
-                .starts_with("The container could not start for want of memory: the runtime itself")
+            verdict.shows(&[comm, "has the name of the container runtime's start-up process"]),
+            "{verdict:?}"
         );
+        assert!(verdict.remedy.starts_with(&format!(
+            "If {comm} (pid 4211) is the runtime's start-up process, the container could not start"
+        )));
     }
     let full = in_pod("runc:[2:INIT]", 90 * MIB);
     assert!(full.remedy.contains("If those are memory-backed volumes"), "{}", full.remedy);
     for comm in ["runc", "java", "runc-like"] {
-        assert!(!in_pod(comm, 0).shows(&["runtime's own"]), "{comm}");
+        assert!(!in_pod(comm, 0).shows(&["container runtime's"]), "{comm}");
     }
 }
 
@@ -254,9 +255,29 @@ fn only_a_container_that_was_about_to_start_could_not_start() {
     let cannot_start = |verdict: &Verdict| verdict.remedy.contains("could not start");
     assert!(cannot_start(&runc(Some(1), Some(POD), &CHARGE)));
     for verdict in [runc(Some(57), Some(POD), &CHARGE), runc(None, Some(POD), &CHARGE)] {
-        assert!(verdict.shows(&["about to run a program in the container"]), "{verdict:?}");
+        assert!(verdict.shows(&["about to run a program in a container"]), "{verdict:?}");
         assert!(!verdict.shows(&["had not begun"]) && !cannot_start(&verdict));
     }
     assert!(!cannot_start(&runc(Some(1), Some(KUBEPODS), &CHARGE)));
+    // Any process may call itself so, but the runtime's does not stay.
+    let old = |age_ns: u64| {
+        let mut incident = kill(&lineage(&api()), Some(lineage(POD)), &CHARGE);
+        let task = Task { start_boottime_ns: Some(5), ..task("runc:[2:INIT]", 4211) };
+        incident.ktime_ns = 5 + age_ns;
+        incident.decision().victim = Some(task.clone());
+        incident.victims[0].task = task;
+        incident.verdict()
+    };
+    let young = old(1_250_000_000);
+    assert!(
+        young.shows(&["was pid 1 of its container and 1.2 s old: if it is what it is called"]),
+        "{young:?}"
+    );
+    let old = old(60_000_000_000);
+    assert!(!old.shows(&["start-up process"]) && !cannot_start(&old), "{old:?}");
+    // A thread's name is not the process's.
+    let mut incident = kill(&lineage(&api()), Some(lineage(POD)), &CHARGE);
+    incident.victims[0].task.thread_comm = Some("runc:[2:INIT]".into());
+    assert!(!cannot_start(&incident.verdict()));
     assert!(!cannot_start(&runc(Some(1), None, &SYSTEM)));
 }

@@ -7,8 +7,8 @@ use crate::pods::names::ContainerRole;
 use crate::pods::pod::{Container, ContainerKind, MemoryBounds, Workload};
 
 const ID: &str = "1111111111111111111111111111111111111111111111111111111111111111";
-const WHO: Who<'static> = Who { pod_uid: Some("u"), container_id: Some(ID) };
-const POD: Who<'static> = Who { pod_uid: Some("u"), container_id: None };
+const WHO: Who<'static> = Who { pod_uid: Some("u"), container_id: Some(ID), qos: None };
+const POD: Who<'static> = Who { pod_uid: Some("u"), container_id: None, qos: None };
 
 fn pod() -> Arc<Pod> {
     let container = Container {
@@ -75,6 +75,10 @@ fn sandbox() -> Asked {
 
 fn not_listed() -> Asked {
     Asked { found: None, reason: "the container runtime does not list it".into(), soon: false }
+}
+
+fn put(who: Who<'_>, watched: Option<Watched>, listed: Option<Asked>) -> Answer {
+    answer(who, watched, listed, Some("n1"))
 }
 
 /// Source, namespace/pod, container, its restarts, and whether anything is missing.
@@ -160,13 +164,13 @@ fn each_row_of_the_table() {
         ),
         ("which does not know", WHO, None, Some(not_listed()), (None, String::new(), None, None, true)),
     ] {
-        assert_eq!(got(&answer(who, watch, list)), expected, "{what}");
+        assert_eq!(got(&put(who, watch, list)), expected, "{what}");
     }
 }
 
 #[test]
 fn what_the_object_has_of_a_container_goes_with_the_name_from_the_runtime() {
-    let names = answer(WHO, Some(watched(false, true)), Some(container("api"))).names.expect("names");
+    let names = put(WHO, Some(watched(false, true)), Some(container("api"))).names.expect("names");
     let container = names.container.expect("a container");
     assert_eq!((container.role, container.image.as_deref()), (Some(ContainerRole::Sidecar), Some("api:1")));
     assert_eq!(container.memory.limit_bytes, Some(1 << 26));
@@ -174,21 +178,162 @@ fn what_the_object_has_of_a_container_goes_with_the_name_from_the_runtime() {
 
 #[test]
 fn more_may_come_only_where_somebody_may_still_tell() {
-    assert!(answer(WHO, Some(watched(false, false)), Some(container("api"))).soon, "the API server");
+    assert!(put(WHO, Some(watched(false, false)), Some(container("api"))).soon, "the API server");
     let silent = Watched { soon: false, ..watched(false, false) };
-    assert!(!answer(WHO, Some(silent), Some(not_listed())).soon);
+    assert!(!put(WHO, Some(silent), Some(not_listed())).soon);
     let lists = Asked { soon: true, ..not_listed() };
-    assert!(answer(WHO, None, Some(lists)).soon, "the runtime");
-    assert!(!answer(WHO, Some(watched(true, true)), None).soon, "all is known");
+    assert!(put(WHO, None, Some(lists)).soon, "the runtime");
+    assert!(!put(WHO, Some(watched(true, true)), None).soon, "all is known");
 }
 
 #[test]
 fn the_reasons_of_both_are_given() {
-    let missing = answer(WHO, Some(watched(false, false)), Some(not_listed())).missing;
+    let missing = put(WHO, Some(watched(false, false)), Some(not_listed())).missing;
     let expected = "the API server has not told of it; the container runtime does not list it";
     assert_eq!(missing.as_deref(), Some(expected));
     let mut nobody = Directory { nobody: "names are not asked for (--pods none)", ..Directory::default() };
     assert_eq!(nobody.find(WHO).missing.as_deref(), Some("names are not asked for (--pods none)"));
+}
+
+/// Each of them: nothing is taken of either, and what speaks against it is said, and no name.
+#[test]
+fn what_does_not_fit_the_path_gives_no_names() {
+    let of_other_pod = |asked: Asked| {
+        let found = match asked.found.expect("it is listed") {
+            Listed::Container(it) => {
+                Listed::Container(Arc::new(CriContainer { pod_uid: Some("v".into()), ..(*it).clone() }))
+            }
+            Listed::Sandbox(it) => {
+                Listed::Sandbox(Arc::new(CriSandbox { pod_uid: Some("v".into()), ..(*it).clone() }))
+            }
+        };
+        Some(Asked { found: Some(found), ..Asked::default() })
+    };
+    let other_pod = || Arc::new(Pod { uid: "v".into(), ..(*pod()).clone() });
+    let elsewhere = || {
+        let found = Found { pod: other_pod(), container: 0, current: true, restart_count: None };
+        Some(Watched { container: Some(found), pod: Some(other_pod()), ..watched(false, false) })
+    };
+    let renamed = || {
+        Some(Watched {
+            pod: Some(Arc::new(Pod { name: "other".into(), ..(*pod()).clone() })),
+            ..watched(false, true)
+        })
+    };
+    for (what, watch, list, says) in [
+        (
+            "the API server has the container elsewhere",
+            elsewhere(),
+            None,
+            "the API server has the container in pod v, but the cgroup's path has it in pod u",
+        ),
+        (
+            "the runtime does",
+            None,
+            of_other_pod(container("api")),
+            "the container runtime has the container in pod v, but",
+        ),
+        (
+            "it has a sandbox there",
+            None,
+            of_other_pod(sandbox()),
+            "the container runtime has the container in pod v, but",
+        ),
+        (
+            "the API server agrees with the path",
+            Some(watched(true, true)),
+            of_other_pod(container("api")),
+            "the container runtime has",
+        ),
+        ("both", elsewhere(), of_other_pod(container("api")), "pod u; the container runtime has"),
+        ("different names", renamed(), Some(container("api")), "different names"),
+    ] {
+        let answer = put(WHO, watch, list);
+        assert_eq!((&answer.names, answer.soon), (&None, false), "{what}");
+        let missing = answer.missing.expect("it is said");
+        assert!(
+            missing.contains(says) && !missing.contains("shop") && !missing.contains("api-0"),
+            "{what}: {missing}"
+        );
+    }
+    let guaranteed = Who { qos: Some(crate::cgroup::Qos::Guaranteed), ..WHO };
+    let burstable = || Arc::new(Pod { qos: Some(crate::cgroup::Qos::Burstable), ..(*pod()).clone() });
+    let answer = put(
+        guaranteed,
+        Some(Watched { pod: Some(burstable()), ..watched(false, true) }),
+        Some(container("api")),
+    );
+    assert_eq!(answer.names, None);
+    assert!(
+        answer
+            .missing
+            .is_some_and(|it| it.contains("as Burstable, but the cgroup's path has it as Guaranteed"))
+    );
+}
+
+/// One pod, and what is said of its hash.
+#[derive(Debug)]
+struct OnePod(Arc<Pod>, bool);
+
+impl PodWatch for OnePod {
+    fn find_container(&self, _: &str) -> Option<Found> {
+        Some(Found { pod: Arc::clone(&self.0), container: 0, current: true, restart_count: None })
+    }
+
+    fn find_pod(&self, _: &str) -> Option<Arc<Pod>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn disputed(&self, _: &str) -> bool {
+        self.1
+    }
+
+    fn reliance(&self) -> Reliance {
+        Reliance { soon: true, ..Reliance::default() }
+    }
+
+    fn status(&self) -> NamesStatus {
+        of_cri(Status::default(), Instant::now())
+    }
+}
+
+#[test]
+fn a_static_pod_is_named_where_its_mirror_is_this_nodes_and_no_other_claims_its_hash() {
+    let hash = "349ec37f55eed21f6a216e957a510f10";
+    let mirror = |node: &str| {
+        let workload = Workload { kind: "Node".into(), name: node.into(), inferred: false };
+        Arc::new(Pod { config_hash: Some(hash.into()), workload: Some(workload), ..(*pod()).clone() })
+    };
+    let ask = |node: &str, disputed: bool| {
+        let kube = Some(Box::new(OnePod(mirror(node), disputed)) as Box<dyn PodWatch>);
+        let mut directory = Directory { kube, node: Some("n1".into()), ..Directory::default() };
+        directory.find(Who { pod_uid: Some(hash), ..WHO })
+    };
+    assert!(ask("n1", false).names.is_some());
+    for (answer, says) in
+        [(ask("n2", false), "not of this node"), (ask("n1", true), "none of them is believed")]
+    {
+        assert_eq!(answer.names, None);
+        assert!(answer.missing.as_deref().is_some_and(|it| it.contains(says)), "{answer:?}");
+    }
+    // The runtime knows a static pod by its hash, and from kubelet.
+    let listed = |name: &str| {
+        let it = CriContainer {
+            pod_uid: Some(hash.into()),
+            pod_name: Some(name.into()),
+            ..match container("api").found {
+                Some(Listed::Container(it)) => (*it).clone(),
+                _ => panic!("a container"),
+            }
+        };
+        Some(Asked { found: Some(Listed::Container(Arc::new(it))), ..Asked::default() })
+    };
+    let who = Who { pod_uid: Some(hash), ..WHO };
+    let known = || Some(Watched { pod: Some(mirror("n1")), ..watched(false, true) });
+    assert!(put(who, known(), listed("api-0")).names.is_some());
+    assert_eq!(put(who, known(), listed("etcd-n1")).names, None);
+    let disputed = Some(Watched { reason: "disputed".into(), ..Watched::default() });
+    assert_eq!(put(who, disputed, listed("etcd-n1")).names.and_then(|it| it.pod).as_deref(), Some("etcd-n1"));
 }
 
 #[test]

@@ -17,6 +17,10 @@ impl PodWatch for Kube {
         Self::find_pod(self, uid)
     }
 
+    fn disputed(&self, hash: &str) -> bool {
+        Self::disputed(self, hash)
+    }
+
     fn reliance(&self) -> Reliance {
         let status = self.status();
         // Trouble that has only begun may be over before anything has changed.

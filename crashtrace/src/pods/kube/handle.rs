@@ -61,6 +61,12 @@ impl Kube {
         self.shared.inner().index.find_pod(uid_or_hash)
     }
 
+    /// Whether several pods claim this config hash ([`Index::disputed`]), from memory: never waits.
+    #[must_use]
+    pub fn disputed(&self, hash: &str) -> bool {
+        self.shared.inner().index.disputed(hash)
+    }
+
     /// How it goes.
     #[must_use]
     pub fn status(&self) -> Status {

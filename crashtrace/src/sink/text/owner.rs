@@ -1,12 +1,35 @@
 //! Whose it is: names where Kubernetes has told them, ids where not.
 
 use super::label;
-use crate::report::{ContainerRole, Incident, NameSource, Owner, OwnerKind, Text};
+use crate::report::{Claims, ContainerRole, Incident, NameSource, Owner, OwnerKind, Text};
 use crate::sink::page::{Page, size};
 
 /// Whose it is, with the cgroup's path where there is no better name.
 pub(super) fn owner_words(owner: Option<&Owner>, cgroup: Option<&str>) -> String {
     let Some(owner) = owner else { return cgroup.unwrap_or("?").to_owned() };
+    match &owner.claims {
+        None => itself(owner, cgroup),
+        Some(claims) => format!("{} (its cgroup claims to be {})", itself(owner, cgroup), claimed(claims)),
+    }
+}
+
+/// What nobody has confirmed.
+fn claimed(claims: &Claims) -> String {
+    let short = |id: &Text| id.as_str().chars().take(12).collect::<String>();
+    let pod = claims.pod_uid.as_ref().map(|uid| format!("pod {}", uid.as_str()));
+    match (claims.kind, &claims.container_id) {
+        (OwnerKind::Container, Some(id)) => {
+            let of = pod.map_or_else(String::new, |pod| format!(" of {pod}"));
+            format!("container {}{of}", short(id))
+        }
+        (OwnerKind::Container | OwnerKind::Pod, _) => pod.unwrap_or_else(|| "a pod".to_owned()),
+        (OwnerKind::Qos, _) => "all pods of a QoS class".to_owned(),
+        (OwnerKind::Kubepods, _) => "all pods of a node".to_owned(),
+        (OwnerKind::HostService | OwnerKind::Cgroup | OwnerKind::Host, _) => "something else".to_owned(),
+    }
+}
+
+fn itself(owner: &Owner, cgroup: Option<&str>) -> String {
     let path = || cgroup.unwrap_or("?").to_owned();
     match owner.kind {
         OwnerKind::Container => {

@@ -70,10 +70,19 @@ fn check(index: &Index) {
         assert!(entry.runs().any(|run| run.id == *id));
         assert!(found.container < found.pod.containers.len());
     }
-    for (hash, pod) in &index.hashes {
-        assert!(Arc::ptr_eq(pod, &index.pods[&pod.uid].pod));
-        assert_eq!(pod.config_hash.as_ref(), Some(hash));
+    for (hash, claimants) in &index.hashes {
+        assert!(!claimants.is_empty());
+        for pod in claimants {
+            assert!(Arc::ptr_eq(pod, &index.pods[&pod.uid].pod));
+            assert_eq!(pod.config_hash.as_ref(), Some(hash));
+        }
+        // All or nobody.
+        let names: std::collections::BTreeSet<_> =
+            claimants.iter().map(|pod| (&pod.namespace, &pod.name)).collect();
+        assert_eq!(index.find_pod(hash).is_some(), names.len() == 1);
     }
+    let claims = index.pods.values().filter(|entry| entry.pod.config_hash.is_some()).count();
+    assert_eq!(claims, index.hashes.values().map(Vec::len).sum::<usize>());
 }
 
 proptest! {

@@ -175,16 +175,32 @@ fn what_a_pod_has_is_not_taken_from_it() {
     index.apply(mirror("static", 1), now);
     let thief = Pod { name: "thief".into(), ..mirror("thief", 1) };
     index.apply(thief.clone(), now);
-    let hash_of = |index: &Index| index.find_pod("h").map(|pod| pod.name.to_string());
-    assert_eq!(hash_of(&index).as_deref(), Some("static"));
+    // Which of the two is kubelet's mirror cannot be told: the hash is nobody's. The container stays whose it was.
+    let hash_of = |index: &Index| (index.disputed("h"), index.find_pod("h").map(|pod| pod.name.to_string()));
+    assert_eq!(hash_of(&index), (true, None));
     assert_eq!(found(&index, 1).map(|found| found.0).as_deref(), Some("static"));
-    // Nor does the thief's end take it away.
+    // Also while the thief, or its victim, is gone and still known.
     index.remove("thief", now);
+    assert_eq!(hash_of(&index), (true, None));
     index.sweep(now + KEPT);
-    assert_eq!(hash_of(&index).as_deref(), Some("static"));
+    assert_eq!(hash_of(&index), (false, Some("static".to_owned())));
     assert!(found(&index, 1).is_some());
-    // Once its owner is gone, it is whose it says.
     index.remove("static", now + KEPT);
     index.apply(thief, now + KEPT);
-    assert_eq!(hash_of(&index).as_deref(), Some("thief"));
+    assert_eq!(hash_of(&index), (true, None));
+    // Once its owner is forgotten, nobody else claims it.
+    index.sweep(now + KEPT + KEPT);
+    assert_eq!(hash_of(&index), (false, Some("thief".to_owned())));
+    assert!(!index.disputed("unknown"));
+}
+
+/// An annotation can name any pod's UID, also of one that the API server has not told of.
+#[test]
+fn a_hash_in_the_form_of_a_uid_is_nobodys() {
+    let (mut index, now) = (Index::default(), Instant::now());
+    let uid = "1f6cbd1e-0d5a-4a4f-8f5c-2b8f0a2f6f11";
+    index.apply(Pod { config_hash: Some(uid.into()), ..mirror("thief", 1) }, now);
+    assert_eq!(index.find_pod(uid), None);
+    index.apply(pod(uid), now);
+    assert_eq!(index.find_pod(uid).map(|pod| pod.uid.to_string()).as_deref(), Some(uid));
 }
