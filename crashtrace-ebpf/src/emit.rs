@@ -11,7 +11,7 @@ use aya_ebpf::helpers::generated::{
 use crashtrace_ebpf::{Header, LAYOUT_VERSION, STACK_FRAMES, counter};
 
 use crate::kernel::{failed, is_zero};
-use crate::maps::{COUNTERS, OFFSET_LIMIT, RECORDS, SCRATCH, SEQUENCE, Scratch};
+use crate::maps::{COUNTERS, OFFSET_LIMIT, RECORDS, SCRATCH, SEQUENCE, SWITCH, Scratch};
 
 /// A record under construction.
 pub(crate) struct Record {
@@ -35,6 +35,14 @@ pub(crate) fn bounded(offset: u64) -> u64 {
 pub(crate) fn current_tid() -> u64 {
     // SAFETY: the helper takes nothing and cannot fail.
     unsafe { aya_ebpf::helpers::generated::bpf_get_current_pid_tgid() & 0xffff_ffff }
+}
+
+/// Whether the user side has switched the programs on. A map's value, since what it was when the program was loaded must
+/// not be taken for what it is.
+#[inline(always)]
+pub(crate) fn armed() -> bool {
+    // SAFETY: the entry is in the map; the user side writes it whole.
+    SWITCH.get_ptr(0).is_some_and(|on| unsafe { on.read_volatile() } != 0)
 }
 
 /// Adds 1 to a counter of this CPU.

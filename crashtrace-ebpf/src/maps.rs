@@ -17,6 +17,12 @@ pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0)
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
 
+/// What each program looks at first: it does nothing while this is 0. Programs are attached one after the other; what runs
+/// between the first and the last of them would be half seen. With one switch, whoever has seen a decision begin sees the
+/// rest of it.
+#[map]
+pub(crate) static SWITCH: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Number of the next record of this CPU.
 #[map]
 pub(crate) static SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);

@@ -37,6 +37,8 @@ pub mod map {
     pub const RECORDS: &str = "RECORDS";
     /// Per-CPU array of the counters in [`counter`](crate::counter).
     pub const COUNTERS: &str = "COUNTERS";
+    /// Array of one `u64`: 0 while programs are to do nothing.
+    pub const SWITCH: &str = "SWITCH";
     /// Hash from [`FailureKey`](crate::FailureKey) to [`FailureCount`](crate::FailureCount).
     pub const FAILURES: &str = "FAILURES";
 }

@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Allocations, Watch};
+use crate::decode;
 use crate::enrich::Node;
 use crate::messages::Messages;
 use crate::pipeline::{Pipeline, Speaker};
@@ -31,6 +31,8 @@ mod procfs;
 mod recording;
 mod replay;
 mod schedule;
+mod signals;
+mod start;
 
 pub use doctor::doctor;
 pub use look::Unusable;
@@ -40,6 +42,11 @@ use procfs::ProcFs;
 use recording::record_to;
 pub use replay::replay;
 use schedule::{CountSchedule, Heartbeat};
+use signals::Signals;
+use start::Start;
+
+/// How long a program may take at most, where the kernel does not tell when all have ended.
+const PROGRAM_RUNS: Duration = Duration::from_millis(100);
 
 /// How an agent ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +68,8 @@ pub fn watch(config: &Watch, messages: &Messages) -> Result<End> {
 }
 
 async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
+    // Signals first: one that comes while programs are being loaded must not leave the agent without an end.
+    let mut signals = Signals::take()?;
     // Before the kernel is touched: of what can fail here, this takes the shortest.
     let listener = monitor::bind(config.metrics).await?;
     let look = look::look(config.btf.as_deref());
@@ -70,26 +79,25 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
         tracing::info!(hook = %skipped.hook, reason = skipped.reason, "not tried");
     }
     survive(look.facts.version());
-    // Signals first: one that comes while programs are being loaded must not leave the agent without an end.
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-
-    let mut attached = look.load(&plan, config.allocations == Allocations::All)?;
-    for refused in &attached.refused {
-        tracing::warn!(
-            hook = refused.name,
-            error = refused.error,
-            uses = %attached.tier.hook,
-            "the kernel refused a hook"
-        );
-    }
-    for (program, instructions) in attached.verified_instructions() {
-        tracing::info!(program, instructions, "the verifier is satisfied");
-    }
+    let all_failures = config.allocations == Allocations::All;
+    let (look, mut attached) = match start::load(look, plan, all_failures, &mut signals).await? {
+        Start::Attached(attached) => *attached,
+        Start::Told(signal) => {
+            tracing::info!(
+                signal,
+                "told to end while the hooks were being put in place: nothing was watched"
+            );
+            return Ok(End::Done);
+        }
+    };
+    log_hooks(&attached);
     let (ring, counters) = attached.take_maps()?;
     let mut log = kernel_log::KernelLog::start(&mut attached);
     let mut ring = Ring::new(ring)?;
 
     messages.on_a_thread().context("cannot begin the thread that writes messages")?;
+    attached.arm()?;
+    // What is older is not reported, or as half seen: see `Pipeline::started`.
     let started_ns = clock::boottime_ns();
     let (machine, context) = (look.machine(), look.context());
     let node_root = look.node_root();
@@ -127,10 +135,11 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
             ready = ring.readable() => ready.context("cannot wait for the ring of records")?,
             () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
             () = log.flush() => {}
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            _ = signals.end() => break,
         }
-        let Some(any) = drain(&mut ring, &mut pipeline, &mut out)? else { return Ok(End::OutputClosed) };
+        let Some(any) = drain(&mut ring, &mut pipeline, &mut out, u64::MAX)? else {
+            return Ok(End::OutputClosed);
+        };
         let now_ns = clock::boottime_ns();
         if any {
             counting.records(now_ns);
@@ -153,20 +162,55 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
         }
         monitor.drained(&pipeline, now_ns);
     }
-    // No more records from here on; then everything that is still in the ring goes out, and the counts of what never
-    // was in it.
-    drop(attached);
-    drain(&mut ring, &mut pipeline, &mut out)?;
+    // The time comes first, so that all that happened before it is in the ring or in the counters when the last program has
+    // ended; what is younger is not told.
+    let stopped_ns = clock::boottime_ns();
+    disarm(&mut attached).await;
+    if drain(&mut ring, &mut pipeline, &mut out, stopped_ns)?.is_none() {
+        return Ok(End::OutputClosed);
+    }
     count(&counters, &mut pipeline);
     pipeline.unsaid(messages.unsaid());
-    out.lines(pipeline.stopping(clock::boottime_ns(), "signal"))?;
+    out.lines(pipeline.stopping(stopped_ns, "signal"))?;
     Ok(End::Done)
 }
 
-/// Takes what the ring holds, and lets time pass. Says whether there was any; `None` if nobody reads the output any more.
-fn drain(ring: &mut Ring, pipeline: &mut Pipeline, out: &mut Out) -> Result<Option<bool>> {
+/// Says what the kernel refused, and what it accepted.
+fn log_hooks(attached: &Attached) {
+    for refused in &attached.refused {
+        tracing::warn!(
+            hook = refused.name,
+            error = refused.error,
+            uses = %attached.tier.hook,
+            "the kernel refused a hook"
+        );
+    }
+    for (program, instructions) in attached.verified_instructions() {
+        tracing::info!(program, instructions, "the verifier is satisfied");
+    }
+}
+
+/// Switches the programs off, and waits until none is running.
+async fn disarm(attached: &mut Attached) {
+    match attached.disarm() {
+        Ok(true) => {}
+        // They take microseconds, but on a kernel that preempts them.
+        Ok(false) => tokio::time::sleep(PROGRAM_RUNS).await,
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot switch the hooks off: what comes in the last moment may be untold"
+        ),
+    }
+}
+
+/// Takes what the ring holds from before `until_ns`, and lets time pass. Says whether there was any; `None` if nobody reads
+/// the output any more.
+fn drain(ring: &mut Ring, pipeline: &mut Pipeline, out: &mut Out, until_ns: u64) -> Result<Option<bool>> {
     let mut any = false;
     while let Some(record) = ring.take() {
+        if decode::ktime_ns(&record).is_ok_and(|at| at >= until_ns) {
+            continue;
+        }
         any = true;
         out.record(&record);
         if out.lines(pipeline.record(&record))? == End::OutputClosed {

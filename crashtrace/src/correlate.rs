@@ -4,7 +4,8 @@
 //! end record. In the raw-tracepoint tier there is no end: a decision whose victim has no `memory.oom.group` among
 //! its cgroups has one victim and closes with it; any other closes when the next one begins, or [`QUIET_NS`] after
 //! its last victim, and then nobody can know that it was the last. An incident is complete only if none of its
-//! records can have been lost: a victim that is not there must not look like one that never was.
+//! records can have been lost: a victim that is not there must not look like one that never was. Nor is one complete that
+//! had begun before the hooks were switched on, or was not over when they were switched off.
 //!
 //! OOMs without a kill fold by the cgroup whose limit it was: the first goes out at once, the rest as one a
 //! second, with a count.
@@ -99,6 +100,9 @@ pub struct Correlator {
     dying_ns: Option<u64>,
     /// Stacks have `oom_kill_process` where it leads to a mark.
     kills_show: bool,
+    /// A hook sits on the decision: one that was gathered at a mark had begun before the hooks were switched on, or its hook
+    /// was passed over.
+    decisions_hooked: bool,
 }
 
 #[derive(Debug)]
@@ -108,10 +112,11 @@ struct Fold {
 }
 
 impl Correlator {
-    /// `kills_show` says that a function `oom_kill_process` can be named where it is on a stack.
+    /// `kills_show` says that a function `oom_kill_process` can be named where it is on a stack, `decisions_hooked` that a hook
+    /// sits on it.
     #[must_use]
-    pub fn new(kills_show: bool) -> Self {
-        Self { kills_show, ..Self::default() }
+    pub fn new(kills_show: bool, decisions_hooked: bool) -> Self {
+        Self { kills_show, decisions_hooked, ..Self::default() }
     }
 
     /// Takes one event; gives the incidents that it completes, in order.
@@ -124,7 +129,9 @@ impl Correlator {
             }
             Event::OomDecision(decision) => {
                 done.extend(self.close_before_next());
-                self.open = Some(Open::new(decision));
+                let half_seen = self.decisions_hooked && decision.stamp.hook == Hook::RawTracepoint;
+                let open = Open::new(decision);
+                self.open = Some(Open { torn: half_seen, ..open });
             }
             Event::OomDecisionEnd(stamp) => {
                 self.resume(stamp.decision_ns, stamp.ktime_ns);

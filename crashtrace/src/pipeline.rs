@@ -53,6 +53,8 @@ pub struct Pipeline {
     node: Node,
     correlator: Correlator,
     revisions: Revisions,
+    /// When the session began.
+    since_ns: u64,
     /// The latest time that was told.
     now_ns: u64,
     stats: Stats,
@@ -70,13 +72,15 @@ impl Pipeline {
     #[must_use]
     pub fn new(speaker: Speaker, machine: Machine, context: Context, filter: Filter, node: Node) -> Self {
         let kills_show = machine.symbols.as_ref().is_some_and(|symbols| symbols.covers("oom_kill_process"));
+        let decisions_hooked = speaker.hooks.iter().any(|hook| hook.ends_with(":oom_kill_process"));
         Self {
             speaker,
             machine,
             context,
             filter,
             node,
-            correlator: Correlator::new(kills_show),
+            correlator: Correlator::new(kills_show, decisions_hooked),
+            since_ns: 0,
             revisions: Revisions::default(),
             now_ns: 0,
             stats: Stats::default(),
@@ -87,8 +91,10 @@ impl Pipeline {
         }
     }
 
-    /// The line to begin with.
+    /// The line to begin with. The hooks were switched on just before `ktime_ns`: records from in between are passed over, and
+    /// what they began is half seen.
     pub fn started(&mut self, ktime_ns: u64) -> Line {
+        self.since_ns = ktime_ns;
         let line = AgentStarted {
             envelope: Envelope::default(),
             kind: AgentStartedKind::AgentStarted,
@@ -115,6 +121,7 @@ impl Pipeline {
             self.stats.set(Counter::RecordsLost, self.stats.get(Counter::RecordsLost).max(self.gaps));
         }
         match decode::decode(record, &self.machine) {
+            Ok(event) if event.stamp().ktime_ns < self.since_ns => Vec::new(),
             Ok(mut event) => {
                 tracing::trace!(?event, "decoded");
                 look_at_memory(&mut event, &mut self.node);

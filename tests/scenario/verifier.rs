@@ -65,6 +65,7 @@ pub fn run() -> Result<()> {
         mark_victim_arg,
         nodes: Symbols::parse(BufReader::new(kallsyms)).nodes(),
         gfp: GfpNames::fallback().kernel_bits(),
+        locked_memory_bytes: None,
         include_nowarn: false,
         debug: false,
     };

@@ -21,7 +21,7 @@ use crashtrace_ebpf::{
     failure_flag, fields, hook, kind, missing, section,
 };
 
-use crate::emit::{Record, count};
+use crate::emit::{Record, armed, count};
 use crate::kernel::{
     copy, copy_member, copy_string, failed, gfp_bits, include_nowarn, is_zero, member, memory_css, read,
     task_facts, unified_css,
@@ -50,6 +50,9 @@ struct Request {
 
 #[kprobe]
 fn warn_alloc(ctx: ProbeContext) -> u32 {
+    if !armed() {
+        return 0;
+    }
     let (gfp, format) = (ctx.arg::<u64>(0).unwrap_or(0) as u32, ctx.arg::<u64>(2).unwrap_or(0));
     let argument = ctx.arg::<u64>(3).unwrap_or(0);
     let is_order = is_zero(read::<u64>(format) ^ PAGE_ALLOC);
@@ -75,10 +78,13 @@ fn mm_page_alloc(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Not inlined: see above. By value, which is a register.
+/// Not inlined: see above. By value, which is a register. The switch is looked at here, where no page that is there comes by.
 #[inline(never)]
 #[expect(clippy::needless_pass_by_value, reason = "a reference would be to the stack")]
 fn no_page(ctx: RawTracePointContext) -> u64 {
+    if !armed() {
+        return 0;
+    }
     // SAFETY: as above.
     let [_, order, gfp, migrate_type] = unsafe { ctx.as_ptr().cast::<[u64; 4]>().read() };
     let request = Request {

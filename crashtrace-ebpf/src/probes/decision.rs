@@ -7,11 +7,11 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeCont
 use aya_log_ebpf::debug;
 use crashtrace_ebpf::{MESSAGE_BYTES, OomDecision, decision_flag, fields, hook, kind, missing, section};
 
-use crate::emit::{self, Record};
+use crate::emit::{self, Record, armed, current_tid};
 use crate::kernel::{copy_member, copy_string, is_zero, member, read, task_facts};
+use crate::lineage;
 use crate::maps::{CALLS, OPEN, Open, slot};
 use crate::probes::{holders, oom_control, zones};
-use crate::{emit::current_tid, lineage};
 
 /// Argument `n` of a trampoline's context, as a plain number: read as memory, since what `ctx.arg` gives is a typed
 /// pointer to the verifier, with rules of its own that differ between kernels.
@@ -22,25 +22,33 @@ pub(crate) fn trampoline_arg<C: EbpfContext>(ctx: &C, n: u64) -> u64 {
 
 #[fentry(function = "oom_kill_process")]
 fn oom_kill_fentry(ctx: FEntryContext) -> i32 {
-    begin(&ctx, trampoline_arg(&ctx, 0), trampoline_arg(&ctx, 1), hook::FENTRY);
+    if armed() {
+        begin(&ctx, trampoline_arg(&ctx, 0), trampoline_arg(&ctx, 1), hook::FENTRY);
+    }
     0
 }
 
 #[kprobe]
 fn oom_kill_kprobe(ctx: ProbeContext) -> u32 {
-    begin(&ctx, ctx.arg::<u64>(0).unwrap_or(0), ctx.arg::<u64>(1).unwrap_or(0), hook::KPROBE);
+    if armed() {
+        begin(&ctx, ctx.arg::<u64>(0).unwrap_or(0), ctx.arg::<u64>(1).unwrap_or(0), hook::KPROBE);
+    }
     0
 }
 
 #[fexit(function = "oom_kill_process")]
 fn oom_kill_fexit(_ctx: FExitContext) -> i32 {
-    end(hook::FENTRY);
+    if armed() {
+        end(hook::FENTRY);
+    }
     0
 }
 
 #[kretprobe]
 fn oom_kill_kretprobe(_ctx: RetProbeContext) -> u32 {
-    end(hook::KPROBE);
+    if armed() {
+        end(hook::KPROBE);
+    }
     0
 }
 

@@ -15,7 +15,7 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeCont
 use aya_log_ebpf::debug;
 use crashtrace_ebpf::{OomNoVictim, counter, decision_flag, fields, hook, kind, missing, section};
 
-use crate::emit::{self, Record, count, current_tid};
+use crate::emit::{self, Record, armed, count, current_tid};
 use crate::kernel::{copy_member, member, read, task_facts};
 use crate::lineage;
 use crate::maps::{About, CALLS, Call, QUIET, Quiet, slot};
@@ -26,6 +26,9 @@ const QUIET_NS: u64 = 200_000_000;
 
 #[fexit(function = "mem_cgroup_out_of_memory")]
 fn memcg_oom_fexit(ctx: FExitContext) -> i32 {
+    if !armed() {
+        return 0;
+    }
     let call = Call {
         memcg: trampoline_arg(&ctx, 0),
         gfp: trampoline_arg(&ctx, 1) as u32,
@@ -40,6 +43,9 @@ fn memcg_oom_fexit(ctx: FExitContext) -> i32 {
 
 #[kprobe]
 fn memcg_oom_kprobe(ctx: ProbeContext) -> u32 {
+    if !armed() {
+        return 0;
+    }
     let call = Call {
         memcg: ctx.arg(0).unwrap_or(0),
         gfp: ctx.arg(1).unwrap_or(0),
@@ -67,6 +73,9 @@ fn return_address(ctx: &ProbeContext) -> u64 {
 
 #[kretprobe]
 fn memcg_oom_kretprobe(ctx: RetProbeContext) -> u32 {
+    if !armed() {
+        return 0;
+    }
     let tid = current_tid() as u32;
     // SAFETY: the entry is this thread's own, and the thread is here.
     let Some(call) = (unsafe { CALLS.get(tid).copied() }) else { return 0 };
@@ -77,12 +86,18 @@ fn memcg_oom_kretprobe(ctx: RetProbeContext) -> u32 {
 
 #[fentry(function = "mem_cgroup_oom_synchronize")]
 fn memcg_wait_fentry(ctx: FEntryContext) -> i32 {
+    if !armed() {
+        return 0;
+    }
     synchronizes(&ctx, trampoline_arg(&ctx, 0) as u8 != 0, hook::FENTRY);
     0
 }
 
 #[kprobe]
 fn memcg_wait_kprobe(ctx: ProbeContext) -> u32 {
+    if !armed() {
+        return 0;
+    }
     synchronizes(&ctx, ctx.arg::<u64>(0).unwrap_or(0) as u8 != 0, hook::KPROBE);
     0
 }

@@ -8,7 +8,7 @@ use aya_ebpf::programs::RawTracePointContext;
 use aya_log_ebpf::debug;
 use crashtrace_ebpf::{OomDecision, OomVictim, Task, hook, kind, mark_victim_arg, section, task_missing};
 
-use crate::emit::{Record, current_tid};
+use crate::emit::{Record, armed, current_tid};
 use crate::kernel::{mark_victim_arg, read, task_facts};
 use crate::lineage;
 use crate::maps::{OPEN, Open, slot};
@@ -17,6 +17,9 @@ use crate::probes::{decision, oom_control};
 /// Beside a probe on the decision.
 #[raw_tracepoint(tracepoint = "mark_victim")]
 fn mark_victim(ctx: RawTracePointContext) -> i32 {
+    if !armed() {
+        return 0;
+    }
     let decision_ns = match open_decision() {
         Some(open) => open.ktime_ns,
         // A task that is dying anyway; or the probe on the decision was passed over. The kernel runs no kprobe's program
@@ -31,6 +34,9 @@ fn mark_victim(ctx: RawTracePointContext) -> i32 {
 /// Where no probe can sit on the decision.
 #[raw_tracepoint(tracepoint = "mark_victim")]
 fn mark_victim_alone(ctx: RawTracePointContext) -> i32 {
+    if !armed() {
+        return 0;
+    }
     let task = if mark_victim_arg() == mark_victim_arg::TASK { argument(&ctx) } else { 0 };
     // A group kill marks many in one decision: the stack of the killer then still holds the same oom_control.
     let same = open_decision().filter(|open| oom_control::still_at(open));

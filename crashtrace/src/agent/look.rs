@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Resource, getrlimit};
 use thiserror::Error;
 
 use super::cgroupfs::{CgroupFs, node_root};
@@ -13,7 +14,7 @@ use crate::decode::Machine;
 use crate::enrich::NodeRoot;
 use crate::gfp::GfpNames;
 use crate::report::build::Context;
-use crate::source::host::{self, HostFacts, MemoryCgroup};
+use crate::source::host::{self, HostFacts, KernelVersion, MemoryCgroup, NO_MEMLOCK_SINCE};
 use crate::source::layout::{KernelBtf, Layout};
 use crate::source::load::{self, Attached, Kernel, LoadError};
 use crate::source::plan::{Functions, KernelView, Plan, Refusal};
@@ -27,7 +28,25 @@ pub enum Unusable {
     Refused(#[from] Refusal),
     /// The kernel says so.
     #[error("cannot watch this kernel: {0}; `crashtrace doctor` says what works here and what to do")]
-    Load(#[from] LoadError),
+    Load(#[source] LoadError),
+    /// A limit of this process or of the node says so, or signals that do not end.
+    #[error(transparent)]
+    Hindered(LoadError),
+}
+
+impl From<LoadError> for Unusable {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Scarce { .. } | LoadError::Interrupted { .. } => Self::Hindered(error),
+            LoadError::Object(_) | LoadError::Map { .. } | LoadError::Refused(_) => Self::Load(error),
+        }
+    }
+}
+
+/// The limit of locked memory, where the kernel counts maps and programs against it and there is one.
+fn locked_memory_bytes(version: Option<KernelVersion>) -> Option<u64> {
+    let limit = getrlimit(Resource::Memlock).current;
+    limit.filter(|_| version.is_none_or(|version| version < NO_MEMLOCK_SINCE))
 }
 
 /// What was seen.
@@ -63,7 +82,7 @@ pub(super) fn look(btf: Option<&Path>) -> Look {
         Err(error) => tracing::debug!(%error, "no BTF"),
     }
     let gfp = gfp.unwrap_or_else(|| match facts.version() {
-        Some(version) if version >= host::KernelVersion(6, 3) => GfpNames::fallback_without_atomic(),
+        Some(version) if version >= KernelVersion(6, 3) => GfpNames::fallback_without_atomic(),
         _ => GfpNames::fallback(),
     });
     Look { facts, view, symbols, layout, gfp }
@@ -81,6 +100,7 @@ impl Look {
             mark_victim_arg,
             nodes: self.symbols.nodes(),
             gfp: self.gfp.kernel_bits(),
+            locked_memory_bytes: locked_memory_bytes(self.facts.version()),
             include_nowarn,
             debug,
         };

@@ -75,6 +75,12 @@ impl Open {
     /// A group kill goes through the chosen process twice, and each process is one victim. Two of which nothing
     /// could be read are two.
     pub(super) fn add(&mut self, victim: OomVictim) {
+        // `oom_kill_process` kills the one that was chosen before the others of its group (`mm/oom_kill.c`, 5.10 to 7.3). Where
+        // only marks are seen, the hooks may have been switched on in the middle of a group.
+        let chosen = self.kill.decision.as_ref().and_then(|decision| decision.victim.as_ref()?.pid);
+        if !self.has_end && self.kill.victims.is_empty() && chosen.is_some() && chosen != victim.task.pid {
+            self.torn = true;
+        }
         let known = |other: &OomVictim| match (other.task.pid, victim.task.pid) {
             (Some(a), Some(b)) => a == b && other.task.start_boottime_ns == victim.task.start_boottime_ns,
             _ => other.task.tid.is_some() && other.task.tid == victim.task.tid,

@@ -6,6 +6,7 @@ use crate::event::{Level, Lineage, Task};
 mod alloc;
 mod counts;
 mod folds;
+mod halves;
 mod holders;
 mod late;
 mod properties;

@@ -18,7 +18,7 @@ pub struct AgentStarted {
     /// When, as UTC.
     #[schemars(extend("format" = "date-time"))]
     pub time: String,
-    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happened before was not seen.
+    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happened before is not told, nor counted.
     pub ktime_ns: u64,
     /// Release of the kernel.
     pub kernel: Text,
@@ -74,7 +74,8 @@ pub struct AgentStopping {
     /// When, as UTC.
     #[schemars(extend("format" = "date-time"))]
     pub time: String,
-    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happens later is not seen.
+    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happened between the start and then is told or counted, what happens
+    /// later is not.
     pub ktime_ns: u64,
     /// Why: `signal`, `end_of_recording`.
     pub reason: String,

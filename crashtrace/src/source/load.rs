@@ -1,19 +1,30 @@
 //! Applies the plan: loads the kernel object and attaches its programs, the first tier that the kernel accepts.
 //!
-//! Whatever a kernel refuses shows here and nowhere else, so attachability is tried, not inferred from versions.
+//! All programs are loaded, then attached, and none of them does anything until one switch is turned on: a decision of the
+//! kernel is seen from its beginning or not at all. Whatever a kernel refuses shows here and nowhere else, so attachability is tried, not inferred from versions.
 
 use std::path::Path;
 
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint};
-use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness, VerifierLogLevel};
-use crashtrace_ebpf::{FailureKey, GfpBits, counter, global, map};
-use thiserror::Error;
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::Program;
+use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
+use crashtrace_ebpf::{GfpBits, global, map};
+use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::host::KERNEL_BTF;
 use super::layout::{Layout, read_btf};
-use super::plan::{Attach, AttachKind, Plan, Tier};
-use crate::event::{Counted, Hook};
+use super::plan::{Attach, Plan, Tier};
+
+mod counters;
+mod error;
+mod patience;
+mod place;
+
+pub use counters::KernelCounters;
+use error::chain;
+pub use error::{LoadError, Refused, Scarce};
+use patience::patiently;
+use place::{Placed, hopeless, place};
 
 /// The kernel object, built from source by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/crashtrace-ebpf.o"));
@@ -29,6 +40,8 @@ pub struct Kernel<'a> {
     pub nodes: (u64, u64),
     /// Its allocation flags that the programs act on.
     pub gfp: GfpBits,
+    /// The limit of locked memory, where maps and programs count against it and there is one.
+    pub locked_memory_bytes: Option<u64>,
     /// Take failed allocations too whose callers expect them.
     pub include_nowarn: bool,
     /// Let the programs write debug messages.
@@ -53,46 +66,16 @@ pub struct Attached {
     ebpf: Ebpf,
 }
 
-/// A hook that the kernel refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Its tier.
-    pub hook: Hook,
-    /// Its name, `fentry:oom_kill_process` and the like.
-    pub name: String,
-    /// What the kernel said.
-    pub error: String,
-}
-
-/// Why nothing is in place.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// The object or its maps.
-    #[error("cannot load the kernel object")]
-    Object(#[source] Box<EbpfError>),
-    /// A map that is not what it must be.
-    #[error("cannot use map {name} of the kernel object")]
-    Map {
-        /// Its name.
-        name: &'static str,
-        /// What is wrong.
-        #[source]
-        error: Option<MapError>,
-    },
-    /// All tiers.
-    #[error("the kernel accepts none of the hooks: {}", .0.iter().map(|r| format!("{}: {}", r.name, r.error)).collect::<Vec<_>>().join("; "))]
-    Refused(Vec<Refused>),
-}
-
-/// Loads the object and attaches the first tier of `plan` that the kernel accepts.
+/// Loads the object and attaches the first tier of `plan` that the kernel accepts. The programs do nothing until
+/// [`Attached::arm`].
 ///
 /// # Errors
-/// The object cannot be loaded, or the kernel accepts no tier.
+/// The object cannot be loaded, the kernel accepts no tier, or something that all tiers need is scarce.
 pub fn load(plan: &Plan, kernel: &Kernel<'_>) -> Result<Attached, LoadError> {
     let mut refused = Vec::new();
     for tier in &plan.tiers {
         // Each tier on a fresh object: a program that was loaded and then not needed would stay in the kernel.
-        if let Some(placed) = attach_tier(tier, &plan.alloc, kernel, &mut refused)? {
+        if let Some(placed) = place(tier, &plan.alloc, kernel, &mut refused)? {
             let Placed { ebpf, memcg, wait, alloc } = placed;
             let ring_bytes = ring_bytes(&ebpf);
             return Ok(Attached { tier: tier.clone(), memcg, wait, alloc, refused, ring_bytes, ebpf });
@@ -104,71 +87,6 @@ pub fn load(plan: &Plan, kernel: &Kernel<'_>) -> Result<Attached, LoadError> {
 fn ring_bytes(ebpf: &Ebpf) -> Option<u64> {
     let Map::RingBuf(ring) = ebpf.map(map::RECORDS)? else { return None };
     ring.info().ok().map(|info| u64::from(info.max_entries()))
-}
-
-/// A tier in place, with what of its optional hooks is.
-struct Placed {
-    ebpf: Ebpf,
-    memcg: bool,
-    wait: bool,
-    alloc: Option<Attach>,
-}
-
-fn attach_tier(
-    tier: &Tier,
-    alloc: &[Attach],
-    kernel: &Kernel<'_>,
-    refused: &mut Vec<Refused>,
-) -> Result<Option<Placed>, LoadError> {
-    let mut ebpf = object(kernel, VerifierLogLevel::default())?;
-    let btf = match tier.hook {
-        Hook::Fentry => match own_btf() {
-            Ok(btf) => Some(btf),
-            Err(error) => {
-                let name = tier.decision.first().unwrap_or(&tier.victims).to_string();
-                refused.push(Refused { hook: tier.hook, name, error });
-                return Ok(None);
-            }
-        },
-        Hook::Kprobe | Hook::RawTracepoint => None,
-    };
-    let mut refuse = |attach: &Attach, error: &ProgramError| {
-        refused.push(Refused { hook: tier.hook, name: attach.to_string(), error: explain(error) });
-    };
-    // Ends before beginnings, victims last: a decision that runs while this does then comes without its victims'
-    // bracket rather than with half of it.
-    for attach in tier.decision.iter().rev().chain([&tier.victims]) {
-        if let Err(error) = attach_one(&mut ebpf, attach, btf.as_ref()) {
-            refuse(attach, &error);
-            return Ok(None);
-        }
-    }
-    let mut memcg = !tier.memcg.is_empty();
-    for attach in tier.memcg.iter().rev() {
-        if let Err(error) = attach_one(&mut ebpf, attach, btf.as_ref()) {
-            refuse(attach, &error);
-            memcg = false;
-            break;
-        }
-    }
-    let mut wait = false;
-    if let Some(attach) = &tier.wait {
-        match attach_one(&mut ebpf, attach, btf.as_ref()) {
-            Ok(()) => wait = true,
-            Err(error) => refuse(attach, &error),
-        }
-    }
-    let mut in_place = None;
-    for attach in alloc {
-        match attach_one(&mut ebpf, attach, btf.as_ref()) {
-            Ok(()) => {
-                in_place = Some(*attach);
-                break;
-            }
-            Err(error) => refuse(attach, &error),
-        }
-    }
-    Ok(Some(Placed { ebpf, memcg, wait, alloc: in_place }))
 }
 
 /// The running kernel's own BTF. A trampoline's target is a number in it: another kernel's BTF, even one of the same series,
@@ -185,79 +103,34 @@ pub fn own_btf() -> Result<Btf, String> {
 /// Makes the maps and prepares the programs, none of which is loaded yet. `log` is what the verifier is to write of a
 /// program that the kernel refuses.
 ///
+/// aya loads without a log first, and after any error once more with one of 10 KiB, which it makes larger while that is too
+/// small: with the verifier's way in it (`DEBUG`) up to ten times, each a verification. The last lines of 10 KiB hold what
+/// `STATS` asks for, the reason and the figures: so nothing is tried a third time.
+///
 /// # Errors
 /// The object cannot be loaded.
 pub fn object(kernel: &Kernel<'_>, log: VerifierLogLevel) -> Result<Ebpf, LoadError> {
     let level: u8 = if kernel.debug { aya_log::Level::Debug as u8 } else { 0 };
     let GfpBits { nowarn, direct_reclaim, movable, reclaimable } = kernel.gfp;
     let gfp = [nowarn, direct_reclaim, movable, reclaimable];
-    EbpfLoader::new()
-        // The object has no relocations against the kernel's BTF, and parsing that is most of aya's start-up.
-        .btf(None)
-        .override_global(global::FIELDS, kernel.layout.values().as_slice(), true)
-        .override_global(global::MARK_VICTIM_ARG, &kernel.mark_victim_arg, true)
-        .override_global(global::NODE_DATA, &kernel.nodes.0, true)
-        .override_global(global::CONTIG_PAGE_DATA, &kernel.nodes.1, true)
-        .override_global(global::GFP_BITS, gfp.as_slice(), true)
-        .override_global(global::INCLUDE_NOWARN, &u32::from(kernel.include_nowarn), true)
-        .override_global(aya_log::LEVEL, &level, false)
-        .verifier_log_level(log)
-        .load(OBJECT)
-        .map_err(|error| LoadError::Object(Box::new(error)))
-}
-
-fn attach_one(ebpf: &mut Ebpf, attach: &Attach, btf: Option<&Btf>) -> Result<(), ProgramError> {
-    let program = ebpf.program_mut(attach.program).ok_or(ProgramError::NotLoaded)?;
-    match (attach.kind, btf) {
-        (AttachKind::Fentry, Some(btf)) => {
-            let program: &mut FEntry = program.try_into()?;
-            program.load(attach.target, btf)?;
-            program.attach()?;
-        }
-        (AttachKind::Fexit, Some(btf)) => {
-            let program: &mut FExit = program.try_into()?;
-            program.load(attach.target, btf)?;
-            program.attach()?;
-        }
-        (AttachKind::Fentry | AttachKind::Fexit, None) => return Err(ProgramError::NotLoaded),
-        (AttachKind::Kprobe | AttachKind::Kretprobe, _) => {
-            let program: &mut KProbe = program.try_into()?;
-            program.load()?;
-            program.attach(attach.target, 0)?;
-        }
-        (AttachKind::RawTracepoint, _) => {
-            let program: &mut RawTracePoint = program.try_into()?;
-            program.load()?;
-            program.attach(attach.target)?;
-        }
-    }
-    Ok(())
-}
-
-/// A load error with the end of the verifier's log, which has the reason; the whole of it can be megabytes.
-fn explain(error: &ProgramError) -> String {
-    const LOG_LINES: usize = 12;
-    if let ProgramError::LoadError { io_error, verifier_log } = error {
-        let log = verifier_log.to_string();
-        let tail: Vec<_> = log.lines().rev().take(LOG_LINES).collect();
-        let tail: Vec<_> = tail.into_iter().rev().collect();
-        if tail.is_empty() {
-            return format!("the kernel refused the program: {io_error}");
-        }
-        return format!("the verifier refused the program: {io_error}: {}", tail.join(" | "));
-    }
-    chain(error)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
+    let load = || {
+        EbpfLoader::new()
+            // The object has no relocations against the kernel's BTF, and parsing that is most of aya's start-up.
+            .btf(None)
+            .override_global(global::FIELDS, kernel.layout.values().as_slice(), true)
+            .override_global(global::MARK_VICTIM_ARG, &kernel.mark_victim_arg, true)
+            .override_global(global::NODE_DATA, &kernel.nodes.0, true)
+            .override_global(global::CONTIG_PAGE_DATA, &kernel.nodes.1, true)
+            .override_global(global::GFP_BITS, gfp.as_slice(), true)
+            .override_global(global::INCLUDE_NOWARN, &u32::from(kernel.include_nowarn), true)
+            .override_global(aya_log::LEVEL, &level, false)
+            .verifier_log_level(log)
+            .load(OBJECT)
+    };
+    patiently(load).map_err(|error| {
+        let hopeless = hopeless("the kernel object", &error, kernel.locked_memory_bytes);
+        hopeless.unwrap_or_else(|| LoadError::Object(Box::new(error)))
+    })
 }
 
 impl Attached {
@@ -289,6 +162,38 @@ impl Attached {
         ))
     }
 
+    /// Switches the programs on. What began before is half seen.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn arm(&mut self) -> Result<(), LoadError> {
+        self.switch(1)
+    }
+
+    /// Switches the programs off, and waits until those that are running have ended: then all that they have seen is in the
+    /// ring or in the counters. False if the kernel does not let it wait.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn disarm(&mut self) -> Result<bool, LoadError> {
+        self.switch(0)?;
+        // `synchronize_rcu` by another name: programs run within RCU's read side. Kernels with `nohz_full=` refuse it.
+        match membarrier(MembarrierCommand::Global) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                tracing::debug!(%error, "the kernel does not say when all programs have ended");
+                Ok(false)
+            }
+        }
+    }
+
+    fn switch(&mut self, value: u64) -> Result<(), LoadError> {
+        let failed = |error| LoadError::Map { name: map::SWITCH, error };
+        let map = self.ebpf.map_mut(map::SWITCH).ok_or_else(|| failed(None))?;
+        let mut switch = Array::try_from(map).map_err(|error| failed(Some(error)))?;
+        switch.set(0, value, 0).map_err(|error| failed(Some(error)))
+    }
+
     /// The kernel side, for its log.
     pub fn ebpf_mut(&mut self) -> &mut Ebpf {
         &mut self.ebpf
@@ -301,42 +206,5 @@ impl Attached {
         let programs = self.ebpf.programs();
         let count = |program: &Program| program.info().ok()?.verified_instruction_count();
         programs.filter_map(|(name, program)| Some((name.to_owned(), count(program)?))).collect()
-    }
-}
-
-/// The counters that the kernel side keeps.
-pub struct KernelCounters {
-    counters: PerCpuArray<MapData, u64>,
-    /// [`FailureKey`] and [`FailureCount`](crashtrace_ebpf::FailureCount), as the words that they are made of.
-    failures: HashMap<MapData, [u64; 4], [u64; 3]>,
-}
-
-const _: () = assert!(size_of::<FailureKey>() == 32 && size_of::<crashtrace_ebpf::FailureCount>() == 24);
-
-impl KernelCounters {
-    /// Their values, summed over the CPUs, by [`counter`].
-    ///
-    /// # Errors
-    /// The map cannot be read.
-    pub fn read(&self) -> Result<[u64; counter::COUNT as usize], MapError> {
-        let mut sums = [0; counter::COUNT as usize];
-        for (index, sum) in (0..).zip(&mut sums) {
-            *sum = self.counters.get(&index, 0)?.iter().copied().fold(0, u64::saturating_add);
-        }
-        Ok(sums)
-    }
-
-    /// How many allocations have failed, by kind. One that the kernel side forgets while this reads may be missing.
-    ///
-    /// # Errors
-    /// The map cannot be read.
-    pub fn failures(&self) -> Result<Vec<(FailureKey, Counted)>, MapError> {
-        let entries = self.failures.iter().map(|entry| {
-            let ([cgroup_id, format_address, argument, gfp], [sent_ns, total, since_ns]) = entry?;
-            // The upper half is padding.
-            let key = FailureKey { cgroup_id, format_address, argument, gfp: gfp as u32, pad: 0 };
-            Ok((key, Counted { since_ns, total, sent_ns }))
-        });
-        entries.filter(|entry| !matches!(entry, Err(MapError::KeyNotFound))).collect()
     }
 }

@@ -1,0 +1,47 @@
+//! Loading, which takes the verifier's seconds, while signals are heard.
+
+use anyhow::{Context as _, Result};
+use tokio::sync::oneshot;
+
+use super::look::Look;
+use super::signals::Signals;
+use crate::source::load::Attached;
+use crate::source::plan::Plan;
+
+/// What came of it.
+pub(super) enum Start {
+    /// All is in place, and switched off.
+    Attached(Box<(Look, Attached)>),
+    /// A signal came first. What was loaded goes with the process.
+    Told(&'static str),
+}
+
+/// Loads and attaches, on a thread of its own that is over when this returns, unless a signal comes first. Then the thread
+/// ends with the process, within the verifier too: the kernel gives up verifying for one that is to die.
+///
+/// # Errors
+/// As [`Look::load`].
+pub(super) async fn load(
+    look: Look,
+    plan: Plan,
+    include_nowarn: bool,
+    signals: &mut Signals,
+) -> Result<Start> {
+    let (sender, receiver) = oneshot::channel();
+    let loader = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
+        let attached = look.load(&plan, include_nowarn).map(|attached| (look, attached));
+        // Nobody takes it where a signal came first.
+        drop(sender.send(attached));
+    });
+    let loader = loader.context("cannot start a thread to load the kernel object in")?;
+    tokio::select! {
+        attached = receiver => {
+            // It has nothing left to do. With it go the privileges that it had.
+            if loader.join().is_err() {
+                anyhow::bail!("the thread that loads the kernel object has panicked");
+            }
+            Ok(Start::Attached(Box::new(attached.context("the thread that loads the kernel object is gone")??)))
+        }
+        signal = signals.end() => Ok(Start::Told(signal)),
+    }
+}

@@ -1,0 +1,43 @@
+//! The counts that the kernel side keeps.
+
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use crashtrace_ebpf::{FailureKey, counter};
+
+use crate::event::Counted;
+
+/// The counters that the kernel side keeps.
+pub struct KernelCounters {
+    pub(super) counters: PerCpuArray<MapData, u64>,
+    /// [`FailureKey`] and [`FailureCount`](crashtrace_ebpf::FailureCount), as the words that they are made of.
+    pub(super) failures: HashMap<MapData, [u64; 4], [u64; 3]>,
+}
+
+const _: () = assert!(size_of::<FailureKey>() == 32 && size_of::<crashtrace_ebpf::FailureCount>() == 24);
+
+impl KernelCounters {
+    /// Their values, summed over the CPUs, by [`counter`].
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn read(&self) -> Result<[u64; counter::COUNT as usize], MapError> {
+        let mut sums = [0; counter::COUNT as usize];
+        for (index, sum) in (0..).zip(&mut sums) {
+            *sum = self.counters.get(&index, 0)?.iter().sum();
+        }
+        Ok(sums)
+    }
+
+    /// How many allocations have failed, by kind. One that the kernel side forgets while this reads may be missing.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn failures(&self) -> Result<Vec<(FailureKey, Counted)>, MapError> {
+        let entries = self.failures.iter().map(|entry| {
+            let ([cgroup_id, format_address, argument, gfp], [sent_ns, total, since_ns]) = entry?;
+            // The upper half is padding.
+            let key = FailureKey { cgroup_id, format_address, argument, gfp: gfp as u32, pad: 0 };
+            Ok((key, Counted { since_ns, total, sent_ns }))
+        });
+        entries.filter(|entry| !matches!(entry, Err(MapError::KeyNotFound))).collect()
+    }
+}
