@@ -17,6 +17,9 @@ use scenario::judge::book::{Book, Need, Tier};
 
 #[path = "play/program.rs"]
 mod program;
+/// Loads that are interrupted, hindered and broken off.
+#[path = "play/starts.rs"]
+mod starts;
 /// A part of the program that plays the scenarios, which has its unit tests here.
 mod scenario {
     #[expect(dead_code, unreachable_pub, reason = "the program uses what is left")]
@@ -74,6 +77,16 @@ fn the_names_are_those_of_the_file() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let book = Book::read().expect("the file of scenarios");
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), book.names());
+}
+
+/// Agents start and stop while the kernel kills, with no regard for either.
+#[test]
+fn each_kill_between_start_and_stop_is_told_and_none_outside_is_told_as_a_whole_one() {
+    let Some(mut scenario) = program() else { return };
+    let output = scenario.args(["sessions", "--crashtrace", CRASHTRACE, "--rounds", "4"]).output();
+    let output = output.expect("it starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod roles;
 mod run;
 mod scenarios;
 mod scratch;
+mod sessions;
 mod verifier;
 mod verifier_log;
 mod victim;
@@ -59,6 +60,8 @@ enum Command {
     Demo(demo::Args),
     /// Check the agent as deploy/ has it, in a container; prints one JSON object for each check
     Deployed(deployed::Args),
+    /// Have an agent start and stop while the kernel kills; prints what it has told of that, as JSON
+    Sessions(sessions::Args),
     /// Print the names of the scenarios
     List,
     /// Print what each program of the kernel object costs this kernel's verifier
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Run(args) => cleanup::on_signals().and_then(|()| run::run(args)),
         Command::Demo(args) => cleanup::on_signals().and_then(|()| demo::run(args)).map(|()| true),
         Command::Deployed(args) => cleanup::on_signals().and_then(|()| deployed::run(args)),
+        Command::Sessions(args) => cleanup::on_signals().and_then(|()| sessions::run(args)),
         Command::List => list().map(|()| true),
         Command::Verifier => verifier::run().map(|()| true),
         Command::Faults(args) => faults::run(args).map(|()| true),

@@ -1,0 +1,194 @@
+//! Agents that start and stop again and again while the kernel kills: each kill between the two times that an agent names is
+//! told or counted, and none outside of them is told as a whole one.
+//!
+//! When a process was killed is known by two bounds: it was started after the one and had been reaped by the other.
+
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde_json::{Value, json};
+
+use crate::agent::{Agent, Output};
+use crate::cgroup::{Cgroup, Hierarchy};
+use crate::clock::boottime_ns;
+use crate::scratch::Scratch;
+use crate::victim::STAMP_BYTES;
+
+/// Cgroups that kill at the same time.
+const KILLERS: usize = 2;
+/// What each may use, and what its processes want.
+const LIMIT_BYTES: u64 = 4 << 20;
+const WANTED_MIB: &str = "32";
+/// Kills that an agent must see before it is stopped.
+const KILLS: usize = 10;
+/// How long those may take.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The program `crashtrace`
+    #[arg(long, value_name = "FILE")]
+    crashtrace: PathBuf,
+    /// Its hooks
+    #[arg(long, default_value = "tracepoint")]
+    hooks: String,
+    /// How often it starts and stops
+    #[arg(long, default_value_t = 4)]
+    rounds: usize,
+}
+
+/// A process that the kernel has killed.
+struct Kill {
+    pid: u64,
+    /// Before it was started.
+    from_ns: u64,
+    /// After it was reaped.
+    to_ns: u64,
+}
+
+/// What an agent said from its start to its end.
+struct Session {
+    from_ns: u64,
+    to_ns: u64,
+    lost: u64,
+    incidents: Vec<Value>,
+}
+
+/// Prints one JSON object with what was found; false if that is not as it must be.
+pub fn run(args: &Args) -> Result<bool> {
+    let hierarchy = Hierarchy::find()?;
+    let scratch = Scratch::new(&hierarchy, "sessions")?;
+    let pod = scratch.pod()?;
+    let cgroups: Vec<_> = (0..KILLERS).map(|_| Ok(pod.container()?.cgroup)).collect::<Result<_>>()?;
+    let (over, count) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (kills, sessions) = std::thread::scope(|scope| {
+        let killers: Vec<_> =
+            cgroups.iter().map(|cgroup| scope.spawn(|| kill_on(cgroup, &over, &count))).collect();
+        let sessions: Result<Vec<_>> = (0..args.rounds).map(|_| watch(args, &count)).collect();
+        over.store(true, Ordering::Relaxed);
+        let mut kills = Vec::new();
+        for killer in killers {
+            match killer.join() {
+                Ok(some) => kills.extend(some?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        anyhow::Ok((kills, sessions?))
+    })?;
+    let counted = scratch.cast()?.kills;
+    ensure!(
+        counted.is_none_or(|counted| counted == kills.len() as u64),
+        "the kernel has counted {counted:?} kills, and {} processes were seen to be killed",
+        kills.len()
+    );
+    let verdict = judge(&kills, &sessions);
+    println!("{verdict}");
+    let none = |what: &str| verdict[what].as_array().is_some_and(Vec::is_empty);
+    Ok(none("untold") && none("too_early_or_late") && none("nobody_killed") && verdict["inside"] != 0)
+}
+
+/// Has processes killed in this cgroup, one after the other.
+fn kill_on(cgroup: &Cgroup, over: &AtomicBool, count: &AtomicUsize) -> Result<Vec<Kill>> {
+    cgroup.set_limit(LIMIT_BYTES)?;
+    let stamps = File::from(memfd_create("stamps", MemfdFlags::CLOEXEC).context("cannot make a memfd")?);
+    stamps.write_all_at(&[0; STAMP_BYTES], 0).context("cannot write to a memfd")?;
+    let mut kills = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let from_ns = boottime_ns();
+        let mut child = Command::new("/proc/self/exe")
+            .args(["victim", "--at-once", "--comm", "prey", "--mib", WANTED_MIB, "--cgroup"])
+            .arg(&cgroup.dir)
+            .arg("--stamp")
+            .arg(format!("/proc/{}/fd/{}", std::process::id(), stamps.as_raw_fd()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot start a process")?;
+        let pid = u64::from(child.id());
+        let status = child.wait().context("cannot wait for a process")?;
+        ensure!(status.signal() == Some(9), "process {pid} was not killed: {status}");
+        kills.push(Kill { pid, from_ns, to_ns: boottime_ns() });
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(kills)
+}
+
+/// One session of an agent, some kills long.
+fn watch(args: &Args, count: &AtomicUsize) -> Result<Session> {
+    let mut agent = Agent::spawn(&args.crashtrace, &args.hooks, Output::Json)?;
+    agent.wait_started()?;
+    let (enough, begun) = (count.load(Ordering::Relaxed) + KILLS, Instant::now());
+    while count.load(Ordering::Relaxed) < enough {
+        ensure!(begun.elapsed() < PATIENCE, "the kernel does not kill");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    agent.stop()?;
+    let Some((last, rest)) = agent.lines.split_last() else { bail!("it said nothing") };
+    Ok(Session {
+        from_ns: agent.started["ktime_ns"].as_u64().context("agent_started has a time")?,
+        to_ns: last.value["ktime_ns"].as_u64().context("agent_stopping has a time")?,
+        lost: last.value["lost"].as_u64().context("agent_stopping counts losses")?,
+        incidents: rest
+            .iter()
+            .map(|line| &line.value)
+            .filter(|line| line["kind"] == "oom_kill")
+            .cloned()
+            .collect(),
+    })
+}
+
+fn judge(kills: &[Kill], sessions: &[Session]) -> Value {
+    let (mut inside, mut outside, mut lost) = (0, 0, 0);
+    let (mut untold, mut odd, mut nobody) = (Vec::new(), Vec::new(), Vec::new());
+    for session in sessions {
+        let of = |kill: &Kill| {
+            session.incidents.iter().find(|incident| {
+                incident["victims"].as_array().into_iter().flatten().any(|victim| {
+                    let started = victim["start_boottime_ns"].as_u64();
+                    victim["pid"] == kill.pid
+                        && started.is_none_or(|at| (kill.from_ns..=kill.to_ns).contains(&at))
+                })
+            })
+        };
+        let mut missing = Vec::new();
+        for kill in kills {
+            let told = of(kill);
+            if session.from_ns <= kill.from_ns && kill.to_ns <= session.to_ns {
+                inside += 1;
+                if told.is_none() {
+                    missing.push(json!({ "pid": kill.pid, "at": [kill.from_ns, kill.to_ns] }));
+                }
+            } else if kill.to_ns < session.from_ns || session.to_ns < kill.from_ns {
+                outside += 1;
+                odd.extend(told.cloned());
+            }
+        }
+        lost += session.lost;
+        if missing.len() as u64 > session.lost {
+            untold.push(json!({ "session": [session.from_ns, session.to_ns], "lost": session.lost, "kills": missing }));
+        }
+        for incident in session.incidents.iter().filter(|incident| incident["complete"] == true) {
+            let within = |at: u64| (session.from_ns..=session.to_ns).contains(&at);
+            if !incident["ktime_ns"].as_u64().is_some_and(within) {
+                odd.push(incident.clone());
+            }
+            // Nothing here ends but by being killed.
+            if incident["victims_total"] == 0 {
+                nobody.push(incident.clone());
+            }
+        }
+    }
+    json!({
+        "kills": kills.len(), "inside": inside, "outside": outside, "lost": lost,
+        "half_seen": sessions.iter().flat_map(|session| &session.incidents).filter(|it| it["complete"] == false).count(),
+        "untold": untold, "too_early_or_late": odd, "nobody_killed": nobody,
+    })
+}
