@@ -209,6 +209,9 @@ fn containers_of_the_image_do_what_they_are_deployed_for() {
         // All is seen, or all but what this kernel hides.
         assert!([0, 3].contains(&said.exit_code), "{doctor:#}");
         assert!(doctor["uses"].is_string(), "{doctor:#}");
+        let left = &doctor["confinement"];
+        let held = json!([left["capabilities"]["effective"], left["no_new_privs"], left["seccomp"]]);
+        assert_eq!(held, json!([[], true, true]), "{form:?}: {left:#}");
         let usual = it.exec(&["/crashtrace", "--version"]).stdout;
         assert_eq!(String::from_utf8_lossy(&usual).trim(), concat!("crashtrace ", env!("CARGO_PKG_VERSION")));
 

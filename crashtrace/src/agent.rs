@@ -30,6 +30,7 @@ mod pods;
 mod procfs;
 mod recording;
 mod replay;
+mod rights;
 mod schedule;
 mod signals;
 mod start;
@@ -95,7 +96,6 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     let mut log = kernel_log::KernelLog::start(&mut attached);
     let mut ring = Ring::new(ring)?;
 
-    messages.on_a_thread().context("cannot begin the thread that writes messages")?;
     attached.arm()?;
     // What is older is not reported, or as half seen: see `Pipeline::started`.
     let started_ns = clock::boottime_ns();
@@ -109,6 +109,9 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
             record_to(path, &speaker, &machine, &context, (look.facts.memory_bytes, node_root), started_ns)
         })
         .transpose()?;
+    // All that takes rights is done, and no thread is there that would keep them.
+    rights::give_up(config, &look, &counters);
+    messages.on_a_thread().context("cannot begin the thread that writes messages")?;
     let monitor = Monitor::start(listener, &attached, &speaker, &context.gfp);
     let mut out = Out { sink: sink(config.output), recording, monitor: monitor.clone() };
     let node = Node {

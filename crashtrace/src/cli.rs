@@ -99,6 +99,8 @@ pub struct Watch {
     pub record: Option<PathBuf>,
     /// BTF in place of the kernel's own.
     pub btf: Option<PathBuf>,
+    /// Drop all rights that are not needed once the hooks are in place.
+    pub confine: bool,
 }
 
 /// Which failed allocations to report.
@@ -174,6 +176,7 @@ impl Config {
                 metrics: args.metrics,
                 record: optional_path("--record", args.record, env)?,
                 btf: optional_path("--btf", args.btf, env)?,
+                confine: !args.no_confine,
             }),
             CommandArgs::Replay(args) => Command::Replay(Replay {
                 file: checked_path("FILE", args.file, env)?,

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::exit;
+use crate::confine::Confinement;
 use crate::event::{Hook, Zones};
 use crate::source::host::{Capability, HostFacts, NO_MEMLOCK_SINCE, Unresolved};
 use crate::source::plan::{self, AllocHook, Blind, HooksWanted, KernelView};
@@ -50,6 +51,8 @@ pub struct Findings {
     pub zones: Result<Zones, String>,
     /// How those did who were asked for the names of pods.
     pub names: Vec<NameTrial>,
+    /// What is left of the agent's rights once it watches, tried out; `None` if it cannot watch.
+    pub confinement: Option<Confinement>,
 }
 
 /// How a tier did when the loader tried it, and took it away again.
@@ -93,6 +96,8 @@ pub struct DoctorReport {
     pub failed_allocations: Option<FailedAllocations>,
     /// Who is asked for the names of pods.
     pub names: Vec<NameTrial>,
+    /// What is left of the rights of `watch` once its hooks are in place, tried out; null if it would not work at all.
+    pub confinement: Option<Confinement>,
     /// What it would not see.
     pub blind: Vec<Blind>,
     /// The node's free memory at this moment; null where it could not be read.
@@ -143,8 +148,18 @@ impl DoctorReport {
 /// Puts the findings together and judges them.
 #[must_use]
 pub fn assemble(findings: Findings) -> DoctorReport {
-    let Findings { facts, kernel, wanted, allocations, trials, absent_fields, symbols, zones, names } =
-        findings;
+    let Findings {
+        facts,
+        kernel,
+        wanted,
+        allocations,
+        trials,
+        absent_fields,
+        symbols,
+        zones,
+        names,
+        confinement,
+    } = findings;
     let plan = plan::plan(&facts, &kernel, wanted, allocations);
     let mut refusals = plan::refusals(&facts, &kernel);
     let (planned, skipped, alloc_skipped) = match plan {
@@ -227,6 +242,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         uses: in_use,
         failed_allocations,
         names,
+        confinement,
         blind,
         fragmentation,
         unresolved,

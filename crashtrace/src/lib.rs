@@ -15,6 +15,7 @@ pub mod backoff;
 pub mod cgroup;
 pub mod classify;
 pub mod cli;
+pub mod confine;
 pub mod correlate;
 pub mod decode;
 pub mod doctor;

@@ -18,6 +18,7 @@ use self::container::volumes;
 use self::remains::Remains;
 use crate::agent::Agent;
 use crate::cgroup::Hierarchy;
+use crate::confined;
 use crate::deploy::needs::Form;
 use crate::scenarios::Setting;
 
@@ -108,6 +109,9 @@ fn leaves_nothing(deployment: &Deployment) -> Result<()> {
         let mut agent = container.spawn(NAME)?;
         agent.wait_started().with_context(what)?;
         Remains::look()?.ensure_agent(&before).with_context(what)?;
+        // Of the privileged form as well, which was given all.
+        let kept = confined::faults(container.pid()?, crate::run::kernel());
+        ensure!(kept.is_empty(), "{}: {kept:?}", what());
         if killed {
             container.kill()?;
             agent.killed().with_context(what)?;

@@ -15,6 +15,7 @@ mod busy;
 mod cgroup;
 mod cleanup;
 mod clock;
+mod confined;
 mod deed;
 mod demo;
 mod deployed;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::agent::Line;
 use crate::cgroup::Hierarchy;
+use crate::confined;
 use crate::deployed::{self, Deployment, remove_cgroups};
 use crate::judge::agree;
 use crate::judge::book::{Book, Scenario, Surroundings, Tier};
@@ -263,6 +264,10 @@ impl Session<'_> {
         let mut good = true;
         for (index, watcher) in self.watchers.iter().enumerate() {
             let mut failures = Vec::new();
+            if !watcher.is_deployed() {
+                // All that was reported was reported by an agent without rights.
+                failures.extend(confined::faults(watcher.pid(), Some(self.surroundings.kernel)));
+            }
             failures.extend(watcher.stop().err().map(|error| format!("{error:#}")));
             for Outcome { scenario, cast, counts } in outcomes {
                 let more = matching::goes_on(scenario, watcher.tier);

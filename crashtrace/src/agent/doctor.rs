@@ -4,12 +4,12 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 
-use super::{ProcFs, look, pods};
+use super::{ProcFs, look, pods, rights};
 use crate::cli::{Doctor, Output};
 use crate::doctor::{DoctorReport, Findings, TierTrial, assemble, render_text};
 use crate::enrich::zones_now;
 use crate::source::layout::Layout;
-use crate::source::load::{LoadError, Refused};
+use crate::source::load::{KernelCounters, LoadError, Refused};
 use crate::source::plan::{Plan, Tier, plan};
 
 /// Looks, tries each tier of hooks and takes it away again, and says what came of it.
@@ -21,8 +21,13 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
     let look = look::look(config.btf.as_deref());
     // Before the trials, which take memory themselves.
     let zones = zones_now(&mut ProcFs { mount: "/proc".into() });
+    let mut confinement = None;
+    // Beside the first hooks that are in place, as it would be.
+    let mut confine = |counters: &KernelCounters| {
+        confinement = confinement.take().or_else(|| rights::trial(&config.pods, &look, counters));
+    };
     let trials = match plan(&look.facts, &look.view, config.hooks, config.allocations) {
-        Ok(plan) => plan.tiers.iter().map(|tier| trial(&look, tier, &plan)).collect(),
+        Ok(plan) => plan.tiers.iter().map(|tier| trial(&look, tier, &plan, &mut confine)).collect(),
         Err(_) => Vec::new(),
     };
     let absent = look.layout.iter().flat_map(Layout::absent);
@@ -36,6 +41,7 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
         symbols: look.symbols,
         zones,
         names: pods::trials(&config.pods, &config.node_name)?,
+        confinement,
     });
     let text = match config.output {
         Output::Json => serde_json::to_string_pretty(&report)? + "\n",
@@ -58,7 +64,12 @@ fn spare_others() {
     }
 }
 
-fn trial(look: &look::Look, tier: &Tier, plan: &Plan) -> TierTrial {
+fn trial(
+    look: &look::Look,
+    tier: &Tier,
+    plan: &Plan,
+    in_place: &mut impl FnMut(&KernelCounters),
+) -> TierTrial {
     let hook = tier.hook;
     let plan = Plan { tiers: vec![tier.clone()], ..plan.clone() };
     // A hook on failed allocations that the kernel refuses is no failure of the tier.
@@ -69,15 +80,20 @@ fn trial(look: &look::Look, tier: &Tier, plan: &Plan) -> TierTrial {
         (!refused.is_empty()).then(|| refused.join("; "))
     };
     match look.load(&plan, false) {
-        Ok(attached) => TierTrial {
-            hook,
-            usable: true,
-            memcg: attached.memcg,
-            wait: attached.wait,
-            alloc: attached.alloc.map(|attach| attach.to_string()),
-            error: told(&attached.refused, false),
-            alloc_error: told(&attached.refused, true),
-        },
+        Ok(mut attached) => {
+            if let Ok((_, counters)) = attached.take_maps() {
+                in_place(&counters);
+            }
+            TierTrial {
+                hook,
+                usable: true,
+                memcg: attached.memcg,
+                wait: attached.wait,
+                alloc: attached.alloc.map(|attach| attach.to_string()),
+                error: told(&attached.refused, false),
+                alloc_error: told(&attached.refused, true),
+            }
+        }
         Err(error) => {
             let refused = match error.downcast_ref() {
                 Some(look::Unusable::Load(LoadError::Refused(refused))) => told(refused, false),

@@ -82,6 +82,9 @@ pub struct WatchArgs {
     /// Look kernel fields up in this file [default: the kernel's own BTF]
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+    /// Keep all rights, which debuggers and profilers need [default: drop what is not needed once the hooks are in place]
+    #[arg(long)]
+    pub no_confine: bool,
 }
 
 /// Arguments of `replay`.

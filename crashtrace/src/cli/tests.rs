@@ -92,8 +92,10 @@ fn watch_without_options_takes_the_defaults() {
         metrics: None,
         record: None,
         btf: None,
+        confine: true,
     };
     assert_eq!(watch("crashtrace watch", &Place::default()), expected);
+    assert!(!watch("crashtrace watch --no-confine", &Place::default()).confine);
     assert_eq!(config("crashtrace watch").log, LogLevel::Warn);
 }
 

@@ -44,6 +44,7 @@ fn findings(trials: Vec<TierTrial>) -> Findings {
         absent_fields: vec!["MEMCG_OOM_KILL_DISABLE".to_owned()],
         symbols: every_function(),
         zones: Err("a test has none".to_owned()),
+        confinement: None,
         names: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::{DoctorReport, Status, fragmentation};
+use crate::confine::{Capabilities, Confinement};
 use crate::source::host::{Capability, HostFacts, Lockdown, MemoryCgroup};
 
 const RED: &str = "\x1b[31m";
@@ -67,6 +68,12 @@ pub fn render_text(report: &DoctorReport, color: bool) -> String {
     for trial in &report.names {
         let (name, state) = trial.pair();
         out.pair(name, &plain(&state));
+    }
+    if let Some(left) = &report.confinement {
+        out.heading("Rights that watch keeps once its hooks are in place");
+        for (name, value) in rights(left) {
+            out.pair(name, &plain(&value));
+        }
     }
     out.heading("Free memory now: what can be had at once, without freeing or moving memory first");
     if let Some(found) = &report.fragmentation {
@@ -195,6 +202,29 @@ fn facts(facts: &HostFacts) -> Vec<(&'static str, String)> {
         ),
         ("extfrag_threshold", said("extfrag_threshold", shown(memory.extfrag_threshold))),
     ]
+}
+
+/// What is left of its rights.
+fn rights(left: &Confinement) -> Vec<(&'static str, String)> {
+    let unknown = || "unknown".to_owned();
+    let said = |value: Option<bool>| value.map_or_else(unknown, yes_or_no);
+    let set = |of: fn(&Capabilities) -> &Vec<String>| {
+        let names = left.capabilities.as_ref().map(of);
+        names.map_or_else(unknown, |it| if it.is_empty() { "none".to_owned() } else { it.join(", ") })
+    };
+    let landlock = left.landlock_abi.map_or_else(|| "no".to_owned(), |abi| format!("yes, version {abi}"));
+    let mut all = vec![
+        ("capabilities", set(|sets| &sets.effective)),
+        ("capabilities, permitted", set(|sets| &sets.permitted)),
+        ("capabilities, inheritable", set(|sets| &sets.inheritable)),
+        ("capabilities, ambient", set(|sets| &sets.ambient)),
+        ("capabilities, bounding", set(|sets| &sets.bounding)),
+        ("no_new_privs", said(left.no_new_privs)),
+        ("seccomp filter", said(left.seccomp)),
+        ("landlock", landlock),
+    ];
+    all.extend(left.not_applied.iter().map(|why| ("not given up", why.clone())));
+    all
 }
 
 fn yes_or_no(yes: bool) -> String {

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::container::Container;
+use crate::confined;
 use crate::judge::book::Tier;
 
 /// Bits of the capabilities that deploy/capabilities/ may give (`include/uapi/linux/capability.h`).
@@ -45,14 +46,10 @@ pub fn faults(container: &Container, volumes: &[String]) -> Result<Vec<String>> 
             BITS.iter().find(|(known, _)| name == known).with_context(|| format!("which bit is {name}?"))?;
         mask |= 1 << bit.1;
     }
-    for (label, mask) in
-        [("CapInh:", 0), ("CapPrm:", mask), ("CapEff:", mask), ("CapBnd:", mask), ("CapAmb:", 0)]
-    {
-        expect(label, format!("{mask:016x}"), of_status(label));
-    }
-    expect("NoNewPrivs:", "1".to_owned(), of_status("NoNewPrivs:"));
-    // A filter.
-    expect("Seccomp:", "2".to_owned(), of_status("Seccomp:"));
+    // What it was given. It takes CAP_SETPCAP to have less in this set, which gives nothing to a process that has no_new_privs.
+    expect("CapBnd:", format!("{mask:016x}"), of_status("CapBnd:"));
+    // The runtime's filter, and the agent's own two.
+    expect("Seccomp_filters:", "3".to_owned(), of_status("Seccomp_filters:"));
     let uid = &config["process"]["user"]["uid"];
     expect("Uid:", [uid; 4].map(ToString::to_string).join(" "), of_status("Uid:"));
     // The agent's own doing, which takes CAP_SYS_RESOURCE.
@@ -85,6 +82,8 @@ pub fn faults(container: &Container, volumes: &[String]) -> Result<Vec<String>> 
             faults.push(format!("{volume} is not mounted"));
         }
     }
+    // What it has kept of that.
+    faults.extend(confined::faults(pid, crate::run::kernel()));
     Ok(faults)
 }
 

@@ -252,6 +252,7 @@ fn findings(zones: Result<Zones, String>) -> Findings {
         trials: vec![trial],
         absent_fields: Vec::new(),
         symbols: every_function(),
+        confinement: None,
         names: Vec::new(),
         zones,
     }

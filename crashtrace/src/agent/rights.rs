@@ -1,0 +1,115 @@
+//! What the agent goes on to need, by what it is asked to do, and the end of all other rights.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use super::look::Look;
+use crate::cli::{ApiServer, Pods, Watch};
+use crate::confine::{self, Confinement, Needs, Whom};
+use crate::pods::cri::socket;
+use crate::source::load::KernelCounters;
+
+/// Of all that can have an HTTP client go by way of a proxy, whose port is then the one that it connects to.
+const PROXIES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+/// Kubelet sets it in each container.
+const PORT: &str = "KUBERNETES_SERVICE_PORT";
+
+/// Gives up what the loop does not need. Called once its hooks are in place, before any thread is begun.
+pub(super) fn give_up(config: &Watch, look: &Look, counters: &KernelCounters) {
+    if !config.confine {
+        tracing::info!("all rights are kept (--no-confine)");
+        return;
+    }
+    let left = confine::apply(Whom::Process, &needs(&config.pods, look), || counters.read().is_ok());
+    for why in &left.not_applied {
+        tracing::warn!(why, "the agent keeps rights that it does not need");
+    }
+    tracing::info!(?left, "rights that are not needed are given up");
+}
+
+/// What that would leave: it is done to a thread which then ends.
+pub(super) fn trial(pods: &Pods, look: &Look, counters: &KernelCounters) -> Option<Confinement> {
+    let needs = needs(pods, look);
+    std::thread::scope(|scope| {
+        scope.spawn(|| confine::apply(Whom::Thread, &needs, || counters.read().is_ok())).join().ok()
+    })
+}
+
+fn needs(pods: &Pods, look: &Look) -> Needs {
+    needs_of(pods, look.facts.memory_cgroup_mount.as_deref(), |name| std::env::var(name).ok())
+}
+
+fn needs_of(pods: &Pods, cgroups: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Needs {
+    let mut needs = Needs::kernel_only(cgroups.map(Into::into));
+    match &pods.kube {
+        None => {}
+        Some(ApiServer::InCluster) => {
+            let proxy = PROXIES.iter().any(|name| variable(name).is_some_and(|value| !value.is_empty()));
+            let port = variable(PORT).and_then(|port| port.parse().ok());
+            needs = needs.in_cluster(port.filter(|_| !proxy));
+        }
+        Some(ApiServer::Kubeconfig(path)) => needs = needs.kubeconfig(is_of_another_user(path), false),
+    }
+    match &pods.cri {
+        None => needs,
+        Some(Some(socket)) => needs.runtime([socket::path(&socket.to_string_lossy()).as_path()]),
+        Some(None) => needs.runtime(socket::USUAL.map(Path::new)),
+    }
+}
+
+/// Its owner is not the user that this runs as, who may read it by a right of root alone (`sudo crashtrace`).
+fn is_of_another_user(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|data| data.uid() != rustix::process::geteuid().as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::confine::Network;
+
+    fn of(pods: &Pods, variables: &[(&str, &str)]) -> Needs {
+        let variable =
+            |name: &str| variables.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).to_owned());
+        needs_of(pods, Some("/host/sys/fs/cgroup"), variable)
+    }
+
+    #[test]
+    fn whoever_asks_nobody_reads_the_kernels_files_and_connects_to_nothing() {
+        let needs = of(&Pods::default(), &[(PORT, "443")]);
+        let reads = ["/proc", "/sys", "/host/sys/fs/cgroup"].map(PathBuf::from);
+        assert_eq!((needs.reads.as_slice(), &needs.network), (reads.as_slice(), &Network::None));
+        assert!(needs.sockets.is_empty() && !needs.files_of_others && !needs.programs);
+    }
+
+    #[test]
+    fn a_pod_connects_to_the_api_servers_port_or_by_a_proxy_to_any() {
+        let pods = Pods { kube: Some(ApiServer::InCluster), cri: None };
+        assert_eq!(of(&pods, &[(PORT, "6443")]).network, Network::Ports(vec![6443]));
+        assert_eq!(of(&pods, &[]).network, Network::Any);
+        assert_eq!(of(&pods, &[(PORT, "6443"), ("HTTPS_PROXY", "http://proxy:3128")]).network, Network::Any);
+        let needs = of(&pods, &[(PORT, "6443"), ("HTTPS_PROXY", "")]);
+        assert_eq!(needs.network, Network::Ports(vec![6443]));
+        assert!(needs.reads.contains(&"/var/run/secrets".into()) && !needs.reads.contains(&"/".into()));
+    }
+
+    #[test]
+    fn a_kubeconfig_may_name_files_anywhere_and_be_another_users() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let pods = Pods { kube: Some(ApiServer::Kubeconfig(file.path().into())), cri: None };
+        let needs = of(&pods, &[]);
+        assert!(needs.reads.contains(&"/".into()) && !needs.files_of_others);
+        rustix::fs::chown(file.path(), rustix::fs::Uid::from_raw(1234).into(), None).expect("root may");
+        assert!(of(&pods, &[]).files_of_others);
+    }
+
+    #[test]
+    fn the_runtime_is_asked_where_it_may_be() {
+        let given = Pods { kube: None, cri: Some(Some("unix:///run/k3s/containerd/containerd.sock".into())) };
+        assert_eq!(of(&given, &[]).sockets, [PathBuf::from("/run/k3s/containerd")]);
+        let usual = of(&Pods { kube: None, cri: Some(None) }, &[]);
+        assert!(usual.sockets.contains(&"/run/containerd".into()) && usual.network == Network::None);
+    }
+}

@@ -1,0 +1,105 @@
+//! What the agent keeps once its programs are attached, and how it gives up the rest.
+//!
+//! Whoever takes over the agent then, by a record, an answer of the API server or a request for metrics, can read what it reads and
+//! write to what is open. He cannot start a program, look into another process, mount, write files, load BPF programs or
+//! open raw sockets: three layers say so, each by itself.
+//!
+//! | layer | takes away | where |
+//! |---|---|---|
+//! | capabilities, `no_new_privs`, not dumpable | what root may do | every kernel |
+//! | seccomp | every system call that [`calls`] does not list | every kernel that Kubernetes runs on |
+//! | landlock | every file, Unix socket and port that [`Needs`] does not list; processes outside | from 5.13 on, where it is switched on |
+//!
+//! What is allowed is a value ([`Needs`]) and a table ([`calls`]); only [`apply`] touches the process. It is called once, after all that
+//! takes rights and before any thread is started: capabilities and landlock are a thread's, and what it starts inherits them.
+//! Nothing here is fatal. What could not be applied is in [`Confinement::not_applied`], and the rest is read back from the kernel.
+
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::{
+    CapabilitySet, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs,
+};
+
+mod calls;
+mod files;
+mod needs;
+mod state;
+
+pub use needs::{Needs, Network};
+pub use state::{Capabilities, Confinement};
+
+/// Whose confinement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// This process: this thread, those that it starts, and as far as the kernel goes along those that there are.
+    Process,
+    /// This thread, to see what comes of it.
+    Thread,
+}
+
+/// Gives up what `needs` does not have, for good. `reads_maps` tries whether maps of BPF can be read.
+#[must_use]
+pub fn apply(whom: Whom, needs: &Needs, reads_maps: impl Fn() -> bool) -> Confinement {
+    let mut not_applied = Vec::new();
+    let mut tried = |what: &str, result: Result<(), String>| {
+        if let Err(error) = result {
+            not_applied.push(format!("{what}: {error}"));
+        }
+    };
+    if whom == Whom::Process {
+        // No core dump has what it read, and nobody of its user reads its memory.
+        tried("not dumpable", set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(said));
+    }
+    tried("no_new_privs", set_no_new_privs(true).map_err(said));
+    let mut landlock_abi = None;
+    if needs.programs {
+        tried("seccomp and landlock", Err(PROGRAMS.to_owned()));
+    } else {
+        tried("landlock", files::restrict(whom, needs).map(|abi| landlock_abi = Some(abi)));
+    }
+    // Before seccomp, which has no call for it.
+    tried("capabilities", drop_capabilities(needs, reads_maps).map_err(said));
+    if !needs.programs {
+        tried("seccomp", calls::restrict(whom));
+    }
+    Confinement::read(landlock_abi, not_applied)
+}
+
+const PROGRAMS: &str = "the kubeconfig names a program to run for credentials, which inherits them, and nobody knows what it does";
+
+/// All but those that are needed, from each set. Which kernels want `CAP_BPF` for reading a map: before 5.19 each `bpf()` call does
+/// where `unprivileged_bpf_disabled` is not 0 (`__sys_bpf`), so it is tried.
+fn drop_capabilities(needs: &Needs, reads_maps: impl Fn() -> bool) -> Result<(), Errno> {
+    let held = capabilities(None)?;
+    let mut kept = CapabilitySet::empty();
+    if needs.files_of_others {
+        kept |= CapabilitySet::DAC_READ_SEARCH & held.permitted;
+    }
+    // The ambient set is empty before 4.3, which nothing here runs on.
+    clear_ambient_capability_set()?;
+    for bit in 0..u64::BITS {
+        let one = CapabilitySet::from_bits_retain(1 << bit);
+        match remove_capability_from_bounding_set(one) {
+            // Beyond the last one that the kernel has.
+            Err(Errno::INVAL) => break,
+            // Takes CAP_SETPCAP. With no_new_privs the bounding set gives nothing to anybody, so that is no loss.
+            Err(Errno::PERM) | Ok(()) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut sets = held;
+    sets.inheritable = CapabilitySet::empty();
+    sets.effective = kept & held.effective;
+    set_capabilities(None, sets)?;
+    if held.permitted.contains(CapabilitySet::BPF) && !reads_maps() {
+        kept |= CapabilitySet::BPF;
+    }
+    sets.permitted = kept & held.permitted;
+    sets.effective = sets.permitted;
+    set_capabilities(None, sets)
+}
+
+fn said(error: Errno) -> String {
+    error.to_string()
+}

@@ -1,0 +1,206 @@
+//! What somebody who has taken over the agent can do: nothing of what he would want. A stand-in for the exploit does it in threads that
+//! are confined as the agent is, after doing the same unconfined, which shows that it would work, or fail for another reason.
+//!
+//! Needs root, as the agent does.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crashtrace::confine::{self, Confinement, Needs, Whom};
+
+/// A node with something on it to attack.
+struct Prey {
+    dir: tempfile::TempDir,
+    child: Child,
+}
+
+impl Prey {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("file"), "secret").expect("a file");
+        let child = Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn().expect("it starts");
+        Self { dir, child }
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+    fn pid(&self) -> i64 {
+        self.child.id().into()
+    }
+}
+
+impl Drop for Prey {
+    fn drop(&mut self) {
+        self.child.kill().expect("it is a child");
+        self.child.wait().expect("it ends");
+    }
+}
+
+/// Something that an attacker would do. Arguments that do no harm are chosen where it would go through: the kernel then says so with another
+/// error than that of a right that is missing.
+type Deed = fn(&Prey) -> io::Result<()>;
+
+fn call(number: libc::c_long, arguments: [i64; 5]) -> io::Result<()> {
+    let [first, second, third, fourth, fifth] = arguments;
+    // SAFETY: No argument is an address that the kernel writes to.
+    let done = unsafe { libc::syscall(number, first, second, third, fourth, fifth) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn text(path: &Path) -> CString {
+    CString::new(path.to_str().expect("UTF-8")).expect("no NUL")
+}
+
+const DEEDS: &[(&str, Deed)] = &[
+    ("start a program", |_| Command::new("true").status().map(drop)),
+    ("become another program", |_| call(libc::SYS_execve, [0; 5])),
+    ("become one that is in memory", |_| call(libc::SYS_execveat, [-1, 0, 0, 0, 0])),
+    ("have a file in memory", |_| call(libc::SYS_memfd_create, [c"x".as_ptr() as i64, 0, 0, 0, 0])),
+    ("trace a process", |prey| {
+        // PTRACE_SEIZE, of a process that is there.
+        call(libc::SYS_ptrace, [0x4206, prey.pid(), 0, 0, 0])
+    }),
+    ("read its memory", |prey| call(libc::SYS_process_vm_readv, [prey.pid(), 0, 0, 0, 0])),
+    ("write to its memory", |prey| call(libc::SYS_process_vm_writev, [prey.pid(), 0, 0, 0, 0])),
+    ("open its memory", |prey| fs::File::open(format!("/proc/{}/mem", prey.pid())).map(drop)),
+    ("read its variables", |prey| fs::read(format!("/proc/{}/environ", prey.pid())).map(drop)),
+    ("take its descriptors", |prey| call(libc::SYS_pidfd_open, [prey.pid(), 0, 0, 0, 0])),
+    ("kill it", |prey| call(libc::SYS_kill, [prey.pid(), 0, 0, 0, 0])),
+    ("kill its thread", |prey| call(libc::SYS_tgkill, [prey.pid(), prey.pid(), 0, 0, 0])),
+    ("mount", |prey| {
+        let nowhere = text(&prey.path("nowhere"));
+        call(libc::SYS_mount, [0, nowhere.as_ptr() as i64, 0, libc::MS_BIND.cast_signed(), 0])
+    }),
+    ("mount the new way", |_| call(libc::SYS_fsopen, [0; 5])),
+    ("move to another root", |_| call(libc::SYS_pivot_root, [0; 5])),
+    ("have a namespace of its own", |_| call(libc::SYS_unshare, [0; 5])),
+    ("have another's namespace", |_| call(libc::SYS_setns, [-1, 0, 0, 0, 0])),
+    ("write to a file", |prey| fs::OpenOptions::new().write(true).open(prey.path("file")).map(drop)),
+    ("add to a file", |prey| fs::OpenOptions::new().append(true).open(prey.path("file")).map(drop)),
+    ("make a file", |prey| fs::write(prey.path("new"), "x")),
+    ("cut a file", |prey| {
+        let file = text(&prey.path("file"));
+        call(libc::SYS_truncate, [file.as_ptr() as i64, 6, 0, 0, 0])
+    }),
+    ("make a folder", |prey| fs::create_dir(prey.path("folder"))),
+    ("remove a file", |prey| fs::remove_file(prey.path("new"))),
+    ("make a link", |prey| std::os::unix::fs::symlink("/", prey.path("link"))),
+    ("rename a file", |prey| fs::rename(prey.path("link"), prey.path("other"))),
+    ("give a file away", |prey| std::os::unix::fs::chown(prey.path("file"), Some(0), Some(0))),
+    ("read a file of the node", |prey| fs::read(prey.path("file")).map(drop)),
+    ("open a file by its handle", |_| call(libc::SYS_open_by_handle_at, [-1, 0, 0, 0, 0])),
+    // BPF_PROG_LOAD, BPF_MAP_CREATE, BPF_PROG_GET_FD_BY_ID, of nothing.
+    ("load a BPF program", |_| call(libc::SYS_bpf, [5, 0, 0, 0, 0])),
+    ("make a BPF map", |_| call(libc::SYS_bpf, [0, 0, 0, 0, 0])),
+    ("take somebody else's BPF program", |_| call(libc::SYS_bpf, [13, 0, 0, 0, 0])),
+    ("watch by perf events", |_| call(libc::SYS_perf_event_open, [0; 5])),
+    ("load a module", |_| call(libc::SYS_init_module, [0; 5])),
+    ("read the kernel's log", |_| call(libc::SYS_syslog, [10, 0, 0, 0, 0])),
+    ("send raw packets", |_| socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP)),
+    ("see all packets", |_| socket(libc::AF_PACKET, libc::SOCK_RAW, 0)),
+    ("talk to the kernel's network", |_| socket(libc::AF_NETLINK, libc::SOCK_RAW, 0)),
+    ("listen", |_| {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        call(libc::SYS_listen, [std::os::fd::AsRawFd::as_raw_fd(&socket).into(), 1, 0, 0, 0])
+    }),
+    ("map code", |_| {
+        let (size, code) = (4096, i64::from(libc::PROT_READ | libc::PROT_EXEC));
+        call(libc::SYS_mmap, [0, size, code, i64::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS), -1])
+    }),
+    ("be another user", |_| call(libc::SYS_setuid, [0; 5])),
+    ("have its rights back", |_| call(libc::SYS_capset, [0; 5])),
+    ("ask the kernel by a ring", |_| call(libc::SYS_io_uring_setup, [0; 5])),
+    ("lay hands on faults", |_| call(libc::SYS_userfaultfd, [0; 5])),
+    ("have keys", |_| call(libc::SYS_keyctl, [0; 5])),
+];
+
+fn socket(domain: i32, kind: i32, protocol: i32) -> io::Result<()> {
+    call(libc::SYS_socket, [domain.into(), kind.into(), protocol.into(), 0, 0])
+}
+
+fn is_refused(result: &io::Result<()>) -> bool {
+    let code = result.as_ref().err().and_then(io::Error::raw_os_error);
+    code.is_some_and(|code| [libc::EPERM, libc::EACCES].contains(&code))
+}
+
+/// In a thread of its own, confined to this.
+fn confined<T: Send>(needs: &Needs, then: impl FnOnce(&Confinement) -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| then(&confine::apply(Whom::Thread, needs, || true)));
+        thread.join().expect("it does not panic")
+    })
+}
+
+fn agent() -> Needs {
+    Needs::kernel_only(Some("/sys/fs/cgroup".into()))
+}
+
+#[test]
+fn an_attacker_can_do_none_of_what_he_would() {
+    let prey = Prey::new();
+    let open: Vec<_> =
+        DEEDS.iter().map(|(what, deed)| (what, deed(&prey))).filter(|(_, done)| is_refused(done)).collect();
+    eprintln!("refused by this machine without any confinement: {open:?}");
+    let missing: Vec<_> = open.iter().map(|(what, _)| **what).collect();
+    let (state, done) = confined(&agent(), |state| {
+        let done: Vec<_> = DEEDS.iter().map(|(what, deed)| (*what, deed(&prey))).collect();
+        (state.clone(), done)
+    });
+    eprintln!("{state:#?}");
+    // The files that somebody of the same user may read are the business of landlock alone.
+    let by_landlock = ["read a file of the node", "read its variables"];
+    for (what, done) in &done {
+        let excused = state.landlock_abi.is_none() && by_landlock.contains(what);
+        assert!(is_refused(done) || excused, "{what}: {done:?}");
+    }
+    assert!(missing.len() * 4 < DEEDS.len(), "hardly anything shows here: {missing:?}");
+}
+
+/// What the agent itself goes on to do is left to it, and no more of each.
+#[test]
+fn the_agent_can_do_what_it_needs() {
+    let prey = Prey::new();
+    let tokens = prey.path("tokens");
+    fs::create_dir(&tokens).expect("a folder");
+    fs::write(tokens.join("token"), "first").expect("a file");
+    let sockets = prey.path("run");
+    fs::create_dir(&sockets).expect("a folder");
+    let _runtime = UnixListener::bind(sockets.join("runtime.sock")).expect("a socket");
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let other = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (server_at, other_at) =
+        (server.local_addr().expect("it has one"), other.local_addr().expect("it has one"));
+    let mut report = fs::File::create(prey.path("report")).expect("a file");
+
+    let mut needs = agent().in_cluster(Some(server_at.port()));
+    needs.reads.push(tokens.clone());
+    let socket = sockets.join("runtime.sock");
+    let needs = needs.runtime([socket.as_path()]);
+    confined(&needs, |state| {
+        assert!(fs::read_to_string("/proc/meminfo").is_ok_and(|text| text.contains("MemFree")));
+        fs::read("/proc/zoneinfo").expect("of root, and for root");
+        fs::read("/proc/pagetypeinfo").expect("of root, and for root");
+        fs::read("/sys/devices/system/cpu/possible").expect("maps have a value for each");
+        fs::read_dir("/sys/fs/cgroup").expect("cgroups").for_each(drop);
+        // Kubelet puts another file in place of a token.
+        fs::read(tokens.join("token")).expect("the token");
+        report.write_all(b"a line").expect("what is open is written to");
+        let read = std::thread::spawn(move || fs::read(tokens.join("token"))).join();
+        read.expect("a thread of its own").expect("which reads");
+        UnixStream::connect(&socket).expect("the runtime");
+        TcpStream::connect(server_at).expect("the API server");
+        let refused = |result: io::Result<TcpStream>| is_refused(&result.map(drop));
+        // Ports are landlock's business from its version 4 on.
+        let ports = state.landlock_abi.is_some_and(|abi| abi >= 4);
+        assert_eq!(refused(TcpStream::connect(other_at)), ports, "another port: {state:?}");
+        let (mut client, _) = server.accept().expect("whoever connects is answered");
+        client.write_all(b"ok").expect("it is");
+        ("localhost", 80).to_socket_addrs().expect("a name").for_each(drop);
+        UdpSocket::bind("0.0.0.0:0").expect("a socket to ask name servers by");
+    });
+}
