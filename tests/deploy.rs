@@ -153,6 +153,9 @@ impl Environment for InPod {
     fn hostname(&self) -> Option<String> {
         Some("crashtrace-x7k2p".to_owned())
     }
+    fn is_file(&self, _: &Path) -> bool {
+        false
+    }
     fn is_directory(&self, _: &Path) -> bool {
         false
     }

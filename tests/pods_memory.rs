@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crashtrace::pods::index::{Index, MAX_EARLIER_RUNS};
-use crashtrace::pods::object::{PodObject, pod};
-use crashtrace::pods::pod::{Container, Pod};
+use crashtrace::pods::index::{Index, MAX_BYTES, MAX_EARLIER_RUNS};
+use crashtrace::pods::object::{MAX_CONTAINERS, MAX_IMAGE_BYTES, MAX_NAME_BYTES, PodObject, pod};
+use crashtrace::pods::pod::{Container, MemoryBounds, Pod};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -116,4 +116,43 @@ fn a_hundred_thousand_events_of_five_hundred_pods_leave_memory_as_it_was() {
     drop(index);
     drop(rounds);
     assert_eq!(MEMORY.current_usage(), before);
+    the_largest_pods_are_refused_before_the_bound_is_passed();
+}
+
+/// Those that meet all bounds of one pod.
+fn the_largest_pods_are_refused_before_the_bound_is_passed() {
+    let now = Instant::now();
+    let mut index = Index::default();
+    let before = MEMORY.current_usage();
+    for number in 0.. {
+        let text =
+            |what: &str, length: usize| format!("{what}{number:0>width$}", width = length - what.len());
+        let container = |at: usize| Container {
+            name: text(&format!("c{at}-"), MAX_NAME_BYTES).into(),
+            kind: crashtrace::pods::pod::ContainerKind::App,
+            id: Some(format!("{number:032x}{at:032x}").into()),
+            last_id: Some(format!("{number:032x}f{at:031x}").into()),
+            image: Some(text(&format!("i{at}-"), MAX_IMAGE_BYTES).into()),
+            restart_count: Some(1),
+            memory: MemoryBounds::default(),
+        };
+        let name = || text("", MAX_NAME_BYTES).into();
+        let pod = Pod {
+            uid: name(),
+            config_hash: Some(name()),
+            namespace: name(),
+            name: name(),
+            workload: None,
+            qos: None,
+            deleting: false,
+            memory: MemoryBounds::default(),
+            containers: (0..MAX_CONTAINERS).map(container).collect(),
+        };
+        if !index.apply(pod, now) {
+            break;
+        }
+    }
+    let held = MEMORY.current_usage() - before;
+    println!("{} of the largest pods: {held} bytes, and it says {}", index.pods(), index.bytes());
+    assert!(index.pods() > 100 && held <= MAX_BYTES, "{} pods: {held} bytes", index.pods());
 }

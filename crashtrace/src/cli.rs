@@ -52,6 +52,8 @@ pub trait Environment {
     fn hostname(&self) -> Option<String>;
     /// Whether there is a directory at `path`.
     fn is_directory(&self, path: &Path) -> bool;
+    /// Whether there is a file at `path`.
+    fn is_file(&self, path: &Path) -> bool;
 }
 
 /// What to do, with everything decided.

@@ -11,7 +11,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -58,9 +58,24 @@ pub fn read_regular(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As there; also [`io::ErrorKind::TimedOut`].
 pub fn read_within(path: &Path, most_bytes: u64, deadline: Duration) -> io::Result<Vec<u8>> {
+    let path = path.to_owned();
+    within(deadline, move || read_regular(&path, most_bytes))
+}
+
+/// Runs `work`, which may hang, and gives it up after `deadline`. For use before there is a loop.
+///
+/// # Errors
+/// As those of [`off_loop`].
+pub fn within<T: Send + 'static>(
+    deadline: Duration,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    on_a_thread(path, most_bytes, move |read| drop(sender.send(read)))?;
-    receiver.recv_timeout(deadline).unwrap_or_else(|_| Err(timed_out(deadline)))
+    on_a_thread(work, move |done| drop(sender.send(done)))?;
+    receiver.recv_timeout(deadline).unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => Err(timed_out(deadline)),
+        RecvTimeoutError::Disconnected => Err(panicked()),
+    })
 }
 
 /// [`read_regular`], off the loop and given up after `deadline`.
@@ -68,33 +83,54 @@ pub fn read_within(path: &Path, most_bytes: u64, deadline: Duration) -> io::Resu
 /// # Errors
 /// As there; also [`io::ErrorKind::TimedOut`].
 pub async fn read_off_loop(path: &Path, most_bytes: u64, deadline: Duration) -> io::Result<Vec<u8>> {
+    let path = path.to_owned();
+    off_loop(deadline, move || read_regular(&path, most_bytes)).await
+}
+
+/// Runs `work`, which may hang, off the loop, and gives it up after `deadline`.
+///
+/// # Errors
+/// Those of `work`; [`io::ErrorKind::TimedOut`]; [`io::ErrorKind::Other`] where it panics.
+pub async fn off_loop<T: Send + 'static>(
+    deadline: Duration,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let (sender, receiver) = oneshot::channel();
-    on_a_thread(path, most_bytes, move |read| drop(sender.send(read)))?;
+    on_a_thread(work, move |done| drop(sender.send(done)))?;
     match tokio::time::timeout(deadline, receiver).await {
-        Ok(Ok(read)) => read,
-        Ok(Err(_)) | Err(_) => Err(timed_out(deadline)),
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => Err(panicked()),
+        Err(_) => Err(timed_out(deadline)),
     }
 }
 
 /// Not `spawn_blocking`: a runtime waits for those when it ends, and a hung read does not end.
-fn on_a_thread(
-    path: &Path,
-    most_bytes: u64,
-    done: impl FnOnce(io::Result<Vec<u8>>) + Send + 'static,
+fn on_a_thread<T>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    done: impl FnOnce(io::Result<T>) + Send + 'static,
 ) -> io::Result<()> {
-    if READING.fetch_add(1, Ordering::Relaxed) >= MOST_STUCK {
-        READING.fetch_sub(1, Ordering::Relaxed);
+    /// Also where the work panics.
+    struct Reading;
+    impl Drop for Reading {
+        fn drop(&mut self) {
+            READING.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    let stuck = READING.fetch_add(1, Ordering::Relaxed);
+    let reading = Reading;
+    if stuck >= MOST_STUCK {
         return Err(io::Error::new(io::ErrorKind::TimedOut, "too many earlier reads of files hang"));
     }
-    let path = path.to_owned();
     let begun = thread::Builder::new().name("read-file".to_owned()).spawn(move || {
-        let read = read_regular(&path, most_bytes);
-        READING.fetch_sub(1, Ordering::Relaxed);
-        done(read);
+        let worked = work();
+        drop(reading);
+        done(worked);
     });
-    begun.map(drop).inspect_err(|_| {
-        READING.fetch_sub(1, Ordering::Relaxed);
-    })
+    begun.map(drop)
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("a fault of crashtrace stopped the reading; please report it")
 }
 
 fn timed_out(deadline: Duration) -> io::Error {
@@ -172,6 +208,13 @@ mod tests {
     async fn off_the_loop_it_is_the_same() {
         let read = read_off_loop(Path::new("/proc/self/status"), 1 << 16, SOON).await.unwrap();
         assert!(read.len() > 100);
+        let panic = off_loop(SOON, || -> io::Result<()> { panic!("this is a test") }).await.unwrap_err();
+        assert_eq!(panic.kind(), io::ErrorKind::Other);
+        let hung = off_loop(Duration::from_millis(1), || {
+            thread::sleep(Duration::from_millis(500));
+            Ok(())
+        });
+        assert_eq!(hung.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         let error = read_off_loop(Path::new("/dev/zero"), 1, SOON).await.unwrap_err();
         assert_eq!(error.to_string(), "it is a device, not a regular file");
     }

@@ -110,3 +110,82 @@ async fn outside_a_pod_that_is_said() {
     let said = check(&options, LONG).await.expect_err("this is no pod").to_string();
     assert!(said.contains("KUBERNETES_SERVICE_HOST") && said.contains("name a kubeconfig"), "{said}");
 }
+
+/// Whoever can put something in a file's place must not be able to stop the agent with it.
+#[tokio::test]
+async fn a_token_or_a_ca_that_is_no_file_is_said_and_waited_for() {
+    let server = Server::start(well).await;
+    for name in ["token", "ca.crt"] {
+        let path = server.file(name);
+        let good = std::fs::read(&path).expect("a file");
+        std::fs::remove_file(&path).expect("a file");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).expect("a FIFO");
+        let kube = Kube::start(options(&server));
+        let said = degraded(&kube).await;
+        assert!(said.contains("it is a FIFO, not a regular file"), "{said}");
+        std::fs::remove_file(&path).expect("a FIFO");
+        std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+        let device = |problem: &Problem| problem.to_string().contains("it is a device, not a regular file");
+        kube.wait(LONG, |status| status.problem.as_ref().is_some_and(device)).await.expect("it is none");
+        std::fs::remove_file(&path).expect("a link");
+        std::fs::write(&path, good).expect("a file");
+        synced(&kube).await;
+    }
+}
+
+fn by_files(server: &Server, paths: &[&std::path::Path]) -> Options {
+    let paths = paths.iter().map(|path| path.to_path_buf()).collect();
+    Options { source: Source::Kubeconfig { paths, context: None }, ..options(server) }
+}
+
+/// Its first bytes say that it is text in UTF-16, and then half of a character comes: kube's own reader panics.
+#[tokio::test]
+async fn a_kubeconfig_that_is_none_is_said_and_waited_for() {
+    let server = Server::start(well).await;
+    let path = server.file("kubeconfig");
+    std::fs::write(&path, b"\xff\xfe\x00").expect("a file");
+    let kube = Kube::start(by_files(&server, &[&path]));
+    let said = degraded(&kube).await;
+    assert_eq!(said, format!("kubeconfig {}: it is not text in UTF-8", path.display()));
+    std::fs::write(&path, kubeconfig(&server, "{token: good-token}")).expect("a file");
+    synced(&kube).await;
+    knows(&kube);
+}
+
+fn kubeconfig(server: &Server, user: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: here\n\
+         clusters: [{{name: c, cluster: {{server: 'https://{}', certificate-authority: ca.crt}}}}]\n\
+         contexts: [{{name: here, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {user}}}]\n",
+        server.address()
+    )
+}
+
+/// As cloud providers have it. The file that names the program may be one of several.
+#[tokio::test]
+async fn a_program_may_say_who_we_are_and_is_asked_for_each_watch() {
+    let server = Server::start(well).await;
+    let (program, runs) = (server.file("program"), server.file("runs"));
+    let answer = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"good-token"}}"#;
+    std::fs::write(&program, format!("#!/bin/sh\necho >> {}\necho '{answer}'\n", runs.display()))
+        .expect("a file");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(&program, executable).expect("its mode");
+    let path = server.file("kubeconfig");
+    let user = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: ./program}}";
+    std::fs::write(&path, kubeconfig(&server, user)).expect("a file");
+    let absent = server.file("absent");
+    let options = by_files(&server, &[&absent, &path]);
+    assert!(options.source.runs_program());
+    assert!(!super::options(&server).source.runs_program(), "never in a pod");
+    let kube = Kube::start(options);
+    synced(&kube).await;
+    let before = std::fs::read(&runs).expect("it ran").len();
+    server.end_streams();
+    let seen = server.wait_for_requests(2, LONG).await;
+    assert_ne!(seen[0].connection, seen[1].connection);
+    assert!(std::fs::read(&runs).expect("it ran").len() > before, "what it said may have expired");
+    assert_eq!(server.unauthorized(), 0);
+    knows(&kube);
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::server::{Answer, Kind, Server};
 use super::{LONG, Seen, degraded, first, is_degraded, is_synced, knows, options, recorded, synced, well};
-use crashtrace::pods::kube::{Kube, LONGEST_LINE, Options, Problem};
+use crashtrace::pods::kube::{Kube, LONGEST_OBJECT, Options, Problem};
 
 /// A peer that is gone without a word, as after a network partition: TCP does not tell.
 #[tokio::test]
@@ -27,6 +27,37 @@ async fn a_watch_that_falls_silent_is_made_anew() {
     assert_eq!((seen[1].kind, seen[1].version()), (Kind::Watch, "939"));
     assert_ne!(seen[1].connection, seen[0].connection, "the old connection is not trusted");
     knows(&kube);
+}
+
+/// A server that hangs: what is known is as old as its last word, not as the moment when that was noticed.
+#[tokio::test]
+async fn a_server_that_hangs_is_out_of_step_as_soon_as_bookmarks_are_missing() {
+    let server = Server::start(well).await;
+    let silence = Duration::from_secs(2);
+    let kube = Kube::start(Options { silence, grace: silence / 2, ..options(&server) });
+    synced(&kube).await;
+    server.answer_by(|_: &Seen| Answer::Never);
+    let status = kube.wait(LONG, |status| status.failures == 1).await.expect("it is noticed");
+    assert!(is_degraded(&status), "{status:?}");
+    assert_eq!(status.problem, Some(Problem::Quiet(silence)));
+    assert!(status.heard_age.is_some_and(|age| age >= silence), "{status:?}");
+    knows(&kube);
+}
+
+/// There may be servers that send no bookmarks: their watches may be silent for longer.
+#[tokio::test]
+async fn a_watch_without_bookmarks_may_be_silent_for_longer() {
+    let server = Server::start(|seen: &Seen| match seen.kind {
+        Kind::StreamedList => super::json(422, recorded!("errors/422-sendinitialevents-without-match.json")),
+        _ => well(seen),
+    })
+    .await;
+    let silence_without_bookmarks = Duration::from_secs(2);
+    let silence = Duration::from_millis(200);
+    let kube = Kube::start(Options { silence, silence_without_bookmarks, ..options(&server) });
+    synced(&kube).await;
+    let status = kube.wait(LONG, |status| status.failures == 1).await.expect("it is noticed");
+    assert_eq!(status.problem, Some(Problem::Quiet(silence_without_bookmarks)));
 }
 
 /// Bytes that never make a line are no sign of life.
@@ -110,11 +141,13 @@ async fn a_list_that_breaks_is_no_list() {
 async fn babble_is_survived() {
     let page = b"<html>\x1b[2J<body>Bad gateway</body></html>\n".to_vec();
     let half = br#"{"type":"ADDED","object":{"metadata":{"uid":"#.to_vec();
+    let endless =
+        [br#"{"type":"ADDED","object":{"metadata":{"uid":""#, &*vec![b'x'; LONGEST_OBJECT as usize]].concat();
     for (body, wrong) in [
         (Vec::new(), "the watch ended before it had begun"),
         (page, "not an answer of the Kubernetes API: no event ("),
-        (vec![b'x'; LONGEST_LINE + 2], "a line of more than 8388608 bytes"),
-        (half, "the stream ends within a line"),
+        (endless, "event of more than 33554432 bytes"),
+        (half, "the answer ends in the middle"),
         (b"\xff\xfe\x00\n".to_vec(), "no event ("),
         (b"[[[[\n".to_vec(), "no event ("),
     ] {

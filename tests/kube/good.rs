@@ -114,8 +114,10 @@ async fn a_kubeconfig_will_do_as_well() {
         server.address()
     );
     std::fs::write(&path, text).expect("a file");
-    let kube =
-        Kube::start(Options { source: Source::Kubeconfig { path, context: None }, ..options(&server) });
+    let kube = Kube::start(Options {
+        source: Source::Kubeconfig { paths: vec![path], context: None },
+        ..options(&server)
+    });
     synced(&kube).await;
     knows(&kube);
 }
@@ -124,7 +126,7 @@ async fn a_kubeconfig_will_do_as_well() {
 async fn a_check_asks_for_all_that_is_needed() {
     let server = Server::start(well).await;
     let checked = check(&options(&server), LONG).await.expect("all is well");
-    assert_eq!((checked.pods, checked.list_bytes), (PODS, recorded!("pods-list.json").len()));
+    assert_eq!((checked.pods, checked.list_bytes), (PODS, recorded!("pods-list.json").len() as u64));
     assert_eq!(checked.server, format!("https://{}", server.address()));
     assert_eq!(server.kinds(), [Kind::List, Kind::Watch]);
 }

@@ -25,11 +25,14 @@ pub(super) fn directory(wanted: &Pods, node_name: &str) -> Directory {
 }
 
 fn kube_options(wanted: &Pods, node_name: &str) -> Option<kube::Options> {
-    let source = match wanted.kube.as_ref()? {
+    Some(kube::Options::new(node_name, source(wanted)?))
+}
+
+pub(super) fn source(wanted: &Pods) -> Option<Source> {
+    Some(match wanted.kube.as_ref()? {
         ApiServer::InCluster => Source::of_pod(|name| std::env::var(name).ok(), Path::new("/")),
-        ApiServer::Kubeconfig(path) => Source::Kubeconfig { path: path.clone(), context: None },
-    };
-    Some(kube::Options::new(node_name, source))
+        ApiServer::Kubeconfig(paths) => Source::Kubeconfig { paths: paths.clone(), context: None },
+    })
 }
 
 fn cri_options(wanted: &Pods) -> Option<Options> {

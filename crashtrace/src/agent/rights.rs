@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::look::Look;
+use super::pods;
 use crate::cli::{ApiServer, Pods, Watch};
 use crate::confine::{self, Confinement, Needs, Whom};
 use crate::pods::cri::socket;
@@ -40,18 +41,21 @@ fn needs(pods: &Pods, look: &Look) -> Needs {
     needs_of(pods, look.facts.memory_cgroup_mount.as_deref(), |name| std::env::var(name).ok())
 }
 
-fn needs_of(pods: &Pods, cgroups: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Needs {
+fn needs_of(asked: &Pods, cgroups: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Needs {
     let mut needs = Needs::kernel_only(cgroups.map(Into::into));
-    match &pods.kube {
+    match &asked.kube {
         None => {}
         Some(ApiServer::InCluster) => {
             let proxy = PROXIES.iter().any(|name| variable(name).is_some_and(|value| !value.is_empty()));
             let port = variable(PORT).and_then(|port| port.parse().ok());
             needs = needs.in_cluster(port.filter(|_| !proxy));
         }
-        Some(ApiServer::Kubeconfig(path)) => needs = needs.kubeconfig(is_of_another_user(path), false),
+        Some(ApiServer::Kubeconfig(paths)) => {
+            let programs = pods::source(asked).is_some_and(|source| source.runs_program());
+            needs = needs.kubeconfig(paths.iter().any(|path| is_of_another_user(path)), programs);
+        }
     }
-    match &pods.cri {
+    match &asked.cri {
         None => needs,
         Some(Some(socket)) => needs.runtime([socket::path(&socket.to_string_lossy()).as_path()]),
         Some(None) => needs.runtime(socket::USUAL.map(Path::new)),
@@ -98,11 +102,25 @@ mod tests {
     #[test]
     fn a_kubeconfig_may_name_files_anywhere_and_be_another_users() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let pods = Pods { kube: Some(ApiServer::Kubeconfig(file.path().into())), cri: None };
+        let pods = Pods { kube: Some(ApiServer::Kubeconfig(vec![file.path().into()])), cri: None };
         let needs = of(&pods, &[]);
         assert!(needs.reads.contains(&"/".into()) && !needs.files_of_others);
         rustix::fs::chown(file.path(), rustix::fs::Uid::from_raw(1234).into(), None).expect("root may");
         assert!(of(&pods, &[]).files_of_others);
+    }
+
+    #[test]
+    fn programs_are_let_run_where_a_kubeconfig_names_one() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for (user, programs) in [("token: t", false), ("exec: {apiVersion: v1, command: /bin/false}", true)] {
+            let text = format!(
+                "current-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+                 clusters: [{{name: c, cluster: {{}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
+            );
+            std::fs::write(file.path(), text).expect("a file");
+            let pods = Pods { kube: Some(ApiServer::Kubeconfig(vec![file.path().into()])), cri: None };
+            assert_eq!(of(&pods, &[]).programs, programs, "{user}");
+        }
     }
 
     #[test]

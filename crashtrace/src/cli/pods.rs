@@ -8,15 +8,20 @@ use super::{Environment, optional_path, usage};
 
 /// What Kubernetes sets in each container of a pod.
 const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
+/// Kubeconfigs, as PATH has folders.
+const KUBECONFIG: &str = "KUBECONFIG";
+const HOME: &str = "HOME";
+/// The one that is taken where there is no other.
+const IN_HOME: &str = ".kube/config";
 
 /// Arguments about the names of pods.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct PodsArgs {
     /// Ask these for the names of pods: the API server (kube), the container runtime (cri); auto asks the runtime, and the
-    /// API server in a pod or with --kubeconfig
+    /// API server in a pod or where there is a kubeconfig
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t)]
     pub pods: PodsWanted,
-    /// Find the API server by this file [default: as a pod finds it]
+    /// Find the API server by this file [default: as kubectl does: those of KUBECONFIG, ~/.kube/config, as a pod finds it]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Ask the container runtime at this socket [default: the usual ones that are there]
@@ -52,8 +57,8 @@ pub struct Pods {
 pub enum ApiServer {
     /// As a pod finds it: by variables and files that kubelet puts into each.
     InCluster,
-    /// By a kubeconfig file.
-    Kubeconfig(PathBuf),
+    /// By kubeconfig files, put together.
+    Kubeconfig(Vec<PathBuf>),
 }
 
 impl Pods {
@@ -72,12 +77,13 @@ impl Pods {
             return Err(usage("--cri-socket: the path is empty".to_owned()));
         }
         let in_cluster = || env.var(IN_CLUSTER).filter(|host| !host.is_empty()).map(|_| ApiServer::InCluster);
-        let kube = kubeconfig.map(ApiServer::Kubeconfig).or_else(in_cluster);
+        let given = kubeconfig.map(|path| ApiServer::Kubeconfig(vec![path]));
+        let kube = given.or_else(|| usual(env)).or_else(in_cluster);
         Ok(match wanted {
             PodsWanted::Auto => Self { kube, cri: Some(cri_socket) },
             PodsWanted::Kube if kube.is_none() => {
                 let message = format!(
-                    "--pods kube: this is no pod ({IN_CLUSTER} is not set), so say how to find the API server with --kubeconfig FILE"
+                    "--pods kube: this is no pod ({IN_CLUSTER} is not set) and there is no kubeconfig, so say how to find the API server with --kubeconfig FILE"
                 );
                 return Err(usage(message));
             }
@@ -86,6 +92,18 @@ impl Pods {
             PodsWanted::None => Self::default(),
         })
     }
+}
+
+/// The kubeconfigs that kubectl takes.
+fn usual(env: &impl Environment) -> Option<ApiServer> {
+    let listed = env.var(KUBECONFIG).unwrap_or_default();
+    let listed: Vec<_> = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();
+    if !listed.is_empty() {
+        return Some(ApiServer::Kubeconfig(listed));
+    }
+    let home = env.var(HOME).filter(|home| !home.is_empty())?;
+    let path = PathBuf::from(home).join(IN_HOME);
+    env.is_file(&path).then(|| ApiServer::Kubeconfig(vec![path]))
 }
 
 impl PodsWanted {

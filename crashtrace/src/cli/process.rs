@@ -24,6 +24,9 @@ impl Environment for Process {
         Some(name).filter(|name| !name.is_empty())
     }
 
+    fn is_file(&self, path: &Path) -> bool {
+        path.is_file()
+    }
     fn is_directory(&self, path: &Path) -> bool {
         path.is_dir()
     }

@@ -26,6 +26,9 @@ impl Environment for Place {
     fn is_directory(&self, path: &Path) -> bool {
         path == Path::new("/var/lib")
     }
+    fn is_file(&self, path: &Path) -> bool {
+        path == Path::new("/root/.kube/config")
+    }
 }
 
 fn try_config(line: &str, place: &Place) -> Result<Config, clap::Error> {
@@ -279,12 +282,22 @@ fn each_shell_gets_a_script_that_knows_the_commands() {
 #[test]
 fn the_api_server_is_asked_in_a_pod_or_by_a_file_and_the_runtime_always() {
     let in_a_pod = Place { vars: [("KUBERNETES_SERVICE_HOST", "10.0.0.1")].into(), ..Place::default() };
-    let by_file = || Some(ApiServer::Kubeconfig("/k".into()));
+    let by_file = || Some(ApiServer::Kubeconfig(vec!["/k".into()]));
+    let at_home = Place { vars: [("HOME", "/root")].into(), ..Place::default() };
+    let nobody = Place { vars: [("HOME", "/nonexistent"), ("KUBECONFIG", ":")].into(), ..Place::default() };
+    let vars = [("HOME", "/root"), ("KUBECONFIG", "/k::/l"), ("KUBERNETES_SERVICE_HOST", "10.0.0.1")];
+    let listed = Place { vars: vars.into(), ..Place::default() };
+    let files = |paths: &[&str]| Some(ApiServer::Kubeconfig(paths.iter().map(Into::into).collect()));
     let usual = || Some(None);
     for (line, place, kube, cri) in [
         ("", &Place::default(), None, usual()),
         ("", &in_a_pod, Some(ApiServer::InCluster), usual()),
         (" --kubeconfig /k", &in_a_pod, by_file(), usual()),
+        (" --kubeconfig /k", &at_home, by_file(), usual()),
+        ("", &at_home, files(&["/root/.kube/config"]), usual()),
+        ("", &listed, files(&["/k", "/l"]), usual()),
+        ("", &nobody, None, usual()),
+        (" --pods cri", &listed, None, usual()),
         (" --pods kube --kubeconfig /k", &Place::default(), by_file(), None),
         (" --pods kube", &in_a_pod, Some(ApiServer::InCluster), None),
         (" --pods cri", &in_a_pod, None, usual()),

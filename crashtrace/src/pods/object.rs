@@ -42,7 +42,8 @@ pub const MAX_CONTAINERS: usize = 128;
 pub const MAX_POD_BYTES: usize =
     7 * MAX_NAME_BYTES + MAX_CONTAINERS * (MAX_NAME_BYTES + MAX_IMAGE_BYTES + 2 * 64 + 192);
 
-/// A pod object, as a list and a watch of the API server have it. Reads any JSON; wants it as text (not buffered by serde, as
+/// A pod object, as a list and a watch of the API server have it. Of what comes, the fields that this has are kept
+/// (`kube/shapes.rs`; its test tells of one that is missing there). Reads any JSON; wants it as text (not buffered by serde, as
 /// an untagged enum does it).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Box<RawValue>")]

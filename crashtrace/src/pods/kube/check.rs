@@ -6,9 +6,10 @@ use tokio::time::{sleep, timeout};
 
 use super::Options;
 use super::connection::{Connection, Failure};
-use super::lines::{LONGEST_LIST, whole};
 use super::message::{List, object};
+use super::pieces::Pieces;
 use super::problem::Problem;
+use super::sieve::Piece;
 use super::watch::{list_path, watch_path};
 use crate::pods::object::pod;
 
@@ -23,7 +24,7 @@ pub struct Checked {
     /// The pods that it has on this node. None at all mostly is a wrong name of the node.
     pub pods: usize,
     /// How long the list was, in bytes.
-    pub list_bytes: usize,
+    pub list_bytes: u64,
     /// How long it all took.
     pub took: Duration,
 }
@@ -53,16 +54,22 @@ pub async fn check(options: &Options, deadline: Duration) -> Result<Checked, Pro
 }
 
 async fn attempt(options: &Options, begun: Instant) -> Result<Checked, Failure> {
-    let connection = Connection::open(options)?;
-    let body = whole(connection.get(&list_path(&options.node, None)).await?, LONGEST_LIST).await?;
-    let list = List::parse(&body)?;
-    let pods = list.items.iter().filter(|item| pod(&object(item)).is_some()).count();
+    let connection = Connection::open(options).await?;
+    let mut pieces = Pieces::of_list(connection.get(&list_path(&options.node, None)).await?);
+    let (mut pods, mut version) = (0, None);
+    while let Some(piece) = pieces.next().await? {
+        match piece {
+            Piece::Item(kept) => pods += usize::from(pod(&object(&kept)).is_some()),
+            Piece::Whole(kept) => version = List::parse(&kept)?.version,
+            Piece::TooLarge => {}
+        }
+    }
     // A right of its own. The answer begins before the first event.
-    drop(connection.get(&watch_path(&options.node, list.version.as_deref(), 1)).await?);
+    drop(connection.get(&watch_path(&options.node, version.as_deref(), 1)).await?);
     Ok(Checked {
         server: connection.server().to_owned(),
         pods,
-        list_bytes: body.len(),
+        list_bytes: pieces.take_received(),
         took: begun.elapsed(),
     })
 }

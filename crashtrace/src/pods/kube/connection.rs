@@ -11,12 +11,12 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::Body;
 use kube::client::middleware::BaseUriLayer;
 use tokio::time::timeout;
-use tower::Layer as _;
+use tower::{BoxError, ServiceBuilder};
 
 use super::Options;
-use super::access::Credentials;
-use super::lines::whole;
+use super::access::TokenFile;
 use super::message::Status;
+use super::pieces::whole;
 use super::problem::Problem;
 
 /// More than a refusal is ever long.
@@ -43,7 +43,8 @@ impl From<Problem> for Failure {
 /// Keeps one connection open, and makes another when that is gone.
 pub(super) struct Connection {
     client: kube::Client,
-    credentials: Credentials,
+    token: Option<TokenFile>,
+    by_program: bool,
     server: String,
     /// For the headers of an answer. (An API server that is busy lets a request wait for a quarter of a minute.)
     deadline: Duration,
@@ -52,14 +53,15 @@ pub(super) struct Connection {
 impl Connection {
     /// Reads what is configured. No connection is made yet.
     ///
-    /// kube's own stack under its client was rejected: it tries again by itself, so that requests were more than are counted; it
-    /// has no TCP keepalive; and it logs each failure as an error.
-    pub(super) fn open(options: &Options) -> Result<Self, Problem> {
+    /// kube's own stack under its client was rejected: it has no TCP keepalive, it logs each failure as an error, and it keeps a
+    /// program's token for as long as the client lives, then runs the program again on the loop's own pool of threads, which the
+    /// agent's end would wait for.
+    pub(super) async fn open(options: &Options) -> Result<Self, Problem> {
         if options.node.is_empty() {
             // It would select the pods that are on no node.
             return Err(Problem::Settings("the node's name is not known".to_owned()));
         }
-        let access = options.source.access()?;
+        let access = options.source.access().await?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -68,19 +70,30 @@ impl Connection {
         tcp.set_keepalive_interval(Some(KEEPALIVE / KEEPALIVE_RETRIES));
         tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
         tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-        let mut tls = HttpsConnectorBuilder::new().with_tls_config(access.tls()?).https_only();
+        let mut tls = HttpsConnectorBuilder::new().with_tls_config(access.tls).https_only();
         if let Some(name) = access.server_name {
             tls = tls.with_server_name_resolver(FixedServerNameResolver::new(name));
         }
         let tls = tls.enable_http1().wrap_connector(tcp);
         let http = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(tls);
-        let service = BaseUriLayer::new(access.url.clone()).layer(http);
+        let service = ServiceBuilder::new()
+            .layer(access.headers)
+            .option_layer(access.auth)
+            .layer(BaseUriLayer::new(access.url.clone()))
+            .map_err(BoxError::from)
+            .service(http);
         Ok(Self {
             client: kube::Client::new(service, "default"),
             server: access.url.to_string().trim_end_matches('/').to_owned(),
-            credentials: access.credentials,
+            token: access.token,
+            by_program: access.by_program,
             deadline: options.answer_deadline,
         })
+    }
+
+    /// It is good for one watch: a program said who we are, and what it said holds for a quarter of an hour, maybe.
+    pub(super) fn is_for_one_watch(&self) -> bool {
+        self.by_program
     }
 
     /// Where the server is.
@@ -93,7 +106,8 @@ impl Connection {
         let mut request = Request::get(path)
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, concat!("crashtrace/", env!("CARGO_PKG_VERSION")));
-        if let Some((name, value)) = self.credentials.header()? {
+        if let Some(token) = &self.token {
+            let (name, value) = token.header().await?;
             request = request.header(name, value);
         }
         let request = request.body(Body::empty()).map_err(|error| Problem::Settings(error.to_string()))?;

@@ -26,7 +26,9 @@ impl Kube {
     /// does.
     #[must_use]
     pub fn start(options: Options) -> Self {
-        Self::keep(options, super::watch::run)
+        Self::keep(options, |shared, options| async move {
+            tokio::join!(super::watch::run(Arc::clone(&shared), options), super::tell::tell(shared));
+        })
     }
 
     /// Runs `watch`, anew each time that it ends: only a fault of this program ends it. What is known stays known.
@@ -117,6 +119,7 @@ pub(super) struct Inner {
     listed: Option<Instant>,
     heard: Option<Instant>,
     pub(super) streams_lists: bool,
+    sends_bookmarks: bool,
     /// What goes wrong, and since when.
     trouble: Option<(Instant, Problem)>,
 }
@@ -138,7 +141,25 @@ impl Shared {
         result
     }
 
-    fn status(&self, now: Instant) -> Status {
+    /// How long a watch may be silent.
+    pub(super) fn silence(&self, options: &Options) -> Duration {
+        let marked = self.inner().sends_bookmarks;
+        if marked { options.silence } else { options.silence_without_bookmarks.max(options.silence) }
+    }
+
+    /// Told of each change.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// In how long a trouble will count, that does not yet.
+    pub(super) fn turns_in(&self, now: Instant) -> Option<Duration> {
+        let since = self.inner().trouble.as_ref().map(|(since, _)| *since)?;
+        let left = (since + self.grace).saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
+    pub(super) fn status(&self, now: Instant) -> Status {
         let inner = self.inner();
         let age = |then: Option<Instant>| then.map(|then| now.saturating_duration_since(then));
         let state = match &inner.trouble {
@@ -198,11 +219,15 @@ impl Inner {
         self.goes_well();
     }
 
-    /// A whole list, or a page of one.
-    pub(super) fn takes_items(&mut self, items: &[&serde_json::value::RawValue], now: Instant) {
-        for item in items {
-            self.takes(&object(item), now);
-        }
+    /// What is kept of an item of a list.
+    pub(super) fn takes_item(&mut self, kept: &[u8], now: Instant) {
+        self.takes(&object(kept), now);
+    }
+
+    /// An item of a list of which too much would be kept.
+    pub(super) fn passes_over(&mut self) {
+        self.events += 1;
+        self.unreadable += 1;
     }
 
     /// A line of a watch.
@@ -218,6 +243,7 @@ impl Inner {
             }
             Event::Bookmark { .. } => {
                 self.events += 1;
+                self.sends_bookmarks = true;
                 // A quiet node has no other occasion.
                 self.index.sweep(now);
             }

@@ -1,4 +1,4 @@
-//! What the API server sends, as far as it is read: leniently, for objects are [`PodObject`]s.
+//! What the API server sends, as far as it is kept ([`super::sieve`]) and read: leniently, for objects are [`PodObject`]s.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Event {
             let start = String::from_utf8_lossy(line.get(..60).unwrap_or(line)).into_owned();
             Problem::Nonsense(format!("no event ({}): {}", clean(&error.to_string()), clean(&start)))
         })?;
-        let object = || Box::new(object(raw.object));
+        let object = || Box::new(object(raw.object.get().as_bytes()));
         Ok(match &*raw.kind {
             "ADDED" | "MODIFIED" => Self::There(object()),
             "DELETED" => Self::Gone(object()),
@@ -62,27 +62,23 @@ impl Event {
 }
 
 /// Reads any JSON, see [`PodObject`].
-pub(super) fn object(json: &RawValue) -> PodObject {
-    serde_json::from_str(json.get()).unwrap_or_default()
+pub(super) fn object(json: &[u8]) -> PodObject {
+    serde_json::from_slice(json).unwrap_or_default()
 }
 
-/// A list, or a page of one.
-pub(super) struct List<'a> {
+/// What is around the items of a list, or of a page of one.
+#[derive(Debug)]
+pub(super) struct List {
     pub(super) version: Option<String>,
     /// There are more pages.
     pub(super) next_page: Option<String>,
-    pub(super) items: Vec<&'a RawValue>,
 }
 
-impl<'a> List<'a> {
-    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Problem> {
+impl List {
+    pub(super) fn parse(kept: &[u8]) -> Result<Self, Problem> {
         #[derive(Deserialize)]
-        struct Raw<'a> {
-            #[serde(default)]
-            metadata: Meta,
-            // Go's empty list may be null.
-            #[serde(borrow)]
-            items: Option<Vec<&'a RawValue>>,
+        struct Raw {
+            metadata: Option<Meta>,
         }
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "camelCase")]
@@ -90,16 +86,13 @@ impl<'a> List<'a> {
             resource_version: Option<String>,
             r#continue: Option<String>,
         }
-        let raw: Raw<'_> = serde_json::from_slice(body).map_err(|error| {
-            let start = String::from_utf8_lossy(body.get(..60).unwrap_or(body)).into_owned();
+        let raw: Raw = serde_json::from_slice(kept).map_err(|error| {
+            let start = String::from_utf8_lossy(kept.get(..60).unwrap_or(kept)).into_owned();
             Problem::Nonsense(format!("no list ({}): {}", clean(&error.to_string()), clean(&start)))
         })?;
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-        Ok(Self {
-            version: given(raw.metadata.resource_version),
-            next_page: given(raw.metadata.r#continue),
-            items: raw.items.unwrap_or_default(),
-        })
+        let Meta { resource_version, r#continue } = raw.metadata.unwrap_or_default();
+        Ok(Self { version: given(resource_version), next_page: given(r#continue) })
     }
 }
 
@@ -161,7 +154,7 @@ mod tests {
     fn reads_lists_and_refusals() {
         let list = List::parse(br#"{"metadata":{"resourceVersion":"9","continue":""},"items":null}"#)
             .expect("a list");
-        assert_eq!((list.version.as_deref(), list.next_page, list.items.len()), (Some("9"), None, 0));
+        assert_eq!((list.version.as_deref(), list.next_page), (Some("9"), None));
         assert!(List::parse(b"404 page not found").is_err());
         assert!(Status::parse(b"Too many requests, please try again later.").is_none());
         let status = Status::parse(br#"{"kind":"Status","code":504,"details":{"retryAfterSeconds":1}}"#);

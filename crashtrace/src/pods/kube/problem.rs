@@ -113,6 +113,11 @@ impl Problem {
         Self::Broken(root(error))
     }
 
+    /// What kind of problem it is: its words may differ each time.
+    pub(super) fn kind(&self) -> (std::mem::Discriminant<Self>, Option<u16>) {
+        (std::mem::discriminant(self), self.code())
+    }
+
     /// The answer's HTTP status, where there was one.
     #[must_use]
     pub fn code(&self) -> Option<u16> {

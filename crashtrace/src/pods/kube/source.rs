@@ -1,13 +1,24 @@
 //! Where the API server is and who we are: a pod's service account, or a kubeconfig.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::access::{Access, Credentials, certificates};
-use super::kubeconfig;
+use kube::Config;
+
+use super::access::{Access, certificates, read};
+use super::kubeconfig::{self, Wrong};
 use super::problem::{Problem, clean};
+use crate::files::{off_loop, within};
 
 /// Where kubelet puts what a pod's service account needs.
 const SERVICE_ACCOUNT: &str = "var/run/secrets/kubernetes.io/serviceaccount";
+
+/// How long files may take to be read, and the program of a kubeconfig to answer: twice, for it is asked once for the token
+/// and once for the certificate.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long it may take to see whether there is a program.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where the API server is and who we are. Files are read anew for each connection, the token for each request.
 #[derive(Clone, Debug)]
@@ -23,12 +34,11 @@ pub enum Source {
         /// The cluster's CA certificates.
         ca: PathBuf,
     },
-    /// As `kubectl` has it, for use by hand. Users that are a token, a token file, a password or a certificate; no program
-    /// (`exec`) is run to become one: not as root, in the name of a file.
+    /// As `kubectl` has it, for use by hand.
     Kubeconfig {
-        /// The file.
-        path: PathBuf,
-        /// Which context of it, if not the current one.
+        /// The files, put together as `kubectl` does it with those of `KUBECONFIG`.
+        paths: Vec<PathBuf>,
+        /// Which context of them, if not the current one.
         context: Option<String>,
     },
 }
@@ -47,27 +57,49 @@ impl Source {
         }
     }
 
-    /// Reads the files.
-    pub(super) fn access(&self) -> Result<Access, Problem> {
+    /// Reads the files, off the loop, and runs the program of a kubeconfig that has one.
+    ///
+    /// # Errors
+    /// There is no way in, or it takes too long to find.
+    pub(super) async fn access(&self) -> Result<Access, Problem> {
+        let source = self.clone();
+        let read = off_loop(DEADLINE, move || Ok(source.read())).await;
+        read.unwrap_or_else(|error| Err(self.problem(&error.to_string())))
+    }
+
+    /// Whether a program is to be run for this ([`Source::Kubeconfig`] with a user that is `exec`). Never in a pod. A file that cannot
+    /// be read (yet) has none: where programs are then forbidden, [`Kube`](super::Kube) says that it cannot be run, should it name
+    /// one later. For use before there is a loop.
+    #[must_use]
+    pub fn runs_program(&self) -> bool {
+        let Self::Kubeconfig { paths, context } = self.clone() else { return false };
+        let look = move || Ok(kubeconfig::runs_program(&paths, context.as_deref()));
+        within(LOOK_DEADLINE, look).unwrap_or_default()
+    }
+
+    fn problem(&self, reason: &str) -> Problem {
+        match self {
+            Self::Pod { ca, .. } => Problem::Ca { path: ca.clone(), reason: clean(reason) },
+            Self::Kubeconfig { paths, .. } => Problem::Kubeconfig {
+                path: paths.first().cloned().unwrap_or_default(),
+                reason: clean(reason),
+            },
+        }
+    }
+
+    /// May hang.
+    fn read(&self) -> Result<Access, Problem> {
         match self {
             Self::Pod { host, port, token, ca } => {
                 // First of all: outside a pod the files are not there either.
-                let url = url(host, port)?;
-                let problem = |reason: String| Problem::Ca { path: ca.clone(), reason };
-                let pem = std::fs::read(ca).map_err(|error| problem(error.to_string()))?;
-                Ok(Access {
-                    url,
-                    roots: certificates(&pem).map_err(problem)?,
-                    server_name: None,
-                    identity: None,
-                    credentials: Credentials::TokenFile(token.clone()),
-                })
+                let mut config = Config::new(url(host, port)?);
+                let problem = |reason: String| self.problem(&reason);
+                let pem = read(ca).map_err(|error| problem(error.to_string()))?;
+                config.root_cert = Some(certificates(&pem).map_err(problem)?);
+                Access::of(&config, Some(token.clone())).map_err(problem)
             }
-            Self::Kubeconfig { path, context } => {
-                let problem =
-                    |reason: String| Problem::Kubeconfig { path: path.clone(), reason: clean(&reason) };
-                kubeconfig::access(path, context.as_deref()).map_err(problem)
-            }
+            Self::Kubeconfig { paths, context } => kubeconfig::access(paths, context.as_deref())
+                .map_err(|Wrong { path, reason }| Problem::Kubeconfig { path, reason: clean(&reason) }),
         }
     }
 }

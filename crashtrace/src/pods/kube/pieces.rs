@@ -1,0 +1,123 @@
+//! The body of an answer, in pieces: bounded in what is kept of it, in silence, and in how long it keeps the loop.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use kube::client::Body;
+use tokio::time::timeout;
+
+use super::problem::Problem;
+use super::shapes;
+use super::sieve::{Piece, Sieve};
+
+/// So many bytes are taken at a time, in 0.2 ms (at 169 MB/s, with the settings of a release); then others on the loop have their
+/// turn.
+const STEP: usize = 32 << 10;
+
+/// What reading gave.
+pub(super) enum Read {
+    /// A piece.
+    Piece(Piece),
+    /// No piece within the time. What came of it is kept.
+    Nothing,
+    /// The end of the body.
+    End,
+}
+
+/// Pieces of a body.
+///
+/// kube's own reader of events has no bound on a line, and says nothing of the silence between lines; its reader of lists has all
+/// of the text at once, twice.
+pub(super) struct Pieces {
+    body: Body,
+    sieve: Sieve,
+    /// What came and was not taken yet.
+    left: Bytes,
+    /// Bytes that were taken since others had their turn.
+    step: usize,
+    received: u64,
+}
+
+impl Pieces {
+    /// Of a watch: its lines.
+    pub(super) fn of_watch(body: Body) -> Self {
+        Self::new(body, Sieve::lines(&shapes::EVENT, "event"))
+    }
+
+    /// Of a list: its items, then what is around them.
+    pub(super) fn of_list(body: Body) -> Self {
+        Self::new(body, Sieve::whole(&shapes::LIST, "list"))
+    }
+
+    fn new(body: Body, sieve: Sieve) -> Self {
+        Self { body, sieve, left: Bytes::new(), step: 0, received: 0 }
+    }
+
+    /// The next piece. Whole ones count: a server that drips bytes is as good as dead.
+    ///
+    /// # Errors
+    /// The connection breaks, or what comes is no JSON or has no end.
+    pub(super) async fn next_within(&mut self, within: Duration) -> Result<Read, Problem> {
+        match timeout(within, self.next()).await {
+            Ok(Ok(Some(piece))) => Ok(Read::Piece(piece)),
+            Ok(Ok(None)) => Ok(Read::End),
+            Ok(Err(problem)) => Err(problem),
+            Err(_) => Ok(Read::Nothing),
+        }
+    }
+
+    /// Bytes that came since this was last called.
+    pub(super) fn take_received(&mut self) -> u64 {
+        std::mem::take(&mut self.received)
+    }
+
+    /// The next piece, or the end. May be dropped while it waits.
+    ///
+    /// # Errors
+    /// As [`Self::next_within`].
+    pub(super) async fn next(&mut self) -> Result<Option<Piece>, Problem> {
+        loop {
+            while !self.left.is_empty() {
+                if self.step >= STEP {
+                    self.step = 0;
+                    tokio::task::yield_now().await;
+                }
+                let end = self.left.len().min(STEP - self.step);
+                let (taken, piece) = self.sieve.take(&self.left[..end])?;
+                self.left.advance(taken);
+                self.step += taken;
+                if piece.is_some() {
+                    return Ok(piece);
+                }
+            }
+            match self.body.frame().await {
+                None if self.sieve.is_between() => return Ok(None),
+                // A last line without an end may be half of one.
+                None => return Err(Problem::Broken("the answer ends in the middle".to_owned())),
+                Some(Err(error)) => return Err(Problem::of_body(&error)),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.received += data.len() as u64;
+                        self.left = data;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A whole body of at most so many bytes.
+pub(super) async fn whole(mut body: Body, longest: usize) -> Result<BytesMut, Problem> {
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::of_body(&error))?;
+        if let Some(data) = frame.data_ref() {
+            if all.len() + data.len() > longest {
+                return Err(Problem::Nonsense(format!("an answer of more than {longest} bytes")));
+            }
+            all.extend_from_slice(data);
+        }
+    }
+    Ok(all)
+}

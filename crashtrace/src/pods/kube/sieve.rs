@@ -1,0 +1,609 @@
+//! Takes out of a JSON text, as it comes in pieces, what is kept of it: the rest is passed over byte by byte and never held.
+//! PURE.
+//!
+//! A pod's object is up to 1.5 MiB in the server's database and more as JSON, nearly all of it what nobody here wants: `env`,
+//! annotations, `managedFields`, `volumes`. A list has one such object for each pod. So bounds on the bytes that come would take away
+//! the names of pods that are large in what is not kept, and no bounds would be none. Here they are on what is kept:
+//!
+//! | what | at most | what is more |
+//! |---|---|---|
+//! | text and numbers, as they are written | [`LONGEST_TEXT`] | `null` |
+//! | the elements of a list | as its [`Shape`] says | passed over |
+//! | all that is kept of one object | [`MOST_KEPT`] | the object is [`Piece::TooLarge`] |
+//! | the bytes of one object, kept or not | [`LONGEST_OBJECT`] | an error: it has no end |
+//!
+//! What is kept is read by serde afterwards, so here only so much of the grammar is checked as it takes to tell where what
+//! begins and ends. What is passed over is not checked at all but for its quotes and brackets.
+//!
+//! `serde_json` was rejected for this: it wants all of a text at once, or a reader that blocks; of a text that it skips it
+//! keeps a byte for each open bracket, and of a text that it takes all of it. Parsers that are fed (`actson`, `jiter`) hold each
+//! text whole.
+
+use super::problem::{Problem, clean};
+
+/// The longest text or number that is kept, as it is written. The longest that anything is made of is an image's name
+/// ([`crate::pods::object::MAX_IMAGE_BYTES`]), and six bytes may stand for one.
+pub(crate) const LONGEST_TEXT: usize = 4 << 10;
+/// The most that is kept of one object. A hundred containers come to 100 KiB.
+pub(crate) const MOST_KEPT: usize = 256 << 10;
+/// The longest object. An API server takes none of more than a few MiB, unless its database is set up otherwise.
+pub const LONGEST_OBJECT: u64 = 32 << 20;
+/// No name of a field that is kept is longer.
+const LONGEST_KEY: usize = 64;
+/// Of a text that is none, this much is shown.
+const HEAD: usize = 60;
+
+/// What is kept of a value. Where another kind of value comes, `null` is kept in its place.
+#[derive(Debug)]
+pub(super) enum Shape {
+    /// Text, a number or a truth value.
+    Scalar,
+    /// Of an object, these fields.
+    Object(&'static [(&'static str, Self)]),
+    /// Of a list, so many elements.
+    List(&'static Self, usize),
+    /// A list whose elements become pieces of their own.
+    Items(&'static Self),
+}
+
+/// What has come to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// What is kept of an element of [`Shape::Items`].
+    Item(Vec<u8>),
+    /// What is kept of the whole text.
+    Whole(Vec<u8>),
+    /// Of an element, or of the whole text, too much would be kept.
+    TooLarge,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// A value is due; of a list that has just begun, or its end.
+    Value {
+        or_end: bool,
+    },
+    /// A key is due; of an object that has just begun, or its end.
+    Key {
+        or_end: bool,
+    },
+    InKey {
+        escaped: bool,
+    },
+    Colon,
+    /// A comma is due, or the end of what is open.
+    After,
+    InText {
+        escaped: bool,
+    },
+    InNumber,
+    /// In what is not kept, so many brackets deep.
+    Skip {
+        depth: u64,
+    },
+    SkipText {
+        depth: u64,
+        escaped: bool,
+    },
+    SkipNumber,
+    Done,
+}
+
+/// An object or a list that is kept and not at its end.
+#[derive(Debug)]
+struct Level {
+    shape: &'static Shape,
+    /// Elements of it that came.
+    elements: usize,
+    /// One of them was kept: the next takes a comma.
+    written: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Sieve {
+    root: &'static Shape,
+    /// Each line is a text.
+    lines: bool,
+    what: &'static str,
+    state: State,
+    levels: Vec<Level>,
+    /// What is kept of the value that is due.
+    due: Option<&'static Shape>,
+    key: Vec<u8>,
+    kept: Vec<u8>,
+    /// Where in it the value begins that is being read.
+    begun: usize,
+    full: bool,
+    /// What was kept of the text around the element that is being read.
+    around: Option<Vec<u8>>,
+    /// Bytes of the object so far.
+    bytes: u64,
+    head: Vec<u8>,
+}
+
+impl Sieve {
+    /// One text.
+    pub(super) fn whole(root: &'static Shape, what: &'static str) -> Self {
+        Self {
+            root,
+            lines: false,
+            what,
+            state: State::Value { or_end: false },
+            levels: Vec::new(),
+            due: Some(root),
+            key: Vec::new(),
+            kept: Vec::new(),
+            begun: 0,
+            full: false,
+            around: None,
+            bytes: 0,
+            head: Vec::new(),
+        }
+    }
+
+    /// Many, one a line.
+    pub(super) fn lines(root: &'static Shape, what: &'static str) -> Self {
+        Self { lines: true, ..Self::whole(root, what) }
+    }
+
+    /// Nothing of a text has come that is not at its end.
+    pub(super) fn is_between(&self) -> bool {
+        match self.state {
+            State::Done => true,
+            State::Value { .. } => self.lines && self.levels.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Takes bytes until something comes to its end. How many it took.
+    ///
+    /// # Errors
+    /// It is no JSON, or has no end.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, Option<Piece>), Problem> {
+        for (at, byte) in bytes.iter().enumerate() {
+            // Nothing but what follows a number ends it, and that is another's.
+            if matches!(self.state, State::InNumber | State::SkipNumber)
+                && !is_of_number(*byte)
+                && let Some(piece) = self.value_ends()
+            {
+                return Ok((at, Some(piece)));
+            }
+            if self.head.len() < HEAD {
+                self.head.push(*byte);
+            }
+            self.bytes += 1;
+            if self.bytes > LONGEST_OBJECT {
+                return Err(Problem::Nonsense(format!("{} of more than {LONGEST_OBJECT} bytes", self.what)));
+            }
+            if let Some(piece) = self.byte(*byte)? {
+                return Ok((at + 1, Some(piece)));
+            }
+        }
+        Ok((bytes.len(), None))
+    }
+
+    fn nonsense(&self) -> Problem {
+        let head = String::from_utf8_lossy(&self.head);
+        Problem::Nonsense(format!(
+            "no {} (JSON breaks off at byte {}): {}",
+            self.what,
+            self.bytes,
+            clean(&head)
+        ))
+    }
+
+    fn byte(&mut self, byte: u8) -> Result<Option<Piece>, Problem> {
+        if byte == b'\n' && self.lines {
+            return self.line_ends();
+        }
+        match self.state {
+            // What stands in quotes.
+            State::InText { escaped } => {
+                let escapes = byte == b'\\' && !escaped;
+                let kept = self.keep_of_value(byte);
+                if byte == b'"' && !escaped {
+                    return Ok(self.value_ends());
+                }
+                self.state = if kept {
+                    State::InText { escaped: escapes }
+                } else {
+                    State::SkipText { depth: 0, escaped: escapes }
+                };
+            }
+            State::SkipText { depth, escaped } => match (byte, escaped) {
+                (b'"', false) if depth == 0 => return Ok(self.value_ends()),
+                (b'"', false) => self.state = State::Skip { depth },
+                _ => self.state = State::SkipText { depth, escaped: byte == b'\\' && !escaped },
+            },
+            State::InKey { escaped: false } if byte == b'"' => self.state = State::Colon,
+            State::InKey { escaped } => {
+                if self.key.len() <= LONGEST_KEY {
+                    self.key.push(byte);
+                }
+                self.state = State::InKey { escaped: byte == b'\\' && !escaped };
+            }
+            State::Skip { depth } => match byte {
+                b'"' => self.state = State::SkipText { depth, escaped: false },
+                b'{' | b'[' => self.state = State::Skip { depth: depth + 1 },
+                b'}' | b']' if depth == 1 => return Ok(self.value_ends()),
+                b'}' | b']' => self.state = State::Skip { depth: depth - 1 },
+                _ => {}
+            },
+            State::InNumber => {
+                if !self.keep_of_value(byte) {
+                    self.state = State::SkipNumber;
+                }
+            }
+            State::SkipNumber => {}
+            _ if byte.is_ascii_whitespace() => {}
+            State::Value { or_end: true } if byte == b']' => return self.closes(byte),
+            State::Value { .. } => return self.value_begins(byte),
+            State::Key { or_end: true } if byte == b'}' => return self.closes(byte),
+            State::Key { .. } if byte == b'"' => {
+                self.key.clear();
+                self.state = State::InKey { escaped: false };
+            }
+            State::Colon if byte == b':' => self.key_ends(),
+            State::After if byte == b',' => self.state = self.next_state(false),
+            State::After => return self.closes(byte),
+            State::Key { .. } | State::Colon | State::Done => return Err(self.nonsense()),
+        }
+        Ok(None)
+    }
+
+    fn line_ends(&mut self) -> Result<Option<Piece>, Problem> {
+        if !self.is_between() {
+            return Err(self.nonsense());
+        }
+        self.state = State::Value { or_end: false };
+        self.due = Some(self.root);
+        self.bytes = 0;
+        self.head.clear();
+        Ok(None)
+    }
+
+    /// What is due in the object or list that is open.
+    fn next_state(&mut self, or_end: bool) -> State {
+        let Some(level) = self.levels.last_mut() else { return State::Done };
+        match level.shape {
+            Shape::Object(_) => State::Key { or_end },
+            Shape::List(shape, most) => {
+                self.due = (level.elements < *most).then_some(*shape);
+                State::Value { or_end }
+            }
+            Shape::Items(shape) => {
+                self.due = Some(shape);
+                State::Value { or_end }
+            }
+            Shape::Scalar => State::Done,
+        }
+    }
+
+    fn key_ends(&mut self) {
+        self.due = None;
+        if let Some(Level { shape: Shape::Object(fields), .. }) = self.levels.last() {
+            let field = fields.iter().find(|(name, _)| name.as_bytes() == self.key);
+            if let Some((name, shape)) = field {
+                self.comma();
+                self.keep(b"\"");
+                self.keep(name.as_bytes());
+                self.keep(b"\":");
+                self.due = Some(shape);
+            }
+        }
+        self.state = State::Value { or_end: false };
+    }
+
+    fn value_begins(&mut self, byte: u8) -> Result<Option<Piece>, Problem> {
+        if !matches!(byte, b'{' | b'[' | b'"') && !is_of_number(byte) {
+            return Err(self.nonsense());
+        }
+        match self.levels.last_mut() {
+            Some(Level { shape: Shape::Items(_), .. }) => {
+                self.around = Some(std::mem::take(&mut self.kept));
+                // The texts between the elements count for none of them.
+                self.bytes = 1;
+            }
+            Some(level @ Level { shape: Shape::List(..), .. }) => {
+                level.elements += 1;
+                if self.due.is_some() {
+                    self.comma();
+                }
+            }
+            _ => {}
+        }
+        self.begun = self.kept.len();
+        match (self.due, byte) {
+            (Some(shape @ Shape::Object(_)), b'{')
+            | (Some(shape @ (Shape::List(..) | Shape::Items(_))), b'[') => {
+                self.keep(&[byte]);
+                self.levels.push(Level { shape, elements: 0, written: false });
+                self.state = self.next_state(true);
+            }
+            (Some(Shape::Scalar), b'"') => {
+                self.keep(&[byte]);
+                self.state = State::InText { escaped: false };
+            }
+            (Some(Shape::Scalar), byte) if is_of_number(byte) => {
+                self.keep(&[byte]);
+                self.state = State::InNumber;
+            }
+            (due, byte) => {
+                if due.is_some() {
+                    self.keep(b"null");
+                }
+                self.state = match byte {
+                    b'{' | b'[' => State::Skip { depth: 1 },
+                    b'"' => State::SkipText { depth: 0, escaped: false },
+                    _ => State::SkipNumber,
+                };
+            }
+        }
+        Ok(None)
+    }
+
+    /// A byte of a text or a number that is kept. `false` if it is too long, and not kept any more.
+    fn keep_of_value(&mut self, byte: u8) -> bool {
+        self.keep(&[byte]);
+        if self.full || self.kept.len().saturating_sub(self.begun) <= LONGEST_TEXT {
+            return true;
+        }
+        self.kept.truncate(self.begun);
+        self.keep(b"null");
+        false
+    }
+
+    /// A comma before an element or a field, but for the first.
+    fn comma(&mut self) {
+        let first = self.levels.last_mut().is_none_or(|level| !std::mem::replace(&mut level.written, true));
+        if !first {
+            self.keep(b",");
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.full |= self.kept.len() + bytes.len() > MOST_KEPT;
+        if self.full {
+            self.kept = Vec::new();
+        } else {
+            self.kept.extend_from_slice(bytes);
+        }
+    }
+
+    fn closes(&mut self, byte: u8) -> Result<Option<Piece>, Problem> {
+        let due = match self.levels.pop().map(|level| level.shape) {
+            Some(Shape::Object(_)) => b'}',
+            _ => b']',
+        };
+        if byte != due {
+            return Err(self.nonsense());
+        }
+        self.keep(&[byte]);
+        Ok(self.value_ends())
+    }
+
+    fn value_ends(&mut self) -> Option<Piece> {
+        let of_items = matches!(self.levels.last(), Some(Level { shape: Shape::Items(_), .. }));
+        self.state = if self.levels.is_empty() { State::Done } else { State::After };
+        if !of_items && self.state == State::After {
+            return None;
+        }
+        let kept = std::mem::replace(&mut self.kept, self.around.take().unwrap_or_default());
+        Some(match (std::mem::take(&mut self.full), of_items) {
+            (true, _) => Piece::TooLarge,
+            (false, true) => Piece::Item(kept),
+            (false, false) => Piece::Whole(kept),
+        })
+    }
+}
+
+/// Also the letters of `true`, `false` and `null`.
+fn is_of_number(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    static POD: Shape = Shape::Object(&[
+        ("name", Shape::Scalar),
+        ("spec", Shape::Object(&[("list", Shape::List(&Shape::Object(&[("a", Shape::Scalar)]), 2))])),
+    ]);
+    static LIST: Shape =
+        Shape::Object(&[("meta", Shape::Object(&[("v", Shape::Scalar)])), ("items", Shape::Items(&POD))]);
+
+    /// All pieces, however the text comes.
+    fn sift(sieve: &mut Sieve, text: &[u8], chunk: usize) -> Result<Vec<Piece>, Problem> {
+        let mut pieces = Vec::new();
+        for mut bytes in text.chunks(chunk.max(1)) {
+            while !bytes.is_empty() {
+                let (taken, piece) = sieve.take(bytes)?;
+                bytes = &bytes[taken..];
+                pieces.extend(piece);
+            }
+        }
+        Ok(pieces)
+    }
+
+    fn pieces(shape: &'static Shape, text: &str) -> Vec<String> {
+        let text_of = |piece: Piece| match piece {
+            Piece::Item(kept) | Piece::Whole(kept) => String::from_utf8(kept).expect("text"),
+            Piece::TooLarge => "too large".to_owned(),
+        };
+        let all = |chunk| sift(&mut Sieve::whole(shape, "list"), text.as_bytes(), chunk);
+        let at_once = all(usize::MAX).unwrap_or_else(|problem| panic!("{problem}"));
+        assert!(at_once == all(1).expect("the same"));
+        at_once.into_iter().map(text_of).collect()
+    }
+
+    #[test]
+    fn what_is_kept_comes_out_and_nothing_else() {
+        let text = r#" { "name" : "n", "env": [{"name":"}]\\"}, 1e400], "spec":{"x":{"list":[{}]},"list":[{"a":-1.5e3,"b":2},{},{"a":3}]}} "#;
+        assert_eq!(pieces(&POD, text), [r#"{"name":"n","spec":{"list":[{"a":-1.5e3},{}]}}"#]);
+        // Another kind of value.
+        assert_eq!(pieces(&POD, r#"{"name":{"a":[1]},"spec":"x"}"#), [r#"{"name":null,"spec":null}"#]);
+        assert_eq!(
+            pieces(&POD, r#"{"spec":{"list":[1,"a",[2],{"a":3}]}}"#),
+            [r#"{"spec":{"list":[null,null]}}"#]
+        );
+        assert_eq!(pieces(&POD, "[1]"), ["null"]);
+        assert_eq!(pieces(&POD, "{}"), ["{}"]);
+        // serde says that this is none.
+        assert_eq!(pieces(&POD, r#"{"name":nope}"#), [r#"{"name":nope}"#]);
+    }
+
+    #[test]
+    fn the_items_of_a_list_come_one_by_one() {
+        let text = r#"{"kind":"L","meta":{"v":"7","w":0},"items":[{"name":"a","x":1}, {} ,null,{"name":"b"}],"z":1}"#;
+        assert_eq!(
+            pieces(&LIST, text),
+            [r#"{"name":"a"}"#, "{}", "null", r#"{"name":"b"}"#, r#"{"meta":{"v":"7"},"items":[]}"#]
+        );
+        assert_eq!(pieces(&LIST, r#"{"items":null}"#), [r#"{"items":null}"#]);
+        assert_eq!(pieces(&LIST, r#"{"items":[],"meta":{}}"#), [r#"{"items":[],"meta":{}}"#]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_absent_and_what_is_not_kept_may_be_of_any_length() {
+        let long = "x".repeat(LONGEST_TEXT);
+        assert_eq!(
+            pieces(&POD, &format!(r#"{{"name":"{long}","spec":{{}}}}"#)),
+            [r#"{"name":null,"spec":{}}"#]
+        );
+        let fits = &long[2..];
+        assert_eq!(pieces(&POD, &format!(r#"{{"name":"{fits}"}}"#)), [format!(r#"{{"name":"{fits}"}}"#)]);
+        assert_eq!(
+            pieces(&POD, &format!(r#"{{"name":{}}}"#, "1".repeat(2 * LONGEST_TEXT))),
+            [r#"{"name":null}"#]
+        );
+        let (huge, deep) = (r#"\""#.repeat(MOST_KEPT), "[".repeat(MOST_KEPT) + &"]".repeat(MOST_KEPT));
+        let text = format!(r#"{{"{huge}":"{huge}","b":{deep},"name":"n"}}"#);
+        assert_eq!(pieces(&POD, &text), [r#"{"name":"n"}"#]);
+        // One name again and again: each time it is kept.
+        let again = format!("{{{}\"name\":1}}", r#""name":"0123456789","#.repeat(MOST_KEPT / 10));
+        assert_eq!(pieces(&POD, &again), ["too large"]);
+        let among = format!(r#"{{"items":[{{"name":"a"}},{again},{{"name":"b"}}]}}"#);
+        assert_eq!(
+            pieces(&LIST, &among),
+            [r#"{"name":"a"}"#, "too large", r#"{"name":"b"}"#, r#"{"items":[]}"#]
+        );
+    }
+
+    #[test]
+    fn lines_are_told_apart_and_half_a_line_is_none() {
+        let mut sieve = Sieve::lines(&POD, "event");
+        let all = sift(&mut sieve, b"\n{\"name\":1}\n \n{\"name\":2}\r\n", 1).expect("lines");
+        assert_eq!(all, [Piece::Whole(br#"{"name":1}"#.to_vec()), Piece::Whole(br#"{"name":2}"#.to_vec())]);
+        assert!(sieve.is_between());
+        sift(&mut sieve, b"{\"name\":", 1).expect("half a line");
+        assert!(!sieve.is_between());
+        assert!(sift(&mut sieve, b"\n", 1).is_err());
+    }
+
+    #[test]
+    fn what_is_no_json_is_said_and_shown() {
+        for text in [
+            "<html>\x1b[2J</html>",
+            "{]",
+            "{1:2}",
+            r#"{"name" 1}"#,
+            "{} {}",
+            "}",
+            r#"{"name":1 2}"#,
+            "\u{feff}{}",
+        ] {
+            let problem =
+                sift(&mut Sieve::whole(&POD, "list"), text.as_bytes(), 7).expect_err(text).to_string();
+            assert!(problem.contains("no list (JSON breaks off at byte "), "{problem}");
+            assert!(!problem.contains(char::is_control), "{problem}");
+        }
+        for text in ["[[[[\n", "{} {}\n", "{\"a\":\"\n"] {
+            assert!(sift(&mut Sieve::lines(&POD, "event"), text.as_bytes(), 7).is_err(), "{text}");
+        }
+        let mut sieve = Sieve::whole(&POD, "list");
+        sift(&mut sieve, b"{\"env\":\"", 100).expect("a beginning");
+        let chunk = vec![b'x'; 1 << 20];
+        let problem = (0..33).find_map(|_| sieve.take(&chunk).err()).expect("no end");
+        assert_eq!(
+            problem.to_string(),
+            "not an answer of the Kubernetes API: list of more than 33554432 bytes"
+        );
+    }
+
+    /// The same, of the whole text at once.
+    fn prune(shape: &Shape, value: &Value, items: &mut Vec<Value>) -> Value {
+        match (shape, value) {
+            (Shape::Scalar, Value::Object(_) | Value::Array(_)) => Value::Null,
+            (Shape::Scalar, scalar) => scalar.clone(),
+            (Shape::Object(fields), Value::Object(map)) => {
+                let kept = map.iter().filter_map(|(key, value)| {
+                    let (_, shape) = fields.iter().find(|(name, _)| name == key)?;
+                    Some((key.clone(), prune(shape, value, items)))
+                });
+                kept.collect()
+            }
+            (Shape::List(shape, most), Value::Array(list)) => {
+                list.iter().take(*most).map(|value| prune(shape, value, items)).collect()
+            }
+            (Shape::Items(shape), Value::Array(list)) => {
+                let kept: Vec<_> = list.iter().map(|value| prune(shape, value, &mut Vec::new())).collect();
+                items.extend(kept);
+                json!([])
+            }
+            _ => Value::Null,
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,6}|[\"\\\\\\]}\\[{,:\n]{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            let key = prop_oneof![
+                Just("meta".to_owned()),
+                Just("v".to_owned()),
+                Just("items".to_owned()),
+                Just("name".to_owned()),
+                Just("spec".to_owned()),
+                Just("list".to_owned()),
+                Just("a".to_owned()),
+                "[\"\\\\a-z]{0,3}"
+            ];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::vec((key, inner), 0..5)
+                    .prop_map(|fields| fields.into_iter().collect::<serde_json::Map<_, _>>().into()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_keeps_of_any_json_what_a_walk_of_it_would(value in any_json(), pretty in any::<bool>(), chunk in 1_usize..9) {
+            let text = if pretty { format!("{value:#}") } else { value.to_string() };
+            let mut items = Vec::new();
+            let whole = prune(&LIST, &value, &mut items);
+            let pieces = sift(&mut Sieve::whole(&LIST, "list"), format!("{text} ").as_bytes(), chunk);
+            let pieces: Vec<Value> = pieces.expect("it is JSON").into_iter().map(|piece| match piece {
+                Piece::Item(kept) | Piece::Whole(kept) => serde_json::from_slice(&kept).expect("JSON is kept"),
+                Piece::TooLarge => panic!("it is small"),
+            }).collect();
+            items.push(whole);
+            prop_assert_eq!(pieces, items);
+        }
+
+        #[test]
+        fn whatever_bytes_come_it_goes_on_or_says_that_it_is_none(bytes in any::<Vec<u8>>(), lines in any::<bool>()) {
+            let mut sieve = if lines { Sieve::lines(&LIST, "event") } else { Sieve::whole(&LIST, "list") };
+            let _ = sift(&mut sieve, &bytes, 3);
+        }
+    }
+}
