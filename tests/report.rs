@@ -125,7 +125,8 @@ fn a_reader_of_its_own_reads_every_incident() {
         if let Line::Incident(_) = line {
             let read: reader::Incident = serde_json::from_slice(&to_json_line(&line)).expect(name);
             assert_eq!((read.schema.as_str(), read.seq), ("crashtrace/v1", 17));
-            assert_eq!(read.victims_total, read.victims.len() as u64);
+            let folded = read.folded.map_or(0, |folded| folded.victims_total);
+            assert_eq!(read.victims_total - folded, read.victims.len() as u64);
             assert!(read.id.starts_with(&format!("{}-812345678901-3", read.boot_id)));
         }
     }
@@ -138,7 +139,7 @@ fn the_order_of_fields_is_fixed() {
     assert_eq!(
         keys(&line).join(" "),
         "schema agent node boot_id session seq lost id revision redelivered kind time ktime_ns verdict hooks origin \
-         constraint complete repeats limit memory trigger victims victims_total allocation unresolved truncated"
+         constraint complete repeats limit memory trigger victims victims_total folded allocation unresolved truncated"
     );
     assert_eq!(
         keys(&line["verdict"]).join(" "),
@@ -180,7 +181,7 @@ fn the_largest_victim_is_first_and_what_is_unknown_of_each_moves_along() {
 #[test]
 fn every_field_that_is_unknown_has_a_reason() {
     /// Null because there is nothing to say: an owner has what its kind has, an unlimited limit no bytes, an OOM of the
-    /// node no limit, and one of a cgroup nobody who holds the node's memory.
+    /// node no limit, a kill by itself nothing folded, and one of a cgroup nobody who holds the node's memory.
     fn may_be_empty(path: &str, line: &Value) -> bool {
         path.contains(".owner.")
             || path == "limit" && line["verdict"]["cause"] == "system_oom"
@@ -192,6 +193,7 @@ fn every_field_that_is_unknown_has_a_reason() {
             // Only an OOM of the node has holders, and only fragmentation a list of what cannot be moved.
             || path.starts_with("memory.")
                 && (line["victims_total"] == 0 || line["unresolved"].to_string().contains("\"memory.holders\""))
+            || path == "folded" || path == "folded.victims[*].cgroup"
             || path == "memory.unmovable" && line["verdict"]["shortage"] != "fragmentation"
             || path == "limit" && line["verdict"]["level"] == "node"
             // Of other levels it has none, and why a pod is not known is said of its name.

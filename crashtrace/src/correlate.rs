@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use crate::event::{
     Counted, Event, FailureKey, Hook, NoKill, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp, Zones,
 };
+use crate::fold::Folded;
 use crate::stats::{Counter, Stats};
 
 pub(crate) mod alloc;
@@ -43,6 +44,10 @@ pub const FOLD_NS: u64 = 1_000_000_000;
 /// Limits that are remembered for folding; beyond it the one that has been quiet longest is forgotten.
 pub const FOLDS: usize = 256;
 
+/// Victims of one incident that are kept with all that is known of them: a cgroup whose processes die together may have as
+/// many as its tenant likes.
+pub const VICTIMS: usize = 512;
+
 /// The events of one decision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incident {
@@ -67,6 +72,8 @@ pub struct OomKill {
     /// Every process that was marked, each once, in the order of the marks. Empty where the chosen process was
     /// gone before it could be marked.
     pub victims: Vec<OomVictim>,
+    /// How many more processes were killed than `victims` has: it keeps the largest of very many.
+    pub unlisted: u64,
     /// Who held the node's memory; `None` for a memory cgroup's OOM, and where that could not be gathered.
     pub holders: Option<Box<OomHolders>>,
     /// The zones at the decision; the same.
@@ -75,6 +82,10 @@ pub struct OomKill {
     pub revision: u32,
     /// Seen from its decision to its end, or known to have no more to it, with no record lost on the way.
     pub complete: bool,
+    /// It was given up before its end was seen, and what still comes of it makes another revision.
+    pub may_grow: bool,
+    /// Further kills that this stands for.
+    pub folded: Option<Box<Folded>>,
 }
 
 /// An OOM without a kill, with its repeats.
@@ -189,7 +200,11 @@ impl Correlator {
         if self.open.as_ref().is_some_and(|open| now_ns >= open.deadline_ns()) {
             // With an end, it was lost; with one victim to come, that was lost; and a group may have had more.
             self.given_up = self.open.clone().map(|open| Open { latest_ns: now_ns, ..open });
-            done.extend(self.close(false));
+            let mut given_up = self.close(false);
+            if let Some(Incident::OomKill(kill)) = &mut given_up {
+                kill.may_grow = true;
+            }
+            done.extend(given_up);
         }
         if self.given_up.as_ref().is_some_and(|open| now_ns >= open.latest_ns.saturating_add(LATE_NS)) {
             self.given_up = None;
@@ -330,10 +345,13 @@ impl OomKill {
             cpu: victim.stamp.cpu,
             decision: None,
             victims: vec![victim],
+            unlisted: 0,
             holders: None,
             zones: None,
             revision: 1,
             complete: false,
+            may_grow: false,
+            folded: None,
         }
     }
 }

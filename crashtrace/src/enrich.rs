@@ -329,7 +329,8 @@ pub(crate) fn same_process(mark: &Task, chosen: &Task) -> bool {
     }
 }
 
-fn complete_victims(kill: &mut OomKill) {
+/// Sets the victims right; see [`enrich`].
+pub(crate) fn complete_victims(kill: &mut OomKill) {
     let Some(decision) = &mut kill.decision else {
         for victim in &mut kill.victims {
             victim.task.exiting = None;

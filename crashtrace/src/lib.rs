@@ -23,6 +23,7 @@ pub mod enrich;
 pub mod event;
 pub mod files;
 pub mod filter;
+pub mod fold;
 pub mod fragmentation;
 pub mod gfp;
 pub mod messages;

@@ -12,6 +12,7 @@ use crate::decode::{self, Machine};
 use crate::enrich::{Case, Node, enrich, look_at_memory};
 use crate::event::Counted;
 use crate::filter::Filter;
+use crate::fold::KillFolds;
 use crate::messages::Unsaid;
 use crate::pods::names::{NameSource, NamesStatus};
 use crate::report::build::{self, Context};
@@ -52,6 +53,7 @@ pub struct Pipeline {
     filter: Filter,
     node: Node,
     correlator: Correlator,
+    folds: KillFolds,
     revisions: Revisions,
     /// When the session began.
     since_ns: u64,
@@ -80,6 +82,7 @@ impl Pipeline {
             filter,
             node,
             correlator: Correlator::new(kills_show, decisions_hooked),
+            folds: KillFolds::default(),
             since_ns: 0,
             revisions: Revisions::default(),
             now_ns: 0,
@@ -125,8 +128,9 @@ impl Pipeline {
             Ok(mut event) => {
                 tracing::trace!(?event, "decoded");
                 look_at_memory(&mut event, &mut self.node);
+                let ktime_ns = event.stamp().ktime_ns;
                 let incidents = self.correlator.push(event, &mut self.stats);
-                self.lines(incidents)
+                self.fold(incidents, ktime_ns)
             }
             Err(error) => {
                 tracing::warn!(%error, "a record could not be read and is counted as lost");
@@ -184,7 +188,7 @@ impl Pipeline {
     pub fn tick(&mut self, now_ns: u64) -> Vec<Line> {
         self.now_ns = now_ns;
         let incidents = self.correlator.tick(now_ns);
-        let mut lines = self.lines(incidents);
+        let mut lines = self.fold(incidents, now_ns);
         lines.extend(self.revised(now_ns));
         lines
     }
@@ -198,7 +202,9 @@ impl Pipeline {
     /// When [`Self::tick`] has something to do.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
-        self.correlator.deadline_ns().into_iter().chain(self.revisions.deadline_ns()).min()
+        let deadlines =
+            [self.correlator.deadline_ns(), self.folds.deadline_ns(), self.revisions.deadline_ns()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// What was counted so far.
@@ -232,7 +238,9 @@ impl Pipeline {
     pub fn stopping(&mut self, ktime_ns: u64, reason: &str) -> Vec<Line> {
         self.alloc_untold(self.correlator.alloc_untold());
         let incidents = self.correlator.finish();
-        let mut lines = self.lines(incidents);
+        let mut lines = self.fold(incidents, ktime_ns);
+        let folded = self.folds.finish();
+        lines.extend(self.lines(folded));
         lines.extend(self.revised(u64::MAX));
         let stopping = AgentStopping {
             envelope: Envelope::default(),
@@ -244,6 +252,15 @@ impl Pipeline {
         };
         lines.push(self.line(Line::AgentStopping(Box::new(stopping))));
         lines
+    }
+
+    /// Lets time pass for what folds, and takes more of it; gives the lines that are due.
+    fn fold(&mut self, incidents: Vec<Incident>, now_ns: u64) -> Vec<Line> {
+        let mut due = self.folds.tick(now_ns);
+        for incident in incidents {
+            due.extend(self.folds.push(incident, self.node.root, now_ns));
+        }
+        self.lines(due)
     }
 
     fn lines(&mut self, incidents: Vec<Incident>) -> Vec<Line> {

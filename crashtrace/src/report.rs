@@ -1,4 +1,4 @@
-//! The report: crashtrace's public output, schema `crashtrace/v1`. **This file with `report/{memory,own,owner}.rs` is
+//! The report: crashtrace's public output, schema `crashtrace/v1`. **This file with `report/{folded,memory,own,owner}.rs` is
 //! its definition**; `crashtrace schema` prints it as JSON Schema.
 //!
 //! One JSON object a line, at most [`MAX_LINE_BYTES`] long. Field names are snake case and carry their unit
@@ -32,6 +32,7 @@ pub use crate::classify::{Cause, Certainty, Level, Origin, Shortage};
 
 pub mod build;
 pub mod fit;
+mod folded;
 mod memory;
 mod own;
 mod owner;
@@ -40,6 +41,7 @@ pub mod text;
 
 pub use build::{Context, incident};
 pub use fit::to_json_line;
+pub use folded::{Folded, FoldedVictim};
 pub use memory::{HOLDERS, Holder, Memory, Unmovable, ZONES, Zone};
 pub use own::{AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, Loss, LossKind};
 pub use owner::{Claims, ContainerRole, Kubernetes, NameSource, Owner, OwnerKind, Workload};
@@ -127,7 +129,8 @@ pub struct Incident {
     pub constraint: Option<Constraint>,
     /// All that belongs to the incident is in it: the kernel's decision was seen from beginning to end.
     pub complete: bool,
-    /// How many more incidents of the same kind and limit this line stands for, since the last one.
+    /// How many more incidents of the same kind and limit this line stands for, since the last one; of kills, `folded` has
+    /// more.
     pub repeats: u64,
     /// The limit that was hit; null for an OOM of the node.
     pub limit: Option<LimitHit>,
@@ -137,8 +140,10 @@ pub struct Incident {
     pub trigger: Option<Process>,
     /// The killed processes, largest first.
     pub victims: Vec<Process>,
-    /// How many processes were killed; more than `victims` holds if `truncated`.
+    /// How many processes were killed; more than `victims` holds if `truncated`, or if some are in `folded`.
     pub victims_total: u64,
+    /// The further kills that this line stands for; null if it stands for its own alone.
+    pub folded: Option<Folded>,
     /// The request that could not be met.
     pub allocation: Option<Allocation>,
     /// What is unknown, and why.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crashtrace::report::{
-    Claims, Incident, Kubernetes, Line, MAX_LINE_BYTES, NameSource, Owner, Process, Text, Unresolved,
-    Workload, ZONES, Zone, to_json_line,
+    Claims, Folded, FoldedVictim, Incident, Kubernetes, Line, MAX_LINE_BYTES, NameSource, Owner, Process,
+    Text, Unresolved, Workload, ZONES, Zone, to_json_line,
 };
 use crashtrace::sink::text::render;
 use proptest::prelude::*;
@@ -43,6 +43,7 @@ fn lines_of(text: &str, size: Size) -> Vec<Line> {
                     hooks: words(),
                     victims: vec![process(text); victims],
                     victims_total: victims as u64,
+                    folded: Some(folded(text, victims)),
                     trigger: Some(process(text)),
                     unresolved: gaps(victims),
                     ..(**incident).clone()
@@ -77,6 +78,19 @@ fn lines_of(text: &str, size: Size) -> Vec<Line> {
         }
     }
     lines
+}
+
+fn folded(text: &str, victims: usize) -> Folded {
+    let victim =
+        FoldedVictim { pid: None, comm: Some(Text::from(text)), ktime_ns: 1, cgroup: Some(Text::from(text)) };
+    Folded {
+        victims_total: victims as u64,
+        exiting_total: 0,
+        resident_bytes: None,
+        until: "2026-11-22T07:23:15.123456789Z".to_owned(),
+        until_ktime_ns: 1,
+        victims: vec![victim; victims],
+    }
 }
 
 fn process(text: &str) -> Process {
@@ -228,6 +242,23 @@ fn what_is_cut_is_cut_in_order() {
     assert_eq!(object["victims"][0]["pid"], 0);
     assert_eq!(object["victims"][victims(&object) - 1]["pid"], victims(&object) - 1);
     assert!(!object.to_string().contains('…'));
+
+    // Of folded victims as many as there is room for, the first ones, and nothing else goes.
+    let mut line = incident("api", Size { victims: 1, items: 2 });
+    let victim = |pid: u32| FoldedVictim {
+        pid: Some(pid),
+        comm: Some(Text::from("api")),
+        ktime_ns: 812_345_678_901,
+        cgroup: None,
+    };
+    line.folded = Some(Folded { victims: (0..500).map(victim).collect(), ..folded("api", 0) });
+    let whole = Line::Incident(Box::new(line));
+    let object = fits(&whole);
+    assert_eq!((&object["truncated"], victims(&object)), (&true.into(), 1));
+    assert!(to_json_line(&whole).len() > MAX_LINE_BYTES - 100, "the room is used");
+    let kept = object["folded"]["victims"].as_array().expect("a list");
+    assert!(kept.len() > 100, "{}", kept.len());
+    assert_eq!(kept[kept.len() - 1]["pid"], kept.len() - 1);
 
     // Long paths: they are cut rather than the victims down to one, and both ends stay.
     let mut line = incident("api", Size { victims: 4, items: 2 });

@@ -9,8 +9,9 @@ use crashtrace::event::{
     AllocFailure, Asked, BlockTypes, Constraint, FailureKey, Hook, MigrateType, OomControl, OomDecision,
     Stack, Watermarks, Zone, ZoneTypes, Zones,
 };
+use crashtrace::fold::{Folded, FoldedVictim};
 
-use crate::cases::context;
+use crate::cases::{container_oom, context};
 use crate::parts::{API, MIB, POD, case, control, decision, in_pod, level_of, lineage, marked, stamp, task};
 
 /// Every one of them.
@@ -21,6 +22,7 @@ pub(crate) fn built() -> Vec<(&'static str, (Case, Verdict))> {
         ("vmalloc_failure", judged(failed(vmalloc()))),
         ("charge_failure", judged(failed(charge()))),
         ("system_oom_fragmentation", judged(system_oom())),
+        ("oom_storm", judged(storm())),
     ]
 }
 
@@ -139,6 +141,29 @@ fn charge() -> (u64, AllocFailure) {
     let stamp = stamp(Hook::RawTracepoint);
     let zones = Some(in_pieces());
     (7, AllocFailure { stamp, key, format: None, cgroups: Some(cgroups), zones, ..asked })
+}
+
+/// The kills of a second in which one container's workers came back as fast as they were killed.
+fn storm() -> Incident {
+    let Incident::OomKill(mut kill) = container_oom().0.incident else { panic!("a kill") };
+    let began_ns = kill.ktime_ns;
+    let dead = |at: u32| FoldedVictim {
+        ktime_ns: began_ns + u64::from(at) * 5_300_000,
+        pid: Some(4211 + at),
+        comm: Some("java".into()),
+        cgroup: (at == 3).then(|| b"/kubepods/burstable/pod1f6cbd1e/sidecar".to_vec()),
+    };
+    kill.folded = Some(Box::new(Folded {
+        kills: 186,
+        victims_total: 186,
+        exiting: 0,
+        resident_bytes: 186 * 480 * MIB,
+        unread: 0,
+        incomplete: 0,
+        until_ns: began_ns + 186 * 5_300_000,
+        victims: (1..=12).map(dead).collect(),
+    }));
+    Incident::OomKill(kill)
 }
 
 /// A fork, which needs four pages side by side for its stack.

@@ -82,6 +82,9 @@ pub(crate) fn case(decision: Option<OomDecision>, victims: Vec<OomVictim>) -> Ca
         zones: None,
         revision: 1,
         complete: true,
+        may_grow: false,
+        unlisted: 0,
+        folded: None,
     };
     Case {
         incident: Incident::OomKill(Box::new(kill)),

@@ -52,6 +52,25 @@ record!(Incident {
     memory: Memory,
     trigger: Process,
     allocation: Allocation,
+    folded: Folded,
+});
+
+record!(Folded {
+    victims_total: u64,
+    exiting_total: u64,
+    until: String,
+    until_ktime_ns: u64,
+    victims: Vec<FoldedVictim>,
+    ?
+    resident_bytes: u64,
+});
+
+record!(FoldedVictim {
+    ktime_ns: u64,
+    ?
+    pid: u32,
+    comm: String,
+    cgroup: String,
 });
 
 record!(Verdict {

@@ -167,6 +167,31 @@ pub fn fork_idle(count: usize) -> Result<()> {
     Ok(())
 }
 
+/// Forks a process that touches all of this memory, which must be its end: the kernel is told to choose it before others.
+pub fn lose_a_child(memory: &mut [u8]) -> Result<()> {
+    // SAFETY: this process has one thread, so nothing in the copy is in a state that another thread has left it in.
+    let pid = unsafe { libc::fork() };
+    ensure!(pid >= 0, "cannot fork: {}", std::io::Error::last_os_error());
+    if pid == 0 {
+        if fs::write("/proc/self/oom_score_adj", "1000").is_ok() {
+            for byte in memory.iter_mut().step_by(4096) {
+                *black_box(byte) = 1;
+            }
+        }
+        // SAFETY: it ends the copy, and nothing else.
+        unsafe { libc::_exit(1) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is there for as long as it takes.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    ensure!(waited == pid, "cannot wait for a child: {}", std::io::Error::last_os_error());
+    ensure!(
+        libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL,
+        "a child ended with {status:#x}"
+    );
+    Ok(())
+}
+
 /// Goes on in another thread, named `tail`, once the first one has ended.
 pub fn without_first_thread(body: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
     let wait = move || {

@@ -11,6 +11,7 @@ mod check;
 pub mod failure;
 pub mod matching;
 mod report;
+pub mod storm;
 mod validate;
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ const ALL: &[(&str, Play)] = &[
     ("exits_by_itself", odd::exits_by_itself),
     ("victim_fails", node::victim_fails),
     ("page_cache", node::page_cache),
+    ("storm", group::storm),
     ("startup", start_up::startup),
     ("fragmentation", fragmentation::fragmentation),
     ("low_memory", fragmentation::low_memory),

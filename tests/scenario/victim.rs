@@ -70,6 +70,12 @@ pub struct Args {
     /// Fork so many processes that do nothing
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     forks: usize,
+    /// Fork so many children, one after the other, each of which touches until it is killed
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub loses: usize,
+    /// And tell after each so many of them
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub tells_each: usize,
     /// Run on one CPU only, the same for all such
     #[arg(long)]
     share_cpu: bool,
@@ -141,6 +147,15 @@ fn live(args: &Args, stamps: &Stamps) -> Result<()> {
         if go.trim_end() != "go" {
             return Ok(());
         }
+    }
+    for lost in 1..=args.loses {
+        deed::lose_a_child(&mut memory)?;
+        if lost % args.tells_each == 0 {
+            say(&json!({ "event": "lost", "children": lost }))?;
+        }
+    }
+    if args.loses > 0 {
+        memory.clear();
     }
     let Done { kept: _kept, refused } = deed::run(args, &mut memory, stamps)?;
     if args.idle {

@@ -34,7 +34,22 @@ pub(super) fn of(scene: &Scene<'_>, verdict: &Verdict) -> Vec<String> {
     evidence.extend(group(scene, verdict));
     evidence.extend(child(scene));
     evidence.extend(nobody(scene, verdict));
+    evidence.extend(folded(scene));
     evidence
+}
+
+/// What the report stands for beside its own kill.
+fn folded(scene: &Scene<'_>) -> Option<String> {
+    let folded = scene.kill?.folded.as_ref()?;
+    let held = match folded.unread {
+        0 => format!(", which had {} resident together", bytes(folded.resident_bytes)),
+        _ => String::new(),
+    };
+    Some(format!(
+        "kills of the same limit came faster than one line each is written for: this one stands for {} more, of {}{held}",
+        folded.kills,
+        processes(folded.victims_total),
+    ))
 }
 
 fn request(scene: &Scene<'_>) -> Option<String> {
@@ -265,7 +280,7 @@ fn group(scene: &Scene<'_>, verdict: &Verdict) -> Option<String> {
     let least = if kill.complete { "" } else { "at least " };
     Some(format!(
         "memory.oom.group is set on {cgroup}, so all of its processes die together: {least}{}",
-        processes(kill.victims.len()),
+        processes(kill.killed()),
     ))
 }
 

@@ -1,10 +1,11 @@
 //! The one sentence of a verdict: what ran out, and who was killed.
 
 use super::scene::{Actor, Scene};
-use super::words::{self, bytes, owner, process};
+use super::words::{self, bytes, owner, process, processes};
 use super::{Cause, Level, LimitFinding, Origin, Shortage, Verdict};
 use crate::cgroup::Place;
 use crate::event::{Constraint, Limit};
+use crate::fold::Folded;
 
 /// The summary.
 pub(super) fn of(scene: &Scene<'_>, verdict: &Verdict) -> String {
@@ -126,7 +127,7 @@ fn outcome(scene: &Scene<'_>, named: Option<&str>) -> String {
     };
     let name = format!("{}{whose}", process(victim.task));
     let ending = victim.task.exiting == Some(true);
-    match kill.victims.len() {
+    let outcome = match kill.killed() {
         0 if ending || kill.complete => {
             format!("{name} was chosen but was ending already, so nobody was killed")
         }
@@ -138,5 +139,20 @@ fn outcome(scene: &Scene<'_>, named: Option<&str>) -> String {
             let least = if kill.complete { "" } else { "at least " };
             format!("{name} and {least}{} more killed", count - 1)
         }
+    };
+    match &kill.folded {
+        Some(folded) => format!("{outcome}; {}", folded_kills(kill.ktime_ns, folded)),
+        None => outcome,
     }
+}
+
+/// How many kills more a report stands for.
+fn folded_kills(begun_ns: u64, folded: &Folded) -> String {
+    let seconds = folded.until_ns.saturating_sub(begun_ns) as f64 / 1e9;
+    let kills = if folded.kills == 1 {
+        "1 more such kill".to_owned()
+    } else {
+        format!("{} more such kills", folded.kills)
+    };
+    format!("{kills} within {seconds:.1} s, of {}", processes(folded.victims_total))
 }

@@ -143,6 +143,6 @@ pub(crate) fn pod_name(owner: &Owner) -> Option<String> {
 }
 
 /// `1 process`, `3 processes`
-pub(crate) fn processes(count: usize) -> String {
+pub(crate) fn processes(count: u64) -> String {
     if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
 }

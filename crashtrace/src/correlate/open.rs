@@ -1,6 +1,6 @@
 //! A decision that is not over yet.
 
-use super::{CONSOLE_NS, LOST_END_NS, OomKill, QUIET_NS};
+use super::{CONSOLE_NS, LOST_END_NS, OomKill, QUIET_NS, VICTIMS};
 use crate::event::{Hook, OomDecision, OomVictim, Stamp};
 
 #[derive(Clone, Debug)]
@@ -30,10 +30,13 @@ impl Open {
                 cpu: stamp.cpu,
                 decision: Some(decision),
                 victims: Vec::new(),
+                unlisted: 0,
                 holders: None,
                 zones: None,
                 revision: 1,
                 complete: false,
+                may_grow: false,
+                folded: None,
             },
             decision_ns: stamp.ktime_ns,
             torn: false,
@@ -51,10 +54,13 @@ impl Open {
                 cpu: victim.cpu,
                 decision: None,
                 victims: Vec::new(),
+                unlisted: 0,
                 holders: None,
                 zones: None,
                 revision: 1,
                 complete: false,
+                may_grow: false,
+                folded: None,
             },
             decision_ns,
             torn: true,
@@ -73,7 +79,7 @@ impl Open {
     }
 
     /// A group kill goes through the chosen process twice, and each process is one victim. Two of which nothing
-    /// could be read are two.
+    /// could be read are two. Of very many the first, which the kernel chose, and the largest are kept.
     pub(super) fn add(&mut self, victim: OomVictim) {
         // `oom_kill_process` kills the one that was chosen before the others of its group (`mm/oom_kill.c`, 5.10 to 7.3). Where
         // only marks are seen, the hooks may have been switched on in the middle of a group.
@@ -85,8 +91,20 @@ impl Open {
             (Some(a), Some(b)) => a == b && other.task.start_boottime_ns == victim.task.start_boottime_ns,
             _ => other.task.tid.is_some() && other.task.tid == victim.task.tid,
         };
-        if !self.kill.victims.iter().any(known) {
-            self.kill.victims.push(victim);
+        let victims = &mut self.kill.victims;
+        if victims.iter().any(known) {
+            return;
+        }
+        if victims.len() < VICTIMS {
+            victims.push(victim);
+            return;
+        }
+        self.kill.unlisted = self.kill.unlisted.saturating_add(1);
+        let size = |victim: &OomVictim| victim.task.rss.map(|rss| rss.resident_bytes());
+        if let Some(smallest) = victims.iter_mut().skip(1).min_by_key(|victim| size(victim))
+            && size(smallest) < size(&victim)
+        {
+            *smallest = victim;
         }
     }
 }

@@ -115,6 +115,28 @@ fn a_group_is_one_incident_with_each_process_once() {
     );
 }
 
+/// A tenant decides how many processes die together.
+#[test]
+fn of_a_group_without_end_the_first_and_the_largest_are_kept_and_the_rest_counted() {
+    let task = |pid: u32| Task {
+        pid: Some(pid),
+        rss: Some(crate::event::Rss { anon_bytes: pid.into(), ..crate::event::Rss::default() }),
+        ..Task::default()
+    };
+    let mut desk = Desk::default();
+    desk.push(decision(100, Hook::Fentry, Some(cgroups(Some(1)))));
+    desk.all((0..2000).map(|pid| mark_of(101, Some(100), task(pid))));
+    // The chosen one is marked twice.
+    desk.push(mark_of(101, Some(100), task(0)));
+    let done = desk.push(end(500, 100));
+    let Incident::OomKill(kill) = &done[0] else { panic!("no kill") };
+    assert_eq!((kill.victims.len(), kill.killed(), kill.complete), (VICTIMS, 2000, true));
+    let mut pids: Vec<_> = kill.victims.iter().filter_map(|victim| victim.task.pid).collect();
+    assert_eq!(pids[0], 0);
+    pids.sort_unstable();
+    assert_eq!(pids[1..], (2001 - VICTIMS as u32..2000).collect::<Vec<_>>());
+}
+
 #[test]
 fn the_same_pid_started_at_another_time_is_another_process() {
     let task =

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::{Gap, NodeRoot, party};
 use crate::correlate::{Incident, OomKill};
 use crate::event::{AllocFailure, Asked, Hook, Lineage, NoKill, Task};
+use crate::fold::{Folded, FoldedVictim};
 
 /// Reasons, as the report gives them.
 pub(crate) const DECISION_LOST: &str = "the record of the kernel's decision was lost";
@@ -86,6 +87,7 @@ pub(super) fn of(incident: &Incident, root: NodeRoot) -> Vec<Gap> {
                 }
             }
             victims(kill, root, &mut gaps);
+            gaps.extend(kill.folded.as_deref().into_iter().flat_map(folded));
         }
         Incident::OomNoKill(none) => {
             let event = &none.event;
@@ -148,6 +150,11 @@ fn victims(kill: &OomKill, root: NodeRoot, gaps: &mut Vec<Gap>) {
             *found.entry(lack).or_default() += 1;
         }
     }
+    if kill.unlisted > 0 {
+        // The report's own list is cut far below this.
+        let reason = format!("of {} more processes, smaller ones: they were counted only", kill.unlisted);
+        gaps.push(Gap { field: "victims".to_owned(), reason });
+    }
     let total = kill.victims.len();
     for ((field, reason), count) in found {
         let (prefix, reason) = match total {
@@ -156,6 +163,23 @@ fn victims(kill: &OomKill, root: NodeRoot, gaps: &mut Vec<Gap>) {
         };
         gaps.push(Gap { field: path(prefix, field), reason });
     }
+}
+
+/// What is unknown of folded kills.
+fn folded(folded: &Folded) -> Vec<Gap> {
+    let listed =
+        |missing: fn(&FoldedVictim) -> bool| folded.victims.iter().filter(|it| missing(it)).count() as u64;
+    let unknown = [
+        ("folded.resident_bytes", folded.unread, folded.victims_total),
+        ("folded.victims[*].pid", listed(|it| it.pid.is_none()), folded.victims.len() as u64),
+        ("folded.victims[*].comm", listed(|it| it.comm.is_none()), folded.victims.len() as u64),
+    ];
+    let unknown = unknown.into_iter().filter(|(_, count, _)| *count > 0);
+    let gap = |(field, count, total): (&str, u64, u64)| Gap {
+        field: field.to_owned(),
+        reason: format!("of {count} of {total} processes: {UNREADABLE}"),
+    };
+    unknown.map(gap).collect()
 }
 
 fn process(

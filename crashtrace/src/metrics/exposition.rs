@@ -138,6 +138,11 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
                 (vec![word(kind), word(cause), word(level)], Value::Count(*count))
             })
             .collect(),
+        Metric::OomKills => lines
+            .kills
+            .iter()
+            .map(|((cause, level), count)| (vec![word(cause), word(level)], Value::Count(*count)))
+            .collect(),
         Metric::FailedAllocations => lines
             .failures
             .iter()

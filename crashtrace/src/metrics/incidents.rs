@@ -32,11 +32,13 @@ pub struct Lines {
     pub written: u64,
     /// Incidents, each once.
     pub incidents: BTreeMap<What, u64>,
+    /// Processes that the OOM killer killed.
+    pub kills: BTreeMap<(Cause, Option<Level>), u64>,
     /// Failed allocations.
     pub failures: BTreeMap<(Order, Class), u64>,
     /// Latencies of first lines.
     pub latency: BTreeMap<Kind, Latency>,
-    /// Incidents of late, and how many failed allocations were counted of each.
+    /// Incidents of late, and how many failed allocations or killed processes were counted of each.
     told: VecDeque<(String, u64)>,
 }
 
@@ -135,6 +137,11 @@ impl Lines {
             gfp,
             written: 0,
             incidents: expected().into_iter().map(|what| (what, 0)).collect(),
+            kills: expected()
+                .into_iter()
+                .filter(|(kind, ..)| *kind == Kind::OomKill)
+                .map(|(_, cause, level)| ((cause, level), 0))
+                .collect(),
             failures: orders.collect(),
             latency: BTreeMap::from([(Kind::OomKill, Latency::default())]),
             told: VecDeque::new(),
@@ -150,17 +157,25 @@ impl Lines {
     }
 
     fn incident(&mut self, incident: &Incident, now_ns: u64) {
-        let failures = if is_failure(incident.kind) { incident.repeats.saturating_add(1) } else { 0 };
+        let counted = match incident.kind {
+            Kind::OomKill => killed(incident),
+            Kind::OomNoKill | Kind::OomWait => 0,
+            Kind::AllocFailure | Kind::VmallocFailure | Kind::ChargeFailure | Kind::OtherAllocFailure => {
+                incident.repeats.saturating_add(1)
+            }
+        };
         let remembered = self.told.iter_mut().rev().find(|(id, _)| *id == incident.id);
         let told = if let Some((_, told)) = remembered {
-            std::mem::replace(told, failures.max(*told))
+            std::mem::replace(told, counted.max(*told))
         } else {
-            self.first_line(incident, failures, now_ns);
+            self.first_line(incident, counted, now_ns);
             0
         };
         // A further revision has those of the one before in its count.
-        let new = failures.saturating_sub(told);
-        if new > 0 {
+        let new = counted.saturating_sub(told);
+        if incident.kind == Kind::OomKill {
+            *self.kills.entry((incident.verdict.cause, incident.verdict.level)).or_default() += new;
+        } else if new > 0 {
             let (order, gfp) =
                 incident.allocation.as_ref().map_or((None, 0), |asked| (asked.order, asked.gfp_mask));
             let label = (Order::of(order), Class::of(self.gfp.traits(gfp)));
@@ -169,11 +184,11 @@ impl Lines {
         }
     }
 
-    fn first_line(&mut self, incident: &Incident, failures: u64, now_ns: u64) {
+    fn first_line(&mut self, incident: &Incident, counted: u64, now_ns: u64) {
         if self.told.len() >= REMEMBERED {
             self.told.pop_front();
         }
-        self.told.push_back((incident.id.clone(), failures));
+        self.told.push_back((incident.id.clone(), counted));
         let what = (incident.kind, incident.verdict.cause, incident.verdict.level);
         let incidents = self.incidents.entry(what).or_default();
         *incidents = incidents.saturating_add(1);
@@ -185,11 +200,11 @@ impl Lines {
     }
 }
 
-fn is_failure(kind: Kind) -> bool {
-    match kind {
-        Kind::AllocFailure | Kind::VmallocFailure | Kind::ChargeFailure | Kind::OtherAllocFailure => true,
-        Kind::OomKill | Kind::OomNoKill | Kind::OomWait => false,
-    }
+/// Processes that a line about kills stands for; who was ending already was not killed.
+fn killed(incident: &Incident) -> u64 {
+    let ending = incident.victims.iter().filter(|victim| victim.exiting == Some(true)).count() as u64;
+    let folded = incident.folded.as_ref().map_or(0, |folded| folded.exiting_total);
+    incident.victims_total.saturating_sub(ending).saturating_sub(folded)
 }
 
 /// What the decision tables (`classify.rs`, `classify/alloc.rs`) can come to.

@@ -69,6 +69,7 @@ pub enum Metric {
     RingSize,
     Ready,
     Incidents,
+    OomKills,
     FailedAllocations,
     ReportLatency,
     LinesWritten,
@@ -91,13 +92,14 @@ pub enum Metric {
 
 impl Metric {
     /// All, in the order in which they are served.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Build,
         Self::Hooks,
         Self::BlindSpots,
         Self::RingSize,
         Self::Ready,
         Self::Incidents,
+        Self::OomKills,
         Self::FailedAllocations,
         Self::ReportLatency,
         Self::LinesWritten,
@@ -164,7 +166,14 @@ impl Metric {
                 Counter,
                 None,
                 &["kind", "cause", "level"],
-                "Incidents reported, each once, by the fields of these names in its first line. Failed allocations that fold are one.",
+                "Incidents reported, each once, by the fields of these names in its first line. Those that fold are one.",
+            ),
+            Self::OomKills => row(
+                "crashtrace_oom_kills",
+                Counter,
+                None,
+                &["cause", "level"],
+                "Processes killed by the OOM killer that reports stand for, those of folded kills too.",
             ),
             Self::FailedAllocations => row(
                 "crashtrace_failed_allocations",

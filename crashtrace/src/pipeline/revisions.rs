@@ -12,6 +12,8 @@ pub(super) const WAIT_NS: u64 = 5_000_000_000;
 const AGAIN_NS: u64 = 250_000_000;
 /// Cases that wait at one time. What comes beyond them has its one line.
 const MOST: usize = 256;
+/// Victims of all these, for a case may have hundreds.
+const VICTIMS: usize = 1024;
 /// Incidents whose revision is remembered. Only those that are some seconds old are revised at all.
 const REMEMBERED: usize = 1024;
 
@@ -50,7 +52,9 @@ impl Revisions {
     /// Takes a case whose line has just gone out, if names may still come. It stands for what went out before.
     pub(super) fn wait(&mut self, id: &str, case: &Case, now_ns: u64) {
         self.waiting.retain(|waiting| waiting.id != id);
-        if case.names.may_grow() && self.waiting.len() < MOST {
+        let victims: usize = self.waiting.iter().map(|waiting| waiting.case.victims.len()).sum();
+        let has_room = self.waiting.len() < MOST && victims + case.victims.len() <= VICTIMS;
+        if case.names.may_grow() && has_room {
             self.waiting.push_back(Waiting {
                 id: id.to_owned(),
                 case: case.clone(),

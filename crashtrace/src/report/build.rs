@@ -9,6 +9,7 @@ use crate::classify::{Cause, LimitFinding, Verdict};
 use crate::correlate::{AllocFailures, Incident, OomKill, OomNoKill};
 use crate::enrich::{self, Case, Party};
 use crate::event::{self, Asked, Limit, Lineage, Name, OomVictim, Task};
+use crate::fold::Folded;
 use crate::gfp::GfpNames;
 use crate::pods::names::Names;
 use crate::report::{
@@ -72,10 +73,14 @@ fn oom_kill(case: &Case, kill: &OomKill, verdict: &Verdict, context: &Context) -
     report::Incident {
         revision: kill.revision,
         hooks: each_once(hooks),
-        complete: kill.complete,
+        complete: kill.complete && kill.folded.as_ref().is_none_or(|folded| folded.incomplete == 0),
         trigger: decision.map(|it| process(&it.trigger, it.trigger_cgroups.as_ref(), case.trigger.as_ref())),
         victims: victims.collect(),
-        victims_total: kill.victims.len() as u64,
+        victims_total: kill
+            .killed()
+            .saturating_add(kill.folded.as_ref().map_or(0, |folded| folded.victims_total)),
+        repeats: kill.folded.as_ref().map_or(0, |folded| folded.kills),
+        folded: kill.folded.as_deref().map(|it| folded(it, context)),
         allocation: control.map(|control| Allocation {
             scope_total_bytes: Some(control.total_bytes),
             // 0 is no process's weight: the kernel weighed nobody.
@@ -184,9 +189,27 @@ fn frame(
         trigger: None,
         victims: Vec::new(),
         victims_total: 0,
+        folded: None,
         allocation: None,
         unresolved: Vec::new(),
         truncated: false,
+    }
+}
+
+fn folded(it: &Folded, context: &Context) -> report::Folded {
+    let victims = it.victims.iter().map(|victim| report::FoldedVictim {
+        pid: victim.pid,
+        comm: victim.comm.as_ref().map(|name| Text::new(&name.0)),
+        ktime_ns: victim.ktime_ns,
+        cgroup: victim.cgroup.as_deref().map(Text::new),
+    });
+    report::Folded {
+        victims_total: it.victims_total,
+        exiting_total: it.exiting,
+        resident_bytes: Some(it.resident_bytes).filter(|_| it.unread == 0),
+        until: context.time(it.until_ns),
+        until_ktime_ns: it.until_ns,
+        victims: victims.collect(),
     }
 }
 

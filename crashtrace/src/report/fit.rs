@@ -9,6 +9,8 @@
 //! 3. The same again with shorter texts and lists, down to one victim. What is left then is bounded by the schema,
 //!    whatever was in the line; names of the incident and of the session stay whole.
 //!
+//! Folded victims (`folded.victims`) have what is left: as many as fit, the first ones.
+//!
 //! An incident says so in `truncated`. Lines of the agent itself hold no text from outside but the kernel's release
 //! and the node's name, and lists of its own hooks and counters: they are bounded in the same way, but have no such
 //! field because they are never so long.
@@ -59,12 +61,15 @@ pub fn to_json_line(line: &Line) -> Vec<u8> {
         return whole.bytes;
     }
     let mut value = serde_json::to_value(line).expect(SERIALISES);
+    let folded = value.get_mut("folded").and_then(Value::as_object_mut);
+    let folded = folded.map_or_else(Vec::new, |folded| take_list(folded, "victims"));
     for rung in &LADDER {
         shorten_line(&mut value, rung);
         if cut_victims(&mut value, rung) {
             break;
         }
     }
+    fill(&mut value, folded);
     let mut bytes = serde_json::to_vec(&value).expect(SERIALISES);
     bytes.push(b'\n');
     bytes
@@ -180,6 +185,19 @@ fn cut_victims(line: &mut Value, rung: &Rung) -> bool {
     line.insert("victims".to_owned(), victims.into_iter().take(fitting).collect());
     line.insert("unresolved".to_owned(), of_line.into());
     true
+}
+
+/// Lists as many of the folded victims as there is room for.
+fn fill(line: &mut Value, folded: Vec<Value>) {
+    // One for the newline, and one for the comma after each entry.
+    let mut used = size(line) + 1;
+    let fitting = folded.into_iter().take_while(|victim| {
+        used += size(victim) + 1;
+        used <= MAX_LINE_BYTES
+    });
+    if let Some(place) = line.pointer_mut("/folded/victims") {
+        *place = fitting.collect();
+    }
 }
 
 /// Takes the list out and leaves an empty one in its place.

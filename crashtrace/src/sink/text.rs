@@ -6,8 +6,8 @@
 use std::io::{self, Write};
 
 use crate::report::{
-    AgentStarted, AgentStopping, Cause, Certainty, Constraint, Incident, Kind, Level, LimitHit, Line, Loss,
-    Origin, Process, Shortage, Text, Unresolved,
+    AgentStarted, AgentStopping, Cause, Certainty, Constraint, FoldedVictim, Incident, Kind, Level, LimitHit,
+    Line, Loss, Origin, Process, Shortage, Text, Unresolved,
 };
 use crate::sink::Sink;
 use crate::sink::page::{Page, Style, size};
@@ -86,6 +86,7 @@ fn incident_block(page: &mut Page, incident: &Incident) {
         memory::picture(page, memory, incident.allocation.as_ref());
     }
     process_table(page, incident);
+    folded_lines(page, incident);
 
     section(page, "Because:", &incident.verdict.evidence);
     section(page, "What to do:", std::slice::from_ref(&incident.verdict.remedy));
@@ -201,9 +202,32 @@ fn process_table(page: &mut Page, incident: &Incident) {
     page.end();
     page.table(&rows, [false, true, false, true, true, true, true, true, false]);
     let shown = incident.victims.len().min(VICTIMS) as u64;
-    if incident.victims_total > shown {
-        page.plain(&format!("  and {} more killed, smaller ones", incident.victims_total - shown)).end();
+    let folded = incident.folded.as_ref().map_or(0, |folded| folded.victims_total);
+    let own = incident.victims_total.saturating_sub(folded);
+    if own > shown {
+        page.plain(&format!("  and {} more killed, smaller ones", own - shown)).end();
     }
+}
+
+/// The kills that the line stands for beside its own.
+fn folded_lines(page: &mut Page, incident: &Incident) {
+    let Some(folded) = &incident.folded else { return };
+    let held = folded.resident_bytes.map_or_else(String::new, |bytes| format!(", {} resident", size(bytes)));
+    page.end();
+    page.put(Style::Heading, "  Folded into this: ");
+    page.plain(&format!("{} more kills until {}", incident.repeats, folded.until));
+    page.plain(&format!("; {} processes{held}", folded.victims_total)).end();
+    let known = |victim: &FoldedVictim| {
+        let comm = victim.comm.as_ref().map_or("?", Text::as_str);
+        let pid = victim.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+        format!("{comm} ({pid})")
+    };
+    let shown: Vec<_> = folded.victims.iter().take(VICTIMS).map(known).collect();
+    let more = match folded.victims_total.saturating_sub(shown.len() as u64) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    page.plain("    ").plain(&shown.join(", ")).plain(&more).end();
 }
 
 fn row(role: &str, process: &Process) -> [String; 9] {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
+use super::storm::Storm;
 use super::validate;
 
 mod failure;
@@ -75,6 +76,8 @@ pub struct Scenario {
     pub failures: Vec<Failure>,
     /// A kind of reports of which there may be more, after the last.
     pub goes_on: Option<String>,
+    /// Kills that come so fast that they fold, in place of reports.
+    pub storm: Option<Storm>,
     /// Nothing must be reported.
     #[serde(default)]
     pub quiet: bool,

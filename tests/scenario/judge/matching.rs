@@ -8,6 +8,7 @@ use super::book::{Exception, Scenario, Surroundings, Tier, Trigger, Victim};
 use super::cast::Cast;
 use super::failure;
 use super::report::Expected;
+use super::storm;
 
 /// Bytes of the longest line, its newline included.
 pub const MAX_LINE_BYTES: usize = 12 * 1024;
@@ -35,7 +36,7 @@ pub fn enough(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&Value]) ->
     // A role that nobody plays is found when the lines are judged.
     let Ok(expected) = expected(scenario, tier, cast) else { return true };
     let needed = expected.iter().filter(|expected| !expected.report.optional).count();
-    let kills = cast.kills.filter(|_| !expected.is_empty());
+    let kills = cast.kills.filter(|_| !expected.is_empty() || scenario.storm.is_some());
     let failures = failure::count(lines);
     let reports = lines.iter().filter(|line| !failure::is_one(line)).count();
     reports >= needed
@@ -54,6 +55,9 @@ pub fn goes_on(scenario: &Scenario, tier: Tier) -> Option<&str> {
 /// The lines that agents with other hooks must have too. What folds goes on for as long as it takes to be judged, so of it only
 /// those that are expected are.
 pub fn compared<'a>(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&'a Value]) -> Vec<&'a Value> {
+    if scenario.storm.is_some() {
+        return Vec::new();
+    }
     if goes_on(scenario, tier).is_none() {
         return lines.to_vec();
     }
@@ -65,12 +69,17 @@ pub fn compared<'a>(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&'a V
 }
 
 /// Kills in these reports, as the kernel counts them: in a group it kills the one that it chose twice, and one that
-/// was ending already it does not kill.
+/// was ending already it does not kill. No scenario folds groups.
 pub fn kills_in(lines: &[&Value]) -> u64 {
-    let of = |line: &&Value| match line["victims_total"].as_u64().unwrap_or(0) {
-        0 => 0,
-        1 => u64::from(line["victims"][0]["exiting"] == false),
-        group => group + 1,
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let of = |line: &&Value| {
+        let folded = &line["folded"];
+        let own = match number(&line["victims_total"]).saturating_sub(number(&folded["victims_total"])) {
+            0 => 0,
+            1 => u64::from(line["victims"][0]["exiting"] == false),
+            group => group + 1,
+        };
+        own + number(&folded["victims_total"]).saturating_sub(number(&folded["exiting_total"]))
     };
     lines.iter().filter(|line| line["kind"] == "oom_kill").map(of).sum()
 }
@@ -99,6 +108,9 @@ pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> 
         Err(error) => return vec![format!("scenarios.toml and the scenario do not fit: {error:#}")],
     };
     let mut faults = failure::faults(scenario, cast, *failures, surroundings, all);
+    if let Some(storm) = &scenario.storm {
+        faults.extend(storm::faults(storm, cast, lines));
+    }
     let in_any_order = expected.iter().any(|expected| expected.report.each || expected.report.optional);
     let found = if in_any_order { by_process(&expected, lines) } else { in_order(&expected, lines) };
     for (expected, line) in expected.iter().zip(&found) {
@@ -108,7 +120,7 @@ pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> 
             None => faults.push(missing(expected)),
         }
     }
-    let more = goes_on(scenario, tier);
+    let more = goes_on(scenario, tier).or(scenario.storm.as_ref().map(|_| "oom_kill"));
     let is_one = |line: &&&Value| found.iter().flatten().any(|found| std::ptr::eq(*found, **line));
     let strange = lines.iter().filter(|line| !is_one(line) && more.is_none_or(|kind| line["kind"] != kind));
     let strange = strange.count();

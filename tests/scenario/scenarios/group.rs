@@ -10,6 +10,9 @@ use crate::scratch::Scratch;
 
 /// Processes of the large group besides the one that eats.
 const MANY: usize = 299;
+/// Children that are killed one after the other, and after how many it is said.
+const CHILDREN: usize = 250;
+const AT_A_TIME: usize = 25;
 /// Cgroups that are full at once.
 const AT_ONCE: usize = 8;
 
@@ -54,6 +57,20 @@ pub(super) fn oom_group_300(stage: &Stage<'_>) -> Result<Cast> {
         cast = cast.process("worker", worker);
     }
     touched(cast.place("container", container.place), &eater)
+}
+
+pub(super) fn storm(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = Scratch::new(stage.hierarchy, "storm")?;
+    let container = scratch.pod()?.container()?;
+    container.cgroup.set_limit(8 * MIB)?;
+    let role = Role::eats("storm", 32).with("--loses", CHILDREN.to_string());
+    let mut parent = Actor::start(&container.cgroup, &role.with("--tells-each", AT_A_TIME.to_string()))?;
+    parent.go()?;
+    for _ in 0..CHILDREN / AT_A_TIME {
+        parent.event("lost")?;
+    }
+    parent.event("done")?;
+    Ok(scratch.cast()?.place("container", container.place))
 }
 
 pub(super) fn eight_at_once(stage: &Stage<'_>) -> Result<Cast> {

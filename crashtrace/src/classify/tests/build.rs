@@ -147,6 +147,9 @@ pub(crate) fn kill(victim: &Lineage, limit: Option<Lineage>, names: &[&str]) -> 
         zones: None,
         revision: 1,
         complete: true,
+        may_grow: false,
+        unlisted: 0,
+        folded: None,
     }
 }
 

@@ -197,6 +197,9 @@ fn an_incident() -> BoxedStrategy<Incident> {
                 zones: zones.map(Box::new),
                 revision: 1,
                 complete,
+                may_grow: false,
+                unlisted: 0,
+                folded: None,
             }))
         });
     let nobody = (a_lineage(), of(a_lineage()), a_task(), of(any::<u32>()), of(a_stack())).prop_map(

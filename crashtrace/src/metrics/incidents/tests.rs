@@ -1,6 +1,6 @@
 use super::*;
 use crate::gfp::GfpNames;
-use crate::report::{Allocation, Certainty, Envelope, Text, Verdict};
+use crate::report::{Allocation, Certainty, Envelope, Folded, Process, Text, Verdict};
 
 const KERNEL: u32 = 0xcc0;
 const ATOMIC: u32 = 0xa20;
@@ -36,6 +36,7 @@ fn line(id: &str, kind: Kind, cause: Cause, level: Option<Level>) -> Incident {
         trigger: None,
         victims: Vec::new(),
         victims_total: 1,
+        folded: None,
         allocation: None,
         unresolved: Vec::new(),
         truncated: false,
@@ -86,6 +87,27 @@ fn an_incident_counts_once_however_often_it_is_revised() {
     let latency = &lines.latency[&Kind::OomKill];
     assert_eq!((latency.count(), latency.counts[2]), (2, 2));
     assert!((latency.sum_seconds - 0.0006).abs() < 1e-9);
+}
+
+#[test]
+fn kills_count_by_their_processes_with_those_that_folded_and_none_twice() {
+    let what = (Cause::CgroupOom, Some(Level::Container));
+    assert_eq!(after([]).kills.get(&what), Some(&0), "it is there from the start");
+    let mut storm = Incident { repeats: 186, victims_total: 187, ..kill("a") };
+    storm.folded = Some(Folded {
+        victims_total: 186,
+        exiting_total: 6,
+        resident_bytes: None,
+        until: String::new(),
+        until_ktime_ns: 0,
+        victims: Vec::new(),
+    });
+    let ending = Process { exiting: Some(true), ..Process::default() };
+    let none = Incident { victims: vec![ending], ..kill("c") };
+    let again = Incident { revision: 2, ..storm.clone() };
+    let lines = after([storm, again, kill("b"), none].map(|it| (it, 1_000_300_000)));
+    assert_eq!(lines.kills.get(&what), Some(&182));
+    assert_eq!(lines.incidents.values().sum::<u64>(), 3);
 }
 
 #[test]

@@ -139,13 +139,58 @@ fn what_is_known_at_the_end_is_said() {
 }
 
 #[test]
-fn a_thousand_nameless_incidents_cost_no_more_than_some() {
+fn kills_that_fold_get_their_names_as_well_and_are_counted_once() {
     let (mut pipeline, told) = before(unknown(true), Filter::default());
-    for at in 0..1000 {
-        assert_eq!(kill(&mut pipeline, SECOND + at).len(), 1);
-    }
+    let first: Vec<_> = (0..1000).flat_map(|at| kill(&mut pipeline, SECOND + at)).collect();
+    assert_eq!(first.len() as u64, crate::fold::BURST);
+    let due_ns = pipeline.deadline_ns().expect("it asks again");
+    assert_eq!(tick(&mut pipeline, due_ns), [Value::Null; 0]);
+    let [fold] = tick(&mut pipeline, 2 * SECOND + 100_000_000).try_into().expect("a second later");
+    assert_eq!((&fold["repeats"], &fold["victims_total"]), (&935.into(), &936.into()));
+    assert_eq!((&fold["ktime_ns"], &fold["folded"]["victims_total"]), (&(SECOND + 64).into(), &935.into()));
+    let summary = fold["verdict"]["summary"].as_str().unwrap_or_default();
+    assert!(summary.ends_with("; 935 more such kills within 0.0 s, of 935 processes"), "{summary}");
     *told.borrow_mut() = names(spec(LIMIT_BYTES));
-    assert_eq!(tick(&mut pipeline, 3 * SECOND).len(), 256);
+    let again = tick(&mut pipeline, 4 * SECOND);
+    assert_eq!(again.len() as u64, crate::fold::BURST + 1);
+    let named = again.iter().find(|line| line["id"] == fold["id"]).expect("the fold again");
+    assert_eq!((&named["revision"], &named["repeats"]), (&2.into(), &935.into()));
+    assert_eq!(named["victims"][0]["owner"]["pod"], "api-7f9c");
+    let total = again.iter().map(|line| line["victims_total"].as_u64().expect("a number")).sum::<u64>();
+    assert_eq!(total, 1000);
+}
+
+#[test]
+fn at_the_end_what_has_folded_is_said() {
+    let (mut pipeline, _) = before(names(spec(LIMIT_BYTES)), Filter::default());
+    let first = (0..100).map(|at| kill(&mut pipeline, SECOND + at).len()).sum::<usize>();
+    let last: Vec<_> = pipeline.stopping(SECOND + 200, "signal").iter().map(json).collect();
+    assert_eq!(kinds(&last), ["oom_kill", "agent_stopping"]);
+    assert_eq!(last[0]["repeats"], 100 - first - 1);
+}
+
+#[test]
+fn a_thousand_nameless_incidents_cost_no_more_than_some() {
+    let mut unseen =
+        Node { pods: Box::new(Told(Rc::new(RefCell::new(unknown(true))))), ..Node::unseen("a test") };
+    let record = memcg_kill(SECOND, 0, POD, b"java");
+    let mut stages = pipeline(Filter::default());
+    let events =
+        record.iter().map(|it| decode::decode(&it.bytes().into(), &stages.machine).expect("an event"));
+    let events: Vec<_> = events.collect();
+    let incidents = events.into_iter().flat_map(|event| stages.correlator.push(event, &mut stages.stats));
+    let case = incidents.map(|incident| enrich(incident, &mut unseen)).next().expect("a case");
+    let count = |victims: usize| {
+        let mut revisions = Revisions::default();
+        let case = Case { victims: vec![case.victims[0].clone(); victims], ..case.clone() };
+        for id in 0..1000 {
+            revisions.wait(&id.to_string(), &case, SECOND);
+        }
+        let known = names(spec(LIMIT_BYTES));
+        revisions.due(3 * SECOND, &mut Told(Rc::new(RefCell::new(known)))).len()
+    };
+    // A case may have hundreds of victims.
+    assert_eq!((count(1), count(300)), (256, 3));
 }
 
 #[test]

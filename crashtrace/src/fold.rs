@@ -1,0 +1,289 @@
+//! OOM kills, folded: where a cgroup's limit kills without end, the first kills are lines of their own, the rest one line a
+//! second that has their number, their sums and as many of their victims as fit. PURE; time is what callers say.
+//!
+//! Kills fold that have the same limit's owner and are of the same pod, if of any. Each kill is in exactly one incident: its
+//! own, or one that it was folded into, which goes by the name of the first in it.
+//!
+//! | what | bound |
+//! |---|---|
+//! | one limit's owner | [`BURST`] kills at once and 4 a second for ever are lines of their own: 32 workers that die together, or a crash loop, never meet it. Past it all fold, one line a second, until the rate is below that again |
+//! | the node | 256 lines at once and 5 a second. Past it a limit's owner that had a line within [`LONGEST_NS`] folds, and what has folded waits for its turn, [`LONGEST_NS`] at most |
+//! | what waits | [`FOLDS`] limits' owners, and [`VICTIMS`] victims with all that is known of them: beyond it the one that has waited longest, or has most, goes out before its time |
+//!
+//! What is never held back: the first kill of an owner (so that kills in ever new cgroups, each with a limit of its own, are as
+//! many lines), and a kill that may still grow (it was given up before its end was seen, which takes 250 ms each).
+
+use std::collections::BTreeMap;
+
+use crate::cgroup;
+use crate::correlate::{FOLD_NS, Incident, OomKill};
+use crate::enrich::{NodeRoot, complete_victims};
+use crate::event::{Lineage, Name, OomVictim};
+
+mod pace;
+#[cfg(test)]
+mod tests;
+
+use pace::Pace;
+
+/// Kills of one limit's owner that are lines of their own however fast they come.
+pub const BURST: u64 = 64;
+/// How often such a kill may come for ever: four a second.
+const EVERY_NS: u64 = 250_000_000;
+/// Lines about kills of the whole node, however fast they come.
+const NODE_BURST: u64 = 256;
+/// How often such a line may come for ever: a container's log of 10 MiB then lasts for minutes, whatever tenants do.
+const NODE_EVERY_NS: u64 = 200_000_000;
+/// How long a folded line may be held back beyond its second, while the node has too many.
+pub const LONGEST_NS: u64 = 10_000_000_000;
+/// Limits' owners that are remembered.
+pub const FOLDS: usize = 256;
+/// Victims of all that waits, with their cgroups.
+pub const VICTIMS: usize = 1024;
+/// Folded victims that are listed of one line: more than fit.
+const LISTED: usize = 160;
+/// Those of all that wait.
+const LISTED_IN_ALL: usize = 4096;
+/// Bytes of a path in that list.
+const PATH_BYTES: usize = 128;
+
+/// Kills that an incident stands for beside its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// How many.
+    pub kills: u64,
+    /// Processes that were killed by them.
+    pub victims_total: u64,
+    /// Of these, how many were ending already: the kernel only let them at its reserves.
+    pub exiting: u64,
+    /// What they had resident, as far as that could be read.
+    pub resident_bytes: u64,
+    /// Of how many it could not.
+    pub unread: u64,
+    /// How many of the kills may have more victims: their end was not seen.
+    pub incomplete: u64,
+    /// Time of the last.
+    pub until_ns: u64,
+    /// The processes in the order of their deaths, as many as are kept.
+    pub victims: Vec<FoldedVictim>,
+}
+
+/// One of these processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoldedVictim {
+    /// When it was marked.
+    pub ktime_ns: u64,
+    /// Process id.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub comm: Option<Name>,
+    /// The end of its cgroup's path, where that is not the cgroup of the incident's own first victim.
+    pub cgroup: Option<Vec<u8>>,
+}
+
+/// What folds together: whose limit it was, and the victim's pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    scope: Scope,
+    /// Id of the pod's cgroup: a limit of many pods (`kubepods`, the node's memory) has a fold for each, for a line names one
+    /// pod, and filters go by its namespace.
+    pod: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    /// The limit of this cgroup; where the record does not reach down to it, of one below this.
+    Limit(u64),
+    /// The node's memory, or by sysrq.
+    Node { sysrq: bool },
+    /// The kernel's request was not read: of whatever limits this cgroup's processes.
+    Untold(Option<u64>),
+}
+
+impl Key {
+    fn of(kill: &OomKill, root: NodeRoot) -> Self {
+        let decision = kill.decision.as_deref();
+        let id = |cgroups: &Lineage| cgroups.levels.first().and_then(|level| level.cgroup_id);
+        let victim = kill.victims.first().and_then(|victim| victim.cgroups.as_ref());
+        let victim = victim.or_else(|| decision?.victim_cgroups.as_ref());
+        let limit = decision.and_then(|decision| id(decision.limit_cgroups.as_ref()?));
+        let control = decision.and_then(|decision| decision.control);
+        let scope = match (limit, control) {
+            (Some(limit), _) => Scope::Limit(limit),
+            (None, Some(control)) if !control.memcg => Scope::Node { sysrq: control.order.is_none() },
+            _ => Scope::Untold(victim.and_then(id)),
+        };
+        Self { scope, pod: victim.and_then(|victim| pod(victim, root)) }
+    }
+}
+
+/// The pod's cgroup.
+fn pod(cgroups: &Lineage, root: NodeRoot) -> Option<u64> {
+    let end = cgroup::parse_below(&cgroups.path(), root.bytes_in(cgroups)).pod_end?;
+    cgroups.level_at(end)?.cgroup_id
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct KillFolds {
+    folds: BTreeMap<Key, Fold>,
+    node: Pace,
+}
+
+#[derive(Debug)]
+struct Fold {
+    rate: Pace,
+    /// When its latest line went out.
+    sent_ns: Option<u64>,
+    waiting: Option<Box<OomKill>>,
+}
+
+impl Default for KillFolds {
+    fn default() -> Self {
+        Self { folds: BTreeMap::new(), node: Pace::new(NODE_EVERY_NS, NODE_BURST) }
+    }
+}
+
+impl Default for Fold {
+    fn default() -> Self {
+        Self { rate: Pace::new(EVERY_NS, BURST), sent_ns: None, waiting: None }
+    }
+}
+
+impl Fold {
+    /// When what waits may go out.
+    fn due_ns(&self) -> u64 {
+        self.sent_ns.map_or(0, |sent_ns| sent_ns.saturating_add(FOLD_NS))
+    }
+
+    fn send(&mut self, now_ns: u64) -> Option<Incident> {
+        let kill = self.waiting.take()?;
+        self.sent_ns = self.sent_ns.max(Some(now_ns));
+        Some(Incident::OomKill(kill))
+    }
+}
+
+impl KillFolds {
+    /// Takes an incident of the node whose cgroups begin at `root`; gives those that go out now.
+    pub fn push(&mut self, incident: Incident, root: NodeRoot, now_ns: u64) -> Vec<Incident> {
+        let mut kill = match incident {
+            Incident::OomKill(kill) if kill.revision == 1 && !kill.may_grow => kill,
+            other => return vec![other],
+        };
+        complete_victims(&mut kill);
+        let key = Key::of(&kill, root);
+        let mut done = Vec::from_iter(self.forget(&key, now_ns));
+        let is_busy = self.node.is_over(now_ns);
+        let fold = self.folds.entry(key).or_default();
+        let is_over = fold.rate.add(now_ns);
+        let is_rested = fold.sent_ns.is_none_or(|sent_ns| now_ns >= sent_ns.saturating_add(LONGEST_NS));
+        if fold.waiting.is_none() && !is_over && (!is_busy || is_rested) {
+            fold.sent_ns = fold.sent_ns.max(Some(now_ns));
+            self.node.add(now_ns);
+            done.push(Incident::OomKill(kill));
+            return done;
+        }
+        let listed: usize =
+            self.waiting().filter_map(|kill| kill.folded.as_ref()).map(|it| it.victims.len()).sum();
+        let fold = self.folds.entry(key).or_default();
+        match &mut fold.waiting {
+            Some(first) => first.fold(&kill, LISTED_IN_ALL.saturating_sub(listed)),
+            None => fold.waiting = Some(kill),
+        }
+        done.extend(self.shrink(now_ns));
+        done
+    }
+
+    /// Lets time pass; gives what is due.
+    pub fn tick(&mut self, now_ns: u64) -> Vec<Incident> {
+        let waiting = self.folds.iter_mut().filter(|(_, fold)| fold.waiting.is_some());
+        let mut due: Vec<_> = waiting.map(|(_, fold)| fold).filter(|fold| now_ns >= fold.due_ns()).collect();
+        due.sort_by_key(|fold| fold.due_ns());
+        let mut done = Vec::new();
+        for fold in due {
+            if !self.node.is_over(now_ns) || now_ns >= fold.due_ns().saturating_add(LONGEST_NS) {
+                self.node.add(now_ns);
+                done.extend(fold.send(now_ns));
+            }
+        }
+        done
+    }
+
+    /// When [`Self::tick`] has something to give.
+    #[must_use]
+    pub fn deadline_ns(&self) -> Option<u64> {
+        let waiting = self.folds.values().filter(|fold| fold.waiting.is_some()).map(Fold::due_ns);
+        waiting.map(|due_ns| due_ns.max(self.node.free_ns().min(due_ns.saturating_add(LONGEST_NS)))).min()
+    }
+
+    /// Gives all that waits.
+    pub fn finish(&mut self) -> Vec<Incident> {
+        let folds = std::mem::take(&mut self.folds).into_values();
+        folds.filter_map(|fold| fold.waiting).map(Incident::OomKill).collect()
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &OomKill> {
+        self.folds.values().filter_map(|fold| fold.waiting.as_deref())
+    }
+
+    /// Makes room for an owner: the one that has been quiet longest goes, and what it has waiting goes out before its time.
+    fn forget(&mut self, newcomer: &Key, now_ns: u64) -> Option<Incident> {
+        if self.folds.len() < FOLDS || self.folds.contains_key(newcomer) {
+            return None;
+        }
+        let quietest = self.folds.iter().min_by_key(|(_, fold)| (fold.waiting.is_some(), fold.sent_ns));
+        let key = quietest.map(|(key, _)| *key)?;
+        let sent = self.folds.remove(&key)?.send(now_ns)?;
+        self.node.add(now_ns);
+        Some(sent)
+    }
+
+    /// Keeps what waits in bounds: group kills have many victims.
+    fn shrink(&mut self, now_ns: u64) -> Option<Incident> {
+        if self.waiting().map(|kill| kill.victims.len()).sum::<usize>() <= VICTIMS {
+            return None;
+        }
+        let victims = |fold: &Fold| fold.waiting.as_ref().map_or(0, |kill| kill.victims.len());
+        let largest = self.folds.values_mut().max_by_key(|fold| victims(fold))?;
+        self.node.add(now_ns);
+        largest.send(now_ns)
+    }
+}
+
+impl OomKill {
+    /// Has this incident stand for another kill too, and list as many of its victims as there is room for.
+    fn fold(&mut self, other: &Self, room: usize) {
+        let own = self.victims.first().and_then(|victim| victim.cgroups.as_ref()).map(Lineage::path);
+        let folded = self.folded.get_or_insert_default();
+        folded.kills = folded.kills.saturating_add(1);
+        folded.incomplete += u64::from(!other.complete);
+        folded.until_ns = folded.until_ns.max(other.ktime_ns);
+        folded.victims_total = folded.victims_total.saturating_add(other.killed());
+        folded.unread = folded.unread.saturating_add(other.unlisted);
+        for victim in &other.victims {
+            let resident = victim.task.rss.map(|rss| rss.resident_bytes());
+            folded.exiting += u64::from(victim.task.exiting == Some(true));
+            folded.unread += u64::from(resident.is_none());
+            folded.resident_bytes = folded.resident_bytes.saturating_add(resident.unwrap_or_default());
+        }
+        let room = room.min(LISTED.saturating_sub(folded.victims.len()));
+        folded.victims.extend(other.victims.iter().take(room).map(|victim| listed(victim, own.as_deref())));
+    }
+
+    /// Processes that were killed, without those of folded kills.
+    #[must_use]
+    pub fn killed(&self) -> u64 {
+        self.unlisted.saturating_add(self.victims.len() as u64)
+    }
+}
+
+fn listed(victim: &OomVictim, own: Option<&[u8]>) -> FoldedVictim {
+    let path = victim.cgroups.as_ref().map(Lineage::path).filter(|path| Some(path.as_slice()) != own);
+    let task = &victim.task;
+    FoldedVictim {
+        ktime_ns: victim.stamp.ktime_ns,
+        pid: task.pid,
+        comm: task.comm.clone().or_else(|| task.thread_comm.clone()),
+        cgroup: path.map(|path| path[path.len().saturating_sub(PATH_BYTES)..].to_vec()),
+    }
+}

@@ -1,0 +1,75 @@
+//! A storm of kills: what must hold of its lines, whichever kills are lines of their own and whichever are folded. That is a
+//! matter of when, and of how fast the machine is.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::cast::Cast;
+use super::check::Check;
+
+/// Kills that are lines of their own however fast they come, and how many lines more there may be in a second: four of kills
+/// that are slow enough, and one of what is folded.
+const AT_ONCE: u64 = 64;
+const A_SECOND: u64 = 5;
+
+/// What must be reported.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storm {
+    /// Role of the cgroup whose limit it is.
+    pub cgroup: String,
+    /// At least so many kills are folded.
+    pub folded: u64,
+}
+
+/// What is wrong with the lines.
+pub(super) fn faults(storm: &Storm, cast: &Cast, lines: &[&Value]) -> Vec<String> {
+    let Some([place]) = cast.places.get(storm.cgroup.as_str()).map(Vec::as_slice) else {
+        return vec![format!("{} is not one cgroup", storm.cgroup)];
+    };
+    let mut faults = Vec::new();
+    let (mut ids, mut pids, mut folded) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for line in lines {
+        let mut check = Check::new(line);
+        check.eq("kind", "oom_kill");
+        check.eq("verdict.cause", "cgroup_oom");
+        check.eq("verdict.level", "container");
+        check.bytes("limit.cgroup", &place.path);
+        check.eq("complete", true);
+        let repeats = check.get("repeats").as_u64().unwrap_or_default();
+        check.eq("victims_total", repeats + 1);
+        if repeats > 0 {
+            check.eq("folded.victims_total", repeats);
+            check.within(
+                "folded.until_ktime_ns",
+                (check.get("ktime_ns").as_u64().unwrap_or_default(), u64::MAX),
+            );
+        } else {
+            check.eq("folded", Value::Null);
+        }
+        folded += repeats;
+        if !ids.insert(check.get("id").as_str()) {
+            check.fault("id", "one of its own");
+        }
+        for victim in check.list("victims").iter().chain(check.list("folded.victims")) {
+            if !pids.insert(victim["pid"].as_u64()) {
+                check.faults.push(format!("{} died twice", victim["pid"]));
+            }
+        }
+        faults.extend(check.faults);
+    }
+    if folded < storm.folded {
+        faults.push(format!("{folded} kills are folded, not {}", storm.folded));
+    }
+    let time = |line: &&Value| line["ktime_ns"].as_u64();
+    let first = lines.iter().filter_map(time).min().unwrap_or_default();
+    let last = lines.iter().filter_map(|line| line["folded"]["until_ktime_ns"].as_u64().or(time(line))).max();
+    let seconds = last.unwrap_or_default().saturating_sub(first) / 1_000_000_000 + 1;
+    let most = AT_ONCE + A_SECOND * seconds;
+    if lines.len() as u64 > most {
+        faults.push(format!("{} lines within {seconds} s, not {most} at most", lines.len()));
+    }
+    faults
+}
