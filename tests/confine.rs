@@ -204,3 +204,23 @@ fn the_agent_can_do_what_it_needs() {
         UdpSocket::bind("0.0.0.0:0").expect("a socket to ask name servers by");
     });
 }
+
+/// A kubeconfig may name a program that makes credentials: that program can be run, and has no more rights than the agent, which says so.
+#[test]
+fn a_program_that_makes_credentials_can_be_run() {
+    let needs = agent().kubeconfig(false, true);
+    let (state, status) = confined(&needs, |state| (state.clone(), program_status()));
+    let status = status.expect("it is run");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert!(status.contains(&format!("{set}:\t0000000000000000")), "{status}");
+    }
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    assert_eq!(state.landlock_abi, None);
+    assert!(state.not_applied.iter().any(|why| why.contains("names a program")), "{state:?}");
+}
+
+/// Of a program that is started: the rights that it has.
+fn program_status() -> io::Result<String> {
+    let output = Command::new("cat").arg("/proc/self/status").output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -31,6 +31,10 @@ pub(crate) struct Args {
     /// Write the archive here [default: target/image/crashtrace-VERSION.tar]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// The name by which a registry is to have it, as registry.example/crashtrace: target/image/kustomization.yaml then has
+    /// the manifests run this very image from there [default: localhost/crashtrace]
+    #[arg(long, value_name = "NAME", default_value = NAME, hide_default_value = true)]
+    registry: String,
     /// Build it once more from nothing, in another folder: it must be the same image
     #[arg(long)]
     again: bool,
@@ -47,6 +51,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let output = args.output.clone().unwrap_or_else(|| dir.join(format!("{PROGRAM}-{VERSION}.tar")));
     let digest = make(exec::root(), &dir, &output)?;
     eprintln!("xtask: {NAME}:{VERSION} is {digest}, for {}", ARCHITECTURES.map(Arch::debian).join(" and "));
+    let pinned = dir.join("kustomization.yaml");
+    fs::write(&pinned, pin(&args.registry, &digest))
+        .with_context(|| format!("cannot write {}", pinned.display()))?;
+    eprintln!("xtask: {} has the manifests run this very image", pinned.display());
     if args.again {
         let tree = copy_of_sources(&exec::target_dir().join("image-again"))?;
         same(&digest, &tree)?;
@@ -75,6 +83,21 @@ fn make(root: &Path, dir: &Path, output: &Path) -> Result<String> {
     let name = format!("{NAME}:{VERSION}");
     let facts = Facts { name: &name, annotations: &annotations(&created)?, time };
     buildah::archive(&facts, &files, &ARCHITECTURES.map(Arch::debian), output)
+}
+
+/// A component of kustomize that puts this image in the place of the one that deploy/ names: by its digest, which nobody can put another
+/// image under, as they can under a tag.
+fn pin(registry: &str, digest: &str) -> String {
+    format!(
+        "# crashtrace {VERSION} as it was built here, for `components` of a kustomization of your own, or for its `images`.\n\
+         apiVersion: kustomize.config.k8s.io/v1alpha1\n\
+         kind: Component\n\
+         images:\n\
+         {0:2}- name: {NAME}\n\
+         {0:4}newName: {registry}\n\
+         {0:4}digest: {digest}\n",
+        ""
+    )
 }
 
 /// Makes it once more, from this workspace.

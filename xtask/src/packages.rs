@@ -54,6 +54,20 @@ pub(crate) fn of_agent(target: &str) -> Result<Vec<Package>> {
     Ok(all.into_values().collect())
 }
 
+/// Those that would not be there without these, by name and version: these themselves, and what nothing else reaches.
+#[cfg(test)]
+pub(crate) fn only_by(packages: &[Package], these: &[&str]) -> BTreeSet<String> {
+    let by_id: HashMap<_, _> = packages.iter().map(|it| (it.id(), it)).collect();
+    let mut open: Vec<_> = packages.iter().filter(|it| it.is_ours()).collect();
+    let mut reached = BTreeSet::new();
+    while let Some(it) = open.pop() {
+        if !these.contains(&it.name.as_str()) && reached.insert(it.id()) {
+            open.extend(it.uses.iter().filter_map(|id| by_id.get(id)));
+        }
+    }
+    by_id.into_keys().filter(|id| !reached.contains(id)).collect()
+}
+
 /// Those that this package of the workspace is compiled with for this target, and it. Macros run in the compiler, and nothing of
 /// them or of what they use is in the program.
 fn reached(root: &str, target: &str, checksums: &HashMap<String, String>) -> Result<Vec<Package>> {
@@ -142,6 +156,48 @@ mod tests {
         assert_eq!(ours, ["crashtrace", "crashtrace-ebpf"]);
         let ids: BTreeSet<_> = packages.iter().map(Package::id).collect();
         assert!(packages.iter().all(|it| it.uses.is_subset(&ids)), "each names packages that are there");
+    }
+
+    /// What the client of the API server brings into the agent is reviewed: a new one, or one that is gone, is for
+    /// `packages/kube.toml` to say, with what it is there for.
+    #[test]
+    fn what_only_kube_brings_is_listed_with_a_reason() {
+        let listed: BTreeMap<String, String> =
+            toml::from_str(include_str!("packages/kube.toml")).expect("names and reasons");
+        assert!(listed.values().all(|reason| !reason.is_empty()));
+        let packages = of_agent(crate::setup::STATIC_TARGET).expect("cargo answers");
+        let brought = only_by(&packages, &["kube", "kube-client", "kube-core"]);
+        let brought: BTreeSet<_> =
+            brought.iter().filter_map(|id| id.split_once('@')).map(|(name, _)| name.to_owned()).collect();
+        let listed: BTreeSet<_> = listed.into_keys().collect();
+        let new: Vec<_> = brought.difference(&listed).collect();
+        let gone: Vec<_> = listed.difference(&brought).collect();
+        assert!(
+            new.is_empty() && gone.is_empty(),
+            "not in packages/kube.toml: {new:?}; not in the agent: {gone:?}"
+        );
+    }
+
+    #[test]
+    fn what_another_reaches_is_not_only_brought_by_one() {
+        let package = |name: &str, ours: bool, uses: &[&str]| Package {
+            name: name.to_owned(),
+            version: "1.0.0".to_owned(),
+            licence: "MIT".to_owned(),
+            dir: PathBuf::new(),
+            checksum: (!ours).then(|| "0".to_owned()),
+            uses: uses.iter().map(|name| format!("{name}@1.0.0")).collect(),
+        };
+        let all = [
+            package("agent", true, &["client", "log"]),
+            package("client", false, &["log", "jsonpath"]),
+            package("jsonpath", false, &["pest"]),
+            package("pest", false, &["log"]),
+            package("log", false, &[]),
+        ];
+        let only: Vec<_> = only_by(&all, &["client"]).into_iter().collect();
+        assert_eq!(only, ["client@1.0.0", "jsonpath@1.0.0", "pest@1.0.0"]);
+        assert!(only_by(&all, &["log"]).iter().eq(["log@1.0.0"]));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{exec, setup};
+use crate::{deny, exec, setup};
 
 /// Run the gate: everything that must hold before a change lands.
 #[derive(clap::Args)]
@@ -94,6 +94,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     eprintln!("\nxtask: the gate took {} s", begun.elapsed().as_secs());
+    if let Some(said) = deny::unchecked() {
+        // Once more, since it stands far above, and everything else has passed.
+        eprintln!("xtask: {said}");
+    }
     if failed.is_empty() { Ok(()) } else { bail!("the gate failed: {}", failed.join("; ")) }
 }
 

@@ -210,14 +210,15 @@ const SOME: &[Restricted] = &[
         ],
     },
     Restricted {
-        what: "to take kprobes off at the end; sockets that do not block",
+        what: "to take kprobes off at the end; sockets that do not block; how long an answer of a name server is (glibc)",
         call: libc::SYS_ioctl,
-        rules: &[&[is(1, PERF_EVENT_IOC_DISABLE)], &[is(1, FIONBIO)]],
+        rules: &[&[is(1, PERF_EVENT_IOC_DISABLE)], &[is(1, FIONBIO)], &[is(1, FIONREAD)]],
     },
 ];
 
-/// The same number on both processors.
+/// The same numbers on both processors.
 const FIONBIO: i32 = 0x5421;
+const FIONREAD: i32 = 0x541b;
 
 /// Newer forms of calls that a C library falls back from only if the kernel says that it has none.
 const TOO_NEW: &[c_long] = &[libc::SYS_clone3, libc::SYS_openat2, libc::SYS_faccessat2];

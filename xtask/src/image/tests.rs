@@ -21,6 +21,28 @@ fn the_manifests_name_this_image() {
     assert!(text.contains(&format!("newName: {NAME}\n    newTag: {VERSION}\n")), "{text}");
 }
 
+/// What kubectl makes of deploy/ with the component that is written when the image is built.
+#[test]
+fn the_manifests_can_be_pinned_to_the_very_image() {
+    let digest = format!("sha256:{}", "5a".repeat(32));
+    let kubectl = setup::ensure_kubectl().expect("it is there");
+    let dir = tempfile::tempdir_in(exec::target_dir()).expect("a folder");
+    let write = |folder: &str, text: &str| {
+        fs::create_dir(dir.path().join(folder)).expect("a folder");
+        fs::write(dir.path().join(folder).join("kustomization.yaml"), text).expect("a file");
+    };
+    symlink(exec::root().join("deploy"), dir.path().join("deploy")).expect("a link");
+    write("image", &pin("registry.example/crashtrace", &digest));
+    for form in ["deploy", "deploy/capabilities"] {
+        let mine = form.replace('/', "-") + "-mine";
+        write(&mine, &format!("resources: [../{form}]\ncomponents: [../image]\n"));
+        let text = exec::output(Command::new(&kubectl).arg("kustomize").arg(dir.path().join(mine)));
+        let text = text.expect("kubectl takes it");
+        let images: Vec<_> = text.lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
+        assert_eq!(images, [format!("registry.example/crashtrace@{digest}")], "{form}");
+    }
+}
+
 #[test]
 fn everybody_may_read_what_is_laid_out() {
     let dir = tempfile::tempdir().expect("a folder");
