@@ -92,14 +92,46 @@ fn drop_capabilities(needs: &Needs, reads_maps: impl Fn() -> bool) -> Result<(),
     sets.inheritable = CapabilitySet::empty();
     sets.effective = kept & held.effective;
     set_capabilities(None, sets)?;
-    if held.permitted.contains(CapabilitySet::BPF) && !reads_maps() {
-        kept |= CapabilitySet::BPF;
+    if !reads_maps() {
+        kept |= to_read_maps(held.permitted);
     }
     sets.permitted = kept & held.permitted;
     sets.effective = sets.permitted;
     set_capabilities(None, sets)
 }
 
+/// What lets a process read maps where that takes a right. A runtime that is older than `CAP_BPF` (Linux 5.8) does not give it, not
+/// even to a privileged container; there the right that it came from counts as well (`bpf_capable`).
+fn to_read_maps(permitted: CapabilitySet) -> CapabilitySet {
+    let first =
+        [CapabilitySet::BPF, CapabilitySet::SYS_ADMIN].into_iter().find(|one| permitted.contains(*one));
+    first.unwrap_or(CapabilitySet::empty())
+}
+
 fn said(error: Errno) -> String {
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lesser_right_that_reads_maps_is_kept() {
+        let (bpf, admin) = (CapabilitySet::BPF, CapabilitySet::SYS_ADMIN);
+        assert_eq!(to_read_maps(bpf | admin | CapabilitySet::SYSLOG), bpf);
+        assert_eq!(to_read_maps(admin | CapabilitySet::SYSLOG), admin);
+        assert_eq!(to_read_maps(CapabilitySet::SYSLOG), CapabilitySet::empty());
+    }
+
+    /// In threads of their own, for nothing of it can be had back.
+    #[test]
+    fn what_reading_maps_takes_is_found_out_by_trying() {
+        for reads in [true, false] {
+            let left = std::thread::spawn(move || apply(Whom::Thread, &Needs::kernel_only(None), || reads));
+            let held = left.join().expect("it does not panic").capabilities.expect("the kernel tells");
+            let expected = if reads { Vec::new() } else { vec!["BPF".to_owned()] };
+            assert_eq!((held.effective.as_slice(), held.permitted), (expected.as_slice(), expected.clone()));
+        }
+    }
 }
