@@ -65,20 +65,20 @@ async fn kube_trial(options: &kube::Options) -> NameTrial {
         Ok(checked) if checked.pods == 0 => (
             true,
             format!("{} has no pod on a node {}", checked.server, options.node),
-            Some("give the node's name as `kubectl get nodes` has it with --node-name or variable NODE_NAME"),
+            Some(
+                "give the node's name as `kubectl get nodes` has it with --node-name or variable NODE_NAME"
+                    .to_owned(),
+            ),
         ),
         Ok(checked) => {
             (true, format!("{} has {} pods on node {}", checked.server, checked.pods, options.node), None)
         }
-        Err(problem) => (
-            false,
-            problem.to_string(),
-            Some(
-                "let it reach the API server, and grant it list and watch on pods, or do without with --pods cri",
-            ),
-        ),
+        Err(problem) => {
+            let remedy = format!("{}, or do without with --pods cri", problem.remedy());
+            (false, problem.to_string(), Some(remedy))
+        }
     };
-    NameTrial { source: NameSource::Kube, usable, says, remedy: remedy.map(str::to_owned), expected: true }
+    NameTrial { source: NameSource::Kube, usable, says, remedy, expected: true }
 }
 
 async fn cri_trial(options: &Options, given: bool) -> NameTrial {

@@ -113,6 +113,32 @@ impl Problem {
         Self::Broken(root(error))
     }
 
+    /// What to do about it, as a phrase.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Settings(_) => "name a kubeconfig with --kubeconfig, and the node with --node-name",
+            Self::Token { .. } | Self::Ca { .. } => {
+                "let the pod have its service account's files (automountServiceAccountToken), as regular files"
+            }
+            Self::Kubeconfig { .. } => "mend that file, or name another with --kubeconfig",
+            Self::Unreachable { .. } | Self::Silent(_) | Self::Quiet(_) | Self::Broken(_) => {
+                "see that this node reaches the API server: its network, network policies, firewalls, and whether the server is well"
+            }
+            Self::Untrusted { .. } => "give the CA certificate of this cluster",
+            Self::Refused { code: 401, .. } => {
+                "give a token or a certificate of this cluster that has not expired"
+            }
+            Self::Refused { code: 403, .. } => {
+                "bind the service account, or the user, to a ClusterRole with list and watch on pods"
+            }
+            Self::Refused { .. } | Self::Nonsense(_) => {
+                "see that this is the API server's address, and what the server says in its own log"
+            }
+            Self::Fault(_) => "please report it",
+        }
+    }
+
     /// What kind of problem it is: its words may differ each time.
     pub(super) fn kind(&self) -> (std::mem::Discriminant<Self>, Option<u16>) {
         (std::mem::discriminant(self), self.code())

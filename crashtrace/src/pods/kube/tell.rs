@@ -19,11 +19,12 @@ pub(super) async fn tell(shared: Arc<Shared>) {
         match news.of(&shared.status(now)) {
             Some(Told::Trouble { problem, known: true }) => {
                 tracing::warn!(
+                    remedy = problem.remedy(),
                     "names of pods may be missing or out of date, what was known is still used: {problem}"
                 );
             }
             Some(Told::Trouble { problem, known: false }) => {
-                tracing::warn!("the API server tells no names of pods: {problem}");
+                tracing::warn!(remedy = problem.remedy(), "the API server tells no names of pods: {problem}");
             }
             Some(Told::Synced { pods }) => tracing::info!(pods, "the API server tells the names of pods"),
             None => {}
