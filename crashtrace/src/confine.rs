@@ -7,10 +7,10 @@
 //! | layer | takes away | where |
 //! |---|---|---|
 //! | capabilities, `no_new_privs`, not dumpable | what root may do | every kernel |
-//! | seccomp | every system call that [`calls`] does not list | every kernel that Kubernetes runs on |
+//! | seccomp | every system call that `calls` does not list | every kernel that Kubernetes runs on |
 //! | landlock | every file, Unix socket and port that [`Needs`] does not list; processes outside | from 5.13 on, where it is switched on |
 //!
-//! What is allowed is a value ([`Needs`]) and a table ([`calls`]); only [`apply`] touches the process. It is called once, after all that
+//! What is allowed is a value ([`Needs`]) and a table (`calls`); only [`apply`] touches the process. It is called once, after all that
 //! takes rights and before any thread is started: capabilities and landlock are a thread's, and what it starts inherits them.
 //! Nothing here is fatal. What could not be applied is in [`Confinement::not_applied`], and the rest is read back from the kernel.
 

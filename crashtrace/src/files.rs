@@ -4,7 +4,7 @@
 //!
 //! A path may lead to a FIFO (whose `open` waits for a writer), a device (whose `open` may do something), a hung network mount
 //! (whose `open`, `stat` and `read` all wait, not to be interrupted) or a file of a terabyte. Against the last kind of wait there is
-//! no flag: the read is left alone on its own thread, and only [`MOST_STUCK`] of those may be left.
+//! no flag: the read is left alone on its own thread, and only `MOST_STUCK` of those may be left.
 
 use std::fs::{File, FileType, Metadata};
 use std::io::{self, Read as _};

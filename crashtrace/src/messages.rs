@@ -3,7 +3,7 @@
 //!
 //! Until [`Messages::on_a_thread`] a message is written by whoever has it, as far as that is possible without a wait; after it
 //! by a thread, for only a thread can get stuck in a write without harm. It begins when the agent has dropped its privileges, so that
-//! it has none. What cannot be written at once waits, up to [`MOST_BYTES`].
+//! it has none. What cannot be written at once waits, up to `MOST_BYTES`.
 //!
 //! tracing-appender (0.2.4) is not used for this: it ignores errors of a write without a count, its bound is in lines and not in
 //! bytes, it has `println` on its way out (which panics), and it brings the `time` crate.

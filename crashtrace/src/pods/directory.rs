@@ -8,7 +8,7 @@
 //! | has the pod, not the container | does not have it | the pod's | the container |
 //! | does not have the pod | has it | from the runtime | workload, requests and limits, if the API server is asked |
 //! | does not have the pod | does not have it | none | all |
-//! | has it in another pod, or otherwise than the path | | none | all: what does not fit ([`super::confirm`]) |
+//! | has it in another pod, or otherwise than the path | | none | all: what does not fit (`pods/confirm.rs`) |
 //! | | has it in another pod | none | the same |
 //!
 //! Of a static pod the runtime is asked in any case: anybody can write the annotation that ties a pod of the API server to

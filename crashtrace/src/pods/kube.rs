@@ -31,11 +31,11 @@
 //!
 //! # What is not believed
 //!
-//! The server's bytes are untrusted. Of each object only the fields that are used are ever held ([`sieve`]), one object at a time,
+//! The server's bytes are untrusted. Of each object only the fields that are used are ever held (`sieve`), one object at a time,
 //! they are read field by field, and what is known is bounded ([`super::index`]): [`MOST_BYTES`] together, whatever a server sends.
 //! A list of 74 MB, in 50 pods with large labels and environments, took 1.1 MB at most, and 0.2 MB as a plain list. Bytes
 //! are taken in steps, so that the loop is never kept for long. What is wrong is in [`Status`], with a reason; what was known
-//! stays known; a change of it is in the log, once ([`tell`]).
+//! stays known; a change of it is in the log, once (`tell`).
 //!
 //! Files (kubeconfig, CA, certificate, key, token) are read off the loop, with a bound and a deadline ([`crate::files`]).
 
