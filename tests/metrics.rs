@@ -30,6 +30,8 @@ mod cleanup;
 mod clock;
 #[path = "metrics/deploy.rs"]
 mod deploy;
+#[path = "metrics/output.rs"]
+mod output;
 #[path = "play/program.rs"]
 mod program;
 #[path = "metrics/prometheus.rs"]

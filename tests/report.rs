@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crashtrace::classify::classify;
 use crashtrace::enrich::{Node, enrich};
 use crashtrace::report::{self, Context, Line, schema, to_json_line};
-use crashtrace::sink::{JsonSink, Sink, TextSink, text::render};
+use crashtrace::sink::text::render;
 use serde_json::Value;
 
 #[path = "report/cases.rs"]
@@ -264,19 +264,6 @@ fn a_request_of_any_order_can_be_written() {
         let allocation = report::incident(&case, &verdict, &cases::context()).allocation.expect("a request");
         assert_eq!((allocation.order, allocation.bytes), (order, bytes));
     }
-}
-
-#[test]
-fn a_sink_writes_each_line_at_once() {
-    let (mut json, mut text) = (JsonSink::new(Vec::new()), TextSink::new(Vec::new(), true));
-    for (_, line) in cases::all() {
-        json.emit(&line).expect("memory can be written");
-        text.emit(&line).expect("memory can be written");
-    }
-    let json = String::from_utf8(json.into_inner()).expect("UTF-8");
-    assert_eq!(json.lines().count(), cases::all().len());
-    let text = String::from_utf8(text.into_inner()).expect("UTF-8");
-    assert_eq!(text, cases::all().iter().map(|(_, line)| render(line, true)).collect::<String>());
 }
 
 /// A kill by sysrq, or on the nodes of a cpuset, is no shortage of the node.

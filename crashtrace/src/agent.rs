@@ -1,12 +1,14 @@
 //! The composition root: start order, the loop, shutdown. The only module that knows all the others.
 //!
-//! Whatever can fail at start fails at start, in this order: the address of metrics, the facts about the host, the plan, the
-//! load, the recording (it names the hooks). From the first line on, the agent goes on until it is told to stop or its
+//! Whatever can fail at start fails at start, in this order: the address of metrics, the recording's file, the facts about the host,
+//! the plan, the load. From the first line on, the agent goes on until it is told to stop or its
 //! output is gone.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::cli::{Allocations, Watch};
 use crate::decode;
@@ -34,13 +36,14 @@ mod rights;
 mod schedule;
 mod signals;
 mod start;
+mod writer;
 
 pub use doctor::doctor;
 pub use look::Unusable;
 use monitor::Monitor;
-use output::{Out, sink};
+use output::Out;
 use procfs::ProcFs;
-use recording::record_to;
+use recording::Recording;
 pub use replay::replay;
 use schedule::{CountSchedule, Heartbeat};
 use signals::Signals;
@@ -48,6 +51,9 @@ use start::Start;
 
 /// How long a program may take at most, where the kernel does not tell when all have ended.
 const PROGRAM_RUNS: Duration = Duration::from_millis(100);
+
+/// How long standard output may take for what is left when the agent is told to end: half of what kubelet gives it.
+const STOP: Duration = Duration::from_secs(5);
 
 /// How an agent ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +79,9 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     let mut signals = Signals::take()?;
     // Before the kernel is touched: of what can fail here, this takes the shortest.
     let listener = monitor::bind(config.metrics).await?;
+    let recording =
+        config.record.as_deref().map(|path| Ok::<_, anyhow::Error>((recording::open(path)?, path)));
+    let recording = recording.transpose()?;
     let look = look::look(config.btf.as_deref());
     let allocations = config.allocations != Allocations::None;
     let plan = plan(&look.facts, &look.view, config.hooks, allocations).map_err(Unusable::from)?;
@@ -103,17 +112,19 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     let node_root = look.node_root();
     let pods = pods::directory(&config.pods, &config.node_name);
     let speaker = Speaker { names_from: pods.sources(), ..speaker(config, &look, &attached, started_ns) };
-    let recording = config.record.as_deref();
+    let memory = (look.facts.memory_bytes, node_root);
     let recording = recording
-        .map(|path| {
-            record_to(path, &speaker, &machine, &context, (look.facts.memory_bytes, node_root), started_ns)
+        .map(|(file, path)| {
+            let begun = recording::begin(file, path, &speaker, &machine, &context, memory, started_ns)?;
+            Ok::<_, anyhow::Error>((begun, path))
         })
         .transpose()?;
     // All that takes rights is done, and no thread is there that would keep them.
     rights::give_up(config, &look, &counters);
     messages.on_a_thread().context("cannot begin the thread that writes messages")?;
+    let recording = recording.map(|(file, path)| Recording::start(file, path)).transpose()?;
     let monitor = Monitor::start(listener, &attached, &speaker, &context.gfp);
-    let mut out = Out { sink: sink(config.output), recording, monitor: monitor.clone() };
+    let mut out = Out::start(config.output, recording, &monitor)?;
     let node = Node {
         memory_bytes: look.facts.memory_bytes,
         root: node_root,
@@ -125,57 +136,57 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     };
     let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
 
-    if out.lines([pipeline.started(started_ns)])? == End::OutputClosed {
-        return Ok(End::OutputClosed);
-    }
+    out.lines([pipeline.started(started_ns)]);
     let mut counting = CountSchedule::default();
     let mut heartbeat = Heartbeat::new(monitor.is_asked(), started_ns);
     loop {
-        let due =
-            pipeline.deadline_ns().into_iter().chain(counting.next_ns()).chain(heartbeat.next_ns()).min();
+        // Nobody takes what is written: records wait in the ring, and nothing else is made of what is known. The rest goes on.
+        let full = out.is_full();
+        let due = [pipeline.deadline_ns(), counting.next_ns()].into_iter().flatten().filter(|_| !full);
+        let due = due.chain(heartbeat.next_ns()).min();
         let due = due.map(|at| Duration::from_nanos(at.saturating_sub(clock::boottime_ns())));
         tokio::select! {
-            ready = ring.readable() => ready.context("cannot wait for the ring of records")?,
+            ready = ring.readable(), if !full => ready.context("cannot wait for the ring of records")?,
             () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
+            changed = out.changed() => if let Some(end) = changed? {
+                return Ok(end);
+            },
             () = log.flush() => {}
             _ = signals.end() => break,
         }
-        let Some(any) = drain(&mut ring, &mut pipeline, &mut out, u64::MAX)? else {
-            return Ok(End::OutputClosed);
-        };
+        let any = drain(&mut ring, &mut pipeline, &mut out, u64::MAX);
         let now_ns = clock::boottime_ns();
         if any {
             counting.records(now_ns);
         }
-        if counting.is_due(now_ns) {
+        let full = out.is_full();
+        if !full && counting.is_due(now_ns) {
             count(&counters, &mut pipeline);
-            let mut lines = pipeline.tick(now_ns);
-            lines.extend(pipeline.losses(now_ns));
-            if out.lines(lines)? == End::OutputClosed {
-                return Ok(End::OutputClosed);
-            }
+            out.lines(pipeline.tick(now_ns));
+            out.lines(pipeline.losses(now_ns));
         }
         if heartbeat.is_due(now_ns) {
             // Not all of them: kinds of failures are settled by two readings ([`CountSchedule`]'s), and cost two calls each.
             count_totals(&counters, &mut pipeline);
             pipeline.unsaid(messages.unsaid());
-            if out.lines(pipeline.losses(now_ns))? == End::OutputClosed {
-                return Ok(End::OutputClosed);
+            if !full {
+                out.lines(pipeline.losses(now_ns));
             }
         }
-        monitor.drained(&pipeline, now_ns);
+        monitor.round(&pipeline, !full, now_ns);
     }
     // The time comes first, so that all that happened before it is in the ring or in the counters when the last program has
     // ended; what is younger is not told.
     let stopped_ns = clock::boottime_ns();
     disarm(&mut attached).await;
-    if drain(&mut ring, &mut pipeline, &mut out, stopped_ns)?.is_none() {
+    let until = Instant::now() + STOP;
+    let Some(untold) = drain_until(until, &mut ring, &mut pipeline, &mut out, stopped_ns).await? else {
         return Ok(End::OutputClosed);
-    }
+    };
     count(&counters, &mut pipeline);
     pipeline.unsaid(messages.unsaid());
-    out.lines(pipeline.stopping(stopped_ns, "signal"))?;
-    Ok(End::Done)
+    out.lines(pipeline.stopping(stopped_ns, "signal"));
+    out.finish(until, untold).await
 }
 
 /// Says what the kernel refused, and what it accepted.
@@ -206,26 +217,60 @@ async fn disarm(attached: &mut Attached) {
     }
 }
 
-/// Takes what the ring holds from before `until_ns`, and lets time pass. Says whether there was any; `None` if nobody reads
-/// the output any more.
-fn drain(ring: &mut Ring, pipeline: &mut Pipeline, out: &mut Out, until_ns: u64) -> Result<Option<bool>> {
+/// Takes what the ring holds from before `until_ns`, as long as the output has room, and lets time pass. Says whether there was
+/// any.
+fn drain(ring: &mut Ring, pipeline: &mut Pipeline, out: &mut Out, until_ns: u64) -> bool {
     let mut any = false;
-    while let Some(record) = ring.take() {
-        if decode::ktime_ns(&record).is_ok_and(|at| at >= until_ns) {
+    while !out.is_full()
+        && let Some(record) = ring.take()
+    {
+        if is_younger(&record, until_ns) {
             continue;
         }
         any = true;
         out.record(&record);
-        if out.lines(pipeline.record(&record))? == End::OutputClosed {
-            return Ok(None);
+        out.lines(pipeline.record(&record));
+    }
+    if !out.is_full() {
+        let now_ns = clock::boottime_ns();
+        out.lines(pipeline.tick(now_ns));
+        if any {
+            out.lines(pipeline.losses(now_ns));
         }
     }
-    let now_ns = clock::boottime_ns();
-    let mut lines = pipeline.tick(now_ns);
-    if any {
-        lines.extend(pipeline.losses(now_ns));
+    any
+}
+
+fn is_younger(record: &Bytes, until_ns: u64) -> bool {
+    decode::ktime_ns(record).is_ok_and(|at| at >= until_ns)
+}
+
+/// Takes all that the ring holds from before `until_ns`, and waits for room for it up to a time. Says how many records are left then; `None` if nobody
+/// reads the output any more.
+async fn drain_until(
+    until: Instant,
+    ring: &mut Ring,
+    pipeline: &mut Pipeline,
+    out: &mut Out,
+    until_ns: u64,
+) -> Result<Option<u64>> {
+    loop {
+        drain(ring, pipeline, out, until_ns);
+        if !out.is_full() {
+            return Ok(Some(0));
+        }
+        match tokio::time::timeout_at(until, out.changed()).await {
+            Ok(changed) => {
+                if changed?.is_some() {
+                    return Ok(None);
+                }
+            }
+            Err(_) => {
+                let left = std::iter::from_fn(|| ring.take()).filter(|record| !is_younger(record, until_ns));
+                return Ok(Some(left.count() as u64));
+            }
+        }
     }
-    Ok((out.lines(lines)? == End::Done).then_some(any))
 }
 
 /// Takes the kernel side's counts.

@@ -134,11 +134,15 @@ fn panicked() -> io::Error {
 }
 
 fn timed_out(deadline: Duration) -> io::Error {
-    let error = format!("it could not be read within {} s; is its mount hung?", deadline.as_secs_f32());
+    let error = format!("it could not be had within {} s; is its mount hung?", deadline.as_secs_f32());
     io::Error::new(io::ErrorKind::TimedOut, error)
 }
 
-fn regular(metadata: &Metadata) -> io::Result<()> {
+/// Refuses what is no regular file.
+///
+/// # Errors
+/// It says what it is.
+pub fn regular(metadata: &Metadata) -> io::Result<()> {
     if metadata.is_file() {
         return Ok(());
     }
@@ -149,6 +153,8 @@ fn regular(metadata: &Metadata) -> io::Result<()> {
 fn named(kind: FileType) -> &'static str {
     if kind.is_dir() {
         "a directory"
+    } else if kind.is_symlink() {
+        "a symbolic link"
     } else if kind.is_fifo() {
         "a FIFO"
     } else if kind.is_char_device() || kind.is_block_device() {

@@ -13,6 +13,8 @@ use crashtrace::agent::{self, Unusable};
 use crashtrace::cli::{self, Args, Command, Config, LogLevel, Process, exit};
 use crashtrace::messages::Messages;
 use crashtrace::{report, stdio};
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
 /// How long the last messages may take to come out.
@@ -46,6 +48,9 @@ fn main() -> ExitCode {
     };
     // Also where a panic is the end.
     let _last = LastWords(messages.clone());
+    if let Err(error) = outlive_a_limit_of_files() {
+        tracing::warn!(%error, "cannot catch SIGXFSZ: a file that grows to its limit (ulimit -f) ends the program");
+    }
     match run(config.command, &messages) {
         Ok(code) => code.into(),
         Err(error) => {
@@ -54,6 +59,13 @@ fn main() -> ExitCode {
             if unusable { exit::UNUSABLE } else { exit::FAILED }.into()
         }
     }
+}
+
+/// Has a write beyond `RLIMIT_FSIZE` be an error (`EFBIG`) and not the end: of the stream, a recording and messages each knows what
+/// to do about errors. The handler stays when the runtime goes.
+fn outlive_a_limit_of_files() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async { signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop) })
 }
 
 struct LastWords(Messages);

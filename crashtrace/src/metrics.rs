@@ -19,7 +19,7 @@ pub mod server;
 #[expect(missing_docs, reason = "the table says what each metric is")]
 pub mod table;
 
-pub use health::{Health, Hooks, Readiness};
+pub use health::{Backlog, Health, Hooks, Readiness};
 use incidents::Lines;
 
 use crate::gfp::GfpNames;
@@ -39,8 +39,12 @@ pub struct Metrics {
     pub stats: Stats,
     /// Who is asked for names, and how that goes.
     pub names: Vec<NamesStatus>,
-    /// When the ring was last drained.
+    /// When the loop last went round.
+    pub round_ns: Option<u64>,
+    /// When it last emptied the ring.
     pub drained_ns: Option<u64>,
+    /// Lines that wait to be written.
+    pub backlog: Arc<Backlog>,
 }
 
 impl Metrics {
@@ -53,12 +57,14 @@ impl Metrics {
             lines: Lines::new(gfp),
             stats: Stats::default(),
             names: Vec::new(),
+            round_ns: None,
             drained_ns: None,
+            backlog: Arc::default(),
         }
     }
 }
 
-/// A handle on them: the loop's and the server's, on one thread.
+/// A handle on them: the loop's, the server's and that of the thread that writes lines.
 #[derive(Clone, Debug)]
 pub struct Shared(Arc<Mutex<Metrics>>);
 

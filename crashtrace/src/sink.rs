@@ -1,19 +1,5 @@
-//! Sinks: where reports go.
+//! Forms of a line besides JSON ([`crate::report::to_json_line`]).
 
-use std::io;
-
-use crate::report::Line;
-
-pub mod json;
 pub(crate) mod page;
 pub mod text;
 pub(crate) mod zones;
-
-pub use json::JsonSink;
-pub use text::TextSink;
-
-/// Takes the lines of the stream, one after the other.
-pub trait Sink {
-    /// Hands over one line, whole and at once: nothing is held back, the next moment may be the agent's last.
-    fn emit(&mut self, line: &Line) -> io::Result<()>;
-}

@@ -128,3 +128,27 @@ fn a_flood_of_malformed_records_is_no_flood_of_messages() {
     let kept_back = counters["messages_kept_back"].as_u64().expect("a count");
     assert_eq!(kept_back + said.matches("WARN").count() as u64, 100_000);
 }
+
+/// Which by itself ends a process (SIGXFSZ).
+#[test]
+fn a_limit_of_the_files_size_is_an_error_of_a_write() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (file, to) = (written(folder.path(), &two_kills()), folder.path().join("out"));
+    // In blocks of 512 or 1024 bytes.
+    let limited = |args: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -f 1; exec \"$0\" {args}"), env!("CARGO_BIN_EXE_crashtrace")]);
+        shell.args([path(&file), path(&to)]).output().expect("a shell")
+    };
+    for args in ["replay \"$1\" > \"$2\"", "schema > \"$2\""] {
+        let output = limited(args);
+        assert_eq!(output.status.code(), Some(1), "{args}: {}", output.status);
+        assert!(stderr(&output).contains("File too large"), "{args}: {}", stderr(&output));
+    }
+    fs::write(&file, recording_with(30)).expect("a file");
+    let output = limited("replay \"$1\" 2> \"$2\"");
+    assert_eq!(output.status.code(), Some(0), "{}", output.status);
+    let lines = lines(&output);
+    let counters = &lines.last().expect("a line")["counters"];
+    assert!(counters["messages_dropped"].as_u64().is_some_and(|dropped| dropped > 0), "{counters}");
+}

@@ -251,6 +251,68 @@ fn a_file_that_is_not_there_is_named() {
     assert!(stderr(&output).contains("/nonexistent/a.rec: No such file"), "{}", stderr(&output));
 }
 
+/// Not more often than there is something to wait for.
+#[test]
+fn a_pipe_is_read_and_a_fifo_without_a_writer_or_a_device_is_refused() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = written(folder.path(), &two_kills());
+    let whole = run(&["replay", path(&file)]);
+    let whole = kinds(&lines(&whole)).join(" ");
+    let script =
+        "\"$0\" replay - < \"$1\" && cat \"$1\" | \"$0\" replay /dev/stdin && cat \"$1\" | \"$0\" replay -";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_crashtrace"), path(&file)]);
+    let output = shell.output().expect("a shell");
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+    assert_eq!(kinds(&lines(&output)).join(" "), [whole.as_str(); 3].join(" "));
+
+    let fifo = folder.path().join("fifo");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).expect("a FIFO");
+    for (from, says) in [(path(&fifo), "nobody writes to this FIFO"), ("/dev/zero", "it is a device")] {
+        let output = run(&["replay", from]);
+        assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""), "{from}");
+        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+    }
+}
+
+/// Where the memory that a line is made of is bounded, so is the line; a preamble is no way around that.
+#[test]
+fn a_hostile_preamble_makes_no_long_line_and_takes_no_memory() {
+    let long = "n\u{202e}\u{9b}".repeat(100_000);
+    let hostile = Preamble {
+        node: long.clone(),
+        kernel: long.clone(),
+        boot_id: long.clone(),
+        hooks: vec![long; 2],
+        ..preamble()
+    };
+    for form in ["json", "text"] {
+        let output = replay_of(
+            &bytes(&Preamble { hooks: Vec::new(), ..hostile.clone() }, &[])[..1 << 20],
+            &["--output", form],
+        );
+        assert_eq!(output.status.code(), Some(1), "larger than a preamble can be");
+    }
+    let cut = |text: &str| text.chars().take(50_000).collect::<String>();
+    let hostile = Preamble {
+        node: cut(&hostile.node),
+        kernel: cut(&hostile.kernel),
+        boot_id: cut(&hostile.boot_id),
+        hooks: Vec::new(),
+        ..hostile
+    };
+    let output = replay_of(&bytes(&hostile, &two_kills()), &["--output", "json"]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+    assert_eq!(lines(&output).len(), 5);
+    let longest = stdout(&output).split_inclusive('\n').map(str::len).max();
+    assert!(longest.is_some_and(|bytes| bytes <= 12 * 1024), "{longest:?}");
+    let mut deep = b"{\"format\":\"crashtrace-recording/v1\",\"other\":[".to_vec();
+    deep.extend(b"0,".repeat(500_000));
+    deep.extend(b"0]}\n");
+    assert_eq!(replay_of(&deep, &[]).status.code(), Some(1));
+}
+
 #[test]
 fn nobody_reading_any_more_is_a_quiet_end() {
     let folder = tempfile::tempdir().expect("a directory");

@@ -2,7 +2,7 @@
 
 use crashtrace::gfp::GfpNames;
 use crashtrace::report::Unresolved;
-use crashtrace::source::recording::{FORMAT, Preamble, Writer};
+use crashtrace::source::recording::{FORMAT, Preamble, frame};
 use crashtrace_ebpf::LAYOUT_VERSION;
 
 use crate::testing::Record;
@@ -32,9 +32,9 @@ pub(crate) fn preamble() -> Preamble {
 /// A recording of these records.
 pub(crate) fn bytes(preamble: &Preamble, records: &[Record]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes, preamble).expect("memory");
+    preamble.write_to(&mut bytes).expect("memory");
     for record in records {
-        writer.record(&record.bytes()).expect("memory");
+        bytes.extend(frame(&record.bytes()).expect("a record"));
     }
     bytes
 }

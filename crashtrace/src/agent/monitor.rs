@@ -1,6 +1,7 @@
 //! What the loop tells the server of metrics and health, where there is one.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Result;
 use tokio::net::TcpListener;
@@ -8,7 +9,7 @@ use tokio::net::TcpListener;
 use super::clock::boottime_ns;
 use crate::gfp::GfpNames;
 use crate::metrics::server::{self, BindError};
-use crate::metrics::{Hooks, Metrics, Shared};
+use crate::metrics::{Backlog, Hooks, Metrics, Shared};
 use crate::pipeline::{Pipeline, Speaker};
 use crate::report::Line;
 use crate::source::load::Attached;
@@ -64,13 +65,21 @@ impl Monitor {
         }
     }
 
-    /// The ring was drained.
-    pub(super) fn drained(&self, pipeline: &Pipeline, now_ns: u64) {
+    /// The loop went round, and emptied the ring unless nobody takes what it writes.
+    pub(super) fn round(&self, pipeline: &Pipeline, drained: bool, now_ns: u64) {
         if let Some(shared) = &self.0 {
             let mut metrics = shared.lock();
             metrics.stats.clone_from(pipeline.stats());
             metrics.names = pipeline.names();
-            metrics.drained_ns = Some(now_ns);
+            metrics.round_ns = Some(now_ns);
+            if drained {
+                metrics.drained_ns = Some(now_ns);
+            }
         }
+    }
+
+    /// What is known of lines on their way.
+    pub(super) fn backlog(&self) -> Arc<Backlog> {
+        self.0.as_ref().map(|shared| shared.lock().backlog.clone()).unwrap_or_default()
     }
 }

@@ -1,51 +1,117 @@
-//! What the agent writes: lines on standard output, and the recording beside them.
+//! What the agent writes: lines on standard output, and the recording beside them. A thread writes them ([`Writer`]): where nobody
+//! takes them, the loop leaves records in the ring, and goes on with all else.
 
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use tokio::time::Instant;
 
 use super::End;
 use super::monitor::Monitor;
 use super::recording::Recording;
+use super::writer::{Writer, Written};
 use crate::cli::Output;
-use crate::report::Line;
-use crate::sink::{JsonSink, Sink, TextSink};
+use crate::report::{Line, to_json_line};
+use crate::sink::text;
+use crate::stdio;
 
-/// Everything that is written.
+/// Bytes of lines that may wait: some fifty OOM kills. More of them wait as records in the ring, which are smaller. What one record
+/// or one moment makes goes in as a whole, so it may be more: 3 MiB if the names of all 256 cases that wait for some come at once.
+const MOST_BYTES: usize = 256 * 1024;
+
+/// Everything that `watch` writes.
 pub(super) struct Out {
-    pub(super) sink: Box<dyn Sink>,
-    pub(super) recording: Option<Recording>,
-    pub(super) monitor: Monitor,
+    lines: Writer<Line>,
+    form: Output,
+    recording: Option<Recording>,
 }
 
 impl Out {
-    /// A recording that cannot be written any more ends; the watch goes on, which matters more.
+    /// Begins to write to standard output.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub(super) fn start(form: Output, recording: Option<Recording>, monitor: &Monitor) -> Result<Self> {
+        let its_monitor = monitor.clone();
+        let written = move |line| its_monitor.wrote(&line);
+        let lines = Writer::start("lines", stdio::stdout(), MOST_BYTES, monitor.backlog(), written);
+        Ok(Self { lines: lines.context("cannot begin the thread that writes lines")?, form, recording })
+    }
+
+    /// Records a record, where that is asked for.
     pub(super) fn record(&mut self, record: &[u8]) {
-        if let Some(recording) = &mut self.recording
-            && let Err(error) = recording.writer.record(record)
-        {
-            tracing::error!(%error, file = recording.path, "the recording ends here: it cannot be written");
-            self.recording = None;
+        self.recording.take_if(|recording| !recording.record(record));
+    }
+
+    /// Has lines written.
+    pub(super) fn lines(&mut self, lines: impl IntoIterator<Item = Line>) {
+        for line in lines {
+            self.lines.put(bytes(self.form, &line), line);
         }
     }
 
-    pub(super) fn lines(&mut self, lines: impl IntoIterator<Item = Line>) -> Result<End> {
-        for line in lines {
-            match self.sink.emit(&line) {
-                Ok(()) => self.monitor.wrote(&line),
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::OutputClosed),
-                Err(error) => return Err(error).context("cannot write to the standard output"),
-            }
+    /// Whether no more should come for now.
+    pub(super) fn is_full(&self) -> bool {
+        self.lines.is_full()
+    }
+
+    /// Waits until more may come, if it is full; says so also when nobody reads any more. Cancel-safe.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(super) async fn changed(&mut self) -> Result<Option<End>> {
+        match self.lines.changed().await {
+            Ok(()) => Ok(None),
+            Err(error) => ended(error).map(Some),
+        }
+    }
+
+    /// Waits until all is written, and not longer than that. `untold` is how many records were left in the ring.
+    ///
+    /// # Errors
+    /// Something was not written.
+    pub(super) async fn finish(self, until: Instant, untold: u64) -> Result<End> {
+        let lines = self.lines.finish(until).await;
+        if let Some(recording) = self.recording {
+            recording.finish(until).await;
+        }
+        let left = match lines {
+            Written::All => 0,
+            Written::Failed(error) => return ended(error),
+            Written::AllBut(left) => left,
+        };
+        if left > 0 || untold > 0 {
+            bail!(
+                "nobody takes what is written to the standard output: {left} lines were not written, and {untold} records of the kernel side not read"
+            );
         }
         Ok(End::Done)
     }
 }
 
-/// The sink on standard output.
-pub(super) fn sink(output: Output) -> Box<dyn Sink> {
-    let stdout: Box<dyn Write> = Box::new(io::stdout());
-    match output {
-        Output::Json => Box::new(JsonSink::new(stdout)),
-        Output::Text { color } => Box::new(TextSink::new(stdout, color)),
+/// Prints lines at once, for who has nothing else to do.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(super) fn print(form: Output, lines: impl IntoIterator<Item = Line>) -> Result<End> {
+    for line in lines {
+        if let Err(error) = stdio::stdout().write_all(&bytes(form, &line)) {
+            return ended(error);
+        }
     }
+    Ok(End::Done)
+}
+
+fn bytes(form: Output, line: &Line) -> Vec<u8> {
+    match form {
+        Output::Json => to_json_line(line),
+        Output::Text { color } => text::render(line, color).into_bytes(),
+    }
+}
+
+fn ended(error: io::Error) -> Result<End> {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Ok(End::OutputClosed);
+    }
+    Err(error).context("cannot write to the standard output")
 }

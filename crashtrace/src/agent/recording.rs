@@ -1,37 +1,99 @@
 //! The file that `watch --record` writes.
+//!
+//! Whoever can put something else where it is to be must not be able to have it overwritten, to read the recording, or to stop the
+//! agent: no link is followed, no FIFO or device opened, only a file of this user is taken, and of those that hold something only
+//! recordings. The file may be on a mount that hangs, so it is opened with a deadline and written by a thread; records that it is too
+//! slow for are left out, and their numbers say so to who replays it.
 
 use std::fs::{File, Permissions};
-use std::io::BufWriter;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, BufWriter, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use crashtrace_ebpf::LAYOUT_VERSION;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use tokio::time::Instant;
 
+use super::writer::{Writer, Written};
 use crate::decode::Machine;
 use crate::enrich::NodeRoot;
+use crate::files;
 use crate::pipeline::Speaker;
 use crate::report::build::Context;
-use crate::source::recording::{FORMAT, Preamble, Writer};
+use crate::source::recording::{FORMAT, Preamble, begins_like_a_recording, frame};
 
-/// Begins a recording: a new file, or one of ours that is overwritten, for root alone.
-pub(super) fn record_to(
+/// How long the file may take to be there.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of records that may wait for the file.
+const MOST_BYTES: usize = 1024 * 1024;
+
+/// Opens a new file, or one of ours that is overwritten, for this user alone. Nothing of it is lost yet.
+///
+/// # Errors
+/// It cannot be had, or something else is there.
+pub(super) fn open(path: &Path) -> Result<File> {
+    let its_path = path.to_owned();
+    let file = files::within(DEADLINE, move || open_ours(&its_path));
+    file.with_context(|| format!("cannot write the recording {}", path.display()))
+}
+
+fn open_ours(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = flags.bits().cast_signed();
+    let options = |new| {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(new).mode(0o600).custom_flags(flags);
+        options
+    };
+    // Before the open as well: a device may act on being opened.
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return options(true).open(path),
+        Err(error) => return Err(error),
+        Ok(there) => files::regular(&there)?,
+    }
+    let mut file = options(false).open(path).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) => refused("it is a symbolic link"),
+        _ => error,
+    })?;
+    let there = file.metadata()?;
+    files::regular(&there)?;
+    if there.uid() != rustix::process::geteuid().as_raw() {
+        return Err(refused("it belongs to another user, who could read the recording"));
+    }
+    if there.len() > 0 {
+        let mut start = Vec::new();
+        (&mut file).take(64).read_to_end(&mut start)?;
+        if !begins_like_a_recording(&start) {
+            return Err(refused("it is there already and no recording, and is not overwritten"));
+        }
+    }
+    // The mode is that of a new file only.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+/// Begins a recording in an open file, whose content is lost.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn begin(
+    mut file: File,
     path: &Path,
     speaker: &Speaker,
     machine: &Machine,
     context: &Context,
     (memory_bytes, node_root): (Option<u64>, NodeRoot),
     started_ns: u64,
-) -> Result<Recording> {
+) -> Result<File> {
     let failed = || format!("cannot write the recording {}", path.display());
-    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let file = file.and_then(|file| {
-        // The mode is that of a new file only. What is no file, a pipe for one, stays as it is.
-        if file.metadata()?.is_file() {
-            file.set_permissions(Permissions::from_mode(0o600))?;
-        }
-        Ok(file)
-    });
     let preamble = Preamble {
         format: FORMAT.to_owned(),
         agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -50,14 +112,74 @@ pub(super) fn record_to(
         symbols: machine.symbols.clone(),
         started_ktime_ns: started_ns,
     };
-    let writer = Writer::new(BufWriter::new(file.with_context(failed)?), &preamble).with_context(failed)?;
-    Ok(Recording { writer, path: path.display().to_string() })
+    let file = files::within(DEADLINE, move || {
+        io::Seek::rewind(&mut file)?;
+        file.set_len(0)?;
+        let mut writer = BufWriter::new(file);
+        preamble.write_to(&mut writer)?;
+        writer.into_inner().map_err(io::IntoInnerError::into_error)
+    });
+    file.with_context(failed)
 }
 
 /// A recording that is being written.
 pub(super) struct Recording {
-    pub(super) writer: Writer<BufWriter<File>>,
-    pub(super) path: String,
+    writer: Writer<()>,
+    path: String,
+    /// Records that found no room.
+    left_out: u64,
+}
+
+impl Recording {
+    /// Has a thread write to a file that has begun.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub(super) fn start(file: impl io::Write + Send + 'static, path: &Path) -> Result<Self> {
+        let writer = Writer::start("recording", file, MOST_BYTES, Arc::default(), |()| {});
+        let writer = writer.context("cannot begin the thread that writes the recording")?;
+        Ok(Self { writer, path: path.display().to_string(), left_out: 0 })
+    }
+
+    /// Records a record. One that cannot be written any more ends; the watch goes on, which matters more. Says whether it goes on.
+    pub(super) fn record(&mut self, record: &[u8]) -> bool {
+        if let Some(error) = self.writer.error() {
+            self.ends(&error);
+            return false;
+        }
+        match frame(record) {
+            Some(frame) if self.writer.has_room() => self.writer.put(frame, ()),
+            _ => {
+                self.left_out = self.left_out.saturating_add(1);
+                tracing::warn!(
+                    file = self.path,
+                    left_out = self.left_out,
+                    "the recording's file is too slow, and lacks records"
+                );
+            }
+        }
+        true
+    }
+
+    fn ends(&self, error: &io::Error) {
+        tracing::error!(%error, file = self.path, "the recording ends here: it cannot be written");
+    }
+
+    /// Waits until it is whole, and not longer than that.
+    pub(super) async fn finish(self, until: Instant) {
+        let Self { writer, path, left_out } = self;
+        match writer.finish(until).await {
+            Written::All if left_out == 0 => {}
+            Written::All => tracing::warn!(file = path, left_out, "the recording lacks records"),
+            Written::Failed(error) => {
+                tracing::error!(%error, file = path, "the recording is cut: it cannot be written")
+            }
+            Written::AllBut(left) => tracing::error!(
+                file = path,
+                "the recording is cut: its file did not take the last {left} records in time"
+            ),
+        }
+    }
 }
 
 #[cfg(test)]

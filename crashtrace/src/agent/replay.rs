@@ -1,16 +1,19 @@
 //! `crashtrace replay`: the same stages over recorded bytes.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Cursor, IsTerminal as _, Read};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::End;
-use super::monitor::Monitor;
-use super::output::{Out, sink};
+use super::output::print;
 use crate::cli::Replay;
 use crate::decode::Machine;
 use crate::enrich::Node;
+use crate::files;
 use crate::messages::Messages;
 use crate::pipeline::{Pipeline, Speaker};
 use crate::report::build::Context;
@@ -24,7 +27,7 @@ use crate::source::recording::{Frame, Reader};
 pub fn replay(config: &Replay, messages: &Messages) -> Result<End> {
     let name = config.file.display();
     let failed = || format!("cannot replay {name}");
-    let file = File::open(&config.file).with_context(failed)?;
+    let file = open(&config.file).with_context(failed)?;
     let (preamble, mut reader) = Reader::open(BufReader::new(file)).with_context(failed)?;
     let speaker = Speaker {
         node: preamble.node,
@@ -43,7 +46,6 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<End> {
         realtime_offset_ns: preamble.realtime_offset_ns,
         gfp: preamble.gfp,
     };
-    let mut out = Out { sink: sink(config.output), recording: None, monitor: Monitor::default() };
     let node = Node {
         memory_bytes: preamble.memory_bytes,
         root: preamble.node_root,
@@ -53,7 +55,7 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<End> {
     };
     let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
     let mut latest_ns = preamble.started_ktime_ns;
-    if out.lines([pipeline.started(latest_ns)])? == End::OutputClosed {
+    if print(config.output, [pipeline.started(latest_ns)])? == End::OutputClosed {
         return Ok(End::OutputClosed);
     }
     while let Some(frame) = reader.frame().with_context(failed)? {
@@ -68,12 +70,45 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<End> {
                 Vec::new()
             }
         };
-        if out.lines(lines)? == End::OutputClosed {
+        if print(config.output, lines)? == End::OutputClosed {
             return Ok(End::OutputClosed);
         }
     }
     let losses = pipeline.losses(latest_ns);
-    out.lines(losses)?;
+    print(config.output, losses)?;
     pipeline.unsaid(messages.unsaid());
-    out.lines(pipeline.stopping(latest_ns, "end_of_recording"))
+    print(config.output, pipeline.stopping(latest_ns, "end_of_recording"))
+}
+
+/// Opens a file, a pipe that somebody writes to (`<(zcat a.rec.gz)` of a shell), or standard input for `-`. A FIFO that nobody has
+/// open is an error and not a wait, and so is a device.
+fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    if path == Path::new("-") {
+        if io::stdin().is_terminal() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "standard input is a terminal, not a recording",
+            ));
+        }
+        return Ok(Box::new(io::stdin()));
+    }
+    if !std::fs::metadata(path)?.file_type().is_fifo() {
+        return Ok(Box::new(files::open_regular(path)?));
+    }
+    let flags = OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut pipe = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let mut begin = [0; 4096];
+    let length = match pipe.read(&mut begin) {
+        Ok(0) => {
+            let error = "nobody writes to this FIFO: begin to, and then replay it; or pipe into `replay -`";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        }
+        Ok(length) => length,
+        // Somebody has it open, and has not written yet.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(error) => return Err(error),
+    };
+    let flags = fcntl_getfl(&pipe)?;
+    fcntl_setfl(&pipe, flags - OFlags::NONBLOCK)?;
+    Ok(Box::new(Cursor::new(begin).take(length as u64).chain(pipe)))
 }

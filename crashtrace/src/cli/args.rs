@@ -12,7 +12,7 @@ use crate::source::plan::HooksWanted;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  fine; also when stopped by SIGINT or SIGTERM, or when nobody reads the output any more
+  0  fine; also when stopped by SIGINT, SIGTERM or SIGHUP, or when nobody reads the output any more
   1  failed; the message says at what
   2  wrong usage
   3  doctor: works here, but is blind to something
@@ -76,7 +76,8 @@ pub struct WatchArgs {
     /// [default: listen on nothing]
     #[arg(long, value_name = "ADDR", value_parser = super::socket_address)]
     pub metrics: Option<SocketAddr>,
-    /// Also write the kernel's records to this file, for `replay` [default: do not]
+    /// Also write the kernel's records to this file, for `replay`; an older recording is overwritten, and nothing else [default: do
+    /// not]
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Look kernel fields up in this file [default: the kernel's own BTF]
@@ -90,7 +91,7 @@ pub struct WatchArgs {
 /// Arguments of `replay`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct ReplayArgs {
-    /// Read the recording that `watch --record` wrote to this file
+    /// Read the recording that `watch --record` wrote to this file; `-` reads standard input
     pub file: PathBuf,
     /// Write reports in this form
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]

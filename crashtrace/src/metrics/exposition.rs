@@ -127,8 +127,8 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
             it.ring_bytes.map(|bytes| (Vec::new(), Value::Gauge(bytes as f64))).into_iter().collect()
         }
         Metric::Ready => {
-            let health = Health::of(it.drained_ns, now_ns);
-            let ready = why_not_ready(&health, &it.hooks).is_none();
+            let health = Health::of(it.round_ns, it.drained_ns, now_ns);
+            let ready = why_not_ready(&health, it.backlog.state(now_ns), &it.hooks).is_none();
             one(Value::Gauge(f64::from(u8::from(ready))))
         }
         Metric::Incidents => lines
@@ -159,6 +159,8 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
             })
             .collect(),
         Metric::LinesWritten => one(Value::Count(lines.written)),
+        Metric::OutputBlocked => one(Value::Gauge(it.backlog.state(now_ns).blocked_seconds)),
+        Metric::OutputWaiting => one(Value::Gauge(it.backlog.lines() as f64)),
         Metric::PodIndexSynced => {
             it.of_names(|names| Some(Value::Gauge(f64::from(u8::from(names.state == NamesState::Synced)))))
         }

@@ -2,15 +2,18 @@
 //!
 //! | path | 200 says | else |
 //! |---|---|---|
-//! | `/healthz` | the loop has looked into the ring within [`ALIVE_NS`] | 503; the agent is to be started anew |
-//! | `/readyz` | the same, and the hooks are in place | 503 |
+//! | `/healthz` | the loop has gone round within [`ALIVE_NS`] | 503; the agent is to be started anew |
+//! | `/readyz` | the same, the hooks are in place, and somebody takes what the agent writes | 503 |
 //!
-//! The server lives on the loop's own thread. So a loop that is stuck in one place (nobody reads the agent's output) does not
-//! answer at all, which a probe takes for a no as well. Names that nobody knows make an agent no less ready: its reports go
-//! out without them. `/readyz?verbose` says so.
+//! The server lives on the loop's own thread. So a loop that is stuck in one place does not answer at all, which a probe takes for
+//! a no as well. Output that nobody takes is none of `/healthz`: another agent would have the same reader, and what this one holds
+//! and what is in its ring would be lost. Names that nobody knows make an agent no less ready: its reports go out without them.
+//! `/readyz?verbose` says so.
 //!
 //! The pod network gets yes or no, and one of the few fixed reasons. What else there is to say ([`Readiness`]) has URLs, paths and
 //! errors of TLS in it: that is for clients on loopback, which are those who may enter the pod (`kubectl port-forward`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
@@ -18,16 +21,43 @@ use crate::pods::names::NamesStatus;
 
 /// How often the loop wakes up with nothing to do, where somebody may ask how it is.
 pub const HEARTBEAT_NS: u64 = 5_000_000_000;
-/// How long ago it may have looked into the ring.
+/// How long ago it may have done so last.
 pub const ALIVE_NS: u64 = 3 * HEARTBEAT_NS;
+/// How long a line may wait for standard output to take it.
+pub const BLOCKED_NS: u64 = 5_000_000_000;
 
 /// Answer of `/healthz`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Health {
     /// The loop goes round.
     pub alive: bool,
-    /// When it last looked into the ring; null if it has not begun.
+    /// When it last did; null if it has not begun.
+    pub round_seconds_ago: Option<f64>,
+    /// When it last emptied the ring, which it does in each round but while nobody takes what it writes; null if it has not
+    /// begun.
     pub drained_seconds_ago: Option<f64>,
+}
+
+/// Lines that are made and not written.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// When the write that goes on began, by `CLOCK_BOOTTIME`; 0 for none.
+    since_ns: AtomicU64,
+    lines: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// The same, as it is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct OutputState {
+    /// Standard output takes nothing.
+    pub blocked: bool,
+    /// How long it has not; 0 if it does.
+    pub blocked_seconds: f64,
+    /// Lines that wait for it.
+    pub waiting_lines: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
 }
 
 /// Answer of `/readyz`.
@@ -48,6 +78,8 @@ pub struct Readiness<'a> {
     pub why: Option<&'static str>,
     /// When the loop last looked into the ring; null if it has not begun.
     pub drained_seconds_ago: Option<f64>,
+    /// Whether standard output takes lines.
+    pub output: OutputState,
     /// What it sees by.
     pub hooks: &'a Hooks,
     /// Records and counts lost so far.
@@ -70,13 +102,62 @@ pub struct Hooks {
 }
 
 impl Health {
-    /// That of a loop which looked into the ring then.
+    /// That of a loop which went round, and emptied the ring, then.
     #[must_use]
-    pub fn of(drained_ns: Option<u64>, now_ns: u64) -> Self {
-        let ago_ns = drained_ns.map(|then| now_ns.saturating_sub(then));
+    pub fn of(round_ns: Option<u64>, drained_ns: Option<u64>, now_ns: u64) -> Self {
+        let ago_ns = |then: Option<u64>| then.map(|then| now_ns.saturating_sub(then));
         Self {
-            alive: ago_ns.is_some_and(|ago| ago <= ALIVE_NS),
-            drained_seconds_ago: ago_ns.map(|ago| (ago / 1_000_000) as f64 / 1000.0),
+            alive: ago_ns(round_ns).is_some_and(|ago| ago <= ALIVE_NS),
+            round_seconds_ago: ago_ns(round_ns).map(seconds),
+            drained_seconds_ago: ago_ns(drained_ns).map(seconds),
+        }
+    }
+}
+
+fn seconds(ns: u64) -> f64 {
+    (ns / 1_000_000) as f64 / 1000.0
+}
+
+impl Backlog {
+    /// A line was made.
+    pub fn waits(&self, bytes: usize) {
+        self.lines.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The next one is being written.
+    pub fn begins(&self, now_ns: u64) {
+        self.since_ns.store(now_ns.max(1), Ordering::Relaxed);
+    }
+
+    /// It is.
+    pub fn ends(&self, bytes: usize) {
+        self.since_ns.store(0, Ordering::Relaxed);
+        self.lines.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How many there are, the one that is being written too.
+    pub fn lines(&self) -> u64 {
+        self.lines.load(Ordering::Relaxed)
+    }
+
+    /// How long the write that goes on has gone on.
+    pub fn blocked_ns(&self, now_ns: u64) -> u64 {
+        match self.since_ns.load(Ordering::Relaxed) {
+            0 => 0,
+            since => now_ns.saturating_sub(since),
+        }
+    }
+
+    /// As it is told.
+    pub fn state(&self, now_ns: u64) -> OutputState {
+        let blocked_ns = self.blocked_ns(now_ns);
+        OutputState {
+            blocked: blocked_ns > BLOCKED_NS,
+            blocked_seconds: seconds(blocked_ns),
+            waiting_lines: self.lines(),
+            waiting_bytes: self.bytes.load(Ordering::Relaxed),
         }
     }
 }
@@ -84,10 +165,16 @@ impl Health {
 impl<'a> Readiness<'a> {
     /// That of an agent with this health.
     #[must_use]
-    pub fn of(health: &Health, hooks: &'a Hooks, names: &'a [NamesStatus], lost: u64) -> Self {
-        let why = why_not_ready(health, hooks);
+    pub fn of(
+        health: &Health,
+        output: OutputState,
+        hooks: &'a Hooks,
+        names: &'a [NamesStatus],
+        lost: u64,
+    ) -> Self {
+        let why = why_not_ready(health, output, hooks);
         let drained_seconds_ago = health.drained_seconds_ago;
-        Self { ready: why.is_none(), why, drained_seconds_ago, hooks, lost, pod_index: names }
+        Self { ready: why.is_none(), why, drained_seconds_ago, output, hooks, lost, pod_index: names }
     }
 
     /// What anybody may know of it.
@@ -99,11 +186,13 @@ impl<'a> Readiness<'a> {
 
 /// Why an agent of this health does not see and report what happens; `None` if it does.
 #[must_use]
-pub fn why_not_ready(health: &Health, hooks: &Hooks) -> Option<&'static str> {
+pub fn why_not_ready(health: &Health, output: OutputState, hooks: &Hooks) -> Option<&'static str> {
     if hooks.in_place.is_empty() {
         Some("no hooks are in place")
     } else if !health.alive {
         Some("the ring of records is not drained")
+    } else if output.blocked {
+        Some("nobody takes what is written to the standard output")
     } else {
         None
     }
@@ -126,20 +215,46 @@ mod tests {
             (Some(now - ALIVE_NS - 1), false),
             (None, false),
         ] {
-            let health = Health::of(drained, now);
+            let health = Health::of(drained, drained, now);
             assert_eq!(health.alive, alive, "{drained:?}");
-            assert_eq!(Readiness::of(&health, &hooks(), &[], 0).ready, alive, "{drained:?}");
+            let readiness = Readiness::of(&health, OutputState::default(), &hooks(), &[], 0).short();
+            assert_eq!(readiness.ready, alive, "{drained:?}");
         }
-        assert_eq!(Health::of(Some(now - 1_250_900_000), now).drained_seconds_ago, Some(1.25));
+        let then = Some(now - 1_250_900_000);
+        assert_eq!(Health::of(then, then, now).drained_seconds_ago, Some(1.25));
         // Read right before it was set.
-        assert!(Health::of(Some(now + 1), now).alive);
+        assert!(Health::of(Some(now + 1), then, now).alive);
+    }
+
+    #[test]
+    fn output_that_nobody_takes_makes_it_not_ready_and_no_less_alive() {
+        let backlog = Backlog::default();
+        backlog.waits(100);
+        backlog.waits(50);
+        backlog.begins(7);
+        let now = 7 + BLOCKED_NS + 1;
+        // The ring has not been emptied for as long; the loop goes round.
+        let health = Health::of(Some(now), Some(7), now);
+        assert!(health.alive);
+        assert!(!backlog.state(now - 1).blocked);
+        let hooks = hooks();
+        let readiness = Readiness::of(&health, backlog.state(now), &hooks, &[], 0);
+        assert_eq!(readiness.why, Some("nobody takes what is written to the standard output"));
+        let expected =
+            OutputState { blocked: true, blocked_seconds: 5.0, waiting_lines: 2, waiting_bytes: 150 };
+        assert_eq!((readiness.ready, readiness.output), (false, expected));
+        backlog.ends(100);
+        assert_eq!(
+            backlog.state(now),
+            OutputState { waiting_lines: 1, waiting_bytes: 50, ..OutputState::default() }
+        );
     }
 
     #[test]
     fn without_hooks_it_is_alive_and_not_ready() {
-        let health = Health::of(Some(5), 5);
+        let health = Health::of(Some(5), Some(5), 5);
         let none = Hooks::default();
-        let readiness = Readiness::of(&health, &none, &[], 0);
+        let readiness = Readiness::of(&health, OutputState::default(), &none, &[], 0);
         assert!(health.alive && !readiness.ready);
         assert_eq!(readiness.why, Some("no hooks are in place"));
     }
@@ -157,8 +272,9 @@ mod tests {
             age_seconds: Some(70),
         }];
         let hooks = hooks();
-        let health = Health::of(Some(5), 5);
-        let said = serde_json::to_value(Readiness::of(&health, &hooks, &names, 2)).expect("JSON");
+        let health = Health::of(Some(5), Some(5), 5);
+        let said = serde_json::to_value(Readiness::of(&health, OutputState::default(), &hooks, &names, 2))
+            .expect("JSON");
         assert_eq!((&said["ready"], &said["lost"]), (&true.into(), &2.into()));
         let name = &said["pod_index"][0];
         assert_eq!((&name["source"], &name["state"]), (&"cri".into(), &"degraded".into()));

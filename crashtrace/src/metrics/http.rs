@@ -38,7 +38,7 @@ pub fn answer(request: &Request<'_>, metrics: &Metrics, now_ns: u64) -> Response
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
-    let health = Health::of(metrics.drained_ns, now_ns);
+    let health = Health::of(metrics.round_ns, metrics.drained_ns, now_ns);
     match path {
         "/metrics" => {
             let format = Format::accepted(accept);
@@ -49,7 +49,8 @@ pub fn answer(request: &Request<'_>, metrics: &Metrics, now_ns: u64) -> Response
         }
         "/healthz" => said(health.alive, &health),
         "/readyz" => {
-            let readiness = Readiness::of(&health, &metrics.hooks, &metrics.names, metrics.stats.lost());
+            let (output, lost) = (metrics.backlog.state(now_ns), metrics.stats.lost());
+            let readiness = Readiness::of(&health, output, &metrics.hooks, &metrics.names, lost);
             // A socket for both families has clients of IPv4 as ::ffff:127.0.0.1.
             match (query, peer.to_canonical().is_loopback()) {
                 (Some("verbose"), true) => said(readiness.ready, &readiness),
@@ -90,7 +91,7 @@ mod tests {
     fn metrics() -> Metrics {
         let hooks = Hooks { in_place: vec!["raw_tp:mark_victim".to_owned()], ..Hooks::default() };
         let mut metrics = Metrics::new(hooks, None, GfpNames::fallback());
-        metrics.drained_ns = Some(7);
+        (metrics.round_ns, metrics.drained_ns) = (Some(7), Some(7));
         metrics
     }
 

@@ -73,6 +73,8 @@ pub enum Metric {
     FailedAllocations,
     ReportLatency,
     LinesWritten,
+    OutputBlocked,
+    OutputWaiting,
     Reports,
     ReportsFiltered,
     Lost,
@@ -92,7 +94,7 @@ pub enum Metric {
 
 impl Metric {
     /// All, in the order in which they are served.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Build,
         Self::Hooks,
         Self::BlindSpots,
@@ -103,6 +105,8 @@ impl Metric {
         Self::FailedAllocations,
         Self::ReportLatency,
         Self::LinesWritten,
+        Self::OutputBlocked,
+        Self::OutputWaiting,
         Self::Reports,
         Self::ReportsFiltered,
         Self::Lost,
@@ -159,7 +163,7 @@ impl Metric {
                 Gauge,
                 None,
                 &[],
-                "1 while the hooks are in place and the ring is drained, else 0: what /readyz answers.",
+                "1 while the hooks are in place, the ring is drained and standard output takes lines, else 0: what /readyz answers.",
             ),
             Self::Incidents => row(
                 "crashtrace_incidents",
@@ -195,6 +199,20 @@ impl Metric {
                 None,
                 &[],
                 "Lines of the stream that were written, the agent's own too.",
+            ),
+            Self::OutputBlocked => row(
+                "crashtrace_output_blocked",
+                Gauge,
+                Some("seconds"),
+                &[],
+                "How long the line that is being written has waited for standard output to take it; 0 while none does. From five seconds on the agent is not ready.",
+            ),
+            Self::OutputWaiting => row(
+                "crashtrace_output_waiting_lines",
+                Gauge,
+                None,
+                &[],
+                "Lines that wait for standard output. From 256 KiB of them on records wait in the ring.",
             ),
             Self::Reports => {
                 row("crashtrace_reports", Counter, None, &[], "Lines about incidents, further revisions too.")

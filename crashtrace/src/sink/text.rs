@@ -3,13 +3,10 @@
 //! What matters comes first: what happened, whose limit, who was killed, what to do. The JSON line has everything,
 //! this has what a person needs; it says so where it leaves something out.
 
-use std::io::{self, Write};
-
 use crate::report::{
     AgentStarted, AgentStopping, Cause, Certainty, Constraint, FoldedVictim, Incident, Kind, Level, LimitHit,
     Line, Loss, Origin, Process, Shortage, Text, Unresolved,
 };
-use crate::sink::Sink;
 use crate::sink::page::{Page, Style, size};
 
 mod memory;
@@ -23,33 +20,6 @@ const VICTIMS: usize = 12;
 const REASONS: usize = 8;
 /// See [`REASONS`].
 const FIELDS: usize = 4;
-
-/// Writes each line for people.
-#[derive(Debug)]
-pub struct TextSink<W> {
-    out: W,
-    color: bool,
-}
-
-impl<W: Write> TextSink<W> {
-    /// Writes to `out`, with colours if told so. Whether they are wanted (a terminal, `NO_COLOR`) is the caller's to
-    /// know.
-    pub fn new(out: W, color: bool) -> Self {
-        Self { out, color }
-    }
-
-    /// What it wrote to.
-    pub fn into_inner(self) -> W {
-        self.out
-    }
-}
-
-impl<W: Write> Sink for TextSink<W> {
-    fn emit(&mut self, line: &Line) -> io::Result<()> {
-        self.out.write_all(render(line, self.color).as_bytes())?;
-        self.out.flush()
-    }
-}
 
 /// `line` for people; it ends with a newline. Whatever is in it, nothing but newlines and, with `color`, the sink's own
 /// colours reach the terminal as control characters.

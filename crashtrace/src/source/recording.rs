@@ -4,6 +4,7 @@
 //! bytes of record. The preamble tells the machine; records are as the kernel side wrote them. A file that ends in
 //! the middle of a frame is read up to there, and the rest is counted as lost.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, Read, Write};
 
 use bytes::Bytes;
@@ -78,32 +79,42 @@ pub enum RecordingError {
     Layout(u16, String),
 }
 
-/// Writes a recording.
-#[derive(Debug)]
-pub struct Writer<W: Write>(W);
+/// What each recording begins with, whichever version wrote it.
+const MAGIC: &str = "{\"format\":\"crashtrace-recording/";
 
-impl<W: Write> Writer<W> {
-    /// Begins one.
+/// Whether a file that begins like this is a recording. Takes 64 bytes.
+#[must_use]
+pub fn begins_like_a_recording(start: &[u8]) -> bool {
+    start.starts_with(MAGIC.as_bytes())
+}
+
+impl Preamble {
+    /// Writes it: a recording begins with that.
     ///
     /// # Errors
     /// Writing failed.
-    pub fn new(mut to: W, preamble: &Preamble) -> io::Result<Self> {
-        serde_json::to_writer(&mut to, preamble)?;
+    pub fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *to, self)?;
         to.write_all(b"\n")?;
-        to.flush()?;
-        Ok(Self(to))
+        to.flush()
     }
+}
 
-    /// Adds a record, and flushes: the next moment may be the node's last.
-    ///
-    /// # Errors
-    /// Writing failed.
-    pub fn record(&mut self, record: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(record.len()).map_err(io::Error::other)?;
-        self.0.write_all(&length.to_le_bytes())?;
-        self.0.write_all(record)?;
-        self.0.flush()
-    }
+/// A record as a recording has it. `None` for one that is larger than any record.
+#[must_use]
+pub fn frame(record: &[u8]) -> Option<Vec<u8>> {
+    let length = u32::try_from(record.len()).ok().filter(|_| record.len() <= RECORD_MAX_BYTES)?;
+    Some([&length.to_le_bytes(), record].concat())
+}
+
+/// What each version has in its preamble.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow, default)]
+    format: Cow<'a, str>,
+    layout: Option<u64>,
+    #[serde(borrow)]
+    agent: Option<Cow<'a, str>>,
 }
 
 /// What comes next in a recording.
@@ -131,16 +142,17 @@ impl<R: BufRead> Reader<R> {
         let mut line = Vec::new();
         from.by_ref().take(PREAMBLE_MAX_BYTES).read_until(b'\n', &mut line)?;
         let no_recording = |error: serde_json::Error| RecordingError::NoRecording(error.to_string());
-        // What another version wrote may differ in more than the two fields that say so.
-        let value: serde_json::Value = serde_json::from_slice(&line).map_err(no_recording)?;
-        if value["format"] != FORMAT {
+        // What another version wrote may differ in more than the two fields that say so. As these types and not as any JSON: a
+        // megabyte of that can take a hundred times its size.
+        let head: Head<'_> = serde_json::from_slice(&line).map_err(no_recording)?;
+        if head.format != FORMAT {
             return Err(RecordingError::NoRecording(format!("its format is not {FORMAT}")));
         }
-        if let Some(layout) = value["layout"].as_u64().filter(|&layout| layout != u64::from(LAYOUT_VERSION)) {
-            let agent = value["agent"].as_str().unwrap_or("unknown").to_owned();
+        if let Some(layout) = head.layout.filter(|&layout| layout != u64::from(LAYOUT_VERSION)) {
+            let agent = head.agent.map_or_else(|| "unknown".to_owned(), Cow::into_owned);
             return Err(RecordingError::Layout(u16::try_from(layout).unwrap_or(u16::MAX), agent));
         }
-        let preamble = serde_json::from_value(value).map_err(no_recording)?;
+        let preamble = serde_json::from_slice(&line).map_err(no_recording)?;
         Ok((preamble, Self { from, broken: false }))
     }
 

@@ -1,16 +1,19 @@
 //! What is written there, and over what.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::PipeReader;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
-use super::super::monitor::Monitor;
-use super::super::output::Out;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use super::*;
 use crate::gfp::GfpNames;
-use crate::sink::JsonSink;
 use crate::source::recording::{Frame, Reader};
 
-fn begin(path: &Path) -> Recording {
+const SOON: Duration = Duration::from_mins(1);
+
+fn begun(file: File, path: &Path) -> Result<File> {
     let speaker = Speaker {
         node: "n1".into(),
         session: "s".into(),
@@ -28,48 +31,98 @@ fn begin(path: &Path) -> Recording {
         gfp: GfpNames::fallback(),
     };
     let machine = Machine { page_size_bytes: 4096, symbols: None };
-    record_to(path, &speaker, &machine, &context, (Some(1 << 30), NodeRoot::default()), 9)
-        .expect("a recording")
+    begin(file, path, &speaker, &machine, &context, (Some(1 << 30), NodeRoot::default()), 9)
 }
 
-#[test]
-fn a_recording_is_for_its_owner_alone_even_over_a_file_that_was_not() {
+fn recorded(path: &Path) -> Vec<Vec<u8>> {
+    let file = fs::read(path).expect("a file");
+    let (preamble, mut reader) = Reader::open(file.as_slice()).expect("a recording");
+    assert_eq!((preamble.node.as_str(), preamble.started_ktime_ns), ("n1", 9));
+    let frames = std::iter::from_fn(|| match reader.frame().expect("memory")? {
+        Frame::Record(record) => Some(record.to_vec()),
+        Frame::Broken(why) => panic!("{why}"),
+    });
+    frames.collect()
+}
+
+#[tokio::test]
+async fn a_recording_is_for_its_owner_alone_even_over_an_older_one_that_was_not() {
     let folder = tempfile::tempdir().expect("a directory");
     let mode = |path: &Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
-    let (new, old) = (folder.path().join("new"), folder.path().join("old"));
-    fs::write(&old, "much longer than what is written over it ".repeat(100)).expect("a file");
-    fs::set_permissions(&old, Permissions::from_mode(0o644)).expect("permissions");
-    for path in [&new, &old] {
-        let mut recording = begin(path);
+    let of = |name| folder.path().join(name);
+    let (new, old, empty) = (of("new"), of("old"), of("empty"));
+    // Of any version.
+    fs::write(&old, "{\"format\":\"crashtrace-recording/v0\"}\n and more".repeat(100)).expect("a file");
+    fs::write(&empty, "").expect("a file");
+    for path in [&new, &old, &empty] {
+        if path.exists() {
+            fs::set_permissions(path, Permissions::from_mode(0o644)).expect("permissions");
+        }
+        let file = begun(open(path).expect("a file"), path).expect("a recording");
+        let mut recording = Recording::start(file, path).expect("a thread");
         assert_eq!(mode(path), 0o600);
-        recording.writer.record(b"abc").expect("space");
-        // On the disk now, not when the agent ends.
-        let file = fs::read(path).expect("a file");
-        let (preamble, mut reader) = Reader::open(file.as_slice()).expect("a recording");
-        assert_eq!((preamble.node.as_str(), preamble.started_ktime_ns), ("n1", 9));
-        assert_eq!(reader.frame().expect("memory"), Some(Frame::Record(b"abc".as_slice().into())));
-        assert_eq!(reader.frame().expect("memory"), None);
+        assert!(recording.record(b"abc") && recording.record(b"d"));
+        recording.finish(Instant::now() + SOON).await;
+        assert_eq!(recorded(path), [b"abc".to_vec(), b"d".to_vec()]);
     }
 }
 
 #[test]
-fn a_recording_that_cannot_be_written_any_more_ends_and_the_agent_does_not() {
-    let full = Path::new("/dev/full");
-    if !full.exists() {
-        return;
+fn what_is_no_recording_of_this_user_is_left_alone_and_nothing_is_waited_for() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let of = |name| folder.path().join(name);
+    let (text, fifo, link, dangling, others) =
+        (of("text"), of("fifo"), of("link"), of("dangling"), of("others"));
+    fs::write(&text, "what somebody needs\n").expect("a file");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
+    let recording = of("recording");
+    fs::write(&recording, "{\"format\":\"crashtrace-recording/v1\"").expect("a file");
+    symlink(&recording, &link).expect("a link");
+    symlink(of("nothing"), &dangling).expect("a link");
+    let mut refusals: Vec<(PathBuf, &str)> = vec![
+        (text.clone(), "no recording, and is not overwritten"),
+        (fifo, "it is a FIFO"),
+        (link, "it is a symbolic link"),
+        (dangling, "it is a symbolic link"),
+        (folder.path().to_owned(), "it is a directory"),
+        ("/dev/null".into(), "it is a device"),
+        (of("no-folder/file"), "No such file"),
+    ];
+    fs::copy(&recording, &others).expect("a file");
+    if std::os::unix::fs::chown(&others, Some(65_534), None).is_ok() {
+        refusals.push((others, "it belongs to another user"));
     }
-    let file = File::options().write(true).open(full).expect("the device");
-    let good = tempfile::NamedTempFile::new().expect("a file");
-    let mut recording = begin(good.path());
-    let preamble = Reader::open(fs::read(good.path()).expect("a file").as_slice()).expect("a recording").0;
-    // The preamble goes elsewhere: this disk fills up later.
-    recording.writer = Writer::new(BufWriter::new(good.reopen().expect("a file")), &preamble).expect("space");
-    let mut out = Out {
-        sink: Box::new(JsonSink::new(Vec::new())),
-        recording: Some(recording),
-        monitor: Monitor::default(),
-    };
-    out.record(b"fits");
-    assert!(out.recording.is_some());
-    assert!(Writer::new(BufWriter::new(file), &preamble).is_err(), "a full disk is an error at the start");
+    for (path, says) in refusals {
+        let error = format!("{:#}", open(&path).expect_err("it is refused"));
+        assert!(error.contains(says) && error.contains(&path.display().to_string()), "{error}");
+    }
+    assert_eq!(fs::read_to_string(&text).expect("a file"), "what somebody needs\n");
+    assert!(!of("nothing").exists(), "no link is followed");
+}
+
+#[tokio::test]
+async fn a_recording_that_cannot_be_written_any_more_ends_and_the_agent_does_not() {
+    let full = Path::new("/dev/full");
+    let file = || File::options().write(true).open(full).expect("the device");
+    let error = begun(file(), full).err().expect("a full disk is an error at the start");
+    assert!(format!("{error:#}").contains("/dev/full"), "{error:#}");
+    // This disk fills up later.
+    let mut recording = Recording::start(file(), full).expect("a thread");
+    let until = std::time::Instant::now() + SOON;
+    while recording.record(b"abc") {
+        assert!(std::time::Instant::now() < until, "it has not ended");
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_slow_lacks_records_and_stops_nobody() {
+    let (reader, to): (PipeReader, _) = io::pipe().expect("a pipe");
+    let mut recording = Recording::start(to, Path::new("slow")).expect("a thread");
+    for _ in 0..2_000 {
+        // Nobody reads.
+        assert!(recording.record(&[0; 10_000]));
+    }
+    assert!(recording.left_out > 1_800, "{}", recording.left_out);
+    drop(reader);
 }

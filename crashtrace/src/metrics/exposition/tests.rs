@@ -15,7 +15,7 @@ fn metrics() -> Metrics {
         blind_spots: 2,
     };
     let mut metrics = Metrics::new(hooks, Some(4 << 20), GfpNames::fallback());
-    metrics.drained_ns = Some(1);
+    (metrics.round_ns, metrics.drained_ns) = (Some(1), Some(1));
     for (number, counter) in (100..).zip(Counter::ALL) {
         metrics.stats.set(counter, number);
     }

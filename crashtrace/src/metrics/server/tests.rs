@@ -12,7 +12,7 @@ async fn served() -> SocketAddr {
     let listener = bind("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let mut metrics = Metrics::new(Hooks::default(), None, GfpNames::fallback());
-    metrics.drained_ns = Some(0);
+    (metrics.round_ns, metrics.drained_ns) = (Some(0), Some(0));
     drop(tokio::spawn(serve(listener, Shared::new(metrics), || 0)));
     address
 }
