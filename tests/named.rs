@@ -42,9 +42,14 @@ mod server;
 #[path = "kube/tls.rs"]
 mod tls;
 
+#[path = "memory/runtime.rs"]
+#[expect(dead_code, reason = "tests/memory.rs uses what is left")]
+mod runtime_at_worst;
 #[path = "metrics/wire.rs"]
 #[expect(dead_code, reason = "tests/metrics.rs uses what is left")]
 mod wire;
+#[path = "memory/worst.rs"]
+mod worst;
 
 const MIB: u64 = 1 << 20;
 /// How long a report or an answer may take on a busy machine.
@@ -273,6 +278,21 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
     agent.stop().expect("it ends well");
 }
 
+/// A recorded pod, with names and ids of its own.
+fn numbered((number, pod): (usize, &Value)) -> Value {
+    let mut pod = pod.clone();
+    pod["metadata"]["uid"] = json!(format!("{number:08x}-0d3e-4b6a-9c57-000000000000"));
+    pod["metadata"]["name"] = json!(format!("pod-{number}"));
+    for statuses in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
+        for status in pod["status"][statuses].as_array_mut().into_iter().flatten() {
+            if let Some(id) = status["containerID"].as_str().and_then(|id| id.get(21..)) {
+                status["containerID"] = json!(format!("containerd://{number:08x}{id}"));
+            }
+        }
+    }
+    pod
+}
+
 /// `CRASHTRACE_BIN=<a release build> cargo test -p crashtrace --test named -- --ignored --nocapture`: what an agent holds in
 /// memory that knows 250 pods, the ring aside. Not of a debug build, whose code alone is larger.
 #[test]
@@ -283,19 +303,6 @@ fn memory_with_250_pods() {
     let list: Value =
         serde_json::from_str(include_str!("fixtures/kubernetes/api/pods-list.json")).expect("a list");
     let recorded = list["items"].as_array().expect("pods");
-    let numbered = |(number, pod): (usize, &Value)| {
-        let mut pod = pod.clone();
-        pod["metadata"]["uid"] = json!(format!("{number:08x}-0d3e-4b6a-9c57-000000000000"));
-        pod["metadata"]["name"] = json!(format!("pod-{number}"));
-        for statuses in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
-            for status in pod["status"][statuses].as_array_mut().into_iter().flatten() {
-                if let Some(id) = status["containerID"].as_str().and_then(|id| id.get(21..)) {
-                    status["containerID"] = json!(format!("containerd://{number:08x}{id}"));
-                }
-            }
-        }
-        pod
-    };
     let pods: Vec<_> = recorded.iter().cycle().take(250).enumerate().map(numbered).collect();
     let api_server = ApiServer::start(&pods);
     let more = [

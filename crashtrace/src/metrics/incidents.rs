@@ -192,8 +192,8 @@ impl Lines {
         let what = (incident.kind, incident.verdict.cause, incident.verdict.level);
         let incidents = self.incidents.entry(what).or_default();
         *incidents = incidents.saturating_add(1);
-        // Where it is a later one, the one before was kept back by a filter, or is forgotten.
-        if incident.revision == 1 {
+        // Where it is a later one, the one before was kept back by a filter, or is forgotten. What folds waits by design.
+        if incident.revision == 1 && incident.folded.is_none() {
             let took = Duration::from_nanos(now_ns.saturating_sub(incident.ktime_ns));
             self.latency.entry(incident.kind).or_default().add(took.as_secs_f64());
         }

@@ -20,8 +20,6 @@ const A_SECOND: u64 = 5;
 pub struct Storm {
     /// Role of the cgroup whose limit it is.
     pub cgroup: String,
-    /// At least so many kills are folded.
-    pub folded: u64,
 }
 
 /// What is wrong with the lines.
@@ -30,7 +28,7 @@ pub(super) fn faults(storm: &Storm, cast: &Cast, lines: &[&Value]) -> Vec<String
         return vec![format!("{} is not one cgroup", storm.cgroup)];
     };
     let mut faults = Vec::new();
-    let (mut ids, mut pids, mut folded) = (BTreeSet::new(), BTreeSet::new(), 0);
+    let (mut ids, mut pids) = (BTreeSet::new(), BTreeSet::new());
     for line in lines {
         let mut check = Check::new(line);
         check.eq("kind", "oom_kill");
@@ -49,7 +47,6 @@ pub(super) fn faults(storm: &Storm, cast: &Cast, lines: &[&Value]) -> Vec<String
         } else {
             check.eq("folded", Value::Null);
         }
-        folded += repeats;
         if !ids.insert(check.get("id").as_str()) {
             check.fault("id", "one of its own");
         }
@@ -59,9 +56,6 @@ pub(super) fn faults(storm: &Storm, cast: &Cast, lines: &[&Value]) -> Vec<String
             }
         }
         faults.extend(check.faults);
-    }
-    if folded < storm.folded {
-        faults.push(format!("{folded} kills are folded, not {}", storm.folded));
     }
     let time = |line: &&Value| line["ktime_ns"].as_u64();
     let first = lines.iter().filter_map(time).min().unwrap_or_default();

@@ -368,3 +368,42 @@ fn a_report_that_may_come_and_has_no_victim_is_known_by_who_asked() {
     line["trigger"]["pid"] = json!(99);
     assert_ne!(faults(&book.scenarios[0], &cast, &[&line], 100), [""; 0]);
 }
+
+/// A line of a storm: a kill, and so many folded into it.
+fn of_storm(at_ns: u64, repeats: u64) -> Value {
+    let pids =
+        |from: u64, count: u64| (from..from + count).map(|pid| json!({ "pid": pid })).collect::<Vec<_>>();
+    let mut victim = json!({ "pid": at_ns, "exiting": false });
+    victim["cgroup"] = json!("/ct/c");
+    let folded = json!({
+        "victims_total": repeats, "exiting_total": 0, "until_ktime_ns": at_ns + repeats, "victims": pids(at_ns + 1, repeats),
+    });
+    json!({
+        "kind": "oom_kill", "id": at_ns.to_string(), "ktime_ns": at_ns, "complete": true, "repeats": repeats,
+        "verdict": { "cause": "cgroup_oom", "level": "container" }, "limit": { "cgroup": "/ct/c" },
+        "victims": [victim], "victims_total": repeats + 1, "folded": if repeats > 0 { folded } else { Value::Null },
+    })
+}
+
+#[test]
+fn the_kills_of_a_storm_are_each_in_one_of_few_lines() {
+    let storm = super::storm::Storm { cgroup: "container".to_owned() };
+    let place = Place { path: b"/ct/c".to_vec(), owner: Value::Null };
+    let cast = Cast::default().place("container", place);
+    let told = |lines: &[Value]| super::storm::faults(&storm, &cast, &lines.iter().collect::<Vec<_>>());
+    let mut lines: Vec<_> = (1000..1060).map(|at| of_storm(at, 0)).collect();
+    lines.push(of_storm(2000, 200));
+    assert_eq!(told(&lines), [""; 0]);
+    assert_eq!(kills_in(&lines.iter().collect::<Vec<_>>()), 261);
+    // A process in two lines, sums that do not fit, another limit, and a line for each kill.
+    lines.push(of_storm(2100, 0));
+    assert_eq!(told(&lines), ["2100 died twice"]);
+    lines.pop();
+    lines[60]["victims_total"] = json!(200);
+    assert_eq!(told(&lines), ["victims_total: expected 201, got 200"]);
+    lines[60] = of_storm(2000, 0);
+    lines[60]["limit"]["cgroup"] = json!("/ct/other");
+    assert_eq!(told(&lines).len(), 1);
+    let all: Vec<_> = (1000..1200).map(|at| of_storm(at, 0)).collect();
+    assert_eq!(told(&all), ["200 lines within 1 s, not 69 at most"]);
+}
