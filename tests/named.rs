@@ -36,6 +36,8 @@ mod containerd {
 #[path = "scenario/clock.rs"]
 #[expect(unreachable_pub, reason = "the scenarios use it, too")]
 mod clock;
+#[path = "kube/imitation.rs"]
+mod imitation;
 #[path = "kube/server.rs"]
 #[expect(dead_code, reason = "tests/kube.rs uses what is left")]
 mod server;
