@@ -26,8 +26,8 @@
 //!
 //! That a source knows the pod and the container of a claim does not confirm it: UIDs and container ids stand in
 //! `/sys/fs/cgroup` for every user of the machine to read and to imitate. One directory directly in the root is taken
-//! for root's own (kubelet's `--cgroup-root=/<root>` makes it); a deeper `--cgroup-root` is not told from
-//! a container's directory, and gives claims.
+//! for root's own (kubelet's `--cgroup-root=/<root>` makes it), though root can give that away too (`runc run` by hand,
+//! with a writable `/sys/fs/cgroup`); a deeper `--cgroup-root` is not told from a container's directory, and gives claims.
 //!
 //! # What is recognised
 //!
