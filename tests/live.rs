@@ -6,9 +6,15 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
+use crashtrace::decode::Machine;
+use crashtrace::gfp::GfpNames;
+use crashtrace::source::host::{self, KERNEL_BTF};
+use crashtrace::source::layout::{KernelBtf, Layout};
+use crashtrace::source::load::Kernel;
+use crashtrace::source::{self_test, types};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -24,6 +30,11 @@ mod starts;
 mod scenario {
     #[expect(dead_code, unreachable_pub, reason = "the program uses what is left")]
     pub(crate) mod judge;
+}
+
+/// Fixtures of the tests.
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures")
 }
 
 const CRASHTRACE: &str = env!("CARGO_BIN_EXE_crashtrace");
@@ -68,6 +79,77 @@ fn a_scenario_can_be_played_by_name() {
     let names: Vec<_> = results.iter().map(|result| result["scenario"].as_str()).collect();
     assert_eq!(names, [Some("agent"), Some("child"), Some("own_limit")]);
     assert_eq!(results[1]["lines"][0]["kind"], "oom_kill");
+}
+
+/// Every other kernel's table, by the self-test alone: as where the kernel's own BTF cannot be read. No hook is attached.
+#[test]
+fn a_table_of_another_kernel_is_found_out_by_reading_this_process() {
+    if program().is_none() {
+        return;
+    }
+    let own = Path::new(KERNEL_BTF);
+    let facts = host::gather(Path::new("/"), &types::read(own, None));
+    let machine = Machine { page_size_bytes: facts.page_size_bytes, symbols: None };
+    let tried = |btf: &Path| {
+        let layout = Layout::resolve(&KernelBtf::open(btf).expect("it is BTF"));
+        let kernel = Kernel {
+            layout: &layout,
+            mark_victim_arg: 1,
+            nodes: (0, 0),
+            gfp: GfpNames::fallback().kernel_bits(),
+            locked_memory_bytes: None,
+            include_nowarn: false,
+            debug: false,
+        };
+        self_test::run(&kernel, &facts, &machine, Path::new("/proc")).expect("it can be run")
+    };
+    let report = tried(own);
+    assert_eq!(report.wrong, [], "{report:#?}");
+    assert!(report.right.len() >= 17, "{report:#?}");
+    for fixture in fs::read_dir(fixtures().join("btf")).expect("fixtures") {
+        let path = fixture.expect("a fixture").path();
+        // The same kernel's, if the tests run on one of them.
+        if path.extension().is_none_or(|extension| extension != "btf")
+            || Layout::resolve(&KernelBtf::open(&path).unwrap())
+                == Layout::resolve(&KernelBtf::open(own).unwrap())
+        {
+            continue;
+        }
+        assert_ne!(tried(&path).wrong, [], "{} is taken for this kernel's", path.display());
+    }
+}
+
+/// As the user meets it.
+#[test]
+fn a_btf_file_is_believed_if_the_kernels_own_says_the_same() {
+    if program().is_none() {
+        return;
+    }
+    let watch = |btf: &Path| {
+        let command = Command::new(CRASHTRACE)
+            .args(["watch", "--pods", "none", "--hooks", "tracepoint", "--btf"])
+            .arg(btf)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        command.expect("it starts")
+    };
+    let output = watch(&fixtures().join("btf/x86_64-6.12.btf")).wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(4), b"".as_slice()), "{said}");
+    assert!(said.contains("is another kernel's: task_struct.") && said.contains("leave --btf out"), "{said}");
+
+    let copy = tempfile::NamedTempFile::new().expect("a file");
+    fs::copy(KERNEL_BTF, copy.path()).expect("the kernel shows its BTF");
+    let mut agent = watch(copy.path());
+    let mut first = String::new();
+    BufReader::new(agent.stdout.take().expect("piped")).read_line(&mut first).expect("a line");
+    kill_process(Pid::from_child(&agent), Signal::TERM).expect("it runs");
+    let output = agent.wait_with_output().expect("it ends");
+    let started: Value = serde_json::from_str(&first)
+        .unwrap_or_else(|_| panic!("{first}{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(started["btf"]["source"], "file_that_agrees", "{started}");
+    assert_eq!(started["btf"]["path"], copy.path().to_str().expect("text"));
 }
 
 #[test]

@@ -75,8 +75,18 @@ impl Record {
             }
             (*scratch).busy = 1;
         }
+        // SAFETY: this CPU's slot, marked as in use.
+        Some(unsafe { Self::at::<B>(scratch, seq, kind, hook) })
+    }
+
+    /// Begins one in `scratch`, as number `seq`.
+    ///
+    /// # Safety
+    /// `scratch` must be a value of a map, which nobody else writes to.
+    #[inline(always)]
+    pub(crate) unsafe fn at<B>(scratch: *mut Scratch, seq: u64, kind: u16, hook: u8) -> Self {
         let record = Self { scratch };
-        // SAFETY: helpers without arguments; the header lies within the scratch.
+        // SAFETY: helpers without arguments; the header lies within the scratch, for which the caller vouches.
         unsafe {
             (&raw mut (*scratch).length).write_volatile((size_of::<Header>() + size_of::<B>()) as u64);
             let header = record.header();
@@ -91,7 +101,7 @@ impl Record {
             (*header).hook = hook;
             (*header).pad = [0; 7];
         }
-        Some(record)
+        record
     }
 
     /// Its header.
@@ -123,13 +133,23 @@ impl Record {
         }
     }
 
-    /// Sends it.
+    /// Notes its length in its header, and gives it: it is complete.
     #[inline(always)]
-    pub(crate) fn send(self) {
-        // SAFETY: the length is masked to below the size of the buffer.
+    pub(crate) fn close(&self) -> u64 {
+        // SAFETY: the header lies within the scratch.
         unsafe {
             let length = bounded((&raw const (*self.scratch).length).read_volatile());
             (*self.header()).length = length as u32;
+            length
+        }
+    }
+
+    /// Sends it.
+    #[inline(always)]
+    pub(crate) fn send(self) {
+        let length = self.close();
+        // SAFETY: the length is masked to below the size of the buffer.
+        unsafe {
             let failed =
                 bpf_ringbuf_output((&raw const RECORDS).cast_mut().cast(), self.scratch.cast(), length, 0);
             (*self.scratch).busy = 0;

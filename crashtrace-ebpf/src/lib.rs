@@ -64,6 +64,8 @@ pub mod kind {
     /// An allocation failed: entry of `warn_alloc` (`mm/page_alloc.c`), or tracepoint `kmem:mm_page_alloc` without a page.
     /// Body: [`AllocFailure`](super::AllocFailure).
     pub const ALLOC_FAILURE: u16 = 8;
+    /// What the self-test read of the process that ran it; never in the ring. Body: [`SelfTest`](super::SelfTest).
+    pub const SELF_TEST: u16 = 9;
 }
 
 /// Which kind of hook wrote a record.
@@ -296,6 +298,25 @@ pub struct OomNoVictim {
 }
 
 const _: () = assert!(size_of::<OomNoVictim>() == 24 + 128 + 192);
+
+/// Body of [`kind::SELF_TEST`]: the current task as all tasks are read, by the field table, and beside it what the kernel
+/// itself says by helpers, which take nothing from that table. Section: [`section::VICTIM`], its cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SelfTest {
+    /// The thread that ran it.
+    pub task: Task,
+    /// `bpf_get_current_pid_tgid`: process id above, thread id below.
+    pub pid_tgid: u64,
+    /// `bpf_get_current_uid_gid`: group id above, user id below.
+    pub uid_gid: u64,
+    /// `bpf_get_current_cgroup_id`: its cgroup on the unified hierarchy.
+    pub cgroup_id: u64,
+    /// `bpf_get_current_comm`: the thread's name.
+    pub comm: [u8; COMM_BYTES],
+}
+
+const _: () = assert!(size_of::<SelfTest>() == 168);
 
 /// Bytes of the longest section.
 pub const SECTION_MAX_BYTES: usize = size_of::<Section>() + MAX_LEVELS * (size_of::<Level>() + NAME_BYTES);

@@ -41,6 +41,10 @@ pub mod map {
     pub const SWITCH: &str = "SWITCH";
     /// Hash from [`FailureKey`](crate::FailureKey) to [`FailureCount`](crate::FailureCount).
     pub const FAILURES: &str = "FAILURES";
+    /// Array of one buffer of [`SELF_TEST_BYTES`] that a record is put together in: the self-test's, at its beginning.
+    pub const SELF_TEST: &str = "SELF_TEST";
+    /// Bytes of that buffer.
+    pub const SELF_TEST_BYTES: usize = 17_264;
 }
 
 /// Names of the programs in the kernel object, by hook.
@@ -71,6 +75,8 @@ pub mod program {
     pub const WARN_ALLOC: &str = "warn_alloc";
     /// Raw tracepoint `kmem/mm_page_alloc`.
     pub const MM_PAGE_ALLOC: &str = "mm_page_alloc";
+    /// No hook: the user side runs it at its start.
+    pub const SELF_TEST: &str = "self_test";
 }
 
 /// Names of the read-only globals that the loader sets.

@@ -19,5 +19,6 @@ mod decision;
 mod holders;
 mod memcg;
 mod oom_control;
+mod self_test;
 mod victim;
 mod zones;

@@ -322,6 +322,7 @@ fn speaker(config: &Watch, look: &look::Look, attached: &Attached, started_ns: u
         node: config.node_name.clone(),
         session: format!("{started_ns:x}-{:x}", std::process::id()),
         kernel: look.facts.release.clone().unwrap_or_default(),
+        btf: Some(look.btf()),
         names_from: Vec::new(),
         hooks: attached.hooks(),
         blind: blind.into_iter().map(|blind| Unresolved { field: blind.what, reason: blind.why }).collect(),

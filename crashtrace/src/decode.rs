@@ -17,8 +17,11 @@ use crate::stats::Counter;
 
 mod alloc;
 mod lineage;
+mod self_test;
 mod task;
 mod zones;
+
+pub use self_test::{SelfTest, self_test};
 
 /// What it takes to read the records of one machine.
 #[derive(Clone, Debug)]

@@ -14,7 +14,8 @@ use crate::cli::exit;
 use crate::confine::Confinement;
 use crate::event::{Hook, Zones};
 use crate::source::host::{Capability, HostFacts, NO_MEMLOCK_SINCE, Unresolved};
-use crate::source::plan::{self, AllocHook, Blind, HooksWanted, KernelView};
+use crate::source::plan::{self, AllocHook, Blind, HooksWanted, KernelView, Refusal};
+use crate::source::self_test::SelfTestReport;
 use crate::source::symbols::Symbols;
 
 mod allocations;
@@ -43,6 +44,10 @@ pub struct Findings {
     pub allocations: bool,
     /// How each tier of the plan did, in the plan's order. Tiers after the first usable one may be left out.
     pub trials: Vec<TierTrial>,
+    /// What the kernel side read of this process; `None` if that was not tried, or could not be.
+    pub self_test: Option<SelfTestReport>,
+    /// Why what it reads cannot be believed, if so.
+    pub self_test_refusal: Option<Refusal>,
     /// Names of fields that this kernel does not have.
     pub absent_fields: Vec<String>,
     /// What stacks are named by.
@@ -94,6 +99,8 @@ pub struct DoctorReport {
     pub uses: Option<String>,
     /// How `watch` would see failed allocations; null if it would not work at all.
     pub failed_allocations: Option<FailedAllocations>,
+    /// What the kernel side read of this process, held against what it is; null where that was not tried, or could not be.
+    pub self_test: Option<SelfTestReport>,
     /// Who is asked for the names of pods.
     pub names: Vec<NameTrial>,
     /// What is left of the rights of `watch` once its hooks are in place, tried out; null if it would not work at all.
@@ -159,6 +166,8 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         zones,
         names,
         confinement,
+        self_test,
+        self_test_refusal,
     } = findings;
     let plan = plan::plan(&facts, &kernel, wanted, allocations);
     let mut refusals = plan::refusals(&facts, &kernel);
@@ -172,7 +181,9 @@ pub fn assemble(findings: Findings) -> DoctorReport {
             (Vec::new(), Vec::new(), None)
         }
     };
-    let used = planned.iter().find_map(|tier| {
+    let believed = self_test_refusal.is_none();
+    refusals.extend(self_test_refusal);
+    let used = planned.iter().filter(|_| believed).find_map(|tier| {
         let trial = trials.iter().find(|trial| trial.hook == tier.hook && trial.usable)?;
         Some((tier, trial))
     });
@@ -241,6 +252,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         tiers,
         uses: in_use,
         failed_allocations,
+        self_test,
         names,
         confinement,
         blind,

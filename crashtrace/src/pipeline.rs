@@ -20,6 +20,7 @@ use crate::report::{
     AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, Envelope, Line, Loss, LossKind, SCHEMA,
     Text, Unresolved,
 };
+use crate::source::types::BtfInUse;
 use crate::stats::{Counter, Stats};
 use revisions::Revisions;
 
@@ -36,6 +37,8 @@ pub struct Speaker {
     pub kernel: String,
     /// The hooks in use.
     pub hooks: Vec<String>,
+    /// The BTF by which the kernel's structures are read.
+    pub btf: Option<BtfInUse>,
     /// Who is asked for the names of pods.
     pub names_from: Vec<NameSource>,
     /// What cannot be seen with them.
@@ -105,6 +108,7 @@ impl Pipeline {
             ktime_ns,
             kernel: Text::from(self.speaker.kernel.as_str()),
             hooks: self.speaker.hooks.clone(),
+            btf: self.speaker.btf.clone(),
             names_from: self.speaker.names_from.clone(),
             blind: self.speaker.blind.clone(),
             replay: self.speaker.replay,

@@ -9,5 +9,7 @@ pub mod meminfo;
 pub mod plan;
 pub mod recording;
 pub mod ring;
+pub mod self_test;
 pub mod symbols;
+pub mod types;
 pub mod zoneinfo;

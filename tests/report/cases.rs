@@ -13,6 +13,8 @@ use crashtrace::report::{
     self, AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, Context, Envelope, Line, Loss,
     LossKind, NameSource, SCHEMA, Text, Unresolved,
 };
+use crashtrace::source::host::BtfSource;
+use crashtrace::source::types::BtfInUse;
 
 use crate::parts::{
     API, KTIME, MIB, POD, bounds, case, container, control, decision, gap, host_service, in_pod, kubepods,
@@ -346,6 +348,7 @@ fn agent_lines() -> Vec<(&'static str, Line)> {
         ktime_ns: KTIME,
         kernel: Text::from("6.12.48-cloud-amd64"),
         hooks: vec!["fentry:oom_kill_process".into(), "raw_tp:mark_victim".into()],
+        btf: Some(BtfInUse { path: "/sys/kernel/btf/vmlinux".into(), source: BtfSource::Kernel }),
         names_from: vec![NameSource::Kube, NameSource::Cri],
         blind: vec![Unresolved {
             field: "oom_no_kill".into(),

@@ -20,6 +20,7 @@ use crashtrace::source::layout::{KernelBtf, Layout};
 use crashtrace::source::load::{self, Kernel};
 use crashtrace::source::plan::{Functions, HooksWanted, KernelView, plan};
 use crashtrace::source::symbols::Symbols;
+use crashtrace::source::types;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
@@ -52,7 +53,8 @@ pub fn run() -> Result<()> {
         kallsyms_functions: Some(all),
         mark_victim_arg: Some(mark_victim_arg),
     };
-    let plan = plan(&host::gather(Path::new("/"), None), &view, HooksWanted::Auto, true)?;
+    let facts = host::gather(Path::new("/"), &types::read(Path::new(KERNEL_BTF), None));
+    let plan = plan(&facts, &view, HooksWanted::Auto, true)?;
     let tiers = plan.tiers.iter().flat_map(|tier| tier.decision.iter().chain(&tier.memcg).chain(&tier.wait));
     let attaches = tiers.chain(&plan.alloc);
     let targets: HashMap<_, _> = attaches.map(|attach| (attach.program, attach.target)).collect();

@@ -11,6 +11,7 @@ use crate::enrich::zones_now;
 use crate::source::layout::Layout;
 use crate::source::load::{KernelCounters, LoadError, Refused};
 use crate::source::plan::{Plan, Tier, plan};
+use crate::source::self_test;
 
 /// Looks, tries each tier of hooks and takes it away again, and says what came of it.
 ///
@@ -26,6 +27,8 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
     let mut confine = |counters: &KernelCounters| {
         confinement = confinement.take().or_else(|| rights::trial(&config.pods, &look, counters));
     };
+    let self_test = plan(&look.facts, &look.view, config.hooks, config.allocations).ok();
+    let self_test = self_test.map(|_| look.self_test()).transpose()?;
     let trials = match plan(&look.facts, &look.view, config.hooks, config.allocations) {
         Ok(plan) => plan.tiers.iter().map(|tier| trial(&look, tier, &plan, &mut confine)).collect(),
         Err(_) => Vec::new(),
@@ -33,11 +36,13 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
     let absent = look.layout.iter().flat_map(Layout::absent);
     let report = assemble(Findings {
         absent_fields: absent.map(|field| field.name.to_owned()).collect(),
-        facts: look.facts,
         kernel: look.view,
         wanted: config.hooks,
         allocations: config.allocations,
         trials,
+        self_test_refusal: self_test.as_ref().and_then(|result| self_test::refusal(result, &look.facts)),
+        self_test: self_test.and_then(Result::ok),
+        facts: look.facts,
         symbols: look.symbols,
         zones,
         names: pods::trials(&config.pods, &config.node_name)?,

@@ -15,10 +15,12 @@ use crate::enrich::NodeRoot;
 use crate::gfp::GfpNames;
 use crate::report::build::Context;
 use crate::source::host::{self, HostFacts, KernelVersion, MemoryCgroup, NO_MEMLOCK_SINCE};
-use crate::source::layout::{KernelBtf, Layout};
+use crate::source::layout::Layout;
 use crate::source::load::{self, Attached, Kernel, LoadError};
 use crate::source::plan::{Functions, KernelView, Plan, Refusal};
+use crate::source::self_test::{self, SelfTestError, SelfTestReport};
 use crate::source::symbols::Symbols;
+use crate::source::types::{self, BtfInUse, Told};
 
 /// The node cannot be watched, for a reason that lies with it.
 #[derive(Debug, Error)]
@@ -61,26 +63,19 @@ pub(super) struct Look {
 
 /// Looks at this host, with the BTF in `btf` or the kernel's own.
 pub(super) fn look(btf: Option<&Path>) -> Look {
-    let facts = host::gather(Path::new("/"), btf);
+    let types = types::read(Path::new(host::KERNEL_BTF), btf);
+    let facts = host::gather(Path::new("/"), &types);
     let symbols = match File::open("/proc/kallsyms") {
         Ok(file) => Symbols::parse(BufReader::with_capacity(64 * 1024, file)),
         Err(error) => Symbols::without(format!("/proc/kallsyms cannot be read: {error}")),
     };
-    let mut view =
-        KernelView { kallsyms_functions: Functions::in_kallsyms(&symbols), ..KernelView::default() };
-    let path = btf.map_or_else(|| PathBuf::from(host::KERNEL_BTF), Path::to_path_buf);
-    let mut layout = None;
-    let mut gfp = None;
-    match KernelBtf::open(&path) {
-        Ok(btf) => {
-            view.btf_functions = Functions::by(|name| btf.has_function(name));
-            view.mark_victim_arg = btf.mark_victim_arg();
-            layout = Some(Layout::resolve(&btf));
-            gfp = btf.gfp_bits().map(GfpNames::from_bits);
-        }
-        // The facts say so, too, and the plan refuses for it.
-        Err(error) => tracing::debug!(%error, "no BTF"),
-    }
+    let Told { layout, mark_victim_arg, gfp_bits } = types.told;
+    let view = KernelView {
+        kallsyms_functions: Functions::in_kallsyms(&symbols),
+        btf_functions: types.functions,
+        mark_victim_arg,
+    };
+    let gfp = gfp_bits.map(GfpNames::from_bits);
     let gfp = gfp.unwrap_or_else(|| match facts.version() {
         Some(version) if version >= KernelVersion(6, 3) => GfpNames::fallback_without_atomic(),
         _ => GfpNames::fallback(),
@@ -89,13 +84,49 @@ pub(super) fn look(btf: Option<&Path>) -> Look {
 }
 
 impl Look {
+    /// Tries on this process what the kernel side reads; the outer error is that the plan has not been asked.
+    pub(super) fn self_test(&self) -> Result<Result<SelfTestReport, SelfTestError>> {
+        Ok(self_test::run(&self.kernel(false)?, &self.facts, &self.machine(), Path::new("/proc")))
+    }
+
+    /// [`Self::self_test`], as a condition for going on.
+    ///
+    /// # Errors
+    /// The kernel side cannot be believed.
+    pub(super) fn believe(&self) -> Result<()> {
+        let result = self.self_test()?;
+        let refusal = self_test::refusal(&result, &self.facts);
+        match (result, refusal) {
+            // The kernel object itself cannot be loaded: that has reasons and remedies of its own.
+            (Err(SelfTestError::Load(error)), _) => Err(Unusable::from(error).into()),
+            (_, Some(refusal)) => Err(Unusable::from(refusal).into()),
+            (Ok(report), None) => {
+                for skipped in &report.not_compared {
+                    tracing::debug!(
+                        fact = skipped.field,
+                        reason = skipped.reason,
+                        "the self-test could not compare"
+                    );
+                }
+                let (right, instructions) = (report.right.join(", "), report.verified_instructions);
+                tracing::info!(right, instructions, took_ms = report.took_ms, "the self-test passed");
+                Ok(())
+            }
+            (Err(_), None) => Ok(()),
+        }
+    }
+
     /// Loads and attaches.
     pub(super) fn load(&self, plan: &Plan, include_nowarn: bool) -> Result<Attached> {
+        Ok(load::load(plan, &self.kernel(include_nowarn)?).map_err(Unusable::from)?)
+    }
+
+    fn kernel(&self, include_nowarn: bool) -> Result<Kernel<'_>> {
         // The plan refuses a kernel without these.
         let layout = self.layout.as_ref().context("there is no BTF to resolve the kernel's fields by")?;
         let mark_victim_arg = self.view.mark_victim_arg.context("BTF does not describe oom:mark_victim")?;
         let debug = tracing::enabled!(tracing::Level::DEBUG);
-        let kernel = Kernel {
+        Ok(Kernel {
             layout,
             mark_victim_arg,
             nodes: self.symbols.nodes(),
@@ -103,8 +134,12 @@ impl Look {
             locked_memory_bytes: locked_memory_bytes(self.facts.version()),
             include_nowarn,
             debug,
-        };
-        Ok(load::load(plan, &kernel).map_err(Unusable::from)?)
+        })
+    }
+
+    /// The BTF that all of this goes by.
+    pub(super) fn btf(&self) -> BtfInUse {
+        BtfInUse { path: self.facts.btf.path.clone(), source: self.facts.btf_source }
     }
 
     /// What it takes to read this kernel's records.

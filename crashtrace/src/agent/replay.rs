@@ -33,6 +33,7 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<End> {
         node: preamble.node,
         session: format!("replay-{:x}-{:x}", preamble.started_ktime_ns, std::process::id()),
         kernel: preamble.kernel,
+        btf: None,
         names_from: Vec::new(),
         hooks: preamble.hooks,
         blind: preamble.blind,

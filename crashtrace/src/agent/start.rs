@@ -20,7 +20,7 @@ pub(super) enum Start {
 /// ends with the process, within the verifier too: the kernel gives up verifying for one that is to die.
 ///
 /// # Errors
-/// As [`Look::load`].
+/// As [`Look::believe`] and [`Look::load`].
 pub(super) async fn load(
     look: Look,
     plan: Plan,
@@ -29,7 +29,9 @@ pub(super) async fn load(
 ) -> Result<Start> {
     let (sender, receiver) = oneshot::channel();
     let loader = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
-        let attached = look.load(&plan, include_nowarn).map(|attached| (look, attached));
+        // Before any hook is attached: what it would read must be true.
+        let attached = look.believe().and_then(|()| look.load(&plan, include_nowarn));
+        let attached = attached.map(|attached| (look, attached));
         // Nobody takes it where a signal came first.
         drop(sender.send(attached));
     });

@@ -2,6 +2,7 @@ use super::*;
 use crate::source::host::Lockdown;
 use crate::source::host::tests::healthy;
 use crate::source::plan::Functions;
+use crate::source::self_test::{self, Wrong};
 use crate::source::symbols::tests::every_function;
 
 fn works(hook: Hook) -> TierTrial {
@@ -41,6 +42,14 @@ fn findings(trials: Vec<TierTrial>) -> Findings {
         wanted: HooksWanted::Auto,
         allocations: true,
         trials,
+        self_test: Some(SelfTestReport {
+            right: vec!["process id".to_owned(), "start time".to_owned()],
+            not_compared: vec![Unresolved { field: "limits".to_owned(), reason: "not seen here".to_owned() }],
+            verified_instructions: Some(14_000),
+            took_ms: 12,
+            ..SelfTestReport::default()
+        }),
+        self_test_refusal: None,
         absent_fields: vec!["MEMCG_OOM_KILL_DISABLE".to_owned()],
         symbols: every_function(),
         zones: Err("a test has none".to_owned()),
@@ -198,6 +207,8 @@ Hooks, best first
   fentry                       does not work: refused\\nby verifier
   kprobe                       works, used
   failed allocations           kprobe:warn_alloc, which costs nothing until one fails
+  self-test                    2 facts about this process were read right (12 ms, 14000 instructions verified)
+                               not compared: limits: not seen here
 
 Free memory now: what can be had at once, without freeing or moving memory first
   fragmentation                unknown: /proc/zoneinfo: not there
@@ -209,7 +220,7 @@ Host
   CPUs                         4
   memory                       8192 MiB
   page size                    4096 bytes
-  BTF                          /sys/kernel/btf/vmlinux
+  BTF                          /sys/kernel/btf/vmlinux, the kernel's own
   lockdown                     unknown: /sys/kernel/security/lockdown: not there
   user id                      0
   capabilities                 CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SYSLOG
@@ -231,6 +242,28 @@ Kernel fields that this kernel does not have
 ";
     let text = render_text(&assemble(findings), false);
     assert_eq!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"), expected);
+}
+
+/// What is misread of the own process would be misread of others.
+#[test]
+fn a_failed_self_test_makes_working_hooks_useless() {
+    let mut findings = findings(vec![works(Hook::Fentry)]);
+    let wrong = Wrong { fact: "process id".to_owned(), read: "0".to_owned(), is: "17".to_owned() };
+    let result = Ok(SelfTestReport { wrong: vec![wrong], ..SelfTestReport::default() });
+    findings.self_test_refusal = self_test::refusal(&result, &findings.facts);
+    findings.self_test = result.ok();
+    let report = assemble(findings);
+    assert_eq!(
+        (report.verdict.status, report.exit_code(), &report.uses),
+        (Status::Unusable, exit::UNUSABLE, &None)
+    );
+    assert_eq!(
+        report.verdict.summary,
+        "cannot watch this kernel: by the BTF in /sys/kernel/btf/vmlinux this process is misread: \
+         process id is 17, and was read as 0"
+    );
+    assert!(report.verdict.remedies[0].contains("crashtrace doctor"), "{:?}", report.verdict.remedies);
+    assert!(render_text(&report, false).contains("misread: process id is 17, read as 0"));
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::fmt::{Display, Write as _};
 
 use super::{DoctorReport, Status, fragmentation};
 use crate::confine::{Capabilities, Confinement};
-use crate::source::host::{Capability, HostFacts, Lockdown, MemoryCgroup};
+use crate::source::host::{BtfSource, Capability, HostFacts, Lockdown, MemoryCgroup};
+use crate::source::self_test::{SelfTestReport, Wrong};
 
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
@@ -61,6 +62,9 @@ pub fn render_text(report: &DoctorReport, color: bool) -> String {
         for (index, line) in failed.lines().iter().enumerate() {
             out.pair(if index == 0 { "failed allocations" } else { "" }, &plain(line));
         }
+    }
+    for (index, line) in report.self_test.iter().flat_map(self_test).enumerate() {
+        out.pair(if index == 0 { "self-test" } else { "" }, &plain(&line));
     }
     if !report.names.is_empty() {
         out.heading("Names of pods");
@@ -123,6 +127,31 @@ impl Out {
     }
 }
 
+/// What came of the self-test, line by line.
+fn self_test(report: &SelfTestReport) -> Vec<String> {
+    let verified = report.verified_instructions;
+    let verified = verified.map(|count| format!(", {count} instructions verified")).unwrap_or_default();
+    let right = format!(
+        "{} facts about this process were read right ({} ms{verified})",
+        report.right.len(),
+        report.took_ms
+    );
+    let wrong = report.wrong.iter();
+    let wrong = wrong.map(|Wrong { fact, read, is }| format!("misread: {fact} is {is}, read as {read}"));
+    let skipped = report.not_compared.iter();
+    let skipped = skipped.map(|skipped| format!("not compared: {}: {}", skipped.field, skipped.reason));
+    std::iter::once(right).chain(wrong).chain(skipped).collect()
+}
+
+fn said_of(source: BtfSource) -> &'static str {
+    match source {
+        BtfSource::Kernel => "the kernel's own",
+        BtfSource::FileThatAgrees => "a file that agrees with the kernel's own BTF",
+        BtfSource::FileThatDiffers => "a file of another kernel",
+        BtfSource::FileAlone => "a file; the kernel's own BTF cannot be read",
+    }
+}
+
 /// The facts by names for people, in the words of the kernel where it has some.
 fn facts(facts: &HostFacts) -> Vec<(&'static str, String)> {
     let why_not = |field: &str| {
@@ -132,7 +161,7 @@ fn facts(facts: &HostFacts) -> Vec<(&'static str, String)> {
     let said = |field: &str, value: Option<String>| plain(&value.unwrap_or_else(|| why_not(field)));
     let shown = |value: Option<i32>| value.map(|value| value.to_string());
     let btf = match &facts.btf.error {
-        None => facts.btf.path.clone(),
+        None => format!("{}, {}", facts.btf.path, said_of(facts.btf_source)),
         Some(error) => format!("{}: {error}", facts.btf.path),
     };
     let capabilities = facts.capabilities.as_ref().map(|held| {

@@ -22,6 +22,7 @@ fn pipeline(filter: Filter) -> Pipeline {
         session: "s".into(),
         kernel: "6.12.0".into(),
         hooks: vec!["fentry:oom_kill_process".into()],
+        btf: None,
         names_from: Vec::new(),
         blind: Vec::new(),
         replay: false,

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Envelope, NameSource, Text, Unresolved};
+use crate::source::types::BtfInUse;
 
 /// The agent watches from here on.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -24,6 +25,8 @@ pub struct AgentStarted {
     pub kernel: Text,
     /// The hooks in use.
     pub hooks: Vec<String>,
+    /// The BTF by which the kernel's structures are read; null for a recording.
+    pub btf: Option<BtfInUse>,
     /// Who is asked for the names of pods.
     pub names_from: Vec<NameSource>,
     /// What cannot be seen with them.

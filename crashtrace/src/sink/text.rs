@@ -8,6 +8,7 @@ use crate::report::{
     Line, Loss, Origin, Process, Shortage, Text, Unresolved,
 };
 use crate::sink::page::{Page, Style, size};
+use crate::source::host::BtfSource;
 
 mod memory;
 mod owner;
@@ -289,6 +290,9 @@ fn agent_started(page: &mut Page, started: &AgentStarted) {
     } else {
         started.hooks.join(" ")
     });
+    if let Some(btf) = started.btf.as_ref().filter(|btf| btf.source != BtfSource::Kernel) {
+        page.plain("; BTF ").plain(&btf.path);
+    }
     page.end();
     for gap in &started.blind {
         page.put(Style::Caution, "  does not see ").plain(&format!("{}: {}", gap.field, gap.reason)).end();

@@ -13,6 +13,8 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::types::Types;
+
 mod memory;
 mod mounts;
 
@@ -45,6 +47,8 @@ pub struct HostFacts {
     pub hostname: Option<String>,
     /// The BTF that kernel fields are looked up in: the kernel's own, or the file that the user named.
     pub btf: BtfFile,
+    /// What speaks for it.
+    pub btf_source: BtfSource,
     /// The kernel's own BTF. Without it there is no fentry, whatever file the user names.
     pub kernel_btf: BtfFile,
     /// What the kernel's lockdown forbids.
@@ -109,8 +113,24 @@ pub struct Unresolved {
 pub struct BtfFile {
     /// Where it is.
     pub path: String,
-    /// Why it cannot be read; `null` if it can.
+    /// Why it cannot be used; `null` if it can.
     pub error: Option<String>,
+    /// What it says otherwise than the kernel's own BTF: then it is of another kernel.
+    pub differs: Vec<String>,
+}
+
+/// What speaks for the BTF in use, beside the self-test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BtfSource {
+    /// It is the running kernel's own.
+    Kernel,
+    /// It is a file, and the kernel's own BTF says the same of all that is read.
+    FileThatAgrees,
+    /// It is a file, and the kernel's own BTF says otherwise.
+    FileThatDiffers,
+    /// It is a file, and the kernel's own BTF cannot be read.
+    FileAlone,
 }
 
 /// What the kernel's lockdown forbids (`security/lockdown/lockdown.c`).
@@ -210,12 +230,10 @@ impl fmt::Display for KernelVersion {
     }
 }
 
-/// Gathers the facts from the files below `root`. `btf` is a file that the user named in place of the kernel's
-/// own, and is taken as it stands.
+/// Gathers the facts from the files below `root`, and those of the BTF that `types` has looked at.
 #[must_use]
-pub fn gather(root: &Path, btf: Option<&Path>) -> HostFacts {
+pub fn gather(root: &Path, types: &Types) -> HostFacts {
     let mut look = Look { root, unresolved: Vec::new() };
-    let kernel_btf = BtfFile { path: KERNEL_BTF.to_owned(), error: unreadable(&look.at(KERNEL_BTF)) };
     let status = look.read("/proc/self/status");
     let cgroup = memory_cgroup(|path| look.read(path));
     HostFacts {
@@ -235,11 +253,9 @@ pub fn gather(root: &Path, btf: Option<&Path>) -> HostFacts {
         }),
         boot_id: look.fact("boot_id", |look| look.line("/proc/sys/kernel/random/boot_id")),
         hostname: look.fact("hostname", |look| look.line("/proc/sys/kernel/hostname")),
-        btf: btf.map_or_else(
-            || kernel_btf.clone(),
-            |path| BtfFile { path: path.to_string_lossy().into_owned(), error: unreadable(path) },
-        ),
-        kernel_btf,
+        btf: types.btf.clone(),
+        btf_source: types.source(),
+        kernel_btf: types.kernel_btf.clone(),
         lockdown: look.fact("lockdown", Look::lockdown),
         capabilities: look.fact("capabilities", |_| capabilities(status.as_deref()?)),
         euid: look.fact("euid", |_| {
@@ -345,16 +361,6 @@ impl Look<'_> {
         }
         let address = |line: &[u8]| line.iter().take_while(|byte| **byte != b' ').any(|byte| *byte != b'0');
         Ok(sample.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).any(address))
-    }
-}
-
-/// Why a file cannot be read, tried by reading its first byte.
-fn unreadable(path: &Path) -> Option<String> {
-    let mut first = [0];
-    match File::open(path).and_then(|mut file| file.read(&mut first)) {
-        Ok(0) => Some("it is empty".to_owned()),
-        Ok(_) => None,
-        Err(error) => Some(error.to_string()),
     }
 }
 

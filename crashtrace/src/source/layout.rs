@@ -59,6 +59,34 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// The fields that are elsewhere than the kernel's `own` BTF has them, in words.
+    #[must_use]
+    pub fn differences(&self, own: &Self) -> Vec<String> {
+        let shown =
+            |value: u32| if value == fields::ABSENT { "not there".to_owned() } else { value.to_string() };
+        let both = fields::TABLE.iter().zip(self.values.into_iter().zip(own.values));
+        let differing = both.filter(|(_, (value, own))| value != own);
+        differing
+            .map(|(field, (value, own))| {
+                format!("{} is {}, and {} in the kernel's own", described(field), shown(value), shown(own))
+            })
+            .collect()
+    }
+}
+
+/// A field as the kernel's sources have it.
+fn described(field: &Field) -> String {
+    match field.queries.first() {
+        Some(Query::Offset { of, member }) => format!("{of}.{member}"),
+        Some(Query::Stride { of, member }) => format!("the element size of {of}.{member}"),
+        Some(Query::Length { of, member }) => format!("the length of {of}.{member}"),
+        Some(Query::Size { of }) => format!("the size of {of}"),
+        Some(Query::Enumerator { name, .. }) => (*name).to_owned(),
+        None => field.name.to_owned(),
+    }
+}
+
 /// How a parameter of a kernel function is passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Param {

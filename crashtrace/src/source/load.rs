@@ -21,10 +21,11 @@ mod patience;
 mod place;
 
 pub use counters::KernelCounters;
-use error::chain;
+pub(super) use error::chain;
 pub use error::{LoadError, Refused, Scarce};
-use patience::patiently;
-use place::{Placed, hopeless, place};
+pub(super) use patience::patiently;
+pub(super) use place::hopeless;
+use place::{Placed, place};
 
 /// The kernel object, built from source by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/crashtrace-ebpf.o"));

@@ -18,6 +18,7 @@ fn begun(file: File, path: &Path) -> Result<File> {
         node: "n1".into(),
         session: "s".into(),
         kernel: "6.12.0".into(),
+        btf: None,
         names_from: Vec::new(),
         hooks: vec!["raw_tp:mark_victim".into()],
         blind: Vec::new(),

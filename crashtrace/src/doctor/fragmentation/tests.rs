@@ -250,6 +250,8 @@ fn findings(zones: Result<Zones, String>) -> Findings {
         wanted: HooksWanted::Auto,
         allocations: true,
         trials: vec![trial],
+        self_test: None,
+        self_test_refusal: None,
         absent_fields: Vec::new(),
         symbols: every_function(),
         confinement: None,

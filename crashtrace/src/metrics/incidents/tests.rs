@@ -186,6 +186,7 @@ fn other_lines_are_lines() {
             ktime_ns: 0,
             kernel: Text::from("6.1"),
             hooks: Vec::new(),
+            btf: None,
             names_from: Vec::new(),
             blind: Vec::new(),
             replay: false,

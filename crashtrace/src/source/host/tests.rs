@@ -7,7 +7,7 @@ use super::*;
 
 /// Facts of a host on which everything works: Debian's 6.12 with cgroup v2, as root.
 pub(crate) fn healthy() -> HostFacts {
-    let btf = BtfFile { path: KERNEL_BTF.to_owned(), error: None };
+    let btf = BtfFile { path: KERNEL_BTF.to_owned(), error: None, differs: Vec::new() };
     HostFacts {
         release: Some("6.12.107+deb13-amd64".to_owned()),
         architecture: "x86_64".to_owned(),
@@ -17,6 +17,7 @@ pub(crate) fn healthy() -> HostFacts {
         boot_id: Some("6a1c9b1e-0000-4000-8000-3d0c5a7f1e42".to_owned()),
         hostname: Some("node-1".to_owned()),
         btf: btf.clone(),
+        btf_source: BtfSource::Kernel,
         kernel_btf: btf,
         lockdown: Some(Lockdown::None),
         capabilities: Some(Capability::ALL.into_iter().collect()),
@@ -56,7 +57,8 @@ impl Root {
     }
 
     fn facts(&self) -> HostFacts {
-        gather(self.0.path(), None)
+        let types = Types { btf: healthy().btf, ..crate::source::types::read(Path::new(KERNEL_BTF), None) };
+        gather(self.0.path(), &Types { kernel_btf: types.btf.clone(), ..types })
     }
 }
 
@@ -76,7 +78,6 @@ fn a_host_with_cgroup_v2_is_read_completely() {
         ("/proc/meminfo", "MemTotal:        2031824 kB\nMemFree:          100 kB\n"),
         ("/proc/sys/kernel/random/boot_id", "b4a1\n"),
         ("/proc/sys/kernel/hostname", "worker\n"),
-        (KERNEL_BTF, "\u{eb9f}"),
         ("/sys/kernel/security/lockdown", "none [integrity] confidentiality\n"),
         ("/proc/self/status", "Name:\tx\nUid:\t1000\t0\t0\t0\nCapEff:\t000000c000000000\n"),
         ("/proc/self/uid_map", "         0          0 4294967295\n"),
@@ -127,8 +128,8 @@ fn where_nothing_can_be_read_nothing_is_claimed_and_each_reason_names_its_file()
     let value = serde_json::to_value(&facts).unwrap();
     for (field, value) in value.as_object().unwrap() {
         match field.as_str() {
-            "architecture" | "page_size_bytes" | "unresolved" => {}
-            "btf" | "kernel_btf" => assert!(value["error"].is_string(), "{field}: {value}"),
+            // BTF is looked at before, and not below the root.
+            "architecture" | "page_size_bytes" | "unresolved" | "btf" | "kernel_btf" | "btf_source" => {}
             _ => {
                 assert!(value.is_null(), "{field}: {value}");
                 assert!(reason(&facts, field).starts_with('/'), "{field}: {}", reason(&facts, field));
@@ -192,16 +193,6 @@ fn a_user_namespace_is_told_from_the_init_one() {
         let facts = Root::new(&[("/proc/self/uid_map", map)]).facts();
         assert_eq!(facts.init_user_namespace, Some(expected), "{map}");
     }
-}
-
-#[test]
-fn a_btf_file_that_the_user_names_does_not_stand_in_for_the_kernels_own() {
-    let root = Root::new(&[("/my.btf", "x"), ("/empty.btf", "")]);
-    let facts = gather(root.0.path(), Some(&root.0.path().join("my.btf")));
-    assert!(facts.btf.path.ends_with("/my.btf") && facts.btf.error.is_none());
-    assert!(facts.kernel_btf.error.is_some());
-    let facts = gather(root.0.path(), Some(&root.0.path().join("empty.btf")));
-    assert_eq!(facts.btf.error.as_deref(), Some("it is empty"));
 }
 
 fn cgroup(files: &[(&str, &str)]) -> (Option<MemoryCgroup>, Option<String>) {
@@ -302,7 +293,7 @@ fn releases_of_all_kinds_give_their_version() {
 /// On any Linux that tests run on, the files that no privilege guards are there and parse.
 #[test]
 fn the_machine_that_runs_the_tests_has_the_facts_that_anybody_may_read() {
-    let facts = gather(Path::new("/"), None);
+    let facts = gather(Path::new("/"), &crate::source::types::read(Path::new(KERNEL_BTF), None));
     assert!(facts.version().is_some(), "{facts:?}");
     assert!(facts.cpus.is_some_and(|cpus| cpus > 0), "{facts:?}");
     assert!(facts.memory_bytes.is_some_and(|bytes| bytes > 0), "{facts:?}");

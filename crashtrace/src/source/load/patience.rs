@@ -12,7 +12,9 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Does `step`, again if a signal interrupts it.
-pub(super) fn patiently<T, E: Error + 'static>(step: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+pub(in crate::source) fn patiently<T, E: Error + 'static>(
+    step: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
     let begun = Instant::now();
     again_while(step, || {
         sleep(PAUSE);

@@ -149,7 +149,7 @@ impl Placing<'_> {
 }
 
 /// An error that is not about the program.
-pub(super) fn hopeless(
+pub(in crate::source) fn hopeless(
     what: &str,
     error: &(dyn std::error::Error + 'static),
     locked_bytes: Option<u64>,

@@ -60,7 +60,7 @@ pub fn refusals(facts: &HostFacts, kernel: &KernelView) -> Vec<Refusal> {
     if let Some(error) = &facts.btf.error {
         let path = &facts.btf.path;
         refusals.push(refuse(
-            format!("{path}, which is to describe its structures, cannot be read: {error}"),
+            format!("{path}, which is to describe its structures, cannot be used: {error}"),
             if path == KERNEL_BTF {
                 "run a kernel that is built with CONFIG_DEBUG_INFO_BTF, or name a BTF file of this very kernel \
                  with --btf FILE"
@@ -68,6 +68,15 @@ pub fn refusals(facts: &HostFacts, kernel: &KernelView) -> Vec<Refusal> {
                 "name a readable BTF file of this very kernel with --btf FILE, or use the kernel's own by \
                  leaving --btf out"
             },
+        ));
+    } else if let [first, rest @ ..] = facts.btf.differs.as_slice() {
+        let more = match rest.len() {
+            0 => String::new(),
+            more => format!(" ({more} more differ)"),
+        };
+        refusals.push(refuse(
+            format!("the BTF in {} is another kernel's: {first}{more}", facts.btf.path),
+            "leave --btf out: the kernel's own BTF is there",
         ));
     } else if kernel.mark_victim_arg.is_none() {
         refusals.push(refuse(

@@ -90,7 +90,7 @@ fn fentry_is_skipped_where_btf_does_not_list_the_function() {
 #[test]
 fn a_btf_file_serves_kprobes_but_not_fentry() {
     let mut facts = healthy();
-    facts.btf = BtfFile { path: "/my.btf".to_owned(), error: None };
+    facts.btf = BtfFile { path: "/my.btf".to_owned(), error: None, differs: Vec::new() };
     facts.kernel_btf.error = Some("No such file or directory".to_owned());
     let plan = plan(&facts, &view(), HooksWanted::Auto, true).unwrap();
     assert_eq!(hooks(&plan), [Hook::Kprobe, Hook::RawTracepoint]);
@@ -124,7 +124,7 @@ fn a_tier_does_without_the_memcg_hooks_where_the_function_is_missing() {
 #[test]
 fn what_no_tier_can_do_without_is_refused_with_its_remedy() {
     type Change = fn(&mut HostFacts, &mut KernelView);
-    let cases: [(Change, &str, &str); 9] = [
+    let cases: [(Change, &str, &str); 10] = [
         (|facts, _| facts.release = Some("5.7.19".into()), "it is 5.7", "5.10 or later"),
         (|facts, _| facts.init_user_namespace = Some(false), "user namespace", "hostUsers"),
         (|facts, _| facts.lockdown = Some(Lockdown::Confidentiality), "locked down", "lockdown=integrity"),
@@ -141,9 +141,17 @@ fn what_no_tier_can_do_without_is_refused_with_its_remedy() {
         ),
         (|facts, _| facts.btf.error = Some("No such file".into()), "/sys/kernel/btf/vmlinux", "--btf FILE"),
         (
-            |facts, _| facts.btf = BtfFile { path: "/x.btf".into(), error: Some("denied".into()) },
+            |facts, _| {
+                facts.btf =
+                    BtfFile { path: "/x.btf".into(), error: Some("denied".into()), differs: Vec::new() };
+            },
             "/x.btf",
             "leaving --btf out",
+        ),
+        (
+            |facts, _| facts.btf.differs = vec!["task_struct.comm is 1, and 2".into(), "another".into()],
+            "another kernel's: task_struct.comm is 1, and 2 (1 more differ)",
+            "leave --btf out",
         ),
         (|_, kernel| kernel.mark_victim_arg = None, "oom:mark_victim", "very kernel"),
     ];

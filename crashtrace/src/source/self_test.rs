@@ -1,0 +1,223 @@
+//! The self-test: what the kernel side reads by the field table, tried on this process before anything is believed.
+//!
+//! A wrong table (BTF of another kernel, or something that the table does not foresee) gives figures that look like facts. So
+//! the kernel runs one program once, in the context of a thread of this process, which reads that thread and its cgroups with
+//! the code that reads killers and victims. What came out must be what the kernel says by ways that take nothing from the
+//! table: helpers, which work in every namespace, and `/proc/self`.
+//!
+//! The program is run by `BPF_PROG_TEST_RUN` (raw tracepoints, since 5.10) and attached to nothing: it cannot run for
+//! anybody else. A tracepoint that only this process would hit was the other way; it takes a filter and a second load.
+
+use std::path::Path;
+use std::thread;
+use std::time::Instant;
+
+use aya::maps::Array;
+use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _};
+use aya::{Ebpf, VerifierLogLevel};
+use bytes::Bytes;
+use crashtrace_ebpf::{Header, map, program};
+use rustix::time::{ClockId, clock_gettime};
+use schemars::JsonSchema;
+use serde::Serialize;
+use thiserror::Error;
+
+use super::host::{BtfSource, HostFacts, Unresolved};
+use super::load::{self, Kernel, LoadError};
+use super::plan::Refusal;
+use crate::decode::{Machine, self_test};
+
+mod cgroup;
+mod compare;
+mod own;
+
+pub use compare::{Scene, compare};
+pub use own::{CgroupDir, Own, ProcSelf, Text};
+
+/// What is compared may change in between: a wrong table is wrong each time.
+const TRIES: usize = 3;
+
+/// What the self-test found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SelfTestReport {
+    /// The facts that were read right.
+    pub right: Vec<String>,
+    /// Those that were read wrong: then nothing that the kernel side says can be believed.
+    pub wrong: Vec<Wrong>,
+    /// Those that could not be compared, and why.
+    pub not_compared: Vec<Unresolved>,
+    /// Instructions that the verifier went through for it; null where the kernel does not say (before 5.16).
+    pub verified_instructions: Option<u32>,
+    /// How long it took.
+    pub took_ms: u64,
+}
+
+/// A fact that was read wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Wrong {
+    /// Which.
+    pub fact: String,
+    /// What the kernel side read.
+    pub read: String,
+    /// What it is.
+    pub is: String,
+}
+
+/// Why it came to nothing.
+#[derive(Debug, Error)]
+pub enum SelfTestError {
+    /// The kernel object.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Its program.
+    #[error("cannot {what}")]
+    Program {
+        /// What the kernel would not do.
+        what: &'static str,
+        /// Why.
+        #[source]
+        error: Box<ProgramError>,
+    },
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Runs it, with the machine's `/proc` at `proc`.
+///
+/// # Errors
+/// It cannot be run.
+pub fn run(
+    kernel: &Kernel<'_>,
+    facts: &HostFacts,
+    machine: &Machine,
+    proc: &Path,
+) -> Result<SelfTestReport, SelfTestError> {
+    let begun = Instant::now();
+    let mut ebpf = load::object(kernel, VerifierLogLevel::default())?;
+    let found = program(&mut ebpf)?;
+    load::patiently(|| found.load()).map_err(|error| {
+        let hopeless = load::hopeless("the self-test", &error, kernel.locked_memory_bytes);
+        hopeless.map_or_else(|| refused("load it")(error), SelfTestError::Load)
+    })?;
+    let verified_instructions = found.info().ok().and_then(|info| info.verified_instruction_count());
+    let mut report = SelfTestReport::default();
+    for _ in 0..TRIES {
+        // A thread of its own: its ids and name differ from those of the process.
+        let tried = thread::scope(|scope| {
+            let body = || observe(&mut ebpf, proc, facts);
+            let thread = thread::Builder::new().name("self-test".to_owned()).spawn_scoped(scope, body);
+            let thread = thread.map_err(other("begin a thread"))?;
+            thread.join().unwrap_or_else(|_| Err(SelfTestError::Other("its thread panicked".to_owned())))
+        });
+        let (record, own) = tried?;
+        let seen = self_test(&record, machine).map_err(other("read its record"))?;
+        report = compare(&seen, &own, &Scene { facts, layout: kernel.layout });
+        if report.wrong.is_empty() {
+            break;
+        }
+    }
+    let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(SelfTestReport { verified_instructions, took_ms, ..report })
+}
+
+/// Has the kernel run the program in this thread, and reads the same by other ways before and after it.
+fn observe(ebpf: &mut Ebpf, proc: &Path, facts: &HostFacts) -> Result<(Bytes, Own), SelfTestError> {
+    let mut own = Own::begin(proc, boottime_ns());
+    let options = RawTracePointRunOptions { args: [0; 12], cpu: None };
+    program(ebpf)?.test_run(options).map_err(refused("run it"))?;
+    own.end(proc, boottime_ns(), facts);
+    let results = ebpf.map(map::SELF_TEST).ok_or_else(|| lacks(map::SELF_TEST))?;
+    let results: Array<_, [u8; map::SELF_TEST_BYTES]> =
+        Array::try_from(results).map_err(other("use its map"))?;
+    let bytes = results.get(&0, 0).map_err(other("read its map"))?;
+    let length = length(&bytes).ok_or_else(|| SelfTestError::Other("it wrote nothing".to_owned()))?;
+    Ok((Bytes::copy_from_slice(&bytes[..length]), own))
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut RawTracePoint, SelfTestError> {
+    let found = ebpf.program_mut(program::SELF_TEST).ok_or_else(|| lacks(program::SELF_TEST))?;
+    found.try_into().map_err(refused("use it"))
+}
+
+fn refused(what: &'static str) -> impl Fn(ProgramError) -> SelfTestError {
+    move |error| SelfTestError::Program { what, error: Box::new(error) }
+}
+
+fn other<E: std::error::Error>(what: &str) -> impl Fn(E) -> SelfTestError {
+    move |error| SelfTestError::Other(format!("cannot {what}: {}", load::chain(&error)))
+}
+
+fn lacks(name: &str) -> SelfTestError {
+    SelfTestError::Other(format!("the kernel object lacks {name}"))
+}
+
+/// How long the record at the beginning of the buffer is.
+fn length(bytes: &[u8]) -> Option<usize> {
+    let at = std::mem::offset_of!(Header, length);
+    let length = u32::from_le_bytes(bytes.get(at..)?.first_chunk().copied()?) as usize;
+    Some(length).filter(|length| (size_of::<Header>()..=bytes.len()).contains(length))
+}
+
+fn boottime_ns() -> i64 {
+    let time = clock_gettime(ClockId::Boottime);
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+}
+
+/// Facts that show on every kernel: a file of BTF that lacks them cannot be judged.
+const NEEDED: [&str; 3] = ["process id", "name of the process", "start time"];
+
+/// Why the kernel side cannot be believed, if so.
+#[must_use]
+pub fn refusal(result: &Result<SelfTestReport, SelfTestError>, facts: &HostFacts) -> Option<Refusal> {
+    let refuse =
+        |why: String, remedy: String| Some(Refusal { what: "watch this kernel".to_owned(), why, remedy });
+    let path = &facts.btf.path;
+    let release = facts.release.as_deref().unwrap_or("unknown");
+    let another = if facts.kernel_btf.error.is_some() {
+        format!("name the BTF file of this very kernel, {release}, with --btf FILE")
+    } else {
+        "leave --btf out: the kernel's own BTF is there".to_owned()
+    };
+    let report = match result {
+        Ok(report) => report,
+        Err(error) => {
+            return refuse(
+                format!("what it reads by the BTF in {path} cannot be tried on this process: {}", load::chain(error)),
+                "allow bpf() to this process: a seccomp profile or a security module may stand in the way (in a \
+                 pod: `securityContext.privileged: true`)"
+                    .to_owned(),
+            );
+        }
+    };
+    if let [first, rest @ ..] = report.wrong.as_slice() {
+        let more = match rest.len() {
+            0 => String::new(),
+            more => format!(" ({more} more are wrong)"),
+        };
+        let Wrong { fact, read, is } = first;
+        return refuse(
+            format!(
+                "by the BTF in {path} this process is misread: {fact} is {is}, and was read as {read}{more}"
+            ),
+            match facts.btf_source {
+                BtfSource::Kernel => format!(
+                    "report this with the output of `crashtrace doctor`: kernel {release} is not laid out as its BTF says"
+                ),
+                _ => another,
+            },
+        );
+    }
+    let lacking = NEEDED.iter().find(|fact| !report.right.iter().any(|right| right == **fact));
+    match lacking {
+        // The kernel's own may lack a field that a new kernel has renamed; a file for which nothing else speaks may not.
+        Some(fact) if facts.btf_source == BtfSource::FileAlone => refuse(
+            format!("the BTF in {path} does not tell where {fact} is, so it cannot be tried on this process"),
+            another,
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

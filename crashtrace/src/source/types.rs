@@ -1,0 +1,121 @@
+//! Which BTF is believed: the running kernel's own, or a file that the user names in its place.
+//!
+//! A file of another kernel, even of the same series, describes other offsets, and what is read at those looks like facts. So a
+//! file is held against the kernel's own BTF wherever that can be read: in all that is looked up, not as a whole, since
+//! the same kernel may have been described by another tool. Functions to attach to are the kernel's own business.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::host::{BtfFile, BtfSource};
+use super::layout::{KernelBtf, Layout, OpenError};
+use super::plan::Functions;
+
+/// What BTF tells of the running kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Where the kernel has what is read; `None` where there is no BTF.
+    pub layout: Option<Layout>,
+    /// How `oom:mark_victim` passes its victim.
+    pub mark_victim_arg: Option<u32>,
+    /// Names of allocation flags, where BTF has them.
+    pub gfp_bits: Option<Vec<(u8, String)>>,
+}
+
+/// What is known of the running kernel's types and functions.
+#[derive(Clone, Debug)]
+pub struct Types {
+    /// From the BTF in use.
+    pub told: Told,
+    /// Functions in the kernel's own BTF.
+    pub functions: Functions,
+    /// The BTF in use.
+    pub btf: BtfFile,
+    /// The kernel's own.
+    pub kernel_btf: BtfFile,
+}
+
+/// The BTF that the agent goes by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct BtfInUse {
+    /// Where it is.
+    pub path: String,
+    /// What speaks for it.
+    pub source: BtfSource,
+}
+
+impl Told {
+    fn by(btf: &KernelBtf) -> Self {
+        Self {
+            layout: Some(Layout::resolve(btf)),
+            mark_victim_arg: btf.mark_victim_arg(),
+            gfp_bits: btf.gfp_bits(),
+        }
+    }
+
+    /// What this says otherwise than the kernel itself.
+    fn differences(&self, own: &Self) -> Vec<String> {
+        let mut found = match (&self.layout, &own.layout) {
+            (Some(layout), Some(own)) => layout.differences(own),
+            _ => Vec::new(),
+        };
+        if self.mark_victim_arg != own.mark_victim_arg {
+            found.push("the argument of tracepoint oom:mark_victim is another".to_owned());
+        }
+        if self.gfp_bits != own.gfp_bits {
+            found.push("the names of allocation flags (___GFP_*) are others".to_owned());
+        }
+        found
+    }
+}
+
+impl Types {
+    /// What speaks for the BTF in use.
+    #[must_use]
+    pub fn source(&self) -> BtfSource {
+        if self.btf.path == self.kernel_btf.path {
+            BtfSource::Kernel
+        } else if self.kernel_btf.error.is_some() {
+            BtfSource::FileAlone
+        } else if self.btf.differs.is_empty() {
+            BtfSource::FileThatAgrees
+        } else {
+            BtfSource::FileThatDiffers
+        }
+    }
+}
+
+/// Reads the kernel's own BTF at `own`, and the file that the user names, if any.
+#[must_use]
+pub fn read(own: &Path, named: Option<&Path>) -> Types {
+    let functions = |btf: &KernelBtf| Functions::by(|name| btf.has_function(name));
+    let own_opened = KernelBtf::open(own);
+    let (own_told, functions) =
+        own_opened.as_ref().map_or_else(|_| Default::default(), |btf| (Told::by(btf), functions(btf)));
+    let kernel_btf = file(own, &own_opened);
+    // It takes some MiB: one after the other.
+    drop(own_opened);
+    let Some(named) = named else {
+        return Types { told: own_told, functions, btf: kernel_btf.clone(), kernel_btf };
+    };
+    let opened = KernelBtf::open(named);
+    let mut btf = file(named, &opened);
+    let told = opened.as_ref().map_or_else(|_| Told::default(), Told::by);
+    if btf.error.is_none() && kernel_btf.error.is_none() {
+        btf.differs = told.differences(&own_told);
+    }
+    Types { told, functions, btf, kernel_btf }
+}
+
+fn file(path: &Path, opened: &Result<KernelBtf, OpenError>) -> BtfFile {
+    BtfFile {
+        path: path.to_string_lossy().into_owned(),
+        error: opened.as_ref().err().map(ToString::to_string),
+        differs: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
