@@ -17,6 +17,7 @@ use crate::stats::Counter;
 
 mod alloc;
 mod lineage;
+mod possible;
 mod self_test;
 mod task;
 mod zones;
@@ -187,6 +188,7 @@ pub fn decode(record: &Bytes, machine: &Machine) -> Result<Event, DecodeError> {
         other => return Err(DecodeError::Kind(other)),
     }?;
     if reader.is_empty() {
+        possible::check(&event)?;
         Ok(event)
     } else {
         Err(DecodeError::Impossible { what: "rest, in bytes", value: reader.bytes.len() as u64 })
@@ -231,7 +233,7 @@ fn decision(
         total_bytes: totalpages.saturating_mul(machine.page_size_bytes),
         points_bytes: points.saturating_mul(machine.page_size_bytes.cast_signed()),
         gfp,
-        order: order_of(order),
+        order: order_of(possible::order(order)?),
         constraint: match constraint {
             0 => Constraint::None,
             1 => Constraint::Cpuset,
@@ -278,6 +280,9 @@ fn no_victim(
     let repeats = reader.u64()?;
     let (gfp, order, flags, _) = (reader.u32()?, reader.i32()?, reader.u32()?, reader.u32()?);
     let has_request = lacks & missing::REQUEST == 0;
+    if has_request {
+        possible::order(order)?;
+    }
     let trigger = task::task(reader, machine)?;
     let stack = stack::<{ abi::STACK_FRAMES }>(reader, lacks, machine)?;
     let mut sections = lineage::sections(reader, machine)?;

@@ -14,7 +14,7 @@ use crate::cli::exit;
 use crate::confine::Confinement;
 use crate::event::{Hook, Zones};
 use crate::source::host::{Capability, HostFacts, NO_MEMLOCK_SINCE, Unresolved};
-use crate::source::plan::{self, AllocHook, Blind, HooksWanted, KernelView, Refusal};
+use crate::source::plan::{self, AllocHook, Blind, HooksWanted, KernelView, Refusal, Skipped};
 use crate::source::self_test::SelfTestReport;
 use crate::source::symbols::Symbols;
 
@@ -233,16 +233,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
     let in_use = used.map(|(tier, _)| tier.hook.to_string());
     let failed_allocations =
         allocations::failed_allocations(used.map(|(_, trial)| trial), alloc_skipped, allocations);
-    let skipped = skipped.into_iter().map(|skipped| TierTrial {
-        hook: skipped.hook,
-        usable: false,
-        memcg: false,
-        wait: false,
-        alloc: None,
-        error: Some(skipped.reason),
-        alloc_error: None,
-    });
-    let mut tiers: Vec<_> = trials.into_iter().chain(skipped).collect();
+    let mut tiers: Vec<_> = trials.into_iter().chain(skipped.into_iter().map(untried)).collect();
     tiers.sort_by_key(|trial| trial.hook);
     DoctorReport {
         schema: SCHEMA.to_owned(),
@@ -259,6 +250,18 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         fragmentation,
         unresolved,
         absent_fields,
+    }
+}
+
+fn untried(skipped: Skipped) -> TierTrial {
+    TierTrial {
+        hook: skipped.hook,
+        usable: false,
+        memcg: false,
+        wait: false,
+        alloc: None,
+        error: Some(skipped.reason),
+        alloc_error: None,
     }
 }
 

@@ -166,7 +166,7 @@ pub(crate) fn text<const N: usize>(text: &[u8]) -> [u8; N] {
 /// A process of `pages` anonymous pages.
 pub(crate) fn process(pid: u32, comm: &[u8], pages: i64) -> Task {
     Task {
-        start_boottime_ns: u64::from(pid) * 1_000_000_000,
+        start_boottime_ns: pid.into(),
         anon_pages: pages,
         file_pages: 16,
         page_table_bytes: 65_536,
@@ -186,8 +186,8 @@ pub(crate) fn process(pid: u32, comm: &[u8], pages: i64) -> Task {
 
 /// The cgroups of `path`, each of them with a limit of `max_pages`, in use up to it.
 pub(crate) fn cgroups(kind: u16, path: &[u8], max_pages: u64) -> Cgroups {
-    let root =
-        (Level { flags: crashtrace_ebpf::level_flag::ROOT, cgroup_id: 1, ..Level::default() }, Vec::new());
+    let root = Level { max_pages: u64::MAX, swap_max_pages: u64::MAX, cgroup_id: 1, ..Level::default() };
+    let root = (Level { flags: crashtrace_ebpf::level_flag::ROOT, ..root }, Vec::new());
     let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
     let level = |(depth, name): (usize, &[u8])| {
         let level = Level {

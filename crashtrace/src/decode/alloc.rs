@@ -2,7 +2,7 @@
 
 use crashtrace_ebpf::{self as abi, FailureKey, failure_flag, missing};
 
-use super::{DecodeError, Machine, Reader, lineage, name, stack, task};
+use super::{DecodeError, Machine, Reader, lineage, name, possible, stack, task};
 use crate::event::{AllocFailure, Asked, Counted, MigrateType, Name, Stamp, Zones};
 
 /// Reads one.
@@ -49,14 +49,19 @@ pub(super) fn failure(
         task,
         cgroups: sections.take(abi::section::TRIGGER),
         stack,
-        zones: sections.zones,
+        zones: sections.zones.filter(possible::zones),
         unmovable: None,
     }))
 }
 
 /// Reads the section of zones; a record of them without one is of a machine that has none.
 pub(super) fn zones(reader: &mut Reader, machine: &Machine) -> Result<Box<Zones>, DecodeError> {
-    Ok(Box::new(lineage::sections(reader, machine)?.zones.unwrap_or_default()))
+    let zones = lineage::sections(reader, machine)?.zones.unwrap_or_default();
+    if possible::zones(&zones) {
+        Ok(Box::new(zones))
+    } else {
+        Err(DecodeError::Impossible { what: "zone of memory, among so many", value: zones.list.len() as u64 })
+    }
 }
 
 /// What the argument behind the format is. The tracepoint has no format, and is hit for pages only.

@@ -2,7 +2,7 @@
 
 use crashtrace_ebpf::{MAX_LEVELS, Section, level_flag, section, section_flag};
 
-use super::{DecodeError, Machine, Reader, name, zones};
+use super::{DecodeError, Machine, Reader, name, possible, zones};
 use crate::event::{Holder, Level, Limit, Lineage, Zones};
 
 /// The sections of one record.
@@ -74,9 +74,9 @@ fn level(reader: &mut Reader, machine: &Machine) -> Result<Level, DecodeError> {
         cgroup_id: has(level_flag::NO_ID).then_some(cgroup_id),
         name: has(level_flag::NO_NAME).then_some(name),
         root: flags & level_flag::ROOT != 0,
-        usage_bytes: has(level_flag::NO_MEMORY).then(|| bytes(usage)),
+        usage_bytes: has(level_flag::NO_MEMORY).then(|| bytes(usage)).and_then(possible::size),
         limit: has(level_flag::NO_MEMORY).then(|| limit(max, machine)),
-        swap_usage_bytes: has(level_flag::NO_SWAP).then(|| bytes(swap_usage)),
+        swap_usage_bytes: has(level_flag::NO_SWAP).then(|| bytes(swap_usage)).and_then(possible::size),
         swap_limit: has(level_flag::NO_SWAP).then(|| limit(swap_max, machine)),
         oom_group: has(level_flag::NO_OOM_GROUP).then_some(flags & level_flag::OOM_GROUP != 0),
         oom_kill_disable: flags & level_flag::OOM_KILL_DISABLE != 0,

@@ -2,7 +2,7 @@
 
 use crashtrace_ebpf::{COMM_BYTES, task_missing};
 
-use super::{DecodeError, Machine, Reader, name};
+use super::{DecodeError, Machine, Reader, name, possible};
 use crate::event::{Rss, Task};
 
 /// `PF_EXITING` (`include/linux/sched.h`, the same from 5.10 to 7.3).
@@ -40,6 +40,14 @@ pub(super) fn task(reader: &mut Reader, machine: &Machine) -> Result<Task, Decod
         has(task_missing::TASK_FLAGS) && has(task_missing::SIGNAL_FLAGS) && has(task_missing::THREADS);
     // A record that lacks a task's ids may still have its thread id: all that old kernels' `mark_victim` gives.
     let bare_tid = missing == task_missing::ALL && tid != 0;
+    let rss = Rss {
+        anon_bytes: bytes(anon),
+        file_bytes: bytes(file),
+        shmem_bytes: bytes(shmem),
+        swap_bytes: bytes(swap),
+    };
+    let sizes = [rss.anon_bytes, rss.file_bytes, rss.shmem_bytes, rss.swap_bytes];
+    let rss = Some(rss).filter(|_| sizes.into_iter().all(|bytes| possible::size(bytes).is_some()));
     Ok(Task {
         pid: has(task_missing::IDS).then_some(pid),
         tid: (has(task_missing::IDS) || bare_tid).then_some(tid),
@@ -48,15 +56,10 @@ pub(super) fn task(reader: &mut Reader, machine: &Machine) -> Result<Task, Decod
         thread_comm: has(task_missing::THREAD_COMM).then_some(thread_comm),
         uid: has(task_missing::UID).then_some(uid),
         oom_score_adj: has(task_missing::OOM_SCORE_ADJ).then_some(oom_score_adj),
-        rss: has(task_missing::RSS).then(|| Rss {
-            anon_bytes: bytes(anon),
-            file_bytes: bytes(file),
-            shmem_bytes: bytes(shmem),
-            swap_bytes: bytes(swap),
-        }),
-        page_table_bytes: has(task_missing::PAGE_TABLES).then_some(page_table_bytes),
-        total_vm_bytes: has(task_missing::TOTAL_VM)
-            .then(|| total_vm_pages.saturating_mul(machine.page_size_bytes)),
+        rss: rss.filter(|_| has(task_missing::RSS)),
+        page_table_bytes: possible::size(page_table_bytes).filter(|_| has(task_missing::PAGE_TABLES)),
+        total_vm_bytes: possible::size(total_vm_pages.saturating_mul(machine.page_size_bytes))
+            .filter(|_| has(task_missing::TOTAL_VM)),
         start_boottime_ns: has(task_missing::START).then_some(start_boottime_ns),
         exiting: has_flags.then_some(exiting),
     })

@@ -167,6 +167,9 @@ fn an_oom_without_a_victim_is_read_as_it_lies_in_memory() {
 fn a_section_and_its_levels_are_read_as_they_lie_in_memory() {
     let tail = size_of::<Section>() + size_of::<Level>() + 8;
     let mut raw = Raw::new(size_of::<OomVictim>() + tail, abi::kind::OOM_VICTIM);
+    for id in [offset_of!(abi::Task, tgid), offset_of!(abi::Task, tid)] {
+        raw.body(offset_of!(OomVictim, task) + id, &1_u32.to_le_bytes());
+    }
     let section = size_of::<OomVictim>();
     raw.body(section + offset_of!(Section, kind), &section::VICTIM.to_le_bytes());
     raw.body(section + offset_of!(Section, levels), &1_u16.to_le_bytes());

@@ -94,7 +94,8 @@ fn each_bit_of_a_level_says_just_its_own() {
     ];
     let level = |flags| {
         let mut section = cgroups(section::VICTIM, b"/pod", 64);
-        section.levels[0].0.flags = flags;
+        // Without limits, for the root has none.
+        section.levels[0].0 = Level { flags, max_pages: u64::MAX, ..section.levels[0].0 };
         let mut record = each_kind().swap_remove(1);
         record.sections = vec![section];
         match read(&record) {
