@@ -112,6 +112,7 @@ fn the_schema_names_the_line_and_speaks_to_people() {
         ),
         ("AgentStartedKind", &["agent_started"]),
         ("LossKind", &["loss"]),
+        ("ClockChangedKind", &["clock_changed"]),
         ("AgentStoppingKind", &["agent_stopping"]),
     ] {
         let values = schema["$defs"][line]["oneOf"].as_array().expect("a list");

@@ -66,6 +66,9 @@ pub mod kind {
     pub const ALLOC_FAILURE: u16 = 8;
     /// What the self-test read of the process that ran it; never in the ring. Body: [`SelfTest`](super::SelfTest).
     pub const SELF_TEST: u16 = 9;
+    /// Written into recordings by the user side: the wall clock was set. Body: `CLOCK_REALTIME` less `CLOCK_BOOTTIME` from here
+    /// on, an `i64` of nanoseconds. A reader that does not know it counts it and goes on.
+    pub const CLOCK: u16 = 0x100;
 }
 
 /// Which kind of hook wrote a record.

@@ -12,10 +12,12 @@ use tokio::time::Instant;
 
 use crate::cli::{Allocations, Watch};
 use crate::decode;
-use crate::enrich::Node;
+use crate::enrich::{Node, NodeRoot};
 use crate::messages::Messages;
 use crate::pipeline::{Pipeline, Speaker};
+use crate::pods::directory::Directory;
 use crate::report::Unresolved;
+use crate::report::build::Context;
 use crate::source::host::{KernelVersion, NO_MEMLOCK_SINCE};
 use crate::source::load::{Attached, KernelCounters};
 use crate::source::plan::{AllocHook, Optional, blind, plan};
@@ -38,6 +40,7 @@ mod signals;
 mod start;
 mod writer;
 
+use clock::{ClockSet, Wall};
 pub use doctor::doctor;
 pub use look::Unusable;
 use monitor::Monitor;
@@ -77,6 +80,7 @@ pub fn watch(config: &Watch, messages: &Messages) -> Result<End> {
 async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     // Signals first: one that comes while programs are being loaded must not leave the agent without an end.
     let mut signals = Signals::take()?;
+    let mut clock_set = wait_for_clocks()?;
     // Before the kernel is touched: of what can fail here, this takes the shortest.
     let listener = monitor::bind(config.metrics).await?;
     let recording =
@@ -108,7 +112,8 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     attached.arm()?;
     // What is older is not reported, or as half seen: see `Pipeline::started`.
     let started_ns = clock::boottime_ns();
-    let (machine, context) = (look.machine(), look.context());
+    let mut wall = Wall::now();
+    let (machine, context) = (look.machine(), look.context(wall));
     let node_root = look.node_root();
     let pods = pods::directory(&config.pods, &config.node_name);
     let speaker = Speaker { names_from: pods.sources(), ..speaker(config, &look, &attached, started_ns) };
@@ -125,15 +130,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     let recording = recording.map(|(file, path)| Recording::start(file, path)).transpose()?;
     let monitor = Monitor::start(listener, &attached, &speaker, &context.gfp);
     let mut out = Out::start(config.output, recording, &monitor)?;
-    let node = Node {
-        memory_bytes: look.facts.memory_bytes,
-        root: node_root,
-        page_size_bytes: machine.page_size_bytes,
-        cgroups: Box::new(look.cgroup_files()),
-        proc: Box::new(ProcFs { mount: "/proc".into() }),
-        pods: Box::new(pods),
-        gfp: context.gfp.clone(),
-    };
+    let node = node(&look, &context, node_root, pods);
     let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
 
     out.lines([pipeline.started(started_ns)]);
@@ -152,9 +149,10 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
                 return Ok(end);
             },
             () = log.flush() => {}
+            set = clock_set.changed() => set.context("cannot wait for the wall clock to be set")?,
             _ = signals.end() => break,
         }
-        let any = drain(&mut ring, &mut pipeline, &mut out, u64::MAX);
+        let any = drain(&mut ring, &mut pipeline, &mut out, &mut wall, u64::MAX);
         let now_ns = clock::boottime_ns();
         if any {
             counting.records(now_ns);
@@ -180,13 +178,33 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     let stopped_ns = clock::boottime_ns();
     disarm(&mut attached).await;
     let until = Instant::now() + STOP;
-    let Some(untold) = drain_until(until, &mut ring, &mut pipeline, &mut out, stopped_ns).await? else {
+    let Some(untold) = drain_until(until, &mut ring, &mut pipeline, &mut out, &mut wall, stopped_ns).await?
+    else {
         return Ok(End::OutputClosed);
     };
     count(&counters, &mut pipeline);
     pipeline.unsaid(messages.unsaid());
     out.lines(pipeline.stopping(stopped_ns, "signal"));
     out.finish(until, untold).await
+}
+
+/// Looks whether the kernel's time can be told, and begins to wait for the wall clock to be set.
+fn wait_for_clocks() -> Result<ClockSet> {
+    clock::check().map_err(Unusable::from)?;
+    ClockSet::new().context("cannot wait for the wall clock to be set")
+}
+
+/// What of this node is asked while it is watched.
+fn node(look: &look::Look, context: &Context, root: NodeRoot, pods: Directory) -> Node {
+    Node {
+        memory_bytes: look.facts.memory_bytes,
+        root,
+        page_size_bytes: context.page_size_bytes,
+        cgroups: Box::new(look.cgroup_files()),
+        proc: Box::new(ProcFs { mount: "/proc".into() }),
+        pods: Box::new(pods),
+        gfp: context.gfp.clone(),
+    }
 }
 
 /// Says what the kernel refused, and what it accepted.
@@ -219,8 +237,13 @@ async fn disarm(attached: &mut Attached) {
 
 /// Takes what the ring holds from before `until_ns`, as long as the output has room, and lets time pass. Says whether there was
 /// any.
-fn drain(ring: &mut Ring, pipeline: &mut Pipeline, out: &mut Out, until_ns: u64) -> bool {
+fn drain(ring: &mut Ring, pipeline: &mut Pipeline, out: &mut Out, wall: &mut Wall, until_ns: u64) -> bool {
     let mut any = false;
+    if let Some(offset_ns) = wall.step() {
+        let ktime_ns = clock::boottime_ns();
+        out.clock(ktime_ns, offset_ns);
+        out.lines([pipeline.clock(ktime_ns, offset_ns)]);
+    }
     while !out.is_full()
         && let Some(record) = ring.take()
     {
@@ -252,23 +275,20 @@ async fn drain_until(
     ring: &mut Ring,
     pipeline: &mut Pipeline,
     out: &mut Out,
+    wall: &mut Wall,
     until_ns: u64,
 ) -> Result<Option<u64>> {
     loop {
-        drain(ring, pipeline, out, until_ns);
+        drain(ring, pipeline, out, wall, until_ns);
         if !out.is_full() {
             return Ok(Some(0));
         }
-        match tokio::time::timeout_at(until, out.changed()).await {
-            Ok(changed) => {
-                if changed?.is_some() {
-                    return Ok(None);
-                }
-            }
-            Err(_) => {
-                let left = std::iter::from_fn(|| ring.take()).filter(|record| !is_younger(record, until_ns));
-                return Ok(Some(left.count() as u64));
-            }
+        let Ok(changed) = tokio::time::timeout_at(until, out.changed()).await else {
+            let left = std::iter::from_fn(|| ring.take()).filter(|record| !is_younger(record, until_ns));
+            return Ok(Some(left.count() as u64));
+        };
+        if changed?.is_some() {
+            return Ok(None);
         }
     }
 }

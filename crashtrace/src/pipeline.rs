@@ -17,8 +17,8 @@ use crate::messages::Unsaid;
 use crate::pods::names::{NameSource, NamesStatus};
 use crate::report::build::{self, Context};
 use crate::report::{
-    AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, Envelope, Line, Loss, LossKind, SCHEMA,
-    Text, Unresolved,
+    AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, ClockChanged, ClockChangedKind,
+    Envelope, Line, Loss, LossKind, SCHEMA, Text, Unresolved,
 };
 use crate::source::types::BtfInUse;
 use crate::stats::{Counter, Stats};
@@ -114,6 +114,22 @@ impl Pipeline {
             replay: self.speaker.replay,
         };
         self.line(Line::AgentStarted(Box::new(line)))
+    }
+
+    /// Takes what `CLOCK_REALTIME` less `CLOCK_BOOTTIME` has become, at this time of the latter: all lines from here on are by
+    /// that. Gives the line that says so.
+    pub fn clock(&mut self, ktime_ns: u64, realtime_offset_ns: i64) -> Line {
+        let time_before = self.context.time(ktime_ns);
+        let old_ns = std::mem::replace(&mut self.context.realtime_offset_ns, realtime_offset_ns);
+        let changed = ClockChanged {
+            envelope: Envelope::default(),
+            kind: ClockChangedKind::ClockChanged,
+            time: self.context.time(ktime_ns),
+            time_before,
+            ktime_ns,
+            step_ns: realtime_offset_ns.saturating_sub(old_ns),
+        };
+        self.line(Line::ClockChanged(Box::new(changed)))
     }
 
     /// Takes a record; gives the lines that it completes.

@@ -43,7 +43,10 @@ pub use build::{Context, incident};
 pub use fit::to_json_line;
 pub use folded::{Folded, FoldedVictim};
 pub use memory::{HOLDERS, Holder, Memory, Unmovable, ZONES, Zone};
-pub use own::{AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, Loss, LossKind};
+pub use own::{
+    AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, ClockChanged, ClockChangedKind, Loss,
+    LossKind,
+};
 pub use owner::{Claims, ContainerRole, Kubernetes, NameSource, Owner, OwnerKind, Workload};
 pub use schema::schema;
 pub use text::Text;
@@ -64,6 +67,8 @@ pub enum Line {
     AgentStarted(Box<AgentStarted>),
     /// The agent lost something, and no incident was there to carry the count.
     Loss(Box<Loss>),
+    /// Somebody has set the wall clock.
+    ClockChanged(Box<ClockChanged>),
     /// The agent watches no longer.
     AgentStopping(Box<AgentStopping>),
 }
@@ -75,6 +80,7 @@ impl Line {
             Self::Incident(line) => &mut line.envelope,
             Self::AgentStarted(line) => &mut line.envelope,
             Self::Loss(line) => &mut line.envelope,
+            Self::ClockChanged(line) => &mut line.envelope,
             Self::AgentStopping(line) => &mut line.envelope,
         }
     }
@@ -114,7 +120,7 @@ pub struct Incident {
     pub redelivered: bool,
     /// What happened.
     pub kind: Kind,
-    /// `ktime_ns` as UTC, RFC 3339 with nanoseconds.
+    /// `ktime_ns` as UTC, RFC 3339 with nanoseconds: by the wall clock as it was when the line was written.
     #[schemars(extend("format" = "date-time"))]
     pub time: String,
     /// When it happened, in nanoseconds of `CLOCK_BOOTTIME`.

@@ -1,6 +1,6 @@
 //! `crashtrace replay`, of recordings that are whole, cut, hostile, or none.
 
-use crashtrace::source::recording::Preamble;
+use crashtrace::source::recording::{Preamble, clock_record, frame};
 use crashtrace_ebpf::LAYOUT_VERSION;
 
 use super::recording::{bytes, preamble};
@@ -82,6 +82,48 @@ fn a_replay_gives_the_lines_of_the_session_and_says_that_it_is_one() {
     assert_eq!(lines[1]["victims"][0]["comm"], "java");
     assert_eq!(lines[1]["limit"]["limit_bytes"], 8192 * 4096);
     assert_eq!(lines[2]["repeats"], 2);
+}
+
+/// A wall clock that was set stands between the records, and the lines are by it from there on.
+#[test]
+fn a_replay_has_the_times_that_the_session_had() {
+    let records = two_kills();
+    let mut recording = Vec::new();
+    preamble().write_to(&mut recording).expect("memory");
+    let mut add = |record: &[u8]| recording.extend(frame(record).expect("no larger than any"));
+    let offset_ns = preamble().realtime_offset_ns;
+    for (at, record) in records.iter().enumerate() {
+        if record.header.ktime_ns == 5_000 {
+            add(&clock_record(0, 4_000, offset_ns + 3_600_000_000_000));
+        }
+        if at + 1 == records.len() {
+            add(&clock_record(1, 11_000, offset_ns));
+        }
+        add(&record.bytes());
+    }
+    let output = replay_of(&recording, &["--output", "json"]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+    let lines = lines(&output);
+    let times: Vec<_> = lines.iter().map(|line| (&line["kind"], &line["time"], &line["step_ns"])).collect();
+    let time = |text: &str| Value::from(text);
+    let (early, late) = ("2025-11-24T16:00:00", "2025-11-24T17:00:00");
+    for ((kind, at, step), expected) in times.into_iter().zip([
+        ("agent_started", format!("{early}.000000050Z"), Value::Null),
+        ("oom_kill", format!("{early}.000000100Z"), Value::Null),
+        ("clock_changed", format!("{late}.000004000Z"), 3_600_000_000_000_i64.into()),
+        ("oom_no_kill", format!("{late}.000005000Z"), Value::Null),
+        ("clock_changed", format!("{early}.000011000Z"), (-3_600_000_000_000_i64).into()),
+        ("oom_kill", format!("{early}.000010000Z"), Value::Null),
+    ]) {
+        assert_eq!((kind, at, step), (&time(expected.0), &time(&expected.1), &expected.2));
+    }
+    assert_eq!((lines.len(), &lines[6]["lost"]), (7, &0.into()));
+    // A person reads it too.
+    let text = replay_of(&recording, &["--output", "text"]);
+    assert!(
+        String::from_utf8_lossy(&text.stdout)
+            .contains(&format!("CLOCK SET  it was {early}.000004000Z by the old one"))
+    );
 }
 
 /// What one decision wrote goes into one line, and a task that hangs has a kind of its own.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -113,6 +114,22 @@ fn an_agent_that_is_told_to_end_while_it_loads_ends_well_and_says_so() {
         }
     }
     assert!(broken_off > 0, "a load was always over before the signal came");
+}
+
+/// Its own clock of that name is two days ahead of the kernel's there.
+#[test]
+fn in_a_time_namespace_times_are_the_kernels_and_nothing_is_missed() {
+    let Some(mut scenario) = program() else { return };
+    let folder = tempfile::tempdir().expect("a directory");
+    let wrapped = folder.path().join("crashtrace");
+    let script = format!("#!/bin/sh\nexec unshare --time --boottime 172800 {CRASHTRACE} \"$@\"\n");
+    fs::write(&wrapped, script).expect("a file");
+    fs::set_permissions(&wrapped, fs::Permissions::from_mode(0o755)).expect("a mode");
+    scenario.args(["run", "--hooks", "tracepoint", "--crashtrace"]).arg(&wrapped).arg("own_limit");
+    let output = scenario.output().expect("it starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("\"scenario\":\"own_limit\""), "{stdout}");
 }
 
 /// In place of "the kernel accepts none of the hooks".

@@ -10,8 +10,8 @@ use crashtrace::event::{
 };
 use crashtrace::gfp::GfpNames;
 use crashtrace::report::{
-    self, AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, Context, Envelope, Line, Loss,
-    LossKind, NameSource, SCHEMA, Text, Unresolved,
+    self, AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, ClockChanged, ClockChangedKind,
+    Context, Envelope, Line, Loss, LossKind, NameSource, SCHEMA, Text, Unresolved,
 };
 use crashtrace::source::host::BtfSource;
 use crashtrace::source::types::BtfInUse;
@@ -362,6 +362,14 @@ fn agent_lines() -> Vec<(&'static str, Line)> {
         time: time.clone(),
         counters: counters.clone(),
     };
+    let changed = ClockChanged {
+        envelope: envelope.clone(),
+        kind: ClockChangedKind::ClockChanged,
+        time: time.clone(),
+        time_before: context().time(KTIME - 60_000_000_000),
+        ktime_ns: KTIME,
+        step_ns: 60_000_000_000,
+    };
     let stopping = AgentStopping {
         envelope,
         kind: AgentStoppingKind::AgentStopping,
@@ -373,6 +381,7 @@ fn agent_lines() -> Vec<(&'static str, Line)> {
     vec![
         ("agent_started", Line::AgentStarted(Box::new(started))),
         ("loss", Line::Loss(Box::new(loss))),
+        ("clock_changed", Line::ClockChanged(Box::new(changed))),
         ("agent_stopping", Line::AgentStopping(Box::new(stopping))),
     ]
 }

@@ -71,6 +71,8 @@ fn lines_of(text: &str, size: Size) -> Vec<Line> {
                 started.blind = gaps(0);
             }
             Line::Loss(loss) => loss.counters.clone_from(&counters),
+            // Nobody chooses a word in it.
+            Line::ClockChanged(_) => {}
             Line::AgentStopping(stopping) => {
                 text.clone_into(&mut stopping.reason);
                 stopping.counters.clone_from(&counters);

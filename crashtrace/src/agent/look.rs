@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit};
 use thiserror::Error;
 
 use super::cgroupfs::{CgroupFs, node_root};
-use super::clock;
+use super::clock::{Hidden, Wall};
 use crate::decode::Machine;
 use crate::enrich::NodeRoot;
 use crate::gfp::GfpNames;
@@ -31,6 +31,9 @@ pub enum Unusable {
     /// The kernel says so.
     #[error("cannot watch this kernel: {0}; `crashtrace doctor` says what works here and what to do")]
     Load(#[source] LoadError),
+    /// Its time cannot be told.
+    #[error(transparent)]
+    Time(#[from] Hidden),
     /// A limit of this process or of the node says so, or signals that do not end.
     #[error(transparent)]
     Hindered(LoadError),
@@ -161,12 +164,12 @@ impl Look {
     }
 
     /// What it takes to report on them.
-    pub(super) fn context(&self) -> Context {
+    pub(super) fn context(&self, wall: Wall) -> Context {
         Context {
             boot_id: self.facts.boot_id.clone().unwrap_or_default(),
             page_size_bytes: self.facts.page_size_bytes,
             memory_cgroup_v1: self.facts.memory_cgroup.as_ref().map(|version| *version == MemoryCgroup::V1),
-            realtime_offset_ns: clock::realtime_offset_ns(),
+            realtime_offset_ns: wall.offset_ns,
             gfp: self.gfp.clone(),
         }
     }

@@ -13,6 +13,7 @@ use super::writer::{Writer, Written};
 use crate::cli::Output;
 use crate::report::{Line, to_json_line};
 use crate::sink::text;
+use crate::source::recording::clock_record;
 use crate::stdio;
 
 /// Bytes of lines that may wait: some fifty OOM kills. More of them wait as records in the ring, which are smaller. What one record
@@ -24,6 +25,8 @@ pub(super) struct Out {
     lines: Writer<Line>,
     form: Output,
     recording: Option<Recording>,
+    /// How often the wall clock was set.
+    clocks: u64,
 }
 
 impl Out {
@@ -35,12 +38,23 @@ impl Out {
         let its_monitor = monitor.clone();
         let written = move |line| its_monitor.wrote(&line);
         let lines = Writer::start("lines", stdio::stdout(), MOST_BYTES, monitor.backlog(), written);
-        Ok(Self { lines: lines.context("cannot begin the thread that writes lines")?, form, recording })
+        Ok(Self {
+            lines: lines.context("cannot begin the thread that writes lines")?,
+            form,
+            recording,
+            clocks: 0,
+        })
     }
 
     /// Records a record, where that is asked for.
     pub(super) fn record(&mut self, record: &[u8]) {
         self.recording.take_if(|recording| !recording.record(record));
+    }
+
+    /// Records that the wall clock was set.
+    pub(super) fn clock(&mut self, ktime_ns: u64, realtime_offset_ns: i64) {
+        self.record(&clock_record(self.clocks, ktime_ns, realtime_offset_ns));
+        self.clocks = self.clocks.saturating_add(1);
     }
 
     /// Has lines written.

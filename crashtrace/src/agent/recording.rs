@@ -172,7 +172,7 @@ impl Recording {
             Written::All if left_out == 0 => {}
             Written::All => tracing::warn!(file = path, left_out, "the recording lacks records"),
             Written::Failed(error) => {
-                tracing::error!(%error, file = path, "the recording is cut: it cannot be written")
+                tracing::error!(%error, file = path, "the recording is cut: it cannot be written");
             }
             Written::AllBut(left) => tracing::error!(
                 file = path,

@@ -65,6 +65,9 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<End> {
                 latest_ns = crate::decode::ktime_ns(&record).unwrap_or(latest_ns).max(latest_ns);
                 pipeline.record(&record)
             }
+            Frame::Clock { ktime_ns, realtime_offset_ns } => {
+                vec![pipeline.clock(ktime_ns, realtime_offset_ns)]
+            }
             Frame::Broken(what) => {
                 tracing::warn!(recording = %name, "the recording is broken, the rest is lost: {what}");
                 pipeline.malformed();

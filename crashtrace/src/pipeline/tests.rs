@@ -280,3 +280,51 @@ proptest! {
         prop_assert!((1..).zip(&all).all(|(seq, line)| line["seq"] == seq));
     }
 }
+
+#[test]
+fn a_clock_that_was_set_is_said_and_the_lines_after_it_are_by_the_new_one() {
+    let mut pipeline = pipeline(Filter::default());
+    let before = lines(&mut pipeline, &memcg_kill(1_000_000_000, 0, POD, b"java"));
+    assert_eq!(before[0]["time"], "1970-01-01T00:00:01.000000000Z");
+    let changed = json(&pipeline.clock(2_000_000_000, 86_400_000_000_000));
+    assert_eq!(changed["kind"], "clock_changed");
+    assert_eq!(changed["time_before"], "1970-01-01T00:00:02.000000000Z");
+    assert_eq!(changed["time"], "1970-01-02T00:00:02.000000000Z");
+    assert_eq!(
+        (&changed["ktime_ns"], &changed["step_ns"]),
+        (&2_000_000_000_u64.into(), &86_400_000_000_000_u64.into())
+    );
+    let after = lines(&mut pipeline, &memcg_kill(3_000_000_000, 1, POD, b"java"));
+    assert_eq!(after[0]["time"], "1970-01-02T00:00:03.000000000Z");
+    assert_eq!(after[0]["ktime_ns"], 3_000_000_000_u64);
+    // And back.
+    assert_eq!(json(&pipeline.clock(4_000_000_000, 0))["step_ns"], -86_400_000_000_000_i64);
+    assert_eq!(
+        json(&pipeline.stopping(5_000_000_000, "signal")[0])["time"],
+        "1970-01-01T00:00:05.000000000Z"
+    );
+}
+
+/// The hooks are on for a moment before the time of the start is taken.
+#[test]
+fn what_is_older_than_the_start_is_not_told_and_what_it_began_is_half_seen() {
+    let mut pipeline = pipeline(Filter::default());
+    let mut records = memcg_kill(1_000, 0, POD, b"java");
+    let later = memcg_kill(100_000, 0, POD, b"java");
+    let first = lines(&mut pipeline, &records);
+    assert_eq!(kinds(&first), ["oom_kill"], "without a start all is told");
+    let mut pipeline = self::pipeline(Filter::default());
+    // The decision is older, its mark and its end are not.
+    pipeline.started(records[1].header.ktime_ns);
+    records.extend(later);
+    let told = lines(&mut pipeline, &numbered(records.clone()));
+    assert_eq!(kinds(&told), ["oom_kill", "oom_kill"]);
+    assert_eq!((&told[0]["complete"], &told[1]["complete"]), (&false.into(), &true.into()));
+    let mut pipeline = self::pipeline(Filter::default());
+    pipeline.started(99_999);
+    let told = lines(&mut pipeline, &numbered(records));
+    assert_eq!(
+        (kinds(&told), &told[0]["complete"], &told[0]["lost"]),
+        (vec!["oom_kill"], &true.into(), &0.into())
+    );
+}

@@ -26,7 +26,7 @@ pub struct Context {
     pub boot_id: String,
     /// Size of a page.
     pub page_size_bytes: u64,
-    /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME`.
+    /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME`. It changes when the wall clock is set.
     pub realtime_offset_ns: i64,
     /// The memory controller is on cgroup v1, whose limit of swap is one of memory and swap together. `None` where
     /// that is not known.

@@ -66,6 +66,36 @@ pub enum LossKind {
     Loss,
 }
 
+/// Somebody has set the wall clock. `time` of the lines that follow is by the new one, of those before by the old one, and
+/// `ktime_ns` of all of them by the kernel's, which nobody sets.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ClockChanged {
+    /// What opens each line.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// Always `clock_changed`.
+    pub kind: ClockChangedKind,
+    /// When it was noticed, as UTC by the new clock.
+    #[schemars(extend("format" = "date-time"))]
+    pub time: String,
+    /// The same moment by the old clock.
+    #[schemars(extend("format" = "date-time"))]
+    pub time_before: String,
+    /// The same moment in nanoseconds of `CLOCK_BOOTTIME`.
+    pub ktime_ns: u64,
+    /// What the new clock is ahead of the old one; negative if it was set back. Added to `time` of an earlier line of this
+    /// session it gives that moment by the new clock.
+    pub step_ns: i64,
+}
+
+/// Value of `kind`.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockChangedKind {
+    /// The only one.
+    ClockChanged,
+}
+
 /// The agent watches no longer.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct AgentStopping {

@@ -4,8 +4,8 @@
 //! this has what a person needs; it says so where it leaves something out.
 
 use crate::report::{
-    AgentStarted, AgentStopping, Cause, Certainty, Constraint, FoldedVictim, Incident, Kind, Level, LimitHit,
-    Line, Loss, Origin, Process, Shortage, Text, Unresolved,
+    AgentStarted, AgentStopping, Cause, Certainty, ClockChanged, Constraint, FoldedVictim, Incident, Kind,
+    Level, LimitHit, Line, Loss, Origin, Process, Shortage, Text, Unresolved,
 };
 use crate::sink::page::{Page, Style, size};
 use crate::source::host::BtfSource;
@@ -31,6 +31,7 @@ pub fn render(line: &Line, color: bool) -> String {
         Line::Incident(incident) => incident_block(&mut page, incident),
         Line::AgentStarted(started) => agent_started(&mut page, started),
         Line::Loss(loss) => loss_line(&mut page, loss),
+        Line::ClockChanged(changed) => clock_changed(&mut page, changed),
         Line::AgentStopping(stopping) => agent_stopping(&mut page, stopping),
     }
     page.into_string()
@@ -307,6 +308,11 @@ fn loss_line(page: &mut Page, loss: &Loss) {
         loss.envelope.lost
     ))
     .end();
+}
+
+fn clock_changed(page: &mut Page, changed: &ClockChanged) {
+    page.plain(&changed.time).plain("  ").put(Style::Caution, "CLOCK SET");
+    page.plain(&format!("  it was {} by the old one", changed.time_before)).end();
 }
 
 fn agent_stopping(page: &mut Page, stopping: &AgentStopping) {

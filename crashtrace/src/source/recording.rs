@@ -8,11 +8,12 @@ use std::borrow::Cow;
 use std::io::{self, BufRead, Read, Write};
 
 use bytes::Bytes;
-use crashtrace_ebpf::{LAYOUT_VERSION, RECORD_MAX_BYTES};
+use crashtrace_ebpf::{Header, LAYOUT_VERSION, RECORD_MAX_BYTES, hook, kind};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::symbols::Symbols;
+use crate::decode;
 use crate::enrich::NodeRoot;
 use crate::gfp::GfpNames;
 use crate::report::Unresolved;
@@ -22,6 +23,9 @@ pub const FORMAT: &str = "crashtrace-recording/v1";
 
 /// Bytes that a preamble may have: its largest part, the symbols, takes about 2 KiB.
 const PREAMBLE_MAX_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of a record of [`kind::CLOCK`].
+const CLOCK_BYTES: usize = size_of::<Header>() + size_of::<i64>();
 
 /// The machine and the session of a recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +52,7 @@ pub struct Preamble {
     pub node_root: NodeRoot,
     /// The memory controller is on cgroup v1; `None` where that is not known.
     pub memory_cgroup_v1: Option<bool>,
-    /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME`.
+    /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME` at the beginning.
     pub realtime_offset_ns: i64,
     /// The hooks in use.
     pub hooks: Vec<String>,
@@ -107,6 +111,22 @@ pub fn frame(record: &[u8]) -> Option<Vec<u8>> {
     Some([&length.to_le_bytes(), record].concat())
 }
 
+/// A record that says that `CLOCK_REALTIME` less `CLOCK_BOOTTIME` is this from here on, the `seq`-th of them from 0. It is as the
+/// kernel side would write it, so that other versions pass over it: the CPU is none, and has numbers of its own.
+#[must_use]
+pub fn clock_record(seq: u64, ktime_ns: u64, realtime_offset_ns: i64) -> Vec<u8> {
+    let mut record = Vec::with_capacity(CLOCK_BYTES);
+    record.extend(LAYOUT_VERSION.to_le_bytes());
+    record.extend(kind::CLOCK.to_le_bytes());
+    record.extend((CLOCK_BYTES as u32).to_le_bytes());
+    record.extend([seq, ktime_ns, 0].map(u64::to_le_bytes).concat());
+    record.extend([0, u32::MAX].map(u32::to_le_bytes).concat());
+    record.push(hook::RAW_TRACEPOINT);
+    record.extend([0; 7]);
+    record.extend(realtime_offset_ns.to_le_bytes());
+    record
+}
+
 /// What each version has in its preamble.
 #[derive(Deserialize)]
 struct Head<'a> {
@@ -122,6 +142,13 @@ struct Head<'a> {
 pub enum Frame {
     /// A record.
     Record(Bytes),
+    /// The wall clock was set.
+    Clock {
+        /// When that was noticed.
+        ktime_ns: u64,
+        /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME` from here on.
+        realtime_offset_ns: i64,
+    },
     /// The file ends in the middle of a record, or with bytes that are none: nothing after this can be read.
     Broken(String),
 }
@@ -185,6 +212,16 @@ impl<R: BufRead> Reader<R> {
             self.broken = true;
             return broken(format!("it ends {} bytes into a record of {length}", record.len()));
         }
-        Ok(Some(Frame::Record(record.into())))
+        let record = Bytes::from(record);
+        Ok(Some(clock(&record).unwrap_or(Frame::Record(record))))
     }
+}
+
+/// What a record says of the wall clock, if it is about that.
+fn clock(record: &Bytes) -> Option<Frame> {
+    let body = record.get(size_of::<Header>()..CLOCK_BYTES)?;
+    let about = record.len() == CLOCK_BYTES && record.get(2..4)? == kind::CLOCK.to_le_bytes();
+    let realtime_offset_ns = i64::from_le_bytes(body.try_into().ok()?);
+    let ktime_ns = decode::ktime_ns(record).ok()?;
+    about.then_some(Frame::Clock { ktime_ns, realtime_offset_ns })
 }

@@ -42,6 +42,7 @@ fn recorded(path: &Path) -> Vec<Vec<u8>> {
     let frames = std::iter::from_fn(|| match reader.frame().expect("memory")? {
         Frame::Record(record) => Some(record.to_vec()),
         Frame::Broken(why) => panic!("{why}"),
+        Frame::Clock { .. } => panic!("nobody has set the clock"),
     });
     frames.collect()
 }
