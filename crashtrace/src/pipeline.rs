@@ -26,6 +26,9 @@ use revisions::Revisions;
 
 mod revisions;
 
+/// CPUs that a machine can have (the kernel's largest `NR_CPUS`). A recording can claim more.
+const CPUS: usize = 8192;
+
 /// Who speaks.
 #[derive(Clone, Debug)]
 pub struct Speaker {
@@ -134,7 +137,9 @@ impl Pipeline {
 
     /// Takes a record; gives the lines that it completes.
     pub fn record(&mut self, record: &Bytes) -> Vec<Line> {
-        if let Ok((cpu, seq)) = decode::position(record) {
+        if let Ok((cpu, seq)) = decode::position(record)
+            && (self.next.len() < CPUS || self.next.contains_key(&cpu))
+        {
             let next = self.next.entry(cpu).or_default();
             if seq > *next {
                 self.gaps = self.gaps.saturating_add(seq - *next);

@@ -9,8 +9,10 @@
 //!   `unlimited` true beside it. `null` never means zero.
 //! - `id` names an incident for good; a line with the same `id` and a higher `revision` replaces the earlier one.
 //! - Text that processes and containers choose (`comm`, cgroup names) may be any bytes. Valid UTF-8 stands as it
-//!   is but for the backslash, which is doubled; a byte that is not UTF-8 is `\xNN`. So it can be undone without
-//!   loss. Control characters are in JSON's own escapes.
+//!   is but for the backslash, which is doubled; a byte that is not UTF-8 is `\xNN`, and so is each byte of a character
+//!   that a terminal acts on or does not show: controls (C0, DEL, C1), direction of writing, line separators, no width.
+//!   So it can be undone without loss, and is harmless to whoever shows it.
+//! - In all other strings such characters are in JSON's own escapes (`\u202e`), so that a line is harmless as it is.
 //! - A line that would be too long is cut, as `fit` says, and `truncated` is then true. A text that was cut has
 //!   `…` in it.
 //! - `seq` counts the lines of one session (a run of the agent), from 1: a gap is a line lost on the way. `lost`
@@ -33,6 +35,7 @@ pub use crate::classify::{Cause, Certainty, Level, Origin, Shortage};
 pub mod build;
 pub mod fit;
 mod folded;
+pub mod json;
 mod memory;
 mod own;
 mod owner;

@@ -152,7 +152,7 @@ fn text_has_no_byte_that_a_terminal_would_act_on() {
     let output = replay_of(&bytes(&preamble(), &two_kills()), &["--output", "text"]);
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
     let text = stdout(&output);
-    assert!(text.contains("java") && text.contains("\\x1b[2J\\n"), "{text}");
+    assert!(text.contains("java") && text.contains("\\x1b[2J\\x0a"), "{text}");
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
     assert!(serde_json::from_str::<Value>(text).is_err());
 }
@@ -347,6 +347,10 @@ fn a_hostile_preamble_makes_no_long_line_and_takes_no_memory() {
     let output = replay_of(&bytes(&hostile, &two_kills()), &["--output", "json"]);
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
     assert_eq!(lines(&output).len(), 5);
+    assert!(stdout(&output).chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'));
+    let text = replay_of(&bytes(&hostile, &two_kills()), &["--output", "text"]);
+    let blocks = stdout(&text).matches("OOM KILL").count();
+    assert!(blocks == 2 && stdout(&text).len() <= 5 * 12 * 1024, "{} bytes", stdout(&text).len());
     let longest = stdout(&output).split_inclusive('\n').map(str::len).max();
     assert!(longest.is_some_and(|bytes| bytes <= 12 * 1024), "{longest:?}");
     let mut deep = b"{\"format\":\"crashtrace-recording/v1\",\"other\":[".to_vec();

@@ -8,6 +8,7 @@ use super::{ProcFs, look, pods, rights};
 use crate::cli::{Doctor, Output};
 use crate::doctor::{DoctorReport, Findings, TierTrial, assemble, render_text};
 use crate::enrich::zones_now;
+use crate::report::json;
 use crate::source::layout::Layout;
 use crate::source::load::{KernelCounters, LoadError, Refused};
 use crate::source::plan::{Plan, Tier, plan};
@@ -49,7 +50,7 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
         confinement,
     });
     let text = match config.output {
-        Output::Json => serde_json::to_string_pretty(&report)? + "\n",
+        Output::Json => json::harmless(&serde_json::to_string_pretty(&report)?).into_owned() + "\n",
         Output::Text { color } => render_text(&report, color),
     };
     let mut stdout = std::io::stdout().lock();

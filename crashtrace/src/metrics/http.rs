@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::exposition::{self, Format};
 use super::{Health, Metrics, Readiness};
+use crate::report::json::harmless;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -67,7 +68,7 @@ pub fn answer(request: &Request<'_>, metrics: &Metrics, now_ns: u64) -> Response
 fn said(yes: bool, what: &impl Serialize) -> Response<Full<Bytes>> {
     let status = if yes { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     match serde_json::to_string(what) {
-        Ok(json) => respond(status, JSON, json + "\n"),
+        Ok(json) => respond(status, JSON, harmless(&json).into_owned() + "\n"),
         Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
     }
 }

@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::report::build::victim_field;
+use crate::report::json::{self, SERIALISES};
 use crate::report::text::shorten;
 use crate::report::{Line, MAX_LINE_BYTES};
 
@@ -45,8 +46,6 @@ const LADDER: [Rung; 5] = [
 /// A text directly in the line (`id`, `session`, `time`) is never cut below this: names must stay whole.
 const NAMING_TEXT_BYTES: usize = 128;
 
-const SERIALISES: &str = "numbers, texts, and maps with texts as keys always serialise";
-
 /// `line` as one JSON object and a newline, at most [`MAX_LINE_BYTES`] together. There is no other newline in it:
 /// JSON escapes control characters.
 ///
@@ -56,7 +55,7 @@ const SERIALISES: &str = "numbers, texts, and maps with texts as keys always ser
 #[must_use]
 pub fn to_json_line(line: &Line) -> Vec<u8> {
     let mut whole = AtMost { bytes: Vec::with_capacity(MAX_LINE_BYTES), max: MAX_LINE_BYTES - 1 };
-    if serde_json::to_writer(&mut whole, line).is_ok() {
+    if json::to_writer(&mut whole, line).is_ok() {
         whole.bytes.push(b'\n');
         return whole.bytes;
     }
@@ -70,7 +69,7 @@ pub fn to_json_line(line: &Line) -> Vec<u8> {
         }
     }
     fill(&mut value, folded);
-    let mut bytes = serde_json::to_vec(&value).expect(SERIALISES);
+    let mut bytes = json::to_vec(&value);
     bytes.push(b'\n');
     bytes
 }
@@ -222,6 +221,6 @@ fn size(value: &impl Serialize) -> usize {
         }
     }
     let mut count = Count(0);
-    serde_json::to_writer(&mut count, value).expect(SERIALISES);
+    json::to_writer(&mut count, value).expect(SERIALISES);
     count.0
 }

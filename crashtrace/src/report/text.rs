@@ -1,11 +1,14 @@
-//! Text that processes and containers choose: any bytes in, valid UTF-8 out, without loss.
+//! Text that processes and containers choose: any bytes in, out comes valid UTF-8 that is harmless to whoever shows it, without loss.
 
 use std::fmt::Write;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// Bytes as text: valid UTF-8 as it is but for the backslash, which is doubled; any other byte as `\xNN`.
+use crate::sink::page::is_harmful;
+
+/// Bytes as text: valid UTF-8 as it is but for the backslash, which is doubled; any other byte as `\xNN`, and so are the bytes of
+/// characters that a terminal acts on or does not show (controls, direction of writing, no width).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Text(String);
@@ -16,15 +19,14 @@ impl Text {
     pub fn new(bytes: &[u8]) -> Self {
         let mut text = String::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {
-            for part in chunk.valid().split_inclusive('\\') {
-                text.push_str(part);
-                if part.ends_with('\\') {
-                    text.push('\\');
+            for c in chunk.valid().chars() {
+                match c {
+                    '\\' => text.push_str("\\\\"),
+                    c if is_harmful(c) => escape(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes()),
+                    c => text.push(c),
                 }
             }
-            for byte in chunk.invalid() {
-                write!(text, "\\x{byte:02x}").unwrap_or_default();
-            }
+            escape(&mut text, chunk.invalid());
         }
         Self(text)
     }
@@ -33,6 +35,12 @@ impl Text {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+fn escape(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        write!(text, "\\x{byte:02x}").unwrap_or_default();
     }
 }
 
@@ -67,14 +75,15 @@ pub(super) fn shorten(text: &str, max_bytes: usize) -> Option<String> {
     Some(format!("{}{CUT}{}", &text[..head], &text[text.len() - tail..]))
 }
 
-/// Bytes of `text` as `serde_json` writes it.
+/// Bytes of `text` as [`super::json`] writes it.
 fn json_bytes(text: &str) -> usize {
-    let extra = text.bytes().map(|byte| match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
-        0x00..0x20 => 5,
-        _ => 0,
+    let bytes = text.chars().map(|c| match c {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        '\0'..' ' => 6,
+        c if is_harmful(c) => 6 * c.len_utf16(),
+        c => c.len_utf8(),
     });
-    text.len() + extra.sum::<usize>()
+    bytes.sum()
 }
 
 /// The pieces of a [`Text`] that must not be taken apart.
@@ -125,7 +134,14 @@ mod tests {
 
     #[test]
     fn a_byte_that_is_not_utf8_is_escaped_and_a_backslash_doubled() {
-        assert_eq!(Text::new(b"a\xffb\\x00\n").as_str(), "a\\xffb\\\\x00\n");
+        assert_eq!(Text::new(b"a\xffb\\x00").as_str(), "a\\xffb\\\\x00");
+    }
+
+    #[test]
+    fn what_a_terminal_acts_on_or_does_not_show_is_escaped_byte_by_byte() {
+        let text = Text::from("a\x1b[2J\n\x7f\u{9b}1m\u{202e}b\u{200b}\u{2028}\u{e0041}é");
+        let bytes = "a\\x1b[2J\\x0a\\x7f\\xc2\\x9b1m\\xe2\\x80\\xaeb\\xe2\\x80\\x8b\\xe2\\x80\\xa8\\xf3\\xa0\\x81\\x81é";
+        assert_eq!(text.as_str(), bytes);
     }
 
     #[test]
@@ -143,7 +159,7 @@ mod tests {
         ) {
             let text = Text::new(&bytes);
             if let Some(short) = shorten(text.as_str(), max) {
-                prop_assert!(serde_json::to_string(&short).expect("a string").len() - 2 <= max);
+                prop_assert!(crate::report::json::to_vec(&short).len() - 2 <= max);
                 let cut = undo(&short);
                 let cut = cut.windows(3).position(|window| window == "…".as_bytes()).map(|at| (at, cut));
                 // The name may have a `…` of its own; without one, both ends are the name's.
@@ -151,7 +167,7 @@ mod tests {
                     prop_assert!(bytes.starts_with(&cut[..at]) && bytes.ends_with(&cut[at + 3..]));
                 }
             } else {
-                prop_assert!(serde_json::to_string(&text).expect("a string").len() - 2 <= max);
+                prop_assert!(crate::report::json::to_vec(&text).len() - 2 <= max);
             }
         }
 

@@ -5,7 +5,7 @@
 
 use crate::report::{
     AgentStarted, AgentStopping, Cause, Certainty, ClockChanged, Constraint, FoldedVictim, Incident, Kind,
-    Level, LimitHit, Line, Loss, Origin, Process, Shortage, Text, Unresolved,
+    Level, LimitHit, Line, Loss, MAX_LINE_BYTES, Origin, Process, Shortage, Text, Unresolved,
 };
 use crate::sink::page::{Page, Style, size};
 use crate::source::host::BtfSource;
@@ -22,8 +22,8 @@ const REASONS: usize = 8;
 /// See [`REASONS`].
 const FIELDS: usize = 4;
 
-/// `line` for people; it ends with a newline. Whatever is in it, nothing but newlines and, with `color`, the sink's own
-/// colours reach the terminal as control characters.
+/// `line` for people, in [`MAX_LINE_BYTES`] as one of JSON is; it ends with a newline. Whatever is in it, nothing but newlines and,
+/// with `color`, the sink's own colours reach the terminal as control characters.
 #[must_use]
 pub fn render(line: &Line, color: bool) -> String {
     let mut page = Page::new(color);
@@ -34,7 +34,27 @@ pub fn render(line: &Line, color: bool) -> String {
         Line::ClockChanged(changed) => clock_changed(&mut page, changed),
         Line::AgentStopping(stopping) => agent_stopping(&mut page, stopping),
     }
-    page.into_string()
+    bounded(page.into_string(), color)
+}
+
+/// What is too long loses its end, line by line, and says so.
+fn bounded(mut text: String, color: bool) -> String {
+    const NOTE_BYTES: usize = 64;
+    if text.len() <= MAX_LINE_BYTES {
+        return text;
+    }
+    let whole = text.len();
+    let end = text.floor_char_boundary(MAX_LINE_BYTES - NOTE_BYTES);
+    match text[..end].rfind('\n') {
+        Some(line) => text.truncate(line),
+        None => {
+            text.truncate(end);
+            text.push_str(if color { "\x1b[0m" } else { "" });
+        }
+    }
+    let note = format!("\n  ! {} bytes more: see the JSON line\n\n", whole - text.len());
+    text.push_str(&note);
+    text
 }
 
 fn incident_block(page: &mut Page, incident: &Incident) {
@@ -332,4 +352,25 @@ fn agent_stopping(page: &mut Page, stopping: &AgentStopping) {
 fn counters(counters: &std::collections::BTreeMap<String, u64>) -> String {
     let risen = counters.iter().filter(|(_, count)| **count > 0);
     risen.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_loses_its_end_and_says_so() {
+        let lines: String = (0..400).map(|at| format!("{at:>99}\n")).collect();
+        let cut = bounded(lines.clone(), false);
+        assert!(cut.len() <= MAX_LINE_BYTES && cut.len() > MAX_LINE_BYTES - 200, "{}", cut.len());
+        let (kept, note) = cut.split_once("  ! ").expect("a note");
+        assert!(
+            lines.starts_with(kept)
+                && note == format!("{} bytes more: see the JSON line\n\n", lines.len() - kept.len() + 1),
+            "{note}"
+        );
+        assert_eq!(bounded("é\n".to_owned(), true), "é\n");
+        let cut = bounded("é".repeat(MAX_LINE_BYTES), true);
+        assert!(cut.len() <= MAX_LINE_BYTES && cut.contains("é\x1b[0m\n  ! "), "{}", cut.len());
+    }
 }
