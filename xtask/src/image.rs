@@ -22,7 +22,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The file of the program, its entry point.
 const PROGRAM: &str = "crashtrace";
 /// What the program may take: it is pulled onto every node, and its pages count against the agent's memory.
-const PROGRAM_MAX_BYTES: u64 = 10_000_000;
+const PROGRAM_MAX_BYTES: u64 = 12_000_000;
 const ARCHITECTURES: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
 
 /// Build the agent's image for amd64 and arm64, as an OCI archive, and print where it is.
