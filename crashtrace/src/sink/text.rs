@@ -45,12 +45,11 @@ fn bounded(mut text: String, color: bool) -> String {
     }
     let whole = text.len();
     let end = text.floor_char_boundary(MAX_LINE_BYTES - NOTE_BYTES);
-    match text[..end].rfind('\n') {
-        Some(line) => text.truncate(line),
-        None => {
-            text.truncate(end);
-            text.push_str(if color { "\x1b[0m" } else { "" });
-        }
+    if let Some(line) = text[..end].rfind('\n') {
+        text.truncate(line);
+    } else {
+        text.truncate(end);
+        text.push_str(if color { "\x1b[0m" } else { "" });
     }
     let note = format!("\n  ! {} bytes more: see the JSON line\n\n", whole - text.len());
     text.push_str(&note);
@@ -360,7 +359,7 @@ mod tests {
 
     #[test]
     fn what_is_too_long_loses_its_end_and_says_so() {
-        let lines: String = (0..400).map(|at| format!("{at:>99}\n")).collect();
+        let lines = format!("{:>99}\n", "line").repeat(400);
         let cut = bounded(lines.clone(), false);
         assert!(cut.len() <= MAX_LINE_BYTES && cut.len() > MAX_LINE_BYTES - 200, "{}", cut.len());
         let (kept, note) = cut.split_once("  ! ").expect("a note");

@@ -106,7 +106,7 @@ fn what_is_no_recording_of_this_user_is_left_alone_and_nothing_is_waited_for() {
 async fn a_recording_that_cannot_be_written_any_more_ends_and_the_agent_does_not() {
     let full = Path::new("/dev/full");
     let file = || File::options().write(true).open(full).expect("the device");
-    let error = begun(file(), full).err().expect("a full disk is an error at the start");
+    let error = begun(file(), full).expect_err("a full disk is an error at the start");
     assert!(format!("{error:#}").contains("/dev/full"), "{error:#}");
     // This disk fills up later.
     let mut recording = Recording::start(file(), full).expect("a thread");
