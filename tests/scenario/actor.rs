@@ -230,7 +230,9 @@ impl Actor {
             lines,
         };
         if role.at_once {
-            actor.pid = number(&actor.event("spawned")?, "pid")?;
+            let spawned = actor.event("spawned")?;
+            actor.pid = number(&spawned, "pid")?;
+            actor.anon_before = number(&spawned, "anon_bytes")?.into();
             actor.started_ns.1 = boottime_ns();
             actor.tid = Some(actor.pid);
             // The first in a namespace of its own.

@@ -173,7 +173,9 @@ fn parent(without: &str, event: &str, tell: bool) -> Result<()> {
     let args = std::env::args_os().skip(1).filter(|arg| arg != without);
     let mut child = Command::new("/proc/self/exe").args(args).spawn().context("cannot start a child")?;
     if tell {
-        say(&json!({ "event": "spawned", "pid": child.id() }))?;
+        // The child is dead before it could tell what it has; this is the same program, and as far.
+        let anon_bytes = resident_anon_bytes("/proc/self/status")?;
+        say(&json!({ "event": "spawned", "pid": child.id(), "anon_bytes": anon_bytes }))?;
     }
     let status = child.wait().context("cannot wait for the child")?;
     say(&json!({ "event": event, "signal": status.signal(), "code": status.code() }))?;
@@ -191,22 +193,24 @@ fn say_who(role: &str) -> Result<()> {
     let thread = thread.to_string_lossy();
     let (pid, tid) = thread.split_once("/task/").context("/proc/thread-self names no thread")?;
     let [pid, tid] = [pid, tid].map(|number| number.parse::<u32>().ok());
-    // Not /proc/self, which is the first thread's: that may have ended.
-    let status = fs::read("/proc/thread-self/status")?;
-    // The name in it may be any bytes.
-    let status = String::from_utf8_lossy(&status);
-    let kib = |name: &str| -> Option<u64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse().ok()
-    };
     say(&json!({
         "event": "ready",
         "role": role,
         "pid": pid,
         "tid": tid,
         "container_pid": std::process::id(),
-        "anon_bytes": kib("RssAnon:").unwrap_or(0) * 1024,
+        // Not /proc/self, which is the first thread's: that may have ended.
+        "anon_bytes": resident_anon_bytes("/proc/thread-self/status")?,
     }))
+}
+
+/// By the file `status` of a process.
+fn resident_anon_bytes(status: &str) -> Result<u64> {
+    let status = fs::read(status).with_context(|| format!("cannot read {status}"))?;
+    // The name in it may be any bytes.
+    let status = String::from_utf8_lossy(&status);
+    let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next());
+    Ok(kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024)
 }
 
 fn say(line: &serde_json::Value) -> Result<()> {
