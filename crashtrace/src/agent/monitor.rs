@@ -13,6 +13,7 @@ use crate::metrics::{Backlog, Hooks, Metrics, Shared};
 use crate::pipeline::{Pipeline, Speaker};
 use crate::report::Line;
 use crate::source::load::Attached;
+use crate::supervise::Supervised;
 
 /// Takes the address, if one is given.
 ///
@@ -29,7 +30,10 @@ pub(super) async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListen
 
 /// A handle on what is served; on nothing where nothing is.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Monitor(Option<Shared>);
+pub(super) struct Monitor {
+    shared: Option<Shared>,
+    _server: Option<Arc<Supervised>>,
+}
 
 impl Monitor {
     /// Begins to answer, if there is a socket.
@@ -39,7 +43,7 @@ impl Monitor {
         speaker: &Speaker,
         gfp: &GfpNames,
     ) -> Self {
-        let Some(listener) = listener else { return Self(None) };
+        let Some(listener) = listener else { return Self::default() };
         let allocations = attached.alloc.map(|attach| attach.kind.to_string());
         let hooks = Hooks {
             tier: attached.tier.hook.to_string(),
@@ -48,26 +52,25 @@ impl Monitor {
             blind_spots: speaker.blind.len(),
         };
         let shared = Shared::new(Metrics::new(hooks, attached.ring_bytes, gfp.clone()));
-        // It ends with the runtime.
-        drop(tokio::spawn(server::serve(listener, shared.clone(), boottime_ns)));
-        Self(Some(shared))
+        let server = server::start(listener, shared.clone(), boottime_ns);
+        Self { shared: Some(shared), _server: Some(Arc::new(server)) }
     }
 
     /// Whether anybody may ask.
     pub(super) fn is_asked(&self) -> bool {
-        self.0.is_some()
+        self.shared.is_some()
     }
 
     /// A line was written.
     pub(super) fn wrote(&self, line: &Line) {
-        if let Some(shared) = &self.0 {
+        if let Some(shared) = &self.shared {
             shared.lock().lines.wrote(line, boottime_ns());
         }
     }
 
     /// The loop went round, and emptied the ring unless nobody takes what it writes.
     pub(super) fn round(&self, pipeline: &Pipeline, drained: bool, now_ns: u64) {
-        if let Some(shared) = &self.0 {
+        if let Some(shared) = &self.shared {
             let mut metrics = shared.lock();
             metrics.stats.clone_from(pipeline.stats());
             metrics.names = pipeline.names();
@@ -80,6 +83,6 @@ impl Monitor {
 
     /// What is known of lines on their way.
     pub(super) fn backlog(&self) -> Arc<Backlog> {
-        self.0.as_ref().map(|shared| shared.lock().backlog.clone()).unwrap_or_default()
+        self.shared.as_ref().map(|shared| shared.lock().backlog.clone()).unwrap_or_default()
     }
 }

@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::future::ready;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::ACCEPT;
@@ -23,6 +24,8 @@ use tokio::task::JoinHandle;
 
 use super::Shared;
 use super::http::{Request, answer};
+use crate::backoff::Pauses;
+use crate::supervise::{self, Supervised};
 
 /// Connections at one time.
 pub const CONNECTIONS: usize = 8;
@@ -35,7 +38,7 @@ const HEAD_BYTES: usize = 8 * 1024;
 /// How long to wait where no connection can be accepted: the process has no more descriptors, the node no memory.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes the address. Whoever connects waits until [`serve`].
+/// Takes the address. Whoever connects waits until [`start`].
 ///
 /// # Errors
 /// It cannot be had; the message says what to do.
@@ -64,8 +67,17 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Answers whoever connects, for good. `now_ns` is the clock of [`super::Metrics::drained_ns`].
-pub async fn serve(listener: TcpListener, metrics: Shared, now_ns: fn() -> u64) {
+/// Answers whoever connects, until this is dropped. `now_ns` is the clock of [`super::Metrics::drained_ns`]. Must be called within a
+/// tokio runtime.
+pub fn start(listener: TcpListener, metrics: Shared, now_ns: fn() -> u64) -> Supervised {
+    // The socket stays while the task is started anew: clients wait, and nobody takes the address.
+    let listener = Arc::new(listener);
+    let begin = move || serve(Arc::clone(&listener), metrics.clone(), now_ns);
+    let pauses = Pauses { first: PAUSE, ..Pauses::default() };
+    supervise::keep("the server of metrics and health", pauses, begin, |_| {})
+}
+
+async fn serve(listener: Arc<TcpListener>, metrics: Shared, now_ns: fn() -> u64) {
     let mut open: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
         let (stream, peer) = match listener.accept().await {

@@ -8,13 +8,12 @@ use super::*;
 use crate::gfp::GfpNames;
 use crate::metrics::{Hooks, Metrics};
 
-async fn served() -> SocketAddr {
+async fn served() -> (SocketAddr, Supervised) {
     let listener = bind("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let mut metrics = Metrics::new(Hooks::default(), None, GfpNames::fallback());
     (metrics.round_ns, metrics.drained_ns) = (Some(0), Some(0));
-    drop(tokio::spawn(serve(listener, Shared::new(metrics), || 0)));
-    address
+    (address, start(listener, Shared::new(metrics), || 0))
 }
 
 /// What comes back for these bytes, up to the end of the connection.
@@ -33,7 +32,7 @@ async fn rest(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn one_request_is_answered_and_the_connection_ends() {
-    let address = served().await;
+    let (address, _server) = served().await;
     let request = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let answer = exchange(address, request.repeat(2).as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("connection: close"), "{answer}");
@@ -44,7 +43,7 @@ async fn one_request_is_answered_and_the_connection_ends() {
 
 #[tokio::test]
 async fn what_is_no_request_is_refused_and_serves_nobody() {
-    let address = served().await;
+    let (address, _server) = served().await;
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(HEAD_BYTES));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
     for request in [b"\0\xff\x16\x03\x01 nonsense\r\n\r\n".as_slice(), long.as_bytes(), many.as_bytes()] {
@@ -60,7 +59,7 @@ async fn what_is_no_request_is_refused_and_serves_nobody() {
 /// Many that say nothing, or half of something: whoever asks properly is answered meanwhile, and the silent ones are let go.
 #[tokio::test]
 async fn clients_that_dawdle_keep_nobody_out_and_are_let_go() {
-    let address = served().await;
+    let (address, _server) = served().await;
     let begun = Instant::now();
     let mut silent = Vec::new();
     for number in 0..5 * CONNECTIONS {
@@ -90,7 +89,7 @@ async fn many_at_once_are_all_answered() {
         asking.push(stream);
     }
     let metrics = Metrics::new(Hooks::default(), None, GfpNames::fallback());
-    drop(tokio::spawn(serve(listener, Shared::new(metrics), || 0)));
+    let _server = start(listener, Shared::new(metrics), || 0);
     for mut stream in asking {
         let answer = rest(&mut stream).await;
         let length = answer.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next());
@@ -102,7 +101,7 @@ async fn many_at_once_are_all_answered() {
 
 #[tokio::test]
 async fn an_address_that_cannot_be_had_is_named_with_what_to_do() {
-    let taken = served().await;
+    let (taken, _server) = served().await;
     let said = bind(taken).await.expect_err("it is taken").to_string();
     assert!(said.contains(&taken.to_string()) && said.contains("stop what listens there"), "{said}");
     // Of the block that stands in documents (RFC 5737).

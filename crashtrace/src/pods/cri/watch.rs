@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
 
 use super::known::{Found, Known};
 use super::{CriSandbox, Problem, list_all, socket};
+use crate::backoff::Pauses;
+use crate::supervise::{self, Ended, Supervised};
 
 /// How the runtime is asked.
 #[derive(Clone, Debug)]
@@ -70,7 +71,7 @@ pub struct Status {
 #[derive(Clone, Debug)]
 pub struct Cri {
     shared: Arc<Shared>,
-    _task: Arc<Task>,
+    _task: Arc<Supervised>,
 }
 
 #[derive(Debug)]
@@ -81,26 +82,37 @@ struct Shared {
     status: watch::Sender<Status>,
 }
 
-#[derive(Debug)]
-struct Task(JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Cri {
     /// Begins to ask. Must be called within a tokio runtime, which then runs the asking; returns at once.
     #[must_use]
     pub fn start(options: Options) -> Self {
+        Self::keep(options, run)
+    }
+
+    /// Runs `ask`, anew each time that it ends: only a fault of this program ends it. What is known stays known.
+    fn keep<F>(options: Options, ask: impl Fn(Arc<Shared>, Options) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let shared = Arc::new(Shared {
             known: Mutex::default(),
             wanted: Notify::new(),
             status: watch::Sender::new(Status::default()),
         });
-        let task = tokio::spawn(run(Arc::clone(&shared), options));
-        Self { shared, _task: Arc::new(Task(task)) }
+        let longest = options.longest_pause;
+        let pauses = Pauses { first: options.pause, longest, health: longest };
+        let start = {
+            let shared = Arc::clone(&shared);
+            move || ask(Arc::clone(&shared), options.clone())
+        };
+        let ended = {
+            let shared = Arc::clone(&shared);
+            move |ended: &Ended| {
+                shared.status.send_modify(|status| status.problem = Some(ended.to_string()));
+            }
+        };
+        let task = supervise::keep("the lists of the container runtime", pauses, start, ended);
+        Self { shared, _task: Arc::new(task) }
     }
 
     /// What this id stands for, from memory: never waits. `None` for an id that is not known; another list is then
@@ -217,5 +229,43 @@ fn tell(before: Option<&str>, now: Option<&Problem>, containers: usize) {
         // As it is on a host without Kubernetes.
         Problem::NoSocket(_) => tracing::info!(problem, "nobody can be asked for the names of pods"),
         _ => tracing::warn!(problem, "the container runtime cannot be asked for the names of pods"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn asking_that_panics_is_said_and_begins_anew() {
+        let moment = Duration::from_millis(1);
+        let options = Options { pause: moment, longest_pause: moment, ..Options::default() };
+        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        let runs = AtomicUsize::new(0);
+        let ask = {
+            let gate = Arc::clone(&gate);
+            move |shared: Arc<Shared>, _| {
+                let (gate, run) = (Arc::clone(&gate), runs.fetch_add(1, Ordering::SeqCst));
+                async move {
+                    assert!(run > 0, "index out of bounds");
+                    let _permit = gate.acquire().await;
+                    shared.status.send_modify(|status| status.problem = None);
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let cri = Cri::keep(options, ask);
+        let mut status = cri.shared.status.subscribe();
+        let wait = async |status: &mut watch::Receiver<Status>, problem: Option<&str>| {
+            let until = status.wait_for(|status| status.problem.as_deref() == problem);
+            tokio::time::timeout(Duration::from_mins(1), until).await.expect("in time").expect("it goes on");
+        };
+        let said = "a fault of crashtrace stopped the lists of the container runtime, which is started anew: \
+            index out of bounds";
+        wait(&mut status, Some(said)).await;
+        gate.add_permits(1);
+        wait(&mut status, None).await;
     }
 }
