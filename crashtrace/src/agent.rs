@@ -74,7 +74,10 @@ pub enum End {
 /// be written.
 pub fn watch(config: &Watch, messages: &Messages) -> Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(watch_here(config, messages))
+    let end = runtime.block_on(watch_here(config, messages));
+    // A name server that does not answer holds the look-up of a name for half a minute, and to drop the runtime waits for it.
+    runtime.shutdown_background();
+    end
 }
 
 async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
@@ -145,8 +148,9 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
         tokio::select! {
             ready = ring.readable(), if !full => ready.context("cannot wait for the ring of records")?,
             () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
-            changed = out.changed() => if let Some(end) = changed? {
-                return Ok(end);
+            changed = out.changed() => match changed {
+                Ok(None) => {}
+                Ok(Some(_)) | Err(_) => return out.gone(changed).await,
             },
             () = log.flush() => {}
             set = clock_set.changed() => set.context("cannot wait for the wall clock to be set")?,
@@ -178,9 +182,11 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     let stopped_ns = clock::boottime_ns();
     disarm(&mut attached).await;
     let until = Instant::now() + STOP;
-    let Some(untold) = drain_until(until, &mut ring, &mut pipeline, &mut out, &mut wall, stopped_ns).await?
-    else {
-        return Ok(End::OutputClosed);
+    let drained = drain_until(until, &mut ring, &mut pipeline, &mut out, &mut wall, stopped_ns).await;
+    let untold = match drained {
+        Ok(Some(untold)) => untold,
+        Ok(None) => return out.gone(Ok(Some(End::OutputClosed))).await,
+        Err(error) => return out.gone(Err(error)).await,
     };
     count(&counters, &mut pipeline);
     pipeline.unsaid(messages.unsaid());
@@ -239,7 +245,10 @@ async fn disarm(attached: &mut Attached) {
 /// any.
 fn drain(ring: &mut Ring, pipeline: &mut Pipeline, out: &mut Out, wall: &mut Wall, until_ns: u64) -> bool {
     let mut any = false;
-    if let Some(offset_ns) = wall.step() {
+    // While the output is full it is left for later: then what was stepped together is one line.
+    if !out.is_full()
+        && let Some(offset_ns) = wall.step()
+    {
         let ktime_ns = clock::boottime_ns();
         out.clock(ktime_ns, offset_ns);
         out.lines([pipeline.clock(ktime_ns, offset_ns)]);

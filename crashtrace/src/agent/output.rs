@@ -80,15 +80,22 @@ impl Out {
         }
     }
 
+    /// Nobody reads any more, or nothing can be written: what [`Self::changed`] said. The recording is still made whole.
+    ///
+    /// # Errors
+    /// What it said.
+    pub(super) async fn gone(self, said: Result<Option<End>>) -> Result<End> {
+        finish_recording(self.recording, Instant::now() + super::STOP).await;
+        said.map(|end| end.unwrap_or(End::Done))
+    }
+
     /// Waits until all is written, and not longer than that. `untold` is how many records were left in the ring.
     ///
     /// # Errors
     /// Something was not written.
     pub(super) async fn finish(self, until: Instant, untold: u64) -> Result<End> {
-        let lines = self.lines.finish(until).await;
-        if let Some(recording) = self.recording {
-            recording.finish(until).await;
-        }
+        // Side by side: one that uses up the time must leave some to the other.
+        let (lines, ()) = tokio::join!(self.lines.finish(until), finish_recording(self.recording, until));
         let left = match lines {
             Written::All => 0,
             Written::Failed(error) => return ended(error),
@@ -100,6 +107,12 @@ impl Out {
             );
         }
         Ok(End::Done)
+    }
+}
+
+async fn finish_recording(recording: Option<Recording>, until: Instant) {
+    if let Some(recording) = recording {
+        recording.finish(until).await;
     }
 }
 

@@ -10,9 +10,6 @@ use crate::confine::{self, Confinement, Needs, Whom};
 use crate::pods::cri::socket;
 use crate::source::load::KernelCounters;
 
-/// Of all that can have an HTTP client go by way of a proxy, whose port is then the one that it connects to.
-const PROXIES: [&str; 6] =
-    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 /// Kubelet sets it in each container.
 const PORT: &str = "KUBERNETES_SERVICE_PORT";
 
@@ -46,9 +43,7 @@ fn needs_of(asked: &Pods, cgroups: Option<&str>, variable: impl Fn(&str) -> Opti
     match &asked.kube {
         None => {}
         Some(ApiServer::InCluster) => {
-            let proxy = PROXIES.iter().any(|name| variable(name).is_some_and(|value| !value.is_empty()));
-            let port = variable(PORT).and_then(|port| port.parse().ok());
-            needs = needs.in_cluster(port.filter(|_| !proxy));
+            needs = needs.in_cluster(variable(PORT).and_then(|port| port.parse().ok()));
         }
         Some(ApiServer::Kubeconfig(paths)) => {
             let programs = pods::source(asked).is_some_and(|source| source.runs_program());
@@ -89,12 +84,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_connects_to_the_api_servers_port_or_by_a_proxy_to_any() {
+    fn a_pod_connects_to_the_api_servers_port_also_where_there_is_a_proxy_which_it_does_not_use() {
         let pods = Pods { kube: Some(ApiServer::InCluster), cri: None };
         assert_eq!(of(&pods, &[(PORT, "6443")]).network, Network::Ports(vec![6443]));
         assert_eq!(of(&pods, &[]).network, Network::Any);
-        assert_eq!(of(&pods, &[(PORT, "6443"), ("HTTPS_PROXY", "http://proxy:3128")]).network, Network::Any);
-        let needs = of(&pods, &[(PORT, "6443"), ("HTTPS_PROXY", "")]);
+        let needs = of(&pods, &[(PORT, "6443"), ("HTTPS_PROXY", "http://proxy:3128")]);
         assert_eq!(needs.network, Network::Ports(vec![6443]));
         assert!(needs.reads.contains(&"/var/run/secrets".into()) && !needs.reads.contains(&"/".into()));
     }

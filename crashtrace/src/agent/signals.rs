@@ -9,8 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// Of a terminal that is closed, or whoever thinks that there is something to be read anew.
-    hangup: Signal,
+    /// Of a terminal that is closed, or whoever thinks that there is something to be read anew. `None` where it is ignored: `nohup`
+    /// has it so, and the process is to go on.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -22,7 +23,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
         })
     }
 
@@ -31,7 +32,43 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
-            _ = self.hangup.recv() => "SIGHUP",
+            () = hung_up(self.hangup.as_mut()) => "SIGHUP",
+        }
+    }
+}
+
+async fn hung_up(hangup: Option<&mut Signal>) {
+    match hangup {
+        Some(hangup) => drop(hangup.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether whoever started this process had SIGHUP ignored. A kernel that does not tell has no `nohup` either.
+fn hangup_is_ignored() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
+}
+
+/// By the text of a process's `status`: signal 1 is the lowest bit of `SigIgn`.
+fn ignores_hangup(status: &str) -> bool {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignored_hangup_is_the_lowest_bit() {
+        for (status, ignored) in [
+            ("SigBlk:\t0000000000000001\nSigIgn:\t0000000000000001\n", true),
+            ("SigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\n", false),
+            ("SigIgn:\tnonsense\n", false),
+            ("", false),
+        ] {
+            assert_eq!(ignores_hangup(status), ignored, "{status}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub enum Network {
     None,
     /// These ports of TCP, and a name server.
     Ports(Vec<u16>),
-    /// Anywhere: by a kubeconfig or a proxy, the port is not known here.
+    /// Anywhere: by a kubeconfig the port is not known here.
     Any,
 }
 

@@ -191,7 +191,7 @@ impl Metric {
                 Histogram,
                 Some("seconds"),
                 &["kind"],
-                "From the kernel's decision until the first line of its incident was written; what folds waits up to a second by design.",
+                "From the kernel's decision until the first line of its incident was written; kills that folded are not in it, and failed allocations that fold wait up to a second by design.",
             ),
             Self::LinesWritten => row(
                 "crashtrace_lines_written",

@@ -12,7 +12,7 @@
 //! | | has it in another pod | none | the same |
 //!
 //! Of a static pod the runtime is asked in any case: anybody can write the annotation that ties a pod of the API server to
-//! its hash.
+//! its hash. Where the mirror does not fit the path and the runtime does, the runtime names it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -77,12 +77,11 @@ impl PodNames for Directory {
             return Answer { missing: Some(self.nobody.to_owned()), ..Answer::default() };
         }
         let watched = self.kube.as_ref().map(|kube| Watched::of(kube.as_ref(), who));
+        let is_static = confirm::is_by_hash(who) || watched.as_ref().is_some_and(Watched::is_mirror);
         // Not asked without need: an id that it does not know makes it list anew.
         let listed = match &watched {
-            Some(Watched { container: Some(_), .. }) if !confirm::is_by_hash(who) => None,
-            Some(Watched { pod: Some(_), .. }) if who.container_id.is_none() && !confirm::is_by_hash(who) => {
-                None
-            }
+            Some(Watched { container: Some(_), .. }) if !is_static => None,
+            Some(Watched { pod: Some(_), .. }) if who.container_id.is_none() && !is_static => None,
             _ => self.cri.as_ref().map(|cri| Asked::of(cri, who)),
         };
         answer(who, watched, listed, self.node.as_deref())
@@ -136,6 +135,16 @@ impl Watched {
         let pod = pod.or_else(|| who.pod_uid.and_then(|uid| kube.find_pod(uid)));
         Self { container, pod, stale_seconds, reason, soon }
     }
+
+    /// It is the mirror of a static pod, which is not what kubelet runs.
+    fn is_mirror(&self) -> bool {
+        self.pod.as_ref().is_some_and(|pod| pod.config_hash.is_some())
+    }
+
+    /// Less what a mirror says that does not fit the path, with what does not fit for a reason.
+    fn without_mirror(self, reason: String) -> Self {
+        Self { container: None, pod: None, reason, soon: false, ..self }
+    }
 }
 
 /// What the runtime knows.
@@ -165,6 +174,21 @@ impl Asked {
     }
 }
 
+/// What speaks against the mirror of a static pod, as a phrase, where the runtime has what the path has. The mirror is a copy that
+/// the API server may have changed (its admission sets requests, and so the class, for kubelet's static pods too), and a
+/// manifest may set a UID, which the path then has in place of a hash. kubelet gave the runtime its names.
+fn against_mirror(
+    who: Who<'_>,
+    watched: Option<&Watched>,
+    listed: Option<&Asked>,
+    node: Option<&str>,
+) -> Option<String> {
+    let watched = watched.filter(|watched| watched.is_mirror())?;
+    let listed = listed?.found.as_ref()?;
+    let against = confirm::against_pod(who, watched.pod.as_deref()?, node)?;
+    confirm::against_listed(who, listed).is_none().then_some(against)
+}
+
 /// What speaks against taking any name, as a phrase.
 fn contradiction(
     who: Who<'_>,
@@ -184,6 +208,11 @@ fn contradiction(
 
 /// Puts both together. PURE.
 fn answer(who: Who<'_>, watched: Option<Watched>, listed: Option<Asked>, node: Option<&str>) -> Answer {
+    let against = against_mirror(who, watched.as_ref(), listed.as_ref(), node);
+    let watched = match against {
+        Some(reason) => watched.map(|watched| watched.without_mirror(reason)),
+        None => watched,
+    };
     if let Some(reason) = contradiction(who, watched.as_ref(), listed.as_ref(), node) {
         return Answer { missing: Some(reason), ..Answer::default() };
     }

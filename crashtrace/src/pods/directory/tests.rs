@@ -336,6 +336,54 @@ fn a_static_pod_is_named_where_its_mirror_is_this_nodes_and_no_other_claims_its_
     assert_eq!(put(who, disputed, listed("etcd-n1")).names.and_then(|it| it.pod).as_deref(), Some("etcd-n1"));
 }
 
+/// A mirror is a copy: its class is what the API server's admission makes of it, and a manifest that sets a UUID has that in
+/// the path and in the runtime, while the mirror has another.
+#[test]
+fn a_mirror_that_does_not_fit_leaves_the_names_to_the_runtime() {
+    use crate::cgroup::Qos;
+    const UUID: &str = "11111111-2222-3333-4444-555555555555";
+    const HASH: &str = "349ec37f55eed21f6a216e957a510f10";
+    let mirror = |hash: &str| {
+        let workload = Workload { kind: "Node".into(), name: "n1".into(), inferred: false };
+        let qos = Some(Qos::Burstable);
+        Pod { config_hash: Some(hash.into()), workload: Some(workload), qos, ..(*pod()).clone() }
+    };
+    let known = |pod: &Pod| {
+        let found = Found { pod: Arc::new(pod.clone()), container: 0, current: true, restart_count: Some(1) };
+        Some(Watched { pod: Some(Arc::clone(&found.pod)), container: Some(found), ..Watched::default() })
+    };
+    let listed = |uid: &str| {
+        let Some(Listed::Container(it)) = container("api").found else { panic!("a container") };
+        let it = CriContainer { pod_uid: Some(uid.into()), ..(*it).clone() };
+        Some(Asked { found: Some(Listed::Container(Arc::new(it))), ..Asked::default() })
+    };
+    for (what, path, qos, says) in [
+        ("a UUID of the manifest's", UUID, Qos::Burstable, "has the container in pod u"),
+        ("requests that admission has set", HASH, Qos::BestEffort, "as Burstable"),
+    ] {
+        let who = Who { pod_uid: Some(path), qos: Some(qos), ..WHO };
+        let answer = put(who, known(&mirror(path)), listed(path));
+        let runtime = NameSource::Cri;
+        assert_eq!(
+            got(&answer),
+            (Some(runtime), "shop/api-0".into(), Some("api".into()), Some(4), true),
+            "{what}"
+        );
+        assert!(answer.missing.as_deref().is_some_and(|it| it.contains(says)), "{what}: {answer:?}");
+        // Without the runtime, or with another word of it, there is nothing to rest a name on.
+        for other in [None, listed("u"), Some(not_listed())] {
+            assert_eq!(put(who, known(&mirror(path)), other).names, None, "{what}");
+        }
+        // What is no mirror is the pod itself: then one of both is wrong.
+        let pod = Pod { config_hash: None, ..mirror(path) };
+        assert_eq!(put(who, known(&pod), listed(path)).names, None, "{what}");
+    }
+    // The runtime is asked, although the API server has the container.
+    let kube = Some(Box::new(OnePod(Arc::new(mirror(UUID)), false)) as Box<dyn PodWatch>);
+    let watched = kube.as_deref().map(|kube| Watched::of(kube, WHO));
+    assert!(watched.is_some_and(|watched| watched.is_mirror()));
+}
+
 #[test]
 fn the_watch_is_synced_once_it_has_a_list_and_while_it_is_heard() {
     let status = |state, problem| kube::Status {
