@@ -148,9 +148,8 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
         tokio::select! {
             ready = ring.readable(), if !full => ready.context("cannot wait for the ring of records")?,
             () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
-            changed = out.changed() => match changed {
-                Ok(None) => {}
-                Ok(Some(_)) | Err(_) => return out.gone(changed).await,
+            changed = out.changed() => if !matches!(changed, Ok(None)) {
+                return out.gone(changed).await;
             },
             () = log.flush() => {}
             set = clock_set.changed() => set.context("cannot wait for the wall clock to be set")?,
@@ -182,11 +181,9 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     let stopped_ns = clock::boottime_ns();
     disarm(&mut attached).await;
     let until = Instant::now() + STOP;
-    let drained = drain_until(until, &mut ring, &mut pipeline, &mut out, &mut wall, stopped_ns).await;
-    let untold = match drained {
+    let untold = match drain_until(until, &mut ring, &mut pipeline, &mut out, &mut wall, stopped_ns).await {
         Ok(Some(untold)) => untold,
-        Ok(None) => return out.gone(Ok(Some(End::OutputClosed))).await,
-        Err(error) => return out.gone(Err(error)).await,
+        gone => return out.gone(gone.map(|_| Some(End::OutputClosed))).await,
     };
     count(&counters, &mut pipeline);
     pipeline.unsaid(messages.unsaid());
