@@ -177,16 +177,22 @@ impl Index {
     }
 
     /// Whether pods of different names claim this config hash. The name is in what is hashed, so at most one of them is the mirror
-    /// of that static pod, and which cannot be told. (A mirror that was made anew has the same name.)
+    /// of that static pod, and which cannot be told. (A mirror that was made anew has the same name.) A UUID is disputed by
+    /// nobody, else two annotations would take any pod's names away.
     #[must_use]
     pub fn disputed(&self, hash: &str) -> bool {
-        let claimants = self.hashes.get(hash).map(Vec::as_slice).unwrap_or_default();
+        let claimants = self.claimants(hash);
         claimants.iter().any(|pod| !same_name(pod, &claimants[0]))
     }
 
     fn mirror(&self, hash: &str) -> Option<&Arc<Pod>> {
-        let claimants = self.hashes.get(hash).filter(|_| !is_uuid(hash) && !self.disputed(hash))?;
+        let claimants = if self.disputed(hash) { &[] } else { self.claimants(hash) };
         claimants.iter().max_by_key(|pod| self.pods.get(&pod.uid).map(|it| (it.gone.is_none(), it.born)))
+    }
+
+    /// The pods that claim this config hash.
+    fn claimants(&self, hash: &str) -> &[Arc<Pod>] {
+        self.hashes.get(hash).filter(|_| !is_uuid(hash)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// How many pods are there.

@@ -203,4 +203,10 @@ fn a_hash_in_the_form_of_a_uid_is_nobodys() {
     assert_eq!(index.find_pod(uid), None);
     index.apply(pod(uid), now);
     assert_eq!(index.find_pod(uid).map(|pod| pod.uid.to_string()).as_deref(), Some(uid));
+    // Nor do two of them take that pod's names away.
+    let accomplice =
+        Pod { config_hash: Some(uid.into()), name: "accomplice".into(), ..mirror("accomplice", 2) };
+    index.apply(accomplice, now);
+    assert!(!index.disputed(uid));
+    assert_eq!(index.find_pod(uid).map(|pod| pod.uid.to_string()).as_deref(), Some(uid));
 }
