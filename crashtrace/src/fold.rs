@@ -256,14 +256,14 @@ impl OomKill {
         let own = self.victims.first().and_then(|victim| victim.cgroups.as_ref()).map(Lineage::path);
         let folded = self.folded.get_or_insert_default();
         folded.kills = folded.kills.saturating_add(1);
-        folded.incomplete += u64::from(!other.complete);
+        folded.incomplete = folded.incomplete.saturating_add(u64::from(!other.complete));
         folded.until_ns = folded.until_ns.max(other.ktime_ns);
         folded.victims_total = folded.victims_total.saturating_add(other.killed());
         folded.unread = folded.unread.saturating_add(other.unlisted);
         for victim in &other.victims {
             let resident = victim.task.rss.map(|rss| rss.resident_bytes());
-            folded.exiting += u64::from(victim.task.exiting == Some(true));
-            folded.unread += u64::from(resident.is_none());
+            folded.exiting = folded.exiting.saturating_add(u64::from(victim.task.exiting == Some(true)));
+            folded.unread = folded.unread.saturating_add(u64::from(resident.is_none()));
             folded.resident_bytes = folded.resident_bytes.saturating_add(resident.unwrap_or_default());
         }
         let room = room.min(LISTED.saturating_sub(folded.victims.len()));

@@ -146,6 +146,18 @@ fn a_fold_is_as_complete_as_its_kills_and_lists_other_cgroups() {
     assert!(last.cgroup.as_ref().is_some_and(|path| path.ends_with(b"/sub")), "{last:?}");
 }
 
+#[test]
+fn sums_stay_at_the_largest_number() {
+    let mut folds = flooded();
+    let mut many = OomKill { unlisted: u64::MAX, ..of_limit(SECOND / 2, 5, 77) };
+    many.victims[0].task.rss = None;
+    many.decision().victim.as_mut().expect("a victim").rss = None;
+    assert_eq!(play(&mut folds, [many]), []);
+    let done = folds.finish();
+    let folded = told(&done[0]).folded.as_ref().expect("a fold");
+    assert_eq!((folded.victims_total, folded.unread), (u64::MAX, u64::MAX));
+}
+
 /// Each below what folds by itself.
 #[test]
 fn many_limits_together_are_bounded_too() {

@@ -174,7 +174,8 @@ impl Lines {
         // A further revision has those of the one before in its count.
         let new = counted.saturating_sub(told);
         if incident.kind == Kind::OomKill {
-            *self.kills.entry((incident.verdict.cause, incident.verdict.level)).or_default() += new;
+            let kills = self.kills.entry((incident.verdict.cause, incident.verdict.level)).or_default();
+            *kills = kills.saturating_add(new);
         } else if new > 0 {
             let (order, gfp) =
                 incident.allocation.as_ref().map_or((None, 0), |asked| (asked.order, asked.gfp_mask));

@@ -121,7 +121,7 @@ impl Index {
         if fits {
             self.put_in(entry);
         } else {
-            self.refused += 1;
+            self.refused = self.refused.saturating_add(1);
         }
         fits
     }
@@ -140,7 +140,7 @@ impl Index {
 
     /// A list begins: its pods come by [`Index::apply`], then [`Index::end_replace`]. One that was not ended is given up.
     pub fn begin_replace(&mut self) {
-        self.lists += 1;
+        self.lists = self.lists.saturating_add(1);
     }
 
     /// The list has ended: what did not come since it began is gone.
@@ -251,7 +251,7 @@ impl Index {
     }
 
     fn number(&mut self) -> u64 {
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         self.next
     }
 

@@ -111,6 +111,13 @@ fn kills_count_by_their_processes_with_those_that_folded_and_none_twice() {
 }
 
 #[test]
+fn counts_stay_at_the_largest_number() {
+    let all = Incident { victims_total: u64::MAX, ..kill("a") };
+    let lines = after([all, kill("b")].map(|it| (it, 1_000_300_000)));
+    assert_eq!(lines.kills.get(&(Cause::CgroupOom, Some(Level::Container))), Some(&u64::MAX));
+}
+
+#[test]
 fn failures_count_with_those_that_folded_and_none_twice() {
     let mut more = failure("a", Some(4), KERNEL, 9);
     more.revision = 2;

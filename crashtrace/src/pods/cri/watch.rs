@@ -193,8 +193,8 @@ async fn run(shared: Arc<Shared>, options: Options) {
         };
         tell(shared.status.borrow().problem.as_deref(), problem.as_ref(), containers);
         shared.status.send_modify(|status| {
-            status.tried += 1;
-            status.listed += u64::from(listed);
+            status.tried = status.tried.saturating_add(1);
+            status.listed = status.listed.saturating_add(u64::from(listed));
             status.problem = problem.map(|problem| problem.to_string());
             status.containers = containers;
             status.pods = pods;

@@ -110,8 +110,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     index: Index,
-    pub(super) lists: u64,
-    pub(super) watches: u64,
+    lists: u64,
+    watches: u64,
     failures: u64,
     events: u64,
     unreadable: u64,
@@ -190,7 +190,7 @@ impl Shared {
 
 impl Inner {
     pub(super) fn fails(&mut self, problem: Problem, now: Instant) {
-        self.failures += 1;
+        self.failures = self.failures.saturating_add(1);
         self.doubts(problem, now);
     }
 
@@ -205,7 +205,7 @@ impl Inner {
     }
 
     pub(super) fn receives(&mut self, bytes: u64) {
-        self.received_bytes += bytes;
+        self.received_bytes = self.received_bytes.saturating_add(bytes);
     }
 
     pub(super) fn begins_list(&mut self) {
@@ -224,10 +224,10 @@ impl Inner {
         self.takes(&object(kept), now);
     }
 
-    /// An item of a list of which too much would be kept.
+    /// An item of a list of which too much would be kept, or a line that is no event.
     pub(super) fn passes_over(&mut self) {
-        self.events += 1;
-        self.unreadable += 1;
+        self.counts_event();
+        self.counts_unreadable();
     }
 
     /// A line of a watch.
@@ -242,26 +242,41 @@ impl Inner {
                 }
             }
             Event::Bookmark { .. } => {
-                self.events += 1;
+                self.counts_event();
                 self.sends_bookmarks = true;
                 // A quiet node has no other occasion.
                 self.index.sweep(now);
             }
-            Event::Error { .. } => self.events += 1,
-            Event::Unknown => {
-                self.events += 1;
-                self.unreadable += 1;
-            }
+            Event::Error { .. } => self.counts_event(),
+            Event::Unknown => self.passes_over(),
         }
     }
 
     fn takes(&mut self, object: &PodObject, now: Instant) {
-        self.events += 1;
+        self.counts_event();
         match pod(object) {
             // Without room for it, it is counted by the index.
             Some(pod) => _ = self.index.apply(pod, now),
-            None => self.unreadable += 1,
+            None => self.counts_unreadable(),
         }
+    }
+
+    /// A list is asked for.
+    pub(super) fn asks_list(&mut self) {
+        self.lists = self.lists.saturating_add(1);
+    }
+
+    /// A watch is asked for.
+    pub(super) fn asks_watch(&mut self) {
+        self.watches = self.watches.saturating_add(1);
+    }
+
+    fn counts_event(&mut self) {
+        self.events = self.events.saturating_add(1);
+    }
+
+    fn counts_unreadable(&mut self) {
+        self.unreadable = self.unreadable.saturating_add(1);
     }
 }
 
@@ -272,6 +287,24 @@ mod tests {
     use crate::pods::kube::source::Source;
 
     const LONG: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn counts_stay_at_the_largest_number() {
+        let shared = Shared::new(Duration::ZERO);
+        let most = u64::MAX;
+        shared.change(|inner, now| {
+            (inner.lists, inner.watches, inner.failures) = (most, most, most);
+            (inner.events, inner.unreadable, inner.received_bytes) = (most, most, most);
+            inner.asks_list();
+            inner.asks_watch();
+            inner.receives(1);
+            inner.passes_over();
+            inner.fails(Problem::Broken(String::new()), now);
+        });
+        let status = shared.status(Instant::now());
+        assert_eq!((status.requests(), status.failures, status.received_bytes), (most, most, most));
+        assert_eq!((status.lists, status.watches, status.events, status.unreadable), (most, most, most, most));
+    }
 
     /// What such a panic may come of is not known, else it would not be there: so this one is made.
     #[tokio::test]

@@ -72,7 +72,7 @@ impl Status {
     /// Requests of all kinds.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.lists + self.watches
+        self.lists.saturating_add(self.watches)
     }
 }
 

@@ -193,7 +193,7 @@ impl Watch {
         let mut page: Option<String> = None;
         for _ in 0..MOST_PAGES {
             let path = list_path(&self.options.node, page.as_deref());
-            self.shared.change(|inner, _| inner.lists += 1);
+            self.shared.change(|inner, _| inner.asks_list());
             let first = page.is_none();
             let fetch = fetch(&self.shared, self.connection()?, &path, first);
             let list = match timeout(self.options.list_deadline, fetch).await {
@@ -219,7 +219,7 @@ impl Watch {
         let (least, most) = (*self.options.watch_seconds.start(), *self.options.watch_seconds.end());
         let seconds = self.random.u32(least..=most.max(least));
         let path = watch_path(&self.options.node, self.version.as_deref(), seconds);
-        self.shared.change(|inner, _| inner.watches += 1);
+        self.shared.change(|inner, _| inner.asks_watch());
         let asked = Instant::now();
         let answer = self.connection()?.get(&path).await;
         let mut lines = match answer {
