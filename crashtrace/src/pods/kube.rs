@@ -85,7 +85,8 @@ pub struct Options {
     pub list_deadline: Duration,
     /// A watch that sends nothing for so long is dead: two bookmarks are missing, which come about once a minute.
     pub silence: Duration,
-    /// The same of a watch in which none has come yet. There may be servers that send none.
+    /// The same once a watch has ended for that and none had ever come: a server that goes on after it may be one that sends none,
+    /// and a quiet node must not look like trouble again and again.
     pub silence_without_bookmarks: Duration,
     /// How long the server is to keep a watch, in seconds. Each draws anew, so that the agents do not move in step.
     pub watch_seconds: RangeInclusive<u32>,

@@ -119,9 +119,20 @@ pub(super) struct Inner {
     listed: Option<Instant>,
     heard: Option<Instant>,
     pub(super) streams_lists: bool,
-    sends_bookmarks: bool,
+    bookmarks: Bookmarks,
     /// What goes wrong, and since when.
     trouble: Option<(Instant, Problem)>,
+}
+
+/// Whether the server sends bookmarks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Bookmarks {
+    /// None has come yet, and none is missing.
+    #[default]
+    Expected,
+    Come,
+    /// A watch was given up for want of them, and none had ever come.
+    Missing,
 }
 
 impl Shared {
@@ -143,8 +154,10 @@ impl Shared {
 
     /// How long a watch may be silent.
     pub(super) fn silence(&self, options: &Options) -> Duration {
-        let marked = self.inner().sends_bookmarks;
-        if marked { options.silence } else { options.silence_without_bookmarks.max(options.silence) }
+        match self.inner().bookmarks {
+            Bookmarks::Expected | Bookmarks::Come => options.silence,
+            Bookmarks::Missing => options.silence_without_bookmarks.max(options.silence),
+        }
     }
 
     /// Told of each change.
@@ -191,6 +204,9 @@ impl Shared {
 impl Inner {
     pub(super) fn fails(&mut self, problem: Problem, now: Instant) {
         self.failures = self.failures.saturating_add(1);
+        if matches!(problem, Problem::Quiet(_)) && self.bookmarks == Bookmarks::Expected {
+            self.bookmarks = Bookmarks::Missing;
+        }
         self.doubts(problem, now);
     }
 
@@ -243,7 +259,7 @@ impl Inner {
             }
             Event::Bookmark { .. } => {
                 self.counts_event();
-                self.sends_bookmarks = true;
+                self.bookmarks = Bookmarks::Come;
                 // A quiet node has no other occasion.
                 self.index.sweep(now);
             }
