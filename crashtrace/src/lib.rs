@@ -26,6 +26,7 @@ pub mod filter;
 pub mod fold;
 pub mod fragmentation;
 pub mod gfp;
+mod harmless;
 pub mod messages;
 pub mod metrics;
 pub mod pipeline;

@@ -17,3 +17,7 @@ pub mod kube;
 pub mod names;
 pub mod object;
 pub mod pod;
+
+/// After so many bytes of an answer the others on the loop have their turn: it takes 0.2 ms to read them (at 169 MB/s, with the
+/// settings of a release).
+const TURN_BYTES: usize = 32 << 10;

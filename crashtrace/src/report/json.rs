@@ -8,7 +8,7 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-use crate::sink::page::is_harmful;
+use crate::harmless::is_harmful;
 
 pub(super) const SERIALISES: &str = "numbers, texts, and maps with texts as keys always serialise";
 

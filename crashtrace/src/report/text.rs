@@ -5,7 +5,7 @@ use std::fmt::Write;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::sink::page::is_harmful;
+use crate::harmless::is_harmful;
 
 /// Bytes as text: valid UTF-8 as it is but for the backslash, which is doubled; any other byte as `\xNN`, and so are the bytes of
 /// characters that a terminal acts on or does not show (controls, direction of writing, no width).

@@ -17,13 +17,13 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use super::Problem;
+use crate::harmless::one_line;
+use crate::pods::TURN_BYTES;
 
 /// The longest answer that is taken, in bytes: more than CRI-O's longest.
 pub const LONGEST_ANSWER: u64 = 128 << 20;
 /// The longest head of an answer, and the longest trailers, in bytes.
 const LONGEST_HEAD: u32 = 64 << 10;
-/// After so many bytes the others that are run on this thread have their turn.
-const AT_ONCE: usize = 32 << 10;
 /// How much may be under way before it is read, in bytes.
 const WINDOW: u32 = 1 << 20;
 /// Flag of compression, and length.
@@ -129,7 +129,7 @@ async fn read(mut body: RecvStream, answer: &mut impl Answer) -> Result<Option<H
         // What was read may be sent again; it was received, so this cannot be too much.
         body.flow_control().release_capacity(bytes).map_err(|error| broken(&error))?;
         at_once += bytes;
-        if at_once >= AT_ONCE {
+        if at_once >= TURN_BYTES {
             at_once = 0;
             tokio::task::yield_now().await;
         }
@@ -200,15 +200,11 @@ fn check(trailers: &HeaderMap) -> Result<(), Problem> {
     match code {
         Some(0) => Ok(()),
         Some(code) => {
-            Err(Problem::Refused { code, message: words(text("grpc-message").unwrap_or("no reason given")) })
+            let message = one_line(text("grpc-message").unwrap_or("no reason given"), WORDS);
+            Err(Problem::Refused { code, message })
         }
         None => Err(Problem::Nonsense("an answer without a status of gRPC".to_owned())),
     }
-}
-
-/// A server's own words, in one line of bounded length.
-fn words(text: &str) -> String {
-    text.chars().map(|any| if any.is_control() { ' ' } else { any }).take(WORDS).collect()
 }
 
 fn broken(error: &h2::Error) -> Problem {

@@ -10,10 +10,7 @@ use tokio::time::timeout;
 use super::problem::Problem;
 use super::shapes;
 use super::sieve::{Piece, Sieve};
-
-/// So many bytes are taken at a time, in 0.2 ms (at 169 MB/s, with the settings of a release); then others on the loop have their
-/// turn.
-const STEP: usize = 32 << 10;
+use crate::pods::TURN_BYTES;
 
 /// What reading gave.
 pub(super) enum Read {
@@ -79,11 +76,11 @@ impl Pieces {
     pub(super) async fn next(&mut self) -> Result<Option<Piece>, Problem> {
         loop {
             while !self.left.is_empty() {
-                if self.step >= STEP {
+                if self.step >= TURN_BYTES {
                     self.step = 0;
                     tokio::task::yield_now().await;
                 }
-                let end = self.left.len().min(STEP - self.step);
+                let end = self.left.len().min(TURN_BYTES - self.step);
                 let (taken, piece) = self.sieve.take(&self.left[..end])?;
                 self.left.advance(taken);
                 self.step += taken;
@@ -120,4 +117,42 @@ pub(super) async fn whole(mut body: Body, longest: usize) -> Result<BytesMut, Pr
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// All of it is there at once, so that nothing has to be waited for.
+    #[tokio::test]
+    async fn others_have_their_turns_while_an_answer_is_read() {
+        let turns = Arc::new(AtomicUsize::new(0));
+        let other = {
+            let turns = Arc::clone(&turns);
+            tokio::spawn(async move {
+                loop {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            })
+        };
+        let item = format!(r#"{{"metadata":{{"uid":"u","labels":{{"tenant":"{}"}}}}}}"#, "l".repeat(100_000));
+        let list =
+            format!(r#"{{"items":[{}],"metadata":{{"resourceVersion":"7"}}}}"#, vec![item; 50].join(","));
+        let steps = list.len() / TURN_BYTES;
+        let mut pieces = Pieces::of_list(Body::from(list.into_bytes()));
+        let mut read = 0;
+        while pieces.next().await.expect("a list").is_some() {
+            read += 1;
+        }
+        other.abort();
+        let turns = turns.load(Ordering::Relaxed);
+        assert!(
+            read == 51 && turns + 1 >= steps,
+            "{turns} turns while {steps} steps of {read} pieces were read"
+        );
+    }
 }

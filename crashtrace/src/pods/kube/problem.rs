@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::harmless::one_line;
+
 /// The longest text of others that is passed on: a reason must be short.
 const LONGEST_TEXT: usize = 240;
 
@@ -161,12 +163,7 @@ fn remedy(code: u16) -> &'static str {
 
 /// Text of others: one line, of bounded length.
 pub(super) fn clean(text: &str) -> String {
-    let plain = |char: char| if char.is_control() { ' ' } else { char };
-    let mut short: String = text.trim().chars().take(LONGEST_TEXT).map(plain).collect();
-    if text.trim().chars().nth(LONGEST_TEXT).is_some() {
-        short.push_str("...");
-    }
-    short
+    one_line(text, LONGEST_TEXT)
 }
 
 fn links<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
