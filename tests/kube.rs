@@ -15,6 +15,8 @@ mod broken;
 mod good;
 #[path = "kube/lists.rs"]
 mod lists;
+#[path = "kube/log.rs"]
+mod log;
 #[path = "kube/outage.rs"]
 mod outage;
 #[path = "kube/refusals.rs"]

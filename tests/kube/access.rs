@@ -17,6 +17,30 @@ async fn a_token_that_is_replaced_is_read_at_the_next_request() {
     knows(&kube);
 }
 
+/// As kubelet does it: the token is a link through a link to a folder, and the latter is renamed over.
+#[tokio::test]
+async fn a_token_whose_folder_is_replaced_is_read_at_the_next_request() {
+    use std::os::unix::fs::symlink;
+    let server = Server::start(well).await;
+    let put = |folder: &str, token: &str| {
+        std::fs::create_dir(server.file(folder)).expect("a folder");
+        std::fs::write(server.file(folder).join("token"), token).expect("a file");
+        symlink(folder, server.file("..data_tmp")).expect("a link");
+        std::fs::rename(server.file("..data_tmp"), server.file("..data")).expect("it is renamed over");
+    };
+    put("..2026_11_28_00_00_00", "good-token");
+    std::fs::remove_file(server.file("token")).expect("a file");
+    symlink("..data/token", server.file("token")).expect("a link");
+    let kube = Kube::start(options(&server));
+    synced(&kube).await;
+    put("..2026_11_28_00_48_00", "new-token");
+    server.accept_token("new-token");
+    server.end_streams();
+    server.wait_for_requests(2, LONG).await;
+    assert_eq!((server.kinds(), server.unauthorized()), (vec![Kind::StreamedList, Kind::Watch], 0));
+    knows(&kube);
+}
+
 #[tokio::test]
 async fn a_token_that_is_not_accepted_is_read_again_each_time() {
     let server = Server::start(well).await;

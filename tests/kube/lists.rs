@@ -136,6 +136,23 @@ async fn a_version_that_is_too_old_brings_a_new_list() {
     knows(&kube);
 }
 
+/// Or it says so before it begins: HTTP 410.
+#[tokio::test]
+async fn a_watch_that_is_refused_as_too_old_brings_a_new_list() {
+    let server = Server::start(|seen| match seen.kind {
+        Kind::Watch => json(410, recorded!("errors/410-list-exact-too-old.json")),
+        _ => well(seen),
+    })
+    .await;
+    let kube = Kube::start(options(&server));
+    synced(&kube).await;
+    server.end_streams();
+    server.wait_for_requests(3, LONG).await;
+    assert_eq!(synced(&kube).await.failures, 0, "it is part of the way things go");
+    assert_eq!(server.kinds(), [Kind::StreamedList, Kind::Watch, Kind::StreamedList]);
+    knows(&kube);
+}
+
 /// What is gone when the new list comes is gone, and known for a while.
 #[tokio::test]
 async fn a_new_list_takes_away_what_is_not_in_it() {

@@ -41,6 +41,20 @@ async fn a_server_that_is_started_anew_is_found_again() {
     assert_eq!(server.kinds(), [Kind::StreamedList, Kind::Watch, Kind::Watch, Kind::StreamedList]);
 }
 
+/// As where a node is up before its control plane.
+#[tokio::test]
+async fn a_server_that_is_not_there_yet_is_waited_for() {
+    let mut server = Server::start(well).await;
+    server.stop().await;
+    let kube = Kube::start(options(&server));
+    let said = degraded(&kube).await;
+    assert!(said.starts_with("cannot connect to the API server https://127.0.0.1:"), "{said}");
+    server.listen().await;
+    synced(&kube).await;
+    knows(&kube);
+    assert_eq!(server.kinds(), [Kind::StreamedList]);
+}
+
 /// The numbers of many agents over minutes are in the unit tests of the pauses. This holds the agent against them: it asks once
 /// for each pause, and never besides.
 #[tokio::test]

@@ -236,7 +236,7 @@ fn the_runtimes_start_up_is_named_as_such() {
     }
     let full = in_pod("runc:[2:INIT]", 90 * MIB);
     assert!(full.remedy.contains("If those are memory-backed volumes"), "{}", full.remedy);
-    for comm in ["runc", "java", "runc-like"] {
+    for comm in ["runc", "java", "runc-like", "kubelet"] {
         assert!(!in_pod(comm, 0).shows(&["container runtime's"]), "{comm}");
     }
 }

@@ -5,4 +5,5 @@ mod memory;
 mod message;
 mod server;
 mod trouble;
+mod turns;
 mod wire;

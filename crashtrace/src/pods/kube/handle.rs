@@ -299,6 +299,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pods::directory::PodWatch as _;
     use crate::pods::kube::Pauses;
     use crate::pods::kube::source::Source;
 
@@ -319,7 +320,31 @@ mod tests {
         });
         let status = shared.status(Instant::now());
         assert_eq!((status.requests(), status.failures, status.received_bytes), (most, most, most));
-        assert_eq!((status.lists, status.watches, status.events, status.unreadable), (most, most, most, most));
+        assert_eq!(
+            (status.lists, status.watches, status.events, status.unreadable),
+            (most, most, most, most)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_stale_while_trouble_lasts() {
+        let source = Source::of_pod(|_| None, std::path::Path::new("/nowhere"));
+        let kube = Kube::keep(Options::new("node", source), |_, _| std::future::pending());
+        let quiet = Duration::from_secs(150);
+        let stale = || (kube.reliance().stale_seconds, kube.reliance().soon);
+        kube.shared.change(|inner, now| inner.ends_list(now.checked_sub(quiet).expect("an earlier time")));
+        assert_eq!(stale(), (None, true), "a quiet node");
+        kube.shared.change(|inner, now| inner.fails(Problem::Quiet(quiet), now));
+        assert_eq!(stale(), (None, true), "it may be over in a moment");
+        kube.shared.change(|inner, now| {
+            inner.goes_well();
+            inner.fails(Problem::Quiet(quiet), now.checked_sub(quiet).expect("an earlier time"));
+        });
+        let (seconds, soon) = stale();
+        assert!(seconds.is_some_and(|seconds| seconds >= 150) && !soon, "{seconds:?}");
+        assert!(kube.reliance().reason.contains("not even a bookmark"), "{:?}", kube.reliance());
+        kube.shared.change(|inner, _| inner.goes_well());
+        assert_eq!(stale(), (None, true));
     }
 
     /// What such a panic may come of is not known, else it would not be there: so this one is made.

@@ -107,6 +107,16 @@ fn a_pod_that_is_gone_stays_known_for_a_while() {
     assert_eq!(found(&index, 1), Some(a(true, 0)));
 }
 
+/// As in an outage of the server: only a list, or the server's word, takes a pod away.
+#[test]
+fn what_is_there_stays_known_however_long_nothing_is_heard() {
+    let (mut index, now) = (Index::default(), Instant::now());
+    index.apply(running("a", 1, None, 0), now);
+    index.sweep(now + 6 * KEPT);
+    assert_eq!((index.pods(), index.gone(), found(&index, 1)), (1, 0, Some(a(true, 0))));
+    assert!(index.find_pod("a").is_some());
+}
+
 #[test]
 fn a_pod_that_comes_again_is_there() {
     let (mut index, now) = (Index::default(), Instant::now());

@@ -177,6 +177,12 @@ fn whatever_is_in_a_file_or_in_its_place_is_refused() {
         let reason = access(&paths, None).err().expect("it is none").reason;
         assert!(reason.contains(said), "{reason}");
     }
+    std::fs::File::create(files.0.path().join("sparse"))
+        .and_then(|file| file.set_len(1 << 30))
+        .expect("a file");
+    let sparse = files.config(&CLUSTER.replace("ca.crt", "sparse"), "token: t");
+    let reason = access(&[sparse], None).err().expect("it is of 1 GiB").reason;
+    assert!(reason.contains("larger than 1048576 bytes"), "{reason}");
     let user = "client-certificate: /dev/zero, client-key: /dev/zero";
     let reason = access(&[files.config(CLUSTER, user)], None).err().expect("it is none").reason;
     assert!(reason.contains("it is a device"), "{reason}");
