@@ -22,7 +22,7 @@ pub struct NameBook {
 /// What a path says of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    pod_uid: Option<String>,
+    pod_uid: String,
     container_id: Option<String>,
     qos: Option<Qos>,
 }
@@ -41,7 +41,7 @@ impl NameBook {
     }
 
     fn of_pod(&self, pod: &Key) -> Option<Names> {
-        let of_it = |key: &Key| key.pod_uid.is_some() && key.pod_uid == pod.pod_uid && key.qos == pod.qos;
+        let of_it = |key: &Key| key.pod_uid == pod.pod_uid && key.qos == pod.qos;
         let mut answers = self.answers.iter().filter(|(key, _)| of_it(key));
         answers.find_map(|(_, answer)| answer.names.clone()).map(Names::without_container)
     }
@@ -58,7 +58,7 @@ impl NameBook {
             return;
         }
         let Key { pod_uid, container_id, qos } = &key;
-        let who = Who { pod_uid: pod_uid.as_deref(), container_id: container_id.as_deref(), qos: *qos };
+        let who = Who { pod_uid, container_id: container_id.as_deref(), qos: *qos };
         let answer = pods.find(who);
         self.answers.insert(key, answer);
     }
@@ -77,7 +77,7 @@ fn key(party: &Party) -> Option<Key> {
     let (owner, placement) = (&party.owner, &party.placement);
     let pod_uid = owner.pod_uid.clone().or_else(|| placement.odd_uid.clone())?;
     matches!(owner.kind, OwnerKind::Container | OwnerKind::Pod).then(|| Key {
-        pod_uid: Some(pod_uid),
+        pod_uid,
         container_id: owner.container_id.clone(),
         qos: placement.qos,
     })

@@ -18,13 +18,13 @@ use crate::cgroup::is_uuid;
 
 /// Whether this is the pod's UID, or its hash. A UID of neither form stands in a path as it is, or with `_` for each `-`.
 fn is_of_path(who: Who<'_>, uid: &str) -> bool {
-    let Some(path) = who.pod_uid else { return false };
+    let path = who.pod_uid;
     path == uid || !is_uuid(path) && path == uid.replace('-', "_")
 }
 
 /// Whether the path's pod is known to the API server by its hash and not by its UID: a static pod.
 pub(super) fn is_by_hash(who: Who<'_>) -> bool {
-    who.pod_uid.is_some_and(|uid| !is_uuid(uid))
+    !is_uuid(who.pod_uid)
 }
 
 /// What speaks against the API server's pod, as a phrase. `node` is the name of this node, where it is known.
@@ -70,13 +70,13 @@ pub(super) fn against_both(pod: &Pod, listed: &Found) -> Option<String> {
 }
 
 fn other_pod(source: &str, uid: Option<&str>, who: Who<'_>) -> String {
-    let path = who.pod_uid.map_or_else(|| "no pod".to_owned(), |uid| format!("pod {uid}"));
+    let path = who.pod_uid;
     match uid {
         Some(uid) => {
-            format!("{source} has the container in pod {uid}, but the cgroup's path has it in {path}")
+            format!("{source} has the container in pod {uid}, but the cgroup's path has it in pod {path}")
         }
         None => format!(
-            "{source} does not say which pod the container is in, and the cgroup's path has it in {path}"
+            "{source} does not say which pod the container is in, and the cgroup's path has it in pod {path}"
         ),
     }
 }

@@ -77,20 +77,24 @@ impl PodNames for Directory {
             return Answer { missing: Some(self.nobody.to_owned()), ..Answer::default() };
         }
         let watched = self.kube.as_ref().map(|kube| Watched::of(kube.as_ref(), who));
-        let is_static = confirm::is_by_hash(who) || watched.as_ref().is_some_and(Watched::is_mirror);
-        // Not asked without need: an id that it does not know makes it list anew.
-        let listed = match &watched {
-            Some(Watched { container: Some(_), .. }) if !is_static => None,
-            Some(Watched { pod: Some(_), .. }) if who.container_id.is_none() && !is_static => None,
-            _ => self.cri.as_ref().map(|cri| Asked::of(cri, who)),
-        };
-        answer(who, watched, listed, self.node.as_deref())
+        let runtime = self.cri.as_ref().filter(|_| asks_runtime(who, watched.as_ref()));
+        let listed = runtime.map(|cri| Asked::of(cri, who));
+        Told { who, watched, listed, node: self.node.as_deref() }.answer()
     }
 
     fn status(&self) -> Vec<NamesStatus> {
         let kube = self.kube.iter().map(|kube| kube.status());
         kube.chain(self.cri.iter().map(|cri| of_cri(cri.status(), Instant::now()))).collect()
     }
+}
+
+/// Whether the runtime is asked as well. Not without need: an id that it does not know makes it list anew. PURE.
+fn asks_runtime(who: Who<'_>, watched: Option<&Watched>) -> bool {
+    let is_static = confirm::is_by_hash(who) || watched.is_some_and(Watched::is_mirror);
+    let is_known = watched.is_some_and(|watched| {
+        watched.container.is_some() || watched.pod.is_some() && who.container_id.is_none()
+    });
+    is_static || !is_known
 }
 
 /// How it goes with the runtime. PURE.
@@ -125,14 +129,14 @@ struct Watched {
 impl Watched {
     fn of(kube: &dyn PodWatch, who: Who<'_>) -> Self {
         let Reliance { stale_seconds, reason, soon } = kube.reliance();
-        if who.pod_uid.is_some_and(|uid| kube.disputed(uid)) {
+        if kube.disputed(who.pod_uid) {
             let reason = "several pods of the API server claim to be the mirror of this static pod \
                 (kubernetes.io/config.mirror), and none of them is believed";
             return Self { reason: reason.to_owned(), stale_seconds, ..Self::default() };
         }
         let container = who.container_id.and_then(|id| kube.find_container(id));
         let pod = container.as_ref().map(|found| Arc::clone(&found.pod));
-        let pod = pod.or_else(|| who.pod_uid.and_then(|uid| kube.find_pod(uid)));
+        let pod = pod.or_else(|| kube.find_pod(who.pod_uid));
         Self { container, pod, stale_seconds, reason, soon }
     }
 
@@ -157,10 +161,9 @@ struct Asked {
 
 impl Asked {
     fn of(cri: &Cri, who: Who<'_>) -> Self {
-        let found = match who {
-            Who { container_id: Some(id), .. } => cri.find(id),
-            Who { pod_uid: Some(uid), .. } => cri.find_pod(uid).map(Listed::Sandbox),
-            Who { pod_uid: None, container_id: None, .. } => None,
+        let found = match who.container_id {
+            Some(id) => cri.find(id),
+            None => cri.find_pod(who.pod_uid).map(Listed::Sandbox),
         };
         let status = cri.status();
         let reason = match status.problem {
@@ -174,49 +177,56 @@ impl Asked {
     }
 }
 
-/// What speaks against the mirror of a static pod, as a phrase, where the runtime has what the path has. The mirror is a copy that
-/// the API server may have changed (its admission sets requests, and so the class, for kubelet's static pods too), and a
-/// manifest may set a UID, which the path then has in place of a hash. kubelet gave the runtime its names.
-fn against_mirror(
-    who: Who<'_>,
-    watched: Option<&Watched>,
-    listed: Option<&Asked>,
-    node: Option<&str>,
-) -> Option<String> {
-    let watched = watched.filter(|watched| watched.is_mirror())?;
-    let listed = listed?.found.as_ref()?;
-    let against = confirm::against_pod(who, watched.pod.as_deref()?, node)?;
-    confirm::against_listed(who, listed).is_none().then_some(against)
+/// What both told of one place in the tree.
+#[derive(Debug)]
+struct Told<'a> {
+    who: Who<'a>,
+    watched: Option<Watched>,
+    listed: Option<Asked>,
+    /// This node's name.
+    node: Option<&'a str>,
 }
 
-/// What speaks against taking any name, as a phrase.
-fn contradiction(
-    who: Who<'_>,
-    watched: Option<&Watched>,
-    listed: Option<&Asked>,
-    node: Option<&str>,
-) -> Option<String> {
-    let pod = watched.and_then(|watched| watched.pod.as_deref());
-    let listed = listed.and_then(|listed| listed.found.as_ref());
-    let all = [
-        pod.and_then(|pod| confirm::against_pod(who, pod, node)),
-        listed.and_then(|listed| confirm::against_listed(who, listed)),
-    ];
-    let all: Vec<_> = all.into_iter().flatten().collect();
-    if all.is_empty() { confirm::against_both(pod?, listed?) } else { Some(all.join("; ")) }
-}
-
-/// Puts both together. PURE.
-fn answer(who: Who<'_>, watched: Option<Watched>, listed: Option<Asked>, node: Option<&str>) -> Answer {
-    let against = against_mirror(who, watched.as_ref(), listed.as_ref(), node);
-    let watched = match against {
-        Some(reason) => watched.map(|watched| watched.without_mirror(reason)),
-        None => watched,
-    };
-    if let Some(reason) = contradiction(who, watched.as_ref(), listed.as_ref(), node) {
-        return Answer { missing: Some(reason), ..Answer::default() };
+impl Told<'_> {
+    fn listed(&self) -> Option<&Listed> {
+        self.listed.as_ref()?.found.as_ref()
     }
-    let Asked { found: listed, reason: runtime_reason, soon: runtime_soon } = listed.unwrap_or_default();
+
+    /// What speaks against the mirror of a static pod, as a phrase, where the runtime has what the path has. The mirror is a copy that
+    /// the API server may have changed (its admission sets requests, and so the class, for kubelet's static pods too), and a
+    /// manifest may set a UID, which the path then has in place of a hash. kubelet gave the runtime its names.
+    fn against_mirror(&self) -> Option<String> {
+        let watched = self.watched.as_ref().filter(|watched| watched.is_mirror())?;
+        let against = confirm::against_pod(self.who, watched.pod.as_deref()?, self.node)?;
+        confirm::against_listed(self.who, self.listed()?).is_none().then_some(against)
+    }
+
+    /// What speaks against taking any name, as a phrase.
+    fn contradiction(&self) -> Option<String> {
+        let pod = self.watched.as_ref().and_then(|watched| watched.pod.as_deref());
+        let all = [
+            pod.and_then(|pod| confirm::against_pod(self.who, pod, self.node)),
+            self.listed().and_then(|listed| confirm::against_listed(self.who, listed)),
+        ];
+        let all: Vec<_> = all.into_iter().flatten().collect();
+        if all.is_empty() { confirm::against_both(pod?, self.listed()?) } else { Some(all.join("; ")) }
+    }
+
+    /// Puts both together. PURE.
+    fn answer(mut self) -> Answer {
+        if let Some(reason) = self.against_mirror() {
+            self.watched = self.watched.map(|watched| watched.without_mirror(reason));
+        }
+        if let Some(reason) = self.contradiction() {
+            return Answer { missing: Some(reason), ..Answer::default() };
+        }
+        together(self.who, self.watched, self.listed.unwrap_or_default())
+    }
+}
+
+/// What can be said where nothing speaks against it.
+fn together(who: Who<'_>, watched: Option<Watched>, listed: Asked) -> Answer {
+    let Asked { found: listed, reason: runtime_reason, soon: runtime_soon } = listed;
     let Some(watched) = watched else {
         let missing = listed.is_none().then_some(runtime_reason);
         let names = listed.map(|listed| of_runtime(who, &listed));
@@ -279,5 +289,5 @@ fn of_runtime(who: Who<'_>, listed: &Listed) -> Names {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watch;

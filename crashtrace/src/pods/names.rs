@@ -51,9 +51,9 @@ pub enum NamesState {
 /// Whom a cgroup's path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Who<'a> {
-    /// The pod's UID; for a static pod the hash of its configuration.
-    pub pod_uid: Option<&'a str>,
-    /// The container's id.
+    /// The pod's UID; for a static pod the hash of its configuration, or what its manifest has for a UID.
+    pub pod_uid: &'a str,
+    /// The container's id; `None` for the pod.
     pub container_id: Option<&'a str>,
     /// The pod's QoS class.
     pub qos: Option<Qos>,

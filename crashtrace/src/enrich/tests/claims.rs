@@ -9,9 +9,8 @@ use crate::classify::tests::build::SIDE;
 use crate::classify::{Cause, Level as VerdictLevel, Verdict, classify};
 use crate::enrich::Node;
 use crate::filter::Filter;
-use crate::pods::directory::{Directory, PodWatch, Reliance};
-use crate::pods::index::Found;
-use crate::pods::names::{NameSource, NamesState, NamesStatus};
+use crate::pods::directory::tests::OnePod;
+use crate::pods::directory::{Directory, PodWatch};
 use crate::pods::pod::{Container, ContainerKind, MemoryBounds, Pod, Workload};
 use crate::report::build::{Context, incident};
 
@@ -19,41 +18,6 @@ const UID: &str = "1f6cbd1e-0d5a-4a4f-8f5c-2b8f0a2f6f11";
 /// Stands in each name of the pod that the directory knows.
 const MARK: &str = "zq9";
 const USER: &str = "/user.slice/user-1000.slice/user@1000.service";
-
-/// An API server that has one pod, for whatever it is asked.
-#[derive(Debug, Clone)]
-struct OnePod(Arc<Pod>);
-
-impl PodWatch for OnePod {
-    fn find_container(&self, _: &str) -> Option<Found> {
-        Some(Found { pod: Arc::clone(&self.0), container: 0, current: true, restart_count: Some(1) })
-    }
-
-    fn find_pod(&self, _: &str) -> Option<Arc<Pod>> {
-        Some(Arc::clone(&self.0))
-    }
-
-    fn disputed(&self, _: &str) -> bool {
-        false
-    }
-
-    fn reliance(&self) -> Reliance {
-        Reliance::default()
-    }
-
-    fn status(&self) -> NamesStatus {
-        let (source, state) = (NameSource::Kube, NamesState::Synced);
-        NamesStatus {
-            source,
-            state,
-            problem: None,
-            pods: None,
-            containers: None,
-            refused_pods: None,
-            age_seconds: None,
-        }
-    }
-}
 
 fn a_pod(uid: &str, qos: Option<Qos>) -> Pod {
     let bounds = MemoryBounds { limit_bytes: Some(64 * MIB), ..MemoryBounds::default() };
@@ -84,7 +48,7 @@ fn a_pod(uid: &str, qos: Option<Qos>) -> Pod {
 }
 
 fn asking(pod: Pod, root: NodeRoot) -> Node {
-    let kube = Some(Box::new(OnePod(Arc::new(pod))) as Box<dyn PodWatch>);
+    let kube = Some(Box::new(OnePod { pod: Arc::new(pod), disputed: false }) as Box<dyn PodWatch>);
     let pods = Directory { kube, node: Some("n1".into()), ..Directory::default() };
     Node { pods: Box::new(pods), root, ..Node::unseen("a test") }
 }

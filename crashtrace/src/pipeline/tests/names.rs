@@ -16,7 +16,7 @@ struct Told(Rc<RefCell<Answer>>);
 
 impl PodNames for Told {
     fn find(&mut self, who: Who<'_>) -> Answer {
-        assert_eq!(who.pod_uid, Some("b2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d"));
+        assert_eq!(who.pod_uid, "b2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d");
         let answer = self.0.borrow().clone();
         let names = answer.names.map(|names| match who.container_id {
             Some(_) => names,

@@ -11,7 +11,7 @@ const UID: &str = "2227d2ac-729b-4912-87f5-14f1fda3ef9f";
 const OTHER: &str = "242832fb-e8e5-40d4-8e26-ed956de27eb3";
 const HASH: &str = "349ec37f55eed21f6a216e957a510f10";
 
-fn who(pod_uid: Option<&str>) -> Who<'_> {
+fn who(pod_uid: &str) -> Who<'_> {
     Who { pod_uid, container_id: Some("c"), qos: Some(Qos::Burstable) }
 }
 
@@ -58,21 +58,20 @@ fn sandbox(uid: Option<&str>) -> Found {
 
 #[test]
 fn a_pod_is_believed_by_its_uid_and_class() {
-    let against = |pod: &Pod| against_pod(who(Some(UID)), pod, Some("n1"));
+    let against = |pod: &Pod| against_pod(who(UID), pod, Some("n1"));
     assert_eq!(against(&pod(UID, None, None)), None);
     assert_eq!(against(&Pod { qos: None, ..pod(UID, None, None) }), None, "no class says nothing");
     let other = against(&pod(OTHER, None, None)).expect("another pod");
     assert!(other.contains(UID) && other.contains(OTHER) && !other.contains("api-0"), "{other}");
     let class = against(&Pod { qos: Some(Qos::Guaranteed), ..pod(UID, None, None) }).expect("another class");
     assert!(class.contains("Guaranteed") && class.contains("Burstable"), "{class}");
-    assert!(against_pod(who(None), &pod(UID, None, None), None).is_some(), "a path without a pod");
     // An annotation is no UID.
     assert!(against(&pod(OTHER, Some(UID), Some("n1"))).is_some());
 }
 
 #[test]
 fn a_static_pod_is_believed_by_its_hash_on_its_own_node() {
-    let against = |pod: &Pod| against_pod(who(Some(HASH)), pod, Some("n1"));
+    let against = |pod: &Pod| against_pod(who(HASH), pod, Some("n1"));
     assert_eq!(against(&pod(OTHER, Some(HASH), Some("n1"))), None);
     for no_mirror in [pod(OTHER, Some(HASH), Some("n2")), pod(OTHER, Some(HASH), None)] {
         assert!(against(&no_mirror).is_some_and(|reason| reason.contains("not of this node")));
@@ -87,26 +86,22 @@ fn a_static_pod_is_believed_by_its_hash_on_its_own_node() {
 #[test]
 fn a_uid_of_no_known_form_is_compared_as_the_path_has_it() {
     for path in ["my-static-pod", "my_static_pod"] {
-        assert_eq!(
-            against_pod(who(Some(path)), &pod(OTHER, Some("my-static-pod"), Some("n1")), Some("n1")),
-            None
-        );
-        assert_eq!(against_listed(who(Some(path)), &container(Some("my-static-pod"), None, None)), None);
-        assert!(against_listed(who(Some(path)), &container(Some("my-static-po"), None, None)).is_some());
+        assert_eq!(against_pod(who(path), &pod(OTHER, Some("my-static-pod"), Some("n1")), Some("n1")), None);
+        assert_eq!(against_listed(who(path), &container(Some("my-static-pod"), None, None)), None);
+        assert!(against_listed(who(path), &container(Some("my-static-po"), None, None)).is_some());
     }
 }
 
 #[test]
 fn the_runtime_is_believed_by_the_pods_uid() {
     for listed in [container(Some(UID), Some("shop"), Some("api-0")), sandbox(Some(UID))] {
-        assert_eq!(against_listed(who(Some(UID)), &listed), None);
-        let other = against_listed(who(Some(OTHER)), &listed).expect("another pod");
+        assert_eq!(against_listed(who(UID), &listed), None);
+        let other = against_listed(who(OTHER), &listed).expect("another pod");
         assert!(other.contains(UID) && other.contains(OTHER) && !other.contains("api-0"), "{other}");
     }
     for listed in [container(None, Some("shop"), Some("api-0")), sandbox(None)] {
         assert!(
-            against_listed(who(Some(UID)), &listed)
-                .is_some_and(|reason| reason.contains("does not say which pod"))
+            against_listed(who(UID), &listed).is_some_and(|reason| reason.contains("does not say which pod"))
         );
     }
 }
@@ -120,18 +115,23 @@ fn both_must_have_one_name() {
     assert!(against_both(&pod, &container(Some(UID), Some("shop"), Some("api-1"))).is_some());
 }
 
-fn uid() -> impl Strategy<Value = Option<String>> {
+fn uid() -> impl Strategy<Value = String> {
     let known = [UID, OTHER, HASH, "x-y", "x_y", ""].map(str::to_owned).to_vec();
-    proptest::option::of(prop_oneof![proptest::sample::select(known), "[0-9a-f-]{0,36}"])
+    prop_oneof![proptest::sample::select(known), "[0-9a-f-]{0,36}"]
 }
 
 proptest! {
     /// Whatever is known and whatever the path says: without one UID or hash nothing is taken.
     #[test]
-    fn nothing_is_believed_of_another_pod(path in uid(), has in uid(), hash in uid(), class in any::<bool>()) {
-        let who = Who { qos: class.then_some(Qos::BestEffort), ..who(path.as_deref()) };
+    fn nothing_is_believed_of_another_pod(
+        path in uid(),
+        has in proptest::option::of(uid()),
+        hash in proptest::option::of(uid()),
+        class in any::<bool>(),
+    ) {
+        let who = Who { qos: class.then_some(Qos::BestEffort), ..who(&path) };
         let pod = pod(has.as_deref().unwrap_or_default(), hash.as_deref(), Some("n1"));
-        let same = |uid: Option<&str>| uid.zip(path.as_deref()).is_some_and(|(uid, path)| uid.replace('-', "_") == path.replace('-', "_"));
+        let same = |uid: Option<&str>| uid.is_some_and(|uid| uid.replace('-', "_") == path.replace('-', "_"));
         if against_pod(who, &pod, Some("n1")).is_none() {
             prop_assert!(!class && (same(Some(&pod.uid)) || same(hash.as_deref())));
         }

@@ -4,11 +4,12 @@ use super::*;
 use crate::pods::cri::{CriContainer, CriSandbox, CriState};
 use crate::pods::kube;
 use crate::pods::names::ContainerRole;
+use crate::pods::names::tests::status;
 use crate::pods::pod::{Container, ContainerKind, MemoryBounds, Workload};
 
 const ID: &str = "1111111111111111111111111111111111111111111111111111111111111111";
-const WHO: Who<'static> = Who { pod_uid: Some("u"), container_id: Some(ID), qos: None };
-const POD: Who<'static> = Who { pod_uid: Some("u"), container_id: None, qos: None };
+const WHO: Who<'static> = Who { pod_uid: "u", container_id: Some(ID), qos: None };
+const POD: Who<'static> = Who { pod_uid: "u", container_id: None, qos: None };
 
 fn pod() -> Arc<Pod> {
     let container = Container {
@@ -78,7 +79,7 @@ fn not_listed() -> Asked {
 }
 
 fn put(who: Who<'_>, watched: Option<Watched>, listed: Option<Asked>) -> Answer {
-    answer(who, watched, listed, Some("n1"))
+    Told { who, watched, listed, node: Some("n1") }.answer()
 }
 
 /// Source, namespace/pod, container, its restarts, and whether anything is missing.
@@ -271,29 +272,32 @@ fn what_does_not_fit_the_path_gives_no_names() {
     );
 }
 
-/// One pod, and what is said of its hash.
+/// An API server that has one pod, for whatever it is asked.
 #[derive(Debug)]
-struct OnePod(Arc<Pod>, bool);
+pub(crate) struct OnePod {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) disputed: bool,
+}
 
 impl PodWatch for OnePod {
     fn find_container(&self, _: &str) -> Option<Found> {
-        Some(Found { pod: Arc::clone(&self.0), container: 0, current: true, restart_count: None })
+        Some(Found { pod: Arc::clone(&self.pod), container: 0, current: true, restart_count: Some(1) })
     }
 
     fn find_pod(&self, _: &str) -> Option<Arc<Pod>> {
-        Some(Arc::clone(&self.0))
+        Some(Arc::clone(&self.pod))
     }
 
     fn disputed(&self, _: &str) -> bool {
-        self.1
+        self.disputed
     }
 
     fn reliance(&self) -> Reliance {
-        Reliance { soon: true, ..Reliance::default() }
+        Reliance::default()
     }
 
     fn status(&self) -> NamesStatus {
-        of_cri(Status::default(), Instant::now())
+        status(NameSource::Kube, NamesState::Synced)
     }
 }
 
@@ -305,9 +309,9 @@ fn a_static_pod_is_named_where_its_mirror_is_this_nodes_and_no_other_claims_its_
         Arc::new(Pod { config_hash: Some(hash.into()), workload: Some(workload), ..(*pod()).clone() })
     };
     let ask = |node: &str, disputed: bool| {
-        let kube = Some(Box::new(OnePod(mirror(node), disputed)) as Box<dyn PodWatch>);
+        let kube = Some(Box::new(OnePod { pod: mirror(node), disputed }) as Box<dyn PodWatch>);
         let mut directory = Directory { kube, node: Some("n1".into()), ..Directory::default() };
-        directory.find(Who { pod_uid: Some(hash), ..WHO })
+        directory.find(Who { pod_uid: hash, ..WHO })
     };
     assert!(ask("n1", false).names.is_some());
     for (answer, says) in
@@ -328,7 +332,7 @@ fn a_static_pod_is_named_where_its_mirror_is_this_nodes_and_no_other_claims_its_
         };
         Some(Asked { found: Some(Listed::Container(Arc::new(it))), ..Asked::default() })
     };
-    let who = Who { pod_uid: Some(hash), ..WHO };
+    let who = Who { pod_uid: hash, ..WHO };
     let known = || Some(Watched { pod: Some(mirror("n1")), ..watched(false, true) });
     assert!(put(who, known(), listed("api-0")).names.is_some());
     assert_eq!(put(who, known(), listed("etcd-n1")).names, None);
@@ -361,7 +365,7 @@ fn a_mirror_that_does_not_fit_leaves_the_names_to_the_runtime() {
         ("a UUID of the manifest's", UUID, Qos::Burstable, "has the container in pod u"),
         ("requests that admission has set", HASH, Qos::BestEffort, "as Burstable"),
     ] {
-        let who = Who { pod_uid: Some(path), qos: Some(qos), ..WHO };
+        let who = Who { pod_uid: path, qos: Some(qos), ..WHO };
         let answer = put(who, known(&mirror(path)), listed(path));
         let runtime = NameSource::Cri;
         assert_eq!(
@@ -378,10 +382,32 @@ fn a_mirror_that_does_not_fit_leaves_the_names_to_the_runtime() {
         let pod = Pod { config_hash: None, ..mirror(path) };
         assert_eq!(put(who, known(&pod), listed(path)).names, None, "{what}");
     }
-    // The runtime is asked, although the API server has the container.
-    let kube = Some(Box::new(OnePod(Arc::new(mirror(UUID)), false)) as Box<dyn PodWatch>);
-    let watched = kube.as_deref().map(|kube| Watched::of(kube, WHO));
-    assert!(watched.is_some_and(|watched| watched.is_mirror()));
+    // So the runtime is asked about it, although the API server has the container.
+    for (path, pod, asked) in [
+        (UUID, mirror(UUID), true),
+        (HASH, mirror(HASH), true),
+        (HASH, Pod { config_hash: None, ..mirror(HASH) }, true),
+        (UUID, Pod { config_hash: None, ..mirror(UUID) }, false),
+    ] {
+        for container_id in [Some(ID), None] {
+            let who = Who { pod_uid: path, container_id, qos: None };
+            assert_eq!(asks_runtime(who, known(&pod).as_ref()), asked, "{path} {container_id:?}");
+        }
+    }
+}
+
+/// What it does not know it lists anew for.
+#[test]
+fn the_runtime_is_asked_about_what_the_api_server_has_not_told() {
+    let who = |container_id| Who { pod_uid: "11111111-2222-3333-4444-555555555555", container_id, qos: None };
+    assert!(asks_runtime(who(Some(ID)), None), "it is not asked");
+    for (container, pod, of_container, of_pod) in
+        [(false, false, true, true), (false, true, true, false), (true, true, false, false)]
+    {
+        let watched = watched(container, pod);
+        let asked = [Some(ID), None].map(|id| asks_runtime(who(id), Some(&watched)));
+        assert_eq!(asked, [of_container, of_pod]);
+    }
 }
 
 #[test]

@@ -29,6 +29,19 @@ fn pod(memory: MemoryBounds, containers: Vec<Container>) -> Pod {
     }
 }
 
+/// How it goes with one who says no more than this.
+pub(crate) fn status(source: NameSource, state: NamesState) -> NamesStatus {
+    NamesStatus {
+        source,
+        state,
+        problem: None,
+        pods: None,
+        containers: None,
+        refused_pods: None,
+        age_seconds: None,
+    }
+}
+
 /// Container `api` of pod `shop/api-7f9c`, by the API server.
 pub(crate) fn shop(memory: MemoryBounds) -> Names {
     let container = ContainerNames {
