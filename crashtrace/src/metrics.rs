@@ -62,6 +62,19 @@ impl Metrics {
             backlog: Arc::default(),
         }
     }
+
+    /// Whether the loop goes round, as of now.
+    #[must_use]
+    pub fn health(&self, now_ns: u64) -> Health {
+        Health::of(self.round_ns, self.drained_ns, now_ns)
+    }
+
+    /// Whether incidents are seen and reported, as of now.
+    #[must_use]
+    pub fn readiness(&self, now_ns: u64) -> Readiness<'_> {
+        let output = self.backlog.state(now_ns);
+        Readiness::of(&self.health(now_ns), output, &self.hooks, &self.names, self.stats.lost())
+    }
 }
 
 /// A handle on them: the loop's, the server's and that of the thread that writes lines.

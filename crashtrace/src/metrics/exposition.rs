@@ -10,10 +10,9 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::health::why_not_ready;
+use super::Metrics;
 use super::incidents::{BUCKETS, word};
 use super::table::{Kind, Metric};
-use super::{Health, Metrics};
 use crate::pods::names::{NamesState, NamesStatus};
 use crate::stats::Counter;
 
@@ -126,11 +125,7 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
         Metric::RingSize => {
             it.ring_bytes.map(|bytes| (Vec::new(), Value::Gauge(bytes as f64))).into_iter().collect()
         }
-        Metric::Ready => {
-            let health = Health::of(it.round_ns, it.drained_ns, now_ns);
-            let ready = why_not_ready(&health, it.backlog.state(now_ns), &it.hooks).is_none();
-            one(Value::Gauge(f64::from(u8::from(ready))))
-        }
+        Metric::Ready => one(Value::Gauge(f64::from(u8::from(it.readiness(now_ns).ready)))),
         Metric::Incidents => lines
             .incidents
             .iter()

@@ -76,7 +76,8 @@ pub struct Readiness<'a> {
     pub ready: bool,
     /// Why not.
     pub why: Option<&'static str>,
-    /// When the loop last looked into the ring; null if it has not begun.
+    /// When it last emptied the ring, which it does in each round but while nobody takes what it writes; null if it has not
+    /// begun.
     pub drained_seconds_ago: Option<f64>,
     /// Whether standard output takes lines.
     pub output: OutputState,
@@ -185,12 +186,11 @@ impl<'a> Readiness<'a> {
 }
 
 /// Why an agent of this health does not see and report what happens; `None` if it does.
-#[must_use]
-pub fn why_not_ready(health: &Health, output: OutputState, hooks: &Hooks) -> Option<&'static str> {
+fn why_not_ready(health: &Health, output: OutputState, hooks: &Hooks) -> Option<&'static str> {
     if hooks.in_place.is_empty() {
         Some("no hooks are in place")
     } else if !health.alive {
-        Some("the ring of records is not drained")
+        Some("the loop does not go round, so the ring of records is not drained")
     } else if output.blocked {
         Some("nobody takes what is written to the standard output")
     } else {
@@ -261,16 +261,11 @@ mod tests {
 
     #[test]
     fn degraded_names_are_said_and_make_it_no_less_ready() {
+        use crate::pods::names::tests::status;
         use crate::pods::names::{NameSource, NamesState};
-        let names = [NamesStatus {
-            source: NameSource::Cri,
-            state: NamesState::Degraded,
-            problem: Some("no answer within 5000 ms".to_owned()),
-            pods: Some(3),
-            containers: None,
-            refused_pods: None,
-            age_seconds: Some(70),
-        }];
+        let problem = Some("no answer within 5000 ms".to_owned());
+        let degraded = status(NameSource::Cri, NamesState::Degraded);
+        let names = [NamesStatus { problem, pods: Some(3), age_seconds: Some(70), ..degraded }];
         let hooks = hooks();
         let health = Health::of(Some(5), Some(5), 5);
         let said = serde_json::to_value(Readiness::of(&health, OutputState::default(), &hooks, &names, 2))

@@ -8,8 +8,8 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::Metrics;
 use super::exposition::{self, Format};
-use super::{Health, Metrics, Readiness};
 use crate::report::json::harmless;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -39,7 +39,6 @@ pub fn answer(request: &Request<'_>, metrics: &Metrics, now_ns: u64) -> Response
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
-    let health = Health::of(metrics.round_ns, metrics.drained_ns, now_ns);
     match path {
         "/metrics" => {
             let format = Format::accepted(accept);
@@ -48,10 +47,12 @@ pub fn answer(request: &Request<'_>, metrics: &Metrics, now_ns: u64) -> Response
                 Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
             }
         }
-        "/healthz" => said(health.alive, &health),
+        "/healthz" => {
+            let health = metrics.health(now_ns);
+            said(health.alive, &health)
+        }
         "/readyz" => {
-            let (output, lost) = (metrics.backlog.state(now_ns), metrics.stats.lost());
-            let readiness = Readiness::of(&health, output, &metrics.hooks, &metrics.names, lost);
+            let readiness = metrics.readiness(now_ns);
             // A socket for both families has clients of IPv4 as ::ffff:127.0.0.1.
             match (query, peer.to_canonical().is_loopback()) {
                 (Some("verbose"), true) => said(readiness.ready, &readiness),
@@ -98,11 +99,12 @@ mod tests {
 
     fn ask(method: &Method, path: &str, accept: Option<&str>, now_ns: u64) -> (u16, String, String) {
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-        said(&Request { method, path, query, accept, peer: [127, 0, 0, 1].into() }, now_ns)
+        said(&Request { method, path, query, accept, peer: [127, 0, 0, 1].into() }, &metrics(), now_ns)
     }
 
-    fn said(request: &Request<'_>, now_ns: u64) -> (u16, String, String) {
-        let answer = answer(request, &metrics(), now_ns);
+    /// Status, kind and body.
+    fn said(request: &Request<'_>, metrics: &Metrics, now_ns: u64) -> (u16, String, String) {
+        let answer = answer(request, metrics, now_ns);
         let kind = answer.headers()[CONTENT_TYPE].to_str().expect("a word").to_owned();
         let status = answer.status().as_u16();
         let tokio = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -126,26 +128,17 @@ mod tests {
     /// Whoever reaches the port over the pod network learns no URL, path or error.
     #[test]
     fn more_than_yes_or_no_is_for_loopback() {
+        use crate::pods::names::tests::status;
         use crate::pods::names::{NameSource, NamesState, NamesStatus};
         let secret = "https://10.0.0.1:6443: /var/run/secrets/token: certificate has expired";
         let mut metrics = metrics();
-        metrics.names = vec![NamesStatus {
-            source: NameSource::Kube,
-            state: NamesState::Degraded,
-            problem: Some(secret.to_owned()),
-            pods: None,
-            containers: None,
-            refused_pods: None,
-            age_seconds: None,
-        }];
+        let degraded = status(NameSource::Kube, NamesState::Degraded);
+        metrics.names = vec![NamesStatus { problem: Some(secret.to_owned()), ..degraded }];
         let ask = |peer: &str, query| {
             let peer = peer.parse().expect("an address");
             let request = Request { method: &Method::GET, path: "/readyz", query, accept: None, peer };
-            let answer = answer(&request, &metrics, 8);
-            let status = answer.status().as_u16();
-            let tokio = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-            let body = tokio.block_on(answer.into_body().collect()).expect("a body").to_bytes();
-            (status, String::from_utf8(body.to_vec()).expect("UTF-8"))
+            let (status, _, body) = said(&request, &metrics, 8);
+            (status, body)
         };
         for peer in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             let (status, body) = ask(peer, Some("verbose"));

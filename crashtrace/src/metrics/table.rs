@@ -163,7 +163,7 @@ impl Metric {
                 Gauge,
                 None,
                 &[],
-                "1 while the hooks are in place, the ring is drained and standard output takes lines, else 0: what /readyz answers.",
+                "1 while the hooks are in place, the loop goes round and standard output takes lines, else 0: what /readyz answers.",
             ),
             Self::Incidents => row(
                 "crashtrace_incidents",
