@@ -1,0 +1,167 @@
+//! ARCHITECTURE.md's table of rooms is held against the paths of the code: a room (a top-level module of the agent) uses what its row
+//! has and nothing else, nothing below its own row, and there is no circle. The last holds of xtask's modules, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use layers::paths::{Arrow, Crate, Read};
+use layers::table::{Row, rows};
+
+mod layers {
+    pub(crate) mod paths;
+    pub(crate) mod table;
+}
+
+/// Arrows that are there and should not be: they lead to a later stage, or make a circle.
+const EXCUSED: [(&str, &str); 9] = [
+    ("correlate", "fold"),
+    ("fold", "enrich"),
+    ("classify", "remedy"),
+    ("classify", "report"),
+    ("source", "decode"),
+    ("source", "enrich"),
+    ("source", "report"),
+    ("build", "setup"),
+    ("setup", "vm"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it lies in the workspace").to_owned()
+}
+
+fn is_excused(arrow: &Arrow) -> bool {
+    EXCUSED.contains(&(arrow.from.as_str(), arrow.to.as_str()))
+}
+
+/// The library and the program.
+fn agent() -> Read {
+    let folder = root().join("crashtrace/src");
+    let mut read = Crate { root: &folder.join("lib.rs"), name: "crashtrace" }.read();
+    assert!(read.rooms.remove("lib"), "lib.rs declares rooms and is none");
+    let program = Crate { root: &folder.join("main.rs"), name: "crashtrace" }.read();
+    read.rooms.extend(program.rooms);
+    read.arrows.extend(program.arrows);
+    read.arrows.retain(|arrow| !is_excused(arrow));
+    read
+}
+
+fn table() -> Vec<Row> {
+    rows(&fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it can be read"))
+}
+
+/// What the code does that the table does not allow.
+fn faults(rows: &[Row], read: &Read) -> Vec<String> {
+    let mut faults = Vec::new();
+    let in_table: BTreeSet<_> = rows.iter().map(|row| row.room.clone()).collect();
+    faults.extend(read.rooms.difference(&in_table).map(|room| format!("{room}: no row")));
+    faults.extend(in_table.difference(&read.rooms).map(|room| format!("{room}: a row, and no room")));
+    for (at, row) in rows.iter().enumerate() {
+        let above: BTreeSet<_> = rows[..at].iter().map(|row| &row.room).collect();
+        for room in row.may_use.iter().filter(|room| !above.contains(room)) {
+            faults.push(format!("{}: may use {room}, which does not stand above it", row.room));
+        }
+    }
+    for Arrow { from, to, at } in &read.arrows {
+        let row = rows.iter().find(|row| row.room == *from);
+        if row.is_some_and(|row| !row.may_use.contains(to)) {
+            faults.push(format!("{from} uses {to}, which its row does not have: {at}"));
+        }
+    }
+    faults
+}
+
+/// A circle of modules that use each other, if there is one.
+fn circle(read: &Read) -> Option<Vec<String>> {
+    let mut uses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for Arrow { from, to, .. } in &read.arrows {
+        uses.entry(from).or_default().insert(to);
+    }
+    // What uses nothing that is left is in no circle.
+    loop {
+        let left: Vec<_> = uses.keys().copied().collect();
+        let before = uses.len();
+        uses.retain(|_, to| {
+            to.retain(|to| left.contains(to));
+            !to.is_empty()
+        });
+        if uses.len() == before {
+            break;
+        }
+    }
+    let mut way = vec![*uses.keys().next()?];
+    loop {
+        let next = *uses[way[way.len() - 1]].first()?;
+        if let Some(begin) = way.iter().position(|it| *it == next) {
+            return Some(way[begin..].iter().map(|it| (*it).to_owned()).collect());
+        }
+        way.push(next);
+    }
+}
+
+#[test]
+fn rooms_use_what_the_table_says() {
+    let read = agent();
+    assert!(read.arrows.len() > 300, "{} arrows are too few to be all", read.arrows.len());
+    let faults = faults(&table(), &read);
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn rooms_make_no_circle() {
+    assert_eq!(circle(&agent()), None);
+}
+
+#[test]
+fn modules_of_xtask_make_no_circle() {
+    let mut read = Crate { root: &root().join("xtask/src/main.rs"), name: "xtask" }.read();
+    read.arrows.retain(|arrow| !is_excused(arrow));
+    assert!(read.arrows.len() > 50, "{} arrows are too few to be all", read.arrows.len());
+    let circle = circle(&read);
+    assert_eq!(circle, None, "{:#?}", read.arrows);
+}
+
+fn arrow(from: &str, to: &str) -> Arrow {
+    Arrow { from: from.to_owned(), to: to.to_owned(), at: String::new() }
+}
+
+fn planted(rooms: &[&str], arrows: &[(&str, &str)]) -> Read {
+    Read {
+        rooms: rooms.iter().map(|room| (*room).to_owned()).collect(),
+        arrows: arrows.iter().map(|(from, to)| arrow(from, to)).collect(),
+    }
+}
+
+#[test]
+fn what_the_table_does_not_have_is_found() {
+    let table = |below: &str| {
+        rows(&format!(
+            "| layer | room | may use |\n|---|---|---|\n| words | `a` | {below} |\n| | `b` | `a` |\n| | `c` | `a` |\n"
+        ))
+    };
+    let rooms = ["a", "b", "c"];
+    let found = |below: &str, rooms: &[&str], arrows: &[(&str, &str)]| {
+        let faults = faults(&table(below), &planted(rooms, arrows));
+        faults
+            .iter()
+            .map(|fault| fault.split([':', ',']).next().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found("nothing", &rooms, &[("b", "a"), ("c", "a")]), [""; 0]);
+    assert_eq!(found("nothing", &rooms, &[("c", "b")]), ["c uses b"]);
+    assert_eq!(found("nothing", &rooms, &[("b", "*")]), ["b uses *"]);
+    assert_eq!(found("nothing", &["a", "b", "c", "d"], &[]), ["d"]);
+    assert_eq!(found("nothing", &["a", "b"], &[]), ["c"]);
+    assert_eq!(found("`c`", &rooms, &[]), ["a"]);
+}
+
+#[test]
+fn a_circle_is_found() {
+    let found = |arrows: &[(&str, &str)]| circle(&planted(&[], arrows)).map(|circle| circle.join(" "));
+    assert_eq!(found(&[("a", "b"), ("a", "c"), ("b", "c")]), None);
+    assert_eq!(found(&[("a", "b"), ("b", "a")]).as_deref(), Some("a b"));
+    assert_eq!(
+        found(&[("a", "b"), ("b", "c"), ("c", "d"), ("d", "b"), ("c", "e")]).as_deref(),
+        Some("b c d")
+    );
+}
