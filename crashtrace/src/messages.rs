@@ -16,6 +16,7 @@ use std::panic::PanicHookInfo;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber, callsite};
@@ -207,7 +208,7 @@ impl Inner {
 
     /// Writes what can be written without a wait beyond `until`. Says whether that is all.
     fn write_until(&self, mut queue: MutexGuard<'_, Queue>, until: Instant) -> bool {
-        let mut to = Descriptor(self.to.as_fd());
+        let to = Descriptor(self.to.as_fd());
         while let Some(first) = queue.waiting.front() {
             let left = until.saturating_duration_since(Instant::now());
             if !to.is_writable(Some(left)) {
@@ -217,15 +218,20 @@ impl Inner {
                 continue;
             }
             let rest = &first[queue.written..];
-            let wrote = to.write(&rest[..rest.len().min(AT_ONCE_BYTES)]);
-            let wrote = wrote
-                .and_then(|bytes| if bytes == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(bytes) });
+            // Not by `Descriptor`, which waits: whoever shares a pipe that does not block may have filled it meanwhile.
+            let wrote = rustix::io::write(
+                to.0,
+                if queue.cut { b"\n" } else { &rest[..rest.len().min(AT_ONCE_BYTES)] },
+            );
             match wrote {
-                Ok(bytes) if bytes < rest.len() => queue.written += bytes,
-                Ok(_) => queue.pop(),
-                Err(_) => {
+                Err(Errno::AGAIN) if left.is_zero() => return false,
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Ok(1..) if queue.cut => queue.cut = false,
+                Ok(bytes @ 1..) if bytes < rest.len() => queue.written += bytes,
+                Ok(1..) => queue.pop(),
+                Ok(0) | Err(_) => {
                     queue.dropped = queue.dropped.saturating_add(1);
-                    queue.cut = queue.written > 0;
+                    queue.cut |= queue.written > 0;
                     queue.pop();
                 }
             }
@@ -237,11 +243,14 @@ impl Inner {
     fn write(&self) {
         let mut to = Descriptor(self.to.as_fd());
         loop {
+            let mut queue = self.queue();
+            // While the queue is held, as whoever begins a count does when it wakes this thread: so no wake-up is lost.
             let due = self.throttle().due();
             if due.is_some_and(|due| due <= Instant::now()) {
+                drop(queue);
                 self.summarize();
+                continue;
             }
-            let mut queue = self.queue();
             let Some(message) = queue.waiting.front().map(|first| first[queue.written..].to_vec()) else {
                 self.idle.notify_all();
                 match due {
@@ -336,16 +345,17 @@ impl<S: Subscriber> Filter<S> for Kinds {
             return true;
         }
         let kind = event.metadata().callsite();
-        let throttle = &self.messages.0;
+        let inner = &self.messages.0;
         let mut first = First(String::new());
         // Formatted without the lock: what is formatted may itself log.
-        if !throttle.throttle().knows(&kind) {
+        if !inner.throttle().knows(&kind) {
             event.record(&mut first);
         }
-        let fate = throttle.throttle().fate(kind, first.0, Instant::now());
+        let fate = inner.throttle().fate(kind, first.0, Instant::now());
         if fate == Fate::BeginsCount {
-            // The thread has a time to keep now.
-            throttle.more.notify_one();
+            // The thread has a time to keep now, and reads it while it holds the queue.
+            let _queue = inner.queue();
+            inner.more.notify_one();
         }
         fate == Fate::Out
     }

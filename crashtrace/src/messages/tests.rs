@@ -1,7 +1,7 @@
 //! Standard error in each state that it can be in.
 
 use std::fs::File;
-use std::io::{PipeReader, Read as _};
+use std::io::{BufRead as _, PipeReader, Read as _};
 use std::sync::mpsc;
 
 use super::*;
@@ -19,6 +19,17 @@ fn full_pipe() -> (PipeReader, Messages) {
 
 fn to_full_disk() -> Messages {
     Messages::new(Box::new(File::options().write(true).open("/dev/full").unwrap()), false)
+}
+
+/// Reads this many lines: the thread that writes keeps the pipe open.
+fn read_lines_in_background(reader: PipeReader, count: u64) -> mpsc::Receiver<Vec<String>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let lines = io::BufReader::new(reader).lines().take(usize::try_from(count).unwrap());
+        let lines = lines.map(|line| line.unwrap().trim_start_matches('.').to_owned());
+        sender.send(lines.collect()).unwrap();
+    });
+    receiver
 }
 
 fn read_in_background(mut reader: PipeReader) -> mpsc::Receiver<String> {
@@ -72,15 +83,11 @@ fn a_pipe_that_nobody_reads_stops_nobody_and_holds_what_it_can() {
         let dropped = messages.unsaid().dropped;
         assert!((7_000..8_000).contains(&dropped), "{dropped}");
         // When somebody reads at last, what waited comes out, in order and whole.
-        let text = read_in_background(reader);
+        let text = read_lines_in_background(reader, 10_000 - dropped);
         assert!(messages.finish(SOON), "{threaded}");
-        let said = 10_000 - dropped;
-        if !threaded {
-            drop(messages);
-            let text = text.recv_timeout(SOON).unwrap();
-            let lines: Vec<u64> = text.lines().map(|line| line.trim().parse().unwrap()).collect();
-            assert_eq!(lines, (0..said).collect::<Vec<_>>());
-        }
+        let lines = text.recv_timeout(SOON).unwrap();
+        let lines: Vec<u64> = lines.iter().map(|line| line.trim().parse().unwrap()).collect();
+        assert_eq!(lines, (0..10_000 - dropped).collect::<Vec<_>>());
     }
 }
 
@@ -123,4 +130,25 @@ fn a_flood_of_one_kind_is_a_few_messages_and_a_count() {
         text.contains("99980 more messages like this one were kept back: a record could not be read\n"),
         "{text}"
     );
+}
+
+/// A message of which only the beginning came out ends with its line, before the next begins.
+#[test]
+fn a_message_that_was_cut_ends_its_line() {
+    for threaded in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stderr");
+        let messages = Messages::new(Box::new(File::create(&path).unwrap()), false);
+        {
+            let mut queue = messages.0.queue();
+            queue.cut = true;
+        }
+        if threaded {
+            messages.on_a_thread().unwrap();
+        }
+        messages.say("next\n");
+        messages.say("last\n");
+        assert!(messages.finish(SOON));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "\nnext\nlast\n", "{threaded}");
+    }
 }
