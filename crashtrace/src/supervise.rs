@@ -5,11 +5,13 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::backoff::{Backoff, Pauses};
+use crate::harmless::one_line;
 
 /// The longest text of a panic that is passed on.
 const LONGEST_TEXT: usize = 240;
@@ -44,15 +46,17 @@ impl Drop for Supervised {
     }
 }
 
-/// Runs what `start` makes, anew each time that it ends, after one of `pauses`. `ended` is told why before each pause. Must be
-/// called within a tokio runtime.
-pub fn keep<F>(
+/// Runs what `start` makes of what is `shared` with its owner, anew each time that it ends, after one of `pauses`. `ended` is told
+/// why before each pause. Must be called within a tokio runtime.
+pub fn keep<S, F>(
     task: &'static str,
     pauses: Pauses,
-    mut start: impl FnMut() -> F + Send + 'static,
-    mut ended: impl FnMut(&Ended) + Send + 'static,
+    shared: Arc<S>,
+    start: impl Fn(Arc<S>) -> F + Send + 'static,
+    ended: impl Fn(&S, &Ended) + Send + 'static,
 ) -> Supervised
 where
+    S: Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     Supervised(tokio::spawn(async move {
@@ -61,14 +65,16 @@ where
             let begun = Instant::now();
             // Of its own, so that a panic ends it alone; in a set, so that it ends with this one.
             let mut set = JoinSet::new();
-            set.spawn(start());
+            set.spawn(start(Arc::clone(&shared)));
             let panic = match set.join_next().await {
                 Some(Err(error)) => Some(text(error)),
                 Some(Ok(())) | None => None,
             };
             let reason = Ended { task, panic };
-            tracing::error!("{reason}; please report it");
-            ended(&reason);
+            // Of a panic its hook has said where it was, and that it is to be reported.
+            let please = if reason.panic.is_some() { "" } else { "; please report it" };
+            tracing::error!("{reason}{please}");
+            ended(&shared, &reason);
             backoff.went_well(begun.elapsed());
             tokio::time::sleep(backoff.pause(None)).await;
         }
@@ -84,19 +90,38 @@ fn text(error: JoinError) -> String {
 pub(crate) fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let plain = |char: char| if char.is_control() { ' ' } else { char };
-    text.unwrap_or("a panic without words").chars().take(LONGEST_TEXT).map(plain).collect()
+    one_line(text.unwrap_or("a panic without words"), LONGEST_TEXT)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
+pub(crate) mod tests {
+    use std::io::Read as _;
+    use std::pin::Pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
+    use tokio::sync::Semaphore;
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
+
+    /// Starts tasks of which the first panics, and each other does this to what it shares once the gate is open. What a panic of
+    /// the agent may come of is not known, else it would not be there: so this one is made.
+    pub(crate) fn panics_once<S: Send + Sync + 'static>(
+        gate: &Arc<Semaphore>,
+        then: fn(&S),
+    ) -> impl Fn(Arc<S>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + use<S> {
+        let (gate, runs) = (Arc::clone(gate), AtomicUsize::new(0));
+        move |shared| {
+            let (gate, run) = (Arc::clone(&gate), runs.fetch_add(1, Ordering::SeqCst));
+            Box::pin(async move {
+                assert!(run > 0, "index out of bounds");
+                let _permit = gate.acquire().await;
+                then(&shared);
+                std::future::pending::<()>().await;
+            })
+        }
+    }
 
     const LONG: Duration = Duration::from_mins(1);
 
@@ -107,12 +132,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_panics_or_returns_is_told_and_started_anew() {
+        let (mut log, to) = std::io::pipe().expect("a pipe");
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(to)).finish();
+        let logged = tracing::subscriber::set_default(subscriber);
         let (send, mut told) = unbounded_channel();
         let (runs, mut started) = unbounded_channel();
-        let mut run = 0;
-        let start = move || {
-            run += 1;
-            let (run, runs) = (run, runs.clone());
+        let start = move |count: Arc<AtomicUsize>| {
+            let (run, runs) = (count.fetch_add(1, Ordering::SeqCst) + 1, runs.clone());
             async move {
                 runs.send(run).expect("the test waits");
                 match run {
@@ -122,7 +148,11 @@ mod tests {
                 }
             }
         };
-        let task = keep("the task", short(), start, move |ended| send.send(ended.clone()).expect("it waits"));
+        let ended = move |count: &AtomicUsize, ended: &Ended| {
+            assert!(count.load(Ordering::SeqCst) > 0);
+            send.send(ended.clone()).expect("the test waits");
+        };
+        let task = keep("the task", short(), Arc::default(), start, ended);
         let next = tokio::time::timeout(LONG, told.recv()).await.expect("in time").expect("it is told");
         assert_eq!(next, Ended { task: "the task", panic: Some("index 1 out of bounds".to_owned()) });
         let next = tokio::time::timeout(LONG, told.recv()).await.expect("in time").expect("it is told");
@@ -130,7 +160,14 @@ mod tests {
         for run in 1..=3 {
             assert_eq!(tokio::time::timeout(LONG, started.recv()).await.expect("in time"), Some(run));
         }
-        drop(task);
+        drop((task, logged));
+        let mut said = String::new();
+        log.read_to_string(&mut said).expect("text");
+        let errors: Vec<_> = said.lines().filter_map(|line| line.split_once("ERROR ")).collect();
+        let [(_, panicked), (_, returned)] = errors[..] else { panic!("{said}") };
+        let stopped = "a fault of crashtrace stopped the task, which is started anew: index 1 out of bounds";
+        assert!(panicked.ends_with(stopped), "{said}");
+        assert!(returned.ends_with("ended the task, which is started anew; please report it"), "{said}");
     }
 
     #[tokio::test]
@@ -142,18 +179,15 @@ mod tests {
             }
         }
         let alive = Arc::new(AtomicUsize::new(0));
-        let start = {
-            let alive = Arc::clone(&alive);
-            move || {
-                alive.fetch_add(1, Ordering::SeqCst);
-                let guard = Alive(Arc::clone(&alive));
-                async move {
-                    let _guard = guard;
-                    std::future::pending::<()>().await;
-                }
+        let start = |alive: Arc<AtomicUsize>| {
+            alive.fetch_add(1, Ordering::SeqCst);
+            let guard = Alive(alive);
+            async move {
+                let _guard = guard;
+                std::future::pending::<()>().await;
             }
         };
-        let task = keep("the task", short(), start, |ended| panic!("{ended}"));
+        let task = keep("the task", short(), Arc::clone(&alive), start, |_, ended| panic!("{ended}"));
         while alive.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }

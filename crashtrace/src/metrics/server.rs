@@ -70,11 +70,17 @@ fn remedy(error: &io::Error) -> &'static str {
 /// Answers whoever connects, until this is dropped. `now_ns` is the clock of [`super::Metrics::drained_ns`]. Must be called within a
 /// tokio runtime.
 pub fn start(listener: TcpListener, metrics: Shared, now_ns: fn() -> u64) -> Supervised {
-    // The socket stays while the task is started anew: clients wait, and nobody takes the address.
-    let listener = Arc::new(listener);
-    let begin = move || serve(Arc::clone(&listener), metrics.clone(), now_ns);
+    keep(listener, move |listener| serve(listener, metrics.clone(), now_ns))
+}
+
+/// Runs `serve`, anew each time that it ends: only a fault of this program ends it. The socket stays meanwhile: clients wait, and
+/// nobody takes the address.
+fn keep<F>(listener: TcpListener, serve: impl Fn(Arc<TcpListener>) -> F + Send + 'static) -> Supervised
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let pauses = Pauses { first: PAUSE, ..Pauses::default() };
-    supervise::keep("the server of metrics and health", pauses, begin, |_| {})
+    supervise::keep("the server of metrics and health", pauses, Arc::new(listener), serve, |_, _| {})
 }
 
 async fn serve(listener: Arc<TcpListener>, metrics: Shared, now_ns: fn() -> u64) {

@@ -1,5 +1,6 @@
 //! Real sockets on this host's loopback, with clients of every kind.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -97,6 +98,26 @@ async fn many_at_once_are_all_answered() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert_eq!(length, Some(body.len().to_string().as_str()), "it is whole");
     }
+}
+
+/// A client that came before the panic is answered after it, on the same socket.
+#[tokio::test]
+async fn a_server_that_panics_begins_anew_where_it_was() {
+    let listener = bind("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let metrics = Shared::new(Metrics::new(Hooks::default(), None, GfpNames::fallback()));
+    let runs = Arc::new(AtomicUsize::new(0));
+    let its_runs = Arc::clone(&runs);
+    let _server = keep(listener, move |listener| {
+        let (run, metrics) = (its_runs.fetch_add(1, Ordering::SeqCst), metrics.clone());
+        async move {
+            assert!(run > 0, "index out of bounds");
+            serve(listener, metrics, || 0).await;
+        }
+    });
+    let answer = exchange(address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(runs.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

@@ -101,17 +101,12 @@ impl Cri {
         });
         let longest = options.longest_pause;
         let pauses = Pauses { first: options.pause, longest, health: longest };
-        let start = {
-            let shared = Arc::clone(&shared);
-            move || ask(Arc::clone(&shared), options.clone())
+        let start = move |shared| ask(shared, options.clone());
+        let ended = |shared: &Shared, ended: &Ended| {
+            shared.status.send_modify(|status| status.problem = Some(ended.to_string()));
         };
-        let ended = {
-            let shared = Arc::clone(&shared);
-            move |ended: &Ended| {
-                shared.status.send_modify(|status| status.problem = Some(ended.to_string()));
-            }
-        };
-        let task = supervise::keep("the lists of the container runtime", pauses, start, ended);
+        let named = "the lists of the container runtime";
+        let task = supervise::keep(named, pauses, Arc::clone(&shared), start, ended);
         Self { shared, _task: Arc::new(task) }
     }
 
@@ -234,29 +229,18 @@ fn tell(before: Option<&str>, now: Option<&Problem>, containers: usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
+    use crate::supervise::tests::panics_once;
 
     #[tokio::test]
     async fn asking_that_panics_is_said_and_begins_anew() {
         let moment = Duration::from_millis(1);
         let options = Options { pause: moment, longest_pause: moment, ..Options::default() };
         let gate = Arc::new(tokio::sync::Semaphore::new(0));
-        let runs = AtomicUsize::new(0);
-        let ask = {
-            let gate = Arc::clone(&gate);
-            move |shared: Arc<Shared>, _| {
-                let (gate, run) = (Arc::clone(&gate), runs.fetch_add(1, Ordering::SeqCst));
-                async move {
-                    assert!(run > 0, "index out of bounds");
-                    let _permit = gate.acquire().await;
-                    shared.status.send_modify(|status| status.problem = None);
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
-        let cri = Cri::keep(options, ask);
+        let ask = panics_once(&gate, |shared: &Shared| {
+            shared.status.send_modify(|status| status.problem = None);
+        });
+        let cri = Cri::keep(options, move |shared, _| ask(shared));
         let mut status = cri.shared.status.subscribe();
         let wait = async |status: &mut watch::Receiver<Status>, problem: Option<&str>| {
             let until = status.wait_for(|status| status.problem.as_deref() == problem);

@@ -37,17 +37,11 @@ impl Kube {
         F: Future<Output = ()> + Send + 'static,
     {
         let (shared, pauses) = (Arc::new(Shared::new(options.grace)), options.pauses);
-        let start = {
-            let shared = Arc::clone(&shared);
-            move || watch(Arc::clone(&shared), options.clone())
+        let start = move |shared| watch(shared, options.clone());
+        let ended = |shared: &Shared, ended: &Ended| {
+            shared.change(|inner, now| inner.fails(Problem::Fault(ended.to_string()), now));
         };
-        let ended = {
-            let shared = Arc::clone(&shared);
-            move |ended: &Ended| {
-                shared.change(|inner, now| inner.fails(Problem::Fault(ended.to_string()), now));
-            }
-        };
-        let task = supervise::keep("the watch of pods", pauses, start, ended);
+        let task = supervise::keep("the watch of pods", pauses, Arc::clone(&shared), start, ended);
         Self { shared, _task: Arc::new(task) }
     }
 
@@ -302,6 +296,7 @@ mod tests {
     use crate::pods::directory::PodWatch as _;
     use crate::pods::kube::Pauses;
     use crate::pods::kube::source::Source;
+    use crate::supervise::tests::panics_once;
 
     const LONG: Duration = Duration::from_mins(1);
 
@@ -347,7 +342,6 @@ mod tests {
         assert_eq!(stale(), (None, true));
     }
 
-    /// What such a panic may come of is not known, else it would not be there: so this one is made.
     #[tokio::test]
     async fn a_watch_that_panics_is_said_and_begins_anew() {
         let moment = Duration::from_millis(1);
@@ -355,20 +349,8 @@ mod tests {
         let source = Source::of_pod(|_| None, std::path::Path::new("/nowhere"));
         let options = Options { pauses, grace: Duration::ZERO, ..Options::new("node", source) };
         let gate = Arc::new(tokio::sync::Semaphore::new(0));
-        let runs = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let watch = {
-            let gate = Arc::clone(&gate);
-            move |shared: Arc<Shared>, _| {
-                let (gate, run) = (Arc::clone(&gate), runs.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
-                async move {
-                    assert!(run > 0, "index out of bounds");
-                    let _permit = gate.acquire().await;
-                    shared.change(Inner::ends_list);
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
-        let kube = Kube::keep(options, watch);
+        let watch = panics_once(&gate, |shared: &Shared| shared.change(Inner::ends_list));
+        let kube = Kube::keep(options, move |shared, _| watch(shared));
         let degraded = |status: &Status| matches!(status.state, State::Degraded { .. });
         let status = kube.wait(LONG, degraded).await.expect("it is said");
         assert_eq!(

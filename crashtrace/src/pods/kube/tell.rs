@@ -72,7 +72,9 @@ impl News {
                 let same = self.trouble.as_ref().is_some_and(|told| told.kind() == problem.kind());
                 *self = Self { trouble: Some(problem.clone()), synced: false };
                 let known = status.list_age.is_some();
-                (!same).then(|| Told::Trouble { problem: problem.clone(), known })
+                // A fault of this program is logged where the watch is started anew.
+                let told = same || matches!(problem, Problem::Fault(_));
+                (!told).then(|| Told::Trouble { problem: problem.clone(), known })
             }
         }
     }
@@ -112,5 +114,7 @@ mod tests {
         fails(refused(401), 400);
         let said = news.of(&shared.status(at(420)));
         assert_eq!(said, Some(Told::Trouble { problem: refused(401), known: true }));
+        fails(Problem::Fault("index out of bounds".to_owned()), 500);
+        assert_eq!(news.of(&shared.status(at(600))), None, "it is in the log");
     }
 }
