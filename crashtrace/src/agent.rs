@@ -1,9 +1,10 @@
 //! The composition root: start order, the loop, shutdown. The only module that knows all the others.
 //!
-//! Whatever can fail at start fails at start, in this order: the address of metrics, the recording's file, the facts about the host,
-//! the plan, the load. From the first line on, the agent goes on until it is told to stop or its
-//! output is gone.
+//! Whatever can fail at start fails at start, in this order: signals and clocks, the address of metrics, the recording's file, the
+//! plan, the self-test and the load, the recording's beginning, the threads that write. From the first line on, the agent goes on
+//! until it is told to stop or its output is gone.
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -18,7 +19,7 @@ use crate::pipeline::{Pipeline, Speaker};
 use crate::pods::directory::Directory;
 use crate::report::Unresolved;
 use crate::report::build::Context;
-use crate::source::host::{KernelVersion, NO_MEMLOCK_SINCE};
+use crate::source::host::{KernelVersion, NO_MEMLOCK_SINCE, counts_locked_memory};
 use crate::source::load::{Attached, KernelCounters};
 use crate::source::plan::{AllocHook, Optional, blind, plan};
 use crate::source::ring::Ring;
@@ -46,33 +47,23 @@ pub use look::Unusable;
 use monitor::Monitor;
 use output::Out;
 use procfs::ProcFs;
-use recording::Recording;
+use recording::{Begun, preamble};
 pub use replay::replay;
 use schedule::{CountSchedule, Heartbeat};
 use signals::Signals;
-use start::Start;
 
 /// How long a program may take at most, where the kernel does not tell when all have ended.
 const PROGRAM_RUNS: Duration = Duration::from_millis(100);
 
-/// How long standard output may take for what is left when the agent is told to end: half of what kubelet gives it.
+/// How long standard output and the recording may take for what is left when the agent ends: half of what kubelet gives it.
 const STOP: Duration = Duration::from_secs(5);
 
-/// How an agent ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// It was told to, or the recording was over.
-    Done,
-    /// Nobody reads what it writes any more.
-    OutputClosed,
-}
-
-/// Watches this node until a signal says to stop.
+/// Watches this node until a signal says to stop, or nobody reads what it writes any more.
 ///
 /// # Errors
 /// The node cannot be watched ([`Unusable`] where that is the node's doing), or the output or the recording cannot
 /// be written.
-pub fn watch(config: &Watch, messages: &Messages) -> Result<End> {
+pub fn watch(config: &Watch, messages: &Messages) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let end = runtime.block_on(watch_here(config, messages));
     // A name server that does not answer holds the look-up of a name for half a minute, and to drop the runtime waits for it.
@@ -80,15 +71,13 @@ pub fn watch(config: &Watch, messages: &Messages) -> Result<End> {
     end
 }
 
-async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
+async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     // Signals first: one that comes while programs are being loaded must not leave the agent without an end.
     let mut signals = Signals::take()?;
     let mut clock_set = wait_for_clocks()?;
     // Before the kernel is touched: of what can fail here, this takes the shortest.
     let listener = monitor::bind(config.metrics).await?;
-    let recording =
-        config.record.as_deref().map(|path| Ok::<_, anyhow::Error>((recording::open(path)?, path)));
-    let recording = recording.transpose()?;
+    let recording = config.record.as_deref().map(recording::open).transpose()?;
     let look = look::look(config.btf.as_deref());
     let allocations = config.allocations != Allocations::None;
     let plan = plan(&look.facts, &look.view, config.hooks, allocations).map_err(Unusable::from)?;
@@ -96,16 +85,11 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
         tracing::info!(hook = %skipped.hook, reason = skipped.reason, "not tried");
     }
     survive(look.facts.version());
+    // Before the hooks are in place, for a file on a hung mount takes seconds.
+    let needs = rights::needs(&config.pods, &look);
     let all_failures = config.allocations == Allocations::All;
-    let (look, mut attached) = match start::load(look, plan, all_failures, &mut signals).await? {
-        Start::Attached(attached) => *attached,
-        Start::Told(signal) => {
-            tracing::info!(
-                signal,
-                "told to end while the hooks were being put in place: nothing was watched"
-            );
-            return Ok(End::Done);
-        }
+    let Some((look, mut attached)) = start::load(look, plan, all_failures, &mut signals).await? else {
+        return Ok(());
     };
     log_hooks(&attached);
     let (ring, counters) = attached.take_maps()?;
@@ -120,17 +104,15 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     let node_root = look.node_root();
     let pods = pods::directory(&config.pods, &config.node_name);
     let speaker = Speaker { names_from: pods.sources(), ..speaker(config, &look, &attached, started_ns) };
-    let memory = (look.facts.memory_bytes, node_root);
-    let recording = recording
-        .map(|(file, path)| {
-            let begun = recording::begin(file, path, &speaker, &machine, &context, memory, started_ns)?;
-            Ok::<_, anyhow::Error>((begun, path))
-        })
-        .transpose()?;
-    // All that takes rights is done, and no thread is there that would keep them.
-    rights::give_up(config, &look, &counters);
+    let begun = recording.map(|opened| {
+        let memory_bytes = look.facts.memory_bytes;
+        opened.begin(preamble(&speaker, &machine, &context, memory_bytes, node_root, started_ns))
+    });
+    let begun = begun.transpose()?;
+    // All that takes rights is done. Of threads only one that hangs in a file ([`crate::files`]) may be there still and keep them.
+    rights::give_up(config, &needs, &counters);
     messages.on_a_thread().context("cannot begin the thread that writes messages")?;
-    let recording = recording.map(|(file, path)| Recording::start(file, path)).transpose()?;
+    let recording = begun.map(Begun::start).transpose()?;
     let monitor = Monitor::start(listener, &attached, &speaker, &context.gfp);
     let mut out = Out::start(config.output, recording, &monitor)?;
     let node = node(&look, &context, node_root, pods);
@@ -148,8 +130,8 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
         tokio::select! {
             ready = ring.readable(), if !full => ready.context("cannot wait for the ring of records")?,
             () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
-            changed = out.changed() => if !matches!(changed, Ok(None)) {
-                return out.gone(changed).await;
+            changed = out.changed() => if let Err(error) = changed {
+                return out.gone(error).await;
             },
             () = log.flush() => {}
             set = clock_set.changed() => set.context("cannot wait for the wall clock to be set")?,
@@ -182,8 +164,8 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<End> {
     disarm(&mut attached).await;
     let until = Instant::now() + STOP;
     let untold = match drain_until(until, &mut ring, &mut pipeline, &mut out, &mut wall, stopped_ns).await {
-        Ok(Some(untold)) => untold,
-        gone => return out.gone(gone.map(|_| Some(End::OutputClosed))).await,
+        Ok(untold) => untold,
+        Err(error) => return out.gone(error).await,
     };
     count(&counters, &mut pipeline);
     pipeline.unsaid(messages.unsaid());
@@ -274,8 +256,11 @@ fn is_younger(record: &Bytes, until_ns: u64) -> bool {
     decode::ktime_ns(record).is_ok_and(|at| at >= until_ns)
 }
 
-/// Takes all that the ring holds from before `until_ns`, and waits for room for it up to a time. Says how many records are left then; `None` if nobody
-/// reads the output any more.
+/// Takes all that the ring holds from before `until_ns`, and waits for room for it up to a time. Says how many records are left
+/// then.
+///
+/// # Errors
+/// As [`Out::changed`].
 async fn drain_until(
     until: Instant,
     ring: &mut Ring,
@@ -283,19 +268,17 @@ async fn drain_until(
     out: &mut Out,
     wall: &mut Wall,
     until_ns: u64,
-) -> Result<Option<u64>> {
+) -> io::Result<u64> {
     loop {
         drain(ring, pipeline, out, wall, until_ns);
         if !out.is_full() {
-            return Ok(Some(0));
+            return Ok(0);
         }
         let Ok(changed) = tokio::time::timeout_at(until, out.changed()).await else {
             let left = std::iter::from_fn(|| ring.take()).filter(|record| !is_younger(record, until_ns));
-            return Ok(Some(left.count() as u64));
+            return Ok(left.count() as u64);
         };
-        if changed?.is_some() {
-            return Ok(None);
-        }
+        changed?;
     }
 }
 
@@ -320,9 +303,8 @@ fn count_totals(counters: &KernelCounters, pipeline: &mut Pipeline) {
 /// Both are for the better, and not worth failing for.
 fn survive(kernel: Option<KernelVersion>) {
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
-    let counted = kernel.is_none_or(|version| version < NO_MEMLOCK_SINCE);
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited)
-        && counted
+        && counts_locked_memory(kernel)
     {
         tracing::warn!(
             %error,

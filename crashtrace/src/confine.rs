@@ -11,8 +11,8 @@
 //! | landlock | every file, Unix socket and port that [`Needs`] does not list; processes outside | from 5.13 on, where it is switched on |
 //!
 //! What is allowed is a value ([`Needs`]) and a table (`calls`); only [`apply`] touches the process. It is called once, after all that
-//! takes rights and before any thread is started: capabilities and landlock are a thread's, and what it starts inherits them.
-//! Nothing here is fatal. What could not be applied is in [`Confinement::not_applied`], and the rest is read back from the kernel.
+//! takes rights and before a thread is started that stays: capabilities and landlock are a thread's, and what it starts inherits
+//! them. Nothing here is fatal. What could not be applied is in [`Confinement::not_applied`], and the rest is read back from the kernel.
 
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cli::exit;
 use crate::confine::Confinement;
 use crate::event::{Hook, Zones};
-use crate::source::host::{Capability, HostFacts, NO_MEMLOCK_SINCE, Unresolved};
+use crate::source::host::{Capability, HostFacts, NO_MEMLOCK_SINCE, Unresolved, counts_locked_memory};
 use crate::source::plan::{self, AllocHook, Blind, HooksWanted, KernelView, Refusal, Skipped};
 use crate::source::self_test::SelfTestReport;
 use crate::source::symbols::Symbols;
@@ -273,8 +273,7 @@ fn optional(trial: &TierTrial, allocations: bool) -> plan::Optional {
 /// What to do where nothing speaks against it and the kernel refuses all the same.
 fn refused_by_the_kernel(facts: &HostFacts) -> Vec<String> {
     let mut remedies = Vec::new();
-    let old = facts.version().is_none_or(|version| version < NO_MEMLOCK_SINCE);
-    if old && facts.can(Capability::SysResource) != Some(true) {
+    if counts_locked_memory(facts.version()) && facts.can(Capability::SysResource) != Some(true) {
         remedies.push(format!(
             "give crashtrace CAP_SYS_RESOURCE, or an unlimited RLIMIT_MEMLOCK: before {NO_MEMLOCK_SINCE} BPF \
              maps count as locked memory"

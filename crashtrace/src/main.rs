@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Parser as _;
 use crashtrace::agent::{self, Unusable};
 use crashtrace::cli::{self, Args, Command, Config, LogLevel, Process, exit};
@@ -83,8 +83,8 @@ fn run(command: Command, messages: &Messages) -> anyhow::Result<u8> {
         );
     }
     match command {
-        Command::Watch(config) => agent::watch(&config, messages).map(|_| exit::OK),
-        Command::Replay(config) => agent::replay(&config, messages).map(|_| exit::OK),
+        Command::Watch(config) => agent::watch(&config, messages).map(|()| exit::OK),
+        Command::Replay(config) => agent::replay(&config, messages).map(|()| exit::OK),
         Command::Doctor(config) => agent::doctor(&config).map(|report| report.exit_code()),
         Command::Schema => print(format!("{:#}\n", report::schema::schema()).as_bytes()),
         Command::Completions(shell) => print(&cli::completions(shell)),
@@ -92,20 +92,17 @@ fn run(command: Command, messages: &Messages) -> anyhow::Result<u8> {
 }
 
 fn print(bytes: &[u8]) -> anyhow::Result<u8> {
-    match stdio::stdout().write_all(bytes) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to the standard output")
-        }
-        _ => Ok(exit::OK),
-    }
+    stdio::print(bytes).map(|()| exit::OK)
 }
 
 /// Prints help, the version, or what is wrong with the arguments. Says what to exit with.
 fn explain(error: &clap::Error) -> u8 {
     let printed = error.print();
+    if error.use_stderr() {
+        // A message may be lost, the exit code is not.
+        return exit::USAGE;
+    }
     let lost = match printed {
-        // The message is lost, and the exit code is not.
-        _ if error.use_stderr() => return exit::USAGE,
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Some(error.to_string()),
         _ if STDOUT_CLOSED.load(Ordering::Relaxed) => Some("it is closed".to_owned()),
         _ => None,

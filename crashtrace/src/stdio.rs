@@ -8,8 +8,28 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+
+/// Writes all of this to standard output.
+///
+/// # Errors
+/// Those that [`ended`] passes on.
+pub fn print(bytes: &[u8]) -> Result<()> {
+    stdout().write_all(bytes).or_else(ended)
+}
+
+/// What an error of writing to standard output comes to: a reader who has closed it wants no more, and that is a good end.
+///
+/// # Errors
+/// Any other error.
+pub fn ended(error: io::Error) -> Result<()> {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Ok(());
+    }
+    Err(error).context("cannot write to the standard output")
+}
 
 /// Writes to a descriptor; waits where it is not to block.
 #[derive(Debug)]

@@ -201,8 +201,8 @@ async fn a_program_may_say_who_we_are_and_is_asked_for_each_watch() {
     std::fs::write(&path, kubeconfig(&server, user)).expect("a file");
     let absent = server.file("absent");
     let options = by_files(&server, &[&absent, &path]);
-    assert!(options.source.runs_program());
-    assert!(!super::options(&server).source.runs_program(), "never in a pod");
+    assert!(options.source.takes().programs);
+    assert!(!super::options(&server).source.takes().programs, "never in a pod");
     let kube = Kube::start(options);
     synced(&kube).await;
     let before = std::fs::read(&runs).expect("it ran").len();

@@ -12,8 +12,8 @@ use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use aya::Btf;
 use aya::programs::{Program, ProgramError};
-use aya::{Btf, VerifierLogLevel};
 use crashtrace::gfp::GfpNames;
 use crashtrace::source::host::{self, KERNEL_BTF};
 use crashtrace::source::layout::{KernelBtf, Layout};
@@ -76,7 +76,7 @@ pub fn run() -> Result<()> {
     if let Err(error) = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }) {
         eprintln!("verifier: the limit of locked memory stays: {error}");
     }
-    let mut ebpf = load::object(&kernel, VerifierLogLevel::STATS)?;
+    let mut ebpf = load::object(&kernel)?;
     let mut programs: Vec<_> = ebpf.programs_mut().collect();
     programs.sort_by_key(|(name, _)| *name);
     for (name, program) in programs {

@@ -1,8 +1,6 @@
 //! `crashtrace doctor`: what can be seen on this node, tried out.
 
-use std::io::Write as _;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{ProcFs, look, pods, rights};
 use crate::cli::{Doctor, Output};
@@ -13,6 +11,7 @@ use crate::source::layout::Layout;
 use crate::source::load::{KernelCounters, LoadError, Refused};
 use crate::source::plan::{Plan, Tier, plan};
 use crate::source::self_test;
+use crate::stdio;
 
 /// Looks, tries each tier of hooks and takes it away again, and says what came of it.
 ///
@@ -25,15 +24,21 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
     let zones = zones_now(&mut ProcFs { mount: "/proc".into() });
     let mut confinement = None;
     // Beside the first hooks that are in place, as it would be.
+    let needs = rights::needs(&config.pods, &look);
     let mut confine = |counters: &KernelCounters| {
-        confinement = confinement.take().or_else(|| rights::trial(&config.pods, &look, counters));
+        if confinement.is_none() {
+            confinement = rights::trial(&needs, counters);
+        }
     };
-    let self_test = plan(&look.facts, &look.view, config.hooks, config.allocations).ok();
-    let self_test = self_test.map(|_| look.self_test()).transpose()?;
-    let trials = match plan(&look.facts, &look.view, config.hooks, config.allocations) {
-        Ok(plan) => plan.tiers.iter().map(|tier| trial(&look, tier, &plan, &mut confine)).collect(),
-        Err(_) => Vec::new(),
-    };
+    // Where there is none, the report says why.
+    let plan = plan(&look.facts, &look.view, config.hooks, config.allocations).ok();
+    let self_test = plan.as_ref().map(|_| look.self_test()).transpose()?;
+    let tiers = plan.iter().flat_map(|plan| plan.tiers.iter().map(move |tier| (tier, plan)));
+    let trials = tiers.map(|(tier, plan)| trial(&look, tier, plan, &mut confine)).collect();
+    let refusal = self_test.as_ref().and_then(|tried| match tried {
+        Ok(report) => self_test::misread(report, &look.facts),
+        Err(error) => Some(self_test::untried(error, &look.facts)),
+    });
     let absent = look.layout.iter().flat_map(Layout::absent);
     let report = assemble(Findings {
         absent_fields: absent.map(|field| field.name.to_owned()).collect(),
@@ -41,7 +46,7 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
         wanted: config.hooks,
         allocations: config.allocations,
         trials,
-        self_test_refusal: self_test.as_ref().and_then(|result| self_test::refusal(result, &look.facts)),
+        self_test_refusal: refusal,
         self_test: self_test.and_then(Result::ok),
         facts: look.facts,
         symbols: look.symbols,
@@ -53,13 +58,8 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
         Output::Json => json::harmless(&serde_json::to_string_pretty(&report)?).into_owned() + "\n",
         Output::Text { color } => render_text(&report, color),
     };
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to the standard output")
-        }
-        _ => Ok(report),
-    }
+    stdio::print(text.as_bytes())?;
+    Ok(report)
 }
 
 /// Asks the kernel to kill this process before any other. The trials take some ten MiB, and whoever runs them may do so

@@ -14,7 +14,7 @@ use crate::decode::Machine;
 use crate::enrich::NodeRoot;
 use crate::gfp::GfpNames;
 use crate::report::build::Context;
-use crate::source::host::{self, HostFacts, KernelVersion, MemoryCgroup, NO_MEMLOCK_SINCE};
+use crate::source::host::{self, HostFacts, KernelVersion, MemoryCgroup, counts_locked_memory};
 use crate::source::layout::Layout;
 use crate::source::load::{self, Attached, Kernel, LoadError};
 use crate::source::plan::{Functions, KernelView, Plan, Refusal};
@@ -51,7 +51,7 @@ impl From<LoadError> for Unusable {
 /// The limit of locked memory, where the kernel counts maps and programs against it and there is one.
 fn locked_memory_bytes(version: Option<KernelVersion>) -> Option<u64> {
     let limit = getrlimit(Resource::Memlock).current;
-    limit.filter(|_| version.is_none_or(|version| version < NO_MEMLOCK_SINCE))
+    limit.filter(|_| counts_locked_memory(version))
 }
 
 /// What was seen.
@@ -97,26 +97,20 @@ impl Look {
     /// # Errors
     /// The kernel side cannot be believed.
     pub(super) fn believe(&self) -> Result<()> {
-        let result = self.self_test()?;
-        let refusal = self_test::refusal(&result, &self.facts);
-        match (result, refusal) {
+        let report = self.self_test()?.map_err(|error| match error {
             // The kernel object itself cannot be loaded: that has reasons and remedies of its own.
-            (Err(SelfTestError::Load(error)), _) => Err(Unusable::from(error).into()),
-            (_, Some(refusal)) => Err(Unusable::from(refusal).into()),
-            (Ok(report), None) => {
-                for skipped in &report.not_compared {
-                    tracing::debug!(
-                        fact = skipped.field,
-                        reason = skipped.reason,
-                        "the self-test could not compare"
-                    );
-                }
-                let (right, instructions) = (report.right.join(", "), report.verified_instructions);
-                tracing::info!(right, instructions, took_ms = report.took_ms, "the self-test passed");
-                Ok(())
-            }
-            (Err(_), None) => Ok(()),
+            SelfTestError::Load(error) => Unusable::from(error),
+            error => self_test::untried(&error, &self.facts).into(),
+        })?;
+        if let Some(refusal) = self_test::misread(&report, &self.facts) {
+            return Err(Unusable::from(refusal).into());
         }
+        for skipped in &report.not_compared {
+            tracing::debug!(fact = skipped.field, reason = skipped.reason, "the self-test could not compare");
+        }
+        let (right, instructions) = (report.right.join(", "), report.verified_instructions);
+        tracing::info!(right, instructions, took_ms = report.took_ms, "the self-test passed");
+        Ok(())
     }
 
     /// Loads and attaches.

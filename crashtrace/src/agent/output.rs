@@ -6,7 +6,6 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, Result, bail};
 use tokio::time::Instant;
 
-use super::End;
 use super::monitor::Monitor;
 use super::recording::Recording;
 use super::writer::{Writer, Written};
@@ -69,36 +68,33 @@ impl Out {
         self.lines.is_full()
     }
 
-    /// Waits until more may come, if it is full; says so also when nobody reads any more. Cancel-safe.
+    /// Waits until more may come, if it is full. Cancel-safe.
     ///
     /// # Errors
-    /// Standard output cannot be written.
-    pub(super) async fn changed(&mut self) -> Result<Option<End>> {
-        match self.lines.changed().await {
-            Ok(()) => Ok(None),
-            Err(error) => ended(error).map(Some),
-        }
+    /// Standard output cannot be written, also because nobody reads it any more.
+    pub(super) async fn changed(&mut self) -> io::Result<()> {
+        self.lines.changed().await
     }
 
     /// Nobody reads any more, or nothing can be written: what [`Self::changed`] said. The recording is still made whole.
     ///
     /// # Errors
-    /// What it said.
-    pub(super) async fn gone(self, said: Result<Option<End>>) -> Result<End> {
+    /// What it said, unless that is a good end.
+    pub(super) async fn gone(self, said: io::Error) -> Result<()> {
         finish_recording(self.recording, Instant::now() + super::STOP).await;
-        said.map(|end| end.unwrap_or(End::Done))
+        stdio::ended(said)
     }
 
     /// Waits until all is written, and not longer than that. `untold` is how many records were left in the ring.
     ///
     /// # Errors
     /// Something was not written.
-    pub(super) async fn finish(self, until: Instant, untold: u64) -> Result<End> {
+    pub(super) async fn finish(self, until: Instant, untold: u64) -> Result<()> {
         // Side by side: one that uses up the time must leave some to the other.
         let (lines, ()) = tokio::join!(self.lines.finish(until), finish_recording(self.recording, until));
         let left = match lines {
             Written::All => 0,
-            Written::Failed(error) => return ended(error),
+            Written::Failed(error) => return stdio::ended(error),
             Written::AllBut(left) => left,
         };
         if left > 0 || untold > 0 {
@@ -106,7 +102,7 @@ impl Out {
                 "nobody takes what is written to the standard output: {left} lines were not written, and {untold} records of the kernel side not read"
             );
         }
-        Ok(End::Done)
+        Ok(())
     }
 }
 
@@ -116,17 +112,17 @@ async fn finish_recording(recording: Option<Recording>, until: Instant) {
     }
 }
 
-/// Prints lines at once, for who has nothing else to do.
+/// Prints lines at once, for who has nothing else to do. Says whether anybody reads on.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub(super) fn print(form: Output, lines: impl IntoIterator<Item = Line>) -> Result<End> {
+pub(super) fn print(form: Output, lines: impl IntoIterator<Item = Line>) -> Result<bool> {
     for line in lines {
         if let Err(error) = stdio::stdout().write_all(&bytes(form, &line)) {
-            return ended(error);
+            return stdio::ended(error).map(|()| false);
         }
     }
-    Ok(End::Done)
+    Ok(true)
 }
 
 fn bytes(form: Output, line: &Line) -> Vec<u8> {
@@ -134,11 +130,4 @@ fn bytes(form: Output, line: &Line) -> Vec<u8> {
         Output::Json => to_json_line(line),
         Output::Text { color } => text::render(line, color).into_bytes(),
     }
-}
-
-fn ended(error: io::Error) -> Result<End> {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        return Ok(End::OutputClosed);
-    }
-    Err(error).context("cannot write to the standard output")
 }

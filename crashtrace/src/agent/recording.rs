@@ -8,7 +8,7 @@
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,14 +31,32 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes of records that may wait for the file.
 const MOST_BYTES: usize = 1024 * 1024;
 
-/// Opens a new file, or one of ours that is overwritten, for this user alone. Nothing of it is lost yet.
+/// A file that is open. Nothing of it is lost yet.
+#[derive(Debug)]
+pub(super) struct Opened {
+    file: File,
+    path: PathBuf,
+}
+
+/// A file that holds the beginning of a recording.
+#[derive(Debug)]
+pub(super) struct Begun {
+    file: File,
+    path: PathBuf,
+}
+
+/// Opens a new file, or one of ours that is overwritten, for this user alone.
 ///
 /// # Errors
 /// It cannot be had, or something else is there.
-pub(super) fn open(path: &Path) -> Result<File> {
+pub(super) fn open(path: &Path) -> Result<Opened> {
     let its_path = path.to_owned();
-    let file = files::within(DEADLINE, move || open_ours(&its_path));
-    file.with_context(|| format!("cannot write the recording {}", path.display()))
+    let file = files::within(DEADLINE, move || open_ours(&its_path)).with_context(|| cannot_write(path))?;
+    Ok(Opened { file, path: path.to_owned() })
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write the recording {}", path.display())
 }
 
 fn open_ours(path: &Path) -> io::Result<File> {
@@ -80,21 +98,16 @@ fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// Begins a recording in an open file, whose content is lost.
-///
-/// # Errors
-/// It cannot be written.
-pub(super) fn begin(
-    mut file: File,
-    path: &Path,
+/// What a recording begins with.
+pub(super) fn preamble(
     speaker: &Speaker,
     machine: &Machine,
     context: &Context,
-    (memory_bytes, node_root): (Option<u64>, NodeRoot),
+    memory_bytes: Option<u64>,
+    node_root: NodeRoot,
     started_ns: u64,
-) -> Result<File> {
-    let failed = || format!("cannot write the recording {}", path.display());
-    let preamble = Preamble {
+) -> Preamble {
+    Preamble {
         format: FORMAT.to_owned(),
         agent: env!("CARGO_PKG_VERSION").to_owned(),
         layout: LAYOUT_VERSION,
@@ -111,15 +124,35 @@ pub(super) fn begin(
         gfp: context.gfp.clone(),
         symbols: machine.symbols.clone(),
         started_ktime_ns: started_ns,
-    };
-    let file = files::within(DEADLINE, move || {
-        io::Seek::rewind(&mut file)?;
-        file.set_len(0)?;
-        let mut writer = BufWriter::new(file);
-        preamble.write_to(&mut writer)?;
-        writer.into_inner().map_err(io::IntoInnerError::into_error)
-    });
-    file.with_context(failed)
+    }
+}
+
+impl Opened {
+    /// Begins a recording. What the file held is lost.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn begin(self, preamble: Preamble) -> Result<Begun> {
+        let Self { mut file, path } = self;
+        let file = files::within(DEADLINE, move || {
+            io::Seek::rewind(&mut file)?;
+            file.set_len(0)?;
+            let mut writer = BufWriter::new(file);
+            preamble.write_to(&mut writer)?;
+            writer.into_inner().map_err(io::IntoInnerError::into_error)
+        });
+        Ok(Begun { file: file.with_context(|| cannot_write(&path))?, path })
+    }
+}
+
+impl Begun {
+    /// Has a thread write on.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub(super) fn start(self) -> Result<Recording> {
+        Recording::start(self.file, &self.path)
+    }
 }
 
 /// A recording that is being written.
@@ -131,11 +164,7 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Has a thread write to a file that has begun.
-    ///
-    /// # Errors
-    /// There is no thread to be had.
-    pub(super) fn start(file: impl io::Write + Send + 'static, path: &Path) -> Result<Self> {
+    fn start(file: impl io::Write + Send + 'static, path: &Path) -> Result<Self> {
         let writer = Writer::start("recording", file, MOST_BYTES, Arc::default(), |()| {});
         let writer = writer.context("cannot begin the thread that writes the recording")?;
         Ok(Self { writer, path: path.display().to_string(), left_out: 0 })
@@ -144,7 +173,7 @@ impl Recording {
     /// Records a record. One that cannot be written any more ends; the watch goes on, which matters more. Says whether it goes on.
     pub(super) fn record(&mut self, record: &[u8]) -> bool {
         if let Some(error) = self.writer.error() {
-            self.ends(&error);
+            tracing::error!(%error, file = self.path, "the recording ends here: it cannot be written");
             return false;
         }
         match frame(record) {
@@ -159,10 +188,6 @@ impl Recording {
             }
         }
         true
-    }
-
-    fn ends(&self, error: &io::Error) {
-        tracing::error!(%error, file = self.path, "the recording ends here: it cannot be written");
     }
 
     /// Waits until it is whole, and not longer than that.

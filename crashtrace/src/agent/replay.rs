@@ -8,7 +8,6 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::End;
 use super::output::print;
 use crate::cli::Replay;
 use crate::decode::Machine;
@@ -24,7 +23,7 @@ use crate::source::recording::{Frame, Reader};
 /// # Errors
 /// It cannot be read, is none, or is of another layout; or the output cannot be written. A recording that breaks
 /// off is read up to there, and the rest is counted and named.
-pub fn replay(config: &Replay, messages: &Messages) -> Result<End> {
+pub fn replay(config: &Replay, messages: &Messages) -> Result<()> {
     let name = config.file.display();
     let failed = || format!("cannot replay {name}");
     let file = open(&config.file).with_context(failed)?;
@@ -56,8 +55,8 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<End> {
     };
     let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
     let mut latest_ns = preamble.started_ktime_ns;
-    if print(config.output, [pipeline.started(latest_ns)])? == End::OutputClosed {
-        return Ok(End::OutputClosed);
+    if !print(config.output, [pipeline.started(latest_ns)])? {
+        return Ok(());
     }
     while let Some(frame) = reader.frame().with_context(failed)? {
         let lines = match frame {
@@ -74,14 +73,14 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<End> {
                 Vec::new()
             }
         };
-        if print(config.output, lines)? == End::OutputClosed {
-            return Ok(End::OutputClosed);
+        if !print(config.output, lines)? {
+            return Ok(());
         }
     }
     let losses = pipeline.losses(latest_ns);
     print(config.output, losses)?;
     pipeline.unsaid(messages.unsaid());
-    print(config.output, pipeline.stopping(latest_ns, "end_of_recording"))
+    print(config.output, pipeline.stopping(latest_ns, "end_of_recording")).map(drop)
 }
 
 /// Opens a file, a pipe that somebody writes to (`<(zcat a.rec.gz)` of a shell), or standard input for `-`. A FIFO that nobody has

@@ -1,6 +1,5 @@
 //! What the agent goes on to need, by what it is asked to do, and the end of all other rights.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::look::Look;
@@ -13,13 +12,13 @@ use crate::source::load::KernelCounters;
 /// Kubelet sets it in each container.
 const PORT: &str = "KUBERNETES_SERVICE_PORT";
 
-/// Gives up what the loop does not need. Called once its hooks are in place, before any thread is begun.
-pub(super) fn give_up(config: &Watch, look: &Look, counters: &KernelCounters) {
+/// Gives up what the loop does not need. Called once its hooks are in place, before a thread is begun that stays.
+pub(super) fn give_up(config: &Watch, needs: &Needs, counters: &KernelCounters) {
     if !config.confine {
         tracing::info!("all rights are kept (--no-confine)");
         return;
     }
-    let left = confine::apply(Whom::Process, &needs(&config.pods, look), || counters.read().is_ok());
+    let left = confine::apply(Whom::Process, needs, || counters.read().is_ok());
     for why in &left.not_applied {
         tracing::warn!(why, "the agent keeps rights that it does not need");
     }
@@ -27,14 +26,14 @@ pub(super) fn give_up(config: &Watch, look: &Look, counters: &KernelCounters) {
 }
 
 /// What that would leave: it is done to a thread which then ends.
-pub(super) fn trial(pods: &Pods, look: &Look, counters: &KernelCounters) -> Option<Confinement> {
-    let needs = needs(pods, look);
+pub(super) fn trial(needs: &Needs, counters: &KernelCounters) -> Option<Confinement> {
     std::thread::scope(|scope| {
-        scope.spawn(|| confine::apply(Whom::Thread, &needs, || counters.read().is_ok())).join().ok()
+        scope.spawn(|| confine::apply(Whom::Thread, needs, || counters.read().is_ok())).join().ok()
     })
 }
 
-fn needs(pods: &Pods, look: &Look) -> Needs {
+/// What the loop will need. Files of a kubeconfig are looked at, for some seconds at most.
+pub(super) fn needs(pods: &Pods, look: &Look) -> Needs {
     needs_of(pods, look.facts.memory_cgroup_mount.as_deref(), |name| std::env::var(name).ok())
 }
 
@@ -45,9 +44,9 @@ fn needs_of(asked: &Pods, cgroups: Option<&str>, variable: impl Fn(&str) -> Opti
         Some(ApiServer::InCluster) => {
             needs = needs.in_cluster(variable(PORT).and_then(|port| port.parse().ok()));
         }
-        Some(ApiServer::Kubeconfig(paths)) => {
-            let programs = pods::source(asked).is_some_and(|source| source.runs_program());
-            needs = needs.kubeconfig(paths.iter().any(|path| is_of_another_user(path)), programs);
+        Some(ApiServer::Kubeconfig(_)) => {
+            let takes = pods::source(asked).map(|source| source.takes()).unwrap_or_default();
+            needs = needs.kubeconfig(takes.files_of_others, takes.programs);
         }
     }
     match &asked.cri {
@@ -57,13 +56,10 @@ fn needs_of(asked: &Pods, cgroups: Option<&str>, variable: impl Fn(&str) -> Opti
     }
 }
 
-/// Its owner is not the user that this runs as, who may read it by a right of root alone (`sudo crashtrace`).
-fn is_of_another_user(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|data| data.uid() != rustix::process::geteuid().as_raw())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, chown};
     use std::path::PathBuf;
 
     use super::*;
@@ -99,19 +95,55 @@ mod tests {
         let pods = Pods { kube: Some(ApiServer::Kubeconfig(vec![file.path().into()])), cri: None };
         let needs = of(&pods, &[]);
         assert!(needs.reads.contains(&"/".into()) && !needs.files_of_others);
-        rustix::fs::chown(file.path(), rustix::fs::Uid::from_raw(1234).into(), None).expect("root may");
+        chown(file.path(), SOMEBODY, None).expect("root may");
         assert!(of(&pods, &[]).files_of_others);
+    }
+
+    /// `sudo crashtrace` with a kubeconfig of root's that names a user's key, or one behind a user's closed folder.
+    #[test]
+    fn what_a_kubeconfig_names_and_the_way_to_it_may_be_another_users_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, key) = (folder.path().join("config"), folder.path().join("key"));
+        let pods = Pods { kube: Some(ApiServer::Kubeconfig(vec![file.clone()])), cri: None };
+        for named in ["client-key: key", "client-certificate: key", "tokenFile: key"] {
+            std::fs::write(&file, kubeconfig("{}", &format!("{{{named}}}"))).expect("a file");
+            std::fs::write(&key, "").expect("a file");
+            assert!(!of(&pods, &[]).files_of_others, "{named}");
+            chown(&key, SOMEBODY, None).expect("root may");
+            assert!(of(&pods, &[]).files_of_others, "{named}");
+            std::fs::remove_file(&key).expect("it is there");
+        }
+        std::fs::write(&file, kubeconfig("{certificate-authority: key}", "{}")).expect("a file");
+        std::fs::write(&key, "").expect("a file");
+        assert!(!of(&pods, &[]).files_of_others);
+        chown(&key, SOMEBODY, None).expect("root may");
+        assert!(of(&pods, &[]).files_of_others);
+        std::fs::remove_file(&key).expect("it is there");
+
+        // Everybody may go through it, or its owner alone.
+        chown(folder.path(), SOMEBODY, None).expect("root may");
+        for (mode, others) in [(0o711, false), (0o700, true)] {
+            std::fs::set_permissions(folder.path(), Permissions::from_mode(mode)).expect("root may");
+            assert_eq!(of(&pods, &[]).files_of_others, others, "{mode:o}");
+        }
+    }
+
+    const SOMEBODY: Option<u32> = Some(1234);
+
+    fn kubeconfig(cluster: &str, user: &str) -> String {
+        format!(
+            "current-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {cluster}}}]\nusers: [{{name: u, user: {user}}}]\n"
+        )
     }
 
     #[test]
     fn programs_are_let_run_where_a_kubeconfig_names_one() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        for (user, programs) in [("token: t", false), ("exec: {apiVersion: v1, command: /bin/false}", true)] {
-            let text = format!(
-                "current-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
-                 clusters: [{{name: c, cluster: {{}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
-            );
-            std::fs::write(file.path(), text).expect("a file");
+        for (user, programs) in
+            [("{token: t}", false), ("{exec: {apiVersion: v1, command: /bin/false}}", true)]
+        {
+            std::fs::write(file.path(), kubeconfig("{}", user)).expect("a file");
             let pods = Pods { kube: Some(ApiServer::Kubeconfig(vec![file.path().into()])), cri: None };
             assert_eq!(of(&pods, &[]).programs, programs, "{user}");
         }

@@ -8,16 +8,8 @@ use super::signals::Signals;
 use crate::source::load::Attached;
 use crate::source::plan::Plan;
 
-/// What came of it.
-pub(super) enum Start {
-    /// All is in place, and switched off.
-    Attached(Box<(Look, Attached)>),
-    /// A signal came first. What was loaded goes with the process.
-    Told(&'static str),
-}
-
-/// Loads and attaches, on a thread of its own that is over when this returns, unless a signal comes first. Then the thread
-/// ends with the process, within the verifier too: the kernel gives up verifying for one that is to die.
+/// Loads and attaches, on a thread of its own that is over when this returns, unless a signal comes first. Then there is nothing,
+/// and the thread ends with the process, within the verifier too: the kernel gives up verifying for one that is to die.
 ///
 /// # Errors
 /// As [`Look::believe`] and [`Look::load`].
@@ -26,7 +18,7 @@ pub(super) async fn load(
     plan: Plan,
     include_nowarn: bool,
     signals: &mut Signals,
-) -> Result<Start> {
+) -> Result<Option<(Look, Attached)>> {
     let (sender, receiver) = oneshot::channel();
     let loader = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
         // Before any hook is attached: what it would read must be true.
@@ -42,8 +34,14 @@ pub(super) async fn load(
             if loader.join().is_err() {
                 anyhow::bail!("the thread that loads the kernel object has panicked");
             }
-            Ok(Start::Attached(Box::new(attached.context("the thread that loads the kernel object is gone")??)))
+            attached.context("the thread that loads the kernel object is gone")?.map(Some)
         }
-        signal = signals.end() => Ok(Start::Told(signal)),
+        signal = signals.end() => {
+            tracing::info!(
+                signal,
+                "told to end while the hooks were being put in place: nothing was watched"
+            );
+            Ok(None)
+        }
     }
 }

@@ -249,9 +249,9 @@ Kernel fields that this kernel does not have
 fn a_failed_self_test_makes_working_hooks_useless() {
     let mut findings = findings(vec![works(Hook::Fentry)]);
     let wrong = Wrong { fact: "process id".to_owned(), read: "0".to_owned(), is: "17".to_owned() };
-    let result = Ok(SelfTestReport { wrong: vec![wrong], ..SelfTestReport::default() });
-    findings.self_test_refusal = self_test::refusal(&result, &findings.facts);
-    findings.self_test = result.ok();
+    let report = SelfTestReport { wrong: vec![wrong], ..SelfTestReport::default() };
+    findings.self_test_refusal = self_test::misread(&report, &findings.facts);
+    findings.self_test = Some(report);
     let report = assemble(findings);
     assert_eq!(
         (report.verdict.status, report.exit_code(), &report.uses),

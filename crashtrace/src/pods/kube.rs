@@ -62,7 +62,7 @@ pub use check::{Checked, check};
 pub use handle::Kube;
 pub use problem::Problem;
 pub use sieve::LONGEST_OBJECT;
-pub use source::Source;
+pub use source::{Source, Takes};
 pub use status::{State, Status};
 
 /// The most that asking the API server takes of memory: what is known, one object (what is kept of it, and it read), the buffers of

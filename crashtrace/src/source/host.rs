@@ -214,6 +214,12 @@ pub struct KernelVersion(pub u32, pub u32);
 /// From here on BPF maps are charged to the memory cgroup and no longer to the limit of locked memory.
 pub const NO_MEMLOCK_SINCE: KernelVersion = KernelVersion(5, 11);
 
+/// Whether a kernel of this version counts BPF maps against the limit of locked memory. One that is not known may.
+#[must_use]
+pub fn counts_locked_memory(version: Option<KernelVersion>) -> bool {
+    version.is_none_or(|version| version < NO_MEMLOCK_SINCE)
+}
+
 impl KernelVersion {
     /// From a release such as `5.10.0-23-cloud-amd64` or `6.18-rc1`.
     #[must_use]

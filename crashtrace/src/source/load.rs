@@ -1,7 +1,8 @@
 //! Applies the plan: loads the kernel object and attaches its programs, the first tier that the kernel accepts.
 //!
 //! All programs are loaded, then attached, and none of them does anything until one switch is turned on: a decision of the
-//! kernel is seen from its beginning or not at all. Whatever a kernel refuses shows here and nowhere else, so attachability is tried, not inferred from versions.
+//! kernel is seen from its beginning or not at all. Whatever a kernel refuses shows here and nowhere else, so attachability is
+//! tried, not inferred from versions.
 
 use std::path::Path;
 
@@ -21,8 +22,8 @@ mod patience;
 mod place;
 
 pub use counters::KernelCounters;
-pub(super) use error::chain;
 pub use error::{LoadError, Refused, Scarce};
+pub(super) use error::{chain, explain};
 pub(super) use patience::patiently;
 pub(super) use place::hopeless;
 use place::{Placed, place};
@@ -96,21 +97,23 @@ fn ring_bytes(ebpf: &Ebpf) -> Option<u64> {
 /// # Errors
 /// It cannot be read.
 pub fn own_btf() -> Result<Btf, String> {
-    let failed = |error: &dyn std::error::Error| format!("{KERNEL_BTF}: {}", chain(error));
+    let failed = |error: &(dyn std::error::Error + 'static)| format!("{KERNEL_BTF}: {}", chain(error));
     let bytes = read_btf(Path::new(KERNEL_BTF)).map_err(|error| failed(&error))?;
     Btf::parse(&bytes, Endianness::default()).map_err(|error| failed(&error))
 }
 
-/// Makes the maps and prepares the programs, none of which is loaded yet. `log` is what the verifier is to write of a
-/// program that the kernel refuses.
+/// What the verifier is to write of a program that the kernel refuses: its verdict and what it cost, and not its way.
 ///
-/// aya loads without a log first, and after any error once more with one of 10 KiB, which it makes larger while that is too
-/// small: with the verifier's way in it (`DEBUG`) up to ten times, each a verification. The last lines of 10 KiB hold what
-/// `STATS` asks for, the reason and the figures: so nothing is tried a third time.
+/// aya loads without a log first, and after any error, a signal too, once more with one of 10 KiB, which it makes larger while
+/// that is too small: with the verifier's way in it (`DEBUG`, aya's own choice) up to ten times, each a verification. The last
+/// lines of 10 KiB hold what `STATS` asks for, the reason and the figures: so nothing is tried a third time.
+const VERIFIER_LOG: VerifierLogLevel = VerifierLogLevel::STATS;
+
+/// Makes the maps and prepares the programs, none of which is loaded yet.
 ///
 /// # Errors
 /// The object cannot be loaded.
-pub fn object(kernel: &Kernel<'_>, log: VerifierLogLevel) -> Result<Ebpf, LoadError> {
+pub fn object(kernel: &Kernel<'_>) -> Result<Ebpf, LoadError> {
     let level: u8 = if kernel.debug { aya_log::Level::Debug as u8 } else { 0 };
     let GfpBits { nowarn, direct_reclaim, movable, reclaimable } = kernel.gfp;
     let gfp = [nowarn, direct_reclaim, movable, reclaimable];
@@ -125,7 +128,7 @@ pub fn object(kernel: &Kernel<'_>, log: VerifierLogLevel) -> Result<Ebpf, LoadEr
             .override_global(global::GFP_BITS, gfp.as_slice(), true)
             .override_global(global::INCLUDE_NOWARN, &u32::from(kernel.include_nowarn), true)
             .override_global(aya_log::LEVEL, &level, false)
-            .verifier_log_level(log)
+            .verifier_log_level(VERIFIER_LOG)
             .load(OBJECT)
     };
     patiently(load).map_err(|error| {

@@ -26,6 +26,7 @@ mod blind;
 mod refusal;
 
 pub use blind::{AllocHook, Blind, Optional, TRACEPOINT_COST, blind};
+pub(super) use refusal::and_more;
 pub use refusal::{Refusal, refusals};
 
 /// The function that carries out an OOM decision.

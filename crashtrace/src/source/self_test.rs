@@ -12,9 +12,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
+use aya::Ebpf;
 use aya::maps::Array;
 use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _};
-use aya::{Ebpf, VerifierLogLevel};
 use bytes::Bytes;
 use crashtrace_ebpf::{Header, map, program};
 use rustix::time::{ClockId, clock_gettime};
@@ -22,17 +22,18 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::host::{BtfSource, HostFacts, Unresolved};
+use super::host::{HostFacts, Unresolved};
 use super::load::{self, Kernel, LoadError};
-use super::plan::Refusal;
 use crate::decode::{Machine, self_test};
 
 mod cgroup;
 mod compare;
 mod own;
+mod refusal;
 
 pub use compare::{Scene, compare};
 pub use own::{CgroupDir, Own, ProcSelf, Text};
+pub use refusal::{misread, untried};
 
 /// What is compared may change in between: a wrong table is wrong each time.
 const TRIES: usize = 3;
@@ -70,12 +71,11 @@ pub enum SelfTestError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// Its program.
-    #[error("cannot {what}")]
+    #[error("cannot {what}: {}", load::explain(.error))]
     Program {
         /// What the kernel would not do.
         what: &'static str,
         /// Why.
-        #[source]
         error: Box<ProgramError>,
     },
     /// Anything else.
@@ -94,7 +94,7 @@ pub fn run(
     proc: &Path,
 ) -> Result<SelfTestReport, SelfTestError> {
     let begun = Instant::now();
-    let mut ebpf = load::object(kernel, VerifierLogLevel::default())?;
+    let mut ebpf = load::object(kernel)?;
     let found = program(&mut ebpf)?;
     load::patiently(|| found.load()).map_err(|error| {
         let hopeless = load::hopeless("the self-test", &error, kernel.locked_memory_bytes);
@@ -124,8 +124,9 @@ pub fn run(
 /// Has the kernel run the program in this thread, and reads the same by other ways before and after it.
 fn observe(ebpf: &mut Ebpf, proc: &Path, facts: &HostFacts) -> Result<(Bytes, Own), SelfTestError> {
     let mut own = Own::begin(proc, boottime_ns());
-    let options = RawTracePointRunOptions { args: [0; 12], cpu: None };
-    program(ebpf)?.test_run(options).map_err(refused("run it"))?;
+    let program = program(ebpf)?;
+    let run = || program.test_run(RawTracePointRunOptions { args: [0; 12], cpu: None });
+    load::patiently(run).map_err(refused("run it"))?;
     own.end(proc, boottime_ns(), facts);
     let results = ebpf.map(map::SELF_TEST).ok_or_else(|| lacks(map::SELF_TEST))?;
     let results: Array<_, [u8; map::SELF_TEST_BYTES]> =
@@ -144,7 +145,7 @@ fn refused(what: &'static str) -> impl Fn(ProgramError) -> SelfTestError {
     move |error| SelfTestError::Program { what, error: Box::new(error) }
 }
 
-fn other<E: std::error::Error>(what: &str) -> impl Fn(E) -> SelfTestError {
+fn other<E: std::error::Error + 'static>(what: &str) -> impl Fn(E) -> SelfTestError {
     move |error| SelfTestError::Other(format!("cannot {what}: {}", load::chain(&error)))
 }
 
@@ -162,61 +163,6 @@ fn length(bytes: &[u8]) -> Option<usize> {
 fn boottime_ns() -> i64 {
     let time = clock_gettime(ClockId::Boottime);
     time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
-}
-
-/// Facts that show on every kernel: a file of BTF that lacks them cannot be judged.
-const NEEDED: [&str; 3] = ["process id", "name of the process", "start time"];
-
-/// Why the kernel side cannot be believed, if so.
-#[must_use]
-pub fn refusal(result: &Result<SelfTestReport, SelfTestError>, facts: &HostFacts) -> Option<Refusal> {
-    let refuse =
-        |why: String, remedy: String| Some(Refusal { what: "watch this kernel".to_owned(), why, remedy });
-    let path = &facts.btf.path;
-    let release = facts.release.as_deref().unwrap_or("unknown");
-    let another = if facts.kernel_btf.error.is_some() {
-        format!("name the BTF file of this very kernel, {release}, with --btf FILE")
-    } else {
-        "leave --btf out: the kernel's own BTF is there".to_owned()
-    };
-    let report = match result {
-        Ok(report) => report,
-        Err(error) => {
-            return refuse(
-                format!("what it reads by the BTF in {path} cannot be tried on this process: {}", load::chain(error)),
-                "allow bpf() to this process: a seccomp profile or a security module may stand in the way (in a \
-                 pod: `securityContext.privileged: true`)"
-                    .to_owned(),
-            );
-        }
-    };
-    if let [first, rest @ ..] = report.wrong.as_slice() {
-        let more = match rest.len() {
-            0 => String::new(),
-            more => format!(" ({more} more are wrong)"),
-        };
-        let Wrong { fact, read, is } = first;
-        return refuse(
-            format!(
-                "by the BTF in {path} this process is misread: {fact} is {is}, and was read as {read}{more}"
-            ),
-            match facts.btf_source {
-                BtfSource::Kernel => format!(
-                    "report this with the output of `crashtrace doctor`: kernel {release} is not laid out as its BTF says"
-                ),
-                _ => another,
-            },
-        );
-    }
-    let lacking = NEEDED.iter().find(|fact| !report.right.iter().any(|right| right == **fact));
-    match lacking {
-        // The kernel's own may lack a field that a new kernel has renamed; a file for which nothing else speaks may not.
-        Some(fact) if facts.btf_source == BtfSource::FileAlone => refuse(
-            format!("the BTF in {path} does not tell where {fact} is, so it cannot be tried on this process"),
-            another,
-        ),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::PipeReader;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -13,7 +12,7 @@ use crate::source::recording::{Frame, Reader};
 
 const SOON: Duration = Duration::from_mins(1);
 
-fn begun(file: File, path: &Path) -> Result<File> {
+fn begun(opened: Opened) -> Result<Begun> {
     let speaker = Speaker {
         node: "n1".into(),
         session: "s".into(),
@@ -32,7 +31,7 @@ fn begun(file: File, path: &Path) -> Result<File> {
         gfp: GfpNames::fallback(),
     };
     let machine = Machine { page_size_bytes: 4096, symbols: None };
-    begin(file, path, &speaker, &machine, &context, (Some(1 << 30), NodeRoot::default()), 9)
+    opened.begin(preamble(&speaker, &machine, &context, Some(1 << 30), NodeRoot::default(), 9))
 }
 
 fn recorded(path: &Path) -> Vec<Vec<u8>> {
@@ -60,8 +59,8 @@ async fn a_recording_is_for_its_owner_alone_even_over_an_older_one_that_was_not(
         if path.exists() {
             fs::set_permissions(path, Permissions::from_mode(0o644)).expect("permissions");
         }
-        let file = begun(open(path).expect("a file"), path).expect("a recording");
-        let mut recording = Recording::start(file, path).expect("a thread");
+        let begun = begun(open(path).expect("a file")).expect("a recording");
+        let mut recording = begun.start().expect("a thread");
         assert_eq!(mode(path), 0o600);
         assert!(recording.record(b"abc") && recording.record(b"d"));
         recording.finish(Instant::now() + SOON).await;
@@ -91,9 +90,8 @@ fn what_is_no_recording_of_this_user_is_left_alone_and_nothing_is_waited_for() {
         (of("no-folder/file"), "No such file"),
     ];
     fs::copy(&recording, &others).expect("a file");
-    if std::os::unix::fs::chown(&others, Some(65_534), None).is_ok() {
-        refusals.push((others, "it belongs to another user"));
-    }
+    std::os::unix::fs::chown(&others, Some(65_534), None).expect("root may");
+    refusals.push((others, "it belongs to another user"));
     for (path, says) in refusals {
         let error = format!("{:#}", open(&path).expect_err("it is refused"));
         assert!(error.contains(says) && error.contains(&path.display().to_string()), "{error}");
@@ -106,7 +104,8 @@ fn what_is_no_recording_of_this_user_is_left_alone_and_nothing_is_waited_for() {
 async fn a_recording_that_cannot_be_written_any_more_ends_and_the_agent_does_not() {
     let full = Path::new("/dev/full");
     let file = || File::options().write(true).open(full).expect("the device");
-    let error = begun(file(), full).expect_err("a full disk is an error at the start");
+    let opened = Opened { file: file(), path: full.to_owned() };
+    let error = begun(opened).expect_err("a full disk is an error at the start");
     assert!(format!("{error:#}").contains("/dev/full"), "{error:#}");
     // This disk fills up later.
     let mut recording = Recording::start(file(), full).expect("a thread");

@@ -8,6 +8,7 @@
 //! and that is said ([`only_ours`]). It is run for each connection, and a connection is good for one watch.
 
 use std::fmt;
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -18,9 +19,12 @@ use kube::Config;
 use kube::config::{AuthInfo, Cluster, ExecInteractiveMode, Kubeconfig};
 
 use super::access::{Access, certificates, read};
+use super::source::Takes;
 
 /// Who may write: the group, others.
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
+/// Others may go through a folder.
+const OTHERS_SEARCH: u32 = 0o001;
 /// What is in such a folder may be replaced by its owner only.
 const STICKY: u32 = 0o1000;
 
@@ -53,11 +57,32 @@ pub(super) fn access(paths: &[PathBuf], context: Option<&str>) -> Result<Access,
     Access::of(&config, token).map_err(wrong)
 }
 
-/// Whether the user of this context is a program. May hang.
-pub(super) fn runs_program(paths: &[PathBuf], context: Option<&str>) -> bool {
-    let Ok((mut file, _)) = merged(paths) else { return false };
-    let name = context.map(str::to_owned).or(file.current_context.take()).unwrap_or_default();
-    chosen(&mut file, &name).is_ok_and(|(_, user)| user.exec.is_some())
+/// What it takes to use these files, and those that this context names. May hang.
+pub(super) fn takes(paths: &[PathBuf], context: Option<&str>) -> Takes {
+    let mut files = paths.to_vec();
+    let mut programs = false;
+    if let Ok((mut file, _)) = merged(paths) {
+        let name = context.map(str::to_owned).or(file.current_context.take()).unwrap_or_default();
+        if let Ok((cluster, user)) = chosen(&mut file, &name) {
+            programs = user.exec.is_some();
+            let authority = &cluster.certificate_authority;
+            let named = [authority, &user.client_certificate, &user.client_key, &user.token_file];
+            files.extend(named.into_iter().flatten().map(PathBuf::from));
+        }
+    }
+    Takes { programs, files_of_others: files.iter().any(|path| is_of_another_user(path)) }
+}
+
+/// Its owner is not who we are, or a folder on the way to it is another's and not everybody may go through.
+fn is_of_another_user(path: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    let is = |path: &Path, what: fn(&Metadata) -> bool| {
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.uid() != own && what(&metadata))
+    };
+    let closed = |folder: &Path| is(folder, |metadata| metadata.mode() & OTHERS_SEARCH == 0);
+    // The way by links, and that which they lead to.
+    let ways = [std::path::absolute(path), std::fs::canonicalize(path)];
+    is(path, |_| true) || ways.iter().flatten().any(|way| way.ancestors().skip(1).any(closed))
 }
 
 /// What is wrong with a kubeconfig.

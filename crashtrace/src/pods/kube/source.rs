@@ -17,7 +17,7 @@ const SERVICE_ACCOUNT: &str = "var/run/secrets/kubernetes.io/serviceaccount";
 /// and once for the certificate.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long it may take to see whether there is a program.
+/// How long it may take to see what it takes to use a kubeconfig.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where the API server is and who we are. Files are read anew for each connection, the token for each request.
@@ -41,6 +41,16 @@ pub enum Source {
         /// Which context of them, if not the current one.
         context: Option<String>,
     },
+}
+
+/// What it takes to use a [`Source`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Takes {
+    /// A program is to be run ([`Source::Kubeconfig`] with a user that is `exec`).
+    pub programs: bool,
+    /// A file of it is another user's, or behind a folder of another user that is not open to all: this user may read it by a right
+    /// of root alone (`sudo crashtrace`).
+    pub files_of_others: bool,
 }
 
 impl Source {
@@ -67,14 +77,12 @@ impl Source {
         read.unwrap_or_else(|error| Err(self.problem(&error.to_string())))
     }
 
-    /// Whether a program is to be run for this ([`Source::Kubeconfig`] with a user that is `exec`). Never in a pod. A file that cannot
-    /// be read (yet) has none: where programs are then forbidden, [`Kube`](super::Kube) says that it cannot be run, should it name
-    /// one later. For use before there is a loop.
+    /// What it takes to use this, beyond what a pod does. A file that cannot be read (yet) takes nothing: where programs are then
+    /// forbidden, [`Kube`](super::Kube) says that it cannot be run, should it name one later. For use before there is a loop.
     #[must_use]
-    pub fn runs_program(&self) -> bool {
-        let Self::Kubeconfig { paths, context } = self.clone() else { return false };
-        let look = move || Ok(kubeconfig::runs_program(&paths, context.as_deref()));
-        within(LOOK_DEADLINE, look).unwrap_or_default()
+    pub fn takes(&self) -> Takes {
+        let Self::Kubeconfig { paths, context } = self.clone() else { return Takes::default() };
+        within(LOOK_DEADLINE, move || Ok(kubeconfig::takes(&paths, context.as_deref()))).unwrap_or_default()
     }
 
     fn problem(&self, reason: &str) -> Problem {

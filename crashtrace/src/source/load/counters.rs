@@ -22,7 +22,7 @@ impl KernelCounters {
     pub fn read(&self) -> Result<[u64; counter::COUNT as usize], MapError> {
         let mut sums = [0; counter::COUNT as usize];
         for (index, sum) in (0..).zip(&mut sums) {
-            *sum = self.counters.get(&index, 0)?.iter().sum();
+            *sum = self.counters.get(&index, 0)?.iter().copied().fold(0, u64::saturating_add);
         }
         Ok(sums)
     }

@@ -69,37 +69,75 @@ pub enum LoadError {
 
 /// What there can be too little of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{}; {}", self.why(), self.remedy())]
 pub enum Scarce {
     /// Open files of the process.
-    #[error(
-        "this process may not open more files{}; raise that limit to {OPEN_FILES} (LimitNOFILE= of systemd, ulimit -n)",
-        .limit.map(|limit| format!(" than {limit} (RLIMIT_NOFILE)")).unwrap_or_default()
-    )]
     OpenFiles {
         /// The limit.
         limit: Option<u64>,
     },
     /// Open files of the node.
-    #[error("the node may not open more files; raise fs.file-max")]
     OpenFilesOfNode,
     /// Locked memory, against which maps and programs count before 5.11.
-    #[error(
-        "before {NO_MEMLOCK_SINCE} that counts against the limit of locked memory (RLIMIT_MEMLOCK), which is {limit_bytes} bytes; \
-         give crashtrace CAP_SYS_RESOURCE, or lift the limit (LimitMEMLOCK=infinity of systemd, ulimit -l unlimited)"
-    )]
     LockedMemory {
         /// The limit.
         limit_bytes: u64,
     },
     /// Memory.
-    #[error(
-        "there is no memory for it; raise the memory limit of crashtrace's own cgroup (the container's resources.limits.memory, \
-         MemoryMax= of systemd), which may be 96 MiB, or free memory on the node"
-    )]
     Memory,
 }
 
+impl LoadError {
+    /// Why, and what to do, where neither the kernel object nor the kernel is the reason.
+    #[must_use]
+    pub fn hindrance(&self) -> Option<(String, String)> {
+        match self {
+            Self::Scarce { what, scarce } => {
+                Some((format!("cannot load {what}: {}", scarce.why()), scarce.remedy()))
+            }
+            Self::Interrupted { .. } => Some((
+                self.to_string(),
+                "let nothing stop, continue or freeze crashtrace while it starts".to_owned(),
+            )),
+            Self::Object(_) | Self::Map { .. } | Self::Refused(_) => None,
+        }
+    }
+}
+
 impl Scarce {
+    fn why(self) -> String {
+        match self {
+            Self::OpenFiles { limit } => {
+                let limit = limit.map(|limit| format!(" than {limit} (RLIMIT_NOFILE)")).unwrap_or_default();
+                format!("this process may not open more files{limit}")
+            }
+            Self::OpenFilesOfNode => "the node may not open more files".to_owned(),
+            Self::LockedMemory { limit_bytes } => format!(
+                "before {NO_MEMLOCK_SINCE} that counts against the limit of locked memory (RLIMIT_MEMLOCK), which is \
+                 {limit_bytes} bytes"
+            ),
+            Self::Memory => "there is no memory for it".to_owned(),
+        }
+    }
+
+    fn remedy(self) -> String {
+        match self {
+            Self::OpenFiles { .. } => {
+                format!("raise that limit to {OPEN_FILES} (LimitNOFILE= of systemd, ulimit -n)")
+            }
+            Self::OpenFilesOfNode => "raise fs.file-max".to_owned(),
+            Self::LockedMemory { .. } => {
+                "give crashtrace CAP_SYS_RESOURCE, or lift the limit (LimitMEMLOCK=infinity of systemd, ulimit -l \
+                 unlimited)"
+                    .to_owned()
+            }
+            Self::Memory => "raise the memory limit of crashtrace's own cgroup (the container's \
+                             resources.limits.memory, MemoryMax= of systemd), which may be 96 MiB, or free memory on \
+                             the node"
+                .to_owned(),
+        }
+    }
+
     /// What `error` says is scarce. `locked_bytes` is the limit of locked memory, where this counts against it.
     pub(super) fn of(error: &(dyn Error + 'static), locked_bytes: Option<u64>) -> Option<Self> {
         match errno(error)? {
@@ -114,14 +152,7 @@ impl Scarce {
 
 /// The kernel's error at the bottom of `error`.
 pub(super) fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Errno::from_io_error(io);
-        }
-        next = error.source();
-    }
-    None
+    anyhow::Chain::new(error).find_map(|error| error.downcast_ref()).and_then(Errno::from_io_error)
 }
 
 /// Whether a signal came in between: the verifier gives up for one (`bpf_check`, `kernel/bpf/verifier.c`, 5.10 to 7.3), and has
@@ -130,31 +161,26 @@ pub(super) fn interrupted(error: &(dyn Error + 'static)) -> bool {
     matches!(errno(error), Some(Errno::AGAIN | Errno::INTR))
 }
 
-/// A load error with what the verifier says of it.
-pub(super) fn explain(error: &ProgramError) -> String {
-    const LOG_LINES: usize = 12;
-    if let ProgramError::LoadError { io_error, verifier_log } = error {
-        let log = verifier_log.to_string();
-        let tail: Vec<_> = log.lines().rev().take(LOG_LINES).collect();
-        let tail: Vec<_> = tail.into_iter().rev().collect();
-        if tail.is_empty() {
-            return format!("the kernel refused the program: {io_error}");
-        }
-        return format!("the verifier refused the program: {io_error}: {}", tail.join(" | "));
+/// An error of a program in one line, with the end of what the verifier says of it.
+pub(in crate::source) fn explain(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => refusal(io_error, &verifier_log.to_string()),
+        _ => chain(error),
     }
-    chain(error)
+}
+
+fn refusal(error: &io::Error, log: &str) -> String {
+    const LOG_LINES: usize = 12;
+    let lines: Vec<_> = log.lines().collect();
+    match &lines[lines.len().saturating_sub(LOG_LINES)..] {
+        [] => format!("the kernel refused the program: {error}"),
+        end => format!("the verifier refused the program: {error}: {}", end.join(" | ")),
+    }
 }
 
 /// An error with its causes, in one line.
-pub(in crate::source) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
+pub(in crate::source) fn chain(error: &(dyn Error + 'static)) -> String {
+    anyhow::Chain::new(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]
@@ -181,6 +207,18 @@ mod tests {
         // Where locked memory is not counted, this is a matter of privileges.
         assert_eq!(Scarce::of(&refused(Errno::PERM), None), None);
         assert_eq!(Scarce::of(&refused(Errno::INVAL), Some(65536)), None);
+    }
+
+    /// aya's own words of such an error have the whole log, of up to 16 MiB.
+    #[test]
+    fn of_the_verifiers_log_the_end_is_told() {
+        let log = (1..=1000).map(|line| format!("line {line}")).collect::<Vec<_>>().join("\n");
+        let told = refusal(&Errno::INVAL.into(), &log);
+        assert!(told.starts_with("the verifier refused the program: Invalid argument"), "{told}");
+        assert!(told.contains(": line 989 | ") && told.ends_with(" | line 1000"), "{told}");
+        let told = refusal(&Errno::PERM.into(), "");
+        assert!(told.starts_with("the kernel refused the program: Operation not permitted"), "{told}");
+        assert_eq!(explain(&refused(Errno::PERM)), chain(&refused(Errno::PERM)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Puts one tier in place, or finds that the kernel refuses it.
 
 use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint};
-use aya::{Btf, Ebpf, VerifierLogLevel};
+use aya::{Btf, Ebpf};
 
 use super::error::{LoadError, Refused, Scarce, explain, interrupted};
 use super::patience::{PATIENCE, patiently};
@@ -24,8 +24,7 @@ pub(super) fn place(
     kernel: &Kernel<'_>,
     refused: &mut Vec<Refused>,
 ) -> Result<Option<Placed>, LoadError> {
-    // Its verdict and what it cost, and not its way: see `object`.
-    let ebpf = object(kernel, VerifierLogLevel::STATS)?;
+    let ebpf = object(kernel)?;
     let btf = match tier.hook {
         Hook::Fentry => match own_btf() {
             Ok(btf) => Some(btf),

@@ -70,10 +70,7 @@ pub fn refusals(facts: &HostFacts, kernel: &KernelView) -> Vec<Refusal> {
             },
         ));
     } else if let [first, rest @ ..] = facts.btf.differs.as_slice() {
-        let more = match rest.len() {
-            0 => String::new(),
-            more => format!(" ({more} more differ)"),
-        };
+        let more = and_more(rest.len(), "differ");
         refusals.push(refuse(
             format!("the BTF in {} is another kernel's: {first}{more}", facts.btf.path),
             "leave --btf out: the kernel's own BTF is there",
@@ -86,6 +83,11 @@ pub fn refusals(facts: &HostFacts, kernel: &KernelView) -> Vec<Refusal> {
         ));
     }
     refusals
+}
+
+/// That there are more of a kind than the one that is named.
+pub(in crate::source) fn and_more(more: usize, are: &str) -> String {
+    if more == 0 { String::new() } else { format!(" ({more} more {are})") }
 }
 
 /// Which capabilities this process would need and lacks.

@@ -1,13 +1,18 @@
 //! The comparison, fact by fact: each alone, read wrong, is found; what moves or cannot be seen is no mismatch.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use aya::sys::SyscallError;
+use rustix::io::Errno;
 
 use super::*;
 use crate::decode::SelfTest;
 use crate::event::{Level, Limit, Lineage, Name, Rss, Task};
-use crate::source::host::MemoryCgroup;
 use crate::source::host::tests::healthy;
+use crate::source::host::{BtfSource, MemoryCgroup};
 use crate::source::layout::{KernelBtf, Layout};
+use crate::source::load::Scarce;
 
 const MIB: u64 = 1 << 20;
 const INIT: u64 = 0xEFFF_FFFB;
@@ -158,7 +163,7 @@ fn each_fact_that_is_misread_is_named() {
         change(&mut seen);
         let report = compared(&seen, &own());
         assert_eq!(wrong(&report), [fact], "{report:?}");
-        let refusal = refusal(&Ok(report), &healthy()).expect(fact).to_string();
+        let refusal = misread(&report, &healthy()).expect(fact).to_string();
         assert!(refusal.contains(&format!("this process is misread: {fact} is ")), "{refusal}");
     }
     let mut seen = seen();
@@ -228,10 +233,10 @@ fn what_cannot_be_seen_is_named_and_is_no_mismatch() {
     assert_eq!(wrong(&report), [] as [&str; 0]);
     // The kernel's own BTF may lack what a kernel to come has renamed; a file that nothing else speaks for may not.
     let mut facts = healthy();
-    assert_eq!(refusal(&Ok(report.clone()), &facts), None);
+    assert_eq!(misread(&report, &facts), None);
     facts.btf_source = BtfSource::FileAlone;
     facts.kernel_btf.error = Some("No such file".to_owned());
-    let refusal = refusal(&Ok(report), &facts).expect("it cannot be tried").to_string();
+    let refusal = misread(&report, &facts).expect("it cannot be tried").to_string();
     assert!(refusal.contains("does not tell where process id is"), "{refusal}");
     assert!(refusal.contains("name the BTF file of this very kernel, 6.12.107+deb13-amd64"), "{refusal}");
 }
@@ -273,6 +278,31 @@ fn the_memory_controller_may_be_elsewhere() {
     assert_eq!(wrong(&compared(&unified, &own())), [] as [&str; 0]);
     unified.cgroup_id = 78;
     assert_eq!(wrong(&compared(&unified, &own())), ["id of the cgroup"]);
+}
+
+/// What hinders the load has its own remedy: to allow `bpf()` would not help.
+#[test]
+fn where_it_cannot_be_tried_the_reason_says_what_to_do() {
+    let what = "the self-test".to_owned();
+    let scarce = Scarce::OpenFiles { limit: Some(12) };
+    let cases = [
+        (LoadError::Scarce { what: what.clone(), scarce }, "than 12 (RLIMIT_NOFILE)", "LimitNOFILE="),
+        (
+            LoadError::Scarce { what: what.clone(), scarce: Scarce::Memory },
+            "no memory",
+            "resources.limits.memory",
+        ),
+        (LoadError::Interrupted { what, patience: Duration::from_mins(1) }, "60 seconds", "freeze"),
+    ];
+    for (error, why, remedy) in cases {
+        let refusal = untried(&SelfTestError::Load(error), &healthy());
+        assert!(refusal.why.contains(why) && refusal.remedy.contains(remedy), "{refusal}");
+        assert!(!refusal.to_string().contains("seccomp"), "{refusal}");
+    }
+    let error = ProgramError::SyscallError(SyscallError { call: "bpf", io_error: Errno::PERM.into() });
+    let refusal = untried(&refused("load it")(error), &healthy());
+    assert!(refusal.why.contains("cannot load it: ") && refusal.why.contains("not permitted"), "{refusal}");
+    assert!(refusal.remedy.contains("allow bpf()"), "{refusal}");
 }
 
 #[test]

@@ -106,8 +106,8 @@ fn a_user_may_be_a_program_of_a_file_that_only_root_can_write() {
     let user = "exec: {apiVersion: client.authentication.k8s.io/v1, command: ./program, args: [secret-arg]}";
     let config = files.config(CLUSTER, user);
     let paths = [config.clone()];
-    assert!(runs_program(&paths, None));
-    assert!(!runs_program(&[files.write("plain", yaml(CLUSTER, "token: t"))], None));
+    assert!(takes(&paths, None).programs);
+    assert!(!takes(&[files.write("plain", yaml(CLUSTER, "token: t"))], None).programs);
     program(
         r#"echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"t","expirationTimestamp":"2999-01-01T00:00:00Z"}}'"#,
     );
