@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -41,7 +42,13 @@ mod wire;
 
 const CRASHTRACE: &str = env!("CARGO_BIN_EXE_crashtrace");
 /// How long something may take on a busy machine.
-const SOON: Duration = Duration::from_mins(1);
+const SOON: Duration = Duration::from_mins(3);
+
+/// One at a time: the agent of one test would see the kills of another.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn ask(address: SocketAddr, path: &str) -> (u16, Value) {
     let answer = wire::get(address, path).expect("it answers");
@@ -101,6 +108,7 @@ fn play_under_siege(address: SocketAddr, mut scenario: Command) -> u64 {
 #[test]
 fn prometheus_has_what_the_stream_has() {
     let Some(mut scenario) = program() else { return };
+    let _alone = alone();
     scenario.args(["run", "--crashtrace", CRASHTRACE, "--hooks", "tracepoint"]);
     scenario.args(["own_limit", "node_allocatable"]);
     cleanup::on_signals().expect("signals can be waited for");

@@ -23,7 +23,7 @@ use crate::cgroup::{Hierarchy, kills};
 use crate::cleanup;
 
 /// How long containerd may take for a call.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Where containers' output goes, in the runtime's folder.
 pub(crate) const LOGS: &str = "pods";
 /// Of a Burstable container.

@@ -13,7 +13,7 @@ use super::image;
 use crate::cleanup::{self, Remains};
 
 /// How long it may take to begin or to end.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The folder of shims' sockets, which is built into containerd.
 const SHIM_SOCKETS: [&str; 2] = ["/run/containerd/s", "/run/containerd"];
 

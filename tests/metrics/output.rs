@@ -39,8 +39,18 @@ impl Watch {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.0.id()).expect("a pid")).expect("a pid");
-        kill_process(pid, signal).expect("it runs");
+        kill_process(Pid::from_child(&self.0), signal).expect("it runs");
+    }
+
+    /// Where it answers, once it watches: it takes the port first, and answers nobody before its hooks are in place.
+    fn address(&self) -> SocketAddr {
+        let address = wire::listening(self.0.id(), SOON).expect("it serves");
+        let deadline = Instant::now() + SOON;
+        while !wire::get(address, "/healthz").is_ok_and(|answer| answer.status == 200) {
+            assert!(Instant::now() < deadline, "it does not watch");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        address
     }
 
     /// It ends within what kubelet gives it, with much room for a busy machine.
@@ -98,6 +108,15 @@ fn whole(address: SocketAddr, metric: &str) -> String {
     value(address, metric).to_string()
 }
 
+/// Waits until this metric is that whole number.
+fn becomes(address: SocketAddr, metric: &str, expected: &str) {
+    let deadline = Instant::now() + SOON;
+    while whole(address, metric) != expected {
+        assert!(Instant::now() < deadline, "{metric} is {}, not {expected}", whole(address, metric));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// What takes root is to be left out.
 fn skipped() -> bool {
     std::env::var_os("CRASHTRACE_SKIP_LIVE").is_some_and(|value| value == "1")
@@ -108,9 +127,10 @@ fn output_that_nobody_reads_is_told_and_costs_nothing_but_its_time() {
     if skipped() {
         return;
     }
+    let _alone = alone();
     let (reader, writer) = full_pipe();
     let mut watch = Watch::start(writer, Stdio::piped());
-    let address = wire::listening(watch.0.id(), SOON).expect("it serves");
+    let address = watch.address();
     // Its first line, for more than five seconds.
     let said = readiness(address, &json!("nobody takes what is written to the standard output"));
     assert_eq!(
@@ -134,7 +154,8 @@ fn output_that_nobody_reads_is_told_and_costs_nothing_but_its_time() {
     assert_eq!((&first["kind"], &first["seq"]), (&json!("agent_started"), &json!(1)));
     readiness(address, &Value::Null);
     assert_eq!(whole(address, "crashtrace_output_blocked_seconds"), "0");
-    assert_eq!(whole(address, "crashtrace_lines_written_total"), "1");
+    // A line is counted just after it is written.
+    becomes(address, "crashtrace_lines_written_total", "1");
     watch.signal(Signal::HUP);
     assert_eq!(watch.end().code(), Some(0));
     let last: Value = serde_json::from_str(&lines.next().expect("a line")).expect("a whole line");
@@ -147,14 +168,11 @@ fn an_agent_that_nobody_reads_ends_when_it_is_told_to_and_says_what_is_lost() {
     if skipped() {
         return;
     }
+    let _alone = alone();
     for signal in [Signal::TERM, Signal::INT] {
         let (_reader, writer) = full_pipe();
         let mut watch = Watch::start(writer, Stdio::piped());
-        let address = wire::listening(watch.0.id(), SOON).expect("it serves");
-        let ready = Instant::now() + SOON;
-        while !wire::get(address, "/healthz").is_ok_and(|answer| answer.status == 200) {
-            assert!(Instant::now() < ready, "it does not watch");
-        }
+        watch.address();
         watch.signal(signal);
         assert_eq!(watch.end().code(), Some(1));
         let said = watch.stderr();
@@ -167,6 +185,7 @@ fn standard_error_that_nobody_reads_stops_no_line() {
     if skipped() {
         return;
     }
+    let _alone = alone();
     let (_reader, full) = full_pipe();
     let mut watch = Watch::start(Stdio::piped(), full);
     let mut lines =
@@ -182,6 +201,7 @@ fn a_full_disk_and_a_closed_output_end_it() {
     if skipped() {
         return;
     }
+    let _alone = alone();
     let full = std::fs::File::options().write(true).open("/dev/full").expect("the device");
     let mut watch = Watch::start(full, Stdio::piped());
     assert_eq!(watch.end().code(), Some(1));

@@ -145,19 +145,31 @@ fn watch(args: &Args, count: &AtomicUsize) -> Result<Session> {
     })
 }
 
+/// Whether this incident has this kill, as its own or as one that is folded into it.
+fn tells(incident: &Value, kill: &Kill) -> bool {
+    let is = |victim: &Value, time: &str| {
+        let at = victim[time].as_u64();
+        victim["pid"] == kill.pid && at.is_none_or(|at| (kill.from_ns..=kill.to_ns).contains(&at))
+    };
+    let mut own = incident["victims"].as_array().into_iter().flatten();
+    let mut folded = incident["folded"]["victims"].as_array().into_iter().flatten();
+    own.any(|victim| is(victim, "start_boottime_ns")) || folded.any(|victim| is(victim, "ktime_ns"))
+}
+
+/// How many processes of folded kills this line counts and does not list.
+fn unlisted(incident: &Value) -> u64 {
+    let folded = &incident["folded"];
+    let listed = folded["victims"].as_array().map_or(0, Vec::len) as u64;
+    folded["victims_total"].as_u64().map_or(0, |total| total.saturating_sub(listed))
+}
+
 fn judge(kills: &[Kill], sessions: &[Session]) -> Value {
     let (mut inside, mut outside, mut lost) = (0, 0, 0);
     let (mut untold, mut odd, mut nobody) = (Vec::new(), Vec::new(), Vec::new());
     for session in sessions {
-        let of = |kill: &Kill| {
-            session.incidents.iter().find(|incident| {
-                incident["victims"].as_array().into_iter().flatten().any(|victim| {
-                    let started = victim["start_boottime_ns"].as_u64();
-                    victim["pid"] == kill.pid
-                        && started.is_none_or(|at| (kill.from_ns..=kill.to_ns).contains(&at))
-                })
-            })
-        };
+        let of = |kill: &Kill| session.incidents.iter().find(|incident| tells(incident, kill));
+        // Past the first 64 of a limit kills fold, and a line lists as many of those as fit.
+        let unlisted: u64 = session.incidents.iter().map(unlisted).sum();
         let mut missing = Vec::new();
         for kill in kills {
             let told = of(kill);
@@ -172,7 +184,7 @@ fn judge(kills: &[Kill], sessions: &[Session]) -> Value {
             }
         }
         lost += session.lost;
-        if missing.len() as u64 > session.lost {
+        if missing.len() as u64 > session.lost + unlisted {
             untold.push(json!({ "session": [session.from_ns, session.to_ns], "lost": session.lost, "kills": missing }));
         }
         for incident in session.incidents.iter().filter(|incident| incident["complete"] == true) {
