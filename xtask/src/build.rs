@@ -114,13 +114,7 @@ fn no_paths_of_this_machine(root: &Path, target: &str) -> Result<String> {
 
 /// Where sources are on this machine: the workspace's, those of the registry, those of the toolchain.
 pub(crate) fn paths_of_this_machine(root: &Path) -> Result<[PathBuf; 3]> {
-    let cargo_home = match std::env::var_os("CARGO_HOME").filter(|home| !home.is_empty()) {
-        Some(home) => PathBuf::from(home),
-        None => {
-            std::env::home_dir().context("there is neither CARGO_HOME nor a home directory")?.join(".cargo")
-        }
-    };
-    Ok([root.to_owned(), cargo_home, setup::sysroot()?])
+    Ok([root.to_owned(), exec::cargo_home()?, setup::sysroot()?])
 }
 
 /// A program that cargo reported.

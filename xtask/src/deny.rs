@@ -3,7 +3,6 @@
 use crate::{exec, setup};
 use anyhow::{Context as _, Result};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,13 +17,13 @@ pub(crate) struct Args {
 /// `cargo xtask deny`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let program = setup::ensure_deny()?;
-    let unchecked = unchecked_file();
-    remember(&unchecked, None)?;
+    let flag = unchecked_flag();
+    fs::write(&flag, "").with_context(|| format!("cannot write {}", flag.display()))?;
     exec::run(deny(&program).args(["check", "licenses", "bans", "sources"]))?;
     let fetched = exec::run(deny(&program).args(["fetch", "db"]));
-    match (fetched, copy()?) {
+    let checked = match (fetched, copy()?) {
         (Ok(()), _) => exec::run(deny(&program).args(["check", "advisories"])),
-        (Err(error), _) if args.advisories => Err(error),
+        (Err(error), _) if args.advisories => return Err(error),
         // One that was fetched before. cargo-deny refuses it when it is too old (`maximum-db-staleness`).
         (Err(_), Some(copy)) => {
             eprintln!(
@@ -35,39 +34,32 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         // Not a copy of it in this repository: it would be old, and pass for new.
         (Err(_), None) => {
-            eprintln!("xtask: {NOT_CHECKED}");
-            remember(&unchecked, Some(NOT_CHECKED))
+            eprintln!(
+                "xtask: ######## {NOT_CHECKED}: RustSec's database cannot be had from here, and no copy of it is at hand ########"
+            );
+            return Ok(());
         }
-    }
-}
-
-const NOT_CHECKED: &str = "######## NO ADVISORIES WERE CHECKED: RustSec's database cannot be had from here, and no copy of it is at hand ########";
-
-/// What the gate says at its end, if the latest run checked no advisories.
-pub(crate) fn unchecked() -> Option<String> {
-    fs::read_to_string(unchecked_file()).ok()
-}
-
-fn unchecked_file() -> PathBuf {
-    exec::target_dir().join("advisories-unchecked")
-}
-
-fn remember(file: &Path, what: Option<&str>) -> Result<()> {
-    let done = match what {
-        Some(what) => fs::write(file, what),
-        None => fs::remove_file(file).or_else(|error| match error.kind() {
-            ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        }),
     };
-    done.with_context(|| format!("cannot write {}", file.display()))
+    fs::remove_file(&flag).with_context(|| format!("cannot remove {}", flag.display()))?;
+    checked
+}
+
+/// In capitals, since everything else has passed.
+pub(crate) const NOT_CHECKED: &str = "NO ADVISORIES WERE CHECKED";
+
+/// Whether the latest run checked no advisories.
+pub(crate) fn unchecked() -> bool {
+    unchecked_flag().exists()
+}
+
+/// This file is there from the beginning of a run until advisories have been checked.
+fn unchecked_flag() -> PathBuf {
+    exec::target_dir().join("advisories-unchecked")
 }
 
 /// Where cargo-deny keeps the database, if it has it.
 fn copy() -> Result<Option<PathBuf>> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
-    let dir = home.context("neither CARGO_HOME nor HOME is set")?.join("advisory-dbs");
+    let dir = exec::cargo_home()?.join("advisory-dbs");
     Ok(holds_a_database(&dir).then_some(dir))
 }
 
@@ -86,17 +78,6 @@ fn deny(program: &Path) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_was_not_checked_is_remembered_until_it_is() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let file = dir.path().join("advisories");
-        remember(&file, None).expect("nothing was to be forgotten");
-        remember(&file, Some(NOT_CHECKED)).expect("it can be written");
-        assert_eq!(fs::read_to_string(&file).expect("it is there"), NOT_CHECKED);
-        remember(&file, None).expect("it can be removed");
-        assert!(!file.exists());
-    }
 
     #[test]
     fn a_database_has_advisories_in_it() {

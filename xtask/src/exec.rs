@@ -18,6 +18,16 @@ pub(crate) fn target_dir() -> PathBuf {
     root().join("target")
 }
 
+/// Where Cargo keeps what it fetches, and cargo-deny the database of advisories.
+pub(crate) fn cargo_home() -> Result<PathBuf> {
+    // As Cargo has it, an empty variable is none.
+    if let Some(home) = std::env::var_os("CARGO_HOME").filter(|home| !home.is_empty()) {
+        return Ok(PathBuf::from(home));
+    }
+    let home = std::env::home_dir().context("there is neither CARGO_HOME nor a home directory")?;
+    Ok(home.join(".cargo"))
+}
+
 /// A program of the toolchain that `rust-toolchain.toml` pins.
 ///
 /// `cargo +other xtask` hands its own choice to all children in `RUSTUP_TOOLCHAIN`, where it would beat the file.
