@@ -39,6 +39,8 @@ mod containerd {
 #[path = "scenario/clock.rs"]
 #[expect(unreachable_pub, reason = "the scenarios use it, too")]
 mod clock;
+#[path = "play/skip.rs"]
+mod skip;
 
 const MIB: u64 = 1 << 20;
 /// How long a report or an answer may take on a busy machine.
@@ -47,13 +49,9 @@ const SOON: Duration = Duration::from_mins(1);
 /// One at a time: the agents of one test would see the kills of another.
 fn alone() -> Option<MutexGuard<'static, ()>> {
     static ALONE: Mutex<()> = Mutex::new(());
-    if std::env::var_os("CRASHTRACE_SKIP_LIVE").is_some_and(|value| value == "1") {
+    if skip::skipped() {
         return None;
     }
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "needs root, to make containers and to load BPF programs (CRASHTRACE_SKIP_LIVE=1 leaves these tests out)"
-    );
     Some(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 

@@ -303,7 +303,8 @@ fn the_api_server_can_be_left_out() {
             assert_eq!(pod_of(objects).automount_service_account_token, Some(false), "no token");
         }
         // In the other order the socket's component would have the last word.
-        with(form, &[CONTAINERD, "without-api"]).expect_err("the order matters, and is checked");
+        let error = with(form, &[CONTAINERD, "without-api"]).expect_err("the order matters, and is checked");
+        assert!(error.contains("testing value /spec/template/spec/containers/0/args/6 failed"), "{error}");
     }
 }
 

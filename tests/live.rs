@@ -23,6 +23,8 @@ use scenario::judge::book::{Book, Need, Tier};
 
 #[path = "play/program.rs"]
 mod program;
+#[path = "play/skip.rs"]
+mod skip;
 /// Loads that are interrupted, hindered and broken off.
 #[path = "play/starts.rs"]
 mod starts;
@@ -41,7 +43,8 @@ fn fixtures() -> PathBuf {
 fn other_kernels() -> Vec<PathBuf> {
     let layout = |btf: &Path| Layout::resolve(&KernelBtf::open(btf).expect("it is BTF"));
     let own = layout(Path::new(KERNEL_BTF));
-    let files = fs::read_dir(fixtures().join("btf")).expect("fixtures").map(|file| file.expect("a file").path());
+    let files =
+        fs::read_dir(fixtures().join("btf")).expect("fixtures").map(|file| file.expect("a file").path());
     let others: Vec<_> = files
         .filter(|path| path.extension().is_some_and(|extension| extension == "btf"))
         .filter(|path| layout(path) != own)
@@ -204,8 +207,7 @@ fn an_interrupted_demo_leaves_nothing_behind() {
         let stderr = BufReader::new(demo.stderr.take().expect("it is piped"));
         let mut lines = stderr.lines().map_while(Result::ok);
         assert!(lines.any(|line| line.contains(step)), "the demo never came to: {step}");
-        let pid = Pid::from_raw(i32::try_from(demo.id()).expect("a pid")).expect("a pid");
-        kill_process(pid, Signal::INT).expect("it is there");
+        kill_process(Pid::from_child(&demo), Signal::INT).expect("it is there");
         let status = demo.wait().expect("it ends");
         assert_eq!(status.code(), Some(130), "{step}: {status}");
         // The agent and the victim hold this pipe too: it ends when the last of them has ended.

@@ -36,6 +36,8 @@ mod containerd {
 }
 #[path = "play/recording.rs"]
 mod recording;
+#[path = "play/skip.rs"]
+mod skip;
 #[path = "../crashtrace/src/testing.rs"]
 #[expect(dead_code, reason = "tests/cli.rs uses what is left")]
 mod testing;
@@ -165,13 +167,9 @@ fn check(records: &[Value], printed: &[Value], long: &str) {
 
 #[test]
 fn a_collector_has_every_line_with_its_fields() {
-    if std::env::var_os("CRASHTRACE_SKIP_LIVE").is_some_and(|value| value == "1") {
+    if skip::skipped() {
         return;
     }
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "needs root, to make containers (CRASHTRACE_SKIP_LIVE=1 leaves this out)"
-    );
     cleanup::on_signals().expect("signals can be waited for");
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,10 +1,11 @@
-//! What the agent takes of memory at its worst, as the allocator has it. The tests of this program take turns, so that nobody
-//! else allocates.
+//! What lists of the runtime and recordings take of memory at their worst, as the allocator has it. The tests of this program take
+//! turns, so that nobody else allocates.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crashtrace::pods::cri::{self, Listing};
+use crashtrace::source::recording::{FORMAT, Reader};
 use peak_alloc::PeakAlloc;
 
 #[path = "memory/runtime.rs"]
@@ -73,4 +74,19 @@ fn a_runtime_that_lists_without_end_is_cut() {
         "{problem}"
     );
     assert!(peak < 12 * MIB, "{peak} bytes");
+}
+
+/// As any JSON a megabyte of numbers takes sixteen.
+#[test]
+fn a_preamble_with_more_than_belongs_there_takes_no_memory() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let zeros = "0,".repeat(500_000);
+    let preamble = format!("{{\"format\":\"{FORMAT}\",\"other\":[{zeros}0]}}\n");
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    let opened = Reader::open(preamble.as_bytes());
+    let peak = MEMORY.peak_usage() - before;
+    eprintln!("preamble: {peak} bytes");
+    assert!(opened.is_err(), "it lacks all else");
+    assert!(peak < 4 * MIB, "{peak} bytes");
 }

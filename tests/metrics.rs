@@ -37,6 +37,8 @@ mod output;
 mod program;
 #[path = "metrics/prometheus.rs"]
 mod prometheus;
+#[path = "play/skip.rs"]
+mod skip;
 #[path = "metrics/wire.rs"]
 mod wire;
 

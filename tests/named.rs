@@ -16,6 +16,7 @@ use agent::{Agent, Output};
 use containerd::pods::{Container, Pod, Script};
 use containerd::runtime::Runtime;
 use server::{Answer, Kind, Server};
+use skip::skipped;
 
 #[path = "scenario/agent.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the scenarios use what is left")]
@@ -41,6 +42,8 @@ mod imitation;
 #[path = "kube/server.rs"]
 #[expect(dead_code, reason = "tests/kube.rs uses what is left")]
 mod server;
+#[path = "play/skip.rs"]
+mod skip;
 #[path = "kube/tls.rs"]
 mod tls;
 
@@ -210,7 +213,7 @@ fn evidence(report: &Value) -> String {
 
 #[test]
 fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
-    if std::env::var_os("CRASHTRACE_SKIP_LIVE").is_some_and(|value| value == "1") {
+    if skipped() {
         return;
     }
     cleanup::on_signals().expect("signals can be waited for");

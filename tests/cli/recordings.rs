@@ -320,30 +320,17 @@ fn a_pipe_is_read_and_a_fifo_without_a_writer_or_a_device_is_refused() {
 
 /// Where the memory that a line is made of is bounded, so is the line; a preamble is no way around that.
 #[test]
-fn a_hostile_preamble_makes_no_long_line_and_takes_no_memory() {
-    let long = "n\u{202e}\u{9b}".repeat(100_000);
-    let hostile = Preamble {
-        node: long.clone(),
-        kernel: long.clone(),
-        boot_id: long.clone(),
-        hooks: vec![long; 2],
-        ..preamble()
+fn a_hostile_preamble_makes_no_long_line() {
+    let hostile = |times: usize| {
+        let long = "n\u{202e}\u{9b}".repeat(times);
+        Preamble { node: long.clone(), kernel: long.clone(), boot_id: long, ..preamble() }
     };
+    let (large, hostile) = (bytes(&hostile(100_000), &two_kills()), hostile(16_000));
+    assert!(large.len() > 1 << 20, "{} bytes", large.len());
     for form in ["json", "text"] {
-        let output = replay_of(
-            &bytes(&Preamble { hooks: Vec::new(), ..hostile.clone() }, &[])[..1 << 20],
-            &["--output", form],
-        );
-        assert_eq!(output.status.code(), Some(1), "larger than a preamble can be");
+        let output = replay_of(&large, &["--output", form]);
+        assert_eq!(output.status.code(), Some(1), "larger than a preamble can be: {}", stderr(&output));
     }
-    let cut = |text: &str| text.chars().take(50_000).collect::<String>();
-    let hostile = Preamble {
-        node: cut(&hostile.node),
-        kernel: cut(&hostile.kernel),
-        boot_id: cut(&hostile.boot_id),
-        hooks: Vec::new(),
-        ..hostile
-    };
     let output = replay_of(&bytes(&hostile, &two_kills()), &["--output", "json"]);
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
     assert_eq!(lines(&output).len(), 5);
@@ -353,10 +340,6 @@ fn a_hostile_preamble_makes_no_long_line_and_takes_no_memory() {
     assert!(blocks == 2 && stdout(&text).len() <= 5 * 12 * 1024, "{} bytes", stdout(&text).len());
     let longest = stdout(&output).split_inclusive('\n').map(str::len).max();
     assert!(longest.is_some_and(|bytes| bytes <= 12 * 1024), "{longest:?}");
-    let mut deep = b"{\"format\":\"crashtrace-recording/v1\",\"other\":[".to_vec();
-    deep.extend(b"0,".repeat(500_000));
-    deep.extend(b"0]}\n");
-    assert_eq!(replay_of(&deep, &[]).status.code(), Some(1));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -111,7 +111,7 @@ fn hold(address: SocketAddr, over: &AtomicBool) {
 
 #[test]
 fn the_worst_of_all_at_once_fits_the_limit_of_the_manifest() {
-    if std::env::var_os("CRASHTRACE_SKIP_LIVE").is_some_and(|value| value == "1") {
+    if skipped() {
         return;
     }
     cleanup::on_signals().expect("signals can be waited for");
@@ -134,27 +134,13 @@ fn the_worst_of_all_at_once_fits_the_limit_of_the_manifest() {
 
     let limit_bytes = limit_bytes();
     let limited = Limited::new(limit_bytes);
-    let program = api_server.server().file("agent");
-    let inside = format!(
-        "#!/bin/sh\necho $$ > {}/cgroup.procs || exit 1\nexec {} \"$@\"\n",
-        limited.0.dir.display(),
-        env!("CARGO_BIN_EXE_crashtrace")
-    );
-    std::fs::write(&program, inside).expect("a file");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a program");
-    let more = [
-        "--pods".as_ref(),
-        "auto".as_ref(),
-        "--node-name".as_ref(),
-        "node1".as_ref(),
-        "--metrics".as_ref(),
-        "127.0.0.1:0".as_ref(),
-        "--kubeconfig".as_ref(),
-        api_server.kubeconfig.as_os_str(),
-        "--cri-socket".as_ref(),
-        runtime.socket.as_os_str(),
-    ];
-    let mut agent = Agent::spawn_with(&program, "tracepoint", Output::Json, &more).expect("it starts");
+    // A shell goes into the cgroup, and becomes the agent.
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(limited.0.dir.join("cgroup.procs"));
+    command.args([env!("CARGO_BIN_EXE_crashtrace"), "watch", "--output", "json", "--hooks", "tracepoint"]);
+    command.args(["--pods", "auto", "--node-name", "node1", "--metrics", "127.0.0.1:0", "--kubeconfig"]);
+    command.arg(&api_server.kubeconfig).arg("--cri-socket").arg(&runtime.socket);
+    let mut agent = Agent::spawn_command(command, "the limited one", Output::Json).expect("it starts");
     agent.wait_started().expect("it watches");
     let address = wire::listening(agent.pid(), SOON).expect("it serves");
     let over = AtomicBool::new(false);

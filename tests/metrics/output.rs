@@ -7,6 +7,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
+use crate::skip::skipped;
 
 /// A running `watch`, which is killed where a test fails.
 struct Watch(Child);
@@ -115,11 +116,6 @@ fn becomes(address: SocketAddr, metric: &str, expected: &str) {
         assert!(Instant::now() < deadline, "{metric} is {}, not {expected}", whole(address, metric));
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// What takes root is to be left out.
-fn skipped() -> bool {
-    std::env::var_os("CRASHTRACE_SKIP_LIVE").is_some_and(|value| value == "1")
 }
 
 #[test]

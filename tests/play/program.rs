@@ -5,15 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
+use crate::skip::skipped;
+
 /// It, or `None` if what takes root and kills is to be left out.
 pub(crate) fn program() -> Option<Command> {
-    if std::env::var_os("CRASHTRACE_SKIP_LIVE").is_some_and(|value| value == "1") {
+    if skipped() {
         return None;
     }
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "needs root, to load BPF programs and to make cgroups (or leave these tests out with CRASHTRACE_SKIP_LIVE=1)"
-    );
     // `cargo test` puts this test into target/<profile>/deps, and builds the examples first.
     let this = std::env::current_exe().expect("this program has a path");
     let profile = this.ancestors().nth(2).expect("it lies in target/<profile>/deps");

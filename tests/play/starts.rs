@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,10 +19,6 @@ fn watch() -> Child {
     let mut command = Command::new(CRASHTRACE);
     command.args(["watch", "--log", "info", "--pods", "none", "--hooks", "tracepoint"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
-}
-
-fn pid(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid")
 }
 
 /// Waits until its thread that loads is there.
@@ -44,16 +39,11 @@ fn until_it_loads(child: &Child) {
 }
 
 /// Its lines until it ended, and its messages; it must end with 0.
-fn ended(mut child: Child) -> (Vec<Value>, String) {
-    let mut stdout = child.stdout.take().expect("it is piped");
-    let lines = std::thread::spawn(move || {
-        let mut text = String::new();
-        stdout.read_to_string(&mut text).map(|_| text)
-    });
+fn ended(child: Child) -> (Vec<Value>, String) {
     let output = child.wait_with_output().expect("it ends");
     let messages = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{messages}");
-    let lines = lines.join().expect("no panic").expect("text");
+    let lines = String::from_utf8(output.stdout).expect("text");
     (lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect(), messages)
 }
 
@@ -66,7 +56,7 @@ fn signals_that_interrupt_the_verifier_are_no_refusal() {
     }
     let mut agent = watch();
     until_it_loads(&agent);
-    let (begun, stopped) = (AtomicBool::new(false), pid(&agent));
+    let (begun, stopped) = (AtomicBool::new(false), Pid::from_child(&agent));
     let mut stdout = BufReader::new(agent.stdout.take().expect("it is piped"));
     let mut first = String::new();
     std::thread::scope(|scope| {
@@ -104,7 +94,7 @@ fn an_agent_that_is_told_to_end_while_it_loads_ends_well_and_says_so() {
     for signal in [Signal::TERM, Signal::INT, Signal::TERM, Signal::INT, Signal::TERM] {
         let agent = watch();
         until_it_loads(&agent);
-        kill_process(pid(&agent), signal).expect("it is there");
+        kill_process(Pid::from_child(&agent), signal).expect("it is there");
         let (lines, messages) = ended(agent);
         if lines.is_empty() {
             assert!(messages.contains("told to end while the hooks were being put in place"), "{messages}");
@@ -123,15 +113,27 @@ fn an_agent_that_is_told_to_end_while_it_loads_ends_well_and_says_so() {
 fn in_a_time_namespace_times_are_the_kernels_and_nothing_is_missed() {
     let Some(mut scenario) = program() else { return };
     let folder = tempfile::tempdir().expect("a directory");
-    let wrapped = folder.path().join("crashtrace");
-    let script = format!("#!/bin/sh\nexec unshare --time --boottime 172800 {CRASHTRACE} \"$@\"\n");
-    fs::write(&wrapped, script).expect("a file");
-    fs::set_permissions(&wrapped, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let (wrapped, inside) = (folder.path().join("crashtrace"), folder.path().join("namespace"));
+    // The shell that writes down its namespace becomes the agent.
+    let shell = "readlink /proc/$$/ns/time >\"$0\"; cat /proc/$$/timens_offsets >>\"$0\"; exec \"$@\"";
+    let script = format!(
+        "#!/bin/sh\nexec unshare --time --boottime 172800 sh -c '{shell}' {} {CRASHTRACE} \"$@\"\n",
+        inside.display()
+    );
+    // Written by a child: a program that this process has open for writing cannot be run, nor while a child that another thread
+    // has just forked holds it.
+    let write = "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\"";
+    let written = Command::new("sh").args(["-c", write]).arg(&wrapped).arg(script).status();
+    assert!(written.is_ok_and(|status| status.success()));
     scenario.args(["run", "--hooks", "tracepoint", "--crashtrace"]).arg(&wrapped).arg("own_limit");
     let output = scenario.output().expect("it starts");
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(stdout.contains("\"scenario\":\"own_limit\""), "{stdout}");
+    let inside = fs::read_to_string(&inside).expect("it was written");
+    let outside = fs::read_link("/proc/self/ns/time").expect("a link");
+    assert!(inside.starts_with("time:[") && !inside.contains(outside.to_str().expect("text")), "{inside}");
+    assert!(inside.lines().any(|line| line.split_whitespace().eq(["boottime", "172800", "0"])), "{inside}");
 }
 
 /// In place of "the kernel accepts none of the hooks".
@@ -140,7 +142,10 @@ fn too_few_open_files_are_named_as_such() {
     let Some(_) = program() else { return };
     for limit in ["12", "16", "20"] {
         let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -n \"$1\" && exec \"$2\" watch --pods none", "sh", limit, CRASHTRACE]);
+        // Without descriptors that this test has inherited itself, from `flock` for example: they would count.
+        let script =
+            "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; ulimit -n \"$1\" && exec \"$2\" watch --pods none";
+        command.args(["-c", script, "sh", limit, CRASHTRACE]);
         let output = command.output().expect("it starts");
         let messages = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(4), "{limit}: {messages}");

@@ -207,9 +207,7 @@ async fn a_runtime_that_comes_late_is_found_and_one_that_hangs_is_told() {
 
     let hangs = Server::start(Manner::Hangs);
     let cri = Cri::start(Options { deadline: SHORT, ..options(&hangs.socket) });
-    let begun = Instant::now();
     assert_eq!(cri.find("anything"), None);
-    assert!(begun.elapsed() < Duration::from_millis(50), "{:?}", begun.elapsed());
     assert_eq!(cri.find_within("anything", Duration::from_millis(700)).await, None);
     assert!(cri.status().problem.expect("it hangs").contains("no answer within 300 ms"));
 }

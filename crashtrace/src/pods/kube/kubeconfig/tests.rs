@@ -100,8 +100,12 @@ fn of_several_files_the_first_holds_and_absent_ones_are_passed_over() {
 fn a_user_may_be_a_program_of_a_file_that_only_root_can_write() {
     let files = Files::new();
     let program = |text: &str| {
-        let path = files.write("program", format!("#!/bin/sh\n{text}\n"));
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).expect("its mode");
+        // Written by a child: a program that this process has open for writing cannot be run, nor while a child that another
+        // thread has just forked holds it.
+        let write = "printf '#!/bin/sh\n%s\n' \"$1\" >\"$0\" && chmod 700 \"$0\"";
+        let path = files.0.path().join("program");
+        let written = std::process::Command::new("sh").args(["-c", write]).arg(path).arg(text).status();
+        assert!(written.is_ok_and(|status| status.success()));
     };
     let user = "exec: {apiVersion: client.authentication.k8s.io/v1, command: ./program, args: [secret-arg]}";
     let config = files.config(CLUSTER, user);
