@@ -338,10 +338,10 @@ fn the_table_of_needs_is_the_programs() {
     assert!(host == at && found, "the folder of a socket that is looked for without being told");
 }
 
-/// README's table of privileges says the same, in both directions.
+/// The table in deploy/README.md says the same, in both directions.
 #[test]
 fn the_readme_has_each_need() {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("it can be read");
+    let readme = std::fs::read_to_string(root().join("deploy/README.md")).expect("it can be read");
     let part =
         readme.split("## Privileges").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the part");
     let rows: Vec<_> = part.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | ")).collect();
@@ -413,10 +413,10 @@ fn it_runs_on_every_node_and_lasts() {
     }
 }
 
-/// What README has one put into a folder of one's own, above these.
+/// The overlay that deploy/README.md describes.
 #[test]
 fn an_overlay_names_a_registry_the_socket_of_another_runtime_and_where_prometheus_is() {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("it can be read");
+    let readme = std::fs::read_to_string(root().join("deploy/README.md")).expect("it can be read");
     let blocks = readme.split("\n```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
     let objects = render::render_own(&blocks.collect::<String>()).unwrap_or_else(|error| panic!("{error}"));
     let pod = pod_of(&objects);
@@ -432,4 +432,22 @@ fn an_overlay_names_a_registry_the_socket_of_another_runtime_and_where_prometheu
     let policy: NetworkPolicy = of_kind(&objects, "NetworkPolicy");
     let selector = json!(policy.spec).pointer("/ingress/0/from/0/namespaceSelector/matchLabels").cloned();
     assert_eq!(selector, Some(json!({ "kubernetes.io/metadata.name": "observability" })));
+}
+
+/// README's five lines: the overlay that they write, with what `cargo xtask image` writes (its own test has the very file).
+#[test]
+fn the_readme_installs_the_image_by_its_digest() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("it can be read");
+    let (_, rest) = readme.split_once("printf '").expect("the overlay");
+    let (overlay, _) = rest.split_once("' > mine/kustomization.yaml\n").expect("the overlay's name");
+    let digest = "5a".repeat(32);
+    let image = format!(
+        "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nimages: [{{ name: localhost/crashtrace, \
+         newName: registry.example/crashtrace, digest: 'sha256:{digest}' }}]\n"
+    );
+    let objects = render::render_beside(&overlay.replace("\\n", "\n"), Some(&image))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let image = container_of(&pod_of(&objects)).image;
+    assert_eq!(image, Some(format!("registry.example/crashtrace@sha256:{digest}")));
+    assert_eq!(given(&objects), needed(Form::Privileged));
 }

@@ -3,7 +3,7 @@
 /// Something that is needed.
 pub(crate) struct Need {
     pub(crate) what: What,
-    /// For what, as README's table of privileges has it.
+    /// For what, as the table in `deploy/README.md` has it.
     pub(crate) reason: &'static str,
     /// `None` if both forms have it.
     pub(crate) only: Option<Form>,

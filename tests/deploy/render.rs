@@ -20,14 +20,24 @@ fn kustomize(dir: &Path) -> Result<Vec<Value>, String> {
     Ok(serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{error}\n{text}")))
 }
 
-/// The objects of a folder of one's own beside deploy/, whose kustomization.yaml says this.
+/// The objects of an overlay beside deploy/ with this kustomization.yaml.
 pub(crate) fn render_own(kustomization: &str) -> Result<Vec<Value>, String> {
+    render_beside(kustomization, None)
+}
+
+/// The same, and `target/image` has this one.
+pub(crate) fn render_beside(kustomization: &str, image: Option<&str>) -> Result<Vec<Value>, String> {
     let deploy =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it lies in the workspace").join("deploy");
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let mine = dir.path().join("mine");
     std::os::unix::fs::symlink(deploy, dir.path().join("deploy")).expect("a link");
     std::fs::create_dir(&mine).expect("a folder");
+    if let Some(image) = image {
+        let folder = dir.path().join("target/image");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("kustomization.yaml"), image).expect("a file");
+    }
     std::fs::write(mine.join("kustomization.yaml"), kustomization).expect("a file");
     kustomize(&mine)
 }

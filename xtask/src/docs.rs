@@ -11,7 +11,7 @@ use std::fs;
 
 mod metrics;
 
-/// Write the generated parts of README.md and CONTRIBUTING.md.
+/// Write the generated parts of the documents.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Write nothing, and fail if anything would change.
@@ -29,8 +29,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         );
     }
     let parts = [
-        ("README.md", "metrics", metrics::markdown()),
-        ("README.md", "matrix", kernels(matrix.as_ref())),
+        ("README.md", "report container_oom", report("container_oom", None)?),
+        ("README.md", "report system_oom", report("system_oom", Some(EVIDENCE))?),
+        ("README.md", "report alloc_fragmentation", report("alloc_fragmentation", Some(EVIDENCE))?),
+        ("deploy/monitoring/README.md", "metrics", metrics::markdown()),
+        ("tests/results/README.md", "matrix", kernels(matrix.as_ref())),
         ("CONTRIBUTING.md", "gate", gate::markdown()),
     ];
     let mut stale = Vec::new();
@@ -63,7 +66,22 @@ fn replaced(text: &str, name: &str, part: &str) -> Result<String> {
     Ok(format!("{before}{begin}\n{part}\n{end}{after}"))
 }
 
-/// README's table of supported kernels.
+/// Where a report begins with its evidence.
+const EVIDENCE: &str = "\n  Because:\n";
+
+/// A report of `tests/fixtures/report`, where a test holds it against what crashtrace writes; whole, or up to here.
+fn report(name: &str, end: Option<&str>) -> Result<String> {
+    let path = exec::root().join("tests/fixtures/report").join(format!("{name}.txt"));
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let shown = match end {
+        Some(end) => text.split_once(end).with_context(|| format!("no {end:?} in {}", path.display()))?.0,
+        None => &text,
+    };
+    let lines: Vec<_> = shown.trim_end().lines().map(str::trim_end).collect();
+    Ok(format!("```\n{}\n```\n", lines.join("\n")))
+}
+
+/// The table of tested kernels.
 fn kernels(matrix: Option<&Matrix>) -> String {
     let Some(matrix) = matrix else {
         return "No run of the whole matrix is recorded yet: `cargo xtask vm --all` makes one.\n".to_owned();
@@ -154,6 +172,20 @@ mod tests {
         for broken in ["a\n<!-- x: end -->\n", "<!-- x: begin, written by cargo xtask docs -->\n"] {
             replaced(broken, "x", "").expect_err(broken);
         }
+    }
+
+    #[test]
+    fn a_report_is_shown_whole_or_up_to_its_evidence() {
+        let whole = report("system_oom", None).expect("a report");
+        let beginning = report("system_oom", Some(EVIDENCE)).expect("it has evidence");
+        assert!(
+            whole.starts_with("```\n2") && whole.contains("Because:") && whole.ends_with("\n```\n"),
+            "{whole}"
+        );
+        let (before, _) = whole.split_once(EVIDENCE).expect("it has evidence");
+        assert_eq!(beginning, format!("{}\n```\n", before.trim_end()));
+        report("no_such_report", None).expect_err("there is none");
+        report("system_oom", Some("no such line")).expect_err("its end is not there");
     }
 
     #[test]

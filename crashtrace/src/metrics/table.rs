@@ -1,5 +1,5 @@
-//! The table of metrics: each has one name, one unit, one line. What is served follows it, and so does README's table
-//! (`cargo xtask docs` compiles this file too, so it needs nothing but the standard library).
+//! The table of metrics: each has one name, one unit, one line. What is served follows it, and so does the table in
+//! `deploy/monitoring/README.md` (`cargo xtask docs` compiles this file too, so it needs nothing but the standard library).
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! README's table of metrics: the agent's own table, as it stands in its source.
+//! The documented table of metrics: the agent's own, as it stands in its source.
 
 use std::fmt::Write as _;
 

@@ -352,7 +352,10 @@ fn keep(guests: &[Played], everything: &[Boot], tree: Tree, took: Duration) -> R
         eprintln!("xtask: {} stays as it is: {why}; this run is in {}", record::NAME, aside.display());
     } else {
         write(&matrix, &record::path())?;
-        eprintln!("xtask: this run is in {}; `cargo xtask docs` puts it into README.md", record::NAME);
+        eprintln!(
+            "xtask: this run is in {}; `cargo xtask docs` makes the table of tested kernels of it",
+            record::NAME
+        );
     }
     Ok(())
 }

@@ -28,7 +28,10 @@ fn the_first_choice_costs_nothing_and_needs_no_reason() {
 fn the_second_choice_says_what_it_costs_and_that_the_tier_is_whole() {
     let refused = trial(Some("raw_tp:mm_page_alloc"), Some("kprobe:warn_alloc: No such file"));
     let said = lines(&refused, None, true);
-    assert!(said.contains("the second choice\ncosts some 90 to 135 instructions (see README)"), "{said}");
+    assert!(
+        said.contains("the second choice\ncosts some 90 to 135 instructions (see crashtrace/docs/hooks.md)"),
+        "{said}"
+    );
     assert!(said.contains("takes nothing from the hooks above: kprobe:warn_alloc: No such file"), "{said}");
     let skipped =
         lines(&trial(Some("raw_tp:mm_page_alloc"), None), Some("the kernel has no symbol warn_alloc"), true);

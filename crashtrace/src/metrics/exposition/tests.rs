@@ -172,7 +172,7 @@ fn the_newer_format_has_a_bucket_for_all() {
     assert_eq!(text.matches("le=\"+Inf\"").count(), 1, "{text}");
 }
 
-/// README has these numbers.
+/// deploy/monitoring/README.md has these numbers.
 #[test]
 fn series_are_few() {
     use crate::report::Kind;

@@ -35,7 +35,7 @@ const UNSEEN_FRAGMENTATION: &str = "failed allocations, and so the fragmentation
 
 /// What the second choice of hooks on failed allocations costs: it is the only program that runs while nothing is wrong.
 pub const TRACEPOINT_COST: &str =
-    "some 90 to 135 instructions (see README) more for each page allocation of the node";
+    "some 90 to 135 instructions (see crashtrace/docs/hooks.md) more for each page allocation of the node";
 
 const GIVE_SYSLOG: &str = "give crashtrace CAP_SYSLOG";
 

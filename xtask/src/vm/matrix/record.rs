@@ -1,6 +1,6 @@
 //! What came of the matrix: kernels, their shapes, and the outcome of each scenario there. Pure but for [`load`].
 //!
-//! `cargo xtask vm --all` writes it to `tests/results/matrix.json`, and `cargo xtask docs` makes README's table of it.
+//! `cargo xtask vm --all` writes it to `tests/results/matrix.json`, and `cargo xtask docs` makes the table in `tests/results/README.md` of it.
 
 use super::outcome::{AGENT, Cost, Judged, Outcome, Verdict};
 use super::plan::{Boot, Shape};

@@ -1,0 +1,186 @@
+//! The documents: that their links and paths lead somewhere, that README stays short, and that tables of the report's words have the
+//! schema's. What is generated in them is held against its source by `cargo xtask docs --check`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it lies in the workspace")
+}
+
+/// A document, by its path from the root.
+#[derive(Debug)]
+struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+impl Document {
+    fn read(path: &str) -> Self {
+        let text = fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        Self { path: path.into(), text }
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Its lines outside of blocks of code.
+    fn prose(&self) -> impl Iterator<Item = &str> {
+        let mut in_code = false;
+        self.text.lines().filter(move |line| {
+            let fence = line.trim_start().starts_with("```");
+            in_code ^= fence;
+            !in_code && !fence && !line.starts_with("    ")
+        })
+    }
+
+    /// Where its links lead, but for those to other sites.
+    fn links(&self) -> Vec<String> {
+        let links = self.prose().flat_map(|line| line.split("](").skip(1));
+        let links = links.filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()));
+        links.filter(|link| !link.contains("://")).collect()
+    }
+
+    /// What it has between backticks.
+    fn words(&self) -> Vec<&str> {
+        self.prose().flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
+    }
+
+    /// By which names its headings can be linked to.
+    fn anchors(&self) -> BTreeSet<String> {
+        let headings = self.prose().filter(|line| line.starts_with('#'));
+        let name = |heading: &str| -> String {
+            let text = heading.trim_start_matches('#').trim().to_lowercase();
+            let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        };
+        headings.map(name).collect()
+    }
+
+    /// The first cells of the table with this head.
+    fn column(&self, head: &str) -> BTreeSet<String> {
+        let rows = self.prose().skip_while(|line| !line.starts_with(&format!("| {head} |"))).skip(2);
+        let cells = rows.take_while(|line| line.starts_with('|')).filter_map(|line| line.split('|').nth(1));
+        cells.map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
+    }
+}
+
+/// All but those of fixtures, which tell where these come from.
+fn documents() -> Vec<Document> {
+    fn find(folder: &Path, found: &mut Vec<String>) {
+        for entry in
+            fs::read_dir(root().join(folder)).expect("a folder").map(|entry| entry.expect("an entry"))
+        {
+            let name = entry.file_name().into_string().expect("UTF-8");
+            let path = folder.join(&name);
+            let is_folder = entry.file_type().expect("a type").is_dir();
+            if is_folder && !name.starts_with('.') && !matches!(name.as_str(), "target" | "fixtures" | "src")
+            {
+                find(&path, found);
+            } else if path.extension().is_some_and(|it| it == "md") {
+                found.push(path.into_os_string().into_string().expect("UTF-8"));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    find(Path::new(""), &mut found);
+    assert!(found.len() >= 10, "{found:?}");
+    found.iter().map(|path| Document::read(path)).collect()
+}
+
+/// What of this document's links leads nowhere.
+fn broken(document: &Document) -> Vec<String> {
+    let mut broken = document.links();
+    broken.retain(|link| {
+        let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+        let to = document.folder().join(path);
+        let anchors = match path {
+            "" => Some(document.anchors()),
+            _ => fs::read_to_string(root().join(&to))
+                .ok()
+                .map(|text| Document { path: to.clone(), text }.anchors()),
+        };
+        let leads = if anchor.is_empty() {
+            root().join(&to).exists()
+        } else {
+            anchors.is_some_and(|it| it.contains(anchor))
+        };
+        !leads
+    });
+    broken
+}
+
+/// What of this document's words looks like a path of this repository and is none. A part in `<` and `>` is to be filled in.
+fn lost(document: &Document) -> Vec<String> {
+    let folders = ["crashtrace/", "crashtrace-ebpf/", "xtask/", "tests/", "deploy/"];
+    let mut lost: Vec<_> = document.words().into_iter().map(str::to_owned).collect();
+    lost.retain(|word| {
+        let path = word.split('<').next().unwrap_or_default();
+        let path =
+            if path.len() < word.len() { path.rsplit_once('/').map_or("", |(path, _)| path) } else { path };
+        let is_path = folders.iter().any(|folder| word.starts_with(folder)) && !word.contains(' ');
+        is_path
+            && word != "crashtrace/v1"
+            && !root().join(path).exists()
+            && !root().join(document.folder()).join(path).exists()
+    });
+    lost
+}
+
+#[test]
+fn links_and_paths_lead_somewhere() {
+    for document in documents() {
+        assert_eq!(broken(&document), [""; 0], "links of {}", document.path.display());
+        assert_eq!(lost(&document), [""; 0], "paths in {}", document.path.display());
+    }
+    let document = Document {
+        path: "tests/x.md".into(),
+        text: "# A Heading, `tests`\n[a](../README.md) [b](#a-heading-tests) [c](https://c/) [d](no.md) [e](#no) \
+               [f](../README.md#no)\n\n    [code](no.md)\n\n`tests/documents.rs` `tests/no.rs` `deploy/<x>.yaml` \
+               `tests/no/<x>` `no/x`\n"
+            .to_owned(),
+    };
+    assert_eq!(broken(&document), ["no.md", "#no", "../README.md#no"]);
+    assert_eq!(lost(&document), ["tests/no.rs", "tests/no/<x>"]);
+}
+
+#[test]
+fn readme_is_short_and_leads_to_all_others() {
+    let readme = Document::read("README.md");
+    let length = readme.text.lines().count();
+    assert!(length <= 200, "README.md has {length} lines");
+    let links: BTreeSet<_> = readme.links().into_iter().map(PathBuf::from).collect();
+    for document in documents().iter().filter(|document| document.path != readme.path) {
+        assert!(links.contains(&document.path), "README.md has no link to {}", document.path.display());
+    }
+}
+
+#[test]
+fn the_reports_words_are_the_schemas() {
+    let page = Document::read("crashtrace/docs/report.md");
+    let schema = crashtrace::report::schema();
+    let words = |names: &[&str]| -> BTreeSet<String> {
+        let lists = names.iter().filter_map(|name| schema["$defs"][name]["oneOf"].as_array());
+        let words: BTreeSet<_> =
+            lists.flatten().filter_map(|word| word["const"].as_str()).map(str::to_owned).collect();
+        assert!(words.len() >= names.len(), "{names:?}: {words:?}");
+        words
+    };
+    let kinds = ["Kind", "AgentStartedKind", "LossKind", "ClockChangedKind", "AgentStoppingKind"];
+    for (head, names) in
+        [("`kind`", &kinds[..]), ("`verdict.cause`", &["Cause"]), ("`verdict.level`", &["Level"])]
+    {
+        assert_eq!(page.column(head), words(names), "{head}");
+    }
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_help() {
+    let page = Document::read("crashtrace/docs/commands.md");
+    let help = <crashtrace::cli::Args as clap::CommandFactory>::command().render_long_help().to_string();
+    let (_, codes) = help.split_once("Exit codes:").expect("they are in the help");
+    let codes = codes.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned);
+    assert_eq!(page.column("exit code"), codes.collect());
+}
