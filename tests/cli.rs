@@ -15,8 +15,6 @@ mod output;
 mod recording;
 #[path = "cli/recordings.rs"]
 mod recordings;
-#[path = "../crashtrace/src/testing.rs"]
-mod testing;
 
 /// The command, with nothing of this process's environment that it would look at.
 fn crashtrace(args: &[&str]) -> Command {

@@ -16,8 +16,8 @@ use collector::{Collector, PATIENCE};
 use containerd::pods::{Container, LOGS, Pod, Script};
 use containerd::runtime::{LOG_LINE_BYTES, Runtime};
 use containerd::{image, log};
+use crashtrace_records::{Body, Record, alloc_failure, memcg_kill, numbered};
 use recording::{bytes, preamble};
-use testing::{Body, Record, alloc_failure, memcg_kill, numbered};
 
 #[path = "scenario/cgroup.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the scenarios use what is left")]
@@ -38,9 +38,6 @@ mod containerd {
 mod recording;
 #[path = "play/skip.rs"]
 mod skip;
-#[path = "../crashtrace/src/testing.rs"]
-#[expect(dead_code, reason = "tests/cli.rs uses what is left")]
-mod testing;
 
 /// As `deploy/` calls them.
 const NAMESPACE: &str = "crashtrace";

@@ -1,5 +1,5 @@
 //! How `scenario verifier` reads the verifier's log; the ends of logs are those of real kernels.
-#![allow(missing_docs, unreachable_pub, reason = "the module is a program's: nobody outside uses its items")]
+#![allow(unreachable_pub, reason = "the module is a program's: nobody outside uses its items")]
 
 #[path = "scenario/verifier_log.rs"]
 mod verifier_log;

@@ -38,5 +38,3 @@ pub mod source;
 pub mod stats;
 pub mod stdio;
 pub mod supervise;
-#[cfg(test)]
-pub(crate) mod testing;

@@ -16,7 +16,6 @@ pub mod health;
 pub mod http;
 pub mod incidents;
 pub mod server;
-#[expect(missing_docs, reason = "the table says what each metric is")]
 pub mod table;
 
 pub use health::{Backlog, Health, Hooks, Readiness};

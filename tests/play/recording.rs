@@ -5,7 +5,7 @@ use crashtrace::report::Unresolved;
 use crashtrace::source::recording::{FORMAT, Preamble, frame};
 use crashtrace_ebpf::LAYOUT_VERSION;
 
-use crate::testing::Record;
+use crashtrace_records::Record;
 
 /// Of a node with everything in place.
 pub(crate) fn preamble() -> Preamble {

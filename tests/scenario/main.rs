@@ -6,7 +6,7 @@
 //! reported of whom stands in `scenarios.toml`. `run` has agents watch (`agent`) and holds what they say against that
 //! (`judge`), against each other, and against what the kernel itself has counted.
 
-#![allow(missing_docs, unreachable_pub, reason = "a program: nobody outside uses its items")]
+#![allow(unreachable_pub, reason = "a program: nobody outside uses its items")]
 
 mod actor;
 mod agent;

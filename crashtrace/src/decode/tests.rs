@@ -1,4 +1,4 @@
-//! The decoder against records that [`crate::testing`] writes: every field, every bit, every way to be broken.
+//! The decoder against records that [`crashtrace_records`] writes: every field, every bit, every way to be broken.
 
 use bytes::Bytes;
 use crashtrace_ebpf as abi;
@@ -9,7 +9,7 @@ use crashtrace_ebpf::{
 use super::{DecodeError, Machine, decode};
 use crate::event::{Event, Level as EventLevel, Limit, Lineage, Name, OomDecision as Decided, Task};
 use crate::source::symbols::Symbols;
-use crate::testing::{
+use crashtrace_records::{
     Body, Cgroups, Record, alloc_failure, cgroups, holders, memcg_kill, no_victim, oom_zones, process,
     record, wait,
 };

@@ -7,7 +7,7 @@ use super::*;
 use crate::classify::Cause;
 use crate::gfp::GfpNames;
 use crate::report::{MAX_LINE_BYTES, to_json_line};
-use crate::testing::{Body, Record, memcg_kill, no_victim, numbered, process, record};
+use crashtrace_records::{Body, Record, memcg_kill, no_victim, numbered, process, record};
 
 mod alloc;
 mod names;

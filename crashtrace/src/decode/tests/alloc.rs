@@ -6,7 +6,7 @@ use crashtrace_ebpf::{AllocFailure, FAILURE_STACK_FRAMES, FORMAT_BYTES, FailureK
 
 use super::*;
 use crate::event::{AllocFailure as Failed, Asked, MigrateType};
-use crate::testing::{PAGES_FORMAT, text};
+use crashtrace_records::{PAGES_FORMAT, text};
 
 fn failure(record: &Record) -> Failed {
     match read(record) {

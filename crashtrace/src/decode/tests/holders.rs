@@ -60,7 +60,7 @@ fn a_count_that_cannot_be_is_refused() {
     assert!(matches!(with_count(3), Err(DecodeError::Impossible { what: "rest, in bytes", .. })));
 }
 
-/// A holder by its offsets in memory, not by the order in which [`crate::testing`] writes it.
+/// A holder by its offsets in memory, not by the order in which [`crashtrace_records`] writes it.
 #[test]
 fn a_holder_is_read_as_it_lies_in_memory() {
     let mut bytes = holders(1_000, 3).bytes();

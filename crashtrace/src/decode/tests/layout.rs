@@ -1,4 +1,4 @@
-//! The order in which fields are read, and written by [`crate::testing`], is that of the ABI's types in memory.
+//! The order in which fields are read, and written by [`crashtrace_records`], is that of the ABI's types in memory.
 
 use std::mem::offset_of;
 

@@ -6,7 +6,7 @@ use crashtrace_ebpf::{MAX_ORDERS, MAX_ZONES, NO_TYPE, Zone, ZonesHead, zone_miss
 
 use super::*;
 use crate::event::{BlockTypes, Watermarks, Zone as EventZone, ZoneTypes, Zones};
-use crate::testing::{zone_of, zones_of};
+use crashtrace_records::{zone_of, zones_of};
 
 fn zones(record: &Record) -> Result<Zones, DecodeError> {
     read(record).map(|event| match event {
@@ -79,12 +79,15 @@ fn a_zone_is_read_with_each_of_its_figures() {
     assert_eq!(zones.types, types);
 }
 
-/// By offsets alone: the order of [`crate::testing`] is that of the types in memory.
+/// By offsets alone: the order of [`crashtrace_records`] is that of the types in memory.
 #[test]
 fn zones_are_written_as_they_lie_in_memory() {
     let section = Section { skipped: 77, ..Section::default() };
     let record = Record {
-        zones: Some(crate::testing::Zones { section, ..zones_of(vec![zone_of(b"DMA", 1, 2), numbered()]) }),
+        zones: Some(crashtrace_records::Zones {
+            section,
+            ..zones_of(vec![zone_of(b"DMA", 1, 2), numbered()])
+        }),
         ..oom_zones(1_000, 3)
     };
     assert_eq!(zones(&record).expect("zones").left_out, 77);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::*;
 use crate::enrich::node::{ProcFile, ProcFiles};
-use crate::testing::alloc_failure;
+use crashtrace_records::alloc_failure;
 
 /// A machine whose memory is in pieces, and that counts how often it was asked.
 #[derive(Debug)]

@@ -9,10 +9,10 @@ use super::{Body, Record, cgroups, process, record, task, text, words};
 
 /// The section of zones. Its length and the number of its zones are filled in by [`Record::bytes`].
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Zones {
-    pub(crate) section: Section,
-    pub(crate) head: ZonesHead,
-    pub(crate) list: Vec<Zone>,
+pub struct Zones {
+    pub section: Section,
+    pub head: ZonesHead,
+    pub list: Vec<Zone>,
 }
 
 impl Zones {
@@ -52,7 +52,7 @@ pub(super) fn failure(body: &AllocFailure, out: &mut Vec<u8>) {
 }
 
 /// A zone of 1 GiB with `free` pages in blocks of one page, of which it must keep 1000.
-pub(crate) fn zone_of(name: &[u8], numa_node: u32, free: u64) -> Zone {
+pub fn zone_of(name: &[u8], numa_node: u32, free: u64) -> Zone {
     let mut zone = Zone {
         free_pages: free.cast_signed(),
         watermark_pages: [1000, 1250, 1500],
@@ -69,13 +69,13 @@ pub(crate) fn zone_of(name: &[u8], numa_node: u32, free: u64) -> Zone {
 }
 
 /// The zones of a machine without CMA.
-pub(crate) fn zones_of(list: Vec<Zone>) -> Zones {
+pub fn zones_of(list: Vec<Zone>) -> Zones {
     let head = ZonesHead { zone_types: [0, 1, 2, 3], cma_type: NO_TYPE, orders: 11, pad: [0; 2] };
     Zones { section: Section::default(), head, list }
 }
 
 /// The zones at the decision of that time.
-pub(crate) fn oom_zones(ktime_ns: u64, cpu: u32) -> Record {
+pub fn oom_zones(ktime_ns: u64, cpu: u32) -> Record {
     let mut record = record(Body::Zones, ktime_ns + 400, cpu, hook::FENTRY);
     record.header.decision_ns = ktime_ns;
     record.zones = Some(zones_of(vec![zone_of(b"DMA32", 0, 900), zone_of(b"Normal", 0, 1003)]));
@@ -83,10 +83,10 @@ pub(crate) fn oom_zones(ktime_ns: u64, cpu: u32) -> Record {
 }
 
 /// What `warn_alloc` is to log of a failed page allocation.
-pub(crate) const PAGES_FORMAT: &[u8] = b"page allocation failure: order:%u";
+pub const PAGES_FORMAT: &[u8] = b"page allocation failure: order:%u";
 
 /// A failed allocation of a process in `path`: of 2^9 pages, the `total`th of its kind, on a fragmented zone.
-pub(crate) fn alloc_failure(ktime_ns: u64, cpu: u32, path: &[u8], total: u64) -> Record {
+pub fn alloc_failure(ktime_ns: u64, cpu: u32, path: &[u8], total: u64) -> Record {
     let body = AllocFailure {
         key: FailureKey {
             cgroup_id: 8192,

@@ -1,6 +1,8 @@
-//! Records as the kernel side writes them, for tests: the ABI's own types, field by field in their order.
+//! Records as the kernel side writes them, made up by tests: the ABI's own types, field by field in their order.
 //!
-//! `decode::tests::layout` holds this order, and the decoder's, against the types' layout in memory.
+//! `decode::tests::layout` in crashtrace holds this order, and the decoder's, against the types' layout in memory.
+
+#![expect(clippy::must_use_candidate, reason = "only tests call these")]
 
 use std::collections::BTreeMap;
 
@@ -15,25 +17,23 @@ macro_rules! put {
     };
 }
 
-// Another crate has this file by its path, so the path of what is in it must be said.
-#[path = "testing/pages.rs"]
 mod pages;
-pub(crate) use pages::*;
+pub use pages::*;
 
 /// A record, before it is bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct Record {
+pub struct Record {
     /// Its kind and its length are filled in by [`Record::bytes`].
-    pub(crate) header: Header,
-    pub(crate) body: Body,
+    pub header: Header,
+    pub body: Body,
     /// The section of zones; it comes first, if it is there.
-    pub(crate) zones: Option<Zones>,
-    pub(crate) sections: Vec<Cgroups>,
+    pub zones: Option<Zones>,
+    pub sections: Vec<Cgroups>,
 }
 
 /// What comes between header and sections.
 #[derive(Clone, Debug)]
-pub(crate) enum Body {
+pub enum Body {
     Decision(Box<OomDecision>),
     End,
     Victim(OomVictim),
@@ -47,15 +47,15 @@ pub(crate) enum Body {
 
 /// A section.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cgroups {
+pub struct Cgroups {
     /// Its length and the number of its levels are filled in by [`Record::bytes`].
-    pub(crate) section: Section,
+    pub section: Section,
     /// The length of a level and of its name are filled in as well.
-    pub(crate) levels: Vec<(Level, Vec<u8>)>,
+    pub levels: Vec<(Level, Vec<u8>)>,
 }
 
 impl Record {
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         let mut tail = Vec::new();
         let kind = match &self.body {
             Body::Decision(body) => {
@@ -159,12 +159,12 @@ fn task(task: &Task, out: &mut Vec<u8>) {
 }
 
 /// `text` with NULs behind it; cut, without a NUL, where it is longer than the field.
-pub(crate) fn text<const N: usize>(text: &[u8]) -> [u8; N] {
+pub fn text<const N: usize>(text: &[u8]) -> [u8; N] {
     std::array::from_fn(|index| text.get(index).copied().unwrap_or_default())
 }
 
 /// A process of `pages` anonymous pages.
-pub(crate) fn process(pid: u32, comm: &[u8], pages: i64) -> Task {
+pub fn process(pid: u32, comm: &[u8], pages: i64) -> Task {
     Task {
         start_boottime_ns: pid.into(),
         anon_pages: pages,
@@ -185,7 +185,7 @@ pub(crate) fn process(pid: u32, comm: &[u8], pages: i64) -> Task {
 }
 
 /// The cgroups of `path`, each of them with a limit of `max_pages`, in use up to it.
-pub(crate) fn cgroups(kind: u16, path: &[u8], max_pages: u64) -> Cgroups {
+pub fn cgroups(kind: u16, path: &[u8], max_pages: u64) -> Cgroups {
     let root = Level { max_pages: u64::MAX, swap_max_pages: u64::MAX, cgroup_id: 1, ..Level::default() };
     let root = (Level { flags: crashtrace_ebpf::level_flag::ROOT, ..root }, Vec::new());
     let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
@@ -205,13 +205,13 @@ pub(crate) fn cgroups(kind: u16, path: &[u8], max_pages: u64) -> Cgroups {
 }
 
 /// A record of which nothing but time, place and hook is set.
-pub(crate) fn record(body: Body, ktime_ns: u64, cpu: u32, hook: u8) -> Record {
+pub fn record(body: Body, ktime_ns: u64, cpu: u32, hook: u8) -> Record {
     let header = Header { layout: LAYOUT_VERSION, ktime_ns, cpu, hook, ..Header::default() };
     Record { header, body, zones: None, sections: Vec::new() }
 }
 
 /// The records of a process that ran into the limit of its cgroup and was killed: decision, mark and end.
-pub(crate) fn memcg_kill(ktime_ns: u64, cpu: u32, path: &[u8], comm: &[u8]) -> Vec<Record> {
+pub fn memcg_kill(ktime_ns: u64, cpu: u32, path: &[u8], comm: &[u8]) -> Vec<Record> {
     let victim = process(4211, comm, 8000);
     let decision = OomDecision {
         totalpages: 8192,
@@ -244,7 +244,7 @@ pub(crate) fn memcg_kill(ktime_ns: u64, cpu: u32, path: &[u8], comm: &[u8]) -> V
 }
 
 /// An OOM of the cgroup `path` that found nobody to kill.
-pub(crate) fn no_victim(ktime_ns: u64, cpu: u32, path: &[u8], repeats: u64) -> Record {
+pub fn no_victim(ktime_ns: u64, cpu: u32, path: &[u8], repeats: u64) -> Record {
     let body = OomNoVictim {
         repeats,
         gfp: 0xcc0,
@@ -261,7 +261,7 @@ pub(crate) fn no_victim(ktime_ns: u64, cpu: u32, path: &[u8], repeats: u64) -> R
 }
 
 /// A task that waits at the limit of the cgroup `path`, on a kernel that does not keep its request.
-pub(crate) fn wait(ktime_ns: u64, cpu: u32, path: &[u8], repeats: u64) -> Record {
+pub fn wait(ktime_ns: u64, cpu: u32, path: &[u8], repeats: u64) -> Record {
     let mut record = no_victim(ktime_ns, cpu, path, repeats);
     if let Body::NoVictim(body) = record.body {
         record.body = Body::Wait(body);
@@ -271,7 +271,7 @@ pub(crate) fn wait(ktime_ns: u64, cpu: u32, path: &[u8], repeats: u64) -> Record
 }
 
 /// Who held the node's memory at the decision of that time: a pod and a service.
-pub(crate) fn holders(ktime_ns: u64, cpu: u32) -> Record {
+pub fn holders(ktime_ns: u64, cpu: u32) -> Record {
     let body = OomHolders {
         least_pages: 1000,
         small_pages: 1500,
@@ -298,7 +298,7 @@ pub(crate) fn holders(ktime_ns: u64, cpu: u32) -> Record {
 }
 
 /// Numbers the records as each CPU counts its own, and says of all of them that they have no stack.
-pub(crate) fn numbered(mut records: Vec<Record>) -> Vec<Record> {
+pub fn numbered(mut records: Vec<Record>) -> Vec<Record> {
     let mut next: BTreeMap<u32, u64> = BTreeMap::new();
     for record in &mut records {
         let seq = next.entry(record.header.cpu).or_default();
