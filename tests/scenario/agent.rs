@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::cleanup;
-use crate::clock::boottime_ns;
+use crate::clock::{boottime_ns, wall_ahead_ns};
 
 /// How long it may take to begin: an emulated kernel's verifier is slow.
 const START: Duration = Duration::from_mins(3);
@@ -32,6 +32,8 @@ pub enum Output {
 pub struct Line {
     /// When it was read, in nanoseconds of `CLOCK_BOOTTIME`.
     pub read_ns: u64,
+    /// By how much the wall clock was then ahead of that clock, in nanoseconds.
+    pub wall_ahead_ns: i64,
     /// Its length, with its newline.
     pub bytes: usize,
     /// It; of a text one a string.
@@ -84,7 +86,7 @@ impl Agent {
         let (sender, incoming) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines() {
-                let read_ns = boottime_ns();
+                let (read_ns, wall_ahead_ns) = (boottime_ns(), wall_ahead_ns());
                 let line = line.map_err(anyhow::Error::from).and_then(|line| {
                     let bytes = line.len() + 1;
                     let value = match output {
@@ -93,7 +95,7 @@ impl Agent {
                         }
                         Output::Text => Value::String(line),
                     };
-                    Ok(Line { read_ns, bytes, value })
+                    Ok(Line { read_ns, wall_ahead_ns, bytes, value })
                 });
                 if sender.send(line).is_err() {
                     return;
@@ -163,7 +165,10 @@ impl Agent {
             line.value["revision"].as_u64() > Some(1) && other.value["id"] == line.value["id"]
         };
         match self.lines.iter_mut().find(revises) {
-            Some(earlier) => earlier.value = line.value,
+            Some(earlier) => {
+                earlier.value = line.value;
+                earlier.wall_ahead_ns = line.wall_ahead_ns;
+            }
             None => self.lines.push(line),
         }
     }

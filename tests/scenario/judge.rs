@@ -2,12 +2,14 @@
 //!
 //! The file (`book`) says what each report must be and names processes and cgroups by their roles. A scenario that was
 //! played gives its cast (`cast`): who had these roles. `matching` finds the line for each report, `report` compares
-//! the two, field by field (`check`). `agree` compares what agents with different hooks say of the same kill.
+//! the two, field by field (`check`), and `clock` compares their times with the clock. `agree` compares what agents with
+//! different hooks say of the same kill.
 
 pub mod agree;
 pub mod book;
 pub mod cast;
 mod check;
+pub mod clock;
 pub mod failure;
 pub mod matching;
 mod report;

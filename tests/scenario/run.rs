@@ -16,6 +16,7 @@ use crate::deployed::{self, Deployment, remove_cgroups};
 use crate::judge::agree;
 use crate::judge::book::{Book, Scenario, Surroundings, Tier};
 use crate::judge::cast::Cast;
+use crate::judge::clock::Timed;
 use crate::judge::matching::{self, Said};
 use crate::scenarios::{self, Stage};
 use crate::scratch;
@@ -47,7 +48,8 @@ pub struct Args {
     names: Vec<String>,
 }
 
-fn tier(name: &str) -> Result<Tier, String> {
+/// Parses a kind of hooks.
+pub fn tier(name: &str) -> Result<Tier, String> {
     let tier = Tier::ALL.into_iter().find(|tier| tier.name() == name);
     tier.ok_or_else(|| "one of fentry, kprobe, tracepoint".to_owned())
 }
@@ -65,6 +67,10 @@ fn nodes_listed() -> Result<bool> {
     let names =
         symbols.split(|byte| *byte == b'\n').filter_map(|line| line.rsplit(|byte| *byte == b' ').next());
     Ok(names.into_iter().any(|name| name == b"node_data" || name == b"contig_page_data"))
+}
+
+fn timed(line: &Line) -> Timed<'_> {
+    Timed { line: &line.value, wall_ahead_ns: line.wall_ahead_ns }
 }
 
 /// A scenario that was played and judged.
@@ -153,7 +159,7 @@ impl Session<'_> {
     fn play<'a>(&self, scenario: &'a Scenario) -> Option<(Outcome<'a>, bool)> {
         let before: Vec<_> = self.watchers.iter().map(Watcher::count).collect();
         let begun = Instant::now();
-        let played = self.bring_about(scenario);
+        let played = self.bring_about(scenario, &before);
         scratch::remove_what_is_over();
         let took = begun.elapsed();
         let cast = match played {
@@ -169,9 +175,10 @@ impl Session<'_> {
         };
         let mut good = true;
         let mut reports = Vec::new();
-        for watcher in &self.watchers {
+        for (watcher, before) in self.watchers.iter().zip(&before) {
             let lines = watcher.reports(&cast);
-            good &= self.judge(scenario, &cast, watcher, &lines, took);
+            let said = (lines.as_slice(), watcher.clock_changes(*before));
+            good &= self.judge(scenario, &cast, watcher, said, took);
             let values: Vec<_> = lines.iter().map(|line| &line.value).collect();
             let compared = matching::compared(scenario, watcher.tier, &cast, &values);
             reports.push((watcher.tier, compared.into_iter().cloned().collect::<Vec<_>>()));
@@ -189,14 +196,20 @@ impl Session<'_> {
         Some((Outcome { scenario, cast, counts }, good))
     }
 
-    fn bring_about(&self, scenario: &Scenario) -> Result<Cast> {
+    /// `before` is how many lines each agent had said.
+    fn bring_about(&self, scenario: &Scenario, before: &[usize]) -> Result<Cast> {
         let wait = |prefixes: &[String], count: usize| {
             let mut seeing =
                 self.watchers.iter().filter(|watcher| !scenario.blind.contains_key(&watcher.tier));
             seeing.try_for_each(|watcher| watcher.wait(prefixes, count))
         };
         let agents: Vec<_> = self.watchers.iter().map(Watcher::pid).collect();
-        let stage = Stage { hierarchy: &self.hierarchy, agents: &agents, wait: &wait };
+        let wait_clock = |count: usize| {
+            let mut watchers = self.watchers.iter().zip(before);
+            watchers.try_for_each(|(watcher, before)| watcher.wait_clock(*before, count))
+        };
+        let stage =
+            Stage { hierarchy: &self.hierarchy, agents: &agents, wait: &wait, wait_clock: &wait_clock };
         let cast = scenarios::play(&scenario.name)?(&stage)?;
         self.watchers.iter().try_for_each(|watcher| watcher.wait_for(scenario, &cast))?;
         Ok(cast)
@@ -207,11 +220,11 @@ impl Session<'_> {
         scenario: &Scenario,
         cast: &Cast,
         watcher: &Watcher,
-        lines: &[Line],
+        (lines, clock): (&[Line], Vec<Line>),
         took: Duration,
     ) -> bool {
         let values: Vec<_> = lines.iter().map(|line| &line.value).collect();
-        let bytes: Vec<_> = lines.iter().map(|line| line.bytes).collect();
+        let (bytes, wall_ahead_ns) = lines.iter().map(|line| (line.bytes, line.wall_ahead_ns)).unzip();
         let exceptions = self.book.exceptions(watcher.tier, &self.surroundings);
         let surroundings = &self.surroundings;
         let said = Said {
@@ -221,6 +234,8 @@ impl Session<'_> {
             exceptions,
             lines: values,
             bytes,
+            wall_ahead_ns,
+            clock: self.args.guest.then(|| clock.iter().map(timed).collect()),
         };
         let mut failures = matching::faults(scenario, cast, &said);
         if watcher.is_deployed() {

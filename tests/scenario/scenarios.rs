@@ -1,6 +1,7 @@
 //! The scenarios: each brings one kind of OOM about, and gives its cast. What must be reported stands in
 //! `scenarios.toml`, with a line about each.
 
+mod clock_set;
 mod fragmentation;
 mod group;
 mod levels;
@@ -60,6 +61,7 @@ const ALL: &[(&str, Play)] = &[
     ("victim_fails", node::victim_fails),
     ("page_cache", node::page_cache),
     ("storm", group::storm),
+    ("clock_set", clock_set::clock_set),
     ("startup", start_up::startup),
     ("fragmentation", fragmentation::fragmentation),
     ("low_memory", fragmentation::low_memory),
@@ -79,6 +81,8 @@ pub struct Stage<'a> {
     pub agents: &'a [u32],
     /// Waits until each agent that can see it has so many lines about these cgroups.
     pub wait: &'a dyn Fn(&[String], usize) -> Result<()>,
+    /// Waits until each agent has reported so many steps of the wall clock.
+    pub wait_clock: &'a dyn Fn(usize) -> Result<()>,
 }
 
 /// How to bring this one about.

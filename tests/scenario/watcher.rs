@@ -17,6 +17,8 @@ use crate::judge::matching;
 /// How long a report may take: far longer than it does, for guests are emulated.
 const REPORT: Duration = Duration::from_secs(30);
 
+const CLOCK_CHANGED: &str = "clock_changed";
+
 /// An agent before which scenarios are played.
 pub struct Watcher {
     /// What results call it.
@@ -115,6 +117,17 @@ impl Watcher {
         self.agent.borrow_mut().read_until(Instant::now() + REPORT, enough)
     }
 
+    /// Waits for so many `clock_changed` lines after the first `after` lines, for at most [`REPORT`].
+    pub fn wait_clock(&self, after: usize, count: usize) -> Result<()> {
+        let enough = |lines: &[Line]| clock_changes(lines, after).count() >= count;
+        self.agent.borrow_mut().read_until(Instant::now() + REPORT, enough)
+    }
+
+    /// The `clock_changed` lines after the first `after` lines.
+    pub fn clock_changes(&self, after: usize) -> Vec<Line> {
+        clock_changes(&self.agent.borrow().lines, after).cloned().collect()
+    }
+
     /// Waits for all that it must say of a scenario.
     pub fn wait_for(&self, scenario: &Scenario, cast: &Cast) -> Result<()> {
         let enough = |lines: &[Line]| {
@@ -136,7 +149,8 @@ impl Watcher {
         let lines = agent.lines.iter().skip(count).map(|line| &line.value);
         lines
             .filter(|line| {
-                line["kind"].as_str().is_some_and(|kind| !kind.starts_with("agent_") && kind != "loss")
+                let own = |kind: &str| kind.starts_with("agent_") || kind == "loss" || kind == CLOCK_CHANGED;
+                line["kind"].as_str().is_some_and(|kind| !own(kind))
             })
             .cloned()
             .collect()
@@ -174,6 +188,10 @@ impl Watcher {
         );
         Ok(())
     }
+}
+
+fn clock_changes(lines: &[Line], after: usize) -> impl Iterator<Item = &Line> {
+    lines.iter().skip(after).filter(|line| line.value["kind"] == CLOCK_CHANGED)
 }
 
 /// What is not seen with these hooks.

@@ -76,6 +76,9 @@ pub struct Scenario {
     pub failures: Vec<Failure>,
     /// A kind of reports of which there may be more, after the last.
     pub goes_on: Option<String>,
+    /// Steps of the wall clock: each must be reported.
+    #[serde(default)]
+    pub clock_steps_s: Vec<i64>,
     /// Kills that come so fast that they fold, in place of reports.
     pub storm: Option<Storm>,
     /// Nothing must be reported.

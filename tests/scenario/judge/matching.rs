@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::book::{Exception, Scenario, Surroundings, Tier, Trigger, Victim};
 use super::cast::Cast;
+use super::clock::{self, Timed};
 use super::failure;
 use super::report::Expected;
 use super::storm;
@@ -95,11 +96,15 @@ pub struct Said<'a> {
     pub lines: Vec<&'a Value>,
     /// Lengths of the lines.
     pub bytes: Vec<usize>,
+    /// What the wall clock was ahead of the clock of `ktime_ns` when each was read, in nanoseconds.
+    pub wall_ahead_ns: Vec<i64>,
+    /// The `clock_changed` lines. `None` on a machine where others may set the clock.
+    pub clock: Option<Vec<Timed<'a>>>,
 }
 
 /// What is wrong with the lines of one agent.
 pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> {
-    let Said { tier, failures, surroundings, exceptions, lines: all, bytes } = said;
+    let Said { tier, failures, surroundings, exceptions, lines: all, .. } = said;
     let tier = *tier;
     let lines: Vec<_> = all.iter().copied().filter(|line| !failure::is_one(line)).collect();
     let lines = &lines;
@@ -127,7 +132,13 @@ pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> 
     if strange > 0 {
         faults.push(format!("{} reports, of which {strange} should not be there", lines.len()));
     }
-    if let Some(longest) = bytes.iter().max().filter(|longest| **longest > MAX_LINE_BYTES) {
+    for (line, wall_ahead_ns) in all.iter().zip(&said.wall_ahead_ns) {
+        faults.extend(clock::faults(Timed { line, wall_ahead_ns: *wall_ahead_ns }));
+    }
+    if let Some(told) = &said.clock {
+        faults.extend(clock::changes(&scenario.clock_steps_s, told));
+    }
+    if let Some(longest) = said.bytes.iter().max().filter(|longest| **longest > MAX_LINE_BYTES) {
         faults.push(format!("a line of {longest} bytes"));
     }
     let (counted, told) = (cast.kills.filter(|_| !scenario.blind.contains_key(&tier)), kills_in(lines));

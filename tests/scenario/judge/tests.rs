@@ -8,7 +8,11 @@ use super::check::undo;
 use super::matching::{self, Said, enough, kills_in};
 
 mod agree;
+mod clock;
 mod failure;
+
+/// 2026-11-25T00:00:00Z, where the clock of `ktime_ns` is at 0.
+const WALL_AHEAD_NS: i64 = 1_795_564_800_000_000_000;
 
 const FILE: &str = r#"
 [[scenario]]
@@ -53,7 +57,7 @@ fn line() -> Value {
         "uid": 0, "start_boottime_ns": 15, "anon_bytes": 45 << 20, "page_table_bytes": 1 << 18,
         "total_vm_bytes": 90 << 20, "oom_score_adj": 7, "exiting": false, "cgroup": "/ct/pod/c1",
         "cgroup_cut": false, "owner": owner });
-    json!({ "schema": "crashtrace/v1", "lost": 0, "revision": 1, "redelivered": false, "kind": "oom_kill",
+    json!({ "schema": "crashtrace/v1", "time": "2026-11-25T00:00:10.5Z", "ktime_ns": 10_000_000_000_u64, "lost": 0, "revision": 1, "redelivered": false, "kind": "oom_kill",
         "verdict": { "cause": "cgroup_oom", "level": "container", "certainty": "observed", "inferred": [],
             "evidence": ["it used 48.0 MiB"] },
         "hooks": ["fentry:oom_kill_process", "raw_tp:mark_victim"], "origin": "charge", "constraint": "memcg",
@@ -78,6 +82,8 @@ fn faults(scenario: &Scenario, cast: &Cast, lines: &[&Value], bytes: usize) -> V
         exceptions: Vec::new(),
         lines: lines.to_vec(),
         bytes: vec![bytes],
+        wall_ahead_ns: vec![WALL_AHEAD_NS; lines.len()],
+        clock: Some(Vec::new()),
     };
     matching::faults(scenario, cast, &said)
 }
@@ -336,8 +342,16 @@ fn an_exception_excuses_what_is_null_and_said() {
         let exceptions = book.exceptions(Tier::Fentry, &surroundings);
         let surroundings = &surroundings;
         let tier = Tier::Fentry;
-        let said =
-            Said { tier, failures: tier, surroundings, exceptions, lines: vec![line], bytes: vec![100] };
+        let said = Said {
+            tier,
+            failures: tier,
+            surroundings,
+            exceptions,
+            lines: vec![line],
+            bytes: vec![100],
+            wall_ahead_ns: vec![WALL_AHEAD_NS],
+            clock: None,
+        };
         matching::faults(&book.scenarios[0], &cast(), &said)
     };
     let both = [Tier::Fentry, Tier::Kprobe];

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::book::{Book, Failure, Limit, Report, Scenario, Trigger, Victim};
+use super::book::{Book, Failure, Limit, Need, Report, Scenario, Trigger, Victim};
 
 const KINDS: [&str; 3] = ["oom_kill", "oom_no_kill", "oom_wait"];
 const FAILURES: [&str; 4] = ["alloc_failure", "vmalloc_failure", "charge_failure", "other_alloc_failure"];
@@ -42,6 +42,11 @@ fn scenario(scenario: &Scenario) -> Result<()> {
     let told = scenario.reports.len() + scenario.failures.len() + usize::from(scenario.storm.is_some());
     ensure!(scenario.storm.is_none() || scenario.reports.is_empty(), "a storm is all that is reported");
     ensure!(scenario.quiet == (told == 0), "it has a report, or is quiet");
+    ensure!(scenario.clock_steps_s.iter().all(|step| *step != 0), "a step of the clock is zero");
+    ensure!(
+        scenario.clock_steps_s.is_empty() || scenario.needs.contains(&Need::Guest),
+        "it sets the clock: it needs a guest"
+    );
     for (index, it) in scenario.failures.iter().enumerate() {
         failure(it).with_context(|| format!("failure {}", index + 1))?;
     }

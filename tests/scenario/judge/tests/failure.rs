@@ -59,9 +59,10 @@ fn judge(lines: &[&Value]) -> Vec<String> {
     let row = |value: f64| [("DMA32".to_owned(), vec![value; 11])].into();
     let cast = Cast { kills: Some(0), extfrag: row(0.99), unusable: row(1.0), ..cast() };
     let surroundings = &Surroundings { nodes_listed: true, ..Surroundings::default() };
-    let (lines, bytes) = (lines.to_vec(), vec![100]);
+    let (lines, bytes, wall_ahead_ns) = (lines.to_vec(), vec![100], vec![WALL_AHEAD_NS; lines.len()]);
     let tier = Tier::Fentry;
-    let said = Said { tier, failures: tier, surroundings, exceptions: Vec::new(), lines, bytes };
+    let (exceptions, clock) = (Vec::new(), None);
+    let said = Said { tier, failures: tier, surroundings, exceptions, lines, bytes, wall_ahead_ns, clock };
     matching::faults(&book.scenarios[0], &cast, &said)
 }
 
