@@ -180,7 +180,7 @@ fn the_names_are_those_of_the_file() {
 #[test]
 fn each_kill_between_start_and_stop_is_told_and_none_outside_is_told_as_a_whole_one() {
     let Some(mut scenario) = program() else { return };
-    let output = scenario.args(["sessions", "--crashtrace", CRASHTRACE, "--rounds", "4"]).output();
+    let output = scenario.args(["starts", "--crashtrace", CRASHTRACE, "sessions"]).output();
     let output = output.expect("it starts");
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));

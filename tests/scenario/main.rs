@@ -26,7 +26,7 @@ mod roles;
 mod run;
 mod scenarios;
 mod scratch;
-mod sessions;
+mod starts;
 mod verifier;
 mod verifier_log;
 mod victim;
@@ -61,8 +61,8 @@ enum Command {
     Demo(demo::Args),
     /// Check the agent as deploy/ has it, in a container; prints one JSON object for each check
     Deployed(deployed::Args),
-    /// Have an agent start and stop while the kernel kills; prints what it has told of that, as JSON
-    Sessions(sessions::Args),
+    /// Check how agents start and stop; prints one JSON object for each check and each kind of hook
+    Starts(starts::Args),
     /// Print the names of the scenarios
     List,
     /// Print what each program of the kernel object costs this kernel's verifier
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
         Command::Run(args) => cleanup::on_signals().and_then(|()| run::run(args)),
         Command::Demo(args) => cleanup::on_signals().and_then(|()| demo::run(args)).map(|()| true),
         Command::Deployed(args) => cleanup::on_signals().and_then(|()| deployed::run(args)),
-        Command::Sessions(args) => cleanup::on_signals().and_then(|()| sessions::run(args)),
+        Command::Starts(args) => cleanup::on_signals().map(|()| starts::run(args)),
         Command::List => list().map(|()| true),
         Command::Verifier => verifier::run().map(|()| true),
         Command::Faults(args) => faults::run(args).map(|()| true),

@@ -32,13 +32,13 @@ pub(crate) const DEFAULT_KERNEL: &str = "6.1";
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// List the kernels, and which of them are here, the scenarios, and the guests of the gate.
-    #[arg(long, conflicts_with_all = ["shell", "scenarios", "deployed", "gate", "all"])]
+    #[arg(long, conflicts_with_all = ["shell", "scenarios", "deployed", "starts", "gate", "all"])]
     list: bool,
     /// The kernels to boot, or `all` (may be repeated). Unless given, 6.1; with --all all of them.
     #[arg(long = "kernel", value_name = "LABEL", value_delimiter = ',')]
     kernels: Vec<String>,
     /// What to run: a script for busybox's shell, as root, as on a node. Its output goes to stdout.
-    #[arg(long, value_name = "CMD", required_unless_present_any = ["list", "scenarios", "deployed", "gate", "all"])]
+    #[arg(long, value_name = "CMD", required_unless_present_any = ["list", "scenarios", "deployed", "starts", "gate", "all"])]
     shell: Option<String>,
     /// A file to take along, executable if it is so here (may be repeated).
     #[arg(long = "file", value_name = "HOST:GUEST", value_parser = guest_file)]
@@ -62,10 +62,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = Self::default().cpus)]
     pub(crate) cpus: u32,
     /// NUMA nodes, over which memory and CPUs are split. Scenarios have --shape instead.
-    #[arg(long, default_value_t = Self::default().numa_nodes, conflicts_with_all = ["scenarios", "deployed", "gate", "all"])]
+    #[arg(long, default_value_t = Self::default().numa_nodes, conflicts_with_all = ["scenarios", "deployed", "starts", "gate", "all"])]
     pub(crate) numa_nodes: u32,
     /// A v1 memory hierarchy at /sys/fs/cgroup/memory in place of the unified one. Scenarios have --shape instead.
-    #[arg(long, conflicts_with_all = ["scenarios", "deployed", "gate", "all"])]
+    #[arg(long, conflicts_with_all = ["scenarios", "deployed", "starts", "gate", "all"])]
     pub(crate) cgroup_v1: bool,
     /// One more argument on the kernel's command line (may be repeated).
     #[arg(long = "kernel-arg", value_name = "ARG", allow_hyphen_values = true)]
@@ -78,7 +78,7 @@ pub(crate) struct Options {
     pub(crate) boot_timeout_secs: u64,
     /// Let the guest's clock count instructions, a nanosecond each, in place of following this machine's: what takes longer
     /// there then takes more instructions, whatever else this machine does. One CPU only.
-    #[arg(long, conflicts_with_all = ["scenarios", "deployed", "gate", "all"])]
+    #[arg(long, conflicts_with_all = ["scenarios", "deployed", "starts", "gate", "all"])]
     pub(crate) count_instructions: bool,
     /// How messages call the guest, if not by its kernel.
     #[arg(skip)]

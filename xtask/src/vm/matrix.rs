@@ -50,6 +50,9 @@ pub(crate) struct Wanted {
     /// Also check the agent as deploy/ has it, in a container, in the guests that can have it.
     #[arg(long, conflicts_with_all = ["gate", "shell"])]
     deployed: bool,
+    /// Also check how agents start and stop, with each kind of hooks by itself.
+    #[arg(long, conflicts_with_all = ["gate", "shell"])]
+    starts: bool,
     /// How many guests run at once.
     #[arg(long, default_value_t = 2, value_name = "N", conflicts_with = "shell")]
     jobs: usize,
@@ -65,7 +68,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Whether scenarios are to be played at all.
     pub(super) fn are_wanted(&self) -> bool {
-        self.gate || self.all || self.deployed || !self.scenarios.is_empty()
+        self.gate || self.all || self.deployed || self.starts || !self.scenarios.is_empty()
     }
 
     /// The kernels where none is given.
@@ -85,8 +88,8 @@ impl Wanted {
             (true, true) => all.shapes,
             (true, false) => Shapes::Once,
         };
-        // Without any, only the agent as it is deployed is asked for.
-        let some = !self.scenarios.is_empty() || (self.deployed && !self.all);
+        // Without any, only the other checks are wanted.
+        let some = !self.scenarios.is_empty() || ((self.deployed || self.starts) && !self.all);
         let named = some && !self.scenarios.iter().any(|name| name == "all");
         let scenarios = if named { self.scenarios.clone() } else { all.scenarios };
         for name in &scenarios {
@@ -96,7 +99,8 @@ impl Wanted {
         let alone = self.all || self.alone;
         let tiers: Vec<_> = Tier::ALL.into_iter().filter(|tier| self.hooks.contains(tier)).collect();
         let deployed = self.all || self.deployed;
-        Selection { kernels: all.kernels, shapes, scenarios, named, tiers, alone, deployed }
+        let starts = self.all || self.starts;
+        Selection { kernels: all.kernels, shapes, scenarios, named, tiers, alone, deployed, starts }
             .boots(catalogue, &checks)
     }
 }

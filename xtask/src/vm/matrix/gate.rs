@@ -14,6 +14,8 @@ pub(crate) struct Row {
     pub(crate) shape: Shape,
     pub(crate) scenarios: Pick,
     pub(crate) deployed: Checks,
+    /// Whether it checks how agents start and stop.
+    pub(crate) starts: bool,
     /// Why it is worth its minutes.
     pub(crate) why: &'static str,
 }
@@ -50,6 +52,7 @@ pub(crate) const GATE: &[Row] = &[
         shape: Shape::V2,
         scenarios: Pick::All,
         deployed: Checks::All,
+        starts: true,
         why: "the kernel most nodes are near to",
     },
     Row {
@@ -73,6 +76,7 @@ pub(crate) const GATE: &[Row] = &[
             "charge_failure",
         ]),
         deployed: OF_KERNEL,
+        starts: false,
         why: "the newest, where something changed last",
     },
     Row {
@@ -80,6 +84,7 @@ pub(crate) const GATE: &[Row] = &[
         shape: Shape::V1,
         scenarios: Pick::OnlyHereAnd(&["own_limit", "bystander", "system"]),
         deployed: Checks::These(&["as_deployed", "leaves_nothing", "without_sys_resource"]),
+        starts: false,
         why: "cgroup v1, and what it alone can do",
     },
     Row {
@@ -87,14 +92,23 @@ pub(crate) const GATE: &[Row] = &[
         shape: Shape::Numa,
         scenarios: Pick::OnlyHereAnd(&["own_limit"]),
         deployed: Checks::None,
+        starts: false,
         why: "what takes two nodes",
     },
-    Row { kernel: "5.10", shape: Shape::V2, scenarios: CORE, deployed: Checks::None, why: "the oldest" },
+    Row {
+        kernel: "5.10",
+        shape: Shape::V2,
+        scenarios: CORE,
+        deployed: Checks::None,
+        starts: false,
+        why: "the oldest",
+    },
     Row {
         kernel: "6.12",
         shape: Shape::V2,
         scenarios: CORE,
         deployed: Checks::None,
+        starts: false,
         why: "the current stable",
     },
     Row {
@@ -102,6 +116,7 @@ pub(crate) const GATE: &[Row] = &[
         shape: Shape::V2,
         scenarios: CORE,
         deployed: Checks::None,
+        starts: false,
         why: "preemptible, and not built for clouds",
     },
     Row {
@@ -109,6 +124,7 @@ pub(crate) const GATE: &[Row] = &[
         shape: Shape::V2,
         scenarios: CORE,
         deployed: Checks::None,
+        starts: false,
         why: "another processor",
     },
     Row {
@@ -116,6 +132,7 @@ pub(crate) const GATE: &[Row] = &[
         shape: Shape::V2,
         scenarios: CORE,
         deployed: Checks::None,
+        starts: false,
         why: "the same, without fentry",
     },
 ];
@@ -128,7 +145,9 @@ pub(crate) fn boots(catalogue: &[Scenario], deployed: &Deployed) -> Result<Vec<B
         if !scenarios.is_empty() {
             let turns = plan::turns(&Tier::ALL, false);
             let deployed = row.deployed.turn(deployed)?;
-            plan::push(&mut boots, row.kernel, row.shape, scenarios, turns, deployed);
+            let (kernel, shape, starts) = (row.kernel, row.shape, row.starts);
+            let boot = Boot { kernel, shape, scenarios, turns, verifier: false, deployed, starts };
+            plan::push(&mut boots, boot);
         }
     }
     Ok(boots)
@@ -176,7 +195,7 @@ impl Row {
 pub(crate) fn markdown() -> String {
     let list = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let mut text = "| kernel | shape | scenarios | as deployed | why |\n|---|---|---|---|---|\n".to_owned();
-    for Row { kernel, shape, scenarios, deployed, why } in GATE {
+    for Row { kernel, shape, scenarios, deployed, starts, why } in GATE {
         let scenarios = match scenarios {
             Pick::All => "all that can be played there".to_owned(),
             Pick::OnlyHereAnd(names) => {
@@ -184,6 +203,7 @@ pub(crate) fn markdown() -> String {
             }
             Pick::These(names) => list(names),
         };
+        let scenarios = if *starts { format!("{scenarios}; {}", list(&plan::STARTS)) } else { scenarios };
         let deployed = match deployed {
             Checks::None => "-".to_owned(),
             Checks::All => "all".to_owned(),
@@ -226,6 +246,12 @@ mod tests {
         for boot in boots.iter().filter(|boot| boot.deployed.is_some()) {
             assert!(deployed::is_possible(boot.kernel, boot.shape), "{boot}");
         }
+    }
+
+    #[test]
+    fn starts_are_checked_with_all_hooks() {
+        let (_, boots) = gate();
+        assert!(boots.iter().any(|boot| boot.starts && boot.start_tiers() == Tier::ALL));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What came out of a guest, held against what was to be played in it. Pure: text in, judgements out.
 
-use super::plan::{Boot, DeployedTurn, TURN, Tier, by_hand, may_lack};
+use super::plan::{Boot, DeployedTurn, STARTS, TURN, Tier, by_hand, may_lack};
 use serde::{Deserialize, Serialize};
 
 /// What `scenario run` calls the agent's own start and end.
@@ -144,6 +144,11 @@ pub(crate) fn judge(boot: &Boot, output: &str) -> Vec<Verdict> {
         expected.extend(checks.iter().map(|check| (check.as_str(), Judged::Deployed)));
         verdicts.extend(judge_turn(boot, false, &expected, &lines(boot.turns.len())));
     }
+    if boot.starts {
+        let tiers = boot.start_tiers();
+        let all = STARTS.iter().flat_map(|check| tiers.iter().map(|tier| (*check, Judged::from(*tier))));
+        verdicts.extend(judge_turn(boot, true, &all.collect::<Vec<_>>(), &lines(boot.starts_turn())));
+    }
     verdicts
 }
 
@@ -224,6 +229,7 @@ mod tests {
             turns,
             verifier: false,
             deployed: None,
+            starts: false,
         }
     }
 
@@ -306,6 +312,28 @@ crashtrace-turn: 1
                 outcome("child", Judged::Deployed, false, Outcome::Passed),
                 outcome("leaves_nothing", Judged::Deployed, false, Outcome::Failed),
                 outcome("without_bpf", Judged::Deployed, false, Outcome::Missing),
+            ]
+        );
+    }
+
+    #[test]
+    fn starts_have_the_last_turn_and_only_hooks_that_the_kernel_must_have() {
+        let turn = DeployedTurn { scenarios: Vec::new(), checks: vec!["leaves_nothing".to_owned()] };
+        let boot = Boot { deployed: Some(turn), starts: true, ..boot("arm64-6.1", &[]) };
+        let output = r#"crashtrace-turn: 0
+{"scenario":"sessions","hooks":"tracepoint","pass":true}
+crashtrace-turn: 1
+{"scenario":"sessions","hooks":"kprobe","pass":true,"lines":[{"kills":9}]}
+{"scenario":"wrong_btf","hooks":"kprobe","pass":false,"failures":["exit code 0"]}
+"#;
+        let starts: Vec<_> = outcomes(&boot, output).into_iter().filter(|it| it.2).collect();
+        assert_eq!(
+            starts,
+            [
+                outcome("sessions", Judged::Kprobe, true, Outcome::Passed),
+                outcome("sessions", Judged::Tracepoint, true, Outcome::Missing),
+                outcome("wrong_btf", Judged::Kprobe, true, Outcome::Failed),
+                outcome("wrong_btf", Judged::Tracepoint, true, Outcome::Missing),
             ]
         );
     }

@@ -109,7 +109,12 @@ pub(crate) struct Boot {
     pub(crate) verifier: bool,
     /// What is checked of the agent as it is deployed, in a turn of its own after these.
     pub(crate) deployed: Option<DeployedTurn>,
+    /// The last turn checks how agents start and stop ([`STARTS`]).
+    pub(crate) starts: bool,
 }
+
+/// The checks of `scenario starts`.
+pub(crate) const STARTS: [&str; 2] = ["sessions", "wrong_btf"];
 
 /// A turn that has the agent as deploy/ has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +136,18 @@ impl Boot {
     /// Scenarios times turns, and what is checked of the agent as it is deployed.
     pub(crate) fn plays(&self) -> usize {
         let deployed = self.deployed.iter().map(|turn| turn.scenarios.len() + turn.checks.len());
-        self.scenarios.len() * self.turns.len() + deployed.sum::<usize>()
+        let starts = if self.starts { STARTS.len() * self.start_tiers().len() } else { 0 };
+        self.scenarios.len() * self.turns.len() + deployed.sum::<usize>() + starts
+    }
+
+    /// The hooks with which starts are checked: those that this kernel must have.
+    pub(crate) fn start_tiers(&self) -> Vec<Tier> {
+        Tier::ALL.into_iter().filter(|tier| !may_lack(self.kernel).contains(tier)).collect()
+    }
+
+    /// The number of the turn that checks starts.
+    pub(crate) fn starts_turn(&self) -> usize {
+        self.turns.len() + usize::from(self.deployed.is_some())
     }
 }
 
@@ -146,6 +162,7 @@ pub(crate) enum Shapes {
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub(crate) struct Selection {
     pub(crate) kernels: Vec<&'static str>,
     pub(crate) shapes: Shapes,
@@ -158,6 +175,8 @@ pub(crate) struct Selection {
     pub(crate) alone: bool,
     /// The agent as it is deployed is checked too, where it can be.
     pub(crate) deployed: bool,
+    /// Each kernel also checks how agents start and stop.
+    pub(crate) starts: bool,
 }
 
 impl Selection {
@@ -171,6 +190,7 @@ impl Selection {
             tiers: Tier::ALL.to_vec(),
             alone: true,
             deployed: true,
+            starts: true,
         }
     }
 
@@ -198,10 +218,14 @@ impl Selection {
                     (self.deployed && wanted && deployed::is_possible(kernel, *shape)).then(|| {
                         DeployedTurn { scenarios: deployed.scenarios.clone(), checks: deployed.names() }
                     });
-                if !scenarios.is_empty() || deployed.is_some() {
+                let starts = self.starts && wanted && !boots.iter().any(|boot| boot.kernel == kernel);
+                if !scenarios.is_empty() || deployed.is_some() || starts {
                     let turns =
                         if scenarios.is_empty() { Vec::new() } else { turns(&self.tiers, self.alone) };
-                    push(&mut boots, kernel, *shape, scenarios, turns, deployed);
+                    push(
+                        &mut boots,
+                        Boot { kernel, shape: *shape, scenarios, turns, verifier: false, deployed, starts },
+                    );
                 }
             }
         }
@@ -219,16 +243,9 @@ impl Selection {
 }
 
 /// Adds a guest. The first of each kernel asks its verifier, of which the answers do not depend on the shape.
-pub(crate) fn push(
-    boots: &mut Vec<Boot>,
-    kernel: &'static str,
-    shape: Shape,
-    scenarios: Vec<String>,
-    turns: Vec<Vec<Tier>>,
-    deployed: Option<DeployedTurn>,
-) {
-    let verifier = !boots.iter().any(|boot| boot.kernel == kernel);
-    boots.push(Boot { kernel, shape, scenarios, turns, verifier, deployed });
+pub(crate) fn push(boots: &mut Vec<Boot>, boot: Boot) {
+    let verifier = !boots.iter().any(|other| other.kernel == boot.kernel);
+    boots.push(Boot { verifier, ..boot });
 }
 
 /// All kinds of hooks at once, who see the very same kills and must agree; then each by itself, if asked for.
@@ -273,6 +290,14 @@ pub(crate) fn script(boot: &Boot) -> String {
     if let Some(DeployedTurn { scenarios, checks }) = &boot.deployed {
         lines.push(format!("echo '{TURN}{}'", boot.turns.len()));
         lines.extend(deployed::script(scenarios, checks, by_hand(boot.kernel).name()));
+    }
+    if boot.starts {
+        lines.push(format!("echo '{TURN}{}'", boot.starts_turn()));
+        lines.push(format!(
+            "/bin/scenario starts --guest --crashtrace /bin/crashtrace --rounds 2 --hooks {} {} || status=1",
+            list(boot.start_tiers().iter()),
+            STARTS.join(" ")
+        ));
     }
     lines.push("exit $status".to_owned());
     lines.join("\n")

@@ -215,6 +215,7 @@ pub(crate) mod tests {
                 turns: vec![vec![Tier::Fentry]],
                 verifier: true,
                 deployed: None,
+                starts: false,
             },
             arch: "x86_64".to_owned(),
             package: format!("linux-image-{kernel} 1"),

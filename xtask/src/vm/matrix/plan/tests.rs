@@ -32,6 +32,7 @@ fn select(kernels: &[&'static str], shapes: Shapes, scenarios: &[&str]) -> Selec
         tiers: vec![Fentry, Kprobe],
         alone: false,
         deployed: false,
+        starts: false,
     }
 }
 
@@ -97,8 +98,10 @@ fn everything_is_every_kernel_shape_and_scenario_together_and_alone() {
             [vec![Fentry, Kprobe, Tracepoint], vec![Fentry], vec![Kprobe], vec![Tracepoint]]
         );
     }
-    // Two scenarios in four turns, and the agent as it is deployed: a scenario and two checks.
-    assert_eq!(boots[0].plays(), 11);
+    // Two scenarios in four turns; the agent as it is deployed: a scenario and two checks; two checks of starts with each tier.
+    assert_eq!(boots[0].plays(), 8 + 3 + 6);
+    let starts: Vec<_> = boots.iter().filter(|boot| boot.starts).map(ToString::to_string).collect();
+    assert_eq!(starts, ["5.10 v2", "6.12 v2"]);
     let verifiers: Vec<_> = boots.iter().filter(|boot| boot.verifier).map(ToString::to_string).collect();
     assert_eq!(verifiers, ["5.10 v2", "6.12 v2"]);
 }
@@ -119,6 +122,16 @@ fn the_agent_as_it_is_deployed_has_guests_that_can_have_it() {
 }
 
 #[test]
+fn starts_alone_take_one_guest_of_each_kernel() {
+    let selection = Selection { starts: true, ..select(&["5.10", "arm64-6.1"], Shapes::Once, &[]) };
+    let boots = selection.boots(&catalogue(), &deployed()).expect("it can");
+    assert_eq!(shown(&boots), ["5.10 v2: ", "arm64-6.1 v2: "]);
+    assert_eq!(boots[0].start_tiers(), Tier::ALL);
+    assert_eq!(boots[1].start_tiers(), [Kprobe, Tracepoint], "it refuses fentry");
+    assert_eq!((boots[1].turns.len(), boots[1].plays()), (0, 4));
+}
+
+#[test]
 fn a_single_kind_of_hooks_has_one_turn() {
     assert_eq!(turns(&[Kprobe], true), [vec![Kprobe]]);
 }
@@ -132,6 +145,7 @@ fn the_guest_takes_every_turn_and_remembers_failure() {
         turns: vec![vec![Fentry, Kprobe], vec![Kprobe]],
         verifier: false,
         deployed: None,
+        starts: false,
     };
     let run = "/bin/scenario run --guest --crashtrace /bin/crashtrace --hooks";
     let expected = format!(
@@ -151,6 +165,10 @@ fn the_guest_takes_every_turn_and_remembers_failure() {
          /bin/scenario run --guest --crashtrace /bin/crashtrace --deployed /deploy --hooks fentry any || status=1\n\
          /bin/scenario deployed --crashtrace /bin/crashtrace --manifests /deploy a b || status=1\nexit $status";
     assert!(script_of_both.ends_with(expected), "{script_of_both}");
+    boot.starts = true;
+    let expected = "\necho 'crashtrace-turn: 3'\n/bin/scenario starts --guest --crashtrace /bin/crashtrace --rounds 2 \
+         --hooks fentry,kprobe,tracepoint sessions wrong_btf || status=1\nexit $status";
+    assert!(script(&boot).ends_with(expected), "{}", script(&boot));
     boot.verifier = true;
     assert!(script(&boot).starts_with("status=0\n/bin/scenario verifier || status=1\necho"));
 }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,9 +16,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::{Value, json};
 
+use super::Found;
 use crate::agent::{Agent, Output};
 use crate::cgroup::{Cgroup, Hierarchy};
 use crate::clock::boottime_ns;
+use crate::judge::book::Tier;
 use crate::scratch::Scratch;
 use crate::victim::STAMP_BYTES;
 
@@ -31,19 +33,6 @@ const WANTED_MIB: &str = "32";
 const KILLS: usize = 10;
 /// How long those may take.
 const PATIENCE: Duration = Duration::from_mins(2);
-
-#[derive(clap::Args)]
-pub struct Args {
-    /// The program `crashtrace`
-    #[arg(long, value_name = "FILE")]
-    crashtrace: PathBuf,
-    /// Its hooks
-    #[arg(long, default_value = "tracepoint")]
-    hooks: String,
-    /// How often it starts and stops
-    #[arg(long, default_value_t = 4)]
-    rounds: usize,
-}
 
 /// A process that the kernel has killed.
 struct Kill {
@@ -62,8 +51,7 @@ struct Session {
     incidents: Vec<Value>,
 }
 
-/// Prints one JSON object with what was found; false if that is not as it must be.
-pub fn run(args: &Args) -> Result<bool> {
+pub(super) fn check(crashtrace: &Path, tier: Tier, rounds: usize) -> Result<Found> {
     let hierarchy = Hierarchy::find()?;
     let scratch = Scratch::new(&hierarchy, "sessions")?;
     let pod = scratch.pod()?;
@@ -72,7 +60,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let (kills, sessions) = std::thread::scope(|scope| {
         let killers: Vec<_> =
             cgroups.iter().map(|cgroup| scope.spawn(|| kill_on(cgroup, &over, &count))).collect();
-        let sessions: Result<Vec<_>> = (0..args.rounds).map(|_| watch(args, &count)).collect();
+        let sessions: Result<Vec<_>> = (0..rounds).map(|_| watch(crashtrace, tier, &count)).collect();
         over.store(true, Ordering::Relaxed);
         let mut kills = Vec::new();
         for killer in killers {
@@ -89,10 +77,17 @@ pub fn run(args: &Args) -> Result<bool> {
         "the kernel has counted {counted:?} kills, and {} processes were seen to be killed",
         kills.len()
     );
-    let verdict = judge(&kills, &sessions);
-    println!("{verdict}");
-    let none = |what: &str| verdict[what].as_array().is_some_and(Vec::is_empty);
-    Ok(none("untold") && none("too_early_or_late") && none("nobody_killed") && verdict["inside"] != 0)
+    let details = judge(&kills, &sessions);
+    let mut failures = Vec::new();
+    for what in ["unreported", "too_early_or_late", "without_victim"] {
+        if details[what].as_array().is_none_or(|them| !them.is_empty()) {
+            failures.push(format!("{what}: {}", details[what]));
+        }
+    }
+    if details["inside"] == 0 {
+        failures.push("no kill fell into a session".to_owned());
+    }
+    Ok(Found { failures, details })
 }
 
 /// Has processes killed in this cgroup, one after the other.
@@ -122,8 +117,8 @@ fn kill_on(cgroup: &Cgroup, over: &AtomicBool, count: &AtomicUsize) -> Result<Ve
 }
 
 /// One session of an agent, some kills long.
-fn watch(args: &Args, count: &AtomicUsize) -> Result<Session> {
-    let mut agent = Agent::spawn(&args.crashtrace, &args.hooks, Output::Json)?;
+fn watch(crashtrace: &Path, tier: Tier, count: &AtomicUsize) -> Result<Session> {
+    let mut agent = Agent::spawn(crashtrace, tier.name(), Output::Json)?;
     agent.wait_started()?;
     let (enough, begun) = (count.load(Ordering::Relaxed) + KILLS, Instant::now());
     while count.load(Ordering::Relaxed) < enough {
@@ -165,7 +160,7 @@ fn unlisted(incident: &Value) -> u64 {
 
 fn judge(kills: &[Kill], sessions: &[Session]) -> Value {
     let (mut inside, mut outside, mut lost) = (0, 0, 0);
-    let (mut untold, mut odd, mut nobody) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut unreported, mut odd, mut without_victim) = (Vec::new(), Vec::new(), Vec::new());
     for session in sessions {
         let of = |kill: &Kill| session.incidents.iter().find(|incident| tells(incident, kill));
         // Past the first 64 of a limit kills fold, and a line lists as many of those as fit.
@@ -185,7 +180,7 @@ fn judge(kills: &[Kill], sessions: &[Session]) -> Value {
         }
         lost += session.lost;
         if missing.len() as u64 > session.lost + unlisted {
-            untold.push(json!({ "session": [session.from_ns, session.to_ns], "lost": session.lost, "kills": missing }));
+            unreported.push(json!({ "session": [session.from_ns, session.to_ns], "lost": session.lost, "kills": missing }));
         }
         for incident in session.incidents.iter().filter(|incident| incident["complete"] == true) {
             let within = |at: u64| (session.from_ns..=session.to_ns).contains(&at);
@@ -194,13 +189,13 @@ fn judge(kills: &[Kill], sessions: &[Session]) -> Value {
             }
             // Nothing here ends but by being killed.
             if incident["victims_total"] == 0 {
-                nobody.push(incident.clone());
+                without_victim.push(incident.clone());
             }
         }
     }
     json!({
         "kills": kills.len(), "inside": inside, "outside": outside, "lost": lost,
         "half_seen": sessions.iter().flat_map(|session| &session.incidents).filter(|it| it["complete"] == false).count(),
-        "untold": untold, "too_early_or_late": odd, "nobody_killed": nobody,
+        "unreported": unreported, "too_early_or_late": odd, "without_victim": without_victim,
     })
 }
