@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crashtrace::pods::cri::known::Found;
+use crashtrace::pods::cri::cache::Listed;
 use crashtrace::pods::cri::{self, Cri, CriContainer, CriState, Options};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -120,8 +120,8 @@ impl Stage {
     /// What the handle says of this container.
     fn known(&self, container: &Container) -> Option<CriContainer> {
         match self.tokio.block_on(self.cri.find_within(&container.id, SOON))? {
-            Found::Container(it) => Some(CriContainer::clone(&it)),
-            Found::Sandbox(it) => panic!("no sandbox: {it:?}"),
+            Listed::Container(it) => Some(CriContainer::clone(&it)),
+            Listed::Sandbox(it) => panic!("no sandbox: {it:?}"),
         }
     }
 
@@ -220,7 +220,7 @@ fn killed_containers_are_reported_and_named() {
         check_named(&it, pod, container);
         let found = stage.cri.find(&pod.sandbox_id);
         assert!(
-            matches!(&found, Some(Found::Sandbox(it)) if it.ready && it.pod_name.as_deref() == Some(pod.name))
+            matches!(&found, Some(Listed::Sandbox(it)) if it.ready && it.pod_name.as_deref() == Some(pod.name))
         );
         assert_eq!(stage.cri.find_pod(&pod.uid).map(|it| it.id.clone()), Some(pod.sandbox_id.clone()));
     }

@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 
 use clap::Parser as _;
 use crashtrace::cli::{self, ApiServer, Args, Config, Environment};
+use crashtrace::kernel::host::Capability;
 use crashtrace::pods::cri::socket;
-use crashtrace::source::host::Capability;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Container, Namespace, PodSpec, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;

@@ -11,10 +11,11 @@ use std::process::{Command, Stdio};
 
 use crashtrace::decode::Machine;
 use crashtrace::gfp::GfpNames;
-use crashtrace::source::host::{self, KERNEL_BTF};
-use crashtrace::source::layout::{KernelBtf, Layout};
-use crashtrace::source::load::Kernel;
-use crashtrace::source::{self_test, types};
+use crashtrace::kernel::host::{self, KERNEL_BTF};
+use crashtrace::kernel::layout::{KernelBtf, Layout};
+use crashtrace::kernel::load::Kernel;
+use crashtrace::kernel::types;
+use crashtrace::self_test;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crashtrace::pods::cri::{self, Listing};
-use crashtrace::source::recording::{FORMAT, Reader};
+use crashtrace::recording::{FORMAT, Reader};
 use peak_alloc::PeakAlloc;
 
 #[path = "memory/runtime.rs"]

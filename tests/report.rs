@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crashtrace::classify::classify;
 use crashtrace::enrich::{Node, enrich};
 use crashtrace::report::{self, Context, Line, schema, to_json_line};
-use crashtrace::sink::text::render;
+use crashtrace::sinks::text::render;
 use serde_json::Value;
 
 #[path = "report/cases.rs"]

@@ -14,21 +14,22 @@ use tokio::time::Instant;
 use crate::cli::{Allocations, Watch};
 use crate::decode;
 use crate::enrich::{Node, NodeRoot};
+use crate::kernel::host::{KernelVersion, NO_MEMLOCK_SINCE, counts_locked_memory};
+use crate::kernel::load::{Attached, KernelCounters};
+use crate::kernel::plan::{AllocHook, Optional, blind, plan};
+use crate::kernel::ring::Ring;
 use crate::messages::Messages;
 use crate::pipeline::{Pipeline, Speaker};
 use crate::pods::directory::Directory;
 use crate::report::Unresolved;
 use crate::report::build::Context;
-use crate::source::host::{KernelVersion, NO_MEMLOCK_SINCE, counts_locked_memory};
-use crate::source::load::{Attached, KernelCounters};
-use crate::source::plan::{AllocHook, Optional, blind, plan};
-use crate::source::ring::Ring;
 
 mod cgroupfs;
 mod clock;
 mod doctor;
+mod host;
 mod kernel_log;
-mod look;
+mod loading;
 mod monitor;
 mod output;
 mod pods;
@@ -38,12 +39,12 @@ mod replay;
 mod rights;
 mod schedule;
 mod signals;
-mod start;
 mod writer;
 
 use clock::{ClockSet, Wall};
 pub use doctor::doctor;
-pub use look::Unusable;
+use host::Host;
+pub use host::Unusable;
 use monitor::Monitor;
 use output::Out;
 use procfs::ProcFs;
@@ -78,17 +79,17 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     // Before the kernel is touched: of what can fail here, this takes the shortest.
     let listener = monitor::bind(config.metrics).await?;
     let recording = config.record.as_deref().map(recording::open).transpose()?;
-    let look = look::look(config.btf.as_deref());
+    let host = Host::inspect(config.btf.as_deref());
     let allocations = config.allocations != Allocations::None;
-    let plan = plan(&look.facts, &look.view, config.hooks, allocations).map_err(Unusable::from)?;
+    let plan = plan(&host.facts, &host.view, config.hooks, allocations).map_err(Unusable::from)?;
     for skipped in &plan.skipped {
         tracing::info!(hook = %skipped.hook, reason = skipped.reason, "not tried");
     }
-    survive(look.facts.version());
+    survive(host.facts.version());
     // Before the hooks are in place, for a file on a hung mount takes seconds.
-    let needs = rights::needs(&config.pods, &look);
+    let needs = rights::needs(&config.pods, &host);
     let all_failures = config.allocations == Allocations::All;
-    let Some((look, mut attached)) = start::load(look, plan, all_failures, &mut signals).await? else {
+    let Some((host, mut attached)) = loading::load(host, plan, all_failures, &mut signals).await? else {
         return Ok(());
     };
     log_hooks(&attached);
@@ -100,12 +101,12 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     // What is older is not reported, or as half seen: see `Pipeline::started`.
     let started_ns = clock::boottime_ns();
     let mut wall = Wall::now();
-    let (machine, context) = (look.machine(), look.context(wall));
-    let node_root = look.node_root();
+    let (machine, context) = (host.machine(), host.context(wall));
+    let node_root = host.node_root();
     let pods = pods::directory(&config.pods, &config.node_name);
-    let speaker = Speaker { names_from: pods.sources(), ..speaker(config, &look, &attached, started_ns) };
+    let speaker = Speaker { names_from: pods.sources(), ..speaker(config, &host, &attached, started_ns) };
     let begun = recording.map(|opened| {
-        let memory_bytes = look.facts.memory_bytes;
+        let memory_bytes = host.facts.memory_bytes;
         opened.begin(preamble(&speaker, &machine, &context, memory_bytes, node_root, started_ns))
     });
     let begun = begun.transpose()?;
@@ -115,7 +116,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let recording = begun.map(Begun::start).transpose()?;
     let monitor = Monitor::start(listener, &attached, &speaker, &context.gfp);
     let mut out = Out::start(config.output, recording, &monitor)?;
-    let node = node(&look, &context, node_root, pods);
+    let node = node(&host, &context, node_root, pods);
     let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
 
     out.lines([pipeline.started(started_ns)]);
@@ -180,12 +181,12 @@ fn wait_for_clocks() -> Result<ClockSet> {
 }
 
 /// What of this node is asked while it is watched.
-fn node(look: &look::Look, context: &Context, root: NodeRoot, pods: Directory) -> Node {
+fn node(host: &Host, context: &Context, root: NodeRoot, pods: Directory) -> Node {
     Node {
-        memory_bytes: look.facts.memory_bytes,
+        memory_bytes: host.facts.memory_bytes,
         root,
         page_size_bytes: context.page_size_bytes,
-        cgroups: Box::new(look.cgroup_files()),
+        cgroups: Box::new(host.cgroup_files()),
         proc: Box::new(ProcFs { mount: "/proc".into() }),
         pods: Box::new(pods),
         gfp: context.gfp.clone(),
@@ -317,10 +318,10 @@ fn survive(kernel: Option<KernelVersion>) {
     }
 }
 
-fn speaker(config: &Watch, look: &look::Look, attached: &Attached, started_ns: u64) -> Speaker {
+fn speaker(config: &Watch, host: &Host, attached: &Attached, started_ns: u64) -> Speaker {
     let alloc = AllocHook::of(attached.alloc.as_ref(), config.allocations != Allocations::None);
     let optional = Optional { memcg: attached.memcg, wait: attached.wait, alloc };
-    let blind = blind(&attached.tier, optional, &look.facts, &look.symbols);
+    let blind = blind(&attached.tier, optional, &host.facts, &host.symbols);
     // The stream has it too, but whoever looks why something is missing looks here, and here it says what to do.
     for blind in blind.iter().filter(|blind| !blind.chosen) {
         let remedy = blind.remedy.as_deref().unwrap_or("nothing is known that would help");
@@ -329,8 +330,8 @@ fn speaker(config: &Watch, look: &look::Look, attached: &Attached, started_ns: u
     Speaker {
         node: config.node_name.clone(),
         session: format!("{started_ns:x}-{:x}", std::process::id()),
-        kernel: look.facts.release.clone().unwrap_or_default(),
-        btf: Some(look.btf()),
+        kernel: host.facts.release.clone().unwrap_or_default(),
+        btf: Some(host.btf()),
         names_from: Vec::new(),
         hooks: attached.hooks(),
         blind: blind.into_iter().map(|blind| Unresolved { field: blind.what, reason: blind.why }).collect(),

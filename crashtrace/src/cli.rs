@@ -13,7 +13,7 @@ use clap::{CommandFactory as _, ValueEnum as _};
 use clap_complete::Shell;
 
 use crate::filter::Filter;
-use crate::source::plan::HooksWanted;
+use crate::kernel::plan::HooksWanted;
 
 mod args;
 mod pods;

@@ -12,7 +12,7 @@ use crate::event::{
     Constraint, Event, Hook, Lineage, Name, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim,
     OomVictim, Stack, Stamp,
 };
-use crate::source::symbols::Symbols;
+use crate::kernel::symbols::Symbols;
 use crate::stats::Counter;
 
 mod alloc;

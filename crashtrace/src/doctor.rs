@@ -13,10 +13,10 @@ use serde::Serialize;
 use crate::cli::exit;
 use crate::confine::Confinement;
 use crate::event::{Hook, Zones};
-use crate::source::host::{Capability, HostFacts, NO_MEMLOCK_SINCE, Unresolved, counts_locked_memory};
-use crate::source::plan::{self, AllocHook, Blind, HooksWanted, KernelView, Refusal, Skipped};
-use crate::source::self_test::SelfTestReport;
-use crate::source::symbols::Symbols;
+use crate::kernel::host::{Capability, HostFacts, NO_MEMLOCK_SINCE, Unresolved, counts_locked_memory};
+use crate::kernel::plan::{self, AllocHook, Blind, HooksWanted, KernelView, Refusal, Skipped};
+use crate::kernel::symbols::Symbols;
+use crate::self_test::SelfTestReport;
 
 mod allocations;
 pub mod fragmentation;

@@ -365,7 +365,7 @@ impl Limit {
     }
 }
 
-/// A kernel stack by names, innermost first: only functions that `source::symbols` looks for are in it.
+/// A kernel stack by names, innermost first: only functions that `kernel::symbols` looks for are in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stack(pub Vec<String>);
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kernel hook -> record -> event -> incident -> case -> verdict -> report -> sinks
-//!                (ABI)     decode   correlate   enrich  classify   report    sink
+//!                (ABI)     decode   correlate   enrich  classify   report    sinks
 //! ```
 //!
 //! Each stage depends only on the types of the stage before it; only [`agent`] knows them all. Decode, correlate,
@@ -27,14 +27,17 @@ pub mod fold;
 pub mod fragmentation;
 pub mod gfp;
 mod harmless;
+pub mod kernel;
 pub mod messages;
 pub mod metrics;
 pub mod pipeline;
 pub mod pods;
+pub mod recording;
 pub mod remedy;
 pub mod report;
-pub mod sink;
-pub mod source;
+pub mod self_test;
+pub mod sinks;
 pub mod stats;
 pub mod stdio;
 pub mod supervise;
+pub(crate) mod terminal;

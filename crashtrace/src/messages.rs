@@ -25,8 +25,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-use crate::sink::page::harmless_but;
 use crate::stdio::Descriptor;
+use crate::terminal::harmless_but;
 use throttle::{Fate, Throttle};
 
 mod throttle;

@@ -13,6 +13,7 @@ use crate::enrich::{Case, Node, enrich, look_at_memory};
 use crate::event::Counted;
 use crate::filter::Filter;
 use crate::fold::KillFolds;
+use crate::kernel::types::BtfInUse;
 use crate::messages::Unsaid;
 use crate::pods::names::{NameSource, NamesStatus};
 use crate::report::build::{self, Context};
@@ -20,7 +21,6 @@ use crate::report::{
     AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, ClockChanged, ClockChangedKind,
     Envelope, Line, Loss, LossKind, SCHEMA, Text, Unresolved,
 };
-use crate::source::types::BtfInUse;
 use crate::stats::{Counter, Stats};
 use revisions::Revisions;
 

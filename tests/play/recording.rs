@@ -1,8 +1,8 @@
 //! Recordings as `watch --record` writes them.
 
 use crashtrace::gfp::GfpNames;
+use crashtrace::recording::{FORMAT, Preamble, frame};
 use crashtrace::report::Unresolved;
-use crashtrace::source::recording::{FORMAT, Preamble, frame};
 use crashtrace_ebpf::LAYOUT_VERSION;
 
 use crashtrace_records::Record;

@@ -9,12 +9,12 @@ use crashtrace::event::{
     Constraint, Hook, Limit, Lineage, Name, NoKill, OomControl, OomDecision, OomNoVictim, OomVictim, Task,
 };
 use crashtrace::gfp::GfpNames;
+use crashtrace::kernel::host::BtfSource;
+use crashtrace::kernel::types::BtfInUse;
 use crashtrace::report::{
     self, AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, ClockChanged, ClockChangedKind,
     Context, Envelope, Line, Loss, LossKind, NameSource, SCHEMA, Text, Unresolved,
 };
-use crashtrace::source::host::BtfSource;
-use crashtrace::source::types::BtfInUse;
 
 use crate::parts::{
     API, KTIME, MIB, POD, bounds, case, container, control, decision, gap, host_service, in_pod, kubepods,

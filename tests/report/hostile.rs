@@ -6,7 +6,7 @@ use crashtrace::report::{
     Claims, Folded, FoldedVictim, Incident, Kubernetes, Line, MAX_LINE_BYTES, NameSource, Owner, Process,
     Text, Unresolved, Workload, ZONES, Zone, to_json_line,
 };
-use crashtrace::sink::text::render;
+use crashtrace::sinks::text::render;
 use proptest::prelude::*;
 
 use crate::{cases, faults, parsed, validator};

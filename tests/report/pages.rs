@@ -101,7 +101,7 @@ fn failure(asked: Asked, gfp: u32) -> AllocFailure {
         cgroups: Some(lineage(&in_pod(API))),
         stack: Some(Stack(vec!["warn_alloc".to_owned()])),
         zones: Some(in_pieces()),
-        unmovable: Some(crashtrace::source::meminfo::parse(MEMINFO)),
+        unmovable: Some(crashtrace::kernel::meminfo::parse(MEMINFO)),
     }
 }
 

@@ -9,7 +9,7 @@ use crashtrace::enrich::{Node, enrich};
 use crashtrace::event::alloc::{AllocFailure, Asked, FailureKey};
 use crashtrace::event::{Counted, Hook, Unmovable, Watermarks, Zone, ZoneTypes, Zones};
 use crashtrace::report::{self, Line, Shortage, to_json_line};
-use crashtrace::sink::text::render;
+use crashtrace::sinks::text::render;
 use unicode_width::UnicodeWidthStr;
 
 use crate::parts::{API, in_pod, lineage, stamp, task};

@@ -14,7 +14,7 @@ use crashtrace_ebpf::fields::{self, Query};
 
 // The agent's own reader. Depending on the agent would build its kernel object first, and the fixtures are older
 // than any agent.
-#[path = "../../crashtrace/src/source/btf.rs"]
+#[path = "../../crashtrace/src/kernel/btf.rs"]
 #[expect(dead_code, unreachable_pub, reason = "it is written for the agent, which asks for more")]
 mod btf;
 

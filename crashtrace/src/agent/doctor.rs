@@ -2,15 +2,16 @@
 
 use anyhow::Result;
 
-use super::{ProcFs, look, pods, rights};
+use super::host::{Host, Unusable};
+use super::{ProcFs, pods, rights};
 use crate::cli::{Doctor, Output};
 use crate::doctor::{DoctorReport, Findings, TierTrial, assemble, render_text};
 use crate::enrich::zones_now;
+use crate::kernel::layout::Layout;
+use crate::kernel::load::{KernelCounters, LoadError, Refused};
+use crate::kernel::plan::{Plan, Tier, plan};
 use crate::report::json;
-use crate::source::layout::Layout;
-use crate::source::load::{KernelCounters, LoadError, Refused};
-use crate::source::plan::{Plan, Tier, plan};
-use crate::source::self_test;
+use crate::self_test;
 use crate::stdio;
 
 /// Looks, tries each tier of hooks and takes it away again, and says what came of it.
@@ -19,37 +20,37 @@ use crate::stdio;
 /// The findings cannot be written.
 pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
     spare_others();
-    let look = look::look(config.btf.as_deref());
+    let host = Host::inspect(config.btf.as_deref());
     // Before the trials, which take memory themselves.
     let zones = zones_now(&mut ProcFs { mount: "/proc".into() });
     let mut confinement = None;
     // Beside the first hooks that are in place, as it would be.
-    let needs = rights::needs(&config.pods, &look);
+    let needs = rights::needs(&config.pods, &host);
     let mut confine = |counters: &KernelCounters| {
         if confinement.is_none() {
             confinement = rights::trial(&needs, counters);
         }
     };
     // Where there is none, the report says why.
-    let plan = plan(&look.facts, &look.view, config.hooks, config.allocations).ok();
-    let self_test = plan.as_ref().map(|_| look.self_test()).transpose()?;
+    let plan = plan(&host.facts, &host.view, config.hooks, config.allocations).ok();
+    let self_test = plan.as_ref().map(|_| host.self_test()).transpose()?;
     let tiers = plan.iter().flat_map(|plan| plan.tiers.iter().map(move |tier| (tier, plan)));
-    let trials = tiers.map(|(tier, plan)| trial(&look, tier, plan, &mut confine)).collect();
+    let trials = tiers.map(|(tier, plan)| trial(&host, tier, plan, &mut confine)).collect();
     let refusal = self_test.as_ref().and_then(|tried| match tried {
-        Ok(report) => self_test::misread(report, &look.facts),
-        Err(error) => Some(self_test::untried(error, &look.facts)),
+        Ok(report) => self_test::misread(report, &host.facts),
+        Err(error) => Some(self_test::untried(error, &host.facts)),
     });
-    let absent = look.layout.iter().flat_map(Layout::absent);
+    let absent = host.layout.iter().flat_map(Layout::absent);
     let report = assemble(Findings {
         absent_fields: absent.map(|field| field.name.to_owned()).collect(),
-        kernel: look.view,
+        kernel: host.view,
         wanted: config.hooks,
         allocations: config.allocations,
         trials,
         self_test_refusal: refusal,
         self_test: self_test.and_then(Result::ok),
-        facts: look.facts,
-        symbols: look.symbols,
+        facts: host.facts,
+        symbols: host.symbols,
         zones,
         names: pods::trials(&config.pods, &config.node_name)?,
         confinement,
@@ -70,12 +71,7 @@ fn spare_others() {
     }
 }
 
-fn trial(
-    look: &look::Look,
-    tier: &Tier,
-    plan: &Plan,
-    in_place: &mut impl FnMut(&KernelCounters),
-) -> TierTrial {
+fn trial(host: &Host, tier: &Tier, plan: &Plan, in_place: &mut impl FnMut(&KernelCounters)) -> TierTrial {
     let hook = tier.hook;
     let plan = Plan { tiers: vec![tier.clone()], ..plan.clone() };
     // A hook on failed allocations that the kernel refuses is no failure of the tier.
@@ -85,7 +81,7 @@ fn trial(
         let refused: Vec<_> = refused.map(|one| format!("{}: {}", one.name, one.error)).collect();
         (!refused.is_empty()).then(|| refused.join("; "))
     };
-    match look.load(&plan, false) {
+    match host.load(&plan, false) {
         Ok(mut attached) => {
             if let Ok((_, counters)) = attached.take_maps() {
                 in_place(&counters);
@@ -102,7 +98,7 @@ fn trial(
         }
         Err(error) => {
             let refused = match error.downcast_ref() {
-                Some(look::Unusable::Load(LoadError::Refused(refused))) => told(refused, false),
+                Some(Unusable::Load(LoadError::Refused(refused))) => told(refused, false),
                 _ => None,
             };
             TierTrial {

@@ -3,7 +3,7 @@
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 
-use crate::source::load::Attached;
+use crate::kernel::load::Attached;
 
 /// Reads the messages, if the log level asks for them.
 pub(super) struct KernelLog(Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>);

@@ -8,11 +8,11 @@ use tokio::net::TcpListener;
 
 use super::clock::boottime_ns;
 use crate::gfp::GfpNames;
+use crate::kernel::load::Attached;
 use crate::metrics::server::{self, BindError};
 use crate::metrics::{Backlog, Hooks, Metrics, Shared};
 use crate::pipeline::{Pipeline, Speaker};
 use crate::report::Line;
-use crate::source::load::Attached;
 use crate::supervise::Supervised;
 
 /// Takes the address, if one is given.

@@ -10,9 +10,9 @@ use super::monitor::Monitor;
 use super::recording::Recording;
 use super::writer::{Writer, Written};
 use crate::cli::Output;
+use crate::recording::clock_record;
 use crate::report::{Line, to_json_line};
-use crate::sink::text;
-use crate::source::recording::clock_record;
+use crate::sinks::text;
 use crate::stdio;
 
 /// Bytes of lines that may wait: some fifty OOM kills. More of them wait as records in the ring, which are smaller. What one record

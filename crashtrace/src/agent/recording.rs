@@ -23,8 +23,8 @@ use crate::decode::Machine;
 use crate::enrich::NodeRoot;
 use crate::files;
 use crate::pipeline::Speaker;
+use crate::recording::{FORMAT, Preamble, begins_like_a_recording, frame};
 use crate::report::build::Context;
-use crate::source::recording::{FORMAT, Preamble, begins_like_a_recording, frame};
 
 /// How long the file may take to be there.
 const DEADLINE: Duration = Duration::from_secs(10);

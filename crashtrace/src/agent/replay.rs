@@ -15,8 +15,8 @@ use crate::enrich::Node;
 use crate::files;
 use crate::messages::Messages;
 use crate::pipeline::{Pipeline, Speaker};
+use crate::recording::{Frame, Reader};
 use crate::report::build::Context;
-use crate::source::recording::{Frame, Reader};
 
 /// Reports what is in a recording.
 ///

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::look::Look;
+use super::host::Host;
 use super::pods;
 use crate::cli::{ApiServer, Pods, Watch};
 use crate::confine::{self, Confinement, Needs, Whom};
+use crate::kernel::load::KernelCounters;
 use crate::pods::cri::socket;
-use crate::source::load::KernelCounters;
 
 /// Kubelet sets it in each container.
 const PORT: &str = "KUBERNETES_SERVICE_PORT";
@@ -33,8 +33,8 @@ pub(super) fn trial(needs: &Needs, counters: &KernelCounters) -> Option<Confinem
 }
 
 /// What the loop will need. Files of a kubeconfig are looked at, for some seconds at most.
-pub(super) fn needs(pods: &Pods, look: &Look) -> Needs {
-    needs_of(pods, look.facts.memory_cgroup_mount.as_deref(), |name| std::env::var(name).ok())
+pub(super) fn needs(pods: &Pods, host: &Host) -> Needs {
+    needs_of(pods, host.facts.memory_cgroup_mount.as_deref(), |name| std::env::var(name).ok())
 }
 
 fn needs_of(asked: &Pods, cgroups: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Needs {

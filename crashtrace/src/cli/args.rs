@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use super::pods::PodsArgs;
 use crate::classify::Cause;
-use crate::source::plan::HooksWanted;
+use crate::kernel::plan::HooksWanted;
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::TierTrial;
-use crate::source::plan::{AllocHook, TRACEPOINT_COST};
+use crate::kernel::plan::{AllocHook, TRACEPOINT_COST};
 
 /// How `watch` would see failed allocations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

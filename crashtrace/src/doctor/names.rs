@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::kernel::plan::Blind;
 use crate::pods::names::NameSource;
-use crate::source::plan::Blind;
 
 /// One who was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

@@ -1,9 +1,9 @@
 use super::*;
-use crate::source::host::Lockdown;
-use crate::source::host::tests::healthy;
-use crate::source::plan::Functions;
-use crate::source::self_test::{self, Wrong};
-use crate::source::symbols::tests::every_function;
+use crate::kernel::host::Lockdown;
+use crate::kernel::host::tests::healthy;
+use crate::kernel::plan::Functions;
+use crate::kernel::symbols::tests::every_function;
+use crate::self_test::{self, Wrong};
 
 fn works(hook: Hook) -> TierTrial {
     TierTrial {

@@ -4,8 +4,8 @@ use std::fmt::{Display, Write as _};
 
 use super::{DoctorReport, Status, fragmentation};
 use crate::confine::{Capabilities, Confinement};
-use crate::source::host::{BtfSource, Capability, HostFacts, Lockdown, MemoryCgroup};
-use crate::source::self_test::{SelfTestReport, Wrong};
+use crate::kernel::host::{BtfSource, Capability, HostFacts, Lockdown, MemoryCgroup};
+use crate::self_test::{SelfTestReport, Wrong};
 
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";

@@ -5,7 +5,7 @@ use crate::correlate::Incident;
 use crate::event::{AllocFailure, Asked, Constraint, Event, Unmovable, Zones};
 use crate::fragmentation::{Request, Shortage, assess};
 use crate::gfp::Traits;
-use crate::source::{meminfo, zoneinfo};
+use crate::kernel::{meminfo, zoneinfo};
 
 /// Looks at the node's memory for a failed allocation: at what cannot be moved, and at the zones where the kernel side could
 /// not. At once, for both are changing; an incident may go out a second later.

@@ -11,7 +11,7 @@
 //! | the mirror of a static pod of another node | the hash | no names |
 //! | another name than the runtime has | the pod of the API server | no names: kubelet gave the runtime its names |
 
-use super::cri::known::Found;
+use super::cri::cache::Listed;
 use super::names::Who;
 use super::pod::Pod;
 use crate::cgroup::is_uuid;
@@ -49,19 +49,19 @@ pub(super) fn against_pod(who: Who<'_>, pod: &Pod, node: Option<&str>) -> Option
 }
 
 /// What speaks against the runtime's container or sandbox, as a phrase.
-pub(super) fn against_listed(who: Who<'_>, listed: &Found) -> Option<String> {
+pub(super) fn against_listed(who: Who<'_>, listed: &Listed) -> Option<String> {
     let uid = match listed {
-        Found::Container(container) => container.pod_uid.as_deref(),
-        Found::Sandbox(sandbox) => sandbox.pod_uid.as_deref(),
+        Listed::Container(container) => container.pod_uid.as_deref(),
+        Listed::Sandbox(sandbox) => sandbox.pod_uid.as_deref(),
     };
     (!uid.is_some_and(|uid| is_of_path(who, uid))).then(|| other_pod("the container runtime", uid, who))
 }
 
 /// What speaks against both together: the runtime has its names from kubelet.
-pub(super) fn against_both(pod: &Pod, listed: &Found) -> Option<String> {
+pub(super) fn against_both(pod: &Pod, listed: &Listed) -> Option<String> {
     let (namespace, name) = match listed {
-        Found::Container(container) => (&container.namespace, &container.pod_name),
-        Found::Sandbox(sandbox) => (&sandbox.namespace, &sandbox.pod_name),
+        Listed::Container(container) => (&container.namespace, &container.pod_name),
+        Listed::Sandbox(sandbox) => (&sandbox.namespace, &sandbox.pod_name),
     };
     let differ = |one: &str, other: &Option<String>| other.as_deref().is_some_and(|other| one != other);
     (differ(&pod.namespace, namespace) || differ(&pod.name, name)).then(|| {

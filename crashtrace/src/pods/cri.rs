@@ -13,9 +13,9 @@
 //!
 //! [`list`] asks once. [`Cri`] keeps what was listed, asks again when it has reason to, and answers from memory.
 
+pub mod cache;
 pub mod decode;
 pub mod grpc;
-pub mod known;
 pub mod message;
 pub mod socket;
 #[cfg(test)]

@@ -18,16 +18,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::confirm;
-use super::cri::known::Found as Listed;
+use super::cri::cache::Listed;
 use super::cri::{Cri, Status};
-use super::index::Found;
+use super::index::IndexedContainer;
 use super::names::{Answer, ContainerNames, NameSource, Names, NamesState, NamesStatus, PodNames, Who};
 use super::pod::Pod;
 
 /// A watch of the API server's pods: answers from memory.
 pub trait PodWatch: std::fmt::Debug {
     /// The container with this id, and its pod.
-    fn find_container(&self, id: &str) -> Option<Found>;
+    fn find_container(&self, id: &str) -> Option<IndexedContainer>;
     /// The pod with this UID or, of a static pod, this config hash.
     fn find_pod(&self, uid: &str) -> Option<Arc<Pod>>;
     /// Whether several pods claim this config hash, so that none of them is believed.
@@ -117,7 +117,7 @@ fn of_cri(status: Status, now: Instant) -> NamesStatus {
 /// What the watch knows.
 #[derive(Debug, Default)]
 struct Watched {
-    container: Option<Found>,
+    container: Option<IndexedContainer>,
     pod: Option<Arc<Pod>>,
     stale_seconds: Option<u64>,
     /// Why it does not know more.

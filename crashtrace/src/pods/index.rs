@@ -46,7 +46,7 @@ pub const MAX_BYTES: usize = 32 << 20;
 
 /// What a container id stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct IndexedContainer {
     /// The pod, as it was last known.
     pub pod: Arc<Pod>,
     /// Which of its containers.
@@ -62,7 +62,7 @@ pub struct Found {
 pub struct Index {
     /// By UID, with those that are gone.
     pods: HashMap<Box<str>, Entry>,
-    ids: HashMap<Id, Found>,
+    ids: HashMap<Id, IndexedContainer>,
     /// Static pods: all that claim a config hash.
     hashes: HashMap<Box<str>, Vec<Arc<Pod>>>,
     /// The UIDs of those that are gone, the first one first.
@@ -97,7 +97,8 @@ impl Entry {
 
     fn bytes(&self) -> usize {
         // Tables are up to half empty.
-        let slots = 2 * (self.runs().count() * size_of::<(Id, Found)>() + size_of::<(Box<str>, Self)>());
+        let slots =
+            2 * (self.runs().count() * size_of::<(Id, IndexedContainer)>() + size_of::<(Box<str>, Self)>());
         let pod = size_of::<Pod>() + 2 * size_of::<usize>() + self.pod.heap_bytes();
         // The UID and the hash are keys, too.
         let keys = self.pod.uid.len() + self.pod.config_hash.as_deref().map_or(0, |hash| hash.len() + 96);
@@ -164,7 +165,7 @@ impl Index {
 
     /// The container with this id, 64 hex digits.
     #[must_use]
-    pub fn find_container(&self, id: &str) -> Option<Found> {
+    pub fn find_container(&self, id: &str) -> Option<IndexedContainer> {
         self.ids.get(&Id::parse(id)?).cloned()
     }
 

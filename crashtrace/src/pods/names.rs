@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::cri::known::Found;
+use super::cri::cache::Listed;
 use super::pod::{Container, ContainerKind, MemoryBounds, Pod, Workload};
 use crate::cgroup::Qos;
 
@@ -174,9 +174,9 @@ impl Names {
 
     /// What the runtime says of a container or sandbox.
     #[must_use]
-    pub fn of_runtime(found: &Found, stale_seconds: Option<u64>) -> Self {
+    pub fn of_runtime(found: &Listed, stale_seconds: Option<u64>) -> Self {
         let (namespace, pod, container) = match found {
-            Found::Container(it) => (
+            Listed::Container(it) => (
                 &it.namespace,
                 &it.pod_name,
                 ContainerNames {
@@ -187,7 +187,7 @@ impl Names {
                     memory: MemoryBounds::default(),
                 },
             ),
-            Found::Sandbox(it) => (&it.namespace, &it.pod_name, ContainerNames::sandbox()),
+            Listed::Sandbox(it) => (&it.namespace, &it.pod_name, ContainerNames::sandbox()),
         };
         Self {
             source: NameSource::Cri,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Envelope, NameSource, Text, Unresolved};
-use crate::source::types::BtfInUse;
+use crate::kernel::types::BtfInUse;
 
 /// The agent watches from here on.
 #[derive(Clone, Debug, Serialize, JsonSchema)]

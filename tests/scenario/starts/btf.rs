@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use crashtrace::source::host::KERNEL_BTF;
-use crashtrace::source::layout::{KernelBtf, Layout};
+use crashtrace::kernel::host::KERNEL_BTF;
+use crashtrace::kernel::layout::{KernelBtf, Layout};
 use serde_json::Value;
 
 use super::Found;

@@ -8,7 +8,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
 use crate::gfp::GfpNames;
-use crate::source::recording::{Frame, Reader};
+use crate::recording::{Frame, Reader};
 
 const SOON: Duration = Duration::from_mins(1);
 

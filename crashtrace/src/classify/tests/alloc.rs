@@ -77,7 +77,7 @@ pub(crate) fn failure(order: u32, gfp: u32, zones: Option<Zones>) -> AllocFailur
         cgroups: Some(lineage(&api())),
         stack: Some(Stack(vec!["warn_alloc".to_owned()])),
         zones,
-        unmovable: Some(crate::source::meminfo::parse(MEMINFO)),
+        unmovable: Some(crate::kernel::meminfo::parse(MEMINFO)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use super::*;
-use crate::source::recording::{Frame, Reader};
+use crate::recording::{Frame, Reader};
 use crate::stats::Counter;
 
 /// The kill of a container, changed.

@@ -5,9 +5,9 @@
 //! way.
 
 use super::{COSTLY_ORDER, Fragmentation, Outlook};
+use crate::kernel::host::HostFacts;
 use crate::report::Shortage;
-use crate::sink::zones::short_size;
-use crate::source::host::HostFacts;
+use crate::terminal::zones::short_size;
 
 /// The kernel's own settings (`mm/compaction.c`, 5.10 to 7.3).
 const DEFAULT_PROACTIVENESS: i32 = 20;

@@ -1,11 +1,11 @@
 use super::*;
 use crate::doctor::{Findings, Status, TierTrial, assemble};
 use crate::event::Hook;
-use crate::source::host::tests::healthy;
-use crate::source::host::{HostFacts, MemorySettings};
-use crate::source::plan::{Functions, HooksWanted, KernelView};
-use crate::source::symbols::tests::every_function;
-use crate::source::zoneinfo;
+use crate::kernel::host::tests::healthy;
+use crate::kernel::host::{HostFacts, MemorySettings};
+use crate::kernel::plan::{Functions, HooksWanted, KernelView};
+use crate::kernel::symbols::tests::every_function;
+use crate::kernel::zoneinfo;
 
 /// A node of 4 GiB: DMA is protected, DMA32 holds most and Normal the rest. `min` in pages.
 fn zoneinfo(dma32_free: u64, normal_free: u64, min: u64) -> String {

@@ -3,8 +3,8 @@
 use super::{Fragmentation, Outlook};
 use crate::fragmentation::block_pages;
 use crate::report::{Shortage, Text};
-use crate::sink::page::{Page, Style};
-use crate::sink::zones::{Picture, Row, draw, short_size};
+use crate::terminal::zones::{Picture, Row, draw, short_size};
+use crate::terminal::{Page, Style};
 
 /// What requests would meet, by names for people.
 pub(in crate::doctor) fn facts(found: &Fragmentation, page_size_bytes: u64) -> Vec<(String, String)> {

@@ -29,8 +29,8 @@ fn pod(uid: &str, hash: Option<&str>, node: Option<&str>) -> Pod {
     }
 }
 
-fn container(uid: Option<&str>, namespace: Option<&str>, name: Option<&str>) -> Found {
-    Found::Container(Arc::new(CriContainer {
+fn container(uid: Option<&str>, namespace: Option<&str>, name: Option<&str>) -> Listed {
+    Listed::Container(Arc::new(CriContainer {
         id: "c".into(),
         name: Some("api".into()),
         attempt: None,
@@ -44,8 +44,8 @@ fn container(uid: Option<&str>, namespace: Option<&str>, name: Option<&str>) -> 
     }))
 }
 
-fn sandbox(uid: Option<&str>) -> Found {
-    Found::Sandbox(Arc::new(CriSandbox {
+fn sandbox(uid: Option<&str>) -> Listed {
+    Listed::Sandbox(Arc::new(CriSandbox {
         id: "c".into(),
         pod_uid: uid.map(Into::into),
         namespace: Some("shop".into()),

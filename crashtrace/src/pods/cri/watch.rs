@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-use super::known::{Found, Known};
+use super::cache::{Cache, Listed};
 use super::{CriSandbox, Problem, list_all, socket};
 use crate::backoff::Pauses;
 use crate::supervise::{self, Ended, Supervised};
@@ -76,7 +76,7 @@ pub struct Cri {
 
 #[derive(Debug)]
 struct Shared {
-    known: Mutex<Known>,
+    known: Mutex<Cache>,
     /// Somebody asked for what is not known.
     wanted: Notify,
     status: watch::Sender<Status>,
@@ -113,7 +113,7 @@ impl Cri {
     /// What this id stands for, from memory: never waits. `None` for an id that is not known; another list is then
     /// made soon, if it could tell.
     #[must_use]
-    pub fn find(&self, id: &str) -> Option<Found> {
+    pub fn find(&self, id: &str) -> Option<Listed> {
         self.look(id).ok()
     }
 
@@ -130,7 +130,7 @@ impl Cri {
     }
 
     /// As [`Cri::find`], but waits for the lists that could tell, at most until the deadline.
-    pub async fn find_within(&self, id: &str, deadline: Duration) -> Option<Found> {
+    pub async fn find_within(&self, id: &str, deadline: Duration) -> Option<Listed> {
         let mut status = self.shared.status.subscribe();
         let wait = async {
             loop {
@@ -152,7 +152,7 @@ impl Cri {
     }
 
     /// What is found; or whether a list to come, which this asks for, could tell.
-    fn look(&self, id: &str) -> Result<Found, bool> {
+    fn look(&self, id: &str) -> Result<Listed, bool> {
         let mut known = self.shared.known();
         let Some(found) = known.find(id) else {
             let wants = known.wants(id, Instant::now());
@@ -166,7 +166,7 @@ impl Cri {
 }
 
 impl Shared {
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, Cache> {
         // Each change of it leaves it whole.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -35,7 +35,7 @@ fn pod() -> Arc<Pod> {
 }
 
 fn watched(container: bool, pod_known: bool) -> Watched {
-    let found = Found { pod: pod(), container: 0, current: false, restart_count: Some(3) };
+    let found = IndexedContainer { pod: pod(), container: 0, current: false, restart_count: Some(3) };
     Watched {
         container: container.then_some(found),
         pod: pod_known.then(pod),
@@ -212,7 +212,7 @@ fn what_does_not_fit_the_path_gives_no_names() {
     };
     let other_pod = || Arc::new(Pod { uid: "v".into(), ..(*pod()).clone() });
     let elsewhere = || {
-        let found = Found { pod: other_pod(), container: 0, current: true, restart_count: None };
+        let found = IndexedContainer { pod: other_pod(), container: 0, current: true, restart_count: None };
         Some(Watched { container: Some(found), pod: Some(other_pod()), ..watched(false, false) })
     };
     let renamed = || {
@@ -280,8 +280,13 @@ pub(crate) struct OnePod {
 }
 
 impl PodWatch for OnePod {
-    fn find_container(&self, _: &str) -> Option<Found> {
-        Some(Found { pod: Arc::clone(&self.pod), container: 0, current: true, restart_count: Some(1) })
+    fn find_container(&self, _: &str) -> Option<IndexedContainer> {
+        Some(IndexedContainer {
+            pod: Arc::clone(&self.pod),
+            container: 0,
+            current: true,
+            restart_count: Some(1),
+        })
     }
 
     fn find_pod(&self, _: &str) -> Option<Arc<Pod>> {
@@ -353,7 +358,12 @@ fn a_mirror_that_does_not_fit_leaves_the_names_to_the_runtime() {
         Pod { config_hash: Some(hash.into()), workload: Some(workload), qos, ..(*pod()).clone() }
     };
     let known = |pod: &Pod| {
-        let found = Found { pod: Arc::new(pod.clone()), container: 0, current: true, restart_count: Some(1) };
+        let found = IndexedContainer {
+            pod: Arc::new(pod.clone()),
+            container: 0,
+            current: true,
+            restart_count: Some(1),
+        };
         Some(Watched { pod: Some(Arc::clone(&found.pod)), container: Some(found), ..Watched::default() })
     };
     let listed = |uid: &str| {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{PodWatch, Reliance};
-use crate::pods::index::Found;
+use crate::pods::index::IndexedContainer;
 use crate::pods::kube::{Kube, State, Status};
 use crate::pods::names::{NameSource, NamesState, NamesStatus};
 use crate::pods::pod::Pod;
 
 impl PodWatch for Kube {
-    fn find_container(&self, id: &str) -> Option<Found> {
+    fn find_container(&self, id: &str) -> Option<IndexedContainer> {
         Self::find_container(self, id)
     }
 

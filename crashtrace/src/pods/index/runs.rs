@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Found, KEPT, MAX_EARLIER_RUNS};
+use super::{IndexedContainer, KEPT, MAX_EARLIER_RUNS};
 use crate::pods::pod::{Container, Pod};
 
 /// A container's id: 64 hex digits, in half the space.
@@ -50,9 +50,9 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn found(self, pod: &Arc<Pod>) -> Found {
+    pub(super) fn found(self, pod: &Arc<Pod>) -> IndexedContainer {
         let Self { container, current, restart_count, .. } = self;
-        Found { pod: Arc::clone(pod), container, current, restart_count }
+        IndexedContainer { pod: Arc::clone(pod), container, current, restart_count }
     }
 }
 

@@ -9,7 +9,7 @@ use super::Options;
 use super::message::{Event, object};
 use super::problem::Problem;
 use super::status::{State, Status};
-use crate::pods::index::{Found, Index};
+use crate::pods::index::{Index, IndexedContainer};
 use crate::pods::object::{PodObject, pod};
 use crate::pods::pod::Pod;
 use crate::supervise::{self, Ended, Supervised};
@@ -47,7 +47,7 @@ impl Kube {
 
     /// The container with this id, from memory: never waits.
     #[must_use]
-    pub fn find_container(&self, id: &str) -> Option<Found> {
+    pub fn find_container(&self, id: &str) -> Option<IndexedContainer> {
         self.shared.inner().index.find_container(id)
     }
 

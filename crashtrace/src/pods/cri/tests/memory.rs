@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::known::{Found, KEPT, Known, MOST_KEPT, MOST_KEPT_BYTES};
+use super::super::cache::{Cache, KEPT, Listed, MOST_KEPT, MOST_KEPT_BYTES};
 use super::super::{CriState, Listing};
 use super::listing::{containers, sandboxes};
 use super::message::{Container, listing};
@@ -17,23 +17,23 @@ fn one(id: &str, state: i32) -> Listing {
     listing(Vec::new(), vec![Container { id: id.to_owned(), state, ..Container::default() }])
 }
 
-fn state(known: &Known, id: &str) -> Option<CriState> {
+fn state(known: &Cache, id: &str) -> Option<CriState> {
     match known.find(id)? {
-        Found::Container(it) => Some(it.state),
-        Found::Sandbox(_) => None,
+        Listed::Container(it) => Some(it.state),
+        Listed::Sandbox(_) => None,
     }
 }
 
 #[test]
 fn containers_sandboxes_and_pods_are_found() {
-    let (mut known, now) = (Known::default(), Instant::now());
+    let (mut known, now) = (Cache::default(), Instant::now());
     let recorded = recorded();
     known.take(recorded.clone(), true, now);
     for it in &recorded.containers {
-        assert_eq!(known.find(&it.id), Some(Found::Container(it.clone().into())));
+        assert_eq!(known.find(&it.id), Some(Listed::Container(it.clone().into())));
     }
     for it in &recorded.sandboxes {
-        assert_eq!(known.find(&it.id), Some(Found::Sandbox(it.clone().into())));
+        assert_eq!(known.find(&it.id), Some(Listed::Sandbox(it.clone().into())));
         let pod = known.pod(it.pod_uid.as_deref().expect("a uid")).expect("it is known");
         assert!(pod.created_unix_ns >= it.created_unix_ns);
     }
@@ -42,7 +42,7 @@ fn containers_sandboxes_and_pods_are_found() {
 
 #[test]
 fn what_is_gone_stays_known_for_a_while() {
-    let (mut known, now) = (Known::default(), Instant::now());
+    let (mut known, now) = (Cache::default(), Instant::now());
     known.take(one("a", 1), true, now);
     known.take(one("a", 2), true, now + SECOND);
     assert_eq!(state(&known, "a"), Some(CriState::Exited));
@@ -56,7 +56,7 @@ fn what_is_gone_stays_known_for_a_while() {
 
 #[test]
 fn what_a_list_that_is_not_whole_lacks_is_not_gone() {
-    let (mut known, now) = (Known::default(), Instant::now());
+    let (mut known, now) = (Cache::default(), Instant::now());
     known.take(one("a", 1), true, now);
     for round in 1..4 {
         known.take(one("b", 1), false, now + KEPT * round);
@@ -66,7 +66,7 @@ fn what_a_list_that_is_not_whole_lacks_is_not_gone() {
 
 #[test]
 fn what_is_gone_is_bounded_and_the_latest_are_kept() {
-    let (mut known, now) = (Known::default(), Instant::now());
+    let (mut known, now) = (Cache::default(), Instant::now());
     for second in 0..3 {
         let many =
             (0..MOST_KEPT / 2).map(|at| Container { id: format!("{second}-{at}"), ..Container::default() });
@@ -80,7 +80,7 @@ fn what_is_gone_is_bounded_and_the_latest_are_kept() {
 
 #[test]
 fn what_is_gone_is_bounded_in_bytes() {
-    let (mut known, now) = (Known::default(), Instant::now());
+    let (mut known, now) = (Cache::default(), Instant::now());
     let many = (0..3000).map(|at| Container {
         id: at.to_string(),
         image_ref: "i".repeat(1024),
@@ -99,7 +99,7 @@ fn what_is_gone_is_bounded_in_bytes() {
 /// A runtime that gives a part of its list each time, or one of two that gives none, must not fill the memory.
 #[test]
 fn what_lists_lack_that_are_not_whole_is_bounded_and_the_latest_are_kept() {
-    let (mut known, now) = (Known::default(), Instant::now());
+    let (mut known, now) = (Cache::default(), Instant::now());
     for second in 0..4 {
         let many =
             (0..MOST_KEPT / 2).map(|at| Container { id: format!("{second}-{at}"), ..Container::default() });
@@ -112,7 +112,7 @@ fn what_lists_lack_that_are_not_whole_is_bounded_and_the_latest_are_kept() {
 
 #[test]
 fn an_id_is_worth_one_list_that_was_begun_after_the_question() {
-    let (mut known, now) = (Known::default(), Instant::now());
+    let (mut known, now) = (Cache::default(), Instant::now());
     known.take(Listing::default(), true, now);
     assert!(known.wants("docker's", now + SECOND));
     // One that was under way, and one that is not whole, settle nothing.
@@ -127,7 +127,7 @@ fn an_id_is_worth_one_list_that_was_begun_after_the_question() {
 
 #[test]
 fn questions_are_bounded() {
-    let (mut known, now) = (Known::default(), Instant::now());
+    let (mut known, now) = (Cache::default(), Instant::now());
     for at in 0..5000 {
         assert!(known.wants(&at.to_string(), now + SECOND * at));
     }

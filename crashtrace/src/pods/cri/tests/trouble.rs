@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::fs::Mode;
 
+use super::super::cache::Listed;
 use super::super::grpc::LONGEST_ANSWER;
-use super::super::known::Found;
 use super::super::{Cri, Options, list, list_all, socket};
 use super::listing::{containers, sandboxes};
 use super::message::listing;
@@ -161,7 +161,7 @@ async fn a_handle_finds_what_is_listed_and_asks_once_for_what_is_not() {
     let cri = Cri::start(options(&server.socket));
     let it = containers().remove(0);
     assert_eq!(cri.find(&it.id), None, "nothing is listed yet, and it does not wait");
-    let Some(Found::Container(found)) = cri.find_within(&it.id, LONG).await else { panic!("it is listed") };
+    let Some(Listed::Container(found)) = cri.find_within(&it.id, LONG).await else { panic!("it is listed") };
     assert_eq!(found.id, it.id);
     assert!(cri.find_pod(found.pod_uid.as_deref().expect("a uid")).is_some());
     assert_eq!(cri.find_within("unknown", LONG).await, None);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::super::{Found, Index};
+use super::super::{Index, IndexedContainer};
 use super::SECOND;
 use crate::pods::object::pod;
 use crate::pods::object::tests::recorded::{Event, WATCH, WATCH_END, events, list};
@@ -33,7 +33,7 @@ fn short(id: &str) -> &str {
     &id[..6]
 }
 
-fn container(found: &Found) -> (&str, ContainerKind) {
+fn container(found: &IndexedContainer) -> (&str, ContainerKind) {
     let container = &found.pod.containers[found.container];
     (&container.name, container.kind)
 }

@@ -1,0 +1,170 @@
+//! The host as inspected at the start: all that has to be known before anything can be loaded.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Resource, getrlimit};
+use thiserror::Error;
+
+use super::cgroupfs::{CgroupFs, node_root};
+use super::clock::{Hidden, Wall};
+use crate::decode::Machine;
+use crate::enrich::NodeRoot;
+use crate::gfp::GfpNames;
+use crate::kernel::host::{self, HostFacts, KernelVersion, MemoryCgroup, counts_locked_memory};
+use crate::kernel::layout::Layout;
+use crate::kernel::load::{self, Attached, Kernel, LoadError};
+use crate::kernel::plan::{Functions, KernelView, Plan, Refusal};
+use crate::kernel::symbols::Symbols;
+use crate::kernel::types::{self, BtfInUse, Told};
+use crate::report::build::Context;
+use crate::self_test::{self, SelfTestError, SelfTestReport};
+
+/// The node cannot be watched, for a reason that lies with it.
+#[derive(Debug, Error)]
+pub enum Unusable {
+    /// The plan says so.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The kernel says so.
+    #[error("cannot watch this kernel: {0}; `crashtrace doctor` says what works here and what to do")]
+    Load(#[source] LoadError),
+    /// Its time cannot be told.
+    #[error(transparent)]
+    Time(#[from] Hidden),
+    /// A limit of this process or of the node says so, or signals that do not end.
+    #[error(transparent)]
+    Hindered(LoadError),
+}
+
+impl From<LoadError> for Unusable {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Scarce { .. } | LoadError::Interrupted { .. } => Self::Hindered(error),
+            LoadError::Object(_) | LoadError::Map { .. } | LoadError::Refused(_) => Self::Load(error),
+        }
+    }
+}
+
+/// The limit of locked memory, where the kernel counts maps and programs against it and there is one.
+fn locked_memory_bytes(version: Option<KernelVersion>) -> Option<u64> {
+    let limit = getrlimit(Resource::Memlock).current;
+    limit.filter(|_| counts_locked_memory(version))
+}
+
+/// What was seen.
+pub(super) struct Host {
+    pub(super) facts: HostFacts,
+    pub(super) view: KernelView,
+    pub(super) symbols: Symbols,
+    /// `None` where there is no BTF.
+    pub(super) layout: Option<Layout>,
+    gfp: GfpNames,
+}
+
+impl Host {
+    /// Looks at this host, with the BTF in `btf` or the kernel's own.
+    pub(super) fn inspect(btf: Option<&Path>) -> Self {
+        let types = types::read(Path::new(host::KERNEL_BTF), btf);
+        let facts = host::gather(Path::new("/"), &types);
+        let symbols = match File::open("/proc/kallsyms") {
+            Ok(file) => Symbols::parse(BufReader::with_capacity(64 * 1024, file)),
+            Err(error) => Symbols::without(format!("/proc/kallsyms cannot be read: {error}")),
+        };
+        let Told { layout, mark_victim_arg, gfp_bits } = types.told;
+        let view = KernelView {
+            kallsyms_functions: Functions::in_kallsyms(&symbols),
+            btf_functions: types.functions,
+            mark_victim_arg,
+        };
+        let gfp = gfp_bits.map(GfpNames::from_bits);
+        let gfp = gfp.unwrap_or_else(|| match facts.version() {
+            Some(version) if version >= KernelVersion(6, 3) => GfpNames::fallback_without_atomic(),
+            _ => GfpNames::fallback(),
+        });
+        Self { facts, view, symbols, layout, gfp }
+    }
+
+    /// Tries on this process what the kernel side reads; the outer error is that the plan has not been asked.
+    pub(super) fn self_test(&self) -> Result<Result<SelfTestReport, SelfTestError>> {
+        Ok(self_test::run(&self.kernel(false)?, &self.facts, &self.machine(), Path::new("/proc")))
+    }
+
+    /// [`Self::self_test`], as a condition for going on.
+    ///
+    /// # Errors
+    /// The kernel side cannot be believed.
+    pub(super) fn believe(&self) -> Result<()> {
+        let report = self.self_test()?.map_err(|error| match error {
+            // The kernel object itself cannot be loaded: that has reasons and remedies of its own.
+            SelfTestError::Load(error) => Unusable::from(error),
+            error => self_test::untried(&error, &self.facts).into(),
+        })?;
+        if let Some(refusal) = self_test::misread(&report, &self.facts) {
+            return Err(Unusable::from(refusal).into());
+        }
+        for skipped in &report.not_compared {
+            tracing::debug!(fact = skipped.field, reason = skipped.reason, "the self-test could not compare");
+        }
+        let (right, instructions) = (report.right.join(", "), report.verified_instructions);
+        tracing::info!(right, instructions, took_ms = report.took_ms, "the self-test passed");
+        Ok(())
+    }
+
+    /// Loads and attaches.
+    pub(super) fn load(&self, plan: &Plan, include_nowarn: bool) -> Result<Attached> {
+        Ok(load::load(plan, &self.kernel(include_nowarn)?).map_err(Unusable::from)?)
+    }
+
+    fn kernel(&self, include_nowarn: bool) -> Result<Kernel<'_>> {
+        // The plan refuses a kernel without these.
+        let layout = self.layout.as_ref().context("there is no BTF to resolve the kernel's fields by")?;
+        let mark_victim_arg = self.view.mark_victim_arg.context("BTF does not describe oom:mark_victim")?;
+        let debug = tracing::enabled!(tracing::Level::DEBUG);
+        Ok(Kernel {
+            layout,
+            mark_victim_arg,
+            nodes: self.symbols.nodes(),
+            gfp: self.gfp.kernel_bits(),
+            locked_memory_bytes: locked_memory_bytes(self.facts.version()),
+            include_nowarn,
+            debug,
+        })
+    }
+
+    /// The BTF that all of this goes by.
+    pub(super) fn btf(&self) -> BtfInUse {
+        BtfInUse { path: self.facts.btf.path.clone(), source: self.facts.btf_source }
+    }
+
+    /// What it takes to read this kernel's records.
+    pub(super) fn machine(&self) -> Machine {
+        let symbols = Some(self.symbols.clone()).filter(|symbols| symbols.unusable().is_none());
+        Machine { page_size_bytes: self.facts.page_size_bytes, symbols }
+    }
+
+    /// The cgroups of the memory controller, where they are mounted.
+    pub(super) fn cgroup_files(&self) -> CgroupFs {
+        CgroupFs { mount: self.facts.memory_cgroup_mount.clone().map(PathBuf::from) }
+    }
+
+    /// Where the node's cgroups begin.
+    pub(super) fn node_root(&self) -> NodeRoot {
+        let mount = self.facts.memory_cgroup_mount.as_ref().map(Path::new);
+        let v1 = self.facts.memory_cgroup == Some(MemoryCgroup::V1);
+        node_root(mount, self.facts.memory_cgroup_whole, v1)
+    }
+
+    /// What it takes to report on them.
+    pub(super) fn context(&self, wall: Wall) -> Context {
+        Context {
+            boot_id: self.facts.boot_id.clone().unwrap_or_default(),
+            page_size_bytes: self.facts.page_size_bytes,
+            memory_cgroup_v1: self.facts.memory_cgroup.as_ref().map(|version| *version == MemoryCgroup::V1),
+            realtime_offset_ns: wall.offset_ns,
+            gfp: self.gfp.clone(),
+        }
+    }
+}

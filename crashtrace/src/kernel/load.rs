@@ -1,0 +1,214 @@
+//! Applies the plan: loads the kernel object and attaches its programs, the first tier that the kernel accepts.
+//!
+//! All programs are loaded, then attached, and none of them does anything until one switch is turned on: a decision of the
+//! kernel is seen from its beginning or not at all. Whatever a kernel refuses shows here and nowhere else, so attachability is
+//! tried, not inferred from versions.
+
+use std::path::Path;
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::Program;
+use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
+use crashtrace_ebpf::{GfpBits, global, map};
+use rustix::thread::{MembarrierCommand, membarrier};
+
+use super::host::KERNEL_BTF;
+use super::layout::{Layout, read_btf};
+use super::plan::{Attach, Plan, Tier};
+
+mod counters;
+mod error;
+mod patience;
+mod place;
+
+pub use counters::KernelCounters;
+pub use error::{LoadError, Refused, Scarce};
+pub(crate) use error::{chain, explain};
+pub(crate) use patience::patiently;
+pub(crate) use place::hopeless;
+use place::{Placed, place};
+
+/// The kernel object, built from source by `build.rs`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/crashtrace-ebpf.o"));
+
+/// What the kernel object needs to know of the kernel that it is loaded into.
+#[derive(Clone, Debug)]
+pub struct Kernel<'a> {
+    /// Offsets of the fields that it reads.
+    pub layout: &'a Layout,
+    /// How `oom:mark_victim` passes its victim.
+    pub mark_victim_arg: u32,
+    /// Where its array of nodes is, and where its only node; 0 where that is not known.
+    pub nodes: (u64, u64),
+    /// Its allocation flags that the programs act on.
+    pub gfp: GfpBits,
+    /// The limit of locked memory, where maps and programs count against it and there is one.
+    pub locked_memory_bytes: Option<u64>,
+    /// Take failed allocations too whose callers expect them.
+    pub include_nowarn: bool,
+    /// Let the programs write debug messages.
+    pub debug: bool,
+}
+
+/// Programs in place. They are detached when it is dropped.
+#[derive(Debug)]
+pub struct Attached {
+    /// The tier that the kernel accepted.
+    pub tier: Tier,
+    /// The tier's hooks on `mem_cgroup_out_of_memory` are in place too.
+    pub memcg: bool,
+    /// The tier's hook on `mem_cgroup_oom_synchronize` is in place too.
+    pub wait: bool,
+    /// The hook on failed allocations that is in place.
+    pub alloc: Option<Attach>,
+    /// What the kernel refused on the way.
+    pub refused: Vec<Refused>,
+    /// Size of the ring of records, where the kernel tells.
+    pub ring_bytes: Option<u64>,
+    ebpf: Ebpf,
+}
+
+/// Loads the object and attaches the first tier of `plan` that the kernel accepts. The programs do nothing until
+/// [`Attached::arm`].
+///
+/// # Errors
+/// The object cannot be loaded, the kernel accepts no tier, or something that all tiers need is scarce.
+pub fn load(plan: &Plan, kernel: &Kernel<'_>) -> Result<Attached, LoadError> {
+    let mut refused = Vec::new();
+    for tier in &plan.tiers {
+        // Each tier on a fresh object: a program that was loaded and then not needed would stay in the kernel.
+        if let Some(placed) = place(tier, &plan.alloc, kernel, &mut refused)? {
+            let Placed { ebpf, memcg, wait, alloc } = placed;
+            let ring_bytes = ring_bytes(&ebpf);
+            return Ok(Attached { tier: tier.clone(), memcg, wait, alloc, refused, ring_bytes, ebpf });
+        }
+    }
+    Err(LoadError::Refused(refused))
+}
+
+fn ring_bytes(ebpf: &Ebpf) -> Option<u64> {
+    let Map::RingBuf(ring) = ebpf.map(map::RECORDS)? else { return None };
+    ring.info().ok().map(|info| u64::from(info.max_entries()))
+}
+
+/// The running kernel's own BTF. A trampoline's target is a number in it: another kernel's BTF, even one of the same series,
+/// has that number for another function, and the kernel cannot tell.
+///
+/// # Errors
+/// It cannot be read.
+pub fn own_btf() -> Result<Btf, String> {
+    let failed = |error: &(dyn std::error::Error + 'static)| format!("{KERNEL_BTF}: {}", chain(error));
+    let bytes = read_btf(Path::new(KERNEL_BTF)).map_err(|error| failed(&error))?;
+    Btf::parse(&bytes, Endianness::default()).map_err(|error| failed(&error))
+}
+
+/// What the verifier is to write of a program that the kernel refuses: its verdict and what it cost, and not its way.
+///
+/// aya loads without a log first, and after any error, a signal too, once more with one of 10 KiB, which it makes larger while
+/// that is too small: with the verifier's way in it (`DEBUG`, aya's own choice) up to ten times, each a verification. The last
+/// lines of 10 KiB hold what `STATS` asks for, the reason and the figures: so nothing is tried a third time.
+const VERIFIER_LOG: VerifierLogLevel = VerifierLogLevel::STATS;
+
+/// Makes the maps and prepares the programs, none of which is loaded yet.
+///
+/// # Errors
+/// The object cannot be loaded.
+pub fn object(kernel: &Kernel<'_>) -> Result<Ebpf, LoadError> {
+    let level: u8 = if kernel.debug { aya_log::Level::Debug as u8 } else { 0 };
+    let GfpBits { nowarn, direct_reclaim, movable, reclaimable } = kernel.gfp;
+    let gfp = [nowarn, direct_reclaim, movable, reclaimable];
+    let load = || {
+        EbpfLoader::new()
+            // The object has no relocations against the kernel's BTF, and parsing that is most of aya's start-up.
+            .btf(None)
+            .override_global(global::FIELDS, kernel.layout.values().as_slice(), true)
+            .override_global(global::MARK_VICTIM_ARG, &kernel.mark_victim_arg, true)
+            .override_global(global::NODE_DATA, &kernel.nodes.0, true)
+            .override_global(global::CONTIG_PAGE_DATA, &kernel.nodes.1, true)
+            .override_global(global::GFP_BITS, gfp.as_slice(), true)
+            .override_global(global::INCLUDE_NOWARN, &u32::from(kernel.include_nowarn), true)
+            .override_global(aya_log::LEVEL, &level, false)
+            .verifier_log_level(VERIFIER_LOG)
+            .load(OBJECT)
+    };
+    patiently(load).map_err(|error| {
+        let hopeless = hopeless("the kernel object", &error, kernel.locked_memory_bytes);
+        hopeless.unwrap_or_else(|| LoadError::Object(Box::new(error)))
+    })
+}
+
+impl Attached {
+    /// The hooks in place, as reports name them.
+    #[must_use]
+    pub fn hooks(&self) -> Vec<String> {
+        let memcg = self.tier.memcg.iter().filter(|_| self.memcg);
+        let wait = self.tier.wait.iter().filter(|_| self.wait);
+        let all =
+            self.tier.decision.iter().chain([&self.tier.victims]).chain(memcg).chain(wait).chain(&self.alloc);
+        all.map(ToString::to_string).collect()
+    }
+
+    /// The ring of records and the kernel's counters.
+    ///
+    /// # Errors
+    /// The object lacks a map, or it was taken before.
+    pub fn take_maps(&mut self) -> Result<(RingBuf<MapData>, KernelCounters), LoadError> {
+        let mut take =
+            |name: &'static str| self.ebpf.take_map(name).ok_or(LoadError::Map { name, error: None });
+        let (records, counters, failures) = (take(map::RECORDS)?, take(map::COUNTERS)?, take(map::FAILURES)?);
+        let failed = |name| move |error| LoadError::Map { name, error: Some(error) };
+        Ok((
+            RingBuf::try_from(records).map_err(failed(map::RECORDS))?,
+            KernelCounters {
+                counters: PerCpuArray::try_from(counters).map_err(failed(map::COUNTERS))?,
+                failures: HashMap::try_from(failures).map_err(failed(map::FAILURES))?,
+            },
+        ))
+    }
+
+    /// Switches the programs on. What began before is half seen.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn arm(&mut self) -> Result<(), LoadError> {
+        self.switch(1)
+    }
+
+    /// Switches the programs off, and waits until those that are running have ended: then all that they have seen is in the
+    /// ring or in the counters. False if the kernel does not let it wait.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn disarm(&mut self) -> Result<bool, LoadError> {
+        self.switch(0)?;
+        // `synchronize_rcu` by another name: programs run within RCU's read side. Kernels with `nohz_full=` refuse it.
+        match membarrier(MembarrierCommand::Global) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                tracing::debug!(%error, "the kernel does not say when all programs have ended");
+                Ok(false)
+            }
+        }
+    }
+
+    fn switch(&mut self, value: u64) -> Result<(), LoadError> {
+        let failed = |error| LoadError::Map { name: map::SWITCH, error };
+        let map = self.ebpf.map_mut(map::SWITCH).ok_or_else(|| failed(None))?;
+        let mut switch = Array::try_from(map).map_err(|error| failed(Some(error)))?;
+        switch.set(0, value, 0).map_err(|error| failed(Some(error)))
+    }
+
+    /// The kernel side, for its log.
+    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Instructions that the verifier went through for each program in place, by name; none where the kernel does
+    /// not say (before 5.16).
+    #[must_use]
+    pub fn verified_instructions(&self) -> Vec<(String, u32)> {
+        let programs = self.ebpf.programs();
+        let count = |program: &Program| program.info().ok()?.verified_instruction_count();
+        programs.filter_map(|(name, program)| Some((name.to_owned(), count(program)?))).collect()
+    }
+}

@@ -1,0 +1,204 @@
+//! Puts one tier in place, or finds that the kernel refuses it.
+
+use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint};
+use aya::{Btf, Ebpf};
+
+use super::error::{LoadError, Refused, Scarce, explain, interrupted};
+use super::patience::{PATIENCE, patiently};
+use super::{Kernel, object, own_btf};
+use crate::event::Hook;
+use crate::kernel::plan::{Attach, AttachKind, Tier};
+
+/// A tier in place, with what of its optional hooks is.
+pub(super) struct Placed {
+    pub(super) ebpf: Ebpf,
+    pub(super) memcg: bool,
+    pub(super) wait: bool,
+    pub(super) alloc: Option<Attach>,
+}
+
+/// Loads all programs, and then attaches them: while the verifier is at work nothing runs yet.
+pub(super) fn place(
+    tier: &Tier,
+    alloc: &[Attach],
+    kernel: &Kernel<'_>,
+    refused: &mut Vec<Refused>,
+) -> Result<Option<Placed>, LoadError> {
+    let ebpf = object(kernel)?;
+    let btf = match tier.hook {
+        Hook::Fentry => match own_btf() {
+            Ok(btf) => Some(btf),
+            Err(error) => {
+                let name = tier.decision.first().unwrap_or(&tier.victims).to_string();
+                refused.push(Refused { hook: tier.hook, name, error });
+                return Ok(None);
+            }
+        },
+        Hook::Kprobe | Hook::RawTracepoint => None,
+    };
+    let mut placing =
+        Placing { ebpf, btf, hook: tier.hook, locked_bytes: kernel.locked_memory_bytes, refused };
+    // Returns before entries: of probes in one place the kernel runs the latest first, and `memcg_oom_kprobe` counts on that.
+    let decision: Vec<_> = tier.decision.iter().rev().chain([&tier.victims]).collect();
+    let memcg: Vec<_> = tier.memcg.iter().rev().collect();
+    let wait: Vec<_> = tier.wait.iter().collect();
+    if !placing.load(&decision)? {
+        return Ok(None);
+    }
+    let memcg = Some(memcg).filter(|memcg| !memcg.is_empty());
+    let memcg = placing.loaded(memcg)?;
+    let wait = placing.loaded(Some(wait).filter(|wait| !wait.is_empty()))?;
+    let mut candidates = alloc.iter();
+    let mut in_place = placing.first_loaded(&mut candidates)?;
+
+    if !placing.attach(&decision)? {
+        return Ok(None);
+    }
+    let memcg = memcg.map(|memcg| placing.attach(&memcg)).transpose()?.unwrap_or(false);
+    let wait = wait.map(|wait| placing.attach(&wait)).transpose()?.unwrap_or(false);
+    while let Some(attach) = in_place
+        && !placing.attach(&[attach])?
+    {
+        in_place = placing.first_loaded(&mut candidates)?;
+    }
+    Ok(Some(Placed { ebpf: placing.ebpf, memcg, wait, alloc: in_place.copied() }))
+}
+
+/// A tier on its way.
+struct Placing<'a> {
+    ebpf: Ebpf,
+    btf: Option<Btf>,
+    hook: Hook,
+    locked_bytes: Option<u64>,
+    refused: &'a mut Vec<Refused>,
+}
+
+impl Placing<'_> {
+    /// Loads these programs; false if the kernel refuses one.
+    fn load(&mut self, attaches: &[&Attach]) -> Result<bool, LoadError> {
+        for attach in attaches {
+            let result = patiently(|| load_one(&mut self.ebpf, attach, self.btf.as_ref()));
+            if !self.taken(attach, result, self.locked_bytes)? {
+                self.unload(attaches);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The same of programs that can be done without.
+    fn loaded<'b>(
+        &mut self,
+        attaches: Option<Vec<&'b Attach>>,
+    ) -> Result<Option<Vec<&'b Attach>>, LoadError> {
+        let Some(attaches) = attaches else { return Ok(None) };
+        Ok(self.load(&attaches)?.then_some(attaches))
+    }
+
+    /// The first of these that can be loaded.
+    fn first_loaded<'b>(
+        &mut self,
+        candidates: &mut impl Iterator<Item = &'b Attach>,
+    ) -> Result<Option<&'b Attach>, LoadError> {
+        for attach in candidates {
+            if self.load(&[attach])? {
+                return Ok(Some(attach));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Attaches these programs, all or none.
+    fn attach(&mut self, attaches: &[&Attach]) -> Result<bool, LoadError> {
+        for attach in attaches {
+            let result = patiently(|| attach_one(&mut self.ebpf, attach));
+            if !self.taken(attach, result, None)? {
+                self.unload(attaches);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a step was; if not, why, unless no other step would fare better.
+    fn taken(
+        &mut self,
+        attach: &Attach,
+        result: Result<(), ProgramError>,
+        locked_bytes: Option<u64>,
+    ) -> Result<bool, LoadError> {
+        let Err(error) = result else { return Ok(true) };
+        if let Some(hopeless) = hopeless(&attach.to_string(), &error, locked_bytes) {
+            return Err(hopeless);
+        }
+        self.refused.push(Refused { hook: self.hook, name: attach.to_string(), error: explain(&error) });
+        Ok(false)
+    }
+
+    /// Takes these programs out of the kernel again, those that are in it.
+    fn unload(&mut self, attaches: &[&Attach]) {
+        for attach in attaches {
+            if let Some(program) = self.ebpf.program_mut(attach.program)
+                && let Err(error) = unload_one(program)
+            {
+                tracing::debug!(%error, hook = %attach, "was not loaded");
+            }
+        }
+    }
+}
+
+/// An error that is not about the program.
+pub(crate) fn hopeless(
+    what: &str,
+    error: &(dyn std::error::Error + 'static),
+    locked_bytes: Option<u64>,
+) -> Option<LoadError> {
+    let what = what.to_owned();
+    if interrupted(error) {
+        return Some(LoadError::Interrupted { what, patience: PATIENCE });
+    }
+    Scarce::of(error, locked_bytes).map(|scarce| LoadError::Scarce { what, scarce })
+}
+
+fn load_one(ebpf: &mut Ebpf, attach: &Attach, btf: Option<&Btf>) -> Result<(), ProgramError> {
+    let program = ebpf.program_mut(attach.program).ok_or(ProgramError::NotLoaded)?;
+    match (attach.kind, btf) {
+        (AttachKind::Fentry, Some(btf)) => {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(attach.target, btf)
+        }
+        (AttachKind::Fexit, Some(btf)) => {
+            let program: &mut FExit = program.try_into()?;
+            program.load(attach.target, btf)
+        }
+        (AttachKind::Fentry | AttachKind::Fexit, None) => Err(ProgramError::NotLoaded),
+        (AttachKind::Kprobe | AttachKind::Kretprobe, _) => {
+            let program: &mut KProbe = program.try_into()?;
+            program.load()
+        }
+        (AttachKind::RawTracepoint, _) => {
+            let program: &mut RawTracePoint = program.try_into()?;
+            program.load()
+        }
+    }
+}
+
+fn attach_one(ebpf: &mut Ebpf, attach: &Attach) -> Result<(), ProgramError> {
+    match ebpf.program_mut(attach.program).ok_or(ProgramError::NotLoaded)? {
+        Program::FEntry(program) => program.attach().map(|_| ()),
+        Program::FExit(program) => program.attach().map(|_| ()),
+        Program::KProbe(program) => program.attach(attach.target, 0).map(|_| ()),
+        Program::RawTracePoint(program) => program.attach(attach.target).map(|_| ()),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+fn unload_one(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::FEntry(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        Program::KProbe(program) => program.unload(),
+        Program::RawTracePoint(program) => program.unload(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}

@@ -1,0 +1,318 @@
+//! PURE: facts and configuration in, the hooks to use out, or a refusal with its remedy.
+//!
+//! Hooks come in tiers, from the one that sees most to the one that works on hardened kernels too:
+//!
+//! | tier | decision | memcg OOM without a victim | task that waits (v1) | each victim |
+//! |---|---|---|---|---|
+//! | fentry | fentry + fexit `oom_kill_process` | fexit `mem_cgroup_out_of_memory` | fentry `mem_cgroup_oom_synchronize` | raw tracepoint `oom:mark_victim` |
+//! | kprobe | kprobe + kretprobe of the same | kprobe + kretprobe of the same | kprobe of the same | the same |
+//! | raw tracepoint | read off the killer's stack at the first victim | none | none | the same |
+//!
+//! Failed allocations are hooked beside the tier: kprobe `warn_alloc`, else raw tracepoint `kmem:mm_page_alloc`.
+//!
+//! The plan says what *may* work, in order of preference. Whether it does, the kernel alone knows: 6.1 on arm64
+//! describes every function and takes a trampoline on none, and some kernels are built without kprobes or without
+//! both. So the loader tries the tiers in turn, and nothing here looks at a version that can be tried out.
+
+use std::fmt;
+
+use crashtrace_ebpf::program;
+
+use super::host::{HostFacts, KERNEL_BTF};
+use super::symbols::Symbols;
+use crate::event::Hook;
+
+mod blind;
+mod refusal;
+
+pub use blind::{AllocHook, Blind, Optional, TRACEPOINT_COST, blind};
+pub(crate) use refusal::and_more;
+pub use refusal::{Refusal, refusals};
+
+/// The function that carries out an OOM decision.
+const OOM_KILL_PROCESS: &str = "oom_kill_process";
+/// The function that handles the OOM of a memory cgroup.
+const MEM_CGROUP_OUT_OF_MEMORY: &str = "mem_cgroup_out_of_memory";
+
+/// The function in which a task sleeps at the limit of a memory cgroup whose OOM killer is off. Only where cgroup v1 is
+/// built in.
+const MEM_CGROUP_OOM_SYNCHRONIZE: &str = "mem_cgroup_oom_synchronize";
+
+/// The function that is called when an allocation has failed.
+const WARN_ALLOC: &str = "warn_alloc";
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachKind {
+    /// BPF trampoline at the entry of a function.
+    Fentry,
+    /// BPF trampoline at its return.
+    Fexit,
+    /// kprobe at its entry.
+    Kprobe,
+    /// kretprobe at its return.
+    Kretprobe,
+    /// Raw tracepoint.
+    RawTracepoint,
+}
+
+impl fmt::Display for AttachKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::Kretprobe => "kretprobe",
+            Self::RawTracepoint => "raw_tp",
+        })
+    }
+}
+
+/// One program on one hook. Shown as `fentry:oom_kill_process`, which is how reports name hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attach {
+    /// Name of the program in the kernel object, of [`crashtrace_ebpf::program`].
+    pub program: &'static str,
+    /// How it is attached.
+    pub kind: AttachKind,
+    /// The kernel function; for a raw tracepoint its name without the group.
+    pub target: &'static str,
+}
+
+impl fmt::Display for Attach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.target)
+    }
+}
+
+/// Hooks that go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// What names it.
+    pub hook: Hook,
+    /// Sees the decision begin and end. The tier needs all of them; the last tier has none.
+    pub decision: Vec<Attach>,
+    /// Sees an OOM of a memory cgroup that finds nobody to kill. All of them or none: the tier does without.
+    pub memcg: Vec<Attach>,
+    /// Sees a task that waits at a limit of cgroup v1. The tier does without.
+    pub wait: Option<Attach>,
+    /// Sees each victim. The tier needs it.
+    pub victims: Attach,
+}
+
+/// What to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// In order of preference: the loader takes the first that the kernel accepts. Never empty.
+    pub tiers: Vec<Tier>,
+    /// Tiers that were asked for and cannot work here.
+    pub skipped: Vec<Skipped>,
+    /// Hooks on failed allocations, in order of preference: one is enough, and without any the rest works all the same.
+    pub alloc: Vec<Attach>,
+    /// Why the first choice of those is not among them.
+    pub alloc_skipped: Option<String>,
+}
+
+/// A tier that need not be tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Which.
+    pub hook: Hook,
+    /// Why.
+    pub reason: String,
+}
+
+/// Which hooks the user wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum HooksWanted {
+    /// The best tier that the kernel accepts.
+    #[default]
+    Auto,
+    /// BPF trampolines, or nothing.
+    Fentry,
+    /// kprobes, or nothing.
+    Kprobe,
+    /// The raw tracepoint alone, or nothing.
+    Tracepoint,
+}
+
+impl HooksWanted {
+    /// The tiers that it stands for, best first.
+    fn hooks(self) -> &'static [Hook] {
+        match self {
+            Self::Auto => &[Hook::Fentry, Hook::Kprobe, Hook::RawTracepoint],
+            Self::Fentry => &[Hook::Fentry],
+            Self::Kprobe => &[Hook::Kprobe],
+            Self::Tracepoint => &[Hook::RawTracepoint],
+        }
+    }
+}
+
+/// What the kernel describes of what is to be hooked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelView {
+    /// Functions in BTF. That of 5.10 on arm64 lists only the global ones.
+    pub btf_functions: Functions,
+    /// Functions in kallsyms, by their exact names; `None` if it could not be read.
+    pub kallsyms_functions: Option<Functions>,
+    /// How BTF says that `oom:mark_victim` passes its victim (`crashtrace_ebpf::mark_victim_arg`); `None` if it
+    /// does not describe the tracepoint.
+    pub mark_victim_arg: Option<u32>,
+}
+
+/// Which of the functions to hook there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a function of the kernel's")]
+pub struct Functions {
+    /// `oom_kill_process`.
+    pub oom_kill_process: bool,
+    /// `mem_cgroup_out_of_memory`.
+    pub mem_cgroup_out_of_memory: bool,
+    /// `mem_cgroup_oom_synchronize`.
+    pub mem_cgroup_oom_synchronize: bool,
+    /// `warn_alloc`.
+    pub warn_alloc: bool,
+}
+
+impl Functions {
+    /// Asks `has` for each of them.
+    pub fn by(mut has: impl FnMut(&str) -> bool) -> Self {
+        Self {
+            oom_kill_process: has(OOM_KILL_PROCESS),
+            mem_cgroup_out_of_memory: has(MEM_CGROUP_OUT_OF_MEMORY),
+            mem_cgroup_oom_synchronize: has(MEM_CGROUP_OOM_SYNCHRONIZE),
+            warn_alloc: has(WARN_ALLOC),
+        }
+    }
+
+    /// Those in kallsyms, if it could be read.
+    #[must_use]
+    pub fn in_kallsyms(symbols: &Symbols) -> Option<Self> {
+        symbols.listed().then(|| Self::by(|function| symbols.has(function)))
+    }
+}
+
+/// Decides which hooks to try. A tier asked for by name is never replaced by another.
+pub fn plan(
+    facts: &HostFacts,
+    kernel: &KernelView,
+    wanted: HooksWanted,
+    allocations: bool,
+) -> Result<Plan, Refusal> {
+    if let Some(refusal) = refusals(facts, kernel).into_iter().next() {
+        return Err(refusal);
+    }
+    let (alloc, alloc_skipped) = if allocations { alloc(kernel, wanted) } else { (Vec::new(), None) };
+    let mut plan = Plan { tiers: Vec::new(), skipped: Vec::new(), alloc, alloc_skipped };
+    for &hook in wanted.hooks() {
+        match hindrance(hook, facts, kernel) {
+            Some(reason) => plan.skipped.push(Skipped { hook, reason }),
+            None => plan.tiers.push(tier(hook, kernel)),
+        }
+    }
+    // The last tier is never skipped, so this is a tier asked for by name.
+    if let (true, Some(skipped)) = (plan.tiers.is_empty(), plan.skipped.first()) {
+        return Err(Refusal {
+            what: format!("use {} hooks", skipped.hook),
+            why: skipped.reason.clone(),
+            remedy: "let crashtrace choose with --hooks auto".to_owned(),
+        });
+    }
+    Ok(plan)
+}
+
+/// Why a tier cannot work, as far as that shows without trying.
+fn hindrance(hook: Hook, facts: &HostFacts, kernel: &KernelView) -> Option<String> {
+    match hook {
+        // The kernel checks a trampoline's target against its own BTF, never against a file.
+        Hook::Fentry => match &facts.kernel_btf.error {
+            Some(error) => Some(format!("the kernel's own BTF, {KERNEL_BTF}, cannot be read: {error}")),
+            None if !kernel.btf_functions.oom_kill_process => {
+                Some(format!("the kernel's BTF does not list function {OOM_KILL_PROCESS}"))
+            }
+            None => None,
+        },
+        Hook::Kprobe => match kernel.kallsyms_functions {
+            Some(functions) if !functions.oom_kill_process => Some(format!(
+                "the kernel has no symbol {OOM_KILL_PROCESS}: its compiler renamed or inlined the function"
+            )),
+            _ => None,
+        },
+        Hook::RawTracepoint => None,
+    }
+}
+
+/// The hooks on failed allocations. No trampoline fits `warn_alloc`, which is variadic. The tracepoint is hit by each
+/// allocation, so it comes last, and not at all where another kind of hooks was asked for by name.
+fn alloc(kernel: &KernelView, wanted: HooksWanted) -> (Vec<Attach>, Option<String>) {
+    let probe = Attach { program: program::WARN_ALLOC, kind: AttachKind::Kprobe, target: WARN_ALLOC };
+    let tracepoint =
+        Attach { program: program::MM_PAGE_ALLOC, kind: AttachKind::RawTracepoint, target: "mm_page_alloc" };
+    let missing = match kernel.kallsyms_functions {
+        Some(functions) if !functions.warn_alloc => Some(format!("the kernel has no symbol {WARN_ALLOC}")),
+        _ => None,
+    };
+    match (wanted, &missing) {
+        (HooksWanted::Tracepoint, _) => (vec![tracepoint], None),
+        (HooksWanted::Auto, None) => (vec![probe, tracepoint], None),
+        (HooksWanted::Auto, Some(_)) => (vec![tracepoint], missing),
+        (HooksWanted::Fentry | HooksWanted::Kprobe, None) => (vec![probe], None),
+        (HooksWanted::Fentry | HooksWanted::Kprobe, Some(_)) => (Vec::new(), missing),
+    }
+}
+
+/// The programs of a tier.
+fn tier(hook: Hook, kernel: &KernelView) -> Tier {
+    use AttachKind::{Fentry, Fexit, Kprobe, Kretprobe, RawTracepoint};
+    let decision = |program, kind| Attach { program, kind, target: OOM_KILL_PROCESS };
+    let memcg = |program, kind| Attach { program, kind, target: MEM_CGROUP_OUT_OF_MEMORY };
+    let wait = |program, kind| Attach { program, kind, target: MEM_CGROUP_OOM_SYNCHRONIZE };
+    let victims = |program| Attach { program, kind: RawTracepoint, target: "mark_victim" };
+    match hook {
+        Hook::Fentry => Tier {
+            hook,
+            wait: kernel
+                .btf_functions
+                .mem_cgroup_oom_synchronize
+                .then(|| wait(program::MEMCG_WAIT_FENTRY, Fentry)),
+            decision: vec![
+                decision(program::OOM_KILL_FENTRY, Fentry),
+                decision(program::OOM_KILL_FEXIT, Fexit),
+            ],
+            memcg: if kernel.btf_functions.mem_cgroup_out_of_memory {
+                vec![memcg(program::MEMCG_OOM_FEXIT, Fexit)]
+            } else {
+                Vec::new()
+            },
+            victims: victims(program::MARK_VICTIM),
+        },
+        Hook::Kprobe => Tier {
+            hook,
+            // Most kernels of today do not have it, so it is not tried where that cannot be known.
+            wait: kernel
+                .kallsyms_functions
+                .is_some_and(|functions| functions.mem_cgroup_oom_synchronize)
+                .then(|| wait(program::MEMCG_WAIT_KPROBE, Kprobe)),
+            decision: vec![
+                decision(program::OOM_KILL_KPROBE, Kprobe),
+                decision(program::OOM_KILL_KRETPROBE, Kretprobe),
+            ],
+            memcg: if kernel.kallsyms_functions.is_none_or(|functions| functions.mem_cgroup_out_of_memory) {
+                vec![memcg(program::MEMCG_OOM_KPROBE, Kprobe), memcg(program::MEMCG_OOM_KRETPROBE, Kretprobe)]
+            } else {
+                Vec::new()
+            },
+            victims: victims(program::MARK_VICTIM),
+        },
+        Hook::RawTracepoint => Tier {
+            hook,
+            wait: None,
+            decision: Vec::new(),
+            memcg: Vec::new(),
+            victims: victims(program::MARK_VICTIM_ALONE),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

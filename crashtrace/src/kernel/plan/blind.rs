@@ -1,0 +1,242 @@
+//! PURE: what cannot be seen with the hooks in use, so that silence can be trusted for the rest.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Attach, AttachKind, MEM_CGROUP_OUT_OF_MEMORY, Tier};
+use crate::event::Hook;
+use crate::kernel::host::{Capability, HostFacts, MemoryCgroup};
+use crate::kernel::symbols::Symbols;
+
+/// Something that happens on this host, or may, and that no report will tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Blind {
+    /// What is not seen.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// What to do about it, as an imperative; `null` where nothing is known.
+    pub remedy: Option<String>,
+    /// The command line asks for it to be left out, so nothing is wrong with the host.
+    pub chosen: bool,
+}
+
+const BETTER_HOOKS: &str = "run a kernel that accepts fentry hooks or kprobes (CONFIG_KPROBES, \
+    CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), with --hooks auto";
+
+/// Kernels of some distributions, Debian's among them, open no perf event, and so no kprobe, to anybody but `CAP_SYS_ADMIN`
+/// while `kernel.perf_event_paranoid` is above 2; what it has at start. Mainline's have no such value.
+const PERF_EVENTS_CLOSED_ABOVE: i32 = 2;
+
+const OPEN_PERF_EVENTS: &str = "set sysctl kernel.perf_event_paranoid to 2: above, kernels of some distributions \
+    (Debian's for one) accept kprobes of CAP_SYS_ADMIN alone, whoever has CAP_PERFMON";
+
+const UNSEEN_FRAGMENTATION: &str = "failed allocations, and so the fragmentation of the node's memory";
+
+/// What the second choice of hooks on failed allocations costs: it is the only program that runs while nothing is wrong.
+pub const TRACEPOINT_COST: &str =
+    "some 90 to 135 instructions (see crashtrace/docs/hooks.md) more for each page allocation of the node";
+
+const GIVE_SYSLOG: &str = "give crashtrace CAP_SYSLOG";
+
+const SHOW_ALL_ADDRESSES: &str = "set sysctl kernel.kptr_restrict to 0 or 1";
+
+/// Which of a tier's optional hooks are in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Optional {
+    /// Those on `mem_cgroup_out_of_memory`.
+    pub memcg: bool,
+    /// That on `mem_cgroup_oom_synchronize`.
+    pub wait: bool,
+    /// That on failed allocations.
+    pub alloc: AllocHook,
+}
+
+/// Whether and how failed allocations are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllocHook {
+    /// By a probe on `warn_alloc`.
+    Probe,
+    /// By the tracepoint of all allocations.
+    Tracepoint,
+    /// Not at all: the kernel accepts no hook.
+    Refused,
+    /// Not at all: the user does not want it.
+    NotWanted,
+}
+
+impl AllocHook {
+    /// What came of the plan.
+    #[must_use]
+    pub fn of(attached: Option<&Attach>, wanted: bool) -> Self {
+        match attached.map(|attach| attach.kind) {
+            Some(AttachKind::RawTracepoint) => Self::Tracepoint,
+            Some(_) => Self::Probe,
+            None if wanted => Self::Refused,
+            None => Self::NotWanted,
+        }
+    }
+
+    /// The same by the hook's name in reports.
+    #[must_use]
+    pub fn of_name(hook: Option<&str>, wanted: bool) -> Self {
+        match hook {
+            Some(hook) if hook.starts_with("raw_tp:") => Self::Tracepoint,
+            Some(_) => Self::Probe,
+            None if wanted => Self::Refused,
+            None => Self::NotWanted,
+        }
+    }
+}
+
+/// What `tier` does not see on this host. `symbols` are those that stacks are named by.
+#[must_use]
+pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbols) -> Vec<Blind> {
+    let show_addresses = show_addresses(facts);
+    let mut list = Vec::new();
+    let mut add = |what: &str, why: &str, remedy: Option<&str>| {
+        list.push(Blind {
+            what: what.to_owned(),
+            why: why.to_owned(),
+            remedy: remedy.map(str::to_owned),
+            chosen: false,
+        });
+    };
+    if tier.hook == Hook::RawTracepoint {
+        add(
+            "an OOM that finds nobody to kill",
+            "tracepoint oom:mark_victim, the only hook in use, fires for victims",
+            Some(BETTER_HOOKS),
+        );
+        add(
+            "whether all processes of a group kill (memory.oom.group) are in the report",
+            "there is no hook on the end of the kill",
+            Some(BETTER_HOOKS),
+        );
+        if !(symbols.covers(MEM_CGROUP_OUT_OF_MEMORY) && symbols.covers("out_of_memory")) {
+            add(
+                "whether it was the node or a cgroup that ran out of memory, where the victim's cgroups do not tell",
+                symbols.unusable().unwrap_or("/proc/kallsyms lacks the functions that would tell them apart"),
+                Some(&show_addresses),
+            );
+        }
+    } else if !attached.memcg && facts.memory_cgroup != Some(MemoryCgroup::Disabled) {
+        add(
+            "an OOM of a memory cgroup that finds nobody to kill",
+            if tier.memcg.is_empty() {
+                "the kernel does not list function mem_cgroup_out_of_memory"
+            } else {
+                "the kernel does not accept a hook on mem_cgroup_out_of_memory"
+            },
+            None,
+        );
+    }
+    if !symbols.covers("memory_max_write") {
+        add(
+            "whether a cgroup ran out because somebody lowered its limit",
+            symbols.unusable().unwrap_or("/proc/kallsyms lacks function memory_max_write"),
+            Some(&show_addresses),
+        );
+    }
+    if facts.memory_cgroup == Some(MemoryCgroup::V1) && !attached.wait {
+        add(
+            "a container that hangs at its limit with oom_kill_disable set",
+            match (&tier.wait, tier.hook) {
+                (_, Hook::RawTracepoint) => {
+                    "on cgroup v1 the kernel then lets it sleep and calls no OOM killer, so no tracepoint is hit"
+                }
+                (None, _) => {
+                    "the kernel does not list function mem_cgroup_oom_synchronize, in which it sleeps"
+                }
+                (Some(_), _) => {
+                    "the kernel does not accept a hook on mem_cgroup_oom_synchronize, in which it sleeps"
+                }
+            },
+            Some("boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1), which has no such setting"),
+        );
+    }
+    match attached.alloc {
+        // What is not wanted is said last.
+        AllocHook::Probe | AllocHook::NotWanted => {}
+        AllocHook::Tracepoint => add(
+            "a failed vmalloc, and an allocation of a larger order than the kernel has",
+            "tracepoint kmem:mm_page_alloc, by which failed allocations are seen, is not hit by those",
+            Some(accept_kprobe(facts)),
+        ),
+        AllocHook::Refused => {
+            add(UNSEEN_FRAGMENTATION, "the kernel accepts no hook on them", Some(accept_kprobe(facts)));
+        }
+    }
+    match facts.panic_on_oom {
+        None | Some(0) => {}
+        Some(1) => add(
+            "an OOM of the whole node",
+            "vm.panic_on_oom is 1: the kernel panics before a report can leave",
+            Some("set sysctl vm.panic_on_oom=0"),
+        ),
+        Some(value) => add(
+            "every OOM, those of containers included",
+            &format!("vm.panic_on_oom is {value}: the kernel panics before a report can leave"),
+            Some("set sysctl vm.panic_on_oom=0"),
+        ),
+    }
+    list.extend(not_given(facts));
+    if attached.alloc == AllocHook::NotWanted {
+        list.push(Blind {
+            what: UNSEEN_FRAGMENTATION.to_owned(),
+            why: "--no-alloc leaves them out".to_owned(),
+            remedy: None,
+            chosen: true,
+        });
+    }
+    list
+}
+
+/// What this process would see if it were given more, whatever its hooks.
+fn not_given(facts: &HostFacts) -> impl Iterator<Item = Blind> {
+    let cgroups = hidden_cgroups(facts).map(|why| Blind {
+        what: "shared memory of the cgroup whose limit was hit (limit.shmem_bytes)".to_owned(),
+        why,
+        remedy: Some("mount the host's /sys/fs/cgroup, read-only, at /host/sys/fs/cgroup for one".to_owned()),
+        chosen: false,
+    });
+    let itself = (facts.can(Capability::SysResource) == Some(false)).then(|| Blind {
+        what: "an OOM of the node in which crashtrace itself is killed".to_owned(),
+        why: "without CAP_SYS_RESOURCE it cannot lower its own oom_score_adj".to_owned(),
+        remedy: Some("give crashtrace CAP_SYS_RESOURCE".to_owned()),
+        chosen: false,
+    });
+    cgroups.into_iter().chain(itself)
+}
+
+/// What it takes for the kernel to accept a kprobe.
+fn accept_kprobe(facts: &HostFacts) -> &'static str {
+    let closed = facts.perf_event_paranoid.is_some_and(|value| value > PERF_EVENTS_CLOSED_ABOVE);
+    if closed && facts.can(Capability::SysAdmin) == Some(false) { OPEN_PERF_EVENTS } else { BETTER_HOOKS }
+}
+
+/// What it takes to see kernel addresses, as far as it is lacking.
+fn show_addresses(facts: &HostFacts) -> String {
+    let lacking = facts.can(Capability::Syslog).map(|can| !can);
+    let hidden = facts.kptr_restrict.map(|value| value >= 2);
+    match (lacking, hidden) {
+        (Some(true), Some(false)) => GIVE_SYSLOG.to_owned(),
+        (Some(false), Some(true)) => SHOW_ALL_ADDRESSES.to_owned(),
+        _ => format!("{GIVE_SYSLOG}, and {SHOW_ALL_ADDRESSES}"),
+    }
+}
+
+/// Why the files of other cgroups cannot be read, if so.
+fn hidden_cgroups(facts: &HostFacts) -> Option<String> {
+    // What is not known is not held against the host.
+    if !matches!(facts.memory_cgroup, Some(MemoryCgroup::V1 | MemoryCgroup::V2)) {
+        return None;
+    }
+    match (&facts.memory_cgroup_mount, facts.memory_cgroup_whole) {
+        (Some(_), Some(true)) => None,
+        (Some(mount), _) => Some(format!(
+            "the cgroup hierarchy is mounted at {mount} only from this container's own cgroup on"
+        )),
+        (None, _) => Some("the cgroup hierarchy of the memory controller is not mounted here".to_owned()),
+    }
+}

@@ -1,0 +1,78 @@
+//! Hooks on failed allocations: which are tried, and what is not seen with each.
+
+use super::*;
+use crate::kernel::plan::AttachKind;
+
+fn alloc(wanted: HooksWanted, functions: Option<Functions>) -> (Vec<String>, Option<String>) {
+    let kernel = KernelView { kallsyms_functions: functions, ..view() };
+    let plan = plan(&healthy(), &kernel, wanted, true).unwrap();
+    (shown(&plan.alloc), plan.alloc_skipped)
+}
+
+const PROBE: &str = "kprobe:warn_alloc warn_alloc";
+const TRACEPOINT: &str = "raw_tp:mm_page_alloc mm_page_alloc";
+
+/// The tracepoint costs something for each page, so it is tried last, and not behind the back of one who wants another kind.
+#[test]
+fn the_probe_is_tried_before_the_tracepoint() {
+    for (wanted, hooks) in [
+        (HooksWanted::Auto, &[PROBE, TRACEPOINT][..]),
+        (HooksWanted::Fentry, &[PROBE]),
+        (HooksWanted::Kprobe, &[PROBE]),
+        (HooksWanted::Tracepoint, &[TRACEPOINT]),
+    ] {
+        for functions in [Some(ALL), None] {
+            let (found, skipped) = alloc(wanted, functions);
+            assert_eq!(found, hooks, "{wanted:?}");
+            assert_eq!(skipped, None);
+        }
+    }
+}
+
+#[test]
+fn a_function_that_is_known_not_to_be_there_is_not_tried() {
+    let gone = Some(Functions { warn_alloc: false, ..ALL });
+    let reason = Some("the kernel has no symbol warn_alloc".to_owned());
+    assert_eq!(alloc(HooksWanted::Auto, gone), (vec![TRACEPOINT.to_owned()], reason.clone()));
+    assert_eq!(alloc(HooksWanted::Fentry, gone), (Vec::new(), reason));
+    assert_eq!(alloc(HooksWanted::Tracepoint, gone), (vec![TRACEPOINT.to_owned()], None));
+}
+
+#[test]
+fn nothing_is_tried_for_one_who_does_not_want_it() {
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, false).unwrap();
+    assert_eq!((plan.alloc, plan.alloc_skipped), (Vec::new(), None));
+    assert_eq!(plan.tiers.len(), 3, "the rest is as it was");
+}
+
+#[test]
+fn what_came_of_it_follows_from_the_hook_that_is_in_place() {
+    let hook = |kind| Attach { program: "p", kind, target: "t" };
+    for (attached, wanted, expected) in [
+        (Some(hook(AttachKind::Kprobe)), true, AllocHook::Probe),
+        (Some(hook(AttachKind::RawTracepoint)), true, AllocHook::Tracepoint),
+        (None, true, AllocHook::Refused),
+        (None, false, AllocHook::NotWanted),
+    ] {
+        assert_eq!(AllocHook::of(attached.as_ref(), wanted), expected);
+    }
+}
+
+#[test]
+fn what_each_does_not_see_is_said() {
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
+    let unseen = |alloc| {
+        let attached = Optional { memcg: true, wait: true, alloc };
+        blind(&plan.tiers[0], attached, &healthy(), &every_function())
+    };
+    assert_eq!(unseen(AllocHook::Probe), []);
+    for (alloc, what, why, remedy) in [
+        (AllocHook::Tracepoint, "a failed vmalloc", "kmem:mm_page_alloc", true),
+        (AllocHook::Refused, "fragmentation of the node's memory", "accepts no hook", true),
+        (AllocHook::NotWanted, "fragmentation of the node's memory", "--no-alloc", false),
+    ] {
+        let [blind] = unseen(alloc).try_into().expect("one thing");
+        assert!(blind.what.contains(what) && blind.why.contains(why), "{blind:?}");
+        assert_eq!(blind.remedy.is_some(), remedy);
+    }
+}

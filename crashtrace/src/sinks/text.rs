@@ -1,0 +1,375 @@
+//! The stream for a person at a terminal: a short block for each incident, one line for each word of the agent.
+//!
+//! What matters comes first: what happened, whose limit, who was killed, what to do. The JSON line has everything,
+//! this has what a person needs; it says so where it leaves something out.
+
+use crate::kernel::host::BtfSource;
+use crate::report::{
+    AgentStarted, AgentStopping, Cause, Certainty, ClockChanged, Constraint, FoldedVictim, Incident, Kind,
+    Level, LimitHit, Line, Loss, MAX_LINE_BYTES, Origin, Process, Shortage, Text, Unresolved,
+};
+use crate::terminal::{Page, Style, size};
+
+mod memory;
+mod owner;
+
+use owner::owner_words;
+
+/// Victims shown; the largest come first.
+const VICTIMS: usize = 12;
+/// Reasons shown for what is unresolved, and fields with each.
+const REASONS: usize = 8;
+/// See [`REASONS`].
+const FIELDS: usize = 4;
+
+/// `line` for people, in [`MAX_LINE_BYTES`] as one of JSON is; it ends with a newline. Whatever is in it, nothing but newlines and,
+/// with `color`, the sink's own colours reach the terminal as control characters.
+#[must_use]
+pub fn render(line: &Line, color: bool) -> String {
+    let mut page = Page::new(color);
+    match line {
+        Line::Incident(incident) => incident_block(&mut page, incident),
+        Line::AgentStarted(started) => agent_started(&mut page, started),
+        Line::Loss(loss) => loss_line(&mut page, loss),
+        Line::ClockChanged(changed) => clock_changed(&mut page, changed),
+        Line::AgentStopping(stopping) => agent_stopping(&mut page, stopping),
+    }
+    bounded(page.into_string(), color)
+}
+
+/// What is too long loses its end, line by line, and says so.
+fn bounded(mut text: String, color: bool) -> String {
+    const NOTE_BYTES: usize = 64;
+    if text.len() <= MAX_LINE_BYTES {
+        return text;
+    }
+    let whole = text.len();
+    let end = text.floor_char_boundary(MAX_LINE_BYTES - NOTE_BYTES);
+    if let Some(line) = text[..end].rfind('\n') {
+        text.truncate(line);
+    } else {
+        text.truncate(end);
+        text.push_str(if color { "\x1b[0m" } else { "" });
+    }
+    let note = format!("\n  ! {} bytes more: see the JSON line\n\n", whole - text.len());
+    text.push_str(&note);
+    text
+}
+
+fn incident_block(page: &mut Page, incident: &Incident) {
+    headline(page, incident);
+    page.plain("  ").plain(&incident.verdict.summary).end();
+
+    if incident.limit.is_some() || incident.allocation.is_some() {
+        page.end();
+    }
+    owner::kubernetes_line(page, incident);
+    if let Some(limit) = &incident.limit {
+        limit_lines(page, limit);
+    }
+    if let Some(memory) = &incident.memory {
+        memory::lines(page, memory);
+    }
+    if let Some(allocation) = &incident.allocation {
+        label(page, "request", &memory::request(incident.kind, allocation));
+    }
+    if let Some(memory) = &incident.memory {
+        memory::picture(page, memory, incident.allocation.as_ref());
+    }
+    process_table(page, incident);
+    folded_lines(page, incident);
+
+    section(page, "Because:", &incident.verdict.evidence);
+    section(page, "What to do:", std::slice::from_ref(&incident.verdict.remedy));
+    caveats(page, incident);
+    page.put(Style::Faint, &small_print(incident)).end();
+    page.end();
+}
+
+/// What a system OOM was: the node was short of memory in one of these only.
+fn system(incident: &Incident) -> &'static str {
+    match (incident.origin, incident.constraint) {
+        (Some(Origin::Sysrq), _) => "asked for by sysrq",
+        (Some(Origin::Kswapd), _) => "kswapd could not keep the working set in memory",
+        (_, Some(Constraint::Cpuset)) => "the NUMA nodes of a cpuset ran out of memory",
+        (_, Some(Constraint::Mempolicy)) => "the NUMA nodes of a memory policy ran out of memory",
+        _ if incident.verdict.shortage == Some(Shortage::Fragmentation) => {
+            "the node ran out of large blocks of memory"
+        }
+        (Some(Origin::Allocation), Some(Constraint::None)) => "the node ran out of memory",
+        _ => "the node, or a part of it, ran out of memory",
+    }
+}
+
+fn headline(page: &mut Page, incident: &Incident) {
+    let kind = match incident.kind {
+        Kind::OomKill if incident.victims_total == 0 => "OOM, NO VICTIM SEEN",
+        Kind::OomKill => "OOM KILL",
+        Kind::OomNoKill => "OOM, NOBODY KILLED",
+        Kind::OomWait => "OOM, TASK HANGS",
+        Kind::AllocFailure | Kind::OtherAllocFailure => "ALLOCATION FAILED",
+        Kind::VmallocFailure => "VMALLOC FAILED",
+        Kind::ChargeFailure => "CHARGE FAILED",
+    };
+    let cause = match (incident.verdict.cause, incident.verdict.level) {
+        (Cause::SystemOom, _) => system(incident),
+        (Cause::CgroupOom, Some(Level::Container)) => "memory limit of a container",
+        (Cause::CgroupOom, Some(Level::Pod)) => "memory limit of a pod",
+        (Cause::CgroupOom, Some(Level::Qos)) => "memory limit of all pods of a QoS class",
+        (Cause::CgroupOom, Some(Level::NodeAllocatable)) => "memory limit of all pods of the node",
+        (Cause::CgroupOom, Some(Level::HostService)) => "memory limit of a host service",
+        (Cause::CgroupOom, Some(Level::Cgroup | Level::Node) | None) => "memory limit of a cgroup",
+        (Cause::Fragmentation, _) => "memory is fragmented",
+        (Cause::LowMemory, _) => match incident.verdict.shortage {
+            Some(Shortage::AtomicReserves) => "what is kept for requests that cannot wait is used up",
+            _ => "the node is short of memory",
+        },
+        (Cause::Unknown, _) => "cause unknown",
+    };
+    page.plain(&incident.time).plain("  ").put(Style::Alarm, kind);
+    page.plain("  ").put(Style::Heading, cause);
+    match incident.origin {
+        Some(Origin::LimitWrite) => page.plain(", as the limit was lowered"),
+        Some(Origin::Sysrq | Origin::Kswapd | Origin::Allocation | Origin::Charge) | None => page,
+    };
+    if incident.revision > 1 {
+        page.put(Style::Caution, &format!("  (revision {}, replaces the earlier)", incident.revision));
+    }
+    if incident.redelivered {
+        page.put(Style::Caution, "  (sent again)");
+    }
+    if incident.repeats > 0 {
+        page.put(Style::Caution, &format!("  (and {} more like it)", incident.repeats));
+    }
+    page.end();
+}
+
+fn label(page: &mut Page, name: &str, text: &str) {
+    page.put(Style::Heading, &format!("  {name:<9}")).plain(text).end();
+}
+
+fn limit_lines(page: &mut Page, limit: &LimitHit) {
+    let of = |usage: Option<u64>, limit: Option<u64>, unlimited: bool| {
+        let usage = usage.map_or("unknown".to_owned(), size);
+        match limit {
+            Some(bytes) => format!("{usage} of {}", size(bytes)),
+            None if unlimited => format!("{usage}, no limit"),
+            None => format!("{usage} of an unknown limit"),
+        }
+    };
+    let memory = of(limit.usage_bytes, limit.limit_bytes, limit.unlimited);
+    let percent = match (limit.usage_bytes, limit.limit_bytes) {
+        (Some(usage), Some(bytes @ 1..)) => format!(" ({} %)", u128::from(usage) * 100 / u128::from(bytes)),
+        _ => String::new(),
+    };
+    let mut facts = vec![format!("in use {memory}{percent}")];
+    if limit.swap_usage_bytes.is_some() || limit.swap_limit_bytes.is_some() {
+        let swap = of(limit.swap_usage_bytes, limit.swap_limit_bytes, limit.swap_unlimited);
+        let what = if limit.swap_includes_memory == Some(true) { "memory and swap" } else { "swap" };
+        facts.push(format!("{what} {swap}"));
+    }
+    if let Some(shmem) = limit.shmem_bytes.filter(|shmem| *shmem > 0) {
+        facts.push(format!("shared memory and tmpfs {}", size(shmem)));
+    }
+    if limit.oom_group == Some(true) {
+        facts.push("all its processes die together (memory.oom.group)".to_owned());
+    }
+    label(page, "limit", &facts.join("; "));
+    label(page, "", &owner_words(limit.owner.as_ref(), Some(limit.cgroup.as_str())));
+    page.put(Style::Faint, &format!("  {:<9}{}", "", limit.cgroup.as_str())).end();
+}
+
+fn process_table(page: &mut Page, incident: &Incident) {
+    let heading = ["", "PID", "NAME", "RESIDENT", "ANON", "SHMEM", "SWAP", "ADJ", "WHOSE"].map(str::to_owned);
+    let mut rows = vec![(Style::Faint, heading)];
+    if let Some(trigger) = &incident.trigger {
+        let role = if incident.kind == Kind::OomWait { "waits" } else { "asked" };
+        rows.push((Style::Plain, row(role, trigger)));
+    }
+    rows.extend(incident.victims.iter().take(VICTIMS).map(|victim| (Style::Alarm, row("killed", victim))));
+    if rows.len() == 1 {
+        return;
+    }
+    page.end();
+    page.table(&rows, [false, true, false, true, true, true, true, true, false]);
+    let shown = incident.victims.len().min(VICTIMS) as u64;
+    let folded = incident.folded.as_ref().map_or(0, |folded| folded.victims_total);
+    let own = incident.victims_total.saturating_sub(folded);
+    if own > shown {
+        page.plain(&format!("  and {} more killed, smaller ones", own - shown)).end();
+    }
+}
+
+/// The kills that the line stands for beside its own.
+fn folded_lines(page: &mut Page, incident: &Incident) {
+    let Some(folded) = &incident.folded else { return };
+    let held = folded.resident_bytes.map_or_else(String::new, |bytes| format!(", {} resident", size(bytes)));
+    page.end();
+    page.put(Style::Heading, "  Folded into this: ");
+    page.plain(&format!("{} more kills until {}", incident.repeats, folded.until));
+    page.plain(&format!("; {} processes{held}", folded.victims_total)).end();
+    let known = |victim: &FoldedVictim| {
+        let comm = victim.comm.as_ref().map_or("?", Text::as_str);
+        let pid = victim.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+        format!("{comm} ({pid})")
+    };
+    let shown: Vec<_> = folded.victims.iter().take(VICTIMS).map(known).collect();
+    let more = match folded.victims_total.saturating_sub(shown.len() as u64) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    page.plain("    ").plain(&shown.join(", ")).plain(&more).end();
+}
+
+fn row(role: &str, process: &Process) -> [String; 9] {
+    let number = |value: Option<String>| value.unwrap_or_else(|| "?".to_owned());
+    let resident = [process.anon_bytes, process.file_bytes, process.shmem_bytes]
+        .into_iter()
+        .try_fold(0_u64, |sum, bytes| Some(sum.saturating_add(bytes?)));
+    let comm = process.comm.as_ref().map(|comm| comm.as_str().to_owned());
+    [
+        role.to_owned(),
+        number(process.pid.or(process.tid).map(|pid| pid.to_string())),
+        number(comm),
+        number(resident.map(size)),
+        number(process.anon_bytes.map(size)),
+        number(process.shmem_bytes.map(size)),
+        number(process.swap_bytes.map(size)),
+        number(process.oom_score_adj.map(|adj| adj.to_string())),
+        owner_words(process.owner.as_ref(), process.cgroup.as_ref().map(Text::as_str)),
+    ]
+}
+
+fn section(page: &mut Page, heading: &str, items: &[String]) {
+    if items.iter().all(String::is_empty) {
+        return;
+    }
+    page.end();
+    page.put(Style::Heading, &format!("  {heading}")).end();
+    for item in items {
+        page.plain("    - ").plain(item).end();
+    }
+}
+
+/// What must be known to trust the rest by the right amount.
+fn caveats(page: &mut Page, incident: &Incident) {
+    let mut items = Vec::new();
+    if incident.verdict.certainty == Certainty::Inferred {
+        items.push(format!("inferred, not observed: {}", incident.verdict.inferred.join(", ")));
+    }
+    if !incident.complete {
+        items.push("there may be more to it: its end was not seen".to_owned());
+    }
+    if incident.truncated {
+        items.push("the line was too long and was cut".to_owned());
+    }
+    items.extend(unresolved(&incident.unresolved));
+    if incident.envelope.lost > 0 {
+        items.push(format!("{} records were lost in this session so far", incident.envelope.lost));
+    }
+    page.end();
+    for item in items {
+        page.put(Style::Caution, &format!("  ! {item}")).end();
+    }
+}
+
+/// What is unresolved, together where the reason is the same.
+fn unresolved(gaps: &[Unresolved]) -> Vec<String> {
+    let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
+    for gap in gaps {
+        match by_reason.iter_mut().find(|(reason, _)| *reason == gap.reason) {
+            Some((_, fields)) => fields.push(&gap.field),
+            None => by_reason.push((&gap.reason, vec![&gap.field])),
+        }
+    }
+    let lines = by_reason.iter().take(REASONS).map(|(reason, fields)| {
+        let shown = fields.iter().take(FIELDS).copied().collect::<Vec<_>>().join(", ");
+        let more = match fields.len().saturating_sub(FIELDS) {
+            0 => String::new(),
+            rest => format!(" and {rest} more"),
+        };
+        format!("unresolved: {shown}{more} ({reason})")
+    });
+    let mut lines: Vec<String> = lines.collect();
+    if by_reason.len() > REASONS {
+        lines.push(format!("unresolved for {} more reasons: see the JSON line", by_reason.len() - REASONS));
+    }
+    lines
+}
+
+fn small_print(incident: &Incident) -> String {
+    format!("  {}, seen by {}", incident.id, incident.hooks.join(" "))
+}
+
+fn agent_started(page: &mut Page, started: &AgentStarted) {
+    page.plain(&started.time).plain("  ").put(Style::Heading, "crashtrace ").plain(&started.envelope.agent);
+    page.plain(if started.replay { " reads a recording of " } else { " watches " });
+    page.plain(started.envelope.node.as_str()).plain(", kernel ").plain(started.kernel.as_str());
+    page.plain("; hooks ").plain(&if started.hooks.is_empty() {
+        "none".into()
+    } else {
+        started.hooks.join(" ")
+    });
+    if let Some(btf) = started.btf.as_ref().filter(|btf| btf.source != BtfSource::Kernel) {
+        page.plain("; BTF ").plain(&btf.path);
+    }
+    page.end();
+    for gap in &started.blind {
+        page.put(Style::Caution, "  does not see ").plain(&format!("{}: {}", gap.field, gap.reason)).end();
+    }
+}
+
+fn loss_line(page: &mut Page, loss: &Loss) {
+    page.plain(&loss.time).plain("  ").put(Style::Caution, "LOST");
+    page.plain(&format!(
+        "  {}; {} records lost in this session so far",
+        counters(&loss.counters),
+        loss.envelope.lost
+    ))
+    .end();
+}
+
+fn clock_changed(page: &mut Page, changed: &ClockChanged) {
+    page.plain(&changed.time).plain("  ").put(Style::Caution, "CLOCK SET");
+    page.plain(&format!("  it was {} by the old one", changed.time_before)).end();
+}
+
+fn agent_stopping(page: &mut Page, stopping: &AgentStopping) {
+    page.plain(&stopping.time)
+        .plain("  ")
+        .put(Style::Heading, "crashtrace")
+        .plain(" stops: ")
+        .plain(&stopping.reason);
+    let counters = counters(&stopping.counters);
+    if !counters.is_empty() {
+        page.plain("; ").plain(&counters);
+    }
+    page.end();
+}
+
+/// Those that are not zero.
+fn counters(counters: &std::collections::BTreeMap<String, u64>) -> String {
+    let risen = counters.iter().filter(|(_, count)| **count > 0);
+    risen.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_loses_its_end_and_says_so() {
+        let lines = format!("{:>99}\n", "line").repeat(400);
+        let cut = bounded(lines.clone(), false);
+        assert!(cut.len() <= MAX_LINE_BYTES && cut.len() > MAX_LINE_BYTES - 200, "{}", cut.len());
+        let (kept, note) = cut.split_once("  ! ").expect("a note");
+        assert!(
+            lines.starts_with(kept)
+                && note == format!("{} bytes more: see the JSON line\n\n", lines.len() - kept.len() + 1),
+            "{note}"
+        );
+        assert_eq!(bounded("é\n".to_owned(), true), "é\n");
+        let cut = bounded("é".repeat(MAX_LINE_BYTES), true);
+        assert!(cut.len() <= MAX_LINE_BYTES && cut.contains("é\x1b[0m\n  ! "), "{}", cut.len());
+    }
+}
