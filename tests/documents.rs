@@ -1,9 +1,13 @@
-//! The documents: that their links and paths lead somewhere, that README stays short, and that tables of the report's words have the
-//! schema's. What is generated in them is held against its source by `cargo xtask docs --check`.
+//! The documents: that their links and paths lead somewhere, that README stays short, and that fields and exit codes are the program's.
+//! What else is generated in them, `cargo xtask docs --check` holds against its source.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+mod documents {
+    pub(crate) mod fields;
+}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it lies in the workspace")
@@ -68,7 +72,7 @@ impl Document {
 }
 
 /// All but those of fixtures, which tell where these come from.
-fn documents() -> Vec<Document> {
+fn all() -> Vec<Document> {
     fn find(folder: &Path, found: &mut Vec<String>) {
         for entry in
             fs::read_dir(root().join(folder)).expect("a folder").map(|entry| entry.expect("an entry"))
@@ -131,7 +135,7 @@ fn lost(document: &Document) -> Vec<String> {
 
 #[test]
 fn links_and_paths_lead_somewhere() {
-    for document in documents() {
+    for document in all() {
         assert_eq!(broken(&document), [""; 0], "links of {}", document.path.display());
         assert_eq!(lost(&document), [""; 0], "paths in {}", document.path.display());
     }
@@ -152,28 +156,22 @@ fn readme_is_short_and_leads_to_all_others() {
     let length = readme.text.lines().count();
     assert!(length <= 200, "README.md has {length} lines");
     let links: BTreeSet<_> = readme.links().into_iter().map(PathBuf::from).collect();
-    for document in documents().iter().filter(|document| document.path != readme.path) {
+    for document in all().iter().filter(|document| document.path != readme.path) {
         assert!(links.contains(&document.path), "README.md has no link to {}", document.path.display());
     }
 }
 
 #[test]
-fn the_reports_words_are_the_schemas() {
-    let page = Document::read("crashtrace/docs/report.md");
-    let schema = crashtrace::report::schema();
-    let words = |names: &[&str]| -> BTreeSet<String> {
-        let lists = names.iter().filter_map(|name| schema["$defs"][name]["oneOf"].as_array());
-        let words: BTreeSet<_> =
-            lists.flatten().filter_map(|word| word["const"].as_str()).map(str::to_owned).collect();
-        assert!(words.len() >= names.len(), "{names:?}: {words:?}");
-        words
-    };
-    let kinds = ["Kind", "AgentStartedKind", "LossKind", "ClockChangedKind", "AgentStoppingKind"];
-    for (head, names) in
-        [("`kind`", &kinds[..]), ("`verdict.cause`", &["Cause"]), ("`verdict.level`", &["Level"])]
-    {
-        assert_eq!(page.column(head), words(names), "{head}");
+fn the_reference_of_fields_is_the_schemas() {
+    let path = root().join("crashtrace/docs/fields.md");
+    let made = documents::fields::page(&crashtrace::report::schema());
+    if std::env::var_os("CRASHTRACE_BLESS").is_some() {
+        fs::write(&path, &made).expect("it can be written");
     }
+    let stands = fs::read_to_string(&path).expect("it can be read");
+    let differ = stands.lines().zip(made.lines()).find(|(stands, made)| stands != made);
+    assert_eq!(differ, None, "`CRASHTRACE_BLESS=1 cargo test -p crashtrace --test documents` writes it anew");
+    assert_eq!(stands.len(), made.len());
 }
 
 #[test]
