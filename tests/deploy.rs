@@ -1,7 +1,6 @@
-//! The manifests in deploy/: that they are what Kubernetes takes them for, that the program takes its arguments, and that they give
-//! it what it needs and nothing else. `tests/daemonset.rs` runs containers by them, and so do guests
-//! (`tests/scenario/deployed.rs`), to whose runc `oci` says what a container runtime says of such a pod. Needs kubectl (`cargo
-//! xtask setup --tools`).
+//! The manifests in deploy/: that Kubernetes accepts them, that the program accepts its arguments, and that they give it what it needs
+//! and nothing else. `tests/daemonset.rs` runs containers by them, and so do guests (`tests/scenario/deployed.rs`), where `oci` tells
+//! runc what a container runtime would. Needs kubectl (`cargo xtask setup --tools`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -24,6 +23,7 @@ use deploy::needs::{CONTAINERD, Form, NEEDS, Need, SOCKET, What};
 use deploy::render;
 
 mod deploy {
+    mod documents;
     pub(crate) mod needs;
     pub(crate) mod oci;
     pub(crate) mod render;
@@ -40,7 +40,7 @@ fn rendered(form: Form) -> Vec<Value> {
         .clone()
 }
 
-/// The only object of this kind, as its type has it.
+/// The only object of this kind.
 fn object<T: DeserializeOwned + Serialize>(form: Form, kind: &str) -> T {
     of_kind(&rendered(form), kind)
 }
@@ -130,7 +130,7 @@ fn they_are_objects_of_kubernetes_and_fit_together() {
     }
 }
 
-/// A container of a pod: it has the variables that the manifest and kubelet set, and no more.
+/// A container of a pod, with the variables that the manifest and kubelet set.
 struct InPod(Container);
 
 impl Environment for InPod {
@@ -194,7 +194,7 @@ fn the_program_takes_its_arguments_and_does_what_is_meant() {
     }
 }
 
-/// Whatever is given, in the words of the table.
+/// What the manifests give, in the words of the table.
 fn given(objects: &[Value]) -> BTreeSet<String> {
     let pod = pod_of(objects);
     let container = container_of(&pod);
@@ -263,7 +263,7 @@ fn with(form: Form, components: &[&str]) -> Result<Vec<Value>, String> {
     render::render_with(form.folder(), components)
 }
 
-/// The runtime's socket equals root on the node: it comes with its component alone, to either form, and nothing else comes with it.
+/// The runtime's socket equals root on the node: only its component mounts it, in either form, and the component changes nothing else.
 #[test]
 fn the_runtimes_socket_is_a_component_for_either_form() {
     for form in Form::ALL {
@@ -308,9 +308,8 @@ fn the_api_server_can_be_left_out() {
     }
 }
 
-/// Over the pod network the port of metrics is for Prometheus alone.
 #[test]
-fn nobody_but_prometheus_comes_in() {
+fn only_prometheus_reaches_the_metrics() {
     let policy: NetworkPolicy = object(Form::Privileged, "NetworkPolicy");
     let spec = policy.spec.expect("a spec");
     assert_eq!(spec.policy_types, Some(vec!["Ingress".to_owned()]));
@@ -338,63 +337,6 @@ fn the_table_of_needs_is_the_programs() {
     assert!(host == at && found, "the folder of a socket that is looked for without being told");
 }
 
-/// The table in deploy/README.md says the same, in both directions.
-#[test]
-fn the_readme_has_each_need() {
-    let readme = std::fs::read_to_string(root().join("deploy/README.md")).expect("it can be read");
-    let part =
-        readme.split("## Privileges").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the part");
-    let rows: Vec<_> = part.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | ")).collect();
-    let word = |what: What| match what {
-        What::Privileged => "root".to_owned(),
-        What::Capability(name) => format!("CAP_{name}"),
-        What::Verb(name) | What::Variable(name) => format!("`{name}`"),
-        What::Mount { host, .. } => format!("`{host}`"),
-    };
-    for need in NEEDS.iter().chain([&SOCKET]) {
-        let (word, reason) = (word(need.what), need.reason);
-        let mut found = rows.iter().filter(|(what, _)| what.contains(&word));
-        assert!(found.any(|(_, why)| why.starts_with(reason)), "no row has {word} for {reason}: {rows:#?}");
-    }
-    let named = |text: &str| -> BTreeSet<String> {
-        let words = text.split([' ', ',', '|']).filter(|word| word.starts_with("CAP_"));
-        words.map(str::to_owned).collect()
-    };
-    let needed = NEEDS.iter().map(|need| word(need.what)).filter(|word| word.starts_with("CAP_"));
-    assert_eq!(rows.iter().flat_map(|(what, _)| named(what)).collect::<BTreeSet<_>>(), needed.collect());
-}
-
-/// Each privilege and mount has its reason beside it.
-#[test]
-fn each_privilege_has_a_comment() {
-    let files = [
-        "base/daemonset.yaml",
-        "base/rbac.yaml",
-        "capabilities/daemonset.yaml",
-        "runtime-socket/containerd/daemonset.yaml",
-    ];
-    let texts =
-        files.map(|file| std::fs::read_to_string(root().join("deploy").join(file)).expect("it can be read"));
-    let lines: Vec<_> = texts.iter().flat_map(|text| text.lines()).map(str::trim).collect();
-    for need in NEEDS.iter().chain([&SOCKET]) {
-        let line = match need.what {
-            What::Privileged => "privileged: true".to_owned(),
-            What::Capability(name) => format!("- {name}"),
-            What::Verb(_) => "verbs: [list, watch]".to_owned(),
-            // The comment stands above its volume, or above `hostPath`.
-            What::Mount { host, .. } => format!("path: {host}"),
-            What::Variable(name) => format!("- name: {name}"),
-        };
-        let at = lines.iter().position(|it| *it == line).unwrap_or_else(|| panic!("no line {line}"));
-        let above = if matches!(need.what, What::Mount { .. }) { at - 3..at } else { at - 1..at };
-        assert!(
-            lines[above.clone()].iter().any(|line| line.starts_with("# ")),
-            "{line} has no reason above it: {:?}",
-            &lines[above]
-        );
-    }
-}
-
 #[test]
 fn it_runs_on_every_node_and_lasts() {
     for form in Form::ALL {
@@ -411,43 +353,4 @@ fn it_runs_on_every_node_and_lasts() {
         let version = concat!(":", env!("CARGO_PKG_VERSION"));
         assert!(container(form).image.is_some_and(|image| image.ends_with(version)));
     }
-}
-
-/// The overlay that deploy/README.md describes.
-#[test]
-fn an_overlay_names_a_registry_the_socket_of_another_runtime_and_where_prometheus_is() {
-    let readme = std::fs::read_to_string(root().join("deploy/README.md")).expect("it can be read");
-    let blocks = readme.split("\n```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
-    let objects = render::render_own(&blocks.collect::<String>()).unwrap_or_else(|error| panic!("{error}"));
-    let pod = pod_of(&objects);
-    let image = container_of(&pod).image.expect("an image");
-    let digest = image.strip_prefix("registry.example/crashtrace@sha256:");
-    assert!(
-        digest.is_some_and(|it| it.len() == 64 && it.bytes().all(|byte| byte.is_ascii_hexdigit())),
-        "{image}"
-    );
-    let socket = Path::new("/run/crio/crio.sock");
-    assert!(socket::USUAL.iter().any(|usual| Path::new(usual) == socket), "it is looked for there");
-    assert!(given(&objects).contains(&format!("{:?}", What::Mount { host: "/run/crio", at: "/run/crio" })));
-    let policy: NetworkPolicy = of_kind(&objects, "NetworkPolicy");
-    let selector = json!(policy.spec).pointer("/ingress/0/from/0/namespaceSelector/matchLabels").cloned();
-    assert_eq!(selector, Some(json!({ "kubernetes.io/metadata.name": "observability" })));
-}
-
-/// README's five lines: the overlay that they write, with what `cargo xtask image` writes (its own test has the very file).
-#[test]
-fn the_readme_installs_the_image_by_its_digest() {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("it can be read");
-    let (_, rest) = readme.split_once("printf '").expect("the overlay");
-    let (overlay, _) = rest.split_once("' > mine/kustomization.yaml\n").expect("the overlay's name");
-    let digest = "5a".repeat(32);
-    let image = format!(
-        "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nimages: [{{ name: localhost/crashtrace, \
-         newName: registry.example/crashtrace, digest: 'sha256:{digest}' }}]\n"
-    );
-    let objects = render::render_beside(&overlay.replace("\\n", "\n"), Some(&image))
-        .unwrap_or_else(|error| panic!("{error}"));
-    let image = container_of(&pod_of(&objects)).image;
-    assert_eq!(image, Some(format!("registry.example/crashtrace@sha256:{digest}")));
-    assert_eq!(given(&objects), needed(Form::Privileged));
 }

@@ -1,8 +1,8 @@
-//! PURE: what a container runtime tells runc of the agent's container (the OCI configuration, `config.json`).
+//! PURE: the OCI configuration (`config.json`) of the agent's container, as a container runtime gives it to runc.
 //!
-//! What is the same for all pods (mounts, masked paths, namespaces, the rules of the seccomp profile) is what a real containerd
-//! wrote for one: `tests/fixtures/oci` has it, with the pod that it was asked for. Whatever a manifest decides is put in anew from
-//! the manifest, so that another manifest is another container. What this does not know how to put in is an error.
+//! What is the same for all pods (mounts, masked paths, namespaces, the rules of the seccomp profile) is what a real containerd wrote for
+//! one pod: `tests/fixtures/oci` has both. What a manifest decides is replaced from the manifest, so that another manifest makes another
+//! container. Anything in a manifest that cannot be translated is an error.
 
 use std::collections::BTreeMap;
 
@@ -23,9 +23,9 @@ const CALLS: [(&str, &str); 3] =
 /// A pod, and what containerd made of its container.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Recorded {
-    /// What it was asked for.
+    /// The pod.
     pub(crate) pod: PodSpec,
-    /// What it wrote.
+    /// What containerd wrote.
     pub(crate) config: Value,
 }
 
