@@ -182,3 +182,63 @@ fn the_exit_codes_are_those_of_the_help() {
     let codes = codes.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned);
     assert_eq!(page.column("exit code"), codes.collect());
 }
+
+/// What still has words that the glossary rules out: reports, help, and what is made of them.
+const NOT_YET: [&str; 7] = [
+    "README.md",
+    "crashtrace/docs/fields.md",
+    "tests/fixtures/report/",
+    "--help",
+    "watch",
+    "replay",
+    "doctor",
+];
+
+/// What people read: documents, manifests and what belongs to them, reports as text, and the help. By name.
+fn readings() -> Vec<(String, String)> {
+    fn find(folder: &Path, found: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            if entry.is_dir() {
+                find(&entry, found);
+            } else {
+                found.push((entry.display().to_string(), fs::read_to_string(&entry).expect("text")));
+            }
+        }
+    }
+    let mut found: Vec<_> =
+        all().into_iter().map(|document| (document.path.display().to_string(), document.text)).collect();
+    find(&root().join("deploy"), &mut found);
+    find(&root().join("tests/fixtures/report"), &mut found);
+    let mut command = <crashtrace::cli::Args as clap::CommandFactory>::command();
+    command.build();
+    found.push(("--help".to_owned(), command.render_long_help().to_string()));
+    for command in command.get_subcommands_mut() {
+        found.push((command.get_name().to_owned(), command.render_long_help().to_string()));
+    }
+    // That one has the list.
+    found.retain(|(name, _)| name != "CONTRIBUTING.md" && !NOT_YET.iter().any(|it| name.contains(it)));
+    found
+}
+
+#[test]
+fn the_glossary_holds() {
+    let glossary = Document::read("CONTRIBUTING.md");
+    let rows = glossary.prose().skip_while(|line| !line.starts_with("| say | for | never |")).skip(2);
+    let never: Vec<_> = rows
+        .filter_map(|row| row.split('|').nth(3))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(never.len() > 10, "{never:?}");
+    let said = |text: &str| -> Vec<&str> {
+        let text = text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+        never.iter().copied().filter(|phrase| text.contains(phrase)).collect()
+    };
+    assert_eq!(said("Nobody got 4 MiB\n  in one piece."), ["in one piece", "nobody"]);
+    let faults: Vec<_> = readings()
+        .iter()
+        .map(|(name, text)| (name.clone(), said(text)))
+        .filter(|(_, said)| !said.is_empty())
+        .map(|(name, said)| format!("{name}: {}", said.join(", ")))
+        .collect();
+    assert!(faults.is_empty(), "CONTRIBUTING's glossary has better words for these:\n{}", faults.join("\n"));
+}

@@ -111,17 +111,16 @@ fn kernels(matrix: Option<&Matrix>) -> String {
     let Matrix { commit, date, duration_s, remark, .. } = matrix;
     let agree = match disagree {
         0 => {
-            "They were played before agents with each kind of hooks alone, and before all of them at once, which agreed."
+            "One agent at a time watched them, and agents with all kinds of hooks together, and they agreed."
         }
         _ => {
-            "They were played before agents with each kind of hooks alone, and before all of them at once, which \
-              did not always agree."
+            "One agent at a time watched them, and agents with all kinds of hooks together, and they did not always agree."
         }
     };
     let minutes = duration_s.div_ceil(60);
     write!(
         text,
-        "\nScenarios whose reports are as they must be, with each kind of hooks. {agree} As deployed: what must hold of \
+        "\nScenarios that passed, of those played, for each kind of hooks. {agree} As deployed: requirements on \
          the agent in its container (`tests/scenario/deployed.toml`). From `cargo xtask vm --all` at commit {commit}, \
          {date}, {minutes} minutes.\n"
     )
@@ -220,7 +219,7 @@ mod tests {
         );
         assert!(rows[3].contains("| v2, two nodes |"), "{text}");
         assert!(
-            text.contains("which agreed")
+            text.contains("they agreed")
                 && text.ends_with("commit c0ffee, 2026-11-25, 61 minutes.\nIt rained.\n"),
             "{text}"
         );
@@ -229,6 +228,6 @@ mod tests {
         scenarios[1].together.insert(Judged::Agree, Outcome::Failed);
         scenarios[1].together.insert(Judged::Deployed, Outcome::Passed);
         let text = kernels(Some(&matrix));
-        assert!(text.contains("not always agree") && text.contains("| 1 of 1 |\n"), "{text}");
+        assert!(text.contains("did not always agree") && text.contains("| 1 of 1 |\n"), "{text}");
     }
 }
