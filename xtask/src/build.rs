@@ -1,38 +1,14 @@
-//! `cargo xtask build`: builds programs of the workspace and says where they are.
+//! Builds programs of the agent's crate.
 //!
-//! Cargo is asked where it put them (its JSON messages): a path put together from target, profile and name would be
-//! wrong as soon as a configuration moves the target directory.
+//! Their paths are taken from cargo's JSON messages: a path put together from target, profile and name would be wrong where a
+//! configuration moves the target directory.
 
-use crate::{exec, setup};
+use crate::{files, toolchain};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-
-/// Build the agent, and print where it is.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// The cargo profile.
-    #[arg(long, default_value = "release")]
-    profile: String,
-    /// The target; the static one unless given.
-    #[arg(long, default_value = setup::STATIC_TARGET)]
-    target: String,
-    /// Also this example of the agent's crate (may be repeated).
-    #[arg(long = "example", value_name = "NAME")]
-    examples: Vec<String>,
-}
-
-/// `cargo xtask build`.
-pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut programs = vec![Program::Bin("crashtrace")];
-    programs.extend(args.examples.iter().map(|name| Program::Example(name)));
-    for path in build(&programs, &args.profile, Some(&args.target))? {
-        println!("{}", path.display());
-    }
-    Ok(())
-}
 
 /// A program of the agent's crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,24 +17,24 @@ pub(crate) enum Program<'a> {
     Example(&'a str),
 }
 
-/// Builds programs of the agent's crate and returns their paths, in the order asked for. Without a target they are
-/// for this machine, and what `cargo build` made before is used.
+/// Builds programs and returns their paths in the same order. Without a target they are for this machine, and share what `cargo build`
+/// has built.
 pub(crate) fn build(programs: &[Program<'_>], profile: &str, target: Option<&str>) -> Result<Vec<PathBuf>> {
-    build_in(exec::root(), programs, profile, target)
+    build_in(files::root(), programs, profile, target)
 }
 
-/// The same in another workspace with the same sources.
+/// Builds in another copy of the workspace.
 pub(crate) fn build_in(
     root: &Path,
     programs: &[Program<'_>],
     profile: &str,
     target: Option<&str>,
 ) -> Result<Vec<PathBuf>> {
-    setup::ensure()?;
+    toolchain::ensure()?;
     if let Some(target) = target {
-        setup::ensure_target(target)?;
+        toolchain::ensure_target(target)?;
     }
-    let mut cargo = exec::toolchain("cargo");
+    let mut cargo = toolchain::command("cargo");
     cargo.current_dir(root).args([
         "build",
         "--package",
@@ -99,25 +75,25 @@ pub(crate) fn build_in(
         .collect()
 }
 
-/// The setting by which rustc writes none of this machine's paths into a program for this target: so the same sources give the
-/// same bytes in whatever folder they lie. `crashtrace/build.rs` hands it on to the kernel object.
+/// The setting that keeps this machine's paths out of programs for this target, so that the same sources give the same bytes in any
+/// folder. `crashtrace/build.rs` passes it on to the kernel object.
 ///
-/// Cargo's own `trim-paths` is not stable. The variable RUSTFLAGS would displace what `.cargo/config.toml` sets for the
-/// target, and so does it displace this: who sets it has other programs anyway.
+/// Cargo's own `trim-paths` is not stable. The variable RUSTFLAGS overrides this, as it overrides what `.cargo/config.toml` sets for
+/// the target.
 fn no_paths_of_this_machine(root: &Path, target: &str) -> Result<String> {
-    // Where several fit, rustc takes the last.
+    // Of several that match, rustc takes the last.
     let [workspace, cargo_home, toolchain] = paths_of_this_machine(root)?;
     let prefixes = [(workspace, "/crashtrace"), (cargo_home, "/cargo"), (toolchain, "/rust")];
     let flags = prefixes.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     Ok(format!("target.{target}.rustflags={}", serde_json::to_string(&flags)?))
 }
 
-/// Where sources are on this machine: the workspace's, those of the registry, those of the toolchain.
+/// Folders of sources on this machine: the workspace, cargo's registry, the toolchain.
 pub(crate) fn paths_of_this_machine(root: &Path) -> Result<[PathBuf; 3]> {
-    Ok([root.to_owned(), exec::cargo_home()?, setup::sysroot()?])
+    Ok([root.to_owned(), files::cargo_home()?, toolchain::sysroot()?])
 }
 
-/// A program that cargo reported.
+/// A program in cargo's messages.
 struct Artefact {
     kind: String,
     name: String,
@@ -133,7 +109,7 @@ impl Artefact {
     }
 }
 
-/// One line of cargo's messages: a program, if it is about one.
+/// The program that a line of cargo's messages is about, if any.
 fn parse(line: &str) -> Option<Artefact> {
     #[derive(Deserialize)]
     struct Message {
@@ -145,7 +121,7 @@ fn parse(line: &str) -> Option<Artefact> {
         name: String,
         kind: Vec<String>,
     }
-    // Messages of other kinds, and libraries (whose `executable` is null), do not fit and are passed over.
+    // Messages of other kinds, and libraries (whose `executable` is null), do not parse and are skipped.
     let message: Message = serde_json::from_str(line).ok()?;
     let kind = message.target.kind.into_iter().next()?;
     Some(Artefact { kind, name: message.target.name, executable: message.executable })

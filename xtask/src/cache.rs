@@ -1,31 +1,31 @@
-//! What is fetched once and kept: kernels for guests, and programs for tests.
+//! Fetched once and kept: kernels for guests, and programs for tests.
 
-use crate::exec;
+use crate::files;
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What the thing there is, as [`cached`] recorded it.
+/// The package in `home`, as [`cached`] recorded it.
 pub(crate) fn recorded(home: &Path) -> Result<String> {
     let path = home.join("PACKAGE");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(text.trim().to_owned())
 }
 
-/// Returns `home`, first filled by `fill` if it is not there, which says what that was. It appears whole or not at all: an
-/// interrupted download leaves only a staging directory, which the next attempt removes. One at a time fills what lies in `dir`.
+/// Returns `home`. If it is missing, `fill` fills it first and returns the name of what it fetched. `home` appears complete or not at
+/// all: an interrupted download leaves a staging directory, which the next attempt removes. A lock in `dir` keeps other processes out.
 pub(crate) fn cached(home: &Path, dir: &Path, fill: impl FnOnce(&Path) -> Result<String>) -> Result<PathBuf> {
     if home.is_dir() {
         return Ok(home.to_owned());
     }
-    let _lock = exec::lock(&dir.join("fetch.lock"))?;
+    let _lock = files::lock(&dir.join("fetch.lock"))?;
     if home.is_dir() {
         return Ok(home.to_owned()); // Another xtask did it while this one waited.
     }
     let mut staging = home.as_os_str().to_owned();
     staging.push(".partial");
     let staging = PathBuf::from(staging);
-    exec::remove_dir(&staging)?;
+    files::remove_dir(&staging)?;
     fs::create_dir_all(&staging).with_context(|| format!("cannot create {}", staging.display()))?;
     let package = fill(&staging)?;
     fs::write(staging.join("PACKAGE"), format!("{package}\n"))

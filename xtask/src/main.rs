@@ -1,24 +1,28 @@
 //! `cargo xtask`: what a contributor runs besides `cargo` itself.
 //!
-//! One file a command: each has an `Args` (what clap parses) and a `run`. Here they are only listed.
+//! `commands` has one file per command, each with an `Args` (what clap parses) and a `run`. Everything else is library: commands use
+//! libraries, libraries use each other downwards, and no command uses another.
 
 #![forbid(unsafe_code)]
 
-mod bench;
+mod advisories;
+mod apt;
+mod arch;
+mod btf_cutting;
 mod build;
 mod cache;
-mod demo;
-mod deny;
-mod docs;
+mod commands;
+mod debian;
 mod exec;
-mod fixtures;
-mod image;
+mod files;
+mod guest;
+mod matrix;
 mod packages;
-mod setup;
-mod test;
-mod vm;
+mod toolchain;
+mod tools;
 
 use clap::{Parser, Subcommand};
+use commands::{bench, build as build_command, demo, deny, docs, fixtures, image, setup, test, vm};
 use std::process::ExitCode;
 
 /// Sets up, builds and tries out crashtrace.
@@ -33,7 +37,7 @@ struct Cli {
 enum Command {
     Setup(setup::Args),
     Test(test::Args),
-    Build(build::Args),
+    Build(build_command::Args),
     Bench(bench::Args),
     Demo(demo::Args),
     Deny(deny::Args),
@@ -47,7 +51,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),
         Command::Test(args) => test::run(&args),
-        Command::Build(args) => build::run(&args),
+        Command::Build(args) => build_command::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Deny(args) => deny::run(&args),
@@ -59,7 +63,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The chain of causes, and no backtrace: what failed is rarely in this program.
+            // The chain of causes without a backtrace: the failure is rarely in this program.
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }

@@ -1,7 +1,7 @@
 //! The packages that end up in the agent, with their licences: what the image's list of parts (SBOM) and its licence texts are made
 //! from.
 
-use crate::exec;
+use crate::files;
 use anyhow::{Context as _, Result, ensure};
 use cargo_metadata::{DependencyKind, MetadataCommand, NodeDep, Package as Described, Target};
 use serde::Deserialize;
@@ -72,7 +72,7 @@ pub(crate) fn only_by(packages: &[Package], these: &[&str]) -> BTreeSet<String> 
 /// them or of what they use is in the program.
 fn reached(root: &str, target: &str, checksums: &HashMap<String, String>) -> Result<Vec<Package>> {
     let mut cargo = MetadataCommand::new();
-    cargo.current_dir(exec::root()).env_remove("RUSTUP_TOOLCHAIN");
+    cargo.current_dir(files::root()).env_remove("RUSTUP_TOOLCHAIN");
     let options = ["--locked", "--filter-platform", target].map(str::to_owned);
     let metadata = cargo.other_options(options).exec()?;
     let described: HashMap<_, _> = metadata.packages.iter().map(|it| (&it.id, it)).collect();
@@ -123,7 +123,7 @@ fn checksums() -> Result<HashMap<String, String>> {
         source: Option<String>,
         checksum: Option<String>,
     }
-    let text = fs::read_to_string(exec::root().join("Cargo.lock")).context("cannot read Cargo.lock")?;
+    let text = fs::read_to_string(files::root().join("Cargo.lock")).context("cannot read Cargo.lock")?;
     let lock: Lock = toml::from_str(&text).context("Cargo.lock")?;
     let mut checksums = HashMap::new();
     for Locked { name, version, source, checksum } in lock.package {
@@ -139,10 +139,11 @@ fn checksums() -> Result<HashMap<String, String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::toolchain::STATIC_TARGET;
 
     #[test]
     fn what_is_in_the_agent_is_found_and_nothing_else() {
-        let packages = of_agent(crate::setup::STATIC_TARGET).expect("cargo answers");
+        let packages = of_agent(STATIC_TARGET).expect("cargo answers");
         let names: Vec<_> = packages.iter().map(|it| it.name.as_str()).collect();
         // Of the program, of its kernel object, of a dependency.
         for name in ["crashtrace", "crashtrace-ebpf", "aya", "aya-ebpf", "tokio", "mio"] {
@@ -165,7 +166,7 @@ mod tests {
         let listed: BTreeMap<String, String> =
             toml::from_str(include_str!("packages/kube.toml")).expect("names and reasons");
         assert!(listed.values().all(|reason| !reason.is_empty()));
-        let packages = of_agent(crate::setup::STATIC_TARGET).expect("cargo answers");
+        let packages = of_agent(STATIC_TARGET).expect("cargo answers");
         let brought = only_by(&packages, &["kube", "kube-client", "kube-core"]);
         let brought: BTreeSet<_> =
             brought.iter().filter_map(|id| id.split_once('@')).map(|(name, _)| name.to_owned()).collect();

@@ -1,0 +1,297 @@
+//! What of the matrix the gate plays. The gate has 15 minutes on two cores; `cargo xtask vm --all` has the rest.
+//!
+//! The tests below hold it to this: every kernel, every scenario, every shape and every kind of hooks has its turn.
+
+use super::catalogue::Scenario;
+use super::deployed::Deployed;
+use super::plan::{self, Boot, DeployedTurn};
+use super::shape::Shape;
+use super::tier::Tier;
+use anyhow::Result;
+use std::fmt::Write as _;
+
+/// One guest of the gate.
+pub(crate) struct Row {
+    pub(crate) kernel: &'static str,
+    pub(crate) shape: Shape,
+    pub(crate) scenarios: Pick,
+    pub(crate) deployed: Checks,
+    /// Whether it checks how agents start and stop.
+    pub(crate) starts: bool,
+    /// Why it is worth its minutes.
+    pub(crate) why: &'static str,
+}
+
+/// Scenarios of a row.
+pub(crate) enum Pick {
+    /// All that can be played in a guest of this shape.
+    All,
+    /// Those that can be played in no shape but this one, and these.
+    OnlyHereAnd(&'static [&'static str]),
+    /// These.
+    These(&'static [&'static str]),
+}
+
+/// Checks of the agent as it is deployed, before which and an agent by hand scenarios are played then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checks {
+    None,
+    All,
+    These(&'static [&'static str]),
+}
+
+/// What may depend on the kernel: what the container is, what is left of it, and what it takes to begin.
+const OF_KERNEL: Checks = Checks::These(&["as_deployed", "leaves_nothing", "with_everything"]);
+
+/// What differs most between kernels: a limit, a group kill, the node's own memory, free lists and the way to them.
+const CORE: Pick = Pick::These(&["own_limit", "oom_group", "system", "fragmentation", "low_memory"]);
+
+/// In each of them all kinds of hooks watch at once, so that every play is judged once for each. The longest come
+/// first: two guests run at a time.
+pub(crate) const GATE: &[Row] = &[
+    Row {
+        kernel: "6.1",
+        shape: Shape::V2,
+        scenarios: Pick::All,
+        deployed: Checks::All,
+        starts: true,
+        why: "the kernel most nodes are near to",
+    },
+    Row {
+        kernel: "sid",
+        shape: Shape::V2,
+        scenarios: Pick::These(&[
+            "own_limit",
+            "one_container",
+            "bystander",
+            "oom_group",
+            "limit_write",
+            "no_victim",
+            "no_victim_anew",
+            "sysrq",
+            "system",
+            "fragmentation",
+            "low_memory",
+            "atomic_failure",
+            "fragmentation_oom",
+            "alloc_flood",
+            "charge_failure",
+        ]),
+        deployed: OF_KERNEL,
+        starts: false,
+        why: "the newest, where something changed last",
+    },
+    Row {
+        kernel: "5.10",
+        shape: Shape::V1,
+        scenarios: Pick::OnlyHereAnd(&["own_limit", "bystander", "system"]),
+        deployed: Checks::These(&["as_deployed", "leaves_nothing", "without_sys_resource"]),
+        starts: false,
+        why: "cgroup v1, and what it alone can do",
+    },
+    Row {
+        kernel: "6.1",
+        shape: Shape::Numa,
+        scenarios: Pick::OnlyHereAnd(&["own_limit"]),
+        deployed: Checks::None,
+        starts: false,
+        why: "what takes two nodes",
+    },
+    Row {
+        kernel: "5.10",
+        shape: Shape::V2,
+        scenarios: CORE,
+        deployed: Checks::None,
+        starts: false,
+        why: "the oldest",
+    },
+    Row {
+        kernel: "6.12",
+        shape: Shape::V2,
+        scenarios: CORE,
+        deployed: Checks::None,
+        starts: false,
+        why: "the current stable",
+    },
+    Row {
+        kernel: "6.12-rt",
+        shape: Shape::V2,
+        scenarios: CORE,
+        deployed: Checks::None,
+        starts: false,
+        why: "preemptible, and not built for clouds",
+    },
+    Row {
+        kernel: "arm64-6.12",
+        shape: Shape::V2,
+        scenarios: CORE,
+        deployed: Checks::None,
+        starts: false,
+        why: "another processor",
+    },
+    Row {
+        kernel: "arm64-6.1",
+        shape: Shape::V2,
+        scenarios: CORE,
+        deployed: Checks::None,
+        starts: false,
+        why: "the same, without fentry",
+    },
+];
+
+/// The guests of the gate.
+pub(crate) fn boots(catalogue: &[Scenario], deployed: &Deployed) -> Result<Vec<Boot>> {
+    let mut boots = Vec::new();
+    for row in GATE {
+        let scenarios = row.scenarios(catalogue)?;
+        if !scenarios.is_empty() {
+            let turns = plan::turns(&Tier::ALL, false);
+            let deployed = row.deployed.turn(deployed)?;
+            let (kernel, shape, starts) = (row.kernel, row.shape, row.starts);
+            let boot = Boot { kernel, shape, scenarios, turns, verifier: false, deployed, starts };
+            plan::push(&mut boots, boot);
+        }
+    }
+    Ok(boots)
+}
+
+impl Checks {
+    fn turn(self, all: &Deployed) -> Result<Option<DeployedTurn>> {
+        let checks = match self {
+            Self::None => return Ok(None),
+            Self::All => all.names(),
+            Self::These(names) => names.iter().map(|&name| name.to_owned()).collect(),
+        };
+        for name in &checks {
+            anyhow::ensure!(all.names().contains(name), "the gate names {name}, and there is no such check");
+        }
+        Ok(Some(DeployedTurn { scenarios: all.scenarios.clone(), checks }))
+    }
+}
+
+impl Row {
+    fn scenarios(&self, catalogue: &[Scenario]) -> Result<Vec<String>> {
+        let only_here = |scenario: &Scenario| {
+            Shape::ALL.into_iter().all(|shape| shape.meets(scenario) == (shape == self.shape))
+        };
+        let named = match self.scenarios {
+            Pick::All => &[],
+            Pick::OnlyHereAnd(named) | Pick::These(named) => named,
+        };
+        for name in named {
+            let known = catalogue.iter().any(|scenario| scenario.name == *name);
+            anyhow::ensure!(known, "the gate names {name}, and there is no such scenario");
+        }
+        let is_chosen = |scenario: &&Scenario| match self.scenarios {
+            _ if named.contains(&scenario.name.as_str()) => true,
+            Pick::All => self.shape.meets(scenario),
+            Pick::OnlyHereAnd(_) => only_here(scenario),
+            Pick::These(_) => false,
+        };
+        let chosen = catalogue.iter().filter(is_chosen);
+        Ok(chosen.map(|scenario| scenario.name.clone()).collect())
+    }
+}
+
+/// The guests of the gate for CONTRIBUTING.md.
+pub(crate) fn markdown() -> String {
+    let list = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let mut text = "| kernel | shape | scenarios | as deployed | why |\n|---|---|---|---|---|\n".to_owned();
+    for Row { kernel, shape, scenarios, deployed, starts, why } in GATE {
+        let scenarios = match scenarios {
+            Pick::All => "all that can be played there".to_owned(),
+            Pick::OnlyHereAnd(names) => {
+                format!("{}; those that can be played in no other shape", list(names))
+            }
+            Pick::These(names) => list(names),
+        };
+        let scenarios = if *starts { format!("{scenarios}; {}", list(&plan::STARTS)) } else { scenarios };
+        let deployed = match deployed {
+            Checks::None => "-".to_owned(),
+            Checks::All => "all".to_owned(),
+            Checks::These(names) => list(names),
+        };
+        writeln!(text, "| {kernel} | {} | {scenarios} | {deployed} | {why} |", shape.name())
+            .unwrap_or_default();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{catalogue, deployed};
+    use super::*;
+    use crate::guest::kernel;
+    use crate::matrix::shape::shapes_of;
+    use std::collections::BTreeSet;
+
+    fn gate() -> (Vec<Scenario>, Vec<Boot>) {
+        let catalogue = catalogue::all().expect("the catalogue");
+        let boots = boots(&catalogue, &deployed::all().expect("the checks")).expect("the gate");
+        (catalogue, boots)
+    }
+
+    #[test]
+    fn every_scenario_has_its_turn() {
+        let (catalogue, boots) = gate();
+        let played: BTreeSet<_> = boots.iter().flat_map(|boot| &boot.scenarios).collect();
+        let left_out: Vec<_> =
+            catalogue.iter().map(|it| &it.name).filter(|name| !played.contains(name)).collect();
+        assert!(left_out.is_empty(), "{left_out:?}");
+    }
+
+    #[test]
+    fn every_check_of_the_agent_as_it_is_deployed_has_its_turn() {
+        let (_, boots) = gate();
+        let done: BTreeSet<_> =
+            boots.iter().flat_map(|boot| &boot.deployed).flat_map(|turn| &turn.checks).collect();
+        assert_eq!(done, deployed::all().expect("the checks").names().iter().collect());
+        for boot in boots.iter().filter(|boot| boot.deployed.is_some()) {
+            assert!(deployed::is_possible(boot.kernel, boot.shape), "{boot}");
+        }
+    }
+
+    #[test]
+    fn starts_are_checked_with_all_hooks() {
+        let (_, boots) = gate();
+        assert!(boots.iter().any(|boot| boot.starts && boot.start_tiers() == Tier::ALL));
+    }
+
+    #[test]
+    fn every_kernel_has_its_turn() {
+        let (_, boots) = gate();
+        let booted: BTreeSet<_> = boots.iter().map(|boot| boot.kernel).collect();
+        assert_eq!(booted, kernel::labels().into_iter().collect());
+    }
+
+    #[test]
+    fn every_shape_has_its_turn() {
+        let (_, boots) = gate();
+        assert_eq!(boots.iter().map(|boot| boot.shape).collect::<BTreeSet<_>>(), Shape::ALL.into());
+    }
+
+    #[test]
+    fn every_kind_of_hooks_watches_every_scenario() {
+        let (_, boots) = gate();
+        assert!(boots.iter().all(|boot| boot.turns == [Tier::ALL]));
+    }
+
+    #[test]
+    fn every_guest_exists_and_meets_what_is_played_in_it() {
+        let (catalogue, boots) = gate();
+        for boot in boots {
+            assert!(shapes_of(boot.kernel).any(|shape| shape == boot.shape), "{boot}");
+            for scenario in catalogue.iter().filter(|scenario| boot.scenarios.contains(&scenario.name)) {
+                assert!(boot.shape.meets(scenario), "{boot}: {}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn contributors_are_told_each_guest() {
+        let text = markdown();
+        assert_eq!(text.lines().count(), 2 + GATE.len());
+        let oldest = "| 5.10 | v2 | `own_limit`, `oom_group`, `system`, `fragmentation`, `low_memory` | - | the oldest |";
+        assert!(text.contains(oldest), "{text}");
+    }
+}

@@ -1,0 +1,224 @@
+//! Which guests to boot, and what to play in each. Pure: from what was asked for, the kernels and the catalogue.
+
+use super::catalogue::Scenario;
+use super::deployed::{self, Deployed};
+use super::shape::{Shape, shapes_of};
+use super::tier::{Tier, by_hand, may_lack};
+use crate::guest::kernel;
+use anyhow::{Result, bail};
+use std::fmt;
+
+/// The labels of these kernels, oldest first; `all` stands for all of them.
+pub(crate) fn kernels(named: &[String], default: &str) -> Result<Vec<&'static str>> {
+    let named: Vec<_> =
+        if named.is_empty() { vec![default] } else { named.iter().map(String::as_str).collect() };
+    let labels = kernel::labels();
+    for name in &named {
+        let known = *name == "all" || labels.contains(name);
+        anyhow::ensure!(known, "there is no kernel {name}: the labels are {}", labels.join(", "));
+    }
+    Ok(labels.into_iter().filter(|label| named.contains(&"all") || named.contains(label)).collect())
+}
+
+/// One guest, and what is played in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Boot {
+    pub(crate) kernel: &'static str,
+    pub(crate) shape: Shape,
+    pub(crate) scenarios: Vec<String>,
+    /// All scenarios are played once for each turn, before agents with these hooks.
+    pub(crate) turns: Vec<Vec<Tier>>,
+    /// The verifier is asked what each program costs.
+    pub(crate) verifier: bool,
+    /// What is checked of the agent as it is deployed, in a turn of its own after these.
+    pub(crate) deployed: Option<DeployedTurn>,
+    /// The last turn checks how agents start and stop ([`STARTS`]).
+    pub(crate) starts: bool,
+}
+
+/// The checks of `scenario starts`.
+pub(crate) const STARTS: [&str; 2] = ["sessions", "wrong_btf"];
+
+/// A turn that has the agent as deploy/ has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeployedTurn {
+    /// Played before it and an agent that is run by hand beside it.
+    pub(crate) scenarios: Vec<String>,
+    /// Names in `deployed.toml`.
+    pub(crate) checks: Vec<String>,
+}
+
+/// How messages name it.
+impl fmt::Display for Boot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.kernel, self.shape.name())
+    }
+}
+
+impl Boot {
+    /// Scenarios times turns, and what is checked of the agent as it is deployed.
+    pub(crate) fn plays(&self) -> usize {
+        let deployed = self.deployed.iter().map(|turn| turn.scenarios.len() + turn.checks.len());
+        let starts = if self.starts { STARTS.len() * self.start_tiers().len() } else { 0 };
+        self.scenarios.len() * self.turns.len() + deployed.sum::<usize>() + starts
+    }
+
+    /// The hooks with which starts are checked: those that this kernel must have.
+    pub(crate) fn start_tiers(&self) -> Vec<Tier> {
+        Tier::ALL.into_iter().filter(|tier| !may_lack(self.kernel).contains(tier)).collect()
+    }
+
+    /// The number of the turn that checks starts.
+    pub(crate) fn starts_turn(&self) -> usize {
+        self.turns.len() + usize::from(self.deployed.is_some())
+    }
+}
+
+/// In which of a kernel's shapes a scenario is played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shapes {
+    /// In the first that meets its needs.
+    Once,
+    /// In each of these that does.
+    Each(Vec<Shape>),
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
+pub(crate) struct Selection {
+    pub(crate) kernels: Vec<&'static str>,
+    pub(crate) shapes: Shapes,
+    /// Names, in the catalogue's order.
+    pub(crate) scenarios: Vec<String>,
+    /// They were asked for by name, so each must be played.
+    pub(crate) named: bool,
+    pub(crate) tiers: Vec<Tier>,
+    /// Each kind of hooks has a turn of its own too.
+    pub(crate) alone: bool,
+    /// The agent as it is deployed is checked too, where it can be.
+    pub(crate) deployed: bool,
+    /// Each kernel also checks how agents start and stop.
+    pub(crate) starts: bool,
+}
+
+impl Selection {
+    /// All that there is.
+    pub(crate) fn everything(kernels: &[&'static str], catalogue: &[Scenario]) -> Self {
+        Self {
+            kernels: kernels.to_vec(),
+            shapes: Shapes::Each(Shape::ALL.to_vec()),
+            scenarios: catalogue.iter().map(|scenario| scenario.name.clone()).collect(),
+            named: false,
+            tiers: Tier::ALL.to_vec(),
+            alone: true,
+            deployed: true,
+            starts: true,
+        }
+    }
+
+    /// The guests that it takes.
+    pub(crate) fn boots(&self, catalogue: &[Scenario], deployed: &Deployed) -> Result<Vec<Boot>> {
+        let mut boots: Vec<Boot> = Vec::new();
+        for &kernel in &self.kernels {
+            let shapes: Vec<_> = shapes_of(kernel).collect();
+            for shape in &shapes {
+                let chosen = |scenario: &&Scenario| {
+                    self.scenarios.contains(&scenario.name)
+                        && shape.meets(scenario)
+                        && match &self.shapes {
+                            Shapes::Once => shapes.iter().find(|shape| shape.meets(scenario)) == Some(shape),
+                            Shapes::Each(asked) => asked.contains(shape),
+                        }
+                };
+                let scenarios: Vec<_> =
+                    catalogue.iter().filter(chosen).map(|chosen| chosen.name.clone()).collect();
+                let wanted = match &self.shapes {
+                    Shapes::Once => shapes.first() == Some(shape),
+                    Shapes::Each(asked) => asked.contains(shape),
+                };
+                let deployed =
+                    (self.deployed && wanted && deployed::is_possible(kernel, *shape)).then(|| {
+                        DeployedTurn { scenarios: deployed.scenarios.clone(), checks: deployed.names() }
+                    });
+                let starts = self.starts && wanted && !boots.iter().any(|boot| boot.kernel == kernel);
+                if !scenarios.is_empty() || deployed.is_some() || starts {
+                    let turns =
+                        if scenarios.is_empty() { Vec::new() } else { turns(&self.tiers, self.alone) };
+                    push(
+                        &mut boots,
+                        Boot { kernel, shape: *shape, scenarios, turns, verifier: false, deployed, starts },
+                    );
+                }
+            }
+        }
+        // Playing nothing would look like success.
+        let left_out =
+            self.scenarios.iter().find(|name| !boots.iter().any(|boot| boot.scenarios.contains(name)));
+        if let Some(name) = left_out.filter(|_| self.named || boots.is_empty()) {
+            bail!("no guest asked for meets the needs of {name}: `cargo xtask vm --list` has them");
+        }
+        if boots.is_empty() {
+            bail!("no guest asked for can have the agent as it is deployed");
+        }
+        Ok(boots)
+    }
+}
+
+/// Adds a guest. The first of each kernel asks its verifier, of which the answers do not depend on the shape.
+pub(crate) fn push(boots: &mut Vec<Boot>, boot: Boot) {
+    let verifier = !boots.iter().any(|other| other.kernel == boot.kernel);
+    boots.push(Boot { verifier, ..boot });
+}
+
+/// All kinds of hooks at once, who see the very same kills and must agree; then each by itself, if asked for.
+pub(crate) fn turns(tiers: &[Tier], alone: bool) -> Vec<Vec<Tier>> {
+    let mut turns = vec![tiers.to_vec()];
+    if alone && tiers.len() > 1 {
+        turns.extend(tiers.iter().map(|tier| vec![*tier]));
+    }
+    turns
+}
+
+/// Marks the beginning of a turn in the guest's output, and its number.
+pub(crate) const TURN: &str = "crashtrace-turn: ";
+
+/// Their names, as the command line has them.
+fn list<'a>(tiers: impl Iterator<Item = &'a Tier>) -> String {
+    tiers.map(|tier| tier.name()).collect::<Vec<_>>().join(",")
+}
+
+/// What the guest runs. Each turn is taken whatever became of the one before.
+pub(crate) fn script(boot: &Boot) -> String {
+    let names = boot.scenarios.join(" ");
+    let mut lines = vec!["status=0".to_owned()];
+    if boot.verifier {
+        lines.push("/bin/scenario verifier || status=1".to_owned());
+    }
+    for (number, tiers) in boot.turns.iter().enumerate() {
+        let hooks = list(tiers.iter());
+        let lackable = list(tiers.iter().filter(|tier| may_lack(boot.kernel).contains(tier)));
+        let may_lack = if lackable.is_empty() { String::new() } else { format!("--may-lack {lackable} ") };
+        lines.push(format!("echo '{TURN}{number}'"));
+        lines.push(format!(
+            "/bin/scenario run --guest --crashtrace /bin/crashtrace --hooks {hooks} {may_lack}{names} || status=1"
+        ));
+    }
+    if let Some(DeployedTurn { scenarios, checks }) = &boot.deployed {
+        lines.push(format!("echo '{TURN}{}'", boot.turns.len()));
+        lines.extend(deployed::script(scenarios, checks, by_hand(boot.kernel).name()));
+    }
+    if boot.starts {
+        lines.push(format!("echo '{TURN}{}'", boot.starts_turn()));
+        lines.push(format!(
+            "/bin/scenario starts --guest --crashtrace /bin/crashtrace --rounds 2 --hooks {} {} || status=1",
+            list(boot.start_tiers().iter()),
+            STARTS.join(" ")
+        ));
+    }
+    lines.push("exit $status".to_owned());
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests;
