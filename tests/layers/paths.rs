@@ -30,6 +30,28 @@ pub(crate) struct Crate<'a> {
 pub(crate) struct Read {
     pub(crate) rooms: BTreeSet<String>,
     pub(crate) arrows: Vec<Arrow>,
+    /// Each module that has a file, and the paths in it, from the crate's root on.
+    pub(crate) files: Vec<(Vec<String>, Vec<Vec<String>>)>,
+}
+
+impl Read {
+    /// Arrows between files instead of between top-level modules. A path leads to the deepest module that it names.
+    pub(crate) fn by_file(&self) -> Self {
+        let modules: BTreeSet<_> = self.files.iter().map(|(module, _)| module).collect();
+        let name = |module: &[String]| module.join("::");
+        let mut read = Self::default();
+        for (module, paths) in &self.files {
+            read.rooms.insert(name(module));
+            for path in paths {
+                let ends = (0..=path.len()).rev().map(|end| path[..end].to_vec());
+                let to = ends.into_iter().find(|end| modules.contains(end)).unwrap_or_default();
+                if to != *module {
+                    read.arrows.push(Arrow { from: name(module), to: name(&to), at: path.join("::") });
+                }
+            }
+        }
+        read
+    }
 }
 
 impl Crate<'_> {
@@ -47,6 +69,7 @@ impl Crate<'_> {
         let room = self.room(module);
         let folder = self.root.parent().expect("a folder");
         let shown = path.strip_prefix(folder).unwrap_or(path).display().to_string();
+        read.files.push((module.to_owned(), reader.paths.clone()));
         for used in reader.paths {
             // A glob of the crate's root would hide what is used.
             let to = used.first().cloned().unwrap_or_else(|| "*".to_owned());
@@ -87,7 +110,7 @@ struct Child {
 struct Reader<'a> {
     name: &'a str,
     module: Vec<String>,
-    /// Modules that the root file declares: it may name them without `crate`.
+    /// Modules that the file declares: it may name them without `crate` or `self`.
     declared: Vec<String>,
     paths: Vec<Vec<String>>,
     children: Vec<Child>,
@@ -95,7 +118,7 @@ struct Reader<'a> {
 
 fn read_file<'a>(file: &File, module: &[String], name: &'a str) -> Reader<'a> {
     let declared = file.items.iter().filter_map(|item| match item {
-        Item::Mod(item) if module.is_empty() => Some(item.ident.to_string()),
+        Item::Mod(item) => Some(item.ident.to_string()),
         _ => None,
     });
     let declared = declared.collect();
@@ -118,7 +141,7 @@ impl Reader<'_> {
             Some("crate") => (&[][..], &segments[1..]),
             // A program calls its library by name, and the modules that its root file declares.
             Some(name) if self.module.is_empty() && name == self.name => (&[][..], &segments[1..]),
-            Some(name) if self.declared.iter().any(|it| it == name) => (&[][..], segments),
+            Some(name) if self.declared.iter().any(|it| it == name) => (&self.module[..], segments),
             _ => return,
         };
         // `self` also ends `use x::{self}`.
@@ -374,5 +397,26 @@ mod tests {
             path: path.map(str::to_owned),
         };
         assert_eq!(read.children, [child("names", None), child("given", Some("../x.rs"))]);
+    }
+
+    #[test]
+    fn between_files_a_path_leads_to_the_deepest_module() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let write = |path: &str, text: &str| fs::write(dir.path().join(path), text).expect("a file");
+        fs::create_dir(dir.path().join("guest")).expect("a folder");
+        write("main.rs", "mod guest; mod exec; fn main() { guest::run() }");
+        write("exec.rs", "");
+        write("guest.rs", "mod boot; use crate::exec; pub fn run() { boot::run(exec::X) } pub struct Y;");
+        write("guest/boot.rs", "use super::Y; use crate::exec::f; use self::g;");
+        let read = Crate { root: &dir.path().join("main.rs"), name: "xtask" }.read().by_file();
+        let arrows: BTreeSet<_> = read.arrows.iter().map(|it| (it.from.as_str(), it.to.as_str())).collect();
+        let expected = [
+            ("", "guest"),
+            ("guest", "exec"),
+            ("guest", "guest::boot"),
+            ("guest::boot", "exec"),
+            ("guest::boot", "guest"),
+        ];
+        assert_eq!(arrows, expected.into());
     }
 }
