@@ -1,8 +1,7 @@
-//! What differs between the processors that guests have.
+//! Processors of guests and images, and what differs between them.
 
 use anyhow::{Result, bail};
 
-/// The processor of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arch {
     X86_64,
@@ -10,16 +9,15 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
-    /// That of this machine.
     pub(crate) fn of_this_machine() -> Result<Self> {
         match std::env::consts::ARCH {
             "x86_64" => Ok(Self::X86_64),
             "aarch64" => Ok(Self::Aarch64),
-            other => bail!("nothing is known of {other}: x86_64 or aarch64 is meant"),
+            other => bail!("{other} is not supported: x86_64 or aarch64"),
         }
     }
 
-    /// The target of what runs in such a guest: static.
+    /// The static target.
     pub(crate) const fn target(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64-unknown-linux-musl",
@@ -27,7 +25,7 @@ impl Arch {
         }
     }
 
-    /// Debian's word for it.
+    /// Debian's name.
     pub(crate) fn debian(self) -> &'static str {
         match self {
             Self::X86_64 => "amd64",
@@ -35,7 +33,7 @@ impl Arch {
         }
     }
 
-    /// The emulator, and Debian's package of it.
+    /// The emulator and its Debian package.
     pub(crate) fn emulator(self) -> (&'static str, &'static str) {
         match self {
             Self::X86_64 => ("qemu-system-x86_64", "qemu-system-x86"),
@@ -46,9 +44,9 @@ impl Arch {
     /// The emulator's arguments for the machine and its processor.
     pub(crate) fn machine(self) -> &'static [&'static str] {
         match self {
-            // QEMU 7.2 emulates cmpxchg16b wrongly now and then, and the guest dies of a double fault.
+            // QEMU 7.2 sometimes emulates cmpxchg16b wrongly, and the guest dies of a double fault.
             Self::X86_64 => &["-M", "q35", "-cpu", "EPYC,-cx16"],
-            // A plain ARMv8.0: what later ones add (pointer authentication above all) costs an emulator dearly.
+            // A plain ARMv8.0: later features (pointer authentication above all) are slow to emulate.
             Self::Aarch64 => &["-M", "virt,gic-version=3", "-cpu", "cortex-a57"],
         }
     }
@@ -58,7 +56,7 @@ impl Arch {
         let mut args = vec!["-serial".to_owned(), format!("file:{console}")];
         match self {
             Self::X86_64 => args.extend(["-serial".to_owned(), format!("file:{results}")]),
-            // The machine has one port of its own.
+            // The machine has one built-in port.
             Self::Aarch64 => args.extend([
                 "-chardev".to_owned(),
                 format!("file,id=results,path={results}"),
@@ -69,10 +67,10 @@ impl Arch {
         args
     }
 
-    /// The kernel's arguments that depend on it: which port is which, and where time and chance come from.
+    /// Its kernel arguments: serial ports, clock source and random numbers.
     pub(crate) fn kernel_args(self) -> &'static str {
         match self {
-            // An emulated CPU on a busy host stands still for seconds, and its clock with it.
+            // On a busy host an emulated CPU and its clock stand still for seconds.
             Self::X86_64 => "console=ttyS0 crashtrace.results=ttyS1 tsc=reliable random.trust_cpu=on",
             Self::Aarch64 => "console=ttyAMA0 crashtrace.results=ttyS0 random.trust_bootloader=on",
         }

@@ -26,7 +26,6 @@ const FUNCTIONS: [&str; 4] =
 /// Tracepoints whose prototype is kept, by the name of its typedef.
 const TRACEPOINTS: [&str; 1] = ["btf_trace_mark_victim"];
 
-/// The cutting of this file.
 pub(crate) fn cut(file: &Path) -> anyhow::Result<Vec<u8>> {
     let btf = Btf::parse(std::fs::read(file)?)?;
     let mut cutter = Cutter { btf: &btf, kept: HashMap::new(), queue: Vec::new(), ids: HashMap::new() };
@@ -34,10 +33,10 @@ pub(crate) fn cut(file: &Path) -> anyhow::Result<Vec<u8>> {
     cutter.write()
 }
 
-/// What a type of the cutting is made from.
+/// The source of a type of the cutting.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Source {
-    /// A type, as it is.
+    /// A complete type.
     Whole(u32),
     /// A type behind a pointer: a struct or union of which only the name is kept, or the typedefs and qualifiers
     /// around one.
@@ -50,12 +49,11 @@ struct Cutter<'a> {
     kept: HashMap<u32, BTreeSet<usize>>,
     /// Types of the cutting in the order of their new ids, from 1.
     queue: Vec<Source>,
-    /// New ids.
     ids: HashMap<Source, u32>,
 }
 
 impl Cutter<'_> {
-    /// Finds all that is wanted by name, and what of it is to be kept.
+    /// Finds the wanted types by name, and the members to keep.
     fn choose(&mut self) {
         let mut roots = Vec::new();
         for query in fields::TABLE.iter().flat_map(|field| field.queries) {
@@ -94,7 +92,7 @@ impl Cutter<'_> {
         }
     }
 
-    /// Marks a member, and the unnamed ones around it. Returns what it holds, behind arrays and typedefs.
+    /// Marks a member, and the unnamed ones around it. Returns its type behind arrays and typedefs.
     fn keep_member(&mut self, id: u32, name: &str) -> Option<u32> {
         let of = self.btf.get(id)?;
         for (index, member) in of.members().enumerate() {
@@ -114,7 +112,7 @@ impl Cutter<'_> {
         None
     }
 
-    /// A type without typedefs and qualifiers and, if so asked, without arrays.
+    /// A type behind typedefs and qualifiers and, if `arrays`, behind arrays.
     fn bare(&self, mut id: u32, arrays: bool) -> Option<Type<'_>> {
         loop {
             let found = self.btf.get(id)?;
@@ -128,7 +126,7 @@ impl Cutter<'_> {
         }
     }
 
-    /// The id that a type has in the cutting, which takes it in if it is new.
+    /// The id of a type in the cutting, to which it is added if it is new.
     fn id(&mut self, source: Source) -> u32 {
         *self.ids.entry(source).or_insert_with(|| {
             self.queue.push(source);
@@ -140,17 +138,17 @@ impl Cutter<'_> {
         if id == 0 { 0 } else { self.id(Source::Whole(id)) }
     }
 
-    /// The id for what a pointer refers to, or a typedef or qualifier behind one.
+    /// The id for the type behind a pointer, or for a typedef or qualifier behind one.
     fn behind(&mut self, id: u32) -> u32 {
         let is_cut = self.bare(id, false).is_some_and(|found| {
             let is_struct = matches!(found.kind, Kind::Struct | Kind::Union);
-            // There are no forward declarations without a name.
+            // A forward declaration needs a name.
             is_struct && !self.kept.contains_key(&found.id) && !self.btf.string_is(found.name, "")
         });
         if is_cut { self.id(Source::Behind(id)) } else { self.whole(id) }
     }
 
-    /// Writes out all that has been taken in. What that refers to is taken in on the way.
+    /// Writes all types, and adds those that they refer to.
     fn write(mut self) -> anyhow::Result<Vec<u8>> {
         let mut types = Words(Vec::new());
         let mut strings = Strings { bytes: vec![0], offsets: HashMap::new() };
@@ -252,7 +250,7 @@ struct Strings {
 }
 
 impl Strings {
-    /// Takes in the string at an offset of the original, and says where it is now.
+    /// Copies the string at an offset of the original, and returns its new offset.
     fn copy(&mut self, from: &Btf, offset: u32) -> anyhow::Result<u32> {
         let string = from.string(offset).with_context(|| format!("no string at {offset}"))?;
         if string.is_empty() {

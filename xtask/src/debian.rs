@@ -1,7 +1,7 @@
-//! Packages of any Debian release, fetched with apt and unpacked, none installed.
+//! Packages of any Debian release, fetched with apt and unpacked, not installed.
 //!
-//! The archive is the one this machine's apt is configured for, so a mirror or a proxy that it uses is used here too.
-//! Everything else apt would touch (its lists, its state, its idea of what is installed) lies under a private directory.
+//! The archive is that of this machine's apt configuration, including its mirror and proxy. Lists, state and caches are in a private
+//! directory.
 
 use crate::arch::Arch;
 use crate::cache::cached;
@@ -17,10 +17,8 @@ const ARCHIVE_VARIABLE: &str = "CRASHTRACE_DEBIAN_ARCHIVE";
 /// Debian's keys, where its sources keep them. Without this file apt's trusted keys are used.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The suites of bookworm.
 pub(crate) const BOOKWORM: &[(Repository, &str)] =
     &[(Repository::Main, "bookworm"), (Repository::Security, "bookworm-security")];
-/// The suites of trixie.
 pub(crate) const TRIXIE: &[(Repository, &str)] =
     &[(Repository::Main, "trixie"), (Repository::Security, "trixie-security")];
 
@@ -31,7 +29,7 @@ pub(crate) enum Repository {
     Security,
 }
 
-/// Packages of bookworm, unpacked together in `home`: those of the guests, of tests, and of nothing that depends on a kernel.
+/// Unpacks packages of bookworm together in `home`: those that do not depend on a guest's kernel.
 pub(crate) fn unpacked(home: &Path, arch: Arch, packages: &[&str]) -> Result<PathBuf> {
     cached(home, &files::vm_dir(), |staging| {
         let release = Release::of("bookworm", BOOKWORM, arch)?;
@@ -41,7 +39,7 @@ pub(crate) fn unpacked(home: &Path, arch: Arch, packages: &[&str]) -> Result<Pat
     })
 }
 
-/// A Debian release, seen through a private apt.
+/// A Debian release, with a private apt directory.
 #[derive(Debug)]
 pub(crate) struct Release {
     dir: PathBuf,
@@ -117,7 +115,7 @@ impl Release {
         Ok(version.trim().to_owned())
     }
 
-    /// An apt program that sees this release only, and writes nowhere else.
+    /// An apt program that sees this release only, and writes to its directory only.
     fn apt(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let places =
@@ -127,11 +125,11 @@ impl Release {
         }
         command.args([
             "-oDir::Etc::sourceparts=-",
-            // Nothing counts as installed, so nothing about this machine can bear on the choice.
+            // No package counts as installed, so this machine's packages do not affect the choice.
             "-oDir::State::status=/dev/null",
             "-oAcquire::Languages=none",
             "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
-            // apt's own user may not be allowed into the work tree.
+            // apt's own user may lack access to the work tree.
             "-oAPT::Sandbox::User=root",
         ]);
         let arch = self.arch.debian();
@@ -140,7 +138,7 @@ impl Release {
     }
 }
 
-/// Where Debian is, as far as this machine's apt knows.
+/// The URIs of Debian's archives in this machine's apt configuration.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Archives {
     main: Option<String>,
@@ -165,12 +163,12 @@ impl Archives {
         Ok(archives)
     }
 
-    /// Picks Debian's archives out of all that apt uses.
+    /// Finds Debian's archives among apt's index targets.
     fn parse(targets: &str) -> Self {
         let mut archives = Self::default();
         for target in targets.lines() {
             let [uri, release, "main", origin] = target.split(' ').collect::<Vec<_>>()[..] else { continue };
-            // Where apt has not fetched its lists yet it does not know the origin, and leaves the variable standing.
+            // Before apt has fetched its lists it does not know the origin, and prints the variable's name.
             let last = uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             let debian = match origin {
                 "Debian" => true,
@@ -179,7 +177,7 @@ impl Archives {
             };
             let slot =
                 if release.contains("-security") { &mut archives.security } else { &mut archives.main };
-            // Backports and updates lie in the main archive or in one beside it: the first named is the base.
+            // Backports and updates may have an archive of their own: the first is the base.
             if debian && slot.is_none() {
                 *slot = Some(uri.to_owned());
             }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// The workspace.
+/// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
     // Known when this file is compiled: `cargo xtask` compiles it in the tree that it works on.
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")

@@ -1,5 +1,4 @@
-//! The packages that end up in the agent, with their licences: what the image's list of parts (SBOM) and its licence texts are made
-//! from.
+//! The packages that are linked into the agent, with their licences: the source of the image's SBOM and licence texts.
 
 use crate::files;
 use anyhow::{Context as _, Result, ensure};
@@ -19,33 +18,33 @@ pub(crate) struct Package {
     pub(crate) version: String,
     /// Its licence, as an SPDX expression.
     pub(crate) licence: String,
-    /// Where its sources are.
+    /// The folder of its sources.
     pub(crate) dir: PathBuf,
-    /// SHA-256 of what the registry has of it; none for those of this workspace.
+    /// SHA-256 in the registry; none for packages of this workspace.
     pub(crate) checksum: Option<String>,
-    /// Those that it is compiled with, by [`Package::id`].
+    /// [`Package::id`] of its dependencies.
     pub(crate) uses: BTreeSet<String>,
 }
 
 impl Package {
-    /// It among the others.
+    /// Name and version.
     pub(crate) fn id(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// It is of this workspace.
+    /// Whether it is of this workspace.
     pub(crate) fn is_ours(&self) -> bool {
         self.checksum.is_none()
     }
 }
 
-/// All that end up in the agent for this target, by name and version.
+/// All packages in the agent for this target, by name and version.
 pub(crate) fn of_agent(target: &str) -> Result<Vec<Package>> {
     let checksums = checksums()?;
     let mut all = BTreeMap::new();
     for (root, target) in [("crashtrace", target), ("crashtrace-ebpf", KERNEL)] {
         for package in reached(root, target, &checksums)? {
-            // The agent and its kernel object may use one package in different ways.
+            // The agent and its kernel object may use a package with different features.
             let known =
                 all.entry((package.name.clone(), package.version.clone())).or_insert_with(|| package.clone());
             known.uses.extend(package.uses);
@@ -54,7 +53,7 @@ pub(crate) fn of_agent(target: &str) -> Result<Vec<Package>> {
     Ok(all.into_values().collect())
 }
 
-/// Those that would not be there without these, by name and version: these themselves, and what nothing else reaches.
+/// The ids of these packages and of those that no other package reaches.
 #[cfg(test)]
 pub(crate) fn only_by(packages: &[Package], these: &[&str]) -> BTreeSet<String> {
     let by_id: HashMap<_, _> = packages.iter().map(|it| (it.id(), it)).collect();
@@ -68,8 +67,8 @@ pub(crate) fn only_by(packages: &[Package], these: &[&str]) -> BTreeSet<String> 
     by_id.into_keys().filter(|id| !reached.contains(id)).collect()
 }
 
-/// Those that this package of the workspace is compiled with for this target, and it. Macros run in the compiler, and nothing of
-/// them or of what they use is in the program.
+/// This package of the workspace and its dependencies for this target. Macros run in the compiler: neither they nor their dependencies
+/// are in the program.
 fn reached(root: &str, target: &str, checksums: &HashMap<String, String>) -> Result<Vec<Package>> {
     let mut cargo = MetadataCommand::new();
     cargo.current_dir(files::root()).env_remove("RUSTUP_TOOLCHAIN");
@@ -105,12 +104,12 @@ fn reached(root: &str, target: &str, checksums: &HashMap<String, String>) -> Res
     Ok(found)
 }
 
-/// Before SPDX expressions, alternatives had a slash between them.
+/// Old manifests write alternatives with a slash instead of an SPDX expression.
 fn spdx(licence: Option<&str>) -> Option<String> {
     Some(licence?.split('/').map(str::trim).collect::<Vec<_>>().join(" OR "))
 }
 
-/// What `Cargo.lock` has of packages that come from the registry.
+/// The checksums in `Cargo.lock`, of packages from the registry.
 fn checksums() -> Result<HashMap<String, String>> {
     #[derive(Deserialize)]
     struct Lock {
@@ -127,10 +126,7 @@ fn checksums() -> Result<HashMap<String, String>> {
     let lock: Lock = toml::from_str(&text).context("Cargo.lock")?;
     let mut checksums = HashMap::new();
     for Locked { name, version, source, checksum } in lock.package {
-        ensure!(
-            source.is_some() == checksum.is_some(),
-            "{name} {version} comes from elsewhere than the registry"
-        );
+        ensure!(source.is_some() == checksum.is_some(), "{name} {version} is not from the registry");
         checksums.extend(checksum.map(|checksum| (format!("{name}@{version}"), checksum)));
     }
     Ok(checksums)
@@ -159,8 +155,7 @@ mod tests {
         assert!(packages.iter().all(|it| it.uses.is_subset(&ids)), "each names packages that are there");
     }
 
-    /// What the client of the API server brings into the agent is reviewed: a new one, or one that is gone, is for
-    /// `packages/kube.toml` to say, with what it is there for.
+    /// What kube alone brings into the agent is reviewed: `packages/kube.toml` lists it with reasons.
     #[test]
     fn what_only_kube_brings_is_listed_with_a_reason() {
         let listed: BTreeMap<String, String> =

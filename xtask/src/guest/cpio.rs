@@ -1,6 +1,5 @@
 //! The archive format of an initramfs: cpio "newc", of which the kernel needs only the few fields set here.
 
-/// What kind of thing an entry is, with what only that kind has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Dir,
@@ -10,7 +9,7 @@ pub(crate) enum Kind {
     CharDevice(u32, u32),
 }
 
-/// Writes an archive, entry by entry. All owners are root and all times zero: same input, same bytes.
+/// Writes an archive, entry by entry. All owners are root and all times zero, so the same input gives the same bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Archive {
     bytes: Vec<u8>,
@@ -26,12 +25,11 @@ impl Archive {
             Kind::Symlink(target) => (0o120_000, target.as_bytes(), (0, 0)),
             Kind::CharDevice(major, minor) => (0o020_000, &[][..], (*major, *minor)),
         };
-        // An inode number of its own each, or the kernel takes files for hard links of one another.
+        // With the same inode number the kernel would take files for hard links.
         self.inode += 1;
         self.entry(self.inode, file_type | permissions, device, path, content);
     }
 
-    /// Ends the archive.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry(0, 0, (0, 0), "TRAILER!!!", &[]);
         self.bytes
@@ -55,7 +53,7 @@ impl Archive {
         self.pad();
     }
 
-    /// Header with name, and content, each end on a multiple of four.
+    /// Header and content are padded to multiples of four.
     fn pad(&mut self) {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }
@@ -91,7 +89,7 @@ mod tests {
         assert_eq!(bytes.len() % 4, 0);
     }
 
-    /// The `cpio` program as the judge, where there is one.
+    /// Skipped where there is no `cpio`.
     #[test]
     fn cpio_reads_it() {
         let mut cpio = Command::new("cpio");

@@ -1,4 +1,4 @@
-//! What a guest boots from: one archive with busybox, `/init`, the command, and the files a test brings along.
+//! A guest's initramfs: busybox, `/init`, the command, and files.
 
 use super::cpio::{Archive, Kind};
 use super::modules::Module;
@@ -7,17 +7,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file of the host that a guest gets.
+/// A file of the host for a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GuestFile {
-    /// Where in the guest; absolute.
+    /// Its path in the guest; absolute.
     pub(crate) guest: String,
     pub(crate) host: PathBuf,
-    /// Its permissions there.
     pub(crate) mode: u32,
 }
 
-/// The root of a guest's file system, while it is put together.
+/// The root of a guest's file system.
 #[derive(Debug, Default)]
 pub(crate) struct Initramfs {
     /// By path without the leading slash. Sorted, so a directory comes before what is in it.
@@ -25,7 +24,7 @@ pub(crate) struct Initramfs {
 }
 
 impl Initramfs {
-    /// Adds an entry and the directories above it. An entry that is there already is replaced.
+    /// Adds an entry and the directories above it. An existing entry is replaced.
     pub(crate) fn add(&mut self, path: &str, mode: u32, kind: Kind) {
         let path = path.trim_matches('/');
         for (slash, _) in path.match_indices('/') {
@@ -52,7 +51,7 @@ impl Initramfs {
     }
 }
 
-/// The guest of every test: `/init`, busybox, the modules to be loaded, the files, and `command` as `/run.sh`.
+/// The initramfs with `/init`, busybox, these modules and files, and `command` as `/run.sh`.
 pub(crate) fn guest_root(
     busybox: &Path,
     modules: Vec<Module>,
@@ -60,7 +59,7 @@ pub(crate) fn guest_root(
     command: &str,
 ) -> Result<Vec<u8>> {
     let mut root = Initramfs::default();
-    // Before /init has mounted anything its complaints go to the console, which the kernel opens from here.
+    // Until /init has mounted /dev its errors go to this console, which the kernel opens.
     root.add("/dev/console", 0o600, Kind::CharDevice(5, 1));
     for dir in ["/bin", "/etc", "/proc", "/sbin", "/sys", "/tmp", "/usr/bin"] {
         root.add(dir, 0o755, Kind::Dir);

@@ -24,10 +24,9 @@ pub(crate) struct Spec {
     pub(crate) arch: Arch,
     /// The package's name is this, then the kernel's version, then the suffix.
     prefix: &'static str,
-    /// Which of Debian's builds of this kernel. Those for clouds have serial ports built in, few drivers, and are
-    /// quick to boot.
+    /// Debian's build of this kernel. Cloud builds have serial ports built in and few drivers, and boot quickly.
     suffix: &'static str,
-    /// The modules' package, if it is another: its name differs from the image's only in this prefix.
+    /// The prefix of the modules' package, if there is one; the rest of its name is that of the image's.
     modules: Option<&'static str>,
 }
 
@@ -45,7 +44,7 @@ pub(crate) const KERNELS: &[Spec] = &[
     },
     Spec { label: "6.1", release: "bookworm", suites: BOOKWORM, prefix: "linux-image-6.1.", ..SPEC },
     Spec { label: "6.12", release: "trixie", suites: TRIXIE, prefix: "linux-image-6.12.", ..SPEC },
-    // Not built for clouds, and preemptible nearly everywhere, BPF programs included.
+    // Not a cloud build, and preemptible nearly everywhere, BPF programs included.
     Spec {
         label: "6.12-rt",
         release: "trixie",
@@ -54,7 +53,7 @@ pub(crate) const KERNELS: &[Spec] = &[
         suffix: "-rt-amd64",
         ..SPEC
     },
-    // Whatever is newest; here the image proper and the modules are in packages of their own.
+    // The newest; image and modules are separate packages.
     Spec {
         label: "sid",
         release: "sid",
@@ -108,7 +107,7 @@ impl Spec {
             .with_context(|| format!("there is no kernel {label}: the labels are {}", labels().join(", ")))
     }
 
-    /// The packages with the newest kernel of this line: the image's, then the modules' if that is another.
+    /// The packages with the newest kernel of this line: the image's, then the modules', if any.
     fn packages(&self, names: &[String]) -> Option<Vec<String>> {
         let image = newest(self.prefix, self.suffix, names)?;
         let modules = self.modules.map(|prefix| image.replacen(self.prefix, prefix, 1));
@@ -116,11 +115,9 @@ impl Spec {
     }
 }
 
-/// A fetched kernel.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     pub(crate) spec: &'static Spec,
-    /// The unpacked package.
     home: PathBuf,
     /// The package and its version.
     pub(crate) version: String,
@@ -145,7 +142,7 @@ pub(crate) fn fetch(label: &str) -> Result<Kernel> {
             let version = release.unpack(&package, staging)?;
             unpacked.push(format!("{package} {version}"));
         }
-        // Before it counts as fetched: a package without one must not be kept.
+        // Before the package is kept: it must have an image.
         fs::rename(image(staging)?, staging.join(IMAGE)).context("cannot move the image")?;
         Ok(unpacked.join(", "))
     })
@@ -199,7 +196,7 @@ pub(crate) fn busybox(arch: Arch) -> Result<PathBuf> {
     let home = debian::unpacked(&home, arch, &["busybox-static"]).context("no busybox for the guest")?;
     let places = ["usr/bin/busybox", "bin/busybox"].map(|place| home.join(place));
     let found = places.into_iter().find(|place| place.is_file());
-    found.with_context(|| format!("{} has no busybox: remove it to fetch it anew", home.display()))
+    found.with_context(|| format!("{} has no busybox: remove it to fetch it again", home.display()))
 }
 
 /// The package of a kernel that was fetched.
@@ -215,7 +212,7 @@ fn home(label: &str) -> PathBuf {
 fn newest<'a>(prefix: &str, suffix: &str, names: &'a [String]) -> Option<&'a str> {
     let version = |name: &'a String| {
         let version = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
-        // Not `unsigned-7.2…`: the same kernel, which nothing here verifies, but also whatever else comes up.
+        // Not `unsigned-7.2…`, the same kernel, nor other words.
         version.starts_with(|first: char| first.is_ascii_digit()).then_some(version)
     };
     names
@@ -225,7 +222,7 @@ fn newest<'a>(prefix: &str, suffix: &str, names: &'a [String]) -> Option<&'a str
         .map(|(name, _)| name)
 }
 
-/// Orders versions as a reader would: runs of digits by their value, all else by its letters.
+/// Orders versions: digits by their value, the rest by its letters.
 fn compare(a: &str, b: &str) -> Ordering {
     parts(a).cmp(&parts(b))
 }

@@ -1,7 +1,6 @@
-//! The kernel modules that a guest loads: zram, which Debian builds into no kernel and swap in a guest needs.
+//! The kernel modules that a guest loads: zram, for swap, which Debian builds as a module.
 //!
-//! The packages have no `modules.dep`: depmod makes it where a kernel is installed, and here none is. So each module
-//! is asked itself what it depends on.
+//! The packages have no `modules.dep` (depmod writes it where a kernel is installed), so dependencies are read from each module.
 
 use crate::exec;
 use anyhow::{Context as _, Result};
@@ -11,30 +10,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A module, by the name the kernel gives it.
+/// A module, by the kernel's name for it.
 #[derive(Debug)]
 pub(crate) struct Module {
     pub(crate) name: String,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Up to 6.11 zram asks the kernel's crypto interface for this compressor when a device is first used, which no
-/// module's dependencies show; later ones bring their own.
+/// Up to 6.11 zram gets this compressor from the kernel's crypto interface at first use, which no module's dependencies show. Later
+/// versions have their own.
 const COMPRESSOR: &str = "lzo_rle";
 
 const ZRAM: &str = "zram";
 
-/// What gives a guest `/dev/zram0`, out of an unpacked kernel package, in the order in which it is to be loaded.
+/// The modules for `/dev/zram0` from an unpacked kernel package, in load order.
 pub(crate) fn zram(package: &Path) -> Result<Vec<Module>> {
     let files = files(package);
     let wanted = [COMPRESSOR, ZRAM].into_iter().filter(|name| *name == ZRAM || files.contains_key(*name));
     let mut modules = BTreeMap::new();
     let order = order(wanted, |name| {
         let file = files.get(name).with_context(|| {
-            format!("{} has no module {name} (remove it to fetch it anew)", package.display())
+            format!("{} has no module {name}: remove it to fetch it again", package.display())
         })?;
         let bytes = read(file)?;
-        let depends = depends(&bytes).with_context(|| format!("cannot understand {}", file.display()))?;
+        let depends = depends(&bytes).with_context(|| format!("cannot parse {}", file.display()))?;
         modules.insert(name.to_owned(), bytes);
         Ok(depends)
     })?;
@@ -51,7 +50,7 @@ fn files(package: &Path) -> BTreeMap<String, PathBuf> {
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let path = entry.path();
-            // Not followed where it is a link: the way to the headers leads out of the package.
+            // Links are not followed: the one to the headers leads out of the package.
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 dirs.push(path);
             } else if let Some((name, _)) = entry.file_name().to_string_lossy().split_once(".ko") {
@@ -62,7 +61,7 @@ fn files(package: &Path) -> BTreeMap<String, PathBuf> {
     found
 }
 
-/// Files have dashes where the kernel has underscores.
+/// File names have dashes where the kernel has underscores.
 fn normalised(name: &str) -> String {
     name.replace('-', "_")
 }
@@ -74,14 +73,14 @@ fn read(file: &Path) -> Result<Vec<u8>> {
     exec::bytes(Command::new("xz").arg("-dc").arg(file)).context("install xz (package xz-utils)")
 }
 
-/// What a module says it depends on.
+/// The dependencies of a module.
 fn depends(module: &[u8]) -> Result<Vec<String>> {
     let file = object::File::parse(module).context("no ELF file")?;
     let section = file.section_by_name(".modinfo").context("no section .modinfo")?;
     Ok(depends_in(section.data().context("cannot read .modinfo")?))
 }
 
-/// The same, from the section alone: `key=value` strings, each with its NUL.
+/// The dependencies in a `.modinfo` section: `key=value` strings, each with its NUL.
 fn depends_in(modinfo: &[u8]) -> Vec<String> {
     let entries = modinfo.split(|byte| *byte == 0).filter_map(|entry| entry.strip_prefix(b"depends="));
     entries
@@ -90,7 +89,7 @@ fn depends_in(modinfo: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// These modules and all they depend on, each after its own dependencies, and each once.
+/// These modules and their dependencies, each once and after its own dependencies.
 fn order<'a>(
     wanted: impl Iterator<Item = &'a str>,
     mut depends: impl FnMut(&str) -> Result<Vec<String>>,

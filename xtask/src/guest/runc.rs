@@ -25,7 +25,7 @@ pub(crate) fn files() -> Result<Vec<GuestFile>> {
     let home = debian::unpacked(&home, ARCH, PACKAGES).context("no runc for the guest")?;
     let files = FILES.into_iter().map(|(place, guest)| {
         let host = home.join(place);
-        ensure!(host.is_file(), "{} has no {place}: remove it to fetch it anew", home.display());
+        ensure!(host.is_file(), "{} has no {place}: remove it to fetch it again", home.display());
         Ok(GuestFile { guest: guest.to_owned(), host, mode: 0o755 })
     });
     files.collect()

@@ -1,37 +1,37 @@
-//! What comes out of a guest's serial ports, understood: the results between their markers, and a panic on the
-//! console. Pure; `boot.rs` feeds it. The guest's side of the protocol is `init.sh`.
+//! Parses a guest's serial ports: the results between their markers, and a panic on the console. Pure. The guest's side of the
+//! protocol is `init.sh`.
 
-/// What every line of the protocol begins with.
+/// The prefix of each line of the protocol.
 const MARK: &str = "crashtrace-guest: ";
 
-/// How the kernel begins the line that says it gives up.
+/// The beginning of the line in which the kernel panics.
 const PANIC: &str = "Kernel panic - not syncing";
 
 /// The second serial port, as it is received.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     received: Vec<u8>,
-    /// How far `received` is understood: up to here there are only whole lines.
+    /// Up to here `received` is parsed: complete lines only.
     understood: usize,
-    /// Where the program's own output begins.
+    /// Where the output of the command begins.
     started: Option<usize>,
     end: Option<End>,
 }
 
-/// How it ended, in the guest's own words.
+/// The end, as the guest reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The program returned this status; the shell's 128 + n for a signal.
+    /// The command returned this status; the shell reports 128 + n for a signal.
     Status(i32),
-    /// `/init` could not give the program what it promises.
+    /// `/init` could not set the guest up.
     Failed(String),
 }
 
 impl Results {
-    /// Takes what was received since, and returns the whole lines of the program that came with it.
+    /// Takes newly received bytes, and returns the complete lines of the command in them.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         if self.end.is_some() {
-            return Vec::new(); // What a process that outlived the program may still write is nobody's result.
+            return Vec::new(); // A process that outlived the command may still write.
         }
         self.received.extend_from_slice(bytes);
         let mut lines = Vec::new();
@@ -51,7 +51,7 @@ impl Results {
                     self.end = Some(End::Failed(why.to_owned()));
                     self.cut(begin);
                 }
-                // Before the start only firmware could have written, for nobody.
+                // Before the start only firmware writes.
                 _ if self.started.is_some() => lines.push(line),
                 _ => {}
             }
@@ -62,11 +62,11 @@ impl Results {
         lines
     }
 
-    /// Ends the text before a closing marker, without the newline that `say` put there.
+    /// Cuts the text before a closing marker, without the newline that `say` added.
     fn cut(&mut self, marker: usize) {
         let text = &self.received[..marker];
         self.received.truncate(text.strip_suffix(b"\n").unwrap_or(text).len());
-        // Only a program that forges the marker can make this differ; it gets no text, and no panic here.
+        // These differ only if the command forged the marker: its text is empty then.
         self.started = self.started.map(|start| start.min(self.received.len()));
     }
 
@@ -75,12 +75,12 @@ impl Results {
         self.started.is_some()
     }
 
-    /// How it ended, once it has.
+    /// How it ended, if it did.
     pub(crate) fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
 
-    /// All that the program printed, byte for byte but for what is not UTF-8.
+    /// The command's output, with invalid UTF-8 replaced.
     pub(crate) fn text(&self) -> String {
         let start = self.started.unwrap_or(self.received.len());
         String::from_utf8_lossy(&self.received[start..]).into_owned()

@@ -1,14 +1,12 @@
-//! The scenarios that there are, and what each needs: `tests/scenario/scenarios.toml`, which the program that plays
-//! them reads too. What it expects of the reports is not for here.
+//! The scenarios and their needs: `tests/scenario/scenarios.toml`, which the program that plays them reads too. The expected reports
+//! are skipped here.
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
-/// The file, as it was when this program was built.
 const SOURCE: &str = include_str!("../../../tests/scenario/scenarios.toml");
 
-/// A scenario.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Scenario {
     pub(crate) name: String,
@@ -17,26 +15,22 @@ pub(crate) struct Scenario {
     pub(crate) needs: BTreeSet<Need>,
 }
 
-/// What a machine must be or have.
+/// Needs of a scenario.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Need {
-    /// Cgroup v1.
     V1,
-    /// Cgroup v2.
     V2,
-    /// Nothing on it that would be missed.
+    /// A machine that may be harmed.
     Guest,
-    /// Two NUMA nodes.
     Numa,
-    /// One.
+    /// One NUMA node.
     OneNode,
     /// The zram module, for swap.
     Zram,
 }
 
 impl Need {
-    /// What the file calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::V1 => "v1",
@@ -51,7 +45,7 @@ impl Need {
 
 /// All scenarios, in the order of the file.
 pub(crate) fn all() -> Result<Vec<Scenario>> {
-    parse(SOURCE).context("tests/scenario/scenarios.toml is not as it must be")
+    parse(SOURCE).context("cannot parse tests/scenario/scenarios.toml")
 }
 
 fn parse(text: &str) -> Result<Vec<Scenario>> {
@@ -62,9 +56,12 @@ fn parse(text: &str) -> Result<Vec<Scenario>> {
     let scenarios = toml::from_str::<File>(text)?.scenario;
     let mut seen = BTreeSet::new();
     for Scenario { name, .. } in &scenarios {
-        // The names become words of a shell's command line.
+        // Names are words of a shell's command line.
         let plain = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-        anyhow::ensure!(plain && !name.is_empty(), "{name:?} is no name: a-z, 0-9 and _ make one");
+        anyhow::ensure!(
+            plain && !name.is_empty(),
+            "the name {name:?} has other characters than a-z, 0-9 and _"
+        );
         anyhow::ensure!(seen.insert(name), "there are two scenarios {name}");
     }
     Ok(scenarios)
@@ -75,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_is_as_it_must_be() {
+    fn the_file_is_valid() {
         let all = all().expect("it is");
         let own_limit = all.iter().find(|scenario| scenario.name == "own_limit").expect("the first of them");
         assert!(!own_limit.about.is_empty());
@@ -90,7 +87,7 @@ mod tests {
             needs = ["numa", "v2"]
             [scenario.expect.fentry]
             cause = "cgroup_oom""#;
-        let all = parse(text).expect("it is as it must be");
+        let all = parse(text).expect("it is valid");
         assert_eq!(all[0].needs, BTreeSet::from([Need::V2, Need::Numa]));
         assert_eq!(Need::Numa.name(), "numa");
     }
@@ -100,7 +97,7 @@ mod tests {
         let scenario = |name: &str, need: &str| {
             format!("[[scenario]]\nname = \"{name}\"\nabout = \"\"\nneeds = [\"{need}\"]\n")
         };
-        parse(&scenario("a_1", "v1")).expect("as it must be");
+        parse(&scenario("a_1", "v1")).expect("it is valid");
         for wrong in [
             scenario("a", "v3"),
             scenario("a; reboot", "v1"),

@@ -1,5 +1,4 @@
-//! The part of the matrix that has the agent as deploy/ has it, in a container: `tests/scenario/deployed.toml`, which the program
-//! that does it reads too.
+//! Checks of the agent in a container, as deploy/ runs it: `tests/scenario/deployed.toml`, which `scenario deployed` reads too.
 
 use super::shape::Shape;
 use crate::guest::initramfs::GuestFile;
@@ -11,47 +10,41 @@ use serde::Deserialize;
 use std::fs;
 use std::process::Command;
 
-/// The file, as it was when this program was built.
 const SOURCE: &str = include_str!("../../../tests/scenario/deployed.toml");
 
-/// Where guests have the manifests.
+/// The folder of the manifests in guests.
 const MANIFESTS: &str = "/deploy";
 
-/// What there is to play and to check.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Deployed {
-    /// Scenarios that are played before it and an agent that is run by hand beside it.
+    /// Played with this agent and, beside it, one that runs on the host.
     pub(crate) scenarios: Vec<String>,
     #[serde(rename = "check")]
     pub(crate) checks: Vec<Check>,
 }
 
-/// Something that must hold of it.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Check {
     pub(crate) name: String,
-    /// What, in one line.
     pub(crate) about: String,
 }
 
-/// All of it.
 pub(crate) fn all() -> Result<Deployed> {
-    toml::from_str(SOURCE).context("tests/scenario/deployed.toml is not as it must be")
+    toml::from_str(SOURCE).context("cannot parse tests/scenario/deployed.toml")
 }
 
 impl Deployed {
-    /// The names of all checks.
     pub(crate) fn names(&self) -> Vec<String> {
         self.checks.iter().map(|check| check.name.clone()).collect()
     }
 }
 
-/// Whether such guests can have it. Two nodes make no difference to a container.
+/// Whether such guests can run it. NUMA makes no difference to a container.
 pub(crate) fn is_possible(kernel: &str, shape: Shape) -> bool {
     shape != Shape::Numa && Spec::of(kernel).is_ok_and(|spec| spec.arch == runc::ARCH)
 }
 
-/// What the guest runs for it, `hooks` being those of the agent by hand.
+/// The guest's commands. `hooks` are those of the agent on the host.
 pub(super) fn script(scenarios: &[String], checks: &[String], hooks: &str) -> [String; 2] {
     let (scenarios, checks) = (scenarios.join(" "), checks.join(" "));
     [
@@ -64,17 +57,17 @@ pub(super) fn script(scenarios: &[String], checks: &[String], hooks: &str) -> [S
     ]
 }
 
-/// The folders of deploy/ that are a form of it, by the names of what kubectl makes of them.
+/// The names of the rendered manifests, and their folders in deploy/.
 const FORMS: [(&str, &str); 2] = [("privileged", "deploy"), ("capabilities", "deploy/capabilities")];
 
-/// What guests have for it beside the programs.
+/// Files for guests beside the programs.
 pub(crate) fn files() -> Result<Vec<GuestFile>> {
     let mut files = runc::files()?;
     files.extend(manifests()?);
     Ok(files)
 }
 
-/// What `kubectl apply -k` would send, for guests, which have no kubectl.
+/// What `kubectl apply -k` would send: guests have no kubectl.
 fn manifests() -> Result<Vec<GuestFile>> {
     let kubectl = tools::ensure_kubectl()?;
     let folder = files::vm_dir().join("manifests");
@@ -95,14 +88,14 @@ mod tests {
     use crate::matrix::catalogue;
 
     #[test]
-    fn the_file_is_as_it_must_be() {
+    fn the_file_is_valid() {
         let all = all().expect("it is");
         let scenarios = catalogue::all().expect("the catalogue");
         for name in &all.scenarios {
             assert!(scenarios.iter().any(|scenario| scenario.name == *name), "{name}");
         }
         for Check { name, about } in &all.checks {
-            // The names become words of a shell's command line, and rows beside those of scenarios.
+            // Names are words of a shell's command line, and rows beside those of scenarios.
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
             assert!(!about.is_empty() && !scenarios.iter().any(|scenario| scenario.name == *name), "{name}");
         }

@@ -1,6 +1,6 @@
-//! What of the matrix the gate plays. The gate has 15 minutes on two cores; `cargo xtask vm --all` has the rest.
+//! The gate's part of the matrix: 15 minutes on two cores. `cargo xtask vm --all` plays the rest.
 //!
-//! The tests below hold it to this: every kernel, every scenario, every shape and every kind of hooks has its turn.
+//! The tests below check that every kernel, scenario, shape and kind of hooks is in it.
 
 use super::catalogue::Scenario;
 use super::deployed::Deployed;
@@ -10,7 +10,6 @@ use super::tier::Tier;
 use anyhow::Result;
 use std::fmt::Write as _;
 
-/// One guest of the gate.
 pub(crate) struct Row {
     pub(crate) kernel: &'static str,
     pub(crate) shape: Shape,
@@ -18,21 +17,20 @@ pub(crate) struct Row {
     pub(crate) deployed: Checks,
     /// Whether it checks how agents start and stop.
     pub(crate) starts: bool,
-    /// Why it is worth its minutes.
+    /// Why it is in the gate.
     pub(crate) why: &'static str,
 }
 
 /// Scenarios of a row.
 pub(crate) enum Pick {
-    /// All that can be played in a guest of this shape.
+    /// All that a guest of this shape can play.
     All,
-    /// Those that can be played in no shape but this one, and these.
+    /// Those that no other shape can play, and these.
     OnlyHereAnd(&'static [&'static str]),
-    /// These.
     These(&'static [&'static str]),
 }
 
-/// Checks of the agent as it is deployed, before which and an agent by hand scenarios are played then.
+/// Checks of the deployed agent. If there are any, scenarios are played with it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Checks {
     None,
@@ -40,14 +38,13 @@ pub(crate) enum Checks {
     These(&'static [&'static str]),
 }
 
-/// What may depend on the kernel: what the container is, what is left of it, and what it takes to begin.
+/// Checks that may depend on the kernel: the container's properties, what it leaves behind, its start.
 const OF_KERNEL: Checks = Checks::These(&["as_deployed", "leaves_nothing", "with_everything"]);
 
-/// What differs most between kernels: a limit, a group kill, the node's own memory, free lists and the way to them.
+/// Scenarios that differ most between kernels: a limit, a group kill, the node's memory, free lists.
 const CORE: Pick = Pick::These(&["own_limit", "oom_group", "system", "fragmentation", "low_memory"]);
 
-/// In each of them all kinds of hooks watch at once, so that every play is judged once for each. The longest come
-/// first: two guests run at a time.
+/// In each guest all kinds of hooks watch at once. The longest come first: two guests run at a time.
 pub(crate) const GATE: &[Row] = &[
     Row {
         kernel: "6.1",
@@ -55,7 +52,7 @@ pub(crate) const GATE: &[Row] = &[
         scenarios: Pick::All,
         deployed: Checks::All,
         starts: true,
-        why: "the kernel most nodes are near to",
+        why: "closest to what most nodes run",
     },
     Row {
         kernel: "sid",
@@ -79,7 +76,7 @@ pub(crate) const GATE: &[Row] = &[
         ]),
         deployed: OF_KERNEL,
         starts: false,
-        why: "the newest, where something changed last",
+        why: "the newest",
     },
     Row {
         kernel: "5.10",
@@ -87,7 +84,7 @@ pub(crate) const GATE: &[Row] = &[
         scenarios: Pick::OnlyHereAnd(&["own_limit", "bystander", "system"]),
         deployed: Checks::These(&["as_deployed", "leaves_nothing", "without_sys_resource"]),
         starts: false,
-        why: "cgroup v1, and what it alone can do",
+        why: "cgroup v1, and scenarios of it alone",
     },
     Row {
         kernel: "6.1",
@@ -95,7 +92,7 @@ pub(crate) const GATE: &[Row] = &[
         scenarios: Pick::OnlyHereAnd(&["own_limit"]),
         deployed: Checks::None,
         starts: false,
-        why: "what takes two nodes",
+        why: "scenarios of two NUMA nodes",
     },
     Row {
         kernel: "5.10",
@@ -119,7 +116,7 @@ pub(crate) const GATE: &[Row] = &[
         scenarios: CORE,
         deployed: Checks::None,
         starts: false,
-        why: "preemptible, and not built for clouds",
+        why: "fully preemptible, and not a cloud build",
     },
     Row {
         kernel: "arm64-6.12",
@@ -135,11 +132,10 @@ pub(crate) const GATE: &[Row] = &[
         scenarios: CORE,
         deployed: Checks::None,
         starts: false,
-        why: "the same, without fentry",
+        why: "arm64 without fentry",
     },
 ];
 
-/// The guests of the gate.
 pub(crate) fn boots(catalogue: &[Scenario], deployed: &Deployed) -> Result<Vec<Boot>> {
     let mut boots = Vec::new();
     for row in GATE {
@@ -163,7 +159,7 @@ impl Checks {
             Self::These(names) => names.iter().map(|&name| name.to_owned()).collect(),
         };
         for name in &checks {
-            anyhow::ensure!(all.names().contains(name), "the gate names {name}, and there is no such check");
+            anyhow::ensure!(all.names().contains(name), "the gate names an unknown check, {name}");
         }
         Ok(Some(DeployedTurn { scenarios: all.scenarios.clone(), checks }))
     }
@@ -180,7 +176,7 @@ impl Row {
         };
         for name in named {
             let known = catalogue.iter().any(|scenario| scenario.name == *name);
-            anyhow::ensure!(known, "the gate names {name}, and there is no such scenario");
+            anyhow::ensure!(known, "the gate names an unknown scenario, {name}");
         }
         let is_chosen = |scenario: &&Scenario| match self.scenarios {
             _ if named.contains(&scenario.name.as_str()) => true,
@@ -193,15 +189,15 @@ impl Row {
     }
 }
 
-/// The guests of the gate for CONTRIBUTING.md.
+/// The table in CONTRIBUTING.md.
 pub(crate) fn markdown() -> String {
     let list = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let mut text = "| kernel | shape | scenarios | as deployed | why |\n|---|---|---|---|---|\n".to_owned();
     for Row { kernel, shape, scenarios, deployed, starts, why } in GATE {
         let scenarios = match scenarios {
-            Pick::All => "all that can be played there".to_owned(),
+            Pick::All => "all that it can play".to_owned(),
             Pick::OnlyHereAnd(names) => {
-                format!("{}; those that can be played in no other shape", list(names))
+                format!("{}; those that no other shape can play", list(names))
             }
             Pick::These(names) => list(names),
         };

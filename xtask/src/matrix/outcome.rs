@@ -1,13 +1,13 @@
-//! What came out of a guest, held against what was to be played in it. Pure: text in, judgements out.
+//! Compares a guest's output with the plan of its plays. Pure: text in, verdicts out.
 
 use super::plan::{Boot, DeployedTurn, STARTS, TURN};
 use super::tier::{Tier, by_hand, may_lack};
 use serde::{Deserialize, Serialize};
 
-/// What `scenario run` calls the agent's own start and end.
+/// The name in the output of `scenario run` for the agent's own start and end.
 pub(crate) const AGENT: &str = "agent";
 
-/// Who was judged: an agent, or whether all that watched at once agree.
+/// A judged agent, or the agreement of all that watched at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Judged {
@@ -15,7 +15,7 @@ pub(crate) enum Judged {
     Kprobe,
     Tracepoint,
     Agree,
-    /// The agent as it is deployed.
+    /// The agent in its container.
     Deployed,
 }
 
@@ -23,7 +23,7 @@ impl Judged {
     pub(crate) const ALL: [Self; 5] =
         [Self::Fentry, Self::Kprobe, Self::Tracepoint, Self::Agree, Self::Deployed];
 
-    /// As the scenarios' program calls it.
+    /// Its name in the output of `scenario`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Fentry => Tier::Fentry.name(),
@@ -45,19 +45,17 @@ impl From<Tier> for Judged {
     }
 }
 
-/// What came of a scenario, the worst last.
+/// The result of a scenario, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
-    /// The kernel refuses these hooks, as it may.
+    /// The kernel refuses these hooks, and may.
     Lacking,
-    /// These hooks cannot see it, and no line came.
+    /// These hooks cannot see it, and the agent wrote no line.
     Blind,
-    /// As it must be.
     Passed,
-    /// Not so.
     Failed,
-    /// No result came, or that it was not played.
+    /// There is no result, or the scenario was not played.
     Missing,
 }
 
@@ -67,32 +65,27 @@ impl Outcome {
     }
 }
 
-/// One judgement.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
     pub(crate) scenario: String,
     pub(crate) judged: Judged,
-    /// It was the only agent that watched.
+    /// No other agent watched.
     pub(crate) alone: bool,
     pub(crate) outcome: Outcome,
-    /// What was not as it must be.
     pub(crate) failures: Vec<String>,
-    /// The agent's lines, where something was not.
+    /// The agent's lines, if there are failures.
     pub(crate) lines: Vec<serde_json::Value>,
-    /// How long the agent took to begin.
     pub(crate) start_ms: Option<u64>,
-    /// From the victim's last touch to the line.
+    /// From the victim's last page touch to the line.
     pub(crate) touch_to_line_us: Option<u64>,
 }
 
-/// What the verifier of a kernel says of a program.
+/// The verifier's cost of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cost {
     pub(crate) program: String,
-    /// Instructions that it looked at.
     pub(crate) instructions: Option<u64>,
     pub(crate) stack_bytes: Option<u64>,
-    /// Why the kernel refuses it.
     pub(crate) error: Option<String>,
 }
 
@@ -113,7 +106,7 @@ struct Line {
     touch_to_line_us: Option<u64>,
 }
 
-/// Whether a line of the guest's output is a result, and not for people.
+/// Whether a line of the guest's output is a result, in contrast to a message.
 pub(crate) fn is_result(line: &str) -> bool {
     line.starts_with(TURN) || parse::<Line>(line).is_some() || parse::<Cost>(line).is_some()
 }
@@ -122,12 +115,12 @@ fn parse<T: for<'a> Deserialize<'a>>(line: &str) -> Option<T> {
     serde_json::from_str(line).ok()
 }
 
-/// What the verifier said, in a guest's output.
+/// The verifier's costs in a guest's output.
 pub(crate) fn costs(output: &str) -> Vec<Cost> {
     output.lines().filter_map(parse).collect()
 }
 
-/// A judgement of each scenario by each agent, for each turn.
+/// A verdict for each scenario and agent of each turn.
 pub(crate) fn judge(boot: &Boot, output: &str) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     let lines = |number: usize| -> Vec<Line> {
@@ -153,8 +146,7 @@ pub(crate) fn judge(boot: &Boot, output: &str) -> Vec<Verdict> {
     verdicts
 }
 
-/// All results of a turn: of each scenario by each that judges. Several that watched the same are compared as well, but for the
-/// agents themselves.
+/// The results that a turn must have: each scenario by each agent and, of several agents, their agreement.
 fn expected<'a>(scenarios: &'a [String], judges: &[Judged]) -> Vec<(&'a str, Judged)> {
     let scenarios = std::iter::once(AGENT).chain(scenarios.iter().map(String::as_str));
     let all = scenarios.flat_map(|scenario| {
@@ -188,9 +180,9 @@ fn judge_turn(boot: &Boot, alone: bool, expected: &[(&str, Judged)], lines: &[Li
             (Some(true), None) => verdict(line, Outcome::Passed, Vec::new()),
             (Some(false), None) => verdict(line, Outcome::Failed, line.failures.clone()),
             (None, Some(_)) if refused(line.hooks) => verdict(line, Outcome::Lacking, Vec::new()),
-            // This guest is made so that all that is asked of it can be played.
+            // The plan has only scenarios whose needs this guest meets.
             (None, Some(why)) => verdict(line, Outcome::Missing, vec![format!("not played: {why}")]),
-            _ => verdict(line, Outcome::Failed, vec!["the result makes no sense".to_owned()]),
+            _ => verdict(line, Outcome::Failed, vec!["an invalid result".to_owned()]),
         })
         .collect();
     for &(scenario, judged) in expected {
@@ -199,7 +191,7 @@ fn judge_turn(boot: &Boot, alone: bool, expected: &[(&str, Judged)], lines: &[Li
             let (outcome, failures) = if refused(judged) {
                 (Outcome::Lacking, vec![])
             } else {
-                (Outcome::Missing, vec!["no result came".to_owned()])
+                (Outcome::Missing, vec!["no result".to_owned()])
             };
             verdicts.push(Verdict {
                 scenario: scenario.to_owned(),

@@ -1,4 +1,4 @@
-//! Which guests to boot, and what to play in each. Pure: from what was asked for, the kernels and the catalogue.
+//! Which guests to boot, and what to play in each. Pure.
 
 use super::catalogue::Scenario;
 use super::deployed::{self, Deployed};
@@ -20,17 +20,17 @@ pub(crate) fn kernels(named: &[String], default: &str) -> Result<Vec<&'static st
     Ok(labels.into_iter().filter(|label| named.contains(&"all") || named.contains(label)).collect())
 }
 
-/// One guest, and what is played in it.
+/// One guest, and its plays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Boot {
     pub(crate) kernel: &'static str,
     pub(crate) shape: Shape,
     pub(crate) scenarios: Vec<String>,
-    /// All scenarios are played once for each turn, before agents with these hooks.
+    /// All scenarios are played once for each turn, with agents that use these hooks.
     pub(crate) turns: Vec<Vec<Tier>>,
-    /// The verifier is asked what each program costs.
+    /// Whether the verifier's cost of each program is recorded.
     pub(crate) verifier: bool,
-    /// What is checked of the agent as it is deployed, in a turn of its own after these.
+    /// The turn after these checks the deployed agent.
     pub(crate) deployed: Option<DeployedTurn>,
     /// The last turn checks how agents start and stop ([`STARTS`]).
     pub(crate) starts: bool,
@@ -39,16 +39,15 @@ pub(crate) struct Boot {
 /// The checks of `scenario starts`.
 pub(crate) const STARTS: [&str; 2] = ["sessions", "wrong_btf"];
 
-/// A turn that has the agent as deploy/ has it.
+/// A turn with the agent in a container, as deploy/ runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeployedTurn {
-    /// Played before it and an agent that is run by hand beside it.
+    /// Played with this agent and, beside it, one that runs on the host.
     pub(crate) scenarios: Vec<String>,
     /// Names in `deployed.toml`.
     pub(crate) checks: Vec<String>,
 }
 
-/// How messages name it.
 impl fmt::Display for Boot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} {}", self.kernel, self.shape.name())
@@ -56,7 +55,7 @@ impl fmt::Display for Boot {
 }
 
 impl Boot {
-    /// Scenarios times turns, and what is checked of the agent as it is deployed.
+    /// The number of plays and checks.
     pub(crate) fn plays(&self) -> usize {
         let deployed = self.deployed.iter().map(|turn| turn.scenarios.len() + turn.checks.len());
         let starts = if self.starts { STARTS.len() * self.start_tiers().len() } else { 0 };
@@ -74,16 +73,16 @@ impl Boot {
     }
 }
 
-/// In which of a kernel's shapes a scenario is played.
+/// The shapes in which a scenario is played.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shapes {
-    /// In the first that meets its needs.
+    /// The first that meets its needs.
     Once,
-    /// In each of these that does.
+    /// Each of these that does.
     Each(Vec<Shape>),
 }
 
-/// What was asked for.
+/// The plays that the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub(crate) struct Selection {
@@ -91,19 +90,18 @@ pub(crate) struct Selection {
     pub(crate) shapes: Shapes,
     /// Names, in the catalogue's order.
     pub(crate) scenarios: Vec<String>,
-    /// They were asked for by name, so each must be played.
+    /// The user gave the names, so each must be played.
     pub(crate) named: bool,
     pub(crate) tiers: Vec<Tier>,
-    /// Each kind of hooks has a turn of its own too.
+    /// Each kind of hooks also has a turn alone.
     pub(crate) alone: bool,
-    /// The agent as it is deployed is checked too, where it can be.
+    /// The deployed agent is also checked, where a guest can run it.
     pub(crate) deployed: bool,
-    /// Each kernel also checks how agents start and stop.
+    /// One guest of each kernel also checks how agents start and stop.
     pub(crate) starts: bool,
 }
 
 impl Selection {
-    /// All that there is.
     pub(crate) fn everything(kernels: &[&'static str], catalogue: &[Scenario]) -> Self {
         Self {
             kernels: kernels.to_vec(),
@@ -117,7 +115,7 @@ impl Selection {
         }
     }
 
-    /// The guests that it takes.
+    /// The guests to boot.
     pub(crate) fn boots(&self, catalogue: &[Scenario], deployed: &Deployed) -> Result<Vec<Boot>> {
         let mut boots: Vec<Boot> = Vec::new();
         for &kernel in &self.kernels {
@@ -152,26 +150,26 @@ impl Selection {
                 }
             }
         }
-        // Playing nothing would look like success.
+        // A run without plays would look like success.
         let left_out =
             self.scenarios.iter().find(|name| !boots.iter().any(|boot| boot.scenarios.contains(name)));
         if let Some(name) = left_out.filter(|_| self.named || boots.is_empty()) {
-            bail!("no guest asked for meets the needs of {name}: `cargo xtask vm --list` has them");
+            bail!("no selected guest meets the needs of {name}: see `cargo xtask vm --list`");
         }
         if boots.is_empty() {
-            bail!("no guest asked for can have the agent as it is deployed");
+            bail!("no selected guest can run the deployed agent");
         }
         Ok(boots)
     }
 }
 
-/// Adds a guest. The first of each kernel asks its verifier, of which the answers do not depend on the shape.
+/// Adds a guest. The first of each kernel records the verifier's cost, which does not depend on the shape.
 pub(crate) fn push(boots: &mut Vec<Boot>, boot: Boot) {
     let verifier = !boots.iter().any(|other| other.kernel == boot.kernel);
     boots.push(Boot { verifier, ..boot });
 }
 
-/// All kinds of hooks at once, who see the very same kills and must agree; then each by itself, if asked for.
+/// All kinds of hooks at once, which see the same kills and must agree; then each alone, if `alone`.
 pub(crate) fn turns(tiers: &[Tier], alone: bool) -> Vec<Vec<Tier>> {
     let mut turns = vec![tiers.to_vec()];
     if alone && tiers.len() > 1 {
@@ -180,15 +178,14 @@ pub(crate) fn turns(tiers: &[Tier], alone: bool) -> Vec<Vec<Tier>> {
     turns
 }
 
-/// Marks the beginning of a turn in the guest's output, and its number.
+/// Before the number of a turn, where it begins in the guest's output.
 pub(crate) const TURN: &str = "crashtrace-turn: ";
 
-/// Their names, as the command line has them.
 fn list<'a>(tiers: impl Iterator<Item = &'a Tier>) -> String {
     tiers.map(|tier| tier.name()).collect::<Vec<_>>().join(",")
 }
 
-/// What the guest runs. Each turn is taken whatever became of the one before.
+/// The guest's command. Each turn is played even if the one before failed.
 pub(crate) fn script(boot: &Boot) -> String {
     let names = boot.scenarios.join(" ");
     let mut lines = vec!["status=0".to_owned()];

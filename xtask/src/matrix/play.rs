@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Files for guests.
 pub(crate) struct Files {
     /// The programs, by target.
     programs: BTreeMap<&'static str, Vec<GuestFile>>,

@@ -1,6 +1,7 @@
-//! What came of the matrix: kernels, their shapes, and the outcome of each scenario there. Pure but for [`load`].
+//! The results of a run: kernels, their shapes, and the outcome of each scenario. Pure but for [`load`].
 //!
-//! `cargo xtask vm --all` writes it to `tests/results/matrix.json`, and `cargo xtask docs` makes the table in `tests/results/README.md` of it.
+//! `cargo xtask vm --all` writes them to `tests/results/matrix.json`, and `cargo xtask docs` writes the table in
+//! `tests/results/README.md`.
 
 use super::outcome::{AGENT, Cost, Judged, Outcome, Verdict};
 use super::plan::Boot;
@@ -16,46 +17,44 @@ use std::path::PathBuf;
 /// A run of the whole matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Matrix {
-    /// What was built and played.
+    /// The tested commit.
     pub(crate) commit: String,
-    /// Why it is no record of the whole matrix, if it is none.
+    /// Why the run was not complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) incomplete: Option<String>,
-    /// The day it ended, in UTC.
+    /// The day of its end, in UTC.
     pub(crate) date: String,
     pub(crate) duration_s: u64,
-    /// What people must know of the run, put in by hand: what was played again at the same commit, say.
+    /// A remark for readers, added by hand: for example that a part was played again at the same commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) remark: Option<String>,
     pub(crate) kernels: Vec<KernelResults>,
 }
 
-/// What came of one kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KernelResults {
     pub(crate) label: String,
     pub(crate) arch: String,
-    /// Debian's package, and its version.
+    /// Debian's package and its version.
     pub(crate) package: String,
     pub(crate) shapes: Vec<ShapeResults>,
-    /// What its verifier says of each program.
     pub(crate) verifier: Vec<Cost>,
 }
 
-/// What came of one shape of a kernel's guests.
+/// The results of one shape of a kernel's guests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShapeResults {
     pub(crate) shape: Shape,
     pub(crate) scenarios: Vec<ScenarioResults>,
 }
 
-/// What came of one scenario there. [`AGENT`] stands for the agents themselves.
+/// The results of one scenario. [`AGENT`] stands for the agents' own start and end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ScenarioResults {
     pub(crate) scenario: String,
-    /// With several agents that watch the same.
+    /// Of agents that watched at once.
     pub(crate) together: BTreeMap<Judged, Outcome>,
-    /// With one agent.
+    /// Of agents that watched alone.
     pub(crate) alone: BTreeMap<Judged, Outcome>,
 }
 
@@ -67,34 +66,34 @@ pub(crate) struct Played {
     pub(crate) package: String,
     pub(crate) verdicts: Vec<Verdict>,
     pub(crate) costs: Vec<Cost>,
-    /// What went wrong with the guest itself.
+    /// The failure of the guest itself.
     pub(crate) trouble: Option<String>,
-    /// Where all that it printed lies, unless all went well.
+    /// The folder of its output, if anything failed.
     pub(crate) logs: Option<PathBuf>,
 }
 
 impl Played {
-    /// The judgements that are not as they must be.
+    /// Failed and lost results.
     pub(crate) fn bad(&self) -> impl Iterator<Item = &Verdict> {
         self.verdicts.iter().filter(|verdict| !verdict.outcome.is_good())
     }
 }
 
 impl ScenarioResults {
-    /// What came of it for one that judged, at worst.
+    /// The worst outcome for one agent.
     pub(crate) fn of(&self, judged: Judged) -> Option<Outcome> {
         self.together.get(&judged).max(self.alone.get(&judged)).copied()
     }
 }
 
 impl ShapeResults {
-    /// The scenarios, without the agents' own row.
+    /// The scenarios without the agents' own row.
     pub(crate) fn played(&self) -> impl Iterator<Item = &ScenarioResults> {
         self.scenarios.iter().filter(|results| results.scenario != AGENT)
     }
 }
 
-/// Puts the guests of each kernel together, in the order of [`KERNELS`] and [`Shape`], whatever the guests' was.
+/// Merges the guests of each kernel, in the order of [`KERNELS`] and [`Shape`].
 pub(crate) fn merge(guests: &[Played]) -> Vec<KernelResults> {
     let mut kernels: Vec<KernelResults> = Vec::new();
     for guest in guests {
@@ -141,8 +140,7 @@ fn find_or_push<T>(items: &mut Vec<T>, is_it: impl Fn(&T) -> bool, new: impl FnO
     &mut items[index]
 }
 
-/// Why these guests do not make a record of the whole matrix, if they do not. `everything` is what there is to boot.
-/// That something failed is no reason: a record tells.
+/// Why these guests are not a complete run, if they are not. `everything` are the guests of a complete one. A record may have failures.
 pub(crate) fn incomplete(everything: &[Boot], guests: &[Played]) -> Option<String> {
     let missing: Vec<_> = everything
         .iter()
@@ -150,10 +148,10 @@ pub(crate) fn incomplete(everything: &[Boot], guests: &[Played]) -> Option<Strin
         .map(ToString::to_string)
         .collect();
     if !missing.is_empty() {
-        return Some(format!("only a subset was run: not, or not wholly, {}", missing.join(", ")));
+        return Some(format!("only a subset was run; missing or not complete: {}", missing.join(", ")));
     }
     if let Some((guest, trouble)) = guests.iter().find_map(|guest| Some((guest, guest.trouble.as_ref()?))) {
-        return Some(format!("{} had trouble of its own: {trouble}", guest.boot));
+        return Some(format!("{} failed: {trouble}", guest.boot));
     }
     merge(guests)
         .into_iter()
@@ -161,20 +159,18 @@ pub(crate) fn incomplete(everything: &[Boot], guests: &[Played]) -> Option<Strin
         .map(|kernel| format!("the verifier's cost is not recorded for {}", kernel.label))
 }
 
-/// Where the record of the last whole run is.
+/// The record of the last complete run.
 pub(crate) fn path() -> PathBuf {
     files::root().join(NAME)
 }
 
-/// The same, from the root of the tree.
+/// Its path from the root of the tree.
 pub(crate) const NAME: &str = "tests/results/matrix.json";
 
-/// The last whole run, if there was one.
+/// Reads the record, if there is one.
 pub(crate) fn load() -> Result<Option<Matrix>> {
     match fs::read_to_string(path()) {
-        Ok(text) => {
-            serde_json::from_str(&text).map(Some).with_context(|| format!("cannot understand {NAME}"))
-        }
+        Ok(text) => serde_json::from_str(&text).map(Some).with_context(|| format!("cannot parse {NAME}")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {NAME}")),
     }

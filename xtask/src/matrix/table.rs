@@ -1,10 +1,10 @@
-//! The tables at the end: kernels by scenarios, kinds of hooks by scenarios, and what the verifier says. Pure.
+//! The tables at the end of a run: kernels by scenarios, kinds of hooks by scenarios, and the verifier's costs. Pure.
 
 use super::outcome::{AGENT, Judged, Outcome, Verdict};
 use super::record::{KernelResults, ScenarioResults};
 use std::fmt::Write as _;
 
-/// Guests by scenarios. What the cells mean stands below.
+/// Guests by scenarios, with a legend.
 pub(crate) fn matrix(kernels: &[KernelResults]) -> String {
     let guests: Vec<_> =
         kernels.iter().flat_map(|kernel| kernel.shapes.iter().map(move |shape| (kernel, shape))).collect();
@@ -30,15 +30,15 @@ pub(crate) fn matrix(kernels: &[KernelResults]) -> String {
 }
 
 const LEGEND: &str = "\
-ok as it must be; FAIL not so; LOST no result; each with which: f fentry, k kprobe, t tracepoint, d deployed, a they disagree
--t that kind of hooks is blind to it, and gave no line; !f the kernel refuses that kind; - not played
+ok passed; FAIL failed; LOST no result; for f fentry, k kprobe, t tracepoint, d deployed, a agreement of all hooks
+-t these hooks are blind to it, and no line came; !f the kernel refuses these hooks; - not played
 ";
 
-/// All kinds of hooks in one word or three.
+/// The outcomes of all kinds of hooks, in one to four words.
 fn cell(results: &ScenarioResults) -> String {
     let which = |outcome: Outcome| -> String {
         let is_it = |judged: &Judged| results.of(*judged) == Some(outcome);
-        // Their first letters differ.
+        // The first letters differ.
         Judged::ALL.into_iter().filter(is_it).map(|judged| &judged.name()[..1]).collect()
     };
     let mut words = Vec::new();
@@ -57,7 +57,7 @@ fn cell(results: &ScenarioResults) -> String {
     words.join(" ")
 }
 
-/// Kinds of hooks by scenarios, with times: what one guest has to say.
+/// Kinds of hooks by scenarios, with times, for one guest.
 pub(crate) fn guest(verdicts: &[Verdict]) -> String {
     let mut scenarios: Vec<&str> = Vec::new();
     let mut columns: Vec<(bool, Judged)> = Vec::new();
@@ -83,15 +83,15 @@ pub(crate) fn guest(verdicts: &[Verdict]) -> String {
     grid(&rows)
 }
 
-/// Something that was not as it must be.
+/// Failures that several agents have in common.
 pub(crate) struct Fault<'a> {
-    /// What, and who says so: a heading, and a line for each thing.
+    /// The scenario and the agents, and a line for each failure.
     pub(crate) text: String,
-    /// The lines of the first agent that was judged so.
+    /// The lines of the first of these agents.
     pub(crate) lines: &'a [serde_json::Value],
 }
 
-/// What was not as it must be. What several agents did the same way is said once.
+/// The failures; those that several agents have in common once.
 pub(crate) fn faults(verdicts: &[Verdict]) -> Vec<Fault<'_>> {
     let mut left: Vec<&Verdict> = verdicts.iter().filter(|verdict| !verdict.outcome.is_good()).collect();
     let mut faults = Vec::new();
@@ -109,7 +109,6 @@ pub(crate) fn faults(verdicts: &[Verdict]) -> Vec<Fault<'_>> {
     faults
 }
 
-/// Who judged, in which turn.
 fn column(alone: bool, judged: Judged) -> String {
     format!("{}{}", judged.name(), if alone { " alone" } else { "" })
 }
@@ -129,7 +128,7 @@ fn timed(verdict: &Verdict) -> String {
     }
 }
 
-/// Kernels by programs: instructions that the verifier looked at, and bytes of stack.
+/// Kernels by programs: instructions that the verifier processed, and bytes of stack.
 pub(crate) fn costs(kernels: &[KernelResults]) -> String {
     let mut programs: Vec<&str> = Vec::new();
     for cost in kernels.iter().flat_map(|kernel| &kernel.verifier) {
@@ -154,14 +153,13 @@ pub(crate) fn costs(kernels: &[KernelResults]) -> String {
         });
         rows.push(row(program, cells));
     }
-    format!("the verifier's cost: instructions looked at / bytes of stack\n{}", grid(&rows))
+    format!("the verifier's cost: instructions processed / bytes of stack\n{}", grid(&rows))
 }
 
 fn row(head: &str, cells: impl Iterator<Item = String>) -> Vec<String> {
     std::iter::once(head.to_owned()).chain(cells).collect()
 }
 
-/// Columns as wide as they need be.
 fn grid(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<_> = (0..count)
@@ -277,7 +275,7 @@ child  ok 2.5 ms  LOST   FAIL
             cost("mark_victim", 812),
         ];
         let kernels = merge(&[played("6.1", Shape::V2, Vec::new()), newest]);
-        let expected = "the verifier's cost: instructions looked at / bytes of stack
+        let expected = "the verifier's cost: instructions processed / bytes of stack
                  6.1          sid
 oom_kill_fentry  60123 / 232  refused
 mark_victim      -            812 / 232

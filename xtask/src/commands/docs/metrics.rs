@@ -1,4 +1,4 @@
-//! The documented table of metrics: the agent's own, as it stands in its source.
+//! The table of metrics, from the agent's source.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! Makes the image from the Dockerfile, with buildah: without a daemon, without a network, and the same files give the same digest
-//! (of one version of buildah, whose compressor it is).
+//! Makes the image from the Dockerfile with buildah, without daemon and network. The same files give the same digest with the same
+//! version of buildah, whose compressor it depends on.
 
 use crate::{exec, files};
 use anyhow::{Context as _, Result};
@@ -8,18 +8,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What an image is, besides its files.
+/// An image apart from its files.
 pub(super) struct Facts<'a> {
-    /// Its name with its tag, for who imports it.
+    /// Name and tag.
     pub(super) name: &'a str,
-    /// Annotations, which are labels too.
+    /// Annotations and labels.
     pub(super) annotations: &'a BTreeMap<&'static str, String>,
-    /// The age of all files, in seconds since 1970.
+    /// The time of all files, in seconds since 1970.
     pub(super) time: u64,
 }
 
-/// Makes an OCI archive of an image for these architectures, whose files lie in folders of this one by Debian's names of them, and
-/// gives the image's digest: that of its index.
+/// Makes an OCI archive of an image for these architectures, each with a folder in `files` of that name, and returns the digest of its
+/// index.
 pub(super) fn archive(
     facts: &Facts<'_>,
     files: &Path,
@@ -27,7 +27,7 @@ pub(super) fn archive(
     output: &Path,
 ) -> Result<String> {
     let storage = Storage::new(files.with_extension("storage"))?;
-    // One after another: of several at once the index has them in the order in which they happen to end.
+    // One after another: if built at once, their order in the index would be the order of their ends.
     for architecture in architectures {
         let mut build = storage.buildah();
         build.args(["build", "--quiet", "--no-cache", "--file"]).arg(files::root().join("deploy/Dockerfile"));
@@ -41,18 +41,18 @@ pub(super) fn archive(
         exec::output(build.arg(files))?;
     }
     let digest = storage.0.join("digest");
-    // It adds to an archive that is there.
+    // buildah would add to an existing archive.
     if output.exists() {
         fs::remove_file(output).with_context(|| format!("cannot replace {}", output.display()))?;
     }
     let mut push = storage.buildah();
     push.args(["manifest", "push", "--quiet", "--all", "--digestfile"]).arg(&digest).arg(facts.name);
     exec::output(push.arg(format!("oci-archive:{}:{}", output.display(), facts.name)))?;
-    let digest = fs::read_to_string(&digest).context("buildah told no digest")?;
+    let digest = fs::read_to_string(&digest).context("no digest from buildah")?;
     Ok(digest.trim_end().to_owned())
 }
 
-/// A store of images of its own, which goes when this is dropped: what lies in the machine's has no part in it.
+/// A private image store, apart from the machine's. It is removed when this is dropped.
 struct Storage(PathBuf);
 
 impl Storage {
@@ -62,7 +62,7 @@ impl Storage {
         Ok(Self(dir))
     }
 
-    /// The program; vfs works on every file system.
+    /// With vfs, which works on every file system.
     fn buildah(&self) -> Command {
         let mut command = Command::new("buildah");
         command.arg("--root").arg(self.0.join("root")).arg("--runroot").arg(self.0.join("run"));
@@ -73,6 +73,6 @@ impl Storage {
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // The next one begins with that.
+        let _ = fs::remove_dir_all(&self.0); // `new` removes it too.
     }
 }

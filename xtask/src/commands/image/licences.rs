@@ -1,4 +1,4 @@
-//! The licence texts of what is in the program: most licences ask that they go where the program goes.
+//! The licence texts of linked packages: most licences require that they come with the program.
 
 use crate::packages::Package;
 use crate::toolchain;
@@ -8,18 +8,17 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-/// How the names of such files begin.
+/// Prefixes of the names of licence files.
 const NAMES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICENSE"];
 
-/// What stands for the text of a package that comes without one, if it may be had by this licence, whose text is the same for
-/// all.
+/// For packages without a text that Apache-2.0 covers, whose text is the same for all.
 const APACHE: &str = "The text is that of LICENSE-APACHE beside this file.\n";
 
-/// The C library, which is linked in from the toolchain without a file of its licence.
+/// The C library, which the toolchain brings without a licence file.
 const MUSL: &str = "musl 1.2 (MIT)\n    Copyright © 2005-2020 Rich Felker, et al. The text is that of LICENSE-MIT beside this file, below its \
                     copyright line.\n";
 
-/// All texts of the packages of others, each once, with those that it is of.
+/// All licence texts of third-party packages, each once, with the names of its packages.
 pub(crate) fn third_party(packages: &[Package]) -> Result<String> {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in packages.iter().filter(|package| !package.is_ours()) {
@@ -27,28 +26,24 @@ pub(crate) fn third_party(packages: &[Package]) -> Result<String> {
         if found.is_empty() && by_apache(&package.licence) {
             found.push(APACHE.to_owned());
         }
-        ensure!(
-            !found.is_empty(),
-            "{} comes without a licence text, which has to be found by hand",
-            package.id()
-        );
+        ensure!(!found.is_empty(), "{} has no licence text: find one by hand", package.id());
         for text in found {
             texts.entry(text).or_default().push(format!("{} ({})", package.id(), package.licence));
         }
     }
     let mut all = format!("What crashtrace is linked with, by the licences of each.\n\n{MUSL}");
     for (text, of) in texts {
-        let _ = write!(all, "\n{}\n\n{}\n\n{text}", "=".repeat(80), of.join("\n")); // A string takes all.
+        let _ = write!(all, "\n{}\n\n{}\n\n{text}", "=".repeat(80), of.join("\n")); // Writing to a string cannot fail.
     }
     Ok(all)
 }
 
-/// Whether this licence lets one choose Apache-2.0, and nothing besides.
+/// Whether Apache-2.0 alone is one of the alternatives.
 fn by_apache(licence: &str) -> bool {
     licence.split(" OR ").any(|alternative| alternative == "Apache-2.0")
 }
 
-/// What the toolchain says of Rust's own library, and of what that is made with.
+/// The toolchain's licence texts of Rust's standard library.
 pub(crate) fn rust_library() -> Result<Vec<u8>> {
     let path = toolchain::sysroot()?.join("share/doc/rust/COPYRIGHT-library.html");
     fs::read(&path).with_context(|| format!("cannot read {}, which rustup's toolchains have", path.display()))
@@ -68,7 +63,7 @@ fn texts_of(dir: &Path) -> Result<Vec<String>> {
     paths.sort();
     let read = |path| {
         let bytes = fs::read(path).with_context(failed)?;
-        // The same but for the ends of its lines is the same.
+        // Texts that differ in line ends only are the same.
         let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
         Ok(format!("{}\n", text.trim_end().trim_start_matches('\n')))
     };

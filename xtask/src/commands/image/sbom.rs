@@ -1,13 +1,13 @@
-//! PURE: the list of a program's parts, as `CycloneDX` 1.5 has it in JSON.
+//! The SBOM, in `CycloneDX` 1.5 JSON. Pure.
 //!
-//! From the same packages as the licence texts, so that the two agree; cargo-cyclonedx lists what cargo resolves for the whole
-//! workspace, with macros and what only builds use, and does not know of the kernel object's packages.
+//! It is made from the same packages as the licence texts, so that the two agree. cargo-cyclonedx lists what cargo resolves for the whole
+//! workspace, macros and build dependencies included, and misses the kernel object's packages.
 
 use crate::packages::Package;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-/// The list of these packages, which are those of the agent.
+/// The SBOM of the agent, from its packages.
 pub(crate) fn cyclonedx(packages: &[Package], created: &str) -> Result<String> {
     let agent =
         packages.iter().find(|it| it.name == "crashtrace").context("the agent itself is a package")?;
@@ -35,7 +35,7 @@ fn component(it: &Package) -> Value {
         "version": it.version,
         "licenses": [{ "expression": it.licence }],
     });
-    // Those of this workspace are in no registry.
+    // Packages of this workspace are in no registry.
     if let Some(checksum) = &it.checksum {
         component["hashes"] = json!([{ "alg": "SHA-256", "content": checksum }]);
         component["purl"] = format!("pkg:cargo/{}", it.id()).into();

@@ -14,7 +14,6 @@ fn a_program_that_is_too_large_or_knows_this_machine_is_refused() {
     }
 }
 
-/// What deploy/ starts is what is made here.
 #[test]
 fn the_manifests_name_this_image() {
     let text =
@@ -22,7 +21,7 @@ fn the_manifests_name_this_image() {
     assert!(text.contains(&format!("newName: {NAME}\n    newTag: {VERSION}\n")), "{text}");
 }
 
-/// What kubectl makes of deploy/ with the component that is written when the image is built.
+/// Renders deploy/ with the component that is written when the image is built.
 #[test]
 fn the_manifests_can_be_pinned_to_the_very_image() {
     let digest = format!("sha256:{}", "5a".repeat(32));
@@ -45,7 +44,7 @@ fn the_manifests_can_be_pinned_to_the_very_image() {
 }
 
 #[test]
-fn everybody_may_read_what_is_laid_out() {
+fn laid_out_files_are_readable_for_all() {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path().join("amd64");
     let file = |path, mode| File { path, mode, contents: b"it".to_vec() };

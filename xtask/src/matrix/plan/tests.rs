@@ -78,7 +78,7 @@ fn refuses_what_no_guest_can_play() {
             .expect_err(scenario);
         assert!(error.to_string().contains(scenario), "{error}");
     }
-    // Of those that nobody named, what can be played is.
+    // Scenarios that the user did not name may be left out.
     let unnamed = |scenarios: &[&str]| {
         Selection { named: false, ..select(&["sid"], Shapes::Once, scenarios) }
             .boots(&catalogue(), &deployed())
