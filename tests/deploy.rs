@@ -18,6 +18,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use strum::VariantArray as _;
 
 use deploy::needs::{CONTAINERD, Form, NEEDS, Need, SOCKET, What};
 use deploy::render;
@@ -324,7 +325,7 @@ fn only_prometheus_reaches_the_metrics() {
 /// The table against what the program itself looks for.
 #[test]
 fn the_table_of_needs_is_the_programs() {
-    let known = Capability::ALL.iter().filter(|capability| **capability != Capability::SysAdmin);
+    let known = Capability::VARIANTS.iter().filter(|capability| **capability != Capability::SysAdmin);
     let known: BTreeSet<_> = known.map(ToString::to_string).collect();
     let needed = NEEDS.iter().filter_map(|need| match need.what {
         What::Capability(name) => Some(format!("CAP_{name}")),

@@ -14,28 +14,17 @@ use clap_complete::Shell;
 
 use crate::filter::Filter;
 use crate::kernel::plan::HooksWanted;
+pub use crate::sinks::Form as Output;
 
 mod args;
 mod pods;
 mod process;
 
-pub use args::{Args, CommandArgs, DoctorArgs, FilterArgs, LogLevel, OutputWanted, ReplayArgs, WatchArgs};
+pub use args::{
+    Args, CommandArgs, DoctorArgs, FilterArgs, HooksArg, LogLevel, OutputWanted, ReplayArgs, WatchArgs,
+};
 pub use pods::{ApiServer, Pods, PodsArgs, PodsWanted};
 pub use process::Process;
-
-/// What the program exits with.
-pub mod exit {
-    /// It did what was asked, or was told to stop, or nobody reads its output any more.
-    pub const OK: u8 = 0;
-    /// It failed; the message says at what.
-    pub const FAILED: u8 = 1;
-    /// It was called wrongly. clap's own.
-    pub const USAGE: u8 = 2;
-    /// `doctor`: works here, but is blind to something.
-    pub const DEGRADED: u8 = 3;
-    /// `doctor`, `watch`: cannot watch this kernel, or not with these rights.
-    pub const UNUSABLE: u8 = 4;
-}
 
 /// Variable that names the node where `--node-name` does not: what the DaemonSet sets from `spec.nodeName`.
 const NODE_NAME: &str = "NODE_NAME";
@@ -144,18 +133,6 @@ pub struct Doctor {
     pub btf: Option<PathBuf>,
 }
 
-/// A form of output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// JSON, one object a line.
-    Json,
-    /// Text for people.
-    Text {
-        /// Coloured: only on a terminal that can, and if the user has not said no (`NO_COLOR`).
-        color: bool,
-    },
-}
-
 impl Config {
     /// Decides what the arguments leave open, and checks them.
     pub fn from_args(args: Args, env: &impl Environment) -> Result<Self, clap::Error> {
@@ -165,8 +142,8 @@ impl Config {
         };
         let command = match args.command {
             CommandArgs::Watch(args) => Command::Watch(Watch {
-                output: Output::resolve(args.output, env),
-                hooks: args.hooks,
+                output: form(args.output, env),
+                hooks: args.hooks.into(),
                 allocations: match (args.no_alloc, args.include_nowarn) {
                     (true, _) => Allocations::None,
                     (false, false) => Allocations::Unexpected,
@@ -182,12 +159,12 @@ impl Config {
             }),
             CommandArgs::Replay(args) => Command::Replay(Replay {
                 file: checked_path("FILE", args.file, env)?,
-                output: Output::resolve(args.output, env),
+                output: form(args.output, env),
                 filter: Filter::check(args.filter)?,
             }),
             CommandArgs::Doctor(args) => Command::Doctor(Doctor {
-                output: Output::resolve(args.output, env),
-                hooks: args.hooks,
+                output: form(args.output, env),
+                hooks: args.hooks.into(),
                 allocations: !args.no_alloc,
                 node_name: node_name(args.node_name, env)?,
                 pods: Pods::resolve(args.pods, env)?,
@@ -200,17 +177,16 @@ impl Config {
     }
 }
 
-impl Output {
-    fn resolve(wanted: OutputWanted, env: &impl Environment) -> Self {
-        let terminal = env.stdout_is_terminal();
-        let set = |name| env.var(name).is_some_and(|value| !value.is_empty());
-        let dumb = env.var("TERM").is_some_and(|term| term == "dumb");
-        match wanted {
-            OutputWanted::Json => Self::Json,
-            OutputWanted::Auto if !terminal => Self::Json,
-            OutputWanted::Auto | OutputWanted::Text => {
-                Self::Text { color: terminal && !dumb && !set("NO_COLOR") }
-            }
+/// The form that is wanted, on this terminal or none.
+fn form(wanted: OutputWanted, env: &impl Environment) -> Output {
+    let terminal = env.stdout_is_terminal();
+    let set = |name| env.var(name).is_some_and(|value| !value.is_empty());
+    let dumb = env.var("TERM").is_some_and(|term| term == "dumb");
+    match wanted {
+        OutputWanted::Json => Output::Json,
+        OutputWanted::Auto if !terminal => Output::Json,
+        OutputWanted::Auto | OutputWanted::Text => {
+            Output::Text { color: terminal && !dumb && !set("NO_COLOR") }
         }
     }
 }

@@ -6,15 +6,16 @@
 //! added, `null` is unknown, and `facts.unresolved` says why.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cli::exit;
 use crate::confine::Confinement;
 use crate::event::{Hook, Zones};
+use crate::exit;
 use crate::kernel::host::{Capability, HostFacts, NO_MEMLOCK_SINCE, Unresolved, counts_locked_memory};
-use crate::kernel::plan::{self, AllocHook, Blind, HooksWanted, KernelView, Refusal, Skipped};
+use crate::kernel::plan::{self, AllocHook, Attach, Blind, HooksWanted, KernelView, Refusal, Skipped};
 use crate::kernel::symbols::Symbols;
 use crate::self_test::SelfTestReport;
 
@@ -63,7 +64,7 @@ pub struct Findings {
 /// How a tier did when the loader tried it, and took it away again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TierTrial {
-    /// The tier: `fentry`, `kprobe` or `raw_tp`.
+    /// The tier, as `--hooks` takes it: `fentry`, `kprobe` or `raw_tp`.
     #[serde(serialize_with = "as_shown")]
     #[schemars(with = "String")]
     pub hook: Hook,
@@ -75,7 +76,9 @@ pub struct TierTrial {
     pub wait: bool,
     /// The hook on failed allocations that it accepted, as reports name it: `kprobe:warn_alloc`, or
     /// `raw_tp:mm_page_alloc`, which costs something for each page.
-    pub alloc: Option<String>,
+    #[serde(serialize_with = "shown")]
+    #[schemars(with = "Option<String>")]
+    pub alloc: Option<Attach>,
     /// What it said to those of these hooks that it did not accept. A tier that is usable can do without them.
     pub error: Option<String>,
     /// What it said to hooks on failed allocations that it did not accept, which takes nothing from the tier.
@@ -96,7 +99,9 @@ pub struct DoctorReport {
     /// The tiers of hooks, best first.
     pub tiers: Vec<TierTrial>,
     /// The tier that `watch` would use.
-    pub uses: Option<String>,
+    #[serde(serialize_with = "shown")]
+    #[schemars(with = "Option<String>")]
+    pub uses: Option<Hook>,
     /// How `watch` would see failed allocations; null if it would not work at all.
     pub failed_allocations: Option<FailedAllocations>,
     /// What the kernel side read of this process, held against what it is; null where that was not tried, or could not be.
@@ -230,7 +235,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
             format!("can watch this node with {} hooks, but does not see everything", tier.hook),
         ),
     };
-    let in_use = used.map(|(tier, _)| tier.hook.to_string());
+    let in_use = used.map(|(tier, _)| tier.hook);
     let failed_allocations =
         allocations::failed_allocations(used.map(|(_, trial)| trial), alloc_skipped, allocations);
     let mut tiers: Vec<_> = trials.into_iter().chain(skipped.into_iter().map(untried)).collect();
@@ -266,7 +271,7 @@ fn untried(skipped: Skipped) -> TierTrial {
 }
 
 fn optional(trial: &TierTrial, allocations: bool) -> plan::Optional {
-    let alloc = AllocHook::of_name(trial.alloc.as_deref(), allocations);
+    let alloc = AllocHook::of(trial.alloc.as_ref(), allocations);
     plan::Optional { memcg: trial.memcg, wait: trial.wait, alloc }
 }
 
@@ -290,6 +295,14 @@ fn refused_by_the_kernel(facts: &HostFacts) -> Vec<String> {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn as_shown<S: serde::Serializer>(hook: &Hook, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(hook)
+}
+
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn shown<T: Display, S: serde::Serializer>(hook: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    match hook {
+        Some(hook) => serializer.collect_str(hook),
+        None => serializer.serialize_none(),
+    }
 }
 
 #[cfg(test)]

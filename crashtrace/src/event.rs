@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use strum::{Display, VariantArray};
+
 pub mod alloc;
 pub mod zones;
 
@@ -26,25 +28,16 @@ pub struct Stamp {
     pub decision_ns: Option<u64>,
 }
 
-/// Kind of hook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A tier of hooks, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Display, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Hook {
     /// BPF trampoline at entry or return of a function.
     Fentry,
     /// kprobe or kretprobe.
     Kprobe,
-    /// Raw tracepoint.
+    #[strum(serialize = "raw_tp")]
     RawTracepoint,
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fentry => "fentry",
-            Self::Kprobe => "kprobe",
-            Self::RawTracepoint => "raw_tp",
-        })
-    }
 }
 
 /// One kernel fact.

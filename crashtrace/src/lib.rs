@@ -21,6 +21,7 @@ pub mod decode;
 pub mod doctor;
 pub mod enrich;
 pub mod event;
+pub mod exit;
 pub mod files;
 pub mod filter;
 pub mod fold;

@@ -18,11 +18,13 @@ pub mod incidents;
 pub mod server;
 pub mod table;
 
-pub use health::{Backlog, Health, Hooks, Readiness};
+pub use health::{Health, Hooks, OutputState, Readiness};
 use incidents::Lines;
 
 use crate::gfp::GfpNames;
 use crate::pods::names::NamesStatus;
+use crate::report::Line;
+use crate::sinks::{Backlog, LineSink};
 use crate::stats::Stats;
 
 /// What is known at this moment.
@@ -71,7 +73,7 @@ impl Metrics {
     /// Whether incidents are seen and reported, as of now.
     #[must_use]
     pub fn readiness(&self, now_ns: u64) -> Readiness<'_> {
-        let output = self.backlog.state(now_ns);
+        let output = OutputState::of(&self.backlog, now_ns);
         Readiness::of(&self.health(now_ns), output, &self.hooks, &self.names, self.stats.lost())
     }
 }
@@ -91,5 +93,20 @@ impl Shared {
     pub fn lock(&self) -> MutexGuard<'_, Metrics> {
         // Each change of them leaves them whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts lines once standard output has taken them.
+#[derive(Debug)]
+pub struct WrittenLines {
+    /// Where they are counted.
+    pub metrics: Shared,
+    /// `CLOCK_BOOTTIME`.
+    pub now_ns: fn() -> u64,
+}
+
+impl LineSink for WrittenLines {
+    fn line(&mut self, line: &Line) {
+        self.metrics.lock().lines.wrote(line, (self.now_ns)());
     }
 }

@@ -13,6 +13,7 @@ use crate::enrich::{Case, Node, enrich, look_at_memory};
 use crate::event::Counted;
 use crate::filter::Filter;
 use crate::fold::KillFolds;
+use crate::kernel::plan;
 use crate::kernel::types::BtfInUse;
 use crate::messages::Unsaid;
 use crate::pods::names::{NameSource, NamesStatus};
@@ -80,7 +81,7 @@ impl Pipeline {
     #[must_use]
     pub fn new(speaker: Speaker, machine: Machine, context: Context, filter: Filter, node: Node) -> Self {
         let kills_show = machine.symbols.as_ref().is_some_and(|symbols| symbols.covers("oom_kill_process"));
-        let decisions_hooked = speaker.hooks.iter().any(|hook| hook.ends_with(":oom_kill_process"));
+        let decisions_hooked = plan::sees_decisions(&speaker.hooks);
         Self {
             speaker,
             machine,
@@ -176,6 +177,11 @@ impl Pipeline {
     pub fn unsaid(&mut self, unsaid: Unsaid) {
         self.stats.set(Counter::MessagesDropped, unsaid.dropped);
         self.stats.set(Counter::MessagesKeptBack, unsaid.kept_back);
+    }
+
+    /// Takes how often a sink other than standard output has failed so far.
+    pub fn sink_failures(&mut self, total: u64) {
+        self.stats.set(Counter::SinkFailures, total);
     }
 
     /// Takes the kernel side's own counts, by [`counter`]: records that found no room are not seen as a gap until their CPU

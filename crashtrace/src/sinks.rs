@@ -1,3 +1,198 @@
-//! Forms of a line besides JSON ([`crate::report::to_json_line`]).
+//! Where the stream goes.
+//!
+//! | sink | gets | if it fails |
+//! |---|---|---|
+//! | standard output ([`Stdout`]) | each line, as JSON or as text | the agent ends |
+//! | a [`LineSink`]: metrics ([`crate::metrics::WrittenLines`]) | each line that standard output has taken | it cannot |
+//! | a [`RecordSink`]: the recording ([`Recording`]) | each record, as the kernel side wrote it | logged and counted |
+//!
+//! Each sink has a file with its options, how it starts, and what its failure means. None makes the loop wait: a sink that writes does
+//! so on a thread with a bounded queue ([`writer`]).
 
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+
+use anyhow::{Result, bail};
+use tokio::time::Instant;
+
+use crate::recording::clock_record;
+use crate::report::Line;
+use crate::stdio;
+
+mod backlog;
+pub mod recording;
+mod stdout;
 pub mod text;
+mod writer;
+
+pub use backlog::Backlog;
+pub use recording::Recording;
+pub use stdout::{Form, Stdout, print};
+use writer::Written;
+
+/// Gets each line once standard output has taken it. Called on the thread that writes lines, so it must not wait.
+pub trait LineSink: Send {
+    /// This line is written.
+    fn line(&mut self, line: &Line);
+}
+
+/// Gets each record. Called by the loop, so it must not wait. It logs its own failures.
+pub trait RecordSink {
+    /// Takes a record.
+    fn record(&mut self, record: &[u8]) -> Taken;
+    /// Waits until all is written, and not beyond `until`.
+    fn finish(self: Box<Self>, until: Instant) -> Pin<Box<dyn Future<Output = ()>>>;
+}
+
+/// What a sink did with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It has it.
+    Whole,
+    /// It had no room for it.
+    LeftOut,
+    /// It has failed, and takes nothing any more.
+    Failed,
+}
+
+/// The sinks of one session.
+pub struct Sinks {
+    stdout: Stdout,
+    records: Vec<Box<dyn RecordSink>>,
+    /// How often the wall clock was set.
+    clocks: u64,
+    failures: u64,
+}
+
+impl Sinks {
+    /// Lines go to `stdout`, and to what that was started with; records to these.
+    #[must_use]
+    pub fn new(stdout: Stdout, records: Vec<Box<dyn RecordSink>>) -> Self {
+        Self { stdout, records, clocks: 0, failures: 0 }
+    }
+
+    /// Hands on a record.
+    pub fn record(&mut self, record: &[u8]) {
+        let mut failures = 0;
+        self.records.retain_mut(|sink| {
+            let taken = sink.record(record);
+            failures += u64::from(taken != Taken::Whole);
+            taken != Taken::Failed
+        });
+        self.failures = self.failures.saturating_add(failures);
+    }
+
+    /// Hands on that the wall clock was set.
+    pub fn clock(&mut self, ktime_ns: u64, realtime_offset_ns: i64) {
+        self.record(&clock_record(self.clocks, ktime_ns, realtime_offset_ns));
+        self.clocks = self.clocks.saturating_add(1);
+    }
+
+    /// Has lines written.
+    pub fn lines(&mut self, lines: impl IntoIterator<Item = Line>) {
+        for line in lines {
+            self.stdout.line(line);
+        }
+    }
+
+    /// How often a sink other than standard output has failed, or left a record out.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// Whether no more should come for now.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.stdout.is_full()
+    }
+
+    /// Waits until more may come, if it is full. Cancel-safe.
+    ///
+    /// # Errors
+    /// Standard output cannot be written, also because its reader has closed it.
+    pub async fn changed(&mut self) -> io::Result<()> {
+        self.stdout.changed().await
+    }
+
+    /// Ends with standard output, by the error of [`Self::changed`]. The other sinks still finish.
+    ///
+    /// # Errors
+    /// That error, unless the reader has closed standard output.
+    pub async fn gone(self, error: io::Error, until: Instant) -> Result<()> {
+        finish(self.records, until).await;
+        stdio::ended(error)
+    }
+
+    /// Waits until all is written, and not beyond `until`. `untold` is how many records were left in the ring.
+    ///
+    /// # Errors
+    /// Standard output has not taken all.
+    pub async fn finish(self, until: Instant, untold: u64) -> Result<()> {
+        // Side by side: one that uses up the time must leave some to the others.
+        let (lines, ()) = tokio::join!(self.stdout.finish(until), finish(self.records, until));
+        let left = match lines {
+            Written::All => 0,
+            Written::Failed(error) => return stdio::ended(error),
+            Written::AllBut(left) => left,
+        };
+        if left > 0 || untold > 0 {
+            bail!(
+                "standard output takes nothing: {left} lines were not written, and {untold} records of the kernel side not read"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Side by side, too.
+async fn finish(sinks: Vec<Box<dyn RecordSink>>, until: Instant) {
+    let mut left: Vec<_> = sinks.into_iter().map(|sink| sink.finish(until)).collect();
+    std::future::poll_fn(|context| {
+        left.retain_mut(|sink| sink.as_mut().poll(context).is_pending());
+        if left.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Fails at its third record.
+    struct Failing(Arc<AtomicUsize>);
+
+    impl RecordSink for Failing {
+        fn record(&mut self, _: &[u8]) -> Taken {
+            match self.0.fetch_add(1, Ordering::SeqCst) {
+                0 => Taken::Whole,
+                1 => Taken::LeftOut,
+                _ => Taken::Failed,
+            }
+        }
+
+        fn finish(self: Box<Self>, _: Instant) -> Pin<Box<dyn Future<Output = ()>>> {
+            Box::pin(async {})
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_fails_is_counted_and_gets_no_more_and_the_others_do() {
+        let counts = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(1))];
+        let stdout = Stdout::start(Form::Json, || 1, Arc::default(), Vec::new()).expect("a thread");
+        let records = counts.iter().map(|count| Box::new(Failing(count.clone())) as Box<dyn RecordSink>);
+        let mut sinks = Sinks::new(stdout, records.collect());
+        let failures = std::iter::from_fn(|| {
+            sinks.record(b"record");
+            Some(sinks.failures())
+        });
+        assert_eq!(failures.take(4).collect::<Vec<_>>(), [1, 3, 4, 4]);
+        // The one that had failed got no more.
+        assert_eq!(counts.map(|count| count.load(Ordering::SeqCst)), [3, 3]);
+    }
+}

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Counter {
     /// Records that the ring had no room for, from gaps in their numbers. Lost.
     RecordsLost,
@@ -42,54 +45,15 @@ pub enum Counter {
     MessagesDropped,
     /// Such messages that were kept back because there were many of their kind.
     MessagesKeptBack,
+    /// Times that a sink other than standard output failed or left a record out.
+    SinkFailures,
 }
 
 impl Counter {
-    /// All of them.
-    pub const ALL: [Self; 18] = [
-        Self::RecordsLost,
-        Self::RecordsMalformed,
-        Self::RecordsOfUnknownKind,
-        Self::RecordsOfAnotherLayout,
-        Self::EndsWithoutDecision,
-        Self::HoldersWithoutDecision,
-        Self::MarkedAlreadyDying,
-        Self::LimitWritesMet,
-        Self::IncidentsFiltered,
-        Self::IncidentsReported,
-        Self::MemcgOomRoutine,
-        Self::NoVictimFolded,
-        Self::AllocFailed,
-        Self::AllocNowarn,
-        Self::AllocOfVictim,
-        Self::AllocUntold,
-        Self::MessagesDropped,
-        Self::MessagesKeptBack,
-    ];
-
     /// Its name in the stream.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::RecordsLost => "records_lost",
-            Self::RecordsMalformed => "records_malformed",
-            Self::RecordsOfUnknownKind => "records_of_unknown_kind",
-            Self::RecordsOfAnotherLayout => "records_of_another_layout",
-            Self::EndsWithoutDecision => "ends_without_decision",
-            Self::HoldersWithoutDecision => "holders_without_decision",
-            Self::MarkedAlreadyDying => "marked_already_dying",
-            Self::LimitWritesMet => "limit_writes_met",
-            Self::IncidentsFiltered => "incidents_filtered",
-            Self::IncidentsReported => "incidents_reported",
-            Self::MemcgOomRoutine => "memcg_oom_routine",
-            Self::NoVictimFolded => "no_victim_folded",
-            Self::AllocFailed => "alloc_failed",
-            Self::AllocNowarn => "alloc_nowarn",
-            Self::AllocOfVictim => "alloc_of_victim",
-            Self::AllocUntold => "alloc_untold",
-            Self::MessagesDropped => "messages_dropped",
-            Self::MessagesKeptBack => "messages_kept_back",
-        }
+        self.into()
     }
 
     /// Whether a record that counts here is lost to the user.
@@ -131,21 +95,25 @@ impl Stats {
     /// Records lost to the user, by whatever cause.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        let losses = Counter::ALL.into_iter().filter(|counter| counter.is_loss());
+        let losses = Counter::VARIANTS.iter().copied().filter(|counter| counter.is_loss());
         losses.map(|counter| self.get(counter)).fold(0, u64::saturating_add)
     }
 
     /// All of them by name, zeroes too.
     #[must_use]
     pub fn by_name(&self) -> BTreeMap<String, u64> {
-        Counter::ALL.into_iter().map(|counter| (counter.name().to_owned(), self.get(counter))).collect()
+        Counter::VARIANTS
+            .iter()
+            .copied()
+            .map(|counter| (counter.name().to_owned(), self.get(counter)))
+            .collect()
     }
 
     /// Those that count losses and rose since `earlier`, by how much.
     #[must_use]
     pub fn losses_since(&self, earlier: &Self) -> BTreeMap<String, u64> {
         let rise = |counter: Counter| self.get(counter).saturating_sub(earlier.get(counter));
-        let losses = Counter::ALL.into_iter().filter(|counter| counter.is_loss());
+        let losses = Counter::VARIANTS.iter().copied().filter(|counter| counter.is_loss());
         losses
             .map(|counter| (counter.name().to_owned(), rise(counter)))
             .filter(|(_, rise)| *rise > 0)

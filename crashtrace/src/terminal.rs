@@ -19,6 +19,8 @@ pub(crate) enum Style {
     Alarm,
     /// What to be careful with.
     Caution,
+    /// What works.
+    Good,
     /// A heading.
     Heading,
     /// Small print.
@@ -32,6 +34,7 @@ impl Style {
             Self::Plain => None,
             Self::Alarm => Some("1;31"),
             Self::Caution => Some("33"),
+            Self::Good => Some("32"),
             Self::Heading => Some("1"),
             Self::Faint => Some("2"),
         }

@@ -3,8 +3,9 @@
 use anyhow::Result;
 
 use super::host::{Host, Unusable};
-use super::{ProcFs, pods, rights};
-use crate::cli::{Doctor, Output};
+use super::procfs::ProcFs;
+use super::{pods, rights};
+use crate::cli::Doctor;
 use crate::doctor::{DoctorReport, Findings, TierTrial, assemble, render_text};
 use crate::enrich::zones_now;
 use crate::kernel::layout::Layout;
@@ -12,6 +13,7 @@ use crate::kernel::load::{KernelCounters, LoadError, Refused};
 use crate::kernel::plan::{Plan, Tier, plan};
 use crate::report::json;
 use crate::self_test;
+use crate::sinks::Form;
 use crate::stdio;
 
 /// Looks, tries each tier of hooks and takes it away again, and says what came of it.
@@ -56,8 +58,8 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
         confinement,
     });
     let text = match config.output {
-        Output::Json => json::harmless(&serde_json::to_string_pretty(&report)?).into_owned() + "\n",
-        Output::Text { color } => render_text(&report, color),
+        Form::Json => json::harmless(&serde_json::to_string_pretty(&report)?).into_owned() + "\n",
+        Form::Text { color } => render_text(&report, color),
     };
     stdio::print(text.as_bytes())?;
     Ok(report)
@@ -75,10 +77,9 @@ fn trial(host: &Host, tier: &Tier, plan: &Plan, in_place: &mut impl FnMut(&Kerne
     let hook = tier.hook;
     let plan = Plan { tiers: vec![tier.clone()], ..plan.clone() };
     // A hook on failed allocations that the kernel refuses is no failure of the tier.
-    let alloc: Vec<String> = plan.alloc.iter().map(ToString::to_string).collect();
     let told = |refused: &[Refused], of_alloc: bool| {
-        let refused = refused.iter().filter(|one| alloc.contains(&one.name) == of_alloc);
-        let refused: Vec<_> = refused.map(|one| format!("{}: {}", one.name, one.error)).collect();
+        let refused = refused.iter().filter(|one| plan.alloc.contains(&one.hook) == of_alloc);
+        let refused: Vec<_> = refused.map(ToString::to_string).collect();
         (!refused.is_empty()).then(|| refused.join("; "))
     };
     match host.load(&plan, false) {
@@ -91,7 +92,7 @@ fn trial(host: &Host, tier: &Tier, plan: &Plan, in_place: &mut impl FnMut(&Kerne
                 usable: true,
                 memcg: attached.memcg,
                 wait: attached.wait,
-                alloc: attached.alloc.map(|attach| attach.to_string()),
+                alloc: attached.alloc,
                 error: told(&attached.refused, false),
                 alloc_error: told(&attached.refused, true),
             }

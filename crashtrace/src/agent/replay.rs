@@ -8,7 +8,6 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::output::print;
 use crate::cli::Replay;
 use crate::decode::Machine;
 use crate::enrich::Node;
@@ -17,6 +16,7 @@ use crate::messages::Messages;
 use crate::pipeline::{Pipeline, Speaker};
 use crate::recording::{Frame, Reader};
 use crate::report::build::Context;
+use crate::sinks::print;
 
 /// Reports what is in a recording.
 ///

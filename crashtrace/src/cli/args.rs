@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use super::pods::PodsArgs;
 use crate::classify::Cause;
+use crate::event::Hook;
 use crate::kernel::plan::HooksWanted;
 
 const EXIT_CODES: &str = "\
@@ -56,7 +57,7 @@ pub struct WatchArgs {
     pub output: OutputWanted,
     /// Use this kind of hook, and no other; auto takes the best that the kernel accepts
     #[arg(long, value_name = "HOOKS", value_enum, default_value_t)]
-    pub hooks: HooksWanted,
+    pub hooks: HooksArg,
     /// Leave failed allocations out [default: report them]
     #[arg(long)]
     pub no_alloc: bool,
@@ -112,7 +113,7 @@ pub struct DoctorArgs {
     pub btf: Option<PathBuf>,
     /// Try this kind of hook, and no other; auto tries them all
     #[arg(long, value_name = "HOOKS", value_enum, default_value_t)]
-    pub hooks: HooksWanted,
+    pub hooks: HooksArg,
     /// Leave failed allocations out [default: try their hooks too]
     #[arg(long)]
     pub no_alloc: bool,
@@ -136,7 +137,33 @@ pub struct FilterArgs {
     pub namespaces: Vec<String>,
 }
 
-/// The form of output that is asked for.
+/// Hooks to use, by the names that reports and `doctor` have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum HooksArg {
+    /// The best tier that the kernel accepts
+    #[default]
+    Auto,
+    /// BPF trampolines, or nothing
+    Fentry,
+    /// kprobes, or nothing
+    Kprobe,
+    /// The raw tracepoint alone, or nothing
+    #[value(name = "raw_tp", alias = "tracepoint")]
+    RawTracepoint,
+}
+
+impl From<HooksArg> for HooksWanted {
+    fn from(hooks: HooksArg) -> Self {
+        match hooks {
+            HooksArg::Auto => Self::Auto,
+            HooksArg::Fentry => Self::Only(Hook::Fentry),
+            HooksArg::Kprobe => Self::Only(Hook::Kprobe),
+            HooksArg::RawTracepoint => Self::Only(Hook::RawTracepoint),
+        }
+    }
+}
+
+/// Form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputWanted {
     /// Text on a terminal, JSON elsewhere

@@ -4,6 +4,8 @@ use clap::Parser as _;
 
 use super::*;
 use crate::classify::Cause;
+use crate::event::Hook;
+use crate::exit;
 
 /// Somewhere to run.
 #[derive(Default)]
@@ -258,7 +260,7 @@ fn wrong_usage_is_refused_by_clap() {
 fn the_other_commands_carry_their_arguments() {
     let doctor = Doctor {
         output: Output::Json,
-        hooks: HooksWanted::Kprobe,
+        hooks: HooksWanted::Only(Hook::Kprobe),
         allocations: true,
         node_name: "host-1".to_owned(),
         pods: Pods { cri: Some(None), ..Pods::default() },

@@ -20,7 +20,7 @@ mod remedies;
 mod text;
 
 pub(super) use remedies::remedies;
-pub(super) use text::{drawn, facts};
+pub(super) use text::{draw, facts};
 
 /// `PAGE_ALLOC_COSTLY_ORDER` (`include/linux/mmzone.h`, 5.10 to 7.3): up to here the kernel does all that it can, and kills
 /// rather than fails. Requests of these sizes are everywhere: kernel stacks, page tables, network buffers.

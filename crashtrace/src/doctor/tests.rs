@@ -1,9 +1,16 @@
+use crashtrace_ebpf::program;
+
 use super::*;
 use crate::kernel::host::Lockdown;
 use crate::kernel::host::tests::healthy;
-use crate::kernel::plan::Functions;
+use crate::kernel::plan::{AttachKind, Functions};
 use crate::kernel::symbols::tests::every_function;
 use crate::self_test::{self, Wrong};
+
+pub(super) const PROBE: Attach =
+    Attach { program: program::WARN_ALLOC, kind: AttachKind::Kprobe, target: "warn_alloc" };
+pub(super) const TRACEPOINT: Attach =
+    Attach { program: program::MM_PAGE_ALLOC, kind: AttachKind::RawTracepoint, target: "mm_page_alloc" };
 
 fn works(hook: Hook) -> TierTrial {
     TierTrial {
@@ -11,7 +18,7 @@ fn works(hook: Hook) -> TierTrial {
         usable: true,
         memcg: hook != Hook::RawTracepoint,
         wait: hook != Hook::RawTracepoint,
-        alloc: Some("kprobe:warn_alloc".to_owned()),
+        alloc: Some(PROBE),
         alloc_error: None,
         error: None,
     }
@@ -64,7 +71,7 @@ fn a_host_where_everything_works_is_ok_and_has_nothing_to_do() {
     assert_eq!(report.verdict.status, Status::Ok);
     assert_eq!(report.verdict.summary, "can watch this node with fentry hooks");
     assert_eq!((report.verdict.remedies.as_slice(), report.blind.as_slice()), ([].as_slice(), [].as_slice()));
-    assert_eq!(report.uses.as_deref(), Some("fentry"));
+    assert_eq!(report.uses, Some(Hook::Fentry));
     assert_eq!(report.exit_code(), exit::OK);
 }
 
@@ -72,7 +79,7 @@ fn a_host_where_everything_works_is_ok_and_has_nothing_to_do() {
 #[test]
 fn the_second_tier_is_as_good_as_the_first() {
     let report = assemble(findings(vec![fails(Hook::Fentry, "ENOTSUPP"), works(Hook::Kprobe)]));
-    assert_eq!((report.verdict.status, report.uses.as_deref()), (Status::Ok, Some("kprobe")));
+    assert_eq!((report.verdict.status, report.uses), (Status::Ok, Some(Hook::Kprobe)));
 }
 
 #[test]
@@ -101,16 +108,16 @@ fn memcg_hooks_that_failed_degrade_a_usable_tier() {
 /// A kernel without a probe on failed allocations sees some of them, one without any hook none.
 #[test]
 fn the_hook_on_failed_allocations_decides_what_is_seen_of_them() {
-    let with = |alloc: Option<&str>, allocations| {
-        let trial = TierTrial { alloc: alloc.map(str::to_owned), ..works(Hook::Fentry) };
+    let with = |alloc: Option<Attach>, allocations| {
+        let trial = TierTrial { alloc, ..works(Hook::Fentry) };
         let report = assemble(Findings { allocations, ..findings(vec![trial]) });
         (
             report.verdict.status,
             report.blind.into_iter().map(|blind| blind.what).collect::<Vec<_>>().join("; "),
         )
     };
-    assert_eq!(with(Some("kprobe:warn_alloc"), true), (Status::Ok, String::new()));
-    let (status, unseen) = with(Some("raw_tp:mm_page_alloc"), true);
+    assert_eq!(with(Some(PROBE), true), (Status::Ok, String::new()));
+    let (status, unseen) = with(Some(TRACEPOINT), true);
     assert!(status == Status::Degraded && unseen.contains("vmalloc"), "{unseen}");
     let (status, unseen) = with(None, true);
     assert!(status == Status::Degraded && unseen.contains("fragmentation"), "{unseen}");
@@ -141,7 +148,7 @@ fn all_reasons_to_refuse_are_given_at_once_with_a_remedy_each() {
 #[test]
 fn hooks_that_were_asked_for_and_cannot_be_are_unusable() {
     let mut findings = findings(Vec::new());
-    findings.wanted = HooksWanted::Fentry;
+    findings.wanted = HooksWanted::Only(Hook::Fentry);
     findings.kernel.btf_functions = Functions::default();
     let report = assemble(findings);
     assert_eq!(report.verdict.status, Status::Unusable);
@@ -190,7 +197,7 @@ fn text_leads_with_the_verdict_and_shows_what_is_unknown_with_its_reason() {
         field: "lockdown".to_owned(),
         reason: "/sys/kernel/security/lockdown: not there".to_owned(),
     });
-    findings.trials[1].alloc = Some("kprobe:warn_alloc".to_owned());
+    findings.trials[1].alloc = Some(PROBE);
     findings.zones = Err("/proc/zoneinfo: not there".to_owned());
     let expected = "\
 crashtrace VERSION: degraded
@@ -205,12 +212,12 @@ Not seen
 
 Hooks, best first
   fentry                       does not work: refused\\nby verifier
-  kprobe                       works, used
-  failed allocations           kprobe:warn_alloc, which costs nothing until one fails
+  kprobe                       works, in use
+  failed allocations           kprobe:warn_alloc, no cost unless one fails
   self-test                    2 facts about this process were read right (12 ms, 14000 instructions verified)
                                not compared: limits: not seen here
 
-Free memory now: what can be had at once, without freeing or moving memory first
+Free memory now: what an allocation gets without reclaim or compaction
   fragmentation                unknown: /proc/zoneinfo: not there
 
 Host

@@ -1,17 +1,12 @@
 //! `doctor`'s findings as text for people: the verdict first, then what it rests on.
 
-use std::fmt::{Display, Write as _};
+use strum::VariantArray as _;
 
-use super::{DoctorReport, Status, fragmentation};
+use super::{DoctorReport, FailedAllocations, Status, TierTrial, fragmentation};
 use crate::confine::{Capabilities, Confinement};
 use crate::kernel::host::{BtfSource, Capability, HostFacts, Lockdown, MemoryCgroup};
 use crate::self_test::{SelfTestReport, Wrong};
-
-const RED: &str = "\x1b[31m";
-const GREEN: &str = "\x1b[32m";
-const YELLOW: &str = "\x1b[33m";
-const BOLD: &str = "\x1b[1m";
-const RESET: &str = "\x1b[0m";
+use crate::terminal::{Page, Style, harmless};
 
 /// Columns of the names of facts, and of hooks.
 const NAME_WIDTH: usize = 29;
@@ -19,112 +14,114 @@ const NAME_WIDTH: usize = 29;
 /// Text that ends in a newline. `color` is for a terminal.
 #[must_use]
 pub fn render_text(report: &DoctorReport, color: bool) -> String {
-    let mut out = Out { text: String::new(), color };
-    let (tone, word) = match report.verdict.status {
-        Status::Ok => (GREEN, "ok"),
-        Status::Degraded => (YELLOW, "degraded"),
-        Status::Unusable => (RED, "unusable"),
+    let mut page = Page::new(color);
+    let (style, word) = match report.verdict.status {
+        Status::Ok => (Style::Good, "ok"),
+        Status::Degraded => (Style::Caution, "degraded"),
+        Status::Unusable => (Style::Alarm, "unusable"),
     };
-    let word = out.paint(tone, word);
-    out.line(format_args!("crashtrace {}: {word}", report.agent));
-    out.line(plain(&report.verdict.summary));
+    page.plain("crashtrace ").plain(&report.agent).plain(": ").put(style, word).end();
+    line(&mut page, "", &report.verdict.summary);
 
     if !report.verdict.remedies.is_empty() {
-        out.heading("What to do");
+        heading(&mut page, "What to do");
         for remedy in &report.verdict.remedies {
-            out.line(format_args!("  - {}", plain(remedy)));
+            line(&mut page, "  - ", remedy);
         }
     }
     if !report.blind.is_empty() {
-        out.heading("Not seen");
+        heading(&mut page, "Not seen");
         for blind in &report.blind {
-            out.line(format_args!("  - {}", plain(&blind.what)));
-            out.line(format_args!("    {}", plain(&blind.why)));
+            line(&mut page, "  - ", &blind.what);
+            line(&mut page, "    ", &blind.why);
         }
     }
     if !report.tiers.is_empty() {
-        out.heading("Hooks, best first");
+        heading(&mut page, "Hooks, best first");
     }
-    for tier in &report.tiers {
-        let name = tier.hook.to_string();
-        let used = report.uses.as_ref() == Some(&name);
-        let mut state = if tier.usable { out.paint(GREEN, "works") } else { out.paint(RED, "does not work") };
-        if used {
-            state.push_str(", used");
-        }
-        if let Some(error) = &tier.error {
-            let without = if tier.usable { ", without what it can do without" } else { "" };
-            let _ = write!(state, "{without}: {}", plain(error));
-        }
-        out.pair(&name, &state);
+    for trial in &report.tiers {
+        tier(&mut page, trial, report.uses == Some(trial.hook));
     }
-    if let Some(failed) = &report.failed_allocations {
-        for (index, line) in failed.lines().iter().enumerate() {
-            out.pair(if index == 0 { "failed allocations" } else { "" }, &plain(line));
-        }
-    }
-    for (index, line) in report.self_test.iter().flat_map(self_test).enumerate() {
-        out.pair(if index == 0 { "self-test" } else { "" }, &plain(&line));
-    }
+    let failed_allocations = report.failed_allocations.iter().flat_map(FailedAllocations::lines);
+    pairs(&mut page, "failed allocations", failed_allocations);
+    pairs(&mut page, "self-test", report.self_test.iter().flat_map(self_test));
     if !report.names.is_empty() {
-        out.heading("Names of pods");
+        heading(&mut page, "Names of pods");
     }
     for trial in &report.names {
         let (name, state) = trial.pair();
-        out.pair(name, &plain(&state));
+        pair(&mut page, name, &state);
     }
     if let Some(left) = &report.confinement {
-        out.heading("Rights that watch keeps once its hooks are in place");
+        heading(&mut page, "Rights that watch keeps once its hooks are in place");
         for (name, value) in rights(left) {
-            out.pair(name, &plain(&value));
+            pair(&mut page, name, &value);
         }
     }
-    out.heading("Free memory now: what can be had at once, without freeing or moving memory first");
+    heading(&mut page, "Free memory now: what an allocation gets without reclaim or compaction");
     if let Some(found) = &report.fragmentation {
         let page_size_bytes = report.facts.page_size_bytes;
         for (name, words) in fragmentation::facts(found, page_size_bytes) {
-            out.pair(&name, &words);
+            pair(&mut page, &name, &words);
         }
-        out.line("");
-        out.text.push_str(&fragmentation::drawn(found, page_size_bytes, color));
+        page.end();
+        fragmentation::draw(&mut page, found, page_size_bytes);
     }
     for gap in &report.unresolved {
-        out.pair(&plain(&gap.field), &format!("unknown: {}", plain(&gap.reason)));
+        pair(&mut page, &gap.field, &format!("unknown: {}", gap.reason));
     }
-    out.heading("Host");
+    heading(&mut page, "Host");
     for (name, value) in facts(&report.facts) {
-        out.pair(name, &value);
+        pair(&mut page, name, &value);
     }
     if !report.absent_fields.is_empty() {
-        out.heading("Kernel fields that this kernel does not have");
-        out.line(format_args!("  {}", plain(&report.absent_fields.join(", "))));
+        heading(&mut page, "Kernel fields that this kernel does not have");
+        line(&mut page, "  ", &report.absent_fields.join(", "));
     }
-    out.text
+    page.into_string()
 }
 
-/// Text under construction.
-struct Out {
-    text: String,
-    color: bool,
+fn line(page: &mut Page, indent: &str, text: &str) {
+    // What the kernel or a server said may end with a line break.
+    page.plain(indent).plain(text.trim_end()).end();
 }
 
-impl Out {
-    fn line(&mut self, text: impl Display) {
-        let _ = writeln!(self.text, "{text}");
-    }
+fn heading(page: &mut Page, text: &str) {
+    page.end();
+    page.put(Style::Heading, text).end();
+}
 
-    fn heading(&mut self, text: &str) {
-        let text = self.paint(BOLD, text);
-        let _ = writeln!(self.text, "\n{text}");
-    }
+fn name(page: &mut Page, name: &str) {
+    page.plain("  ").plain(&format!("{:NAME_WIDTH$}", harmless(name)));
+}
 
-    fn pair(&mut self, name: &str, value: &str) {
-        let _ = writeln!(self.text, "  {name:NAME_WIDTH$}{value}");
-    }
+fn pair(page: &mut Page, its_name: &str, value: &str) {
+    name(page, its_name);
+    line(page, "", value);
+}
 
-    fn paint(&self, tone: &str, text: &str) -> String {
-        if self.color { format!("{tone}{text}{RESET}") } else { text.to_owned() }
+/// Several lines, of which the first has the name.
+fn pairs(page: &mut Page, name: &str, lines: impl IntoIterator<Item = String>) {
+    for (index, line) in lines.into_iter().enumerate() {
+        pair(page, if index == 0 { name } else { "" }, &line);
     }
+}
+
+fn tier(page: &mut Page, trial: &TierTrial, is_used: bool) {
+    name(page, &trial.hook.to_string());
+    if trial.usable {
+        page.put(Style::Good, "works");
+    } else {
+        page.put(Style::Alarm, "does not work");
+    }
+    if is_used {
+        page.plain(", in use");
+    }
+    let error = trial.error.as_deref().map(|error| {
+        let missing = if trial.usable { "; optional hooks missing" } else { "" };
+        format!("{missing}: {error}")
+    });
+    line(page, "", &error.unwrap_or_default());
 }
 
 /// What came of the self-test, line by line.
@@ -158,7 +155,7 @@ fn facts(facts: &HostFacts) -> Vec<(&'static str, String)> {
         let unresolved = facts.unresolved.iter().find(|unresolved| unresolved.field == field);
         format!("unknown: {}", unresolved.map_or("not looked for", |unresolved| &unresolved.reason))
     };
-    let said = |field: &str, value: Option<String>| plain(&value.unwrap_or_else(|| why_not(field)));
+    let said = |field: &str, value: Option<String>| value.unwrap_or_else(|| why_not(field));
     let shown = |value: Option<i32>| value.map(|value| value.to_string());
     let btf = match &facts.btf.error {
         None => format!("{}, {}", facts.btf.path, said_of(facts.btf_source)),
@@ -166,7 +163,7 @@ fn facts(facts: &HostFacts) -> Vec<(&'static str, String)> {
     };
     let capabilities = facts.capabilities.as_ref().map(|held| {
         let state = |one: &Capability| format!("{}{one}", if held.contains(one) { "" } else { "no " });
-        Capability::ALL.iter().map(state).collect::<Vec<_>>().join(", ")
+        Capability::VARIANTS.iter().map(state).collect::<Vec<_>>().join(", ")
     });
     let memory = &facts.memory;
     let part = if facts.memory_cgroup_whole == Some(false) { ", a part of it" } else { "" };
@@ -181,7 +178,7 @@ fn facts(facts: &HostFacts) -> Vec<(&'static str, String)> {
             said("memory_bytes", facts.memory_bytes.map(|bytes| format!("{} MiB", bytes / (1 << 20)))),
         ),
         ("page size", format!("{} bytes", facts.page_size_bytes)),
-        ("BTF", plain(&btf)),
+        ("BTF", btf),
         (
             "lockdown",
             said(
@@ -258,18 +255,4 @@ fn rights(left: &Confinement) -> Vec<(&'static str, String)> {
 
 fn yes_or_no(yes: bool) -> String {
     if yes { "yes" } else { "no" }.to_owned()
-}
-
-/// Without control characters: a host's name, or the name of a mount, may hold what moves a terminal's cursor.
-/// Line breaks go too, a verifier's log has many.
-fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.trim_end().chars() {
-        if c.is_control() {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use strum::{Display, VariantArray};
 
 use super::types::Types;
 
@@ -148,7 +149,10 @@ pub enum Lockdown {
 }
 
 /// A capability that matters here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema, Display, VariantArray,
+)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", prefix = "CAP_")]
 pub enum Capability {
     /// Load programs and create maps (5.8 and later).
     #[serde(rename = "CAP_BPF")]
@@ -168,9 +172,6 @@ pub enum Capability {
 }
 
 impl Capability {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Bpf, Self::Perfmon, Self::SysAdmin, Self::SysResource, Self::Syslog];
-
     /// Its bit in the kernel's sets (`include/uapi/linux/capability.h`).
     fn bit(self) -> u32 {
         match self {
@@ -180,18 +181,6 @@ impl Capability {
             Self::Perfmon => 38,
             Self::Bpf => 39,
         }
-    }
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bpf => "CAP_BPF",
-            Self::Perfmon => "CAP_PERFMON",
-            Self::SysAdmin => "CAP_SYS_ADMIN",
-            Self::SysResource => "CAP_SYS_RESOURCE",
-            Self::Syslog => "CAP_SYSLOG",
-        })
     }
 }
 
@@ -389,7 +378,7 @@ fn capabilities(status: &str) -> Result<BTreeSet<Capability>, String> {
     let mask = labelled(status, "CapEff:")
         .and_then(|hex| u64::from_str_radix(hex, 16).ok())
         .ok_or_else(|| "/proc/self/status has no CapEff".to_owned())?;
-    Ok(Capability::ALL.into_iter().filter(|capability| mask >> capability.bit() & 1 == 1).collect())
+    Ok(Capability::VARIANTS.iter().copied().filter(|capability| mask >> capability.bit() & 1 == 1).collect())
 }
 
 #[cfg(test)]

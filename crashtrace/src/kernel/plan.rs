@@ -17,6 +17,7 @@
 use std::fmt;
 
 use crashtrace_ebpf::program;
+use strum::{Display, VariantArray as _};
 
 use super::host::{HostFacts, KERNEL_BTF};
 use super::symbols::Symbols;
@@ -42,30 +43,19 @@ const MEM_CGROUP_OOM_SYNCHRONIZE: &str = "mem_cgroup_oom_synchronize";
 const WARN_ALLOC: &str = "warn_alloc";
 
 /// How a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display)]
+#[strum(serialize_all = "snake_case")]
 pub enum AttachKind {
     /// BPF trampoline at the entry of a function.
     Fentry,
     /// BPF trampoline at its return.
     Fexit,
-    /// kprobe at its entry.
+    /// At a function's entry.
     Kprobe,
-    /// kretprobe at its return.
+    /// At its return.
     Kretprobe,
-    /// Raw tracepoint.
+    #[strum(serialize = "raw_tp")]
     RawTracepoint,
-}
-
-impl fmt::Display for AttachKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fentry => "fentry",
-            Self::Fexit => "fexit",
-            Self::Kprobe => "kprobe",
-            Self::Kretprobe => "kretprobe",
-            Self::RawTracepoint => "raw_tp",
-        })
-    }
 }
 
 /// One program on one hook. Shown as `fentry:oom_kill_process`, which is how reports name hooks.
@@ -123,27 +113,21 @@ pub struct Skipped {
 }
 
 /// Which hooks the user wants.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HooksWanted {
     /// The best tier that the kernel accepts.
     #[default]
     Auto,
-    /// BPF trampolines, or nothing.
-    Fentry,
-    /// kprobes, or nothing.
-    Kprobe,
-    /// The raw tracepoint alone, or nothing.
-    Tracepoint,
+    /// This tier, or nothing.
+    Only(Hook),
 }
 
 impl HooksWanted {
     /// The tiers that it stands for, best first.
-    fn hooks(self) -> &'static [Hook] {
+    fn tiers(self) -> Vec<Hook> {
         match self {
-            Self::Auto => &[Hook::Fentry, Hook::Kprobe, Hook::RawTracepoint],
-            Self::Fentry => &[Hook::Fentry],
-            Self::Kprobe => &[Hook::Kprobe],
-            Self::Tracepoint => &[Hook::RawTracepoint],
+            Self::Auto => Hook::VARIANTS.to_vec(),
+            Self::Only(tier) => vec![tier],
         }
     }
 }
@@ -204,7 +188,7 @@ pub fn plan(
     }
     let (alloc, alloc_skipped) = if allocations { alloc(kernel, wanted) } else { (Vec::new(), None) };
     let mut plan = Plan { tiers: Vec::new(), skipped: Vec::new(), alloc, alloc_skipped };
-    for &hook in wanted.hooks() {
+    for hook in wanted.tiers() {
         match hindrance(hook, facts, kernel) {
             Some(reason) => plan.skipped.push(Skipped { hook, reason }),
             None => plan.tiers.push(tier(hook, kernel)),
@@ -253,18 +237,41 @@ fn alloc(kernel: &KernelView, wanted: HooksWanted) -> (Vec<Attach>, Option<Strin
         _ => None,
     };
     match (wanted, &missing) {
-        (HooksWanted::Tracepoint, _) => (vec![tracepoint], None),
+        (HooksWanted::Only(Hook::RawTracepoint), _) => (vec![tracepoint], None),
         (HooksWanted::Auto, None) => (vec![probe, tracepoint], None),
         (HooksWanted::Auto, Some(_)) => (vec![tracepoint], missing),
-        (HooksWanted::Fentry | HooksWanted::Kprobe, None) => (vec![probe], None),
-        (HooksWanted::Fentry | HooksWanted::Kprobe, Some(_)) => (Vec::new(), missing),
+        (HooksWanted::Only(Hook::Fentry | Hook::Kprobe), None) => (vec![probe], None),
+        (HooksWanted::Only(Hook::Fentry | Hook::Kprobe), Some(_)) => (Vec::new(), missing),
     }
+}
+
+/// The hooks on the decision. The last tier has none.
+fn decision(tier: Hook) -> Vec<Attach> {
+    let decision = |program, kind| Attach { program, kind, target: OOM_KILL_PROCESS };
+    match tier {
+        Hook::Fentry => vec![
+            decision(program::OOM_KILL_FENTRY, AttachKind::Fentry),
+            decision(program::OOM_KILL_FEXIT, AttachKind::Fexit),
+        ],
+        Hook::Kprobe => vec![
+            decision(program::OOM_KILL_KPROBE, AttachKind::Kprobe),
+            decision(program::OOM_KILL_KRETPROBE, AttachKind::Kretprobe),
+        ],
+        Hook::RawTracepoint => Vec::new(),
+    }
+}
+
+/// Whether one of these hooks, by the names that reports and recordings have, sees decisions.
+#[must_use]
+pub fn sees_decisions(names: &[String]) -> bool {
+    let hooks: Vec<_> =
+        Hook::VARIANTS.iter().flat_map(|tier| decision(*tier)).map(|hook| hook.to_string()).collect();
+    names.iter().any(|name| hooks.contains(name))
 }
 
 /// The programs of a tier.
 fn tier(hook: Hook, kernel: &KernelView) -> Tier {
     use AttachKind::{Fentry, Fexit, Kprobe, Kretprobe, RawTracepoint};
-    let decision = |program, kind| Attach { program, kind, target: OOM_KILL_PROCESS };
     let memcg = |program, kind| Attach { program, kind, target: MEM_CGROUP_OUT_OF_MEMORY };
     let wait = |program, kind| Attach { program, kind, target: MEM_CGROUP_OOM_SYNCHRONIZE };
     let victims = |program| Attach { program, kind: RawTracepoint, target: "mark_victim" };
@@ -275,10 +282,7 @@ fn tier(hook: Hook, kernel: &KernelView) -> Tier {
                 .btf_functions
                 .mem_cgroup_oom_synchronize
                 .then(|| wait(program::MEMCG_WAIT_FENTRY, Fentry)),
-            decision: vec![
-                decision(program::OOM_KILL_FENTRY, Fentry),
-                decision(program::OOM_KILL_FEXIT, Fexit),
-            ],
+            decision: decision(hook),
             memcg: if kernel.btf_functions.mem_cgroup_out_of_memory {
                 vec![memcg(program::MEMCG_OOM_FEXIT, Fexit)]
             } else {
@@ -293,10 +297,7 @@ fn tier(hook: Hook, kernel: &KernelView) -> Tier {
                 .kallsyms_functions
                 .is_some_and(|functions| functions.mem_cgroup_oom_synchronize)
                 .then(|| wait(program::MEMCG_WAIT_KPROBE, Kprobe)),
-            decision: vec![
-                decision(program::OOM_KILL_KPROBE, Kprobe),
-                decision(program::OOM_KILL_KRETPROBE, Kretprobe),
-            ],
+            decision: decision(hook),
             memcg: if kernel.kallsyms_functions.is_none_or(|functions| functions.mem_cgroup_out_of_memory) {
                 vec![memcg(program::MEMCG_OOM_KPROBE, Kprobe), memcg(program::MEMCG_OOM_KRETPROBE, Kretprobe)]
             } else {
@@ -307,7 +308,7 @@ fn tier(hook: Hook, kernel: &KernelView) -> Tier {
         Hook::RawTracepoint => Tier {
             hook,
             wait: None,
-            decision: Vec::new(),
+            decision: decision(hook),
             memcg: Vec::new(),
             victims: victims(program::MARK_VICTIM_ALONE),
         },

@@ -9,8 +9,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
+use strum::VariantArray as _;
 
 use super::Metrics;
+use super::health::OutputState;
 use super::incidents::{BUCKETS, word};
 use super::table::{Kind, Metric};
 use crate::pods::names::{NamesState, NamesStatus};
@@ -154,7 +156,7 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
             })
             .collect(),
         Metric::LinesWritten => one(Value::Count(lines.written)),
-        Metric::OutputBlocked => one(Value::Gauge(it.backlog.state(now_ns).blocked_seconds)),
+        Metric::OutputBlocked => one(Value::Gauge(OutputState::of(&it.backlog, now_ns).blocked_seconds)),
         Metric::OutputWaiting => one(Value::Gauge(it.backlog.lines() as f64)),
         Metric::PodIndexSynced => {
             it.of_names(|names| Some(Value::Gauge(f64::from(u8::from(names.state == NamesState::Synced)))))
@@ -174,13 +176,14 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
         | Metric::RoutineMemcgOoms
         | Metric::FoldedNoVictims
         | Metric::KernelFailedAllocations
-        | Metric::MessagesDropped => counted(metric, it),
+        | Metric::MessagesDropped
+        | Metric::SinkFailures => counted(metric, it),
     }
 }
 
 /// The counters of the stream that this metric is made of.
 fn counted(metric: Metric, it: &Metrics) -> Vec<Sample> {
-    let own = Counter::ALL.into_iter().map(|counter| (counter, place(counter)));
+    let own = Counter::VARIANTS.iter().copied().map(|counter| (counter, place(counter)));
     own.filter(|(_, (place, _))| *place == metric)
         .map(|(counter, (_, labels))| {
             (labels.iter().map(|label| (*label).to_owned()).collect(), Value::Count(it.stats.get(counter)))
@@ -209,6 +212,7 @@ fn place(counter: Counter) -> (Metric, &'static [&'static str]) {
         Counter::AllocOfVictim => (Metric::KernelFailedAllocations, &["of_victim"]),
         Counter::MessagesDropped => (Metric::MessagesDropped, &["unwritable"]),
         Counter::MessagesKeptBack => (Metric::MessagesDropped, &["too_many"]),
+        Counter::SinkFailures => (Metric::SinkFailures, &[]),
     }
 }
 

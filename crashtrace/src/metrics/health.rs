@@ -13,11 +13,10 @@
 //! The pod network gets yes or no, and one of the few fixed reasons. What else there is to say ([`Readiness`]) has URLs, paths and
 //! errors of TLS in it: that is for clients on loopback, which are those who may enter the pod (`kubectl port-forward`).
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use serde::Serialize;
 
 use crate::pods::names::NamesStatus;
+use crate::sinks::Backlog;
 
 /// How often the loop wakes up with nothing to do, where somebody may ask how it is.
 pub const HEARTBEAT_NS: u64 = 5_000_000_000;
@@ -38,16 +37,7 @@ pub struct Health {
     pub drained_seconds_ago: Option<f64>,
 }
 
-/// Lines that are made and not written.
-#[derive(Debug, Default)]
-pub struct Backlog {
-    /// When the write that goes on began, by `CLOCK_BOOTTIME`; 0 for none.
-    since_ns: AtomicU64,
-    lines: AtomicU64,
-    bytes: AtomicU64,
-}
-
-/// The same, as it is told.
+/// How the lines that wait for standard output do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct OutputState {
     /// Standard output takes nothing.
@@ -119,46 +109,16 @@ fn seconds(ns: u64) -> f64 {
     (ns / 1_000_000) as f64 / 1000.0
 }
 
-impl Backlog {
-    /// A line was made.
-    pub fn waits(&self, bytes: usize) {
-        self.lines.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// The next one is being written.
-    pub fn begins(&self, now_ns: u64) {
-        self.since_ns.store(now_ns.max(1), Ordering::Relaxed);
-    }
-
-    /// It is.
-    pub fn ends(&self, bytes: usize) {
-        self.since_ns.store(0, Ordering::Relaxed);
-        self.lines.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// How many there are, the one that is being written too.
-    pub fn lines(&self) -> u64 {
-        self.lines.load(Ordering::Relaxed)
-    }
-
-    /// How long the write that goes on has gone on.
-    pub fn blocked_ns(&self, now_ns: u64) -> u64 {
-        match self.since_ns.load(Ordering::Relaxed) {
-            0 => 0,
-            since => now_ns.saturating_sub(since),
-        }
-    }
-
-    /// As it is told.
-    pub fn state(&self, now_ns: u64) -> OutputState {
-        let blocked_ns = self.blocked_ns(now_ns);
-        OutputState {
+impl OutputState {
+    /// That of these lines, as of now.
+    #[must_use]
+    pub fn of(backlog: &Backlog, now_ns: u64) -> Self {
+        let blocked_ns = backlog.blocked_ns(now_ns);
+        Self {
             blocked: blocked_ns > BLOCKED_NS,
             blocked_seconds: seconds(blocked_ns),
-            waiting_lines: self.lines(),
-            waiting_bytes: self.bytes.load(Ordering::Relaxed),
+            waiting_lines: backlog.lines(),
+            waiting_bytes: backlog.bytes(),
         }
     }
 }
@@ -236,16 +196,16 @@ mod tests {
         // The ring has not been emptied for as long; the loop goes round.
         let health = Health::of(Some(now), Some(7), now);
         assert!(health.alive);
-        assert!(!backlog.state(now - 1).blocked);
+        assert!(!OutputState::of(&backlog, now - 1).blocked);
         let hooks = hooks();
-        let readiness = Readiness::of(&health, backlog.state(now), &hooks, &[], 0);
+        let readiness = Readiness::of(&health, OutputState::of(&backlog, now), &hooks, &[], 0);
         assert_eq!(readiness.why, Some("nobody takes what is written to the standard output"));
         let expected =
             OutputState { blocked: true, blocked_seconds: 5.0, waiting_lines: 2, waiting_bytes: 150 };
         assert_eq!((readiness.ready, readiness.output), (false, expected));
         backlog.ends(100);
         assert_eq!(
-            backlog.state(now),
+            OutputState::of(&backlog, now),
             OutputState { waiting_lines: 1, waiting_bytes: 50, ..OutputState::default() }
         );
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::Serialize;
+use strum::VariantArray;
 
 use crate::gfp::{GfpNames, Traits};
 use crate::report::{Cause, Incident, Kind, Level, Line};
@@ -54,7 +55,7 @@ pub enum Order {
 }
 
 /// What the one who asked for memory said with its flags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// It may not wait, and may use the reserves.
@@ -102,8 +103,6 @@ impl Order {
 }
 
 impl Class {
-    const ALL: [Self; 4] = [Self::Atomic, Self::Sleeping, Self::Nowait, Self::Nowarn];
-
     fn of(traits: Traits) -> Self {
         match traits {
             _ if traits.nowarn => Self::Nowarn,
@@ -132,7 +131,8 @@ impl Lines {
     /// None yet. The table is that of the kernel whose requests are counted.
     #[must_use]
     pub fn new(gfp: GfpNames) -> Self {
-        let orders = Order::all().flat_map(|order| Class::ALL.map(|class| ((order, class), 0)));
+        let orders =
+            Order::all().flat_map(|order| Class::VARIANTS.iter().map(move |class| ((order, *class), 0)));
         Self {
             gfp,
             written: 0,

@@ -60,70 +60,56 @@ const fn row(
     Row { stem, kind, unit, labels, doc }
 }
 
-/// A metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Metric {
-    Build,
-    Hooks,
-    BlindSpots,
-    RingSize,
-    Ready,
-    Incidents,
-    OomKills,
-    FailedAllocations,
-    ReportLatency,
-    LinesWritten,
-    OutputBlocked,
-    OutputWaiting,
-    Reports,
-    ReportsFiltered,
-    Lost,
-    OrphanedRecords,
-    MarkedAlreadyDying,
-    LimitWritesMet,
-    RoutineMemcgOoms,
-    FoldedNoVictims,
-    KernelFailedAllocations,
-    MessagesDropped,
-    PodIndexSynced,
-    PodIndexPods,
-    PodIndexContainers,
-    PodIndexRefused,
-    PodIndexAge,
+/// An enum, and all of its variants.
+macro_rules! listed {
+    ($(#[$attribute:meta])* pub enum $name:ident { $($variant:ident,)+ }) => {
+        $(#[$attribute])*
+        pub enum $name {
+            $($variant,)+
+        }
+
+        impl $name {
+            /// All, in the order in which they are served.
+            pub const ALL: [Self; [$(Self::$variant),+].len()] = [$(Self::$variant),+];
+        }
+    };
+}
+
+listed! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Metric {
+        Build,
+        Hooks,
+        BlindSpots,
+        RingSize,
+        Ready,
+        Incidents,
+        OomKills,
+        FailedAllocations,
+        ReportLatency,
+        LinesWritten,
+        OutputBlocked,
+        OutputWaiting,
+        Reports,
+        ReportsFiltered,
+        Lost,
+        OrphanedRecords,
+        MarkedAlreadyDying,
+        LimitWritesMet,
+        RoutineMemcgOoms,
+        FoldedNoVictims,
+        KernelFailedAllocations,
+        MessagesDropped,
+        SinkFailures,
+        PodIndexSynced,
+        PodIndexPods,
+        PodIndexContainers,
+        PodIndexRefused,
+        PodIndexAge,
+    }
 }
 
 impl Metric {
-    /// All, in the order in which they are served.
-    pub const ALL: [Self; 27] = [
-        Self::Build,
-        Self::Hooks,
-        Self::BlindSpots,
-        Self::RingSize,
-        Self::Ready,
-        Self::Incidents,
-        Self::OomKills,
-        Self::FailedAllocations,
-        Self::ReportLatency,
-        Self::LinesWritten,
-        Self::OutputBlocked,
-        Self::OutputWaiting,
-        Self::Reports,
-        Self::ReportsFiltered,
-        Self::Lost,
-        Self::OrphanedRecords,
-        Self::MarkedAlreadyDying,
-        Self::LimitWritesMet,
-        Self::RoutineMemcgOoms,
-        Self::FoldedNoVictims,
-        Self::KernelFailedAllocations,
-        Self::MessagesDropped,
-        Self::PodIndexSynced,
-        Self::PodIndexPods,
-        Self::PodIndexContainers,
-        Self::PodIndexRefused,
-        Self::PodIndexAge,
-    ];
-
     /// Its row.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "a table")]
@@ -279,6 +265,13 @@ impl Metric {
                 None,
                 &["reason"],
                 "Messages about the agent itself that are not on standard error: it did not take them (unwritable), or there were many of their kind (too_many).",
+            ),
+            Self::SinkFailures => row(
+                "crashtrace_sink_failures",
+                Counter,
+                None,
+                &[],
+                "Failures of sinks other than standard output: a recording that ended, or a record that it left out.",
             ),
             Self::PodIndexSynced => row(
                 "crashtrace_pod_index_synced",

@@ -1,13 +1,14 @@
 use super::*;
+use crate::doctor::tests::{PROBE, TRACEPOINT};
 use crate::event::Hook;
 
-fn trial(alloc: Option<&str>, alloc_error: Option<&str>) -> TierTrial {
+fn trial(alloc: Option<Attach>, alloc_error: Option<&str>) -> TierTrial {
     TierTrial {
         hook: Hook::Kprobe,
         usable: true,
         memcg: true,
         wait: true,
-        alloc: alloc.map(str::to_owned),
+        alloc,
         error: None,
         alloc_error: alloc_error.map(str::to_owned),
     }
@@ -20,24 +21,23 @@ fn lines(trial: &TierTrial, skipped: Option<&str>, wanted: bool) -> String {
 
 #[test]
 fn the_first_choice_costs_nothing_and_needs_no_reason() {
-    let said = lines(&trial(Some("kprobe:warn_alloc"), None), None, true);
-    assert_eq!(said, "kprobe:warn_alloc, which costs nothing until one fails");
+    let said = lines(&trial(Some(PROBE), None), None, true);
+    assert_eq!(said, "kprobe:warn_alloc, no cost unless one fails");
 }
 
 #[test]
 fn the_second_choice_says_what_it_costs_and_that_the_tier_is_whole() {
-    let refused = trial(Some("raw_tp:mm_page_alloc"), Some("kprobe:warn_alloc: No such file"));
+    let refused = trial(Some(TRACEPOINT), Some("kprobe:warn_alloc: No such file"));
     let said = lines(&refused, None, true);
     assert!(
         said.contains("the second choice\ncosts some 90 to 135 instructions (see crashtrace/docs/hooks.md)"),
         "{said}"
     );
-    assert!(said.contains("takes nothing from the hooks above: kprobe:warn_alloc: No such file"), "{said}");
-    let skipped =
-        lines(&trial(Some("raw_tp:mm_page_alloc"), None), Some("the kernel has no symbol warn_alloc"), true);
+    assert!(said.contains("first choice not available: kprobe:warn_alloc: No such file"), "{said}");
+    let skipped = lines(&trial(Some(TRACEPOINT), None), Some("the kernel has no symbol warn_alloc"), true);
     assert!(skipped.contains("no symbol warn_alloc"), "{skipped}");
-    let chosen = lines(&trial(Some("raw_tp:mm_page_alloc"), None), None, true);
-    assert!(chosen.contains("--hooks asks for tracepoints"), "{chosen}");
+    let chosen = lines(&trial(Some(TRACEPOINT), None), None, true);
+    assert!(chosen.contains("--hooks raw_tp"), "{chosen}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::doctor::tests::PROBE;
 use crate::doctor::{Findings, Status, TierTrial, assemble};
 use crate::event::Hook;
 use crate::kernel::host::tests::healthy;
@@ -6,6 +7,7 @@ use crate::kernel::host::{HostFacts, MemorySettings};
 use crate::kernel::plan::{Functions, HooksWanted, KernelView};
 use crate::kernel::symbols::tests::every_function;
 use crate::kernel::zoneinfo;
+use crate::terminal::Page;
 
 /// A node of 4 GiB: DMA is protected, DMA32 holds most and Normal the rest. `min` in pages.
 fn zoneinfo(dma32_free: u64, normal_free: u64, min: u64) -> String {
@@ -192,12 +194,12 @@ fn the_text_says_from_where_on_and_why_and_draws_it() {
     assert_eq!(
         facts,
         [
-            "kernel (GFP_KERNEL): up to 16K at once, from 32K (order 3) on not: free memory is in smaller pieces",
-            "processes (movable): up to 16K at once, from 32K (order 3) on not: free memory is in smaller pieces",
-            "huge page (2M): not at once",
+            "kernel (GFP_KERNEL): up to 16K, not 32K (order 3) or more: free memory is fragmented",
+            "processes (movable): up to 16K, not 32K (order 3) or more: free memory is fragmented",
+            "huge page (2M): no",
         ]
     );
-    let expected = "                                 at once│not
+    let expected = "                               available│not
   zone              index   4K   8K  16K│ 32K  64K 128K 256K 512K   1M   2M   4M
   node 0 DMA         kept    0    0    0│   0    0    0    0    0    1    1    3
      15M free, 15.3M kept               │                         ▁▁▁▁ ▂▂▂▂ ████
@@ -210,7 +212,9 @@ fn the_text_says_from_where_on_and_why_and_draws_it() {
   index (for 32K): 0 is want of memory, 1 pieces too small, -1 a block is there
   \"kept\" for an index: it has such a block, and nothing to spare
 ";
-    assert_eq!(drawn(&fragmented(), 4096, false), expected);
+    let mut page = Page::new(false);
+    draw(&mut page, &fragmented(), 4096);
+    assert_eq!(page.into_string(), expected);
 }
 
 #[test]
@@ -240,7 +244,7 @@ fn findings(zones: Result<Zones, String>) -> Findings {
         usable: true,
         memcg: true,
         wait: true,
-        alloc: Some("kprobe:warn_alloc".to_owned()),
+        alloc: Some(PROBE),
         error: None,
         alloc_error: None,
     };

@@ -3,10 +3,10 @@
 use super::{Fragmentation, Outlook};
 use crate::fragmentation::block_pages;
 use crate::report::{Shortage, Text};
-use crate::terminal::zones::{Picture, Row, draw, short_size};
+use crate::terminal::zones::{self, Picture, Row, short_size};
 use crate::terminal::{Page, Style};
 
-/// What requests would meet, by names for people.
+/// What allocations would get, by names for people.
 pub(in crate::doctor) fn facts(found: &Fragmentation, page_size_bytes: u64) -> Vec<(String, String)> {
     let orders = found.zones.iter().filter_map(|zone| zone.free_blocks.as_ref()).map(Vec::len).max();
     let size = |order: u32| {
@@ -16,16 +16,11 @@ pub(in crate::doctor) fn facts(found: &Fragmentation, page_size_bytes: u64) -> V
     let said = |outlook: &Outlook| match outlook.fails_from_order {
         None => {
             let largest = orders.and_then(|orders| u32::try_from(orders).ok()?.checked_sub(1));
-            format!("all sizes up to {} at once", size(largest.unwrap_or_default()))
+            format!("all sizes up to {}", size(largest.unwrap_or_default()))
         }
-        Some(0) => format!("not even a page at once: {}", why(outlook)),
+        Some(0) => format!("not even one page: {}", why(outlook)),
         Some(from) => {
-            format!(
-                "up to {} at once, from {} (order {from}) on not: {}",
-                size(from - 1),
-                size(from),
-                why(outlook)
-            )
+            format!("up to {}, not {} (order {from}) or more: {}", size(from - 1), size(from), why(outlook))
         }
     };
     let mut facts = Vec::new();
@@ -38,7 +33,7 @@ pub(in crate::doctor) fn facts(found: &Fragmentation, page_size_bytes: u64) -> V
         if let Some(order) = (page_size_bytes / 8).checked_ilog2() {
             let fails = movable.fails_from_order.is_some_and(|from| from <= order);
             let fails = fails || orders.is_some_and(|orders| orders <= order as usize);
-            let words = if fails { "not at once" } else { "at once" };
+            let words = if fails { "no" } else { "yes" };
             facts.push((format!("huge page ({})", size(order)), words.to_owned()));
         }
     }
@@ -47,17 +42,15 @@ pub(in crate::doctor) fn facts(found: &Fragmentation, page_size_bytes: u64) -> V
 
 fn why(outlook: &Outlook) -> &'static str {
     match outlook.reason {
-        Some(Shortage::Fragmentation) => "free memory is in smaller pieces",
+        Some(Shortage::Fragmentation) => "free memory is fragmented",
         _ => "too little is free",
     }
 }
 
-/// What is free, drawn.
-pub(in crate::doctor) fn drawn(found: &Fragmentation, page_size_bytes: u64, color: bool) -> String {
-    let mut page = Page::new(color);
+/// Draws what is free.
+pub(in crate::doctor) fn draw(page: &mut Page, found: &Fragmentation, page_size_bytes: u64) {
     let order = found.kernel.and_then(|kernel| kernel.fails_from_order);
-    draw(&mut page, &picture(found, page_size_bytes, order));
-    page.into_string()
+    zones::draw(page, &picture(found, page_size_bytes, order));
 }
 
 fn picture(found: &Fragmentation, page_size_bytes: u64, order: Option<u32>) -> Picture<'_> {
@@ -81,6 +74,6 @@ fn picture(found: &Fragmentation, page_size_bytes: u64, order: Option<u32>) -> P
             free_blocks: zone.free_blocks.as_deref(),
         }
     });
-    let sides = [(Style::Heading, "at once"), (Style::Caution, "not")];
+    let sides = [(Style::Heading, "available"), (Style::Caution, "not")];
     Picture { zones: zones.collect(), page_size_bytes: Some(page_size_bytes), order, sides }
 }

@@ -1,6 +1,7 @@
 //! Why nothing is in place: what the kernel says, told apart by whose doing it is.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use thiserror::Error;
 
 use crate::event::Hook;
 use crate::kernel::host::NO_MEMLOCK_SINCE;
+use crate::kernel::plan::Attach;
 
 /// Open files that a limit should leave room for: each map, program and link is one, and each tier that is tried has its own.
 const OPEN_FILES: u64 = 256;
@@ -20,12 +22,22 @@ const OPEN_FILES: u64 = 256;
 /// A hook that the kernel refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Its tier.
-    pub hook: Hook,
-    /// Its name, `fentry:oom_kill_process` and the like.
-    pub name: String,
-    /// What the kernel said.
+    /// The tier that was tried.
+    pub tier: Hook,
+    pub hook: Attach,
+    /// The kernel's error.
     pub error: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.hook, self.error)
+    }
+}
+
+/// Joined by semicolons.
+fn all(refused: &[Refused]) -> String {
+    refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Why nothing is in place.
@@ -44,7 +56,7 @@ pub enum LoadError {
         error: Option<MapError>,
     },
     /// All tiers.
-    #[error("the kernel accepts none of the hooks: {}", .0.iter().map(|r| format!("{}: {}", r.name, r.error)).collect::<Vec<_>>().join("; "))]
+    #[error("the kernel accepts none of the hooks: {}", all(.0))]
     Refused(Vec<Refused>),
     /// A limit of this process or of the node: no other tier would fare better.
     #[error("cannot load {what}: {scarce}")]

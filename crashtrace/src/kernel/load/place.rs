@@ -29,15 +29,15 @@ pub(super) fn place(
         Hook::Fentry => match own_btf() {
             Ok(btf) => Some(btf),
             Err(error) => {
-                let name = tier.decision.first().unwrap_or(&tier.victims).to_string();
-                refused.push(Refused { hook: tier.hook, name, error });
+                let hook = *tier.decision.first().unwrap_or(&tier.victims);
+                refused.push(Refused { tier: tier.hook, hook, error });
                 return Ok(None);
             }
         },
         Hook::Kprobe | Hook::RawTracepoint => None,
     };
     let mut placing =
-        Placing { ebpf, btf, hook: tier.hook, locked_bytes: kernel.locked_memory_bytes, refused };
+        Placing { ebpf, btf, tier: tier.hook, locked_bytes: kernel.locked_memory_bytes, refused };
     // Returns before entries: of probes in one place the kernel runs the latest first, and `memcg_oom_kprobe` counts on that.
     let decision: Vec<_> = tier.decision.iter().rev().chain([&tier.victims]).collect();
     let memcg: Vec<_> = tier.memcg.iter().rev().collect();
@@ -68,7 +68,7 @@ pub(super) fn place(
 struct Placing<'a> {
     ebpf: Ebpf,
     btf: Option<Btf>,
-    hook: Hook,
+    tier: Hook,
     locked_bytes: Option<u64>,
     refused: &'a mut Vec<Refused>,
 }
@@ -131,7 +131,7 @@ impl Placing<'_> {
         if let Some(hopeless) = hopeless(&attach.to_string(), &error, locked_bytes) {
             return Err(hopeless);
         }
-        self.refused.push(Refused { hook: self.hook, name: attach.to_string(), error: explain(&error) });
+        self.refused.push(Refused { tier: self.tier, hook: *attach, error: explain(&error) });
         Ok(false)
     }
 

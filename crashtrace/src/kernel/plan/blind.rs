@@ -76,17 +76,6 @@ impl AllocHook {
             None => Self::NotWanted,
         }
     }
-
-    /// The same by the hook's name in reports.
-    #[must_use]
-    pub fn of_name(hook: Option<&str>, wanted: bool) -> Self {
-        match hook {
-            Some(hook) if hook.starts_with("raw_tp:") => Self::Tracepoint,
-            Some(_) => Self::Probe,
-            None if wanted => Self::Refused,
-            None => Self::NotWanted,
-        }
-    }
 }
 
 /// What `tier` does not see on this host. `symbols` are those that stacks are named by.

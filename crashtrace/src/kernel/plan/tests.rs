@@ -63,9 +63,9 @@ fn a_healthy_host_is_tried_from_fentry_down_to_the_tracepoint() {
 #[test]
 fn hooks_asked_for_by_name_are_the_only_ones_planned() {
     for (wanted, hook) in [
-        (HooksWanted::Fentry, Hook::Fentry),
-        (HooksWanted::Kprobe, Hook::Kprobe),
-        (HooksWanted::Tracepoint, Hook::RawTracepoint),
+        (HooksWanted::Only(Hook::Fentry), Hook::Fentry),
+        (HooksWanted::Only(Hook::Kprobe), Hook::Kprobe),
+        (HooksWanted::Only(Hook::RawTracepoint), Hook::RawTracepoint),
     ] {
         assert_eq!(hooks(&plan(&healthy(), &view(), wanted, true).unwrap()), [hook]);
     }
@@ -79,7 +79,7 @@ fn fentry_is_skipped_where_btf_does_not_list_the_function() {
     assert_eq!(hooks(&auto), [Hook::Kprobe, Hook::RawTracepoint]);
     assert_eq!(auto.skipped[0].hook, Hook::Fentry);
     assert!(auto.skipped[0].reason.contains("does not list function oom_kill_process"));
-    let refusal = plan(&healthy(), &kernel, HooksWanted::Fentry, true).unwrap_err();
+    let refusal = plan(&healthy(), &kernel, HooksWanted::Only(Hook::Fentry), true).unwrap_err();
     assert_eq!(
         refusal.to_string(),
         "cannot use fentry hooks: the kernel's BTF does not list function oom_kill_process; \
@@ -104,9 +104,9 @@ fn kprobes_are_skipped_only_if_the_symbol_is_known_not_to_be_there() {
         hooks(&plan(&healthy(), &gone, HooksWanted::Auto, true).unwrap()),
         [Hook::Fentry, Hook::RawTracepoint]
     );
-    assert!(plan(&healthy(), &gone, HooksWanted::Kprobe, true).is_err());
+    assert!(plan(&healthy(), &gone, HooksWanted::Only(Hook::Kprobe), true).is_err());
     let unread = KernelView { kallsyms_functions: None, ..view() };
-    let planned = plan(&healthy(), &unread, HooksWanted::Kprobe, true).unwrap();
+    let planned = plan(&healthy(), &unread, HooksWanted::Only(Hook::Kprobe), true).unwrap();
     assert_eq!(planned.tiers[0].memcg.len(), 2);
 }
 
@@ -158,7 +158,7 @@ fn what_no_tier_can_do_without_is_refused_with_its_remedy() {
     for (change, why, remedy) in cases {
         let (mut facts, mut kernel) = (healthy(), view());
         change(&mut facts, &mut kernel);
-        for wanted in [HooksWanted::Auto, HooksWanted::Tracepoint] {
+        for wanted in [HooksWanted::Auto, HooksWanted::Only(Hook::RawTracepoint)] {
             let message = plan(&facts, &kernel, wanted, true).expect_err(why).to_string();
             assert!(message.starts_with("cannot watch this kernel: "), "{message}");
             assert!(message.contains(why) && message.contains(remedy), "{why}: {message}");

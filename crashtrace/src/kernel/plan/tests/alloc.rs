@@ -17,9 +17,9 @@ const TRACEPOINT: &str = "raw_tp:mm_page_alloc mm_page_alloc";
 fn the_probe_is_tried_before_the_tracepoint() {
     for (wanted, hooks) in [
         (HooksWanted::Auto, &[PROBE, TRACEPOINT][..]),
-        (HooksWanted::Fentry, &[PROBE]),
-        (HooksWanted::Kprobe, &[PROBE]),
-        (HooksWanted::Tracepoint, &[TRACEPOINT]),
+        (HooksWanted::Only(Hook::Fentry), &[PROBE]),
+        (HooksWanted::Only(Hook::Kprobe), &[PROBE]),
+        (HooksWanted::Only(Hook::RawTracepoint), &[TRACEPOINT]),
     ] {
         for functions in [Some(ALL), None] {
             let (found, skipped) = alloc(wanted, functions);
@@ -34,8 +34,8 @@ fn a_function_that_is_known_not_to_be_there_is_not_tried() {
     let gone = Some(Functions { warn_alloc: false, ..ALL });
     let reason = Some("the kernel has no symbol warn_alloc".to_owned());
     assert_eq!(alloc(HooksWanted::Auto, gone), (vec![TRACEPOINT.to_owned()], reason.clone()));
-    assert_eq!(alloc(HooksWanted::Fentry, gone), (Vec::new(), reason));
-    assert_eq!(alloc(HooksWanted::Tracepoint, gone), (vec![TRACEPOINT.to_owned()], None));
+    assert_eq!(alloc(HooksWanted::Only(Hook::Fentry), gone), (Vec::new(), reason));
+    assert_eq!(alloc(HooksWanted::Only(Hook::RawTracepoint), gone), (vec![TRACEPOINT.to_owned()], None));
 }
 
 #[test]

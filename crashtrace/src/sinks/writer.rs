@@ -9,12 +9,11 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::clock::boottime_ns;
-use crate::metrics::health::Backlog;
+use super::Backlog;
 
 /// The queue's end of it. `T` is what comes with the bytes, and is handed back when they are written.
 #[derive(Debug)]
-pub(super) struct Writer<T> {
+pub(in crate::sinks) struct Writer<T> {
     queue: mpsc::UnboundedSender<(Vec<u8>, T)>,
     room: Arc<Semaphore>,
     /// Bytes that were put in beyond the bound.
@@ -25,7 +24,7 @@ pub(super) struct Writer<T> {
 
 /// How a [`Writer`] ended.
 #[derive(Debug)]
-pub(super) enum Written {
+pub(in crate::sinks) enum Written {
     /// All is written.
     All,
     /// Something could not be.
@@ -35,15 +34,15 @@ pub(super) enum Written {
 }
 
 impl<T: Send + 'static> Writer<T> {
-    /// Begins a thread that writes to `to`, and calls `written` for each of what is.
+    /// Starts a thread that writes to `to`, and calls `written` for each piece that is written. `now_ns` is `CLOCK_BOOTTIME`.
     ///
     /// # Errors
-    /// There is no thread to be had.
-    pub(super) fn start(
+    /// There is no thread.
+    pub(in crate::sinks) fn start(
         name: &str,
         mut to: impl Write + Send + 'static,
         most_bytes: usize,
-        backlog: Arc<Backlog>,
+        (backlog, now_ns): (Arc<Backlog>, fn() -> u64),
         mut written: impl FnMut(T) + Send + 'static,
     ) -> io::Result<Self> {
         let (queue, mut taken) = mpsc::unbounded_channel::<(Vec<u8>, T)>();
@@ -52,7 +51,7 @@ impl<T: Send + 'static> Writer<T> {
         let (its_room, its_backlog) = (room.clone(), backlog.clone());
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             while let Some((bytes, what)) = taken.blocking_recv() {
-                its_backlog.begins(boottime_ns());
+                its_backlog.begins(now_ns());
                 if let Err(error) = to.write_all(&bytes) {
                     // Nobody is there to hear where the agent is on its way out.
                     let _ = ended.send(error);
@@ -67,7 +66,7 @@ impl<T: Send + 'static> Writer<T> {
     }
 
     /// Puts bytes in.
-    pub(super) fn put(&mut self, bytes: Vec<u8>, what: T) {
+    pub(in crate::sinks) fn put(&mut self, bytes: Vec<u8>, what: T) {
         let length = bytes.len();
         let permits = u32::try_from(length).unwrap_or(u32::MAX);
         match self.room.try_acquire_many(permits) {
@@ -81,12 +80,12 @@ impl<T: Send + 'static> Writer<T> {
 
     /// Whether more is in it than its bound. It stays so until [`Self::changed`] or [`Self::has_room`] says otherwise, for a caller
     /// that has stopped must not miss that it can go on.
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::sinks) fn is_full(&self) -> bool {
         self.owed_bytes > 0
     }
 
     /// Whether it is full no longer.
-    pub(super) fn has_room(&mut self) -> bool {
+    pub(in crate::sinks) fn has_room(&mut self) -> bool {
         let owed = u32::try_from(self.owed_bytes).unwrap_or(u32::MAX);
         if let Ok(room) = self.room.try_acquire_many(owed) {
             room.forget();
@@ -96,7 +95,7 @@ impl<T: Send + 'static> Writer<T> {
     }
 
     /// Why nothing can be written any more, if that is so. To be asked until it is.
-    pub(super) fn error(&mut self) -> Option<io::Error> {
+    pub(in crate::sinks) fn error(&mut self) -> Option<io::Error> {
         match self.end.try_recv() {
             Ok(error) => Some(error),
             Err(oneshot::error::TryRecvError::Closed) => Some(panicked()),
@@ -108,7 +107,7 @@ impl<T: Send + 'static> Writer<T> {
     ///
     /// # Errors
     /// Nothing can be written any more.
-    pub(super) async fn changed(&mut self) -> io::Result<()> {
+    pub(in crate::sinks) async fn changed(&mut self) -> io::Result<()> {
         let owed = u32::try_from(self.owed_bytes).unwrap_or(u32::MAX);
         tokio::select! {
             // An error counts for more: what it left is never written.
@@ -123,7 +122,7 @@ impl<T: Send + 'static> Writer<T> {
     }
 
     /// Waits until all is written, or something is not, or time is up.
-    pub(super) async fn finish(self, until: Instant) -> Written {
+    pub(in crate::sinks) async fn finish(self, until: Instant) -> Written {
         let Self { queue, backlog, end, .. } = self;
         drop(queue);
         match tokio::time::timeout_at(until, end).await {
@@ -162,7 +161,7 @@ mod tests {
         let (sender, written) = channel();
         let written_now = move |what| sender.send(what).unwrap();
         let to = pipe.try_clone().unwrap();
-        let writer = Writer::start("test", to, most_bytes, Arc::default(), written_now).unwrap();
+        let writer = Writer::start("test", to, most_bytes, (Arc::default(), || 1), written_now).unwrap();
         Test { reader, pipe, writer, written }
     }
 

@@ -10,9 +10,9 @@ use super::clock::boottime_ns;
 use crate::gfp::GfpNames;
 use crate::kernel::load::Attached;
 use crate::metrics::server::{self, BindError};
-use crate::metrics::{Backlog, Hooks, Metrics, Shared};
+use crate::metrics::{Hooks, Metrics, Shared, WrittenLines};
 use crate::pipeline::{Pipeline, Speaker};
-use crate::report::Line;
+use crate::sinks::{Backlog, LineSink};
 use crate::supervise::Supervised;
 
 /// Takes the address, if one is given.
@@ -30,12 +30,12 @@ pub(super) async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListen
 
 /// A handle on what is served; on nothing where nothing is.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Monitor {
+pub(super) struct Served {
     shared: Option<Shared>,
     _server: Option<Arc<Supervised>>,
 }
 
-impl Monitor {
+impl Served {
     /// Begins to answer, if there is a socket.
     pub(super) fn start(
         listener: Option<TcpListener>,
@@ -61,11 +61,11 @@ impl Monitor {
         self.shared.is_some()
     }
 
-    /// A line was written.
-    pub(super) fn wrote(&self, line: &Line) {
-        if let Some(shared) = &self.shared {
-            shared.lock().lines.wrote(line, boottime_ns());
-        }
+    /// What counts written lines.
+    pub(super) fn line_sinks(&self) -> Vec<Box<dyn LineSink>> {
+        let lines =
+            self.shared.iter().map(|shared| WrittenLines { metrics: shared.clone(), now_ns: boottime_ns });
+        lines.map(|lines| Box::new(lines) as Box<dyn LineSink>).collect()
     }
 
     /// The loop went round, and emptied the ring unless nobody takes what it writes.

@@ -4,34 +4,35 @@ use std::fs;
 use std::io::PipeReader;
 use std::os::unix::fs::symlink;
 
+use crashtrace_ebpf::LAYOUT_VERSION;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
+use crate::enrich::NodeRoot;
 use crate::gfp::GfpNames;
-use crate::recording::{Frame, Reader};
+use crate::recording::{FORMAT, Frame, Reader};
 
 const SOON: Duration = Duration::from_mins(1);
 
 fn begun(opened: Opened) -> Result<Begun> {
-    let speaker = Speaker {
-        node: "n1".into(),
-        session: "s".into(),
-        kernel: "6.12.0".into(),
-        btf: None,
-        names_from: Vec::new(),
-        hooks: vec!["raw_tp:mark_victim".into()],
-        blind: Vec::new(),
-        replay: false,
-    };
-    let context = Context {
-        boot_id: "b".into(),
+    opened.begin(Preamble {
+        format: FORMAT.to_owned(),
+        agent: env!("CARGO_PKG_VERSION").to_owned(),
+        layout: LAYOUT_VERSION,
+        node: "n1".to_owned(),
+        kernel: "6.12".to_owned(),
+        boot_id: "b".to_owned(),
         page_size_bytes: 4096,
+        memory_bytes: Some(1 << 30),
+        node_root: NodeRoot::default(),
         memory_cgroup_v1: Some(false),
         realtime_offset_ns: 7,
+        hooks: Vec::new(),
+        blind: Vec::new(),
         gfp: GfpNames::fallback(),
-    };
-    let machine = Machine { page_size_bytes: 4096, symbols: None };
-    opened.begin(preamble(&speaker, &machine, &context, Some(1 << 30), NodeRoot::default(), 9))
+        symbols: None,
+        started_ktime_ns: 9,
+    })
 }
 
 fn recorded(path: &Path) -> Vec<Vec<u8>> {
@@ -62,8 +63,8 @@ async fn a_recording_is_for_its_owner_alone_even_over_an_older_one_that_was_not(
         let begun = begun(open(path).expect("a file")).expect("a recording");
         let mut recording = begun.start().expect("a thread");
         assert_eq!(mode(path), 0o600);
-        assert!(recording.record(b"abc") && recording.record(b"d"));
-        recording.finish(Instant::now() + SOON).await;
+        assert_eq!((recording.record(b"abc"), recording.record(b"d")), (Taken::Whole, Taken::Whole));
+        Box::new(recording).finish(Instant::now() + SOON).await;
         assert_eq!(recorded(path), [b"abc".to_vec(), b"d".to_vec()]);
     }
 }
@@ -110,7 +111,7 @@ async fn a_recording_that_cannot_be_written_any_more_ends_and_the_agent_does_not
     // This disk fills up later.
     let mut recording = Recording::start(file(), full).expect("a thread");
     let until = std::time::Instant::now() + SOON;
-    while recording.record(b"abc") {
+    while recording.record(b"abc") != Taken::Failed {
         assert!(std::time::Instant::now() < until, "it has not ended");
         std::thread::yield_now();
     }
@@ -122,7 +123,7 @@ async fn a_file_that_is_too_slow_lacks_records_and_stops_nobody() {
     let mut recording = Recording::start(to, Path::new("slow")).expect("a thread");
     for _ in 0..2_000 {
         // Nobody reads.
-        assert!(recording.record(&[0; 10_000]));
+        assert_ne!(recording.record(&[0; 10_000]), Taken::Failed);
     }
     assert!(recording.left_out > 1_800, "{}", recording.left_out);
     drop(reader);

@@ -6,25 +6,23 @@
 //! slow for are left out, and their numbers say so to who replays it.
 
 use std::fs::{File, Permissions};
+use std::future::Future;
 use std::io::{self, BufWriter, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use crashtrace_ebpf::LAYOUT_VERSION;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::writer::{Writer, Written};
-use crate::decode::Machine;
-use crate::enrich::NodeRoot;
+use super::{RecordSink, Taken};
 use crate::files;
-use crate::pipeline::Speaker;
-use crate::recording::{FORMAT, Preamble, begins_like_a_recording, frame};
-use crate::report::build::Context;
+use crate::recording::{Preamble, begins_like_a_recording, frame};
 
 /// How long the file may take to be there.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -33,14 +31,14 @@ const MOST_BYTES: usize = 1024 * 1024;
 
 /// A file that is open. Nothing of it is lost yet.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub struct Opened {
     file: File,
     path: PathBuf,
 }
 
 /// A file that holds the beginning of a recording.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub struct Begun {
     file: File,
     path: PathBuf,
 }
@@ -49,7 +47,7 @@ pub(super) struct Begun {
 ///
 /// # Errors
 /// It cannot be had, or something else is there.
-pub(super) fn open(path: &Path) -> Result<Opened> {
+pub fn open(path: &Path) -> Result<Opened> {
     let its_path = path.to_owned();
     let file = files::within(DEADLINE, move || open_ours(&its_path)).with_context(|| cannot_write(path))?;
     Ok(Opened { file, path: path.to_owned() })
@@ -98,41 +96,12 @@ fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// What a recording begins with.
-pub(super) fn preamble(
-    speaker: &Speaker,
-    machine: &Machine,
-    context: &Context,
-    memory_bytes: Option<u64>,
-    node_root: NodeRoot,
-    started_ns: u64,
-) -> Preamble {
-    Preamble {
-        format: FORMAT.to_owned(),
-        agent: env!("CARGO_PKG_VERSION").to_owned(),
-        layout: LAYOUT_VERSION,
-        node: speaker.node.clone(),
-        kernel: speaker.kernel.clone(),
-        boot_id: context.boot_id.clone(),
-        page_size_bytes: machine.page_size_bytes,
-        memory_bytes,
-        node_root,
-        memory_cgroup_v1: context.memory_cgroup_v1,
-        realtime_offset_ns: context.realtime_offset_ns,
-        hooks: speaker.hooks.clone(),
-        blind: speaker.blind.clone(),
-        gfp: context.gfp.clone(),
-        symbols: machine.symbols.clone(),
-        started_ktime_ns: started_ns,
-    }
-}
-
 impl Opened {
     /// Begins a recording. What the file held is lost.
     ///
     /// # Errors
     /// It cannot be written.
-    pub(super) fn begin(self, preamble: Preamble) -> Result<Begun> {
+    pub fn begin(self, preamble: Preamble) -> Result<Begun> {
         let Self { mut file, path } = self;
         let file = files::within(DEADLINE, move || {
             io::Seek::rewind(&mut file)?;
@@ -149,14 +118,14 @@ impl Begun {
     /// Has a thread write on.
     ///
     /// # Errors
-    /// There is no thread to be had.
-    pub(super) fn start(self) -> Result<Recording> {
+    /// There is no thread.
+    pub fn start(self) -> Result<Recording> {
         Recording::start(self.file, &self.path)
     }
 }
 
 /// A recording that is being written.
-pub(super) struct Recording {
+pub struct Recording {
     writer: Writer<()>,
     path: String,
     /// Records that found no room.
@@ -165,45 +134,51 @@ pub(super) struct Recording {
 
 impl Recording {
     fn start(file: impl io::Write + Send + 'static, path: &Path) -> Result<Self> {
-        let writer = Writer::start("recording", file, MOST_BYTES, Arc::default(), |()| {});
-        let writer = writer.context("cannot begin the thread that writes the recording")?;
+        // Its backlog is told to nobody, so the time does not matter.
+        let writer = Writer::start("recording", file, MOST_BYTES, (Arc::default(), || 0), |()| {});
+        let writer = writer.context("cannot start the thread that writes the recording")?;
         Ok(Self { writer, path: path.display().to_string(), left_out: 0 })
     }
+}
 
-    /// Records a record. One that cannot be written any more ends; the watch goes on, which matters more. Says whether it goes on.
-    pub(super) fn record(&mut self, record: &[u8]) -> bool {
+impl RecordSink for Recording {
+    fn record(&mut self, record: &[u8]) -> Taken {
         if let Some(error) = self.writer.error() {
-            tracing::error!(%error, file = self.path, "the recording ends here: it cannot be written");
-            return false;
+            tracing::error!(%error, file = self.path, "the recording cannot be written and ends here");
+            return Taken::Failed;
         }
         match frame(record) {
-            Some(frame) if self.writer.has_room() => self.writer.put(frame, ()),
+            Some(frame) if self.writer.has_room() => {
+                self.writer.put(frame, ());
+                Taken::Whole
+            }
             _ => {
                 self.left_out = self.left_out.saturating_add(1);
                 tracing::warn!(
                     file = self.path,
                     left_out = self.left_out,
-                    "the recording's file is too slow, and lacks records"
+                    "the recording's file is too slow: a record is left out"
                 );
+                Taken::LeftOut
             }
         }
-        true
     }
 
-    /// Waits until it is whole, and not longer than that.
-    pub(super) async fn finish(self, until: Instant) {
-        let Self { writer, path, left_out } = self;
-        match writer.finish(until).await {
-            Written::All if left_out == 0 => {}
-            Written::All => tracing::warn!(file = path, left_out, "the recording lacks records"),
-            Written::Failed(error) => {
-                tracing::error!(%error, file = path, "the recording is cut: it cannot be written");
+    fn finish(self: Box<Self>, until: Instant) -> Pin<Box<dyn Future<Output = ()>>> {
+        let Self { writer, path, left_out } = *self;
+        Box::pin(async move {
+            match writer.finish(until).await {
+                Written::All if left_out == 0 => {}
+                Written::All => tracing::warn!(file = path, left_out, "the recording lacks records"),
+                Written::Failed(error) => {
+                    tracing::error!(%error, file = path, "the recording cannot be written and lacks its end");
+                }
+                Written::AllBut(left) => tracing::error!(
+                    file = path,
+                    "the recording lacks its end: its file did not take the last {left} records in time"
+                ),
             }
-            Written::AllBut(left) => tracing::error!(
-                file = path,
-                "the recording is cut: its file did not take the last {left} records in time"
-            ),
-        }
+        })
     }
 }
 

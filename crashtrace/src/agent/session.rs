@@ -1,0 +1,80 @@
+//! What a session of `watch` is told by: who speaks, what can be asked about the node, and what its recording begins with.
+
+use crashtrace_ebpf::LAYOUT_VERSION;
+
+use super::host::Host;
+use super::procfs::ProcFs;
+use crate::cli::{Allocations, Watch};
+use crate::decode::Machine;
+use crate::enrich::{Node, NodeRoot};
+use crate::kernel::load::Attached;
+use crate::kernel::plan::{AllocHook, Optional, blind};
+use crate::pipeline::Speaker;
+use crate::pods::directory::Directory;
+use crate::recording::{FORMAT, Preamble};
+use crate::report::Unresolved;
+use crate::report::build::Context;
+
+/// What of this node can be looked up while it is watched.
+pub(super) fn node(host: &Host, context: &Context, root: NodeRoot, pods: Directory) -> Node {
+    Node {
+        memory_bytes: host.facts.memory_bytes,
+        root,
+        page_size_bytes: context.page_size_bytes,
+        cgroups: Box::new(host.cgroup_files()),
+        proc: Box::new(ProcFs { mount: "/proc".into() }),
+        pods: Box::new(pods),
+        gfp: context.gfp.clone(),
+    }
+}
+
+/// The session's identity. Logs its blind spots.
+pub(super) fn speaker(config: &Watch, host: &Host, attached: &Attached, started_ns: u64) -> Speaker {
+    let alloc = AllocHook::of(attached.alloc.as_ref(), config.allocations != Allocations::None);
+    let optional = Optional { memcg: attached.memcg, wait: attached.wait, alloc };
+    let blind = blind(&attached.tier, optional, &host.facts, &host.symbols);
+    // The stream has it too, but whoever looks why something is missing looks here, and here it says what to do.
+    for blind in blind.iter().filter(|blind| !blind.chosen) {
+        let remedy = blind.remedy.as_deref().unwrap_or("nothing is known that would help");
+        tracing::warn!(why = blind.why, remedy, "not seen: {}", blind.what);
+    }
+    Speaker {
+        node: config.node_name.clone(),
+        session: format!("{started_ns:x}-{:x}", std::process::id()),
+        kernel: host.facts.release.clone().unwrap_or_default(),
+        btf: Some(host.btf()),
+        names_from: Vec::new(),
+        hooks: attached.hooks(),
+        blind: blind.into_iter().map(|blind| Unresolved { field: blind.what, reason: blind.why }).collect(),
+        replay: false,
+    }
+}
+
+/// What a recording begins with.
+pub(super) fn preamble(
+    speaker: &Speaker,
+    machine: &Machine,
+    context: &Context,
+    memory_bytes: Option<u64>,
+    node_root: NodeRoot,
+    started_ns: u64,
+) -> Preamble {
+    Preamble {
+        format: FORMAT.to_owned(),
+        agent: env!("CARGO_PKG_VERSION").to_owned(),
+        layout: LAYOUT_VERSION,
+        node: speaker.node.clone(),
+        kernel: speaker.kernel.clone(),
+        boot_id: context.boot_id.clone(),
+        page_size_bytes: machine.page_size_bytes,
+        memory_bytes,
+        node_root,
+        memory_cgroup_v1: context.memory_cgroup_v1,
+        realtime_offset_ns: context.realtime_offset_ns,
+        hooks: speaker.hooks.clone(),
+        blind: speaker.blind.clone(),
+        gfp: context.gfp.clone(),
+        symbols: machine.symbols.clone(),
+        started_ktime_ns: started_ns,
+    }
+}

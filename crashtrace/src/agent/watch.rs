@@ -1,0 +1,292 @@
+//! `crashtrace watch`: start order, the loop, shutdown.
+//!
+//! Whatever can fail at start fails at start, in this order: signals and clocks, the address of metrics, the recording's file, the
+//! plan, the self-test and the load, the recording's beginning, the threads that write. From the first line on, the agent goes on
+//! until it is told to stop or its output is gone.
+
+use std::io;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::clock::{self, ClockSet, Wall};
+use super::host::{Host, Unusable};
+use super::metrics::{self, Served};
+use super::schedule::{CountSchedule, Heartbeat};
+use super::session::{node, preamble, speaker};
+use super::signals::Signals;
+use super::{kernel_log, loading, pods, rights};
+use crate::cli::{Allocations, Watch};
+use crate::decode;
+use crate::kernel::host::{KernelVersion, NO_MEMLOCK_SINCE, counts_locked_memory};
+use crate::kernel::load::{Attached, KernelCounters};
+use crate::kernel::plan::plan;
+use crate::kernel::ring::Ring;
+use crate::messages::Messages;
+use crate::pipeline::{Pipeline, Speaker};
+use crate::sinks::recording::{self, Begun};
+use crate::sinks::{RecordSink, Sinks, Stdout};
+
+/// How long a program may take at most, where the kernel does not tell when all have ended.
+const PROGRAM_RUNS: Duration = Duration::from_millis(100);
+
+/// How long standard output and the recording may take for what is left when the agent ends: half of what kubelet gives it.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Watches this node until a signal says to stop, or nobody reads what it writes any more.
+///
+/// # Errors
+/// The node cannot be watched ([`Unusable`] where that is the node's doing), or the output or the recording cannot
+/// be written.
+pub fn watch(config: &Watch, messages: &Messages) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let end = runtime.block_on(watch_here(config, messages));
+    // A name server that does not answer holds the look-up of a name for half a minute, and to drop the runtime waits for it.
+    runtime.shutdown_background();
+    end
+}
+
+async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
+    // Signals first: one that comes while programs are being loaded must not leave the agent without an end.
+    let mut signals = Signals::take()?;
+    let mut clock_set = wait_for_clocks()?;
+    // Before the kernel is touched: of what can fail here, this takes the shortest.
+    let listener = metrics::bind(config.metrics).await?;
+    let recording = config.record.as_deref().map(recording::open).transpose()?;
+    let host = Host::inspect(config.btf.as_deref());
+    let allocations = config.allocations != Allocations::None;
+    let plan = plan(&host.facts, &host.view, config.hooks, allocations).map_err(Unusable::from)?;
+    for skipped in &plan.skipped {
+        tracing::info!(hook = %skipped.hook, reason = skipped.reason, "not tried");
+    }
+    survive(host.facts.version());
+    // Before the hooks are in place, for a file on a hung mount takes seconds.
+    let needs = rights::needs(&config.pods, &host);
+    let all_failures = config.allocations == Allocations::All;
+    let Some((host, mut attached)) = loading::load(host, plan, all_failures, &mut signals).await? else {
+        return Ok(());
+    };
+    log_hooks(&attached);
+    let (ring, counters) = attached.take_maps()?;
+    let mut log = kernel_log::KernelLog::start(&mut attached);
+    let mut ring = Ring::new(ring)?;
+
+    attached.arm()?;
+    // What is older is not reported, or as half seen: see `Pipeline::started`.
+    let started_ns = clock::boottime_ns();
+    let mut wall = Wall::now();
+    let (machine, context) = (host.machine(), host.context(wall));
+    let node_root = host.node_root();
+    let pods = pods::directory(&config.pods, &config.node_name);
+    let speaker = Speaker { names_from: pods.sources(), ..speaker(config, &host, &attached, started_ns) };
+    let begun = recording.map(|opened| {
+        let memory_bytes = host.facts.memory_bytes;
+        opened.begin(preamble(&speaker, &machine, &context, memory_bytes, node_root, started_ns))
+    });
+    let begun = begun.transpose()?;
+    // All that takes rights is done. Of threads only one that hangs in a file ([`crate::files`]) may be there still and keep them.
+    rights::give_up(config, &needs, &counters);
+    messages.on_a_thread().context("cannot begin the thread that writes messages")?;
+    let recording = begun.map(Begun::start).transpose()?;
+    let served = Served::start(listener, &attached, &speaker, &context.gfp);
+    let stdout = Stdout::start(config.output, clock::boottime_ns, served.backlog(), served.line_sinks())?;
+    let records = recording.into_iter().map(|recording| Box::new(recording) as Box<dyn RecordSink>);
+    let mut sinks = Sinks::new(stdout, records.collect());
+    let node = node(&host, &context, node_root, pods);
+    let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
+
+    sinks.lines([pipeline.started(started_ns)]);
+    let mut counting = CountSchedule::default();
+    let mut heartbeat = Heartbeat::new(served.is_asked(), started_ns);
+    loop {
+        // Nobody takes what is written: records wait in the ring, and nothing else is made of what is known. The rest goes on.
+        let full = sinks.is_full();
+        let due = [pipeline.deadline_ns(), counting.next_ns()].into_iter().flatten().filter(|_| !full);
+        let due = due.chain(heartbeat.next_ns()).min();
+        let due = due.map(|at| Duration::from_nanos(at.saturating_sub(clock::boottime_ns())));
+        tokio::select! {
+            ready = ring.readable(), if !full => ready.context("cannot wait for the ring of records")?,
+            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
+            changed = sinks.changed() => if let Err(error) = changed {
+                return sinks.gone(error, Instant::now() + STOP).await;
+            },
+            () = log.flush() => {}
+            set = clock_set.changed() => set.context("cannot wait for the wall clock to be set")?,
+            _ = signals.end() => break,
+        }
+        let any = drain(&mut ring, &mut pipeline, &mut sinks, &mut wall, u64::MAX);
+        let now_ns = clock::boottime_ns();
+        if any {
+            counting.records(now_ns);
+        }
+        let full = sinks.is_full();
+        if !full && counting.is_due(now_ns) {
+            count(&counters, &mut pipeline);
+            sinks.lines(pipeline.tick(now_ns));
+            sinks.lines(pipeline.losses(now_ns));
+        }
+        if heartbeat.is_due(now_ns) {
+            // Not all of them: kinds of failures are settled by two readings ([`CountSchedule`]'s), and cost two calls each.
+            count_totals(&counters, &mut pipeline);
+            pipeline.unsaid(messages.unsaid());
+            pipeline.sink_failures(sinks.failures());
+            if !full {
+                sinks.lines(pipeline.losses(now_ns));
+            }
+        }
+        served.round(&pipeline, !full, now_ns);
+    }
+    // The time comes first, so that all that happened before it is in the ring or in the counters when the last program has
+    // ended; what is younger is not told.
+    let stopped_ns = clock::boottime_ns();
+    disarm(&mut attached).await;
+    let until = Instant::now() + STOP;
+    let untold = match drain_until(until, &mut ring, &mut pipeline, &mut sinks, &mut wall, stopped_ns).await {
+        Ok(untold) => untold,
+        Err(error) => return sinks.gone(error, Instant::now() + STOP).await,
+    };
+    count(&counters, &mut pipeline);
+    pipeline.unsaid(messages.unsaid());
+    pipeline.sink_failures(sinks.failures());
+    sinks.lines(pipeline.stopping(stopped_ns, "signal"));
+    sinks.finish(until, untold).await
+}
+
+/// Looks whether the kernel's time can be told, and begins to wait for the wall clock to be set.
+fn wait_for_clocks() -> Result<ClockSet> {
+    clock::check().map_err(Unusable::from)?;
+    ClockSet::new().context("cannot wait for the wall clock to be set")
+}
+
+/// Says what the kernel refused, and what it accepted.
+fn log_hooks(attached: &Attached) {
+    for refused in &attached.refused {
+        tracing::warn!(
+            hook = %refused.hook,
+            error = refused.error,
+            uses = %attached.tier.hook,
+            "the kernel refused a hook"
+        );
+    }
+    for (program, instructions) in attached.verified_instructions() {
+        tracing::info!(program, instructions, "program verified");
+    }
+}
+
+/// Switches the programs off, and waits until none is running.
+async fn disarm(attached: &mut Attached) {
+    match attached.disarm() {
+        Ok(true) => {}
+        // They take microseconds, but on a kernel that preempts them.
+        Ok(false) => tokio::time::sleep(PROGRAM_RUNS).await,
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot switch the hooks off: what comes in the last moment may be untold"
+        ),
+    }
+}
+
+/// Takes what the ring holds from before `until_ns`, as long as the output has room, and lets time pass. Says whether there was
+/// any.
+fn drain(
+    ring: &mut Ring,
+    pipeline: &mut Pipeline,
+    sinks: &mut Sinks,
+    wall: &mut Wall,
+    until_ns: u64,
+) -> bool {
+    let mut any = false;
+    // While the output is full it is left for later: then what was stepped together is one line.
+    if !sinks.is_full()
+        && let Some(offset_ns) = wall.step()
+    {
+        let ktime_ns = clock::boottime_ns();
+        sinks.clock(ktime_ns, offset_ns);
+        sinks.lines([pipeline.clock(ktime_ns, offset_ns)]);
+    }
+    while !sinks.is_full()
+        && let Some(record) = ring.take()
+    {
+        if is_younger(&record, until_ns) {
+            continue;
+        }
+        any = true;
+        sinks.record(&record);
+        sinks.lines(pipeline.record(&record));
+    }
+    if !sinks.is_full() {
+        let now_ns = clock::boottime_ns();
+        sinks.lines(pipeline.tick(now_ns));
+        if any {
+            sinks.lines(pipeline.losses(now_ns));
+        }
+    }
+    any
+}
+
+fn is_younger(record: &Bytes, until_ns: u64) -> bool {
+    decode::ktime_ns(record).is_ok_and(|at| at >= until_ns)
+}
+
+/// Takes all that the ring holds from before `until_ns`, and waits for room for it up to a time. Says how many records are left
+/// then.
+///
+/// # Errors
+/// As [`Sinks::changed`].
+async fn drain_until(
+    until: Instant,
+    ring: &mut Ring,
+    pipeline: &mut Pipeline,
+    sinks: &mut Sinks,
+    wall: &mut Wall,
+    until_ns: u64,
+) -> io::Result<u64> {
+    loop {
+        drain(ring, pipeline, sinks, wall, until_ns);
+        if !sinks.is_full() {
+            return Ok(0);
+        }
+        let Ok(changed) = tokio::time::timeout_at(until, sinks.changed()).await else {
+            let left = std::iter::from_fn(|| ring.take()).filter(|record| !is_younger(record, until_ns));
+            return Ok(left.count() as u64);
+        };
+        changed?;
+    }
+}
+
+/// Takes the kernel side's counts.
+fn count(counters: &KernelCounters, pipeline: &mut Pipeline) {
+    count_totals(counters, pipeline);
+    match counters.failures() {
+        Ok(failures) => pipeline.alloc_counts(&failures),
+        Err(error) => tracing::warn!(%error, "cannot read the kernel side's counts of failed allocations"),
+    }
+}
+
+/// Takes those that are not by kind.
+fn count_totals(counters: &KernelCounters, pipeline: &mut Pipeline) {
+    match counters.read() {
+        Ok(counts) => pipeline.kernel_counts(&counts),
+        Err(error) => tracing::warn!(%error, "cannot read the kernel side's counters"),
+    }
+}
+
+/// Asks the kernel to kill others first, and not to count maps against the limit of locked memory (before 5.11).
+/// Both are for the better, and not worth failing for.
+fn survive(kernel: Option<KernelVersion>) {
+    let unlimited = rustix::process::Rlimit { current: None, maximum: None };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited)
+        && counts_locked_memory(kernel)
+    {
+        tracing::warn!(
+            %error,
+            remedy = "give crashtrace CAP_SYS_RESOURCE",
+            "cannot lift the limit of locked memory, which BPF maps count against before {NO_MEMLOCK_SINCE}"
+        );
+    }
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-999") {
+        tracing::info!(%error, "cannot lower the agent's own oom_score_adj; it may itself be killed in a system OOM");
+    }
+}
