@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 mod documents {
     pub(crate) mod fields;
+    pub(crate) mod metrics;
 }
 
 fn root() -> &'static Path {
@@ -161,17 +162,35 @@ fn readme_is_short_and_leads_to_all_others() {
     }
 }
 
-#[test]
-fn the_reference_of_fields_is_the_schemas() {
-    let path = root().join("crashtrace/docs/fields.md");
-    let made = documents::fields::page(&crashtrace::report::schema());
+/// Compares a generated document with the file. `cargo xtask docs` runs these tests so that they write it.
+fn generated(path: &str, made: &str) {
+    let path = root().join(path);
     if std::env::var_os("CRASHTRACE_BLESS").is_some() {
-        fs::write(&path, &made).expect("it can be written");
+        fs::write(&path, made).expect("it can be written");
     }
     let stands = fs::read_to_string(&path).expect("it can be read");
     let differ = stands.lines().zip(made.lines()).find(|(stands, made)| stands != made);
-    assert_eq!(differ, None, "`CRASHTRACE_BLESS=1 cargo test -p crashtrace --test documents` writes it anew");
+    assert_eq!(differ, None, "run `cargo xtask docs`");
     assert_eq!(stands.len(), made.len());
+}
+
+#[test]
+fn generated_reference_of_fields() {
+    generated("crashtrace/docs/fields.md", &documents::fields::page(&crashtrace::report::schema()));
+}
+
+#[test]
+fn generated_table_of_metrics() {
+    let path = "deploy/monitoring/README.md";
+    let text = Document::read(path).text;
+    let (begin, end) =
+        ("<!-- metrics: begin, written by cargo xtask docs -->\n\n", "\n<!-- metrics: end -->\n");
+    let (before, rest) = text.split_once(begin).expect("it begins");
+    let (_, after) = rest.split_once(end).expect("it ends");
+    let table = documents::metrics::table();
+    let rows: Vec<_> = table.lines().skip(2).collect();
+    assert!(rows.len() > 20 && rows.iter().all(|row| row.matches(" | ").count() == 3), "{table}");
+    generated(path, &format!("{before}{begin}{table}{end}{after}"));
 }
 
 #[test]

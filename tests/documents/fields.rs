@@ -6,7 +6,7 @@ use serde_json::Value;
 
 const HEAD: &str = "# The fields of a line
 
-Made of the JSON Schema (`crashtrace schema`) by `CRASHTRACE_BLESS=1 cargo test -p crashtrace --test documents`.
+Made of the JSON Schema (`crashtrace schema`) by `cargo xtask docs`.
 [report.md](report.md) has the ideas behind it.
 ";
 

@@ -8,7 +8,6 @@
 mod advisories;
 mod apt;
 mod arch;
-mod btf_cutting;
 mod build;
 mod cache;
 mod commands;

@@ -1,20 +1,18 @@
 //! `cargo xtask docs`: writes the generated parts of the documents, between their markers.
 
-use crate::files;
 use crate::matrix::gate;
 use crate::matrix::outcome::{AGENT, Judged, Outcome};
 use crate::matrix::record::{self, KernelResults, Matrix, ShapeResults};
 use crate::matrix::shape::Shape;
+use crate::{exec, files, toolchain};
 use anyhow::{Context as _, Result, bail};
 use std::fmt::Write as _;
 use std::fs;
 
-mod metrics;
-
 /// Write the generated parts of the documents.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing, and fail if anything would change.
+    /// Write nothing, and fail if anything would change. The tests of the documents check the parts that the agent generates.
     #[arg(long)]
     check: bool,
 }
@@ -32,7 +30,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ("README.md", "report container_oom", report("container_oom", None)?),
         ("README.md", "report system_oom", report("system_oom", Some(EVIDENCE))?),
         ("README.md", "report alloc_fragmentation", report("alloc_fragmentation", Some(EVIDENCE))?),
-        ("deploy/monitoring/README.md", "metrics", metrics::markdown()),
         ("tests/results/README.md", "matrix", kernels(matrix.as_ref())),
         ("CONTRIBUTING.md", "gate", gate::markdown()),
     ];
@@ -50,6 +47,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             fs::write(&path, now).with_context(|| format!("cannot write {file}"))?;
             eprintln!("xtask: {file} was rewritten");
         }
+    }
+    if !args.check {
+        // The parts that the agent's code generates. Their tests write them, and otherwise compare.
+        let mut cargo = toolchain::command("cargo");
+        cargo.args([
+            "test",
+            "--quiet",
+            "--locked",
+            "--package",
+            "crashtrace",
+            "--test",
+            "documents",
+            "generated",
+        ]);
+        exec::run(cargo.env("CRASHTRACE_BLESS", "1"))?;
     }
     if stale.is_empty() {
         return Ok(());

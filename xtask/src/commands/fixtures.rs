@@ -1,9 +1,10 @@
 //! `cargo xtask fixtures`: cuts recorded files down to what the tests need.
 
-use crate::btf_cutting;
+use crate::build::{Program, build};
+use crate::exec;
 use anyhow::{Context as _, Result};
-use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Cut recorded files down to what the tests need.
 #[derive(Debug, clap::Args)]
@@ -14,7 +15,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// BTF of whole kernels, uncompressed.
+    /// BTF of whole kernels, uncompressed (`tests/fixtures/btf/cut.rs`).
     Btf {
         /// Files named after their kernel (`x86_64-6.1.btf`): copies of `/sys/kernel/btf/vmlinux`.
         #[arg(required = true)]
@@ -28,13 +29,7 @@ enum What {
 /// `cargo xtask fixtures`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let What::Btf { files, out } = &args.what;
-    fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
-    for file in files {
-        let name = file.file_name().with_context(|| format!("{} is not a file", file.display()))?;
-        let cutting = btf_cutting::cut(file).with_context(|| format!("cannot cut {}", file.display()))?;
-        let to = out.join(name);
-        fs::write(&to, &cutting).with_context(|| format!("cannot write {}", to.display()))?;
-        println!("{}: {} bytes", to.display(), cutting.len());
-    }
-    Ok(())
+    let programs = build(&[Program::Example("cut_btf")], "dev", None)?;
+    let program = programs.first().context("cargo built nothing")?;
+    exec::run(Command::new(program).arg("--out").arg(out).args(files))
 }
