@@ -1,10 +1,8 @@
 //! `cargo xtask fixtures`: cuts recorded files down to what the tests need.
 
-use crate::build::{Program, build};
-use crate::exec;
+use crate::{exec, toolchain};
 use anyhow::{Context as _, Result};
 use std::path::PathBuf;
-use std::process::Command;
 
 /// Cut recorded files down to what the tests need.
 #[derive(Debug, clap::Args)]
@@ -29,7 +27,16 @@ enum What {
 /// `cargo xtask fixtures`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let What::Btf { files, out } = &args.what;
-    let programs = build(&[Program::Example("cut_btf")], "dev", None)?;
-    let program = programs.first().context("cargo built nothing")?;
-    exec::run(Command::new(program).arg("--out").arg(out).args(files))
+    toolchain::ensure()?;
+    let absolute = |path: &PathBuf| {
+        std::path::absolute(path).with_context(|| format!("cannot resolve {}", path.display()))
+    };
+    let mut cargo = toolchain::command("cargo");
+    cargo.args(["run", "--quiet", "--locked", "--package", "crashtrace", "--example", "cut_btf", "--"]);
+    // cargo runs in the root of the workspace.
+    cargo.arg("--out").arg(absolute(out)?);
+    for file in files {
+        cargo.arg(absolute(file)?);
+    }
+    exec::run(&mut cargo)
 }
