@@ -87,7 +87,7 @@ fn make(root: &Path, dir: &Path, output: &Path) -> Result<String> {
 /// A kustomize component that replaces the image in deploy/ by this one, by its digest: a tag can be moved to another image.
 fn pin(registry: &str, digest: &str) -> String {
     format!(
-        "# crashtrace {VERSION} as it was built here, for `components` of a kustomization of your own, or for its `images`.\n\
+        "# Pins crashtrace {VERSION} to this build: list this folder in `components` of your own kustomization, or copy its `images`.\n\
          apiVersion: kustomize.config.k8s.io/v1alpha1\n\
          kind: Component\n\
          images:\n\

@@ -1,7 +1,7 @@
 //! The archive format of an initramfs: cpio "newc", of which the kernel needs only the few fields set here.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Entry {
     Dir,
     File(Vec<u8>),
     Symlink(String),
@@ -18,12 +18,12 @@ pub(crate) struct Archive {
 
 impl Archive {
     /// Adds an entry. `path` is without a leading slash; directories come before what is in them.
-    pub(crate) fn add(&mut self, path: &str, permissions: u32, kind: &Kind) {
-        let (file_type, content, device) = match kind {
-            Kind::Dir => (0o040_000, &[][..], (0, 0)),
-            Kind::File(content) => (0o100_000, content.as_slice(), (0, 0)),
-            Kind::Symlink(target) => (0o120_000, target.as_bytes(), (0, 0)),
-            Kind::CharDevice(major, minor) => (0o020_000, &[][..], (*major, *minor)),
+    pub(crate) fn add(&mut self, path: &str, permissions: u32, entry: &Entry) {
+        let (file_type, content, device) = match entry {
+            Entry::Dir => (0o040_000, &[][..], (0, 0)),
+            Entry::File(content) => (0o100_000, content.as_slice(), (0, 0)),
+            Entry::Symlink(target) => (0o120_000, target.as_bytes(), (0, 0)),
+            Entry::CharDevice(major, minor) => (0o020_000, &[][..], (*major, *minor)),
         };
         // With the same inode number the kernel would take files for hard links.
         self.inode += 1;
@@ -67,17 +67,17 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         let mut archive = Archive::default();
-        archive.add("dev", 0o755, &Kind::Dir);
-        archive.add("dev/console", 0o600, &Kind::CharDevice(5, 1));
-        archive.add("five", 0o644, &Kind::File(b"12345".to_vec()));
-        archive.add("link", 0o777, &Kind::Symlink("five".to_owned()));
+        archive.add("dev", 0o755, &Entry::Dir);
+        archive.add("dev/console", 0o600, &Entry::CharDevice(5, 1));
+        archive.add("five", 0o644, &Entry::File(b"12345".to_vec()));
+        archive.add("link", 0o777, &Entry::Symlink("five".to_owned()));
         archive.finish()
     }
 
     #[test]
     fn lays_out_an_entry() {
         let mut archive = Archive::default();
-        archive.add("ab", 0o644, &Kind::File(b"12345".to_vec()));
+        archive.add("ab", 0o644, &Entry::File(b"12345".to_vec()));
         let bytes = archive.finish();
         let header = "070701\
             00000001000081a40000000000000000000000010000000000000005\
