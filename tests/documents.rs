@@ -176,7 +176,7 @@ fn generated(path: &str, made: &str) {
 
 #[test]
 fn generated_reference_of_fields() {
-    generated("crashtrace/docs/fields.md", &documents::fields::page(&crashtrace::report::schema()));
+    generated("crashtrace/docs/fields.md", &documents::fields::page(&crashtrace::schema::json_schema()));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crashtrace::report::MAX_LINE_BYTES;
+use crashtrace::schema::MAX_LINE_BYTES;
 use serde_json::{Map, Value};
 
 /// A runtime splits longer lines; before each part stand time, stream and tag.
@@ -214,7 +214,7 @@ fn the_page_says_what_the_configurations_and_the_code_have() {
         assert!(page.contains(&format!("({file})")), "{file}");
     }
     assert!(page.contains(&format!("A line has at most {} KiB", MAX_LINE_BYTES / 1024)));
-    let schema = serde_json::to_string(&crashtrace::report::schema()).expect("JSON");
+    let schema = serde_json::to_string(&crashtrace::schema::json_schema()).expect("JSON");
     for field in ["id", "revision", "redelivered", "session", "seq", "lost", "kind"] {
         assert!(page.contains(&format!("`{field}`")), "the page says nothing of {field}");
         assert!(schema.contains(&format!("\"{field}\"")), "no line has a {field}");

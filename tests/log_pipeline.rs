@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crashtrace::report::MAX_LINE_BYTES;
+use crashtrace::schema::MAX_LINE_BYTES;
 use serde_json::Value;
 
 use collector::{Collector, PATIENCE};

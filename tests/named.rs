@@ -267,8 +267,8 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
     let named = report(&mut agent, &known.1, true);
     check_named(&named, &known.0, &known.1, 1);
     assert_eq!(named["limit"]["kubernetes_limit_bytes"], 64 * MIB);
-    assert!(evidence(&named).contains("Kubernetes has the same limit of 64.0 MiB"), "{named:#}");
-    let whose = format!("container web of pod shop/{} hit its own limit of 64.0 MiB", known.0.name);
+    assert!(evidence(&named).contains("Kubernetes has the same limit of 64 MiB"), "{named:#}");
+    let whose = format!("container web of pod shop/{} hit its own limit of 64 MiB", known.0.name);
     assert!(named["verdict"]["summary"].as_str().is_some_and(|it| it.starts_with(&whose)), "{named:#}");
 
     // The API server goes away: what it told is still known.
@@ -278,8 +278,8 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
     let named = report(&mut agent, &resized.1, true);
     check_named(&named, &resized.0, &resized.1, 1);
     assert_eq!(named["limit"]["kubernetes_limit_bytes"], 96 * MIB);
-    assert!(evidence(&named).contains("Kubernetes has a limit of 96.0 MiB"), "{named:#}");
-    assert!(evidence(&named).contains("but 64.0 MiB was in force"), "{named:#}");
+    assert!(evidence(&named).contains("Kubernetes has a limit of 96 MiB"), "{named:#}");
+    assert!(evidence(&named).contains("but 64 MiB was in force"), "{named:#}");
     agent.stop().expect("it ends well");
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crashtrace::names::MemoryBounds;
 use crashtrace::pods::index::{Index, MAX_BYTES, MAX_EARLIER_RUNS};
 use crashtrace::pods::object::{MAX_CONTAINERS, MAX_IMAGE_BYTES, MAX_NAME_BYTES, PodObject, pod};
-use crashtrace::pods::pod::{Container, MemoryBounds, Pod};
+use crashtrace::pods::pod::{Container, Pod};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]

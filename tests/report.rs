@@ -6,9 +6,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crashtrace::classify::classify;
-use crashtrace::enrich::{Node, enrich};
-use crashtrace::report::{self, Context, Line, schema, to_json_line};
+use crashtrace::event::Event;
+use crashtrace::node::Node;
+use crashtrace::report::{Context, to_json_line};
+use crashtrace::schema::{Constraint, Field, Line, Origin, ProcessField, Unresolved, json_schema};
 use crashtrace::sinks::text::render;
 use serde_json::Value;
 
@@ -32,7 +33,7 @@ fn parsed(line: &[u8]) -> Value {
 }
 
 fn validator() -> jsonschema::Validator {
-    jsonschema::options().should_validate_formats(true).build(&schema()).expect("a valid schema")
+    jsonschema::options().should_validate_formats(true).build(&json_schema()).expect("a valid schema")
 }
 
 /// What is wrong with `line` by the schema.
@@ -94,7 +95,7 @@ fn the_schema_refuses_what_is_no_line() {
 
 #[test]
 fn the_schema_names_the_line_and_speaks_to_people() {
-    let schema = schema();
+    let schema = json_schema();
     assert_eq!((&schema["$id"], &schema["title"]), (&"urn:crashtrace:v1".into(), &"crashtrace/v1".into()));
     assert!(!schema.to_string().contains("[`"), "a link of rustdoc leads nowhere in a schema");
     for (line, kinds) in [
@@ -118,6 +119,76 @@ fn the_schema_names_the_line_and_speaks_to_people() {
         let values = schema["$defs"][line]["oneOf"].as_array().expect("a list");
         assert_eq!(values.iter().map(|value| &value["const"]).collect::<Vec<_>>(), kinds, "{line}");
     }
+}
+
+/// Fields, their types and their values are those that v1 began with, or more; what describes them may change.
+#[test]
+fn the_schema_holds_all_that_v1_had() {
+    /// What `old` has and `new` has not.
+    fn missing(
+        path: &str,
+        (old_root, old): (&Value, &Value),
+        (new_root, new): (&Value, &Value),
+        seen: &mut Vec<String>,
+    ) -> Vec<String> {
+        let follow = |root: &'_ Value, schema: &'_ Value| -> Option<Value> {
+            let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
+            root["$defs"].get(name).cloned()
+        };
+        if let Some(name) = old.get("$ref").and_then(Value::as_str) {
+            let at = format!("{path} {name}");
+            if seen.contains(&name.to_owned()) {
+                return Vec::new();
+            }
+            seen.push(name.to_owned());
+            let old = follow(old_root, old).expect("the definition");
+            let new = follow(new_root, new).unwrap_or_else(|| new.clone());
+            return missing(&at, (old_root, &old), (new_root, &new), seen);
+        }
+        let new = follow(new_root, new).unwrap_or_else(|| new.clone());
+        match old {
+            Value::Object(fields) => fields
+                .iter()
+                .filter(|(key, _)| {
+                    !["description", "title", "$defs", "$id", "$schema"].contains(&key.as_str())
+                })
+                .flat_map(|(key, value)| match new.get(key) {
+                    Some(other) => {
+                        missing(&format!("{path}.{key}"), (old_root, value), (new_root, other), seen)
+                    }
+                    None => vec![format!("{path}.{key}")],
+                })
+                .collect(),
+            // The order of a list says nothing, and it may have more.
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .filter(|(_, item)| {
+                    let candidates = new.as_array().into_iter().flatten();
+                    !candidates
+                        .map(|other| missing(path, (old_root, item), (new_root, other), &mut seen.clone()))
+                        .any(|missing| missing.is_empty())
+                })
+                .map(|(index, item)| format!("{path}[{index}]: {item}"))
+                .collect(),
+            other => {
+                if *other == new {
+                    Vec::new()
+                } else {
+                    vec![format!("{path}: {other} is {new}")]
+                }
+            }
+        }
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/schema/v1.json");
+    let old: Value = serde_json::from_slice(&fs::read(path).expect("a fixture")).expect("JSON");
+    let new = json_schema();
+    assert_eq!(missing("", (&old, &old), (&new, &new), &mut Vec::new()), [""; 0]);
+    // It can fail.
+    let mut less = json_schema();
+    less["$defs"]["Cause"]["oneOf"].as_array_mut().expect("a list").pop();
+    less["$defs"]["Process"]["properties"].as_object_mut().expect("an object").remove("uid");
+    assert_eq!(missing("", (&old, &old), (&less, &less), &mut Vec::new()).len(), 1, "the choices of a line");
 }
 
 #[test]
@@ -169,7 +240,12 @@ fn the_order_of_fields_is_fixed() {
 
 #[test]
 fn the_largest_victim_is_first_and_what_is_unknown_of_each_moves_along() {
-    let line = parsed(&to_json_line(&cases::all()[2].1));
+    let (_, mut made) = cases::built().swap_remove(2);
+    // Of the fourth in the kernel's order, which is the third by size.
+    made.case
+        .unresolved
+        .insert(0, Unresolved::new(Field::Victim(3, ProcessField::Owner), "the cgroup was gone"));
+    let line = parsed(&to_json_line(&Line::Incident(Box::new(made.report()))));
     let pids: Vec<_> =
         line["victims"].as_array().expect("a list").iter().map(|it| it["pid"].as_u64()).collect();
     assert_eq!(pids, [Some(52), Some(53), Some(54), Some(51)]);
@@ -177,8 +253,7 @@ fn the_largest_victim_is_first_and_what_is_unknown_of_each_moves_along() {
     assert_eq!(line["unresolved"][0]["field"], "victims[2].owner");
 }
 
-/// The only test here that has the stages before the report do their part: a reason comes from the stage that could
-/// not find the fact, and nothing but the whole row shows that none was forgotten.
+/// A reason comes from the stage that could not find the fact, and nothing but the whole row shows that none was forgotten.
 #[test]
 fn every_field_that_is_unknown_has_a_reason() {
     /// Null because there is nothing to say: an owner has what its kind has, an unlimited limit no bytes, an OOM of the
@@ -204,6 +279,10 @@ fn every_field_that_is_unknown_has_a_reason() {
                 && line["kind"].as_str().is_some_and(|kind| kind.ends_with("_failure"))
             || path == "allocation.order" && line["kind"] == "vmalloc_failure"
             || path == "limit.swap_limit_bytes" && line["limit"]["swap_unlimited"] == true
+            || path == "memory.holders[*].limit_bytes"
+                && line["memory"]["holders"]
+                    .as_array()
+                    .is_some_and(|all| all.iter().all(|held| held["limit_bytes"].is_null() == (held["unlimited"] == true)))
     }
     fn nulls(path: &str, value: &Value, found: &mut Vec<String>) {
         match value {
@@ -223,10 +302,10 @@ fn every_field_that_is_unknown_has_a_reason() {
             _ => {}
         }
     }
-    for (name, (case, _)) in cases::built() {
+    for (name, made) in cases::built() {
+        // Nothing is known of the node but what the record has.
         let mut node = Node { gfp: cases::context().gfp, ..Node::unseen("a test") };
-        let case = enrich(case.incident, &mut node);
-        let line = report::incident(&case, &classify(&case), &cases::context());
+        let line = parts::Made::of(made.case.incident, &mut node).report();
         let line = parsed(&to_json_line(&Line::Incident(Box::new(line))));
         let mut empty = Vec::new();
         nulls("", &line, &mut empty);
@@ -257,12 +336,10 @@ fn a_request_of_any_order_can_be_written() {
     for (order, bytes) in
         [(Some(10), Some(4 << 20)), (Some(51), Some(1 << 63)), (Some(52), None), (Some(u32::MAX), None)]
     {
-        let (mut case, verdict) = cases::container_oom();
-        if let crashtrace::correlate::Incident::OomKill(kill) = &mut case.incident {
-            let control = kill.decision.as_mut().and_then(|decision| decision.control.as_mut());
-            control.expect("a decision").order = order;
-        }
-        let allocation = report::incident(&case, &verdict, &cases::context()).allocation.expect("a request");
+        let mut events = cases::container_oom_events();
+        let Event::OomDecision(decision) = &mut events[0] else { panic!("a decision") };
+        decision.control.as_mut().expect("its control").order = order;
+        let allocation = parts::made(events).report().allocation.expect("an allocation");
         assert_eq!((allocation.order, allocation.bytes), (order, bytes));
     }
 }
@@ -277,15 +354,11 @@ fn the_headline_says_that_the_node_ran_out_of_memory_only_where_it_did() {
         render(&Line::Incident(incident), false).lines().next().expect("a line").to_owned()
     };
     let node = "the node ran out of memory";
-    assert!(headline(report::Origin::Allocation, report::Constraint::None).ends_with(node));
+    assert!(headline(Origin::Allocation, Constraint::None).ends_with(node));
     for (origin, constraint, expected) in [
-        (report::Origin::Sysrq, report::Constraint::None, "asked for by sysrq"),
-        (report::Origin::Kswapd, report::Constraint::None, "kswapd could not keep the working set in memory"),
-        (
-            report::Origin::Allocation,
-            report::Constraint::Cpuset,
-            "the NUMA nodes of a cpuset ran out of memory",
-        ),
+        (Origin::Sysrq, Constraint::None, "asked for by sysrq"),
+        (Origin::Kswapd, Constraint::None, "kswapd could not keep the working set in memory"),
+        (Origin::Allocation, Constraint::Cpuset, "the NUMA nodes of a cpuset ran out of memory"),
     ] {
         assert!(headline(origin, constraint).ends_with(expected), "{}", headline(origin, constraint));
     }

@@ -43,36 +43,8 @@
 //! An ID is 64 lower-case hex digits: each of these runtimes makes them so. `pod<anything>` where a pod must be is a
 //! pod; its UID is taken only in the two forms that it normally has (UUID, config hash).
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
+use crate::schema::{Qos, Runtime};
 use names::{Container, Level, is_hex, unit, uuid};
-
-/// Kubernetes' quality-of-service class, as the cgroup tree shows it.
-// No rename: the variants are spelt as Kubernetes spells `status.qosClass`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
-pub enum Qos {
-    /// Each container has equal requests and limits: no folder of its own, the pod is directly in `kubepods`.
-    Guaranteed,
-    /// Some request or limit is set.
-    Burstable,
-    /// No request or limit is set.
-    BestEffort,
-}
-
-/// The container runtime, where the name tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Runtime {
-    /// containerd: by its CRI plugin, by nerdctl, or in its namespaces `default` and `k8s.io`.
-    Containerd,
-    /// CRI-O.
-    Crio,
-    /// Docker: by cri-dockerd or outside Kubernetes.
-    Docker,
-    /// Podman.
-    Podman,
-}
 
 /// Where in the tree a cgroup sits, as the level of a limit that it would carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -362,5 +334,9 @@ impl<'a> Iterator for Parts<'a> {
 }
 
 mod names;
+mod root;
+
+pub use root::NodeRoot;
+
 #[cfg(test)]
 mod tests;

@@ -1,54 +1,22 @@
-//! Incidents: the events that belong to one decision of the kernel. Pure; time is what events and callers say.
-//!
-//! `oom_lock` lets the kernel carry out one OOM decision at a time, so at most one is open here. It closes on its
-//! end record. In the raw-tracepoint tier there is no end: a decision whose victim has no `memory.oom.group` among
-//! its cgroups has one victim and closes with it; any other closes when the next one begins, or [`QUIET_NS`] after
-//! its last victim, and then nobody can know that it was the last. An incident is complete only if none of its
-//! records can have been lost: a victim that is not there must not look like one that never was. Nor is one complete that
-//! had begun before the hooks were switched on, or was not over when they were switched off.
-//!
-//! OOMs without a kill fold by the cgroup whose limit it was: the first goes out at once, the rest as one a
-//! second, with a count.
+//! Incidents: the events that belong together. Pure; time is what events and callers say. Each kind has its file.
 
-use std::collections::BTreeMap;
+use crate::event::{Counted, Event, FailureKey};
+use crate::stats::Stats;
 
-use crate::event::{
-    Counted, Event, FailureKey, Hook, NoKill, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp, Zones,
-};
-use crate::fold::Folded;
-use crate::stats::{Counter, Stats};
-
-pub(crate) mod alloc;
-mod limit_write;
-mod open;
+mod alloc;
+mod oom;
+#[cfg(test)]
+mod tests;
 
 pub use alloc::AllocFailures;
 use alloc::AllocFolds;
-use limit_write::{Written, met};
-use open::Open;
+use oom::Ooms;
+pub use oom::{Folded, FoldedVictim, OomKill, OomNoKill, complete_victims, same_process};
 
-/// How long a decision without an end waits for its next victim. The kernel logs a line of some 150 bytes after each,
-/// which takes a serial console of 115,200 baud 13 ms and one of 9,600 baud 160 ms: a shorter wait tears group kills
-/// apart.
-pub const QUIET_NS: u64 = 250_000_000;
-/// How long a decision with an end waits for it after a victim, when records have been lost: it may be among them.
-pub const LOST_END_NS: u64 = 1_000_000_000;
-/// How long it waits for its first victim, and then for the next or for its end. In between the kernel logs the state of
-/// memory and every task (`dump_header`), or waits for others' messages to leave: a node with thousands of tasks and a
-/// serial console takes many seconds for that.
-pub const CONSOLE_NS: u64 = 60_000_000_000;
-/// How long a decision that was given up is remembered: what comes late makes another revision of its incident.
-pub const LATE_NS: u64 = 60_000_000_000;
 /// Between two incidents that fold.
 pub const FOLD_NS: u64 = 1_000_000_000;
-/// Limits that are remembered for folding; beyond it the one that has been quiet longest is forgotten.
-pub const FOLDS: usize = 256;
 
-/// Victims of one incident that are kept with all that is known of them: a cgroup whose processes die together may have as
-/// many as its tenant likes.
-pub const VICTIMS: usize = 512;
-
-/// The events of one decision.
+/// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incident {
     /// The OOM killer chose a victim.
@@ -59,67 +27,11 @@ pub enum Incident {
     AllocFailure(Box<AllocFailures>),
 }
 
-/// A decision and all its victims.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OomKill {
-    /// What names the incident: the decision's time and CPU, or its first victim's if the decision was lost. So
-    /// victims that come after their decision was given up do not take the name of what was reported then.
-    pub ktime_ns: u64,
-    /// See `ktime_ns`.
-    pub cpu: u32,
-    /// The decision; `None` if its record was lost.
-    pub decision: Option<Box<OomDecision>>,
-    /// Every process that was marked, each once, in the order of the marks. Empty where the chosen process was
-    /// gone before it could be marked.
-    pub victims: Vec<OomVictim>,
-    /// How many more processes were killed than `victims` has: it keeps the largest of very many.
-    pub unlisted: u64,
-    /// Who held the node's memory; `None` for a memory cgroup's OOM, and where that could not be gathered.
-    pub holders: Option<Box<OomHolders>>,
-    /// The zones at the decision; the same.
-    pub zones: Option<Box<Zones>>,
-    /// 1; higher where the incident went out before, and more of it came late.
-    pub revision: u32,
-    /// Seen from its decision to its end, or known to have no more to it, with no record lost on the way.
-    pub complete: bool,
-    /// It was given up before its end was seen, and what still comes of it makes another revision.
-    pub may_grow: bool,
-    /// Further kills that this stands for.
-    pub folded: Option<Box<Folded>>,
-}
-
-/// An OOM without a kill, with its repeats.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OomNoKill {
-    /// The first of them since the last line.
-    pub event: Box<OomNoVictim>,
-    /// How many more this stands for.
-    pub repeats: u64,
-}
-
 /// Puts events together.
 #[derive(Debug, Default)]
 pub struct Correlator {
-    open: Option<Open>,
-    folds: BTreeMap<(NoKill, Option<u64>), Fold>,
+    ooms: Ooms,
     allocs: AllocFolds,
-    /// The latest kill for a limit that was lowered.
-    written: Option<Written>,
-    /// A decision that was given up before its end was known.
-    given_up: Option<Open>,
-    /// Time of the latest mark of a task that was dying anyway.
-    dying_ns: Option<u64>,
-    /// Stacks have `oom_kill_process` where it leads to a mark.
-    kills_show: bool,
-    /// A hook sits on the decision: one that was gathered at a mark had begun before the hooks were switched on, or its hook
-    /// was passed over.
-    decisions_hooked: bool,
-}
-
-#[derive(Debug)]
-struct Fold {
-    sent_ns: u64,
-    waiting: Option<OomNoKill>,
 }
 
 impl Correlator {
@@ -127,51 +39,29 @@ impl Correlator {
     /// sits on it.
     #[must_use]
     pub fn new(kills_show: bool, decisions_hooked: bool) -> Self {
-        Self { kills_show, decisions_hooked, ..Self::default() }
+        Self { ooms: Ooms::new(kills_show, decisions_hooked), allocs: AllocFolds::default() }
     }
 
     /// Takes one event; gives the incidents that it completes, in order.
     pub fn push(&mut self, event: Event, stats: &mut Stats) -> Vec<Incident> {
         let mut done = self.tick(event.stamp().ktime_ns);
-        match event {
-            Event::OomDecision(decision) if self.marks_the_dying(&decision) => {
-                stats.add(Counter::MarkedAlreadyDying, 1);
-                self.dying_ns = Some(decision.stamp.ktime_ns);
+        let completed = match event {
+            Event::OomDecision(decision) => self.ooms.decision(decision, stats).into_iter().collect(),
+            Event::OomDecisionEnd(stamp) => self.ooms.decision_end(stamp, stats).into_iter().collect(),
+            Event::OomVictim(victim) => self.ooms.victim(*victim, stats),
+            Event::OomHolders(holders) => {
+                self.ooms.holders(holders, stats);
+                Vec::new()
             }
-            Event::OomDecision(decision) => {
-                done.extend(self.close_before_next());
-                let half_seen = self.decisions_hooked && decision.stamp.hook == Hook::RawTracepoint;
-                let open = Open::new(decision);
-                self.open = Some(Open { torn: half_seen, ..open });
+            Event::OomZones(stamp, zones) => {
+                self.ooms.zones(stamp, zones, stats);
+                Vec::new()
             }
-            Event::OomDecisionEnd(stamp) => {
-                self.resume(stamp.decision_ns, stamp.ktime_ns);
-                if self.open.as_ref().is_some_and(|open| Some(open.decision_ns) == stamp.decision_ns) {
-                    done.extend(self.close(true));
-                } else {
-                    stats.add(Counter::EndsWithoutDecision, 1);
-                }
-            }
-            Event::OomVictim(victim) => done.extend(self.victim(*victim, stats)),
-            Event::OomHolders(holders) => match self.kill_of(&holders.stamp) {
-                Some(kill) => kill.holders = Some(holders),
-                None => stats.add(Counter::HoldersWithoutDecision, 1),
-            },
-            Event::OomZones(stamp, zones) => match self.kill_of(&stamp) {
-                Some(kill) => kill.zones = Some(zones),
-                None => stats.add(Counter::HoldersWithoutDecision, 1),
-            },
-            Event::AllocFailure(failure) => done.extend(self.allocs.push(failure)),
-            Event::OomNoVictim(event) if met(&event, self.written) => stats.add(Counter::LimitWritesMet, 1),
-            Event::OomNoVictim(event) => done.extend(self.fold(event)),
-        }
+            Event::OomNoVictim(event) => self.ooms.no_victim(event, stats),
+            Event::AllocFailure(failure) => self.allocs.push(failure),
+        };
+        done.extend(completed);
         done
-    }
-
-    /// The kill that is open, if that is what `stamp` is of.
-    fn kill_of(&mut self, stamp: &Stamp) -> Option<&mut OomKill> {
-        let open = self.open.as_mut().filter(|open| Some(open.decision_ns) == stamp.decision_ns)?;
-        Some(&mut open.kill)
     }
 
     /// Takes the kernel side's counts of failed allocations, of all their kinds. Gives how many are of kinds that no record
@@ -189,34 +79,12 @@ impl Correlator {
 
     /// Notes that records were lost: what is open may lack one.
     pub fn gap(&mut self) {
-        if let Some(open) = &mut self.open {
-            open.torn = true;
-        }
+        self.ooms.gap();
     }
 
     /// Lets time pass; gives the incidents that are due.
     pub fn tick(&mut self, now_ns: u64) -> Vec<Incident> {
-        let mut done = Vec::new();
-        if self.open.as_ref().is_some_and(|open| now_ns >= open.deadline_ns()) {
-            // With an end, it was lost; with one victim to come, that was lost; and a group may have had more.
-            self.given_up = self.open.clone().map(|open| Open { latest_ns: now_ns, ..open });
-            let mut given_up = self.close(false);
-            if let Some(Incident::OomKill(kill)) = &mut given_up {
-                kill.may_grow = true;
-            }
-            done.extend(given_up);
-        }
-        if self.given_up.as_ref().is_some_and(|open| now_ns >= open.latest_ns.saturating_add(LATE_NS)) {
-            self.given_up = None;
-        }
-        for fold in self.folds.values_mut() {
-            if now_ns >= fold.sent_ns.saturating_add(FOLD_NS)
-                && let Some(waiting) = fold.waiting.take()
-            {
-                fold.sent_ns = now_ns;
-                done.push(Incident::OomNoKill(Box::new(waiting)));
-            }
-        }
+        let mut done = self.ooms.tick(now_ns);
         done.extend(self.allocs.tick(now_ns));
         done
     }
@@ -224,137 +92,13 @@ impl Correlator {
     /// When [`Self::tick`] has something to do, if nothing comes before.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
-        let folds = self.folds.values().filter(|fold| fold.waiting.is_some());
-        let folds = folds.map(|fold| fold.sent_ns.saturating_add(FOLD_NS));
-        folds.chain(self.open.as_ref().map(Open::deadline_ns)).chain(self.allocs.deadline_ns()).min()
+        [self.ooms.deadline_ns(), self.allocs.deadline_ns()].into_iter().flatten().min()
     }
 
     /// Gives all that is open: no more events will come.
     pub fn finish(&mut self) -> Vec<Incident> {
-        let mut done: Vec<_> = self.close(false).into_iter().collect();
-        let folds = std::mem::take(&mut self.folds);
-        done.extend(
-            folds.into_values().filter_map(|fold| fold.waiting).map(Box::new).map(Incident::OomNoKill),
-        );
+        let mut done = self.ooms.finish();
         done.extend(self.allocs.finish());
         done
     }
-
-    /// Opens again what was given up, if nothing else is open and this belongs to it.
-    fn resume(&mut self, decision_ns: Option<u64>, now_ns: u64) {
-        if self.open.is_none()
-            && let Some(mut open) = self.given_up.take_if(|open| Some(open.decision_ns) == decision_ns)
-        {
-            open.kill.revision = open.kill.revision.saturating_add(1);
-            open.latest_ns = now_ns;
-            self.open = Some(open);
-        }
-    }
-
-    /// Whether this was gathered at a mark that no kill led to: `out_of_memory` (`mm/oom_kill.c`, 5.10 to 7.3) gives a task
-    /// that is dying, and asks for memory to do so, access to the reserves. A victim does so again and again.
-    fn marks_the_dying(&self, decision: &OomDecision) -> bool {
-        let stack = decision.stack.as_ref();
-        self.kills_show
-            && decision.stamp.hook == Hook::RawTracepoint
-            && decision.control.is_none()
-            && stack.is_some_and(|stack| {
-                stack.has("out_of_memory")
-                    && !stack.has("oom_kill_process")
-                    && !stack.has("__oom_kill_process")
-            })
-    }
-
-    /// Closes what is open; `over` if it is known that the kernel is through with it.
-    fn close(&mut self, over: bool) -> Option<Incident> {
-        let mut open = self.open.take()?;
-        self.written = Written::of(&open.kill, open.latest_ns).or(self.written);
-        open.kill.complete = over && open.kill.decision.is_some() && !open.torn;
-        Some(Incident::OomKill(Box::new(open.kill)))
-    }
-
-    /// Closes what is open because the next decision shows: the kernel would not have begun that before it was
-    /// through with this one. But its end should have been seen before, or else the victim that it was seen by.
-    fn close_before_next(&mut self) -> Option<Incident> {
-        let over = self.open.as_ref().is_some_and(|open| !open.has_end && !open.kill.victims.is_empty());
-        self.close(over)
-    }
-
-    fn victim(&mut self, victim: OomVictim, stats: &mut Stats) -> Vec<Incident> {
-        let Some(decision_ns) = victim.stamp.decision_ns else {
-            // Outside of any decision the kernel marks tasks that are dying anyway, so that they get at its
-            // reserves: nobody kills them.
-            if victim.task.exiting == Some(true) {
-                stats.add(Counter::MarkedAlreadyDying, 1);
-                return Vec::new();
-            }
-            return vec![Incident::OomKill(Box::new(OomKill::without_decision(victim)))];
-        };
-        if self.dying_ns == Some(decision_ns) {
-            return Vec::new();
-        }
-        let mut done = Vec::new();
-        if self.open.as_ref().is_none_or(|open| open.decision_ns != decision_ns) {
-            done.extend(self.close_before_next());
-            self.resume(Some(decision_ns), victim.stamp.ktime_ns);
-            self.open.get_or_insert_with(|| Open::lost(decision_ns, &victim.stamp));
-        }
-        if let Some(open) = &mut self.open {
-            open.latest_ns = victim.stamp.ktime_ns;
-            open.add(victim);
-            if !open.has_end && !open.group {
-                done.extend(self.close(true));
-            }
-        }
-        done
-    }
-
-    fn fold(&mut self, event: Box<OomNoVictim>) -> Vec<Incident> {
-        let cgroup_id = event.limit_cgroups.as_ref().and_then(|cgroups| cgroups.levels.first()?.cgroup_id);
-        let key = (event.why, cgroup_id);
-        let (now_ns, repeats) = (event.stamp.ktime_ns, event.repeats);
-        let mut done = Vec::new();
-        if let Some(fold) = self.folds.get_mut(&key) {
-            if now_ns < fold.sent_ns.saturating_add(FOLD_NS) {
-                match &mut fold.waiting {
-                    Some(waiting) => {
-                        waiting.repeats = waiting.repeats.saturating_add(repeats).saturating_add(1);
-                    }
-                    None => fold.waiting = Some(OomNoKill { event, repeats }),
-                }
-                return done;
-            }
-        } else if self.folds.len() >= FOLDS {
-            // One that has nothing waiting, if there is one; else what it has goes out before its time.
-            let quietest = self.folds.iter().min_by_key(|(_, fold)| (fold.waiting.is_some(), fold.sent_ns));
-            let quietest = quietest.map(|(&key, _)| key);
-            let forgotten = quietest.and_then(|key| self.folds.remove(&key)?.waiting);
-            done.extend(forgotten.map(Box::new).map(Incident::OomNoKill));
-        }
-        // `push` has let the time pass that came with this event, so nothing of its limit is waiting here.
-        self.folds.insert(key, Fold { sent_ns: now_ns, waiting: None });
-        done.push(Incident::OomNoKill(Box::new(OomNoKill { event, repeats })));
-        done
-    }
 }
-
-impl OomKill {
-    fn without_decision(victim: OomVictim) -> Self {
-        Self {
-            ktime_ns: victim.stamp.ktime_ns,
-            cpu: victim.stamp.cpu,
-            decision: None,
-            victims: vec![victim],
-            unlisted: 0,
-            holders: None,
-            zones: None,
-            revision: 1,
-            complete: false,
-            may_grow: false,
-            folded: None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

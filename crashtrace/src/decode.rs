@@ -12,8 +12,8 @@ use crate::event::{
     Constraint, Event, Hook, Lineage, Name, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim,
     OomVictim, Stack, Stamp,
 };
-use crate::kernel::symbols::Symbols;
 use crate::stats::Counter;
+use crate::symbols::Symbols;
 
 mod alloc;
 mod lineage;

@@ -16,8 +16,8 @@ use crate::event::{Hook, Zones};
 use crate::exit;
 use crate::kernel::host::{Capability, HostFacts, NO_MEMLOCK_SINCE, Unresolved, counts_locked_memory};
 use crate::kernel::plan::{self, AllocHook, Attach, Blind, HooksWanted, KernelView, Refusal, Skipped};
-use crate::kernel::symbols::Symbols;
 use crate::self_test::SelfTestReport;
+use crate::symbols::Symbols;
 
 mod allocations;
 pub mod fragmentation;

@@ -1,7 +1,8 @@
 //! Which incidents are reported: `--cause` and `--namespace`. PURE.
 
-use crate::classify::{Cause, Verdict};
+use crate::classify::Verdict;
 use crate::enrich::Case;
+use crate::schema::Cause;
 
 /// Keeps incidents back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl Filter {
 
     fn concerns_a_pod(&self, case: &Case, verdict: &Verdict) -> bool {
         let limit = verdict.limit.as_ref().map(|limit| &limit.party);
-        let mut parties = case.trigger.iter().chain(case.victims.iter().flatten()).chain(limit);
+        let mut parties = case.owners.parties().chain(limit);
         parties.any(|party| {
             let in_a_pod = party.placement.is_in_pod();
             let namespace = party.owner.names.as_ref().and_then(|names| names.namespace.as_ref());

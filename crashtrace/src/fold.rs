@@ -16,9 +16,9 @@
 use std::collections::BTreeMap;
 
 use crate::cgroup;
-use crate::correlate::{FOLD_NS, Incident, OomKill};
-use crate::enrich::{NodeRoot, complete_victims};
-use crate::event::{Lineage, Name, OomVictim};
+use crate::cgroup::NodeRoot;
+use crate::correlate::{FOLD_NS, FoldedVictim, Incident, OomKill};
+use crate::event::{Lineage, OomVictim};
 
 mod pace;
 #[cfg(test)]
@@ -46,40 +46,6 @@ const LISTED: usize = 160;
 const LISTED_IN_ALL: usize = 4096;
 /// Bytes of a path in that list.
 const PATH_BYTES: usize = 128;
-
-/// Kills that an incident stands for beside its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Folded {
-    /// How many.
-    pub kills: u64,
-    /// Processes that were killed by them.
-    pub victims_total: u64,
-    /// Of these, how many were ending already: the kernel only let them at its reserves.
-    pub exiting: u64,
-    /// What they had resident, as far as that could be read.
-    pub resident_bytes: u64,
-    /// Of how many it could not.
-    pub unread: u64,
-    /// How many of the kills may have more victims: their end was not seen.
-    pub incomplete: u64,
-    /// Time of the last.
-    pub until_ns: u64,
-    /// The processes in the order of their deaths, as many as are kept.
-    pub victims: Vec<FoldedVictim>,
-}
-
-/// One of these processes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoldedVictim {
-    /// When it was marked.
-    pub ktime_ns: u64,
-    /// Process id.
-    pub pid: Option<u32>,
-    /// Its name.
-    pub comm: Option<Name>,
-    /// The end of its cgroup's path, where that is not the cgroup of the incident's own first victim.
-    pub cgroup: Option<Vec<u8>>,
-}
 
 /// What folds together: whose limit it was, and the victim's pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,11 +132,10 @@ impl Fold {
 impl KillFolds {
     /// Takes an incident of the node whose cgroups begin at `root`; gives those that go out now.
     pub fn push(&mut self, incident: Incident, root: NodeRoot, now_ns: u64) -> Vec<Incident> {
-        let mut kill = match incident {
+        let kill = match incident {
             Incident::OomKill(kill) if kill.revision == 1 && !kill.may_grow => kill,
             other => return vec![other],
         };
-        complete_victims(&mut kill);
         let key = Key::of(&kill, root);
         let mut done = Vec::from_iter(self.forget(&key, now_ns));
         let is_busy = self.node.is_over(now_ns);
@@ -268,12 +233,6 @@ impl OomKill {
         }
         let room = room.min(LISTED.saturating_sub(folded.victims.len()));
         folded.victims.extend(other.victims.iter().take(room).map(|victim| listed(victim, own.as_deref())));
-    }
-
-    /// Processes that were killed, without those of folded kills.
-    #[must_use]
-    pub fn killed(&self) -> u64 {
-        self.unlisted.saturating_add(self.victims.len() as u64)
     }
 }
 

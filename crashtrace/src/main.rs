@@ -13,7 +13,7 @@ use crashtrace::agent::{self, Unusable};
 use crashtrace::cli::{self, Args, Command, Config, LogLevel, Process};
 use crashtrace::exit;
 use crashtrace::messages::Messages;
-use crashtrace::{report, stdio};
+use crashtrace::{schema, stdio};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
@@ -87,7 +87,7 @@ fn run(command: Command, messages: &Messages) -> anyhow::Result<u8> {
         Command::Watch(config) => agent::watch(&config, messages).map(|()| exit::OK),
         Command::Replay(config) => agent::replay(&config, messages).map(|()| exit::OK),
         Command::Doctor(config) => agent::doctor(&config).map(|report| report.exit_code()),
-        Command::Schema => print(format!("{:#}\n", report::schema::schema()).as_bytes()),
+        Command::Schema => print(format!("{:#}\n", schema::json_schema()).as_bytes()),
         Command::Completions(shell) => print(&cli::completions(shell)),
     }
 }

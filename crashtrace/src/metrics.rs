@@ -22,8 +22,8 @@ pub use health::{Health, Hooks, OutputState, Readiness};
 use incidents::Lines;
 
 use crate::gfp::GfpNames;
-use crate::pods::names::NamesStatus;
-use crate::report::Line;
+use crate::names::NamesStatus;
+use crate::schema::Line;
 use crate::sinks::{Backlog, LineSink};
 use crate::stats::Stats;
 

@@ -9,18 +9,22 @@ use crashtrace_ebpf::{FailureKey, counter};
 use crate::classify::classify;
 use crate::correlate::{Correlator, Incident};
 use crate::decode::{self, Machine};
-use crate::enrich::{Case, Node, enrich, look_at_memory};
+use crate::describe::describe;
+use crate::enrich::{Case, enrich};
 use crate::event::Counted;
 use crate::filter::Filter;
 use crate::fold::KillFolds;
 use crate::kernel::plan;
-use crate::kernel::types::BtfInUse;
 use crate::messages::Unsaid;
-use crate::pods::names::{NameSource, NamesStatus};
-use crate::report::build::{self, Context};
-use crate::report::{
-    AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, ClockChanged, ClockChangedKind,
-    Envelope, Line, Loss, LossKind, SCHEMA, Text, Unresolved,
+use crate::names::NamesStatus;
+use crate::node::Node;
+use crate::observe::observe;
+use crate::report::{self, Context};
+use crate::schema::BtfInUse;
+use crate::schema::NameSource;
+use crate::schema::{
+    AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, BlindSpot, ClockChanged,
+    ClockChangedKind, Envelope, Line, Loss, LossKind, SCHEMA, Text,
 };
 use crate::stats::{Counter, Stats};
 use revisions::Revisions;
@@ -32,7 +36,7 @@ const CPUS: usize = 8192;
 
 /// Who speaks.
 #[derive(Clone, Debug)]
-pub struct Speaker {
+pub struct Session {
     /// Name of the node.
     pub node: String,
     /// Id of this run.
@@ -46,7 +50,7 @@ pub struct Speaker {
     /// Who is asked for the names of pods.
     pub names_from: Vec<NameSource>,
     /// What cannot be seen with them.
-    pub blind: Vec<Unresolved>,
+    pub blind: Vec<BlindSpot>,
     /// The records come from a recording.
     pub replay: bool,
 }
@@ -54,7 +58,7 @@ pub struct Speaker {
 /// The stages, with what they remember.
 #[derive(Debug)]
 pub struct Pipeline {
-    speaker: Speaker,
+    session: Session,
     machine: Machine,
     context: Context,
     filter: Filter,
@@ -79,11 +83,11 @@ pub struct Pipeline {
 impl Pipeline {
     /// Stages for the records of one session of one machine.
     #[must_use]
-    pub fn new(speaker: Speaker, machine: Machine, context: Context, filter: Filter, node: Node) -> Self {
+    pub fn new(session: Session, machine: Machine, context: Context, filter: Filter, node: Node) -> Self {
         let kills_show = machine.symbols.as_ref().is_some_and(|symbols| symbols.covers("oom_kill_process"));
-        let decisions_hooked = plan::sees_decisions(&speaker.hooks);
+        let decisions_hooked = plan::sees_decisions(&session.hooks);
         Self {
-            speaker,
+            session,
             machine,
             context,
             filter,
@@ -110,12 +114,12 @@ impl Pipeline {
             kind: AgentStartedKind::AgentStarted,
             time: self.context.time(ktime_ns),
             ktime_ns,
-            kernel: Text::from(self.speaker.kernel.as_str()),
-            hooks: self.speaker.hooks.clone(),
-            btf: self.speaker.btf.clone(),
-            names_from: self.speaker.names_from.clone(),
-            blind: self.speaker.blind.clone(),
-            replay: self.speaker.replay,
+            kernel: Text::from(self.session.kernel.as_str()),
+            hooks: self.session.hooks.clone(),
+            btf: self.session.btf.clone(),
+            names_from: self.session.names_from.clone(),
+            blind: self.session.blind.clone(),
+            replay: self.session.replay,
         };
         self.line(Line::AgentStarted(Box::new(line)))
     }
@@ -153,7 +157,7 @@ impl Pipeline {
             Ok(event) if event.stamp().ktime_ns < self.since_ns => Vec::new(),
             Ok(mut event) => {
                 tracing::trace!(?event, "decoded");
-                look_at_memory(&mut event, &mut self.node);
+                observe(&mut event, self.node.proc.as_mut());
                 let ktime_ns = event.stamp().ktime_ns;
                 let incidents = self.correlator.push(event, &mut self.stats);
                 self.fold(incidents, ktime_ns)
@@ -315,28 +319,29 @@ impl Pipeline {
 
     fn line_of(&mut self, case: &Case) -> Option<Line> {
         let verdict = classify(case);
-        tracing::debug!(cause = ?verdict.cause, level = ?verdict.level, summary = verdict.summary, "an incident");
+        tracing::debug!(cause = ?verdict.cause, level = ?verdict.level, "an incident");
         if !self.filter.lets_through(case, &verdict) {
             self.stats.add(Counter::IncidentsFiltered, 1);
             return None;
         }
         self.stats.add(Counter::IncidentsReported, 1);
-        let mut incident = build::incident(case, &verdict, &self.context);
-        incident.redelivered = self.speaker.replay;
+        let description = describe(case, &verdict);
+        let mut incident = report::incident(case, &verdict, &description, &self.context);
+        incident.redelivered = self.session.replay;
         incident.revision = self.revisions.number(&incident.id, incident.revision);
         Some(self.line(Line::Incident(Box::new(incident))))
     }
 
-    /// Numbers a line and puts the speaker on it.
+    /// Numbers a line and puts the session on it.
     fn line(&mut self, mut line: Line) -> Line {
         self.seq = self.seq.saturating_add(1);
         self.told = self.stats.clone();
         *line.envelope_mut() = Envelope {
             schema: SCHEMA.to_owned(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
-            node: Text::from(self.speaker.node.as_str()),
+            node: Text::from(self.session.node.as_str()),
             boot_id: self.context.boot_id.clone(),
-            session: self.speaker.session.clone(),
+            session: self.session.session.clone(),
             seq: self.seq,
             lost: self.stats.lost(),
         };

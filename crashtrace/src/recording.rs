@@ -12,11 +12,11 @@ use crashtrace_ebpf::{Header, LAYOUT_VERSION, RECORD_MAX_BYTES, hook, kind};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::cgroup::NodeRoot;
 use crate::decode;
-use crate::enrich::NodeRoot;
 use crate::gfp::GfpNames;
-use crate::kernel::symbols::Symbols;
-use crate::report::Unresolved;
+use crate::schema::BlindSpot;
+use crate::symbols::Symbols;
 
 /// Value of [`Preamble::format`].
 pub const FORMAT: &str = "crashtrace-recording/v1";
@@ -58,7 +58,7 @@ pub struct Preamble {
     pub hooks: Vec<String>,
     /// What could not be seen with them.
     #[serde(default)]
-    pub blind: Vec<Unresolved>,
+    pub blind: Vec<BlindSpot>,
     /// Names of the kernel's gfp bits.
     pub gfp: GfpNames,
     /// Where the functions of interest are in that kernel.

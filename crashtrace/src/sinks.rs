@@ -18,7 +18,7 @@ use anyhow::{Result, bail};
 use tokio::time::Instant;
 
 use crate::recording::clock_record;
-use crate::report::Line;
+use crate::schema::Line;
 use crate::stdio;
 
 mod backlog;

@@ -129,26 +129,9 @@ pub(crate) fn harmless_but(text: &str, meant: impl Fn(char) -> bool) -> Cow<'_, 
     Cow::Owned(shown)
 }
 
-/// `bytes` for people: `512 MiB`, `1.5 GiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    // 1023.95 would be shown as 1024.0.
-    while value >= 1023.95 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let shown = format!("{value:.1}");
-    format!("{} {}", shown.strip_suffix(".0").unwrap_or(&shown), UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{harmless, size};
+    use super::harmless;
 
     #[test]
     fn what_a_terminal_acts_on_is_made_visible() {
@@ -162,21 +145,6 @@ mod tests {
     fn what_people_write_stays_as_it_is() {
         for text in ["java", "\\xff\\\\", "数据库", "größe", "данные", "עברית", "é"] {
             assert_eq!(harmless(text), text);
-        }
-    }
-
-    #[test]
-    fn sizes_are_rounded_to_what_people_read() {
-        for (bytes, shown) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (4096, "4 KiB"),
-            (536_870_912, "512 MiB"),
-            (1_610_612_736, "1.5 GiB"),
-            (1_073_741_823, "1 GiB"),
-            (u64::MAX, "16 EiB"),
-        ] {
-            assert_eq!(size(bytes), shown);
         }
     }
 }

@@ -40,7 +40,7 @@ fn replay_of(content: &[u8], more: &[&str]) -> Output {
 #[test]
 fn a_preamble_comes_back_as_it_was_written() {
     let written = Preamble {
-        symbols: Some(crashtrace::kernel::symbols::Symbols::parse(
+        symbols: Some(crashtrace::symbols::Symbols::parse(
             &b"ffffffff81000000 T out_of_memory\nffffffff81001000 T x\n"[..],
         )),
         realtime_offset_ns: i64::MIN,

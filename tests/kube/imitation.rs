@@ -172,7 +172,7 @@ fn is_named(report: &Value, pod: &Known) {
     );
     assert_eq!(report["verdict"]["level"], "container", "{report:#}");
     assert!(
-        report["verdict"]["evidence"].to_string().contains("Kubernetes has the same limit of 16.0 MiB"),
+        report["verdict"]["evidence"].to_string().contains("Kubernetes has the same limit of 16 MiB"),
         "{report:#}"
     );
 }

@@ -2,7 +2,7 @@
 
 use crashtrace::gfp::GfpNames;
 use crashtrace::recording::{FORMAT, Preamble, frame};
-use crashtrace::report::Unresolved;
+use crashtrace::schema::BlindSpot;
 use crashtrace_ebpf::LAYOUT_VERSION;
 
 use crashtrace_records::Record;
@@ -19,11 +19,11 @@ pub(crate) fn preamble() -> Preamble {
         page_size_bytes: 4096,
         realtime_offset_ns: 1_764_000_000_000_000_000,
         hooks: vec!["fentry:oom_kill_process".into(), "raw_tp:mark_victim".into()],
-        blind: vec![Unresolved { field: "one thing".into(), reason: "another".into() }],
+        blind: vec![BlindSpot { field: "one thing".into(), reason: "another".into() }],
         gfp: GfpNames::fallback(),
         symbols: None,
         memory_bytes: Some(8 << 30),
-        node_root: crashtrace::enrich::NodeRoot::default(),
+        node_root: crashtrace::cgroup::NodeRoot::default(),
         memory_cgroup_v1: Some(false),
         started_ktime_ns: 50,
     }

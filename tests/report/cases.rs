@@ -1,24 +1,22 @@
-//! Cases and verdicts by hand, as the stages before the report would hand them over.
+//! The reviewed lines. Each is what the stages make of the events that are built here: every sentence in them is one that
+//! crashtrace writes.
 
-use std::collections::BTreeMap;
-
-use crashtrace::classify::{Cause, Certainty, Level as VerdictLevel, LimitFinding, Origin, Verdict};
-use crashtrace::correlate::{Incident, OomNoKill};
-use crashtrace::enrich::{Case, Held, Memory, Owner, OwnerKind};
+use crashtrace::decode::Machine;
 use crashtrace::event::{
-    Constraint, Hook, Limit, Lineage, Name, NoKill, OomControl, OomDecision, OomNoVictim, OomVictim, Task,
+    Constraint, Event, Holder, Hook, Level, Limit, Lineage, Name, NoKill, OomControl, OomDecision,
+    OomHolders, OomNoVictim, OomVictim, Stack, Stamp, Task,
 };
+use crashtrace::filter::Filter;
 use crashtrace::gfp::GfpNames;
-use crashtrace::kernel::host::BtfSource;
-use crashtrace::kernel::types::BtfInUse;
-use crashtrace::report::{
-    self, AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, ClockChanged, ClockChangedKind,
-    Context, Envelope, Line, Loss, LossKind, NameSource, SCHEMA, Text, Unresolved,
-};
+use crashtrace::messages::Unsaid;
+use crashtrace::pipeline::{Pipeline, Session};
+use crashtrace::report::Context;
+use crashtrace::schema::{BtfInUse, BtfSource, Envelope, Line, NameSource, SCHEMA, Text};
+use crashtrace_ebpf::counter;
 
 use crate::parts::{
-    API, KTIME, MIB, POD, bounds, case, container, control, decision, gap, host_service, in_pod, kubepods,
-    level_of, lineage, marked, named, pod, stamp, task, verdict, with_oom_group,
+    API, CHARGE, KTIME, MIB, Made, POD, control, decision, end, in_pod, limited, lineage, lineage_of, made,
+    marked, node, stamp, task, with_oom_group,
 };
 
 pub(crate) fn context() -> Context {
@@ -32,7 +30,7 @@ pub(crate) fn context() -> Context {
     }
 }
 
-/// As the agent stamps it at emission.
+/// As the agent stamps it when it sends.
 pub(crate) fn envelope() -> Envelope {
     Envelope {
         schema: SCHEMA.into(),
@@ -45,8 +43,8 @@ pub(crate) fn envelope() -> Envelope {
     }
 }
 
-/// Every case that is built into an incident.
-pub(crate) fn built() -> Vec<(&'static str, (Case, Verdict))> {
+/// Every incident that is reviewed.
+pub(crate) fn built() -> Vec<(&'static str, Made)> {
     let of_cgroups_and_tasks = vec![
         ("container_oom", container_oom()),
         ("system_oom", system_oom()),
@@ -63,325 +61,227 @@ pub(crate) fn built() -> Vec<(&'static str, (Case, Verdict))> {
 
 /// Every line that is reviewed in `tests/fixtures/report`.
 pub(crate) fn all() -> Vec<(&'static str, Line)> {
-    let incidents = built().into_iter().map(|(name, (case, verdict))| {
-        let mut incident = report::incident(&case, &verdict, &context());
+    let incidents = built().into_iter().map(|(name, made)| {
+        let mut incident = made.report();
         incident.envelope = envelope();
         (name, Line::Incident(Box::new(incident)))
     });
     incidents.chain(agent_lines()).collect()
 }
 
+/// The container at the limit of its pod, which is its own.
+pub(crate) fn api() -> Lineage {
+    let container = limited(lineage(&in_pod(API)), 0, 511 * MIB, 512 * MIB);
+    limited(container, 1, 512 * MIB, 512 * MIB)
+}
+
 /// One container in the pod, so the pod's limit is the one that the kernel hits.
-pub(crate) fn container_oom() -> (Case, Verdict) {
+pub(crate) fn container_oom_events() -> Vec<Event> {
     let java = Task { tid: Some(4218), thread_comm: Some("GC Thread#1".into()), ..task(4211, "java", 480) };
     let victim = task(4211, "java", 480);
-    let limit = level_of(POD, 512 * MIB, 512 * MIB);
     let decision = OomDecision {
         control: Some(control(Constraint::Memcg, 512 * MIB)),
         trigger: java,
-        trigger_cgroups: Some(lineage(&in_pod(API))),
+        trigger_cgroups: Some(api()),
         victim: Some(victim.clone()),
-        victim_cgroups: Some(lineage(&in_pod(API))),
-        limit_cgroups: Some(limit.clone()),
-        ..decision(Hook::Fentry)
+        victim_cgroups: Some(api()),
+        limit_cgroups: Some(api().from_level(1)),
+        ..decision(Hook::Fentry, &CHARGE)
     };
-    let case = Case {
-        trigger: Some(named(container(API))),
-        victims: vec![Some(named(container(API)))],
-        limit: Some(named(pod())),
-        limit_shmem_bytes: Some(20 * MIB),
-        ..case(Some(decision), vec![marked(victim, &in_pod(API))])
-    };
-    let verdict = Verdict {
-        limit: Some(LimitFinding { cgroups: limit, party: named(pod()), charged_at: VerdictLevel::Pod }),
-        kubernetes: Some(bounds()),
-        evidence: vec![
-            "in use 512.0 MiB of 512.0 MiB when the kernel decided".into(),
-            "java held 480 MiB, 470 MiB of it anonymous".into(),
-        ],
-        ..verdict(
-            "container api of pod shop/api-7f9c4d8b6-x2x7q hit its own limit of 512 MiB; java (pid 4211) killed",
-            "Raise the container's memory limit, or lower what java keeps (heap, threads, direct buffers).",
-        )
-    };
-    (case, verdict)
+    vec![Event::OomDecision(Box::new(decision)), marked(victim, api()), end(Hook::Fentry)]
 }
 
-/// Who held the memory of the node in [`system_oom`]: a service most of it, then a pod.
-fn memory() -> Memory {
-    let held = |party, mib: u64, limit| Held { party, usage_bytes: mib * MIB, limit };
-    Memory {
-        large: std::collections::BTreeSet::new(),
-        pods: Some(held(kubepods(), 1800, Some(Limit::Bytes(6144 * MIB)))),
-        holders: vec![
-            held(host_service("batch.service"), 5900, Some(Limit::Unlimited)),
-            held(pod(), 1700, None),
-        ],
-        least_bytes: 64 * MIB,
-        small: 31,
-        small_bytes: 300 * MIB,
-        looked_at: 37,
-        total: Some(88),
-        incomplete: false,
-    }
+pub(crate) fn container_oom() -> Made {
+    made(container_oom_events())
 }
 
-fn system_oom() -> (Case, Verdict) {
-    let hog = task(990, "stress-ng-vm", 6000);
+/// A service that outgrew the node, beside pods that kept within theirs.
+fn system_oom() -> Made {
+    let hog = task(990, "stress-ng-vm", 5900);
+    let service = "/system.slice/batch.service";
     let decision = OomDecision {
         control: Some(OomControl { gfp: 0x14_0dca, ..control(Constraint::None, 8192 * MIB) }),
         trigger: Task { uid: Some(0), ..task(412, "kubelet", 90) },
         trigger_cgroups: Some(lineage("/system.slice/kubelet.service")),
         victim: Some(hog.clone()),
-        ..decision(Hook::Kprobe)
+        victim_cgroups: Some(lineage(service)),
+        ..decision(Hook::Kprobe, &["oom_kill_process", "out_of_memory"])
     };
-    let case = Case {
-        trigger: Some(host_service("kubelet.service")),
-        victims: vec![Some(host_service("batch.service"))],
-        memory: Some(memory()),
-        ..case(Some(decision), vec![marked(hog, "/system.slice/batch.service")])
+    let of_decision = Stamp { decision_ns: Some(KTIME), ..stamp(Hook::Kprobe) };
+    let at = |parent: Option<usize>, name: &str, mib: u64, limit: Limit| {
+        let level = Level {
+            name: Some(name.into()),
+            usage_bytes: Some(mib * MIB),
+            limit: Some(limit),
+            ..Level::default()
+        };
+        Holder { parent, level }
     };
-    let verdict = Verdict {
-        cause: Cause::SystemOom,
-        constraint: Some(Constraint::None),
-        level: Some(VerdictLevel::Node),
-        origin: Some(Origin::Allocation),
-        evidence: vec!["the request was bound to no cgroup and no node: constraint none".into()],
-        ..verdict(
-            "the node ran out of memory; stress-ng-vm (pid 990, batch.service) killed",
-            "Limit what batch.service may use, or reserve more for the system.",
-        )
+    let mut pod = POD.split('/').skip(1);
+    let mut pod_name = || pod.next().expect("three names");
+    let holders = OomHolders {
+        stamp: of_decision,
+        least_bytes: 64 * MIB,
+        holders: vec![
+            at(None, "system.slice", 6000, Limit::Unlimited),
+            at(None, pod_name(), 1800, Limit::Bytes(6144 * MIB)),
+            at(Some(0), "batch.service", 5900, Limit::Unlimited),
+            at(Some(1), pod_name(), 1760, Limit::Unlimited),
+            at(Some(3), pod_name(), 1700, Limit::Unlimited),
+        ],
+        left_out: 0,
+        small: 31,
+        small_bytes: 300 * MIB,
+        looked_at: 36,
+        total: Some(88),
+        unfinished: false,
     };
-    (case, verdict)
+    made(vec![
+        Event::OomDecision(Box::new(decision)),
+        Event::OomHolders(Box::new(holders)),
+        Event::OomZones(of_decision, Box::new(crate::pages::used_up())),
+        marked(hog, lineage(service)),
+        end(Hook::Kprobe),
+    ])
 }
 
-fn oom_group() -> (Case, Verdict) {
-    let limit = with_oom_group(level_of(&in_pod(API), 256 * MIB, 256 * MIB));
-    let workers = [(51, "nginx", 20), (52, "php-fpm", 90), (53, "php-fpm", 90), (54, "php-fpm", 31)];
-    let victims = workers.map(|(pid, comm, mib)| marked(task(pid, comm, mib), &in_pod(API)));
+fn oom_group() -> Made {
+    let cgroups = || with_oom_group(limited(lineage(&in_pod(API)), 0, 256 * MIB, 256 * MIB));
+    let workers = [(52, "php-fpm", 90), (51, "nginx", 20), (53, "php-fpm", 90), (54, "php-fpm", 31)];
     let decision = OomDecision {
         control: Some(control(Constraint::Memcg, 256 * MIB)),
         trigger: task(54, "php-fpm", 31),
-        trigger_cgroups: Some(lineage(&in_pod(API))),
+        trigger_cgroups: Some(cgroups()),
         victim: Some(task(52, "php-fpm", 90)),
-        limit_cgroups: Some(limit.clone()),
-        ..decision(Hook::Fentry)
+        victim_cgroups: Some(cgroups()),
+        limit_cgroups: Some(cgroups()),
+        ..decision(Hook::Fentry, &CHARGE)
     };
-    let mut owners = vec![Some(container(API)); 4];
-    owners[3] = None;
-    let case = Case {
-        trigger: Some(container(API)),
-        victims: owners,
-        limit: Some(container(API)),
-        // Of the fourth in the kernel's order, which is the third by size.
-        unresolved: vec![gap("victims[3].owner", "the cgroup was gone")],
-        ..case(Some(decision), victims.into())
-    };
-    let verdict = Verdict {
-        limit: Some(LimitFinding {
-            cgroups: limit,
-            party: container(API),
-            charged_at: VerdictLevel::Container,
-        }),
-        evidence: vec!["memory.oom.group is set: all 4 processes were killed together".into()],
-        ..verdict(
-            "container 3f2a9c0d1e4b hit its own limit of 256 MiB; 4 processes killed",
-            "Raise the limit.",
-        )
-    };
-    (case, verdict)
+    let mut events = vec![Event::OomDecision(Box::new(decision))];
+    // The way up to the root could not be read of the last one.
+    let of = |pid| Lineage { incomplete: pid == 54, ..cgroups() };
+    events.extend(workers.map(|(pid, comm, mib)| marked(task(pid, comm, mib), of(pid))));
+    events.push(end(Hook::Fentry));
+    made(events)
 }
 
-fn no_kill() -> (Case, Verdict) {
-    let limit = level_of("/system.slice/agent.service", 20 * MIB, 16 * MIB);
-    let event = OomNoVictim {
+fn no_victim(why: NoKill) -> OomNoVictim {
+    let service = limited(lineage("/system.slice/agent.service"), 0, 20 * MIB, 16 * MIB);
+    OomNoVictim {
         stamp: stamp(Hook::Kprobe),
-        repeats: 0,
-        why: NoKill::NobodyFound,
+        repeats: 411,
+        why,
         gfp: Some(0xcc0),
         order: Some(0),
         memcg: true,
         trigger: Task { oom_score_adj: Some(-1000), rss: None, ..task(77, "agent", 0) },
-        trigger_cgroups: Some(lineage("/system.slice/agent.service")),
-        limit_cgroups: Some(limit.clone()),
-        stack: None,
-    };
-    let case = Case {
-        incident: Incident::OomNoKill(Box::new(OomNoKill { event: Box::new(event), repeats: 411 })),
-        trigger: Some(host_service("agent.service")),
-        limit: Some(host_service("agent.service")),
-        unresolved: ["trigger.anon_bytes", "trigger.file_bytes", "trigger.shmem_bytes", "trigger.swap_bytes"]
-            .map(|field| gap(field, "could not be read from the kernel"))
-            .into(),
-        ..case(None, Vec::new())
-    };
-    let verdict = Verdict {
-        level: Some(VerdictLevel::HostService),
-        limit: Some(LimitFinding {
-            cgroups: limit,
-            party: host_service("agent.service"),
-            charged_at: VerdictLevel::HostService,
-        }),
-        evidence: vec!["no process of the cgroup may be killed: oom_score_adj is -1000".into()],
-        ..verdict("agent.service is over its limit of 16 MiB and has no process to kill", "Raise MemoryMax.")
-    };
-    (case, verdict)
+        trigger_cgroups: Some(service.clone()),
+        limit_cgroups: Some(service),
+        stack: Some(Stack(CHARGE.map(str::to_owned)[1..].to_vec())),
+    }
 }
 
-/// The tier that sees marks only, where the second mark is but a thread id.
-fn raw_tracepoint() -> (Case, Verdict) {
-    let java = task(4211, "java", 480);
-    let decision = OomDecision {
-        trigger: task(9, "worker", 3),
-        victim: Some(java.clone()),
-        victim_cgroups: Some(lineage(&in_pod(API))),
-        ..decision(Hook::RawTracepoint)
-    };
-    let only_tid = Task { tid: Some(5000), ..Task::default() };
-    let bare = OomVictim { cgroups: None, ..marked(only_tid, "/") };
-    let mut case = Case {
-        victims: vec![None, Some(container(API))],
-        unresolved: vec![
-            gap("allocation", "this tier cannot see the request"),
-            gap("trigger.cgroup", "its cgroups could not be read"),
-            gap("trigger.owner", "its cgroups could not be read"),
-            gap("victims[0]", "the mark is no more than a thread id"),
-        ],
-        ..case(Some(decision), vec![bare, marked(java, &in_pod(API))])
-    };
-    if let Incident::OomKill(kill) = &mut case.incident {
-        kill.complete = false;
-    }
-    let limit = level_of(POD, 512 * MIB, 512 * MIB);
-    let verdict = Verdict {
-        limit: Some(LimitFinding { cgroups: limit, party: pod(), charged_at: VerdictLevel::Pod }),
-        certainty: Certainty::Inferred,
-        inferred: vec!["limit"],
-        origin: None,
-        unresolved: vec![gap("origin", "no function that would tell was found on the kernel's stack")],
-        ..verdict("a cgroup hit its limit; java (pid 4211) killed", "See the pod's limit.")
-    };
-    (case, verdict)
-}
-
-/// The ring was full when the decision was made; the marks came through, from cgroups deeper than a record holds.
-fn decision_lost() -> (Case, Verdict) {
-    let deep = |pid, mib| {
-        let mut victim = marked(task(pid, "make", mib), &in_pod(API));
-        victim.task.uid = None;
-        victim.cgroups = victim.cgroups.map(|cgroups| Lineage { skipped: 3, ..cgroups });
-        victim
-    };
-    let lost = "the record of the decision was lost";
-    let mut case = Case {
-        victims: vec![None, None],
-        unresolved: vec![
-            gap("trigger", lost),
-            gap("allocation", lost),
-            gap("victims[*].uid", "of 2 of 2 processes: could not be read from the kernel"),
-            gap("victims[*].owner", "of 2 of 2 processes: the path is deeper than a record holds"),
-        ],
-        ..case(None, vec![deep(61, 12), deep(62, 12)])
-    };
-    if let Incident::OomKill(kill) = &mut case.incident {
-        kill.complete = false;
-    }
-    let verdict = Verdict {
-        cause: Cause::Unknown,
-        level: None,
-        origin: None,
-        constraint: None,
-        unresolved: ["verdict.cause", "verdict.level", "origin", "constraint", "limit"]
-            .map(|field| gap(field, lost))
-            .into(),
-        ..verdict("2 processes were killed; the record that says why was lost", "Look for earlier lines.")
-    };
-    (case, verdict)
+fn no_kill() -> Made {
+    made(vec![Event::OomNoVictim(Box::new(no_victim(NoKill::NobodyFound)))])
 }
 
 /// Two tasks more hang at the same limit.
-fn oom_wait() -> (Case, Verdict) {
-    let (mut case, verdict) = no_kill();
-    if let Incident::OomNoKill(none) = &mut case.incident {
-        none.repeats = 2;
-        none.event.why = NoKill::SwitchedOff;
-        none.event.gfp = None;
-        none.event.order = None;
-    }
-    let verdict = Verdict {
-        summary: "agent.service hit its limit of 16 MiB; agent (pid 77) hangs there, for its OOM killer is switched off"
-            .into(),
-        evidence: vec!["oom_kill_disable is set".into()],
-        remedy: "Set oom_kill_disable to 0.".into(),
-        ..verdict
+fn oom_wait() -> Made {
+    let waits = OomNoVictim { repeats: 2, gfp: None, order: None, ..no_victim(NoKill::SwitchedOff) };
+    made(vec![Event::OomNoVictim(Box::new(waits))])
+}
+
+/// The tier that sees marks only, where the second mark is but a thread id.
+fn raw_tracepoint() -> Made {
+    let java = task(4211, "java", 480);
+    let group = || with_oom_group(api());
+    let decision = OomDecision {
+        trigger: task(9, "worker", 3),
+        victim: Some(java.clone()),
+        victim_cgroups: Some(group()),
+        ..decision(
+            Hook::RawTracepoint,
+            &["__oom_kill_process", "oom_kill_process", "mem_cgroup_out_of_memory"],
+        )
     };
-    (case, verdict)
+    let only_tid = Task { tid: Some(5000), ..Task::default() };
+    let mut bare = marked(only_tid, group());
+    if let Event::OomVictim(victim) = &mut bare {
+        victim.cgroups = None;
+        victim.task.exiting = None;
+    }
+    made(vec![Event::OomDecision(Box::new(decision)), marked(java, group()), bare])
 }
 
-fn hostile_names() -> (Case, Verdict) {
-    let (mut case, mut verdict) = container_oom();
+/// The ring was full when the decision was made; the marks came through, from cgroups deeper than a record holds.
+fn decision_lost() -> Made {
+    let deep = |pid, mib| {
+        let cgroups = Lineage { skipped: 3, ..lineage(&in_pod(API)) };
+        let Event::OomVictim(mut victim) = marked(task(pid, "make", mib), cgroups) else { panic!("a mark") };
+        victim.task.uid = None;
+        victim.stamp.ktime_ns = KTIME;
+        Event::OomVictim(Box::new(OomVictim { ..*victim }))
+    };
+    made(vec![deep(61, 12), deep(62, 12)])
+}
+
+fn hostile_names() -> Made {
     let name = b"a\x1b[2Jb\n\xff\\\xe2\x80\xae".to_vec();
-    let path = [b"/kube\xffpods/\x1b]0;pwned\x07".as_slice(), "/\u{200b}\u{9b}数据".as_bytes()].concat();
-    if let Incident::OomKill(kill) = &mut case.incident {
-        kill.victims[0].task.comm = Some(Name(name));
+    let cgroups = || {
+        let names: [&[u8]; 3] = [b"kube\xffpods", b"\x1b]0;pwned\x07", "\u{200b}\u{9b}数据".as_bytes()];
+        limited(lineage_of(&names), 0, 512 * MIB, 512 * MIB)
+    };
+    let mut events = container_oom_events();
+    for event in &mut events {
+        match event {
+            Event::OomDecision(decision) => {
+                decision.trigger_cgroups = Some(cgroups());
+                decision.victim_cgroups = Some(cgroups());
+                decision.limit_cgroups = Some(cgroups());
+            }
+            Event::OomVictim(victim) => {
+                victim.cgroups = Some(cgroups());
+                victim.task.comm = Some(Name(name.clone()));
+            }
+            _ => {}
+        }
     }
-    if let Some(Some(party)) = case.victims.get_mut(0) {
-        party.path.clone_from(&path);
-        party.owner =
-            Owner { kind: OwnerKind::Cgroup, container_id: None, pod_uid: None, ..party.owner.clone() };
-    }
-    if let Some(limit) = &mut verdict.limit {
-        limit.party.path = path;
-    }
-    verdict.summary = "a\u{1b}[2Jb\n\u{202e}said so".into();
-    (case, verdict)
+    made(events)
 }
 
+/// What the agent says of itself: at the start, of a loss, of a clock that was set, and at the end.
 fn agent_lines() -> Vec<(&'static str, Line)> {
-    let counters = BTreeMap::from([("ring_full".to_owned(), 12), ("decode_failed".to_owned(), 0)]);
-    let time = context().time(KTIME);
-    let envelope = Envelope { lost: 12, ..envelope() };
-    let started = AgentStarted {
-        envelope: self::envelope(),
-        kind: AgentStartedKind::AgentStarted,
-        time: time.clone(),
-        ktime_ns: KTIME,
-        kernel: Text::from("6.12.48-cloud-amd64"),
+    let session = Session {
+        node: "worker-3".into(),
+        session: envelope().session,
+        kernel: "6.12.48-cloud-amd64".into(),
         hooks: vec!["fentry:oom_kill_process".into(), "raw_tp:mark_victim".into()],
         btf: Some(BtfInUse { path: "/sys/kernel/btf/vmlinux".into(), source: BtfSource::Kernel }),
         names_from: vec![NameSource::Kube, NameSource::Cri],
-        blind: vec![Unresolved {
-            field: "oom_no_kill".into(),
-            reason: "kretprobes cannot be used here".into(),
-        }],
+        blind: Vec::new(),
         replay: false,
     };
-    let loss = Loss {
-        envelope: envelope.clone(),
-        kind: LossKind::Loss,
-        time: time.clone(),
-        counters: counters.clone(),
-    };
-    let changed = ClockChanged {
-        envelope: envelope.clone(),
-        kind: ClockChangedKind::ClockChanged,
-        time: time.clone(),
-        time_before: context().time(KTIME - 60_000_000_000),
-        ktime_ns: KTIME,
-        step_ns: 60_000_000_000,
-    };
-    let stopping = AgentStopping {
-        envelope,
-        kind: AgentStoppingKind::AgentStopping,
-        time,
-        ktime_ns: KTIME,
-        reason: "signal".into(),
-        counters,
-    };
-    vec![
-        ("agent_started", Line::AgentStarted(Box::new(started))),
-        ("loss", Line::Loss(Box::new(loss))),
-        ("clock_changed", Line::ClockChanged(Box::new(changed))),
-        ("agent_stopping", Line::AgentStopping(Box::new(stopping))),
-    ]
+    let machine = Machine { page_size_bytes: 4096, symbols: None };
+    let mut stages = Pipeline::new(session, machine, context(), Filter::default(), node());
+    let started = stages.started(KTIME);
+    let mut counts = [0; counter::COUNT as usize];
+    counts[counter::RING_FULL as usize] = 12;
+    stages.kernel_counts(&counts);
+    stages.unsaid(Unsaid { dropped: 3, kept_back: 0 });
+    let loss = stages.losses(KTIME + 1_000_000_000).expect("a loss");
+    let changed = stages.clock(KTIME + 2_000_000_000, context().realtime_offset_ns + 60_000_000_000);
+    let stopping = stages.stopping(KTIME + 9_000_000_000, "signal").pop().expect("the end");
+    let lines = [
+        ("agent_started", started),
+        ("loss", loss),
+        ("clock_changed", changed),
+        ("agent_stopping", stopping),
+    ];
+    // The version and the numbers are those of each release and line.
+    lines
+        .map(|(name, mut line)| {
+            line.envelope_mut().agent = envelope().agent;
+            (name, line)
+        })
+        .into()
 }

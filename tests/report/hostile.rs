@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crashtrace::report::{
-    Claims, Folded, FoldedVictim, Incident, Kubernetes, Line, MAX_LINE_BYTES, NameSource, Owner, Process,
-    Text, Unresolved, Workload, ZONES, Zone, to_json_line,
+use crashtrace::report::to_json_line;
+use crashtrace::schema::{
+    BlindSpot, Claims, Field, Folded, FoldedVictim, Incident, Kubernetes, Line, MAX_LINE_BYTES, NameSource,
+    Owner, OwnerKind, Process, ProcessField, Text, Unresolved, Workload, ZONES, Zone,
 };
 use crashtrace::sinks::text::render;
 use proptest::prelude::*;
@@ -22,9 +23,9 @@ struct Size {
 fn lines_of(text: &str, size: Size) -> Vec<Line> {
     let words = || vec![text.to_owned(); size.items];
     let gaps = |victims: usize| -> Vec<Unresolved> {
-        let of = |field: String| Unresolved { field, reason: text.to_owned() };
-        let general = (0..size.items).map(|_| of(text.to_owned()));
-        general.chain((0..victims).map(|index| of(format!("victims[{index}].owner")))).collect()
+        let general = (0..size.items).map(|_| Unresolved::new(Field::Origin, text));
+        let of_victim = |index| Unresolved::new(Field::Victim(index, ProcessField::Owner), text);
+        general.chain((0..victims).map(of_victim)).collect()
     };
     let counters: BTreeMap<_, _> =
         (0..size.items as u64).map(|index| (format!("{index}{text}"), u64::MAX)).collect();
@@ -48,7 +49,7 @@ fn lines_of(text: &str, size: Size) -> Vec<Line> {
                     unresolved: gaps(victims),
                     ..(**incident).clone()
                 };
-                incident.verdict.inferred = words();
+                incident.verdict.inferred = vec![Field::Constraint; size.items];
                 incident.verdict.evidence = words();
                 text.clone_into(&mut incident.verdict.summary);
                 text.clone_into(&mut incident.verdict.remedy);
@@ -68,7 +69,8 @@ fn lines_of(text: &str, size: Size) -> Vec<Line> {
             Line::AgentStarted(started) => {
                 started.kernel = Text::from(text);
                 started.hooks = words();
-                started.blind = gaps(0);
+                started.blind =
+                    vec![BlindSpot { field: text.to_owned(), reason: text.to_owned() }; size.items];
             }
             Line::Loss(loss) => loss.counters.clone_from(&counters),
             // Nobody chooses a word in it.
@@ -120,7 +122,7 @@ fn process(text: &str) -> Process {
 
 fn owner(text: &str) -> Owner {
     Owner {
-        kind: crashtrace::report::OwnerKind::Container,
+        kind: OwnerKind::Container,
         namespace: Some(Text::from(text)),
         pod: Some(Text::from(text)),
         container: Some(Text::from(text)),
@@ -141,7 +143,7 @@ fn owner(text: &str) -> Owner {
         runtime: None,
         unit: Some(Text::from(text)),
         claims: Some(Claims {
-            kind: crashtrace::report::OwnerKind::Container,
+            kind: OwnerKind::Container,
             pod_uid: Some(Text::from(text)),
             container_id: Some(Text::from(text)),
             qos_class: None,
@@ -377,6 +379,8 @@ proptest! {
 
 #[test]
 fn a_control_character_is_shown_and_not_swallowed() {
-    let line = cases::all().into_iter().find(|(name, _)| *name == "hostile_names").expect("the case").1;
+    let mut line = cases::all().into_iter().find(|(name, _)| *name == "hostile_names").expect("the case").1;
+    let Line::Incident(incident) = &mut line else { panic!("an incident") };
+    incident.verdict.summary = "a\u{1b}[2Jb\n\u{202e}said so".into();
     assert!(render(&line, false).contains("a\\x1b[2Jb\\n\\u{202e}said so"));
 }

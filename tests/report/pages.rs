@@ -1,55 +1,35 @@
-//! Cases about the node's free memory, with the verdicts that the real stages come to: of these the sentences are what
-//! there is to review.
+//! Incidents about the node's free memory.
 
-use crashtrace::classify::{Verdict, classify};
-use crashtrace::correlate::{AllocFailures, Incident};
-use crashtrace::enrich::node::{ProcFile, ProcFiles};
-use crashtrace::enrich::{Case, Node, enrich};
 use crashtrace::event::{
-    AllocFailure, Asked, BlockTypes, Constraint, FailureKey, Hook, MigrateType, OomControl, OomDecision,
-    Stack, Watermarks, Zone, ZoneTypes, Zones,
+    AllocFailure, Asked, BlockTypes, Constraint, Event, FailureKey, Hook, MigrateType, OomControl,
+    OomDecision, Stack, Stamp, Watermarks, Zone, ZoneTypes, Zones,
 };
-use crashtrace::fold::{Folded, FoldedVictim};
 
-use crate::cases::{container_oom, context};
-use crate::parts::{API, MIB, POD, case, control, decision, in_pod, level_of, lineage, marked, stamp, task};
+use crate::cases::container_oom_events;
+use crate::parts::{
+    API, KTIME, MEMINFO, MIB, Made, POD, control, decision, end, in_pod, incidents, limited, lineage, made,
+    marked, node, stamp, task,
+};
 
 /// Every one of them.
-pub(crate) fn built() -> Vec<(&'static str, (Case, Verdict))> {
+pub(crate) fn built() -> Vec<(&'static str, Made)> {
     vec![
-        ("alloc_fragmentation", judged(failed(fragmentation()))),
-        ("alloc_low_memory", judged(failed(low_memory()))),
-        ("vmalloc_failure", judged(failed(vmalloc()))),
-        ("charge_failure", judged(failed(charge()))),
-        ("system_oom_fragmentation", judged(system_oom())),
-        ("oom_storm", judged(storm())),
+        ("alloc_fragmentation", failed(fragmentation())),
+        ("alloc_low_memory", failed(low_memory())),
+        ("vmalloc_failure", failed(vmalloc())),
+        ("charge_failure", failed(charge())),
+        ("system_oom_fragmentation", system_oom()),
+        ("oom_storm", storm()),
     ]
 }
 
-/// What cannot be moved.
-const MEMINFO: &[u8] = b"SUnreclaim: 183296 kB\nSReclaimable: 20480 kB\nPageTables: 9216 kB\nKernelStack: 4096 kB\n\
-                         Unevictable: 6144 kB\nHugePages_Total: 0\nHugePages_Free: 0\nHugepagesize: 2048 kB\n";
-
-fn node() -> Node {
-    #[derive(Debug)]
-    struct Meminfo;
-    impl ProcFiles for Meminfo {
-        fn read(&mut self, _: ProcFile) -> Result<Vec<u8>, String> {
-            Ok(MEMINFO.to_vec())
-        }
+/// The first of so many that the kernel side counted together.
+fn failed((repeats, event): (u64, AllocFailure)) -> Made {
+    let mut failed = made(vec![Event::AllocFailure(Box::new(event))]);
+    if let crashtrace::correlate::Incident::AllocFailure(failures) = &mut failed.case.incident {
+        failures.repeats = repeats;
     }
-    let unseen = Node::unseen("a test");
-    Node { proc: Box::new(Meminfo), gfp: context().gfp, memory_bytes: Some(8192 * MIB), ..unseen }
-}
-
-fn judged(incident: Incident) -> (Case, Verdict) {
-    let case = enrich(incident, &mut node());
-    let verdict = classify(&case);
-    (case, verdict)
-}
-
-fn failed((repeats, event): (u64, AllocFailure)) -> Incident {
-    Incident::AllocFailure(Box::new(AllocFailures { event: Box::new(event), repeats, revision: 1 }))
+    failed
 }
 
 /// A zone with these free blocks.
@@ -101,7 +81,7 @@ fn failure(asked: Asked, gfp: u32) -> AllocFailure {
         cgroups: Some(lineage(&in_pod(API))),
         stack: Some(Stack(vec!["warn_alloc".to_owned()])),
         zones: Some(in_pieces()),
-        unmovable: Some(crashtrace::kernel::meminfo::parse(MEMINFO)),
+        unmovable: Some(crashtrace::observe::meminfo::parse(MEMINFO)),
     }
 }
 
@@ -135,7 +115,7 @@ fn vmalloc() -> (u64, AllocFailure) {
 
 /// A pipe in a full container, as the tracepoint sees it.
 fn charge() -> (u64, AllocFailure) {
-    let cgroups = level_of(&in_pod(API), 64 * MIB - 4096, 64 * MIB);
+    let cgroups = limited(lineage(&in_pod(API)), 0, 64 * MIB - 4096, 64 * MIB);
     let asked = failure(Asked::Pages { order: 0 }, 0x40_0cc0);
     let key = FailureKey { format_address: 0, ..asked.key };
     let stamp = stamp(Hook::RawTracepoint);
@@ -143,31 +123,52 @@ fn charge() -> (u64, AllocFailure) {
     (7, AllocFailure { stamp, key, format: None, cgroups: Some(cgroups), zones, ..asked })
 }
 
-/// The kills of a second in which one container's workers came back as fast as they were killed.
-fn storm() -> Incident {
-    let Incident::OomKill(mut kill) = container_oom().0.incident else { panic!("a kill") };
-    let began_ns = kill.ktime_ns;
-    let dead = |at: u32| FoldedVictim {
-        ktime_ns: began_ns + u64::from(at) * 5_300_000,
-        pid: Some(4211 + at),
-        comm: Some("java".into()),
-        cgroup: (at == 3).then(|| b"/kubepods/burstable/pod1f6cbd1e/sidecar".to_vec()),
+/// The kills of a second in which one container's workers came back as fast as they were killed: beyond the first 65 they are
+/// told together.
+fn storm() -> Made {
+    const EVERY_NS: u64 = 5_300_000;
+    const OWN: u64 = 65;
+    let begin_ns = KTIME - OWN * EVERY_NS;
+    let kill = |at: u64| {
+        let shift = move |stamp: &mut Stamp| {
+            stamp.ktime_ns = stamp.ktime_ns - KTIME + begin_ns + at * EVERY_NS;
+            stamp.decision_ns = Some(begin_ns + at * EVERY_NS);
+        };
+        let pid = 4211 + u32::try_from(at).expect("a small number");
+        container_oom_events().into_iter().map(move |mut event| {
+            match &mut event {
+                Event::OomDecision(decision) => {
+                    shift(&mut decision.stamp);
+                    decision.victim = Some(task(pid, "java", 480));
+                    decision.trigger = task(pid, "java", 480);
+                }
+                Event::OomVictim(victim) => {
+                    shift(&mut victim.stamp);
+                    victim.task.pid = Some(pid);
+                    victim.task.tid = Some(pid);
+                }
+                Event::OomDecisionEnd(stamp) => shift(stamp),
+                _ => {}
+            }
+            event
+        })
     };
-    kill.folded = Some(Box::new(Folded {
-        kills: 186,
-        victims_total: 186,
-        exiting: 0,
-        resident_bytes: 186 * 480 * MIB,
-        unread: 0,
-        incomplete: 0,
-        until_ns: began_ns + 186 * 5_300_000,
-        victims: (1..=12).map(dead).collect(),
-    }));
-    Incident::OomKill(kill)
+    let mut all = incidents((0..OWN + 187).flat_map(kill).collect());
+    assert_eq!(all.len() as u64, OWN + 1);
+    Made::of(all.pop().expect("the folded one"), &mut node())
 }
 
-/// A fork, which needs four pages side by side for its stack.
-fn system_oom() -> Incident {
+/// All of 8 GiB in use but for what the kernel must keep.
+pub(crate) fn used_up() -> Zones {
+    let few = [300, 110, 22, 4, 1, 0, 0, 0, 0, 0, 0];
+    zones(vec![
+        zone("DMA32", 758_784, 6_264, [0, 0, 4972, 4972], few),
+        zone("Normal", 1_272_832, 10_480, [0; 4], few),
+    ])
+}
+
+/// A fork, which needs four contiguous pages for its stack.
+fn system_oom() -> Made {
     let hog = task(990, "batch", 900);
     let decision = OomDecision {
         control: Some(OomControl { order: Some(2), gfp: 0x4_0dc0, ..control(Constraint::None, 8192 * MIB) }),
@@ -175,13 +176,15 @@ fn system_oom() -> Incident {
         trigger_cgroups: Some(lineage(&in_pod(API))),
         victim: Some(hog.clone()),
         victim_cgroups: Some(lineage(POD)),
-        stack: Some(Stack(vec!["oom_kill_process".to_owned(), "out_of_memory".to_owned()])),
-        ..decision(Hook::Fentry)
+        ..decision(Hook::Fentry, &["oom_kill_process", "out_of_memory"])
     };
-    let mut case = case(Some(decision), vec![marked(hog, POD)]);
-    let Incident::OomKill(kill) = &mut case.incident else { panic!("a kill") };
     let dma32 = zone("DMA32", 758_784, 6_264, [0, 0, 4972, 4972], [9100, 4600, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let normal = zone("Normal", 1_272_832, 10_480, [0; 4], [21_000, 8_400, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    kill.zones = Some(Box::new(zones(vec![dma32, normal])));
-    case.incident
+    let of_decision = Stamp { decision_ns: Some(KTIME), ..stamp(Hook::Fentry) };
+    made(vec![
+        Event::OomDecision(Box::new(decision)),
+        Event::OomZones(of_decision, Box::new(zones(vec![dma32, normal]))),
+        marked(hog, lineage(POD)),
+        end(Hook::Fentry),
+    ])
 }

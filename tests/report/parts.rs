@@ -1,14 +1,22 @@
-//! What cases are put together from: tasks, cgroups, owners.
+//! What incidents are built from: tasks, cgroups, events, and the stages that make reports of them.
 
-use crashtrace::cgroup::{Qos, Runtime, parse};
-use crashtrace::classify::{Cause, Certainty, Level as VerdictLevel, Origin, Verdict};
-use crashtrace::correlate::{Incident, OomKill};
-use crashtrace::enrich::{Case, Gap, NameBook, NodeRoot, Owner, OwnerKind, Party};
+use crashtrace::cgroup::NodeRoot;
+use crashtrace::classify::{Verdict, classify};
+use crashtrace::correlate::{Correlator, Incident};
+use crashtrace::describe::{Description, describe};
+use crashtrace::enrich::{Case, enrich};
 use crashtrace::event::{
-    Constraint, Hook, Level, Limit, Lineage, OomControl, OomDecision, OomVictim, Rss, Stamp, Task,
+    Constraint, Event, Hook, Level, Limit, Lineage, OomControl, OomDecision, OomVictim, Rss, Stack, Stamp,
+    Task,
 };
-use crashtrace::pods::names::{ContainerNames, ContainerRole, NameSource, Names};
-use crashtrace::pods::pod::{MemoryBounds, Workload};
+use crashtrace::fold::KillFolds;
+use crashtrace::names::{Answer, ContainerNames, MemoryBounds, Names, PodNames, Who, Workload};
+use crashtrace::node::{CgroupFiles, Node, ProcFile, ProcFiles};
+use crashtrace::report;
+use crashtrace::schema::{self, ContainerRole, NameSource, Qos};
+use crashtrace::stats::Stats;
+
+use crate::cases::context;
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const KTIME: u64 = 812_345_678_901;
@@ -16,8 +24,15 @@ pub(crate) const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-
 pub(crate) const API: &str =
     "cri-containerd-3f2a9c0d1e4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeef.scope";
 
+pub(crate) const CHARGE: [&str; 3] = ["oom_kill_process", "mem_cgroup_out_of_memory", "try_charge_memcg"];
+
 pub(crate) fn stamp(hook: Hook) -> Stamp {
     Stamp { ktime_ns: KTIME, cpu: 3, seq: 1, hook, decision_ns: None }
+}
+
+/// A little after the decision at [`KTIME`].
+fn of_decision(hook: Hook) -> Stamp {
+    Stamp { ktime_ns: KTIME + 40_000, decision_ns: Some(KTIME), ..stamp(hook) }
 }
 
 pub(crate) fn task(pid: u32, comm: &str, resident_mib: u64) -> Task {
@@ -42,13 +57,20 @@ pub(crate) fn task(pid: u32, comm: &str, resident_mib: u64) -> Task {
     }
 }
 
-pub(crate) fn marked(task: Task, cgroup: &str) -> OomVictim {
-    OomVictim { stamp: stamp(Hook::RawTracepoint), marker_tid: 4218, cgroups: Some(lineage(cgroup)), task }
+pub(crate) fn marked(task: Task, cgroups: Lineage) -> Event {
+    // The mark comes after the signal.
+    let task = Task { exiting: Some(true), ..task };
+    let stamp = of_decision(Hook::RawTracepoint);
+    Event::OomVictim(Box::new(OomVictim { stamp, marker_tid: 4218, cgroups: Some(cgroups), task }))
 }
 
-pub(crate) fn decision(hook: Hook) -> OomDecision {
+pub(crate) fn end(hook: Hook) -> Event {
+    Event::OomDecisionEnd(Stamp { ktime_ns: KTIME + 90_000, ..of_decision(hook) })
+}
+
+pub(crate) fn decision(hook: Hook, functions: &[&str]) -> OomDecision {
     OomDecision {
-        stamp: stamp(hook),
+        stamp: Stamp { decision_ns: Some(KTIME), ..stamp(hook) },
         control: None,
         message: None,
         trigger: Task::default(),
@@ -56,7 +78,7 @@ pub(crate) fn decision(hook: Hook) -> OomDecision {
         victim: None,
         victim_cgroups: None,
         limit_cgroups: None,
-        stack: None,
+        stack: Some(Stack(functions.iter().map(|&name| name.to_owned()).collect())),
     }
 }
 
@@ -72,79 +94,43 @@ pub(crate) fn control(constraint: Constraint, total_bytes: u64) -> OomControl {
     }
 }
 
-pub(crate) fn case(decision: Option<OomDecision>, victims: Vec<OomVictim>) -> Case {
-    let kill = OomKill {
-        ktime_ns: KTIME,
-        cpu: 3,
-        decision: decision.map(Box::new),
-        victims,
-        holders: None,
-        zones: None,
-        revision: 1,
-        complete: true,
-        may_grow: false,
-        unlisted: 0,
-        folded: None,
-    };
-    Case {
-        incident: Incident::OomKill(Box::new(kill)),
-        trigger: None,
-        victims: Vec::new(),
-        limit: None,
-        limit_shmem_bytes: None,
-        memory: None,
-        request: None,
-        traits: None,
-        unmovable: None,
-        node_root: NodeRoot::default(),
-        page_size_bytes: 4096,
-        node_memory_bytes: None,
-        unresolved: Vec::new(),
-        names: NameBook::default(),
-        nameless: Vec::new(),
-    }
-}
-
-pub(crate) fn verdict(summary: &str, remedy: &str) -> Verdict {
-    Verdict {
-        cause: Cause::CgroupOom,
-        shortage: None,
-        level: Some(VerdictLevel::Container),
-        origin: Some(Origin::Charge),
-        constraint: Some(Constraint::Memcg),
-        limit: None,
-        kubernetes: None,
-        certainty: Certainty::Observed,
-        inferred: Vec::new(),
-        summary: summary.into(),
-        evidence: Vec::new(),
-        remedy: remedy.into(),
-        unresolved: Vec::new(),
-        assessment: None,
-    }
-}
-
 pub(crate) fn in_pod(container: &str) -> String {
     format!("{POD}/{container}")
 }
 
+/// The cgroups of a path, without limits. Equal paths have equal ids.
 pub(crate) fn lineage(path: &str) -> Lineage {
-    let named = path.split('/').filter(|name| !name.is_empty()).rev();
-    let named = named.map(|name| Level { name: Some(name.into()), ..Level::default() });
-    let root = Level { name: Some("".into()), root: true, ..Level::default() };
-    Lineage { levels: named.chain([root]).collect(), skipped: 0, incomplete: false, unified: false }
+    let names: Vec<&[u8]> = path.split('/').filter(|name| !name.is_empty()).map(str::as_bytes).collect();
+    lineage_of(&names)
 }
 
-pub(crate) fn level_of(path: &str, usage: u64, limit: u64) -> Lineage {
-    let mut lineage = lineage(path);
-    lineage.levels[0] = Level {
-        usage_bytes: Some(usage),
-        limit: Some(Limit::Bytes(limit)),
-        swap_usage_bytes: Some(0),
-        swap_limit: Some(Limit::Unlimited),
-        oom_group: Some(false),
-        ..lineage.levels[0].clone()
-    };
+pub(crate) fn lineage_of(names: &[&[u8]]) -> Lineage {
+    let mut id = 1_u64;
+    let mut levels =
+        vec![Level { cgroup_id: Some(id), name: Some("".into()), root: true, ..Level::default() }];
+    for name in names {
+        id = name.iter().fold(id, |id, byte| (id ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        let level = Level {
+            cgroup_id: Some(id),
+            name: Some(crashtrace::event::Name(name.to_vec())),
+            root: false,
+            usage_bytes: Some(MIB),
+            limit: Some(Limit::Unlimited),
+            swap_usage_bytes: Some(0),
+            swap_limit: Some(Limit::Unlimited),
+            oom_group: Some(false),
+            oom_kill_disable: false,
+        };
+        levels.insert(0, level);
+    }
+    Lineage { levels, skipped: 0, incomplete: false, unified: false }
+}
+
+/// Sets usage and limit of the cgroup so many levels up.
+pub(crate) fn limited(mut lineage: Lineage, up: usize, usage: u64, limit: u64) -> Lineage {
+    let level = &mut lineage.levels[up];
+    level.usage_bytes = Some(usage);
+    level.limit = Some(Limit::Bytes(limit));
     lineage
 }
 
@@ -153,27 +139,8 @@ pub(crate) fn with_oom_group(mut lineage: Lineage) -> Lineage {
     lineage
 }
 
-pub(crate) fn gap(field: &str, reason: &str) -> Gap {
-    Gap { field: field.into(), reason: reason.into() }
-}
-
-pub(crate) fn party(path: String, kind: OwnerKind) -> Party {
-    let owner = Owner {
-        kind,
-        pod_uid: None,
-        static_pod: false,
-        container_id: None,
-        qos_class: None,
-        runtime: None,
-        unit: None,
-        names: None,
-        claims: None,
-    };
-    Party { placement: parse(path.as_bytes()), path: path.into_bytes(), owner }
-}
-
 /// What Kubernetes has as the container's bounds.
-pub(crate) fn bounds() -> MemoryBounds {
+fn bounds() -> MemoryBounds {
     MemoryBounds {
         request_bytes: Some(256 * MIB),
         limit_bytes: Some(512 * MIB),
@@ -181,53 +148,114 @@ pub(crate) fn bounds() -> MemoryBounds {
     }
 }
 
-/// With the names that the API server has for it.
-pub(crate) fn named(mut party: Party) -> Party {
-    let container = ContainerNames {
-        name: Some("api".into()),
-        role: Some(ContainerRole::App),
-        image: Some("registry.example/shop/api:1.4.2".into()),
-        restart_count: Some(3),
-        memory: bounds(),
-    };
-    party.owner.names = Some(Box::new(Names {
-        source: NameSource::Kube,
-        namespace: Some("shop".into()),
-        pod: Some("api-7f9c4d8b6-x2x7q".into()),
-        workload: Some(Workload { kind: "Deployment".into(), name: "api".into(), inferred: true }),
-        qos: Some(Qos::Burstable),
-        pod_memory: bounds(),
-        container: Some(container).filter(|_| party.owner.kind == OwnerKind::Container),
-        stale_seconds: None,
-    }));
-    party
-}
+/// The API server, which knows the pod.
+#[derive(Debug)]
+struct Shop;
 
-pub(crate) fn pod() -> Party {
-    let party = party(POD.to_owned(), OwnerKind::Pod);
-    let uid = Some("b2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d".into());
-    Party { owner: Owner { pod_uid: uid, qos_class: Some(Qos::Burstable), ..party.owner }, ..party }
-}
-
-pub(crate) fn container(name: &str) -> Party {
-    let id = name.strip_prefix("cri-containerd-").and_then(|name| name.strip_suffix(".scope"));
-    Party {
-        path: in_pod(name).into_bytes(),
-        placement: parse(in_pod(name).as_bytes()),
-        owner: Owner {
-            kind: OwnerKind::Container,
-            container_id: id.map(str::to_owned),
-            runtime: Some(Runtime::Containerd),
-            ..pod().owner
-        },
+impl PodNames for Shop {
+    fn find(&mut self, who: Who<'_>) -> Answer {
+        if who.pod_uid != "b2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d" {
+            let missing = Some("the API server has no such pod on this node".to_owned());
+            return Answer { names: None, missing, soon: false };
+        }
+        let container = who.container_id.map(|_| ContainerNames {
+            name: Some("api".into()),
+            role: Some(ContainerRole::App),
+            image: Some("registry.example/shop/api:1.4.2".into()),
+            restart_count: Some(3),
+            memory: bounds(),
+        });
+        let names = Names {
+            source: NameSource::Kube,
+            namespace: Some("shop".into()),
+            pod: Some("api-7f9c4d8b6-x2x7q".into()),
+            workload: Some(Workload { kind: "Deployment".into(), name: "api".into(), inferred: true }),
+            qos: Some(Qos::Burstable),
+            pod_memory: bounds(),
+            container,
+            stale_seconds: None,
+        };
+        Answer { names: Some(names), missing: None, soon: false }
     }
 }
 
-pub(crate) fn kubepods() -> Party {
-    party("/kubepods.slice".to_owned(), OwnerKind::Kubepods)
+#[derive(Debug)]
+struct Files;
+
+impl CgroupFiles for Files {
+    fn memory_stat(&mut self, _: &[u8], _: Option<u64>) -> Result<Vec<u8>, String> {
+        Ok(b"anon 1\nshmem 20971520\n".to_vec())
+    }
 }
 
-pub(crate) fn host_service(unit: &str) -> Party {
-    let party = party(format!("/system.slice/{unit}"), OwnerKind::HostService);
-    Party { owner: Owner { unit: Some(unit.to_owned()), ..party.owner }, ..party }
+/// Memory that cannot be moved.
+pub(crate) const MEMINFO: &[u8] = b"SUnreclaim: 183296 kB\nSReclaimable: 20480 kB\nPageTables: 9216 kB\nKernelStack: 4096 kB\n\
+                         Unevictable: 6144 kB\nHugePages_Total: 0\nHugePages_Free: 0\nHugepagesize: 2048 kB\n";
+
+impl ProcFiles for Files {
+    fn read(&mut self, _: ProcFile) -> Result<Vec<u8>, String> {
+        Ok(MEMINFO.to_vec())
+    }
+}
+
+/// A node of 8 GiB, in a cluster.
+pub(crate) fn node() -> Node {
+    Node {
+        memory_bytes: Some(8192 * MIB),
+        cgroups: Box::new(Files),
+        proc: Box::new(Files),
+        pods: Box::new(Shop),
+        gfp: context().gfp,
+        ..Node::unseen("a test")
+    }
+}
+
+/// An incident with all that the stages make of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) case: Case,
+    pub(crate) verdict: Verdict,
+    pub(crate) description: Description,
+}
+
+impl Made {
+    pub(crate) fn of(incident: Incident, node: &mut Node) -> Self {
+        let case = enrich(incident, node);
+        let verdict = classify(&case);
+        let description = describe(&case, &verdict);
+        Self { case, verdict, description }
+    }
+
+    pub(crate) fn report(&self) -> schema::Incident {
+        report::incident(&self.case, &self.verdict, &self.description, &context())
+    }
+}
+
+/// What comes of these events.
+pub(crate) fn incidents(events: Vec<Event>) -> Vec<Incident> {
+    let probed = events.iter().any(
+        |event| matches!(event, Event::OomDecision(decision) if decision.stamp.hook != Hook::RawTracepoint),
+    );
+    let (mut correlator, mut folds, mut stats) =
+        (Correlator::new(true, probed), KillFolds::default(), Stats::default());
+    let mut done = Vec::new();
+    for event in events {
+        let now_ns = event.stamp().ktime_ns;
+        done.extend(folds.tick(now_ns));
+        for incident in correlator.push(event, &mut stats) {
+            done.extend(folds.push(incident, NodeRoot::default(), now_ns));
+        }
+    }
+    for incident in correlator.finish() {
+        done.extend(folds.push(incident, NodeRoot::default(), KTIME));
+    }
+    done.extend(folds.finish());
+    done
+}
+
+/// The one incident that comes of these events, through all stages.
+pub(crate) fn made(events: Vec<Event>) -> Made {
+    let mut incidents = incidents(events);
+    assert_eq!(incidents.len(), 1, "{incidents:?}");
+    Made::of(incidents.remove(0), &mut node())
 }

@@ -3,16 +3,15 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crashtrace::classify::classify;
-use crashtrace::correlate::{AllocFailures, Incident};
-use crashtrace::enrich::{Node, enrich};
+use crashtrace::event::Event;
 use crashtrace::event::alloc::{AllocFailure, Asked, FailureKey};
 use crashtrace::event::{Counted, Hook, Unmovable, Watermarks, Zone, ZoneTypes, Zones};
-use crashtrace::report::{self, Line, Shortage, to_json_line};
+use crashtrace::report::to_json_line;
+use crashtrace::schema::{self, Line, Shortage};
 use crashtrace::sinks::text::render;
 use unicode_width::UnicodeWidthStr;
 
-use crate::parts::{API, in_pod, lineage, stamp, task};
+use crate::parts::{API, in_pod, lineage, made, stamp, task};
 use crate::{cases, faults, parsed, validator};
 
 /// What cannot be moved there.
@@ -52,7 +51,7 @@ fn zones() -> Zones {
 }
 
 /// A container that asks for 4 MiB of kernel memory, from zones in which there is none in one piece.
-fn failure(zones: Zones) -> report::Incident {
+fn failure(zones: Zones) -> schema::Incident {
     let event = AllocFailure {
         stamp: stamp(Hook::Kprobe),
         key: FailureKey { cgroup_id: 0, format_address: 0, argument: 10, gfp: 0x4_0cc0, pad: 0 },
@@ -70,15 +69,12 @@ fn failure(zones: Zones) -> report::Incident {
         zones: Some(zones),
         unmovable: Some(UNMOVABLE),
     };
-    let mut node = Node { gfp: cases::context().gfp, ..Node::unseen("a test does not have it") };
-    let failures = AllocFailures { event: Box::new(event), repeats: 0, revision: 1 };
-    let case = enrich(Incident::AllocFailure(Box::new(failures)), &mut node);
-    let mut incident = report::incident(&case, &classify(&case), &cases::context());
+    let mut incident = made(vec![Event::AllocFailure(Box::new(event))]).report();
     incident.envelope = cases::envelope();
     incident
 }
 
-fn text(incident: report::Incident) -> String {
+fn text(incident: schema::Incident) -> String {
     render(&Line::Incident(Box::new(incident)), false)
 }
 
@@ -136,7 +132,7 @@ fn the_headline_tells_want_of_large_blocks_from_want_of_memory() {
         assert!(headline(shortage).ends_with("the node ran out of memory"), "{}", headline(shortage));
     }
     let mut incident = failure(zones());
-    incident.verdict.cause = report::Cause::LowMemory;
+    incident.verdict.cause = schema::Cause::LowMemory;
     incident.verdict.shortage = Some(Shortage::AtomicReserves);
     let said = text(incident);
     assert!(

@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::cgroup::NodeRoot;
 use crate::cgroup::is_kubepods;
-use crate::enrich::NodeRoot;
-use crate::enrich::node::CgroupFiles;
+use crate::node::CgroupFiles;
 
 /// How many cgroups are looked at to find kubelet's, which is one of the first or second level.
 const MOST_LOOKED_AT: usize = 4096;

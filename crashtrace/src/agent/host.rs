@@ -10,17 +10,18 @@ use thiserror::Error;
 
 use super::cgroupfs::{CgroupFs, node_root};
 use super::clock::{Hidden, Wall};
+use crate::cgroup::NodeRoot;
 use crate::decode::Machine;
-use crate::enrich::NodeRoot;
 use crate::gfp::GfpNames;
 use crate::kernel::host::{self, HostFacts, KernelVersion, MemoryCgroup, counts_locked_memory};
 use crate::kernel::layout::Layout;
 use crate::kernel::load::{self, Attached, Kernel, LoadError};
 use crate::kernel::plan::{Functions, KernelView, Plan, Refusal};
-use crate::kernel::symbols::Symbols;
-use crate::kernel::types::{self, BtfInUse, Told};
-use crate::report::build::Context;
+use crate::kernel::types::{self, Told};
+use crate::report::Context;
+use crate::schema::BtfInUse;
 use crate::self_test::{self, SelfTestError, SelfTestReport};
+use crate::symbols::Symbols;
 
 /// The node cannot be watched, for a reason that lies with it.
 #[derive(Debug, Error)]

@@ -11,7 +11,7 @@ use crate::gfp::GfpNames;
 use crate::kernel::load::Attached;
 use crate::metrics::server::{self, BindError};
 use crate::metrics::{Hooks, Metrics, Shared, WrittenLines};
-use crate::pipeline::{Pipeline, Speaker};
+use crate::pipeline::{Pipeline, Session};
 use crate::sinks::{Backlog, LineSink};
 use crate::supervise::Supervised;
 
@@ -40,7 +40,7 @@ impl Served {
     pub(super) fn start(
         listener: Option<TcpListener>,
         attached: &Attached,
-        speaker: &Speaker,
+        session: &Session,
         gfp: &GfpNames,
     ) -> Self {
         let Some(listener) = listener else { return Self::default() };
@@ -48,8 +48,8 @@ impl Served {
         let hooks = Hooks {
             tier: attached.tier.hook.to_string(),
             allocations: allocations.unwrap_or_else(|| "none".to_owned()),
-            in_place: speaker.hooks.clone(),
-            blind_spots: speaker.blind.len(),
+            in_place: session.hooks.clone(),
+            blind_spots: session.blind.len(),
         };
         let shared = Shared::new(Metrics::new(hooks, attached.ring_bytes, gfp.clone()));
         let server = server::start(listener, shared.clone(), boottime_ns);

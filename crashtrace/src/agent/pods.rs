@@ -10,7 +10,7 @@ use crate::doctor::NameTrial;
 use crate::pods::cri::{self, Cri, Options, Problem};
 use crate::pods::directory::{Directory, PodWatch};
 use crate::pods::kube::{self, Kube, Source};
-use crate::pods::names::NameSource;
+use crate::schema::NameSource;
 
 /// How long `doctor` waits for an answer.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::enrich::node::{ProcFile, ProcFiles};
+use crate::node::{ProcFile, ProcFiles};
 
 /// A mounted procfs.
 #[derive(Debug)]

@@ -10,12 +10,12 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::cli::Replay;
 use crate::decode::Machine;
-use crate::enrich::Node;
 use crate::files;
 use crate::messages::Messages;
-use crate::pipeline::{Pipeline, Speaker};
+use crate::node::Node;
+use crate::pipeline::{Pipeline, Session};
 use crate::recording::{Frame, Reader};
-use crate::report::build::Context;
+use crate::report::Context;
 use crate::sinks::print;
 
 /// Reports what is in a recording.
@@ -28,7 +28,7 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<()> {
     let failed = || format!("cannot replay {name}");
     let file = open(&config.file).with_context(failed)?;
     let (preamble, mut reader) = Reader::open(BufReader::new(file)).with_context(failed)?;
-    let speaker = Speaker {
+    let session = Session {
         node: preamble.node,
         session: format!("replay-{:x}-{:x}", preamble.started_ktime_ns, std::process::id()),
         kernel: preamble.kernel,
@@ -53,7 +53,7 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<()> {
         gfp: context.gfp.clone(),
         ..Node::unseen("a recording does not have it")
     };
-    let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
+    let mut pipeline = Pipeline::new(session, machine, context, config.filter.clone(), node);
     let mut latest_ns = preamble.started_ktime_ns;
     if !print(config.output, [pipeline.started(latest_ns)])? {
         return Ok(());

@@ -4,16 +4,17 @@ use crashtrace_ebpf::LAYOUT_VERSION;
 
 use super::host::Host;
 use super::procfs::ProcFs;
+use crate::cgroup::NodeRoot;
 use crate::cli::{Allocations, Watch};
 use crate::decode::Machine;
-use crate::enrich::{Node, NodeRoot};
 use crate::kernel::load::Attached;
 use crate::kernel::plan::{AllocHook, Optional, blind};
-use crate::pipeline::Speaker;
+use crate::node::Node;
+use crate::pipeline::Session;
 use crate::pods::directory::Directory;
 use crate::recording::{FORMAT, Preamble};
-use crate::report::Unresolved;
-use crate::report::build::Context;
+use crate::report::Context;
+use crate::schema::BlindSpot;
 
 /// What of this node can be looked up while it is watched.
 pub(super) fn node(host: &Host, context: &Context, root: NodeRoot, pods: Directory) -> Node {
@@ -29,7 +30,7 @@ pub(super) fn node(host: &Host, context: &Context, root: NodeRoot, pods: Directo
 }
 
 /// The session's identity. Logs its blind spots.
-pub(super) fn speaker(config: &Watch, host: &Host, attached: &Attached, started_ns: u64) -> Speaker {
+pub(super) fn session(config: &Watch, host: &Host, attached: &Attached, started_ns: u64) -> Session {
     let alloc = AllocHook::of(attached.alloc.as_ref(), config.allocations != Allocations::None);
     let optional = Optional { memcg: attached.memcg, wait: attached.wait, alloc };
     let blind = blind(&attached.tier, optional, &host.facts, &host.symbols);
@@ -38,21 +39,21 @@ pub(super) fn speaker(config: &Watch, host: &Host, attached: &Attached, started_
         let remedy = blind.remedy.as_deref().unwrap_or("nothing is known that would help");
         tracing::warn!(why = blind.why, remedy, "not seen: {}", blind.what);
     }
-    Speaker {
+    Session {
         node: config.node_name.clone(),
         session: format!("{started_ns:x}-{:x}", std::process::id()),
         kernel: host.facts.release.clone().unwrap_or_default(),
         btf: Some(host.btf()),
         names_from: Vec::new(),
         hooks: attached.hooks(),
-        blind: blind.into_iter().map(|blind| Unresolved { field: blind.what, reason: blind.why }).collect(),
+        blind: blind.into_iter().map(|blind| BlindSpot { field: blind.what, reason: blind.why }).collect(),
         replay: false,
     }
 }
 
 /// What a recording begins with.
 pub(super) fn preamble(
-    speaker: &Speaker,
+    session: &Session,
     machine: &Machine,
     context: &Context,
     memory_bytes: Option<u64>,
@@ -63,16 +64,16 @@ pub(super) fn preamble(
         format: FORMAT.to_owned(),
         agent: env!("CARGO_PKG_VERSION").to_owned(),
         layout: LAYOUT_VERSION,
-        node: speaker.node.clone(),
-        kernel: speaker.kernel.clone(),
+        node: session.node.clone(),
+        kernel: session.kernel.clone(),
         boot_id: context.boot_id.clone(),
         page_size_bytes: machine.page_size_bytes,
         memory_bytes,
         node_root,
         memory_cgroup_v1: context.memory_cgroup_v1,
         realtime_offset_ns: context.realtime_offset_ns,
-        hooks: speaker.hooks.clone(),
-        blind: speaker.blind.clone(),
+        hooks: session.hooks.clone(),
+        blind: session.blind.clone(),
         gfp: context.gfp.clone(),
         symbols: machine.symbols.clone(),
         started_ktime_ns: started_ns,

@@ -15,7 +15,7 @@ use super::clock::{self, ClockSet, Wall};
 use super::host::{Host, Unusable};
 use super::metrics::{self, Served};
 use super::schedule::{CountSchedule, Heartbeat};
-use super::session::{node, preamble, speaker};
+use super::session::{node, preamble, session};
 use super::signals::Signals;
 use super::{kernel_log, loading, pods, rights};
 use crate::cli::{Allocations, Watch};
@@ -25,7 +25,7 @@ use crate::kernel::load::{Attached, KernelCounters};
 use crate::kernel::plan::plan;
 use crate::kernel::ring::Ring;
 use crate::messages::Messages;
-use crate::pipeline::{Pipeline, Speaker};
+use crate::pipeline::{Pipeline, Session};
 use crate::sinks::recording::{self, Begun};
 use crate::sinks::{RecordSink, Sinks, Stdout};
 
@@ -80,22 +80,22 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let (machine, context) = (host.machine(), host.context(wall));
     let node_root = host.node_root();
     let pods = pods::directory(&config.pods, &config.node_name);
-    let speaker = Speaker { names_from: pods.sources(), ..speaker(config, &host, &attached, started_ns) };
+    let session = Session { names_from: pods.sources(), ..session(config, &host, &attached, started_ns) };
     let begun = recording.map(|opened| {
         let memory_bytes = host.facts.memory_bytes;
-        opened.begin(preamble(&speaker, &machine, &context, memory_bytes, node_root, started_ns))
+        opened.begin(preamble(&session, &machine, &context, memory_bytes, node_root, started_ns))
     });
     let begun = begun.transpose()?;
     // All that takes rights is done. Of threads only one that hangs in a file ([`crate::files`]) may be there still and keep them.
     rights::give_up(config, &needs, &counters);
     messages.on_a_thread().context("cannot begin the thread that writes messages")?;
     let recording = begun.map(Begun::start).transpose()?;
-    let served = Served::start(listener, &attached, &speaker, &context.gfp);
+    let served = Served::start(listener, &attached, &session, &context.gfp);
     let stdout = Stdout::start(config.output, clock::boottime_ns, served.backlog(), served.line_sinks())?;
     let records = recording.into_iter().map(|recording| Box::new(recording) as Box<dyn RecordSink>);
     let mut sinks = Sinks::new(stdout, records.collect());
     let node = node(&host, &context, node_root, pods);
-    let mut pipeline = Pipeline::new(speaker, machine, context, config.filter.clone(), node);
+    let mut pipeline = Pipeline::new(session, machine, context, config.filter.clone(), node);
 
     sinks.lines([pipeline.started(started_ns)]);
     let mut counting = CountSchedule::default();

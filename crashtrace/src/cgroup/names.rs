@@ -1,6 +1,7 @@
 //! What the name of one cgroup says by itself: a level of kubelet's tree, a container, a unit of systemd.
 
-use super::{Place, Placement, Qos, Runtime};
+use super::{Place, Placement};
+use crate::schema::{Qos, Runtime};
 
 /// A cgroup that kubelet makes, with what its name says.
 #[derive(Clone, Copy)]

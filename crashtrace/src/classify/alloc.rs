@@ -16,281 +16,211 @@
 //!
 //! What was read late, after the failure, says less: the cause is then inferred.
 
-use super::scene::Actor;
-use super::words::{self, bytes, owner, path, process};
 use super::zones::{self, Sight};
-use super::{Cause, Certainty, Level, LimitFinding, Origin, Shortage, Verdict};
+use super::{Facts, LimitFinding, Open, Reason, Verdict, certainty, level_of};
 use crate::correlate::AllocFailures;
-use crate::enrich::gaps::gap;
-use crate::enrich::{Case, Gap, party};
-use crate::event::{AllocFailure, Asked, Constraint, Hook, Limit, Lineage};
+use crate::enrich::Case;
+use crate::event::{AllocFailure, Asked, Constraint, Hook, Limit};
 use crate::fragmentation;
-use crate::gfp::Traits;
+use crate::schema::{Cause, Field, Level, LimitField, Origin, Shortage, VerdictField};
 
 /// What stands between a cgroup's usage and its limit when a charge fails: what CPUs keep in stock, as in
-/// [`super::limit`].
+/// `oom/limit.rs`.
 const STOCK_BYTES: u64 = 1 << 20;
 
-/// The verdict.
+/// What the verdict on a failed allocation rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllocFacts {
+    pub cause: AllocCause,
+    /// Whose doing the allocation was.
+    pub caller: Caller,
+    /// vmalloc wanted more than all memory of the node, which is this.
+    pub beyond_node_bytes: Option<u64>,
+}
+
+/// Why an allocation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllocCause {
+    /// A charge failed, and not the allocation.
+    Charge,
+    Fragmentation,
+    LowMemory,
+    /// Memory was short, and the atomic reserves too.
+    AtomicReserves,
+    Unknown,
+}
+
+/// Whose doing an allocation was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The current task's.
+    Task,
+    /// An interrupt's, which has nothing to do with the current task.
+    Interrupt,
+    /// An interrupt's, whose work was left to ksoftirqd.
+    Ksoftirqd,
+    /// The current task's or an interrupt's: the stack could not be named.
+    TaskOrInterrupt,
+}
+
 pub(super) fn verdict(case: &Case, failures: &AllocFailures) -> Verdict {
     let failure = &*failures.event;
     let sight = zones::sight(case, failure.zones.as_ref());
-    let finding = Finding::of(case, failure, sight.as_ref());
-    let late = sight.as_ref().is_some_and(|sight| sight.zones.late);
-    let inferred = finding.inferred(late);
-    let mut evidence = vec![finding.basis(failure)];
-    evidence.extend(finding.limit.as_ref().and_then(at_limit));
-    evidence.extend(sight.iter().flat_map(|sight| sight.evidence(case.unmovable.as_ref())));
-    evidence.extend(beyond(case, failure));
-    evidence.extend(who(case, failure));
-    evidence.extend(expected(case.traits));
-    let mut verdict = Verdict {
-        cause: finding.cause,
-        shortage: finding.shortage,
-        level: finding.level(),
-        origin: Some(if finding.cause == Cause::CgroupOom { Origin::Charge } else { Origin::Allocation }),
-        constraint: Some(constraint(case, failure, finding.cause)),
-        limit: finding.limit.clone(),
-        kubernetes: None,
-        certainty: if inferred.is_empty() { Certainty::Observed } else { Certainty::Inferred },
-        inferred,
-        summary: String::new(),
-        evidence,
-        remedy: String::new(),
-        unresolved: finding.gaps(failure, sight.as_ref()),
-        assessment: sight.as_ref().map(|sight| sight.assessment.clone()),
+    let (found, limit) = match charge(case, failure, sight.as_ref()) {
+        Some(charge) => (AllocCause::Charge, charge.limit),
+        None => (cause_by_zones(case, failure, sight.as_ref()), None),
     };
-    verdict.summary = summary(case, failure, &verdict, sight.as_ref());
-    verdict.remedy = crate::remedy::alloc::of(case, failure, &verdict, sight.as_ref());
-    verdict
+    let level = match found {
+        AllocCause::Fragmentation | AllocCause::LowMemory | AllocCause::AtomicReserves => Some(Level::Node),
+        AllocCause::Charge | AllocCause::Unknown => limit.as_ref().map(|limit| limit.charged_at),
+    };
+    let late = sight.as_ref().is_some_and(|sight| sight.zones.late);
+    let inferred = inferred(found, late);
+    Verdict {
+        cause: match found {
+            AllocCause::Charge => Cause::CgroupOom,
+            AllocCause::Fragmentation => Cause::Fragmentation,
+            AllocCause::LowMemory | AllocCause::AtomicReserves => Cause::LowMemory,
+            AllocCause::Unknown => Cause::Unknown,
+        },
+        shortage: match found {
+            AllocCause::Fragmentation => Some(Shortage::Fragmentation),
+            AllocCause::LowMemory => Some(Shortage::LowMemory),
+            AllocCause::AtomicReserves => Some(Shortage::AtomicReserves),
+            AllocCause::Charge | AllocCause::Unknown => None,
+        },
+        level,
+        origin: Some(if found == AllocCause::Charge { Origin::Charge } else { Origin::Allocation }),
+        constraint: Some(constraint(case, failure, found)),
+        kubernetes: None,
+        certainty: certainty(&inferred),
+        inferred,
+        unresolved: open(found, level, limit.as_ref(), failure, sight.as_ref()),
+        limit,
+        assessment: sight.map(|sight| sight.assessment),
+        facts: Facts::Alloc(AllocFacts {
+            cause: found,
+            caller: caller(case, failure),
+            beyond_node_bytes: beyond_node_bytes(case, failure),
+        }),
+    }
 }
 
-/// What it comes to.
-struct Finding {
-    cause: Cause,
-    shortage: Option<Shortage>,
-    /// A charge that failed, and not the allocation.
-    charge: bool,
+fn cause_by_zones(case: &Case, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> AllocCause {
+    let atomic = case.traits.is_some_and(|traits| traits.atomic());
+    match (failure.asked, sight.map(|sight| sight.assessment.shortage)) {
+        (Asked::Pages { .. }, Some(fragmentation::Shortage::Fragmentation)) => AllocCause::Fragmentation,
+        (Asked::Pages { .. }, Some(fragmentation::Shortage::LowMemory)) if atomic => {
+            AllocCause::AtomicReserves
+        }
+        (Asked::Pages { .. }, Some(fragmentation::Shortage::LowMemory)) => AllocCause::LowMemory,
+        (Asked::Vmalloc { .. }, Some(_)) if sight.is_some_and(Sight::no_room) => AllocCause::LowMemory,
+        _ => AllocCause::Unknown,
+    }
+}
+
+fn inferred(cause: AllocCause, late: bool) -> Vec<Field> {
+    const CAUSE: Field = Field::Verdict(VerdictField::Cause);
+    match cause {
+        AllocCause::Charge => vec![CAUSE, Field::Limit(LimitField::Whole)],
+        AllocCause::Fragmentation | AllocCause::LowMemory | AllocCause::AtomicReserves if late => vec![CAUSE],
+        _ => Vec::new(),
+    }
+}
+
+/// What stays open.
+fn open(
+    cause: AllocCause,
+    level: Option<Level>,
+    limit: Option<&LimitFinding>,
+    failure: &AllocFailure,
+    sight: Option<&Sight<'_>>,
+) -> Vec<Open> {
+    let mut open = Vec::new();
+    let mut add = |field, reason| open.push(Open { field, reason });
+    if cause == AllocCause::Unknown {
+        let reason = match (failure.asked, sight) {
+            (Asked::Other, _) => Reason::UnknownAllocation,
+            (Asked::Vmalloc { .. }, Some(_)) => Reason::VmallocNotForMemory,
+            (_, None) => Reason::ZonesUnread,
+            (_, Some(sight)) => sight.open(),
+        };
+        add(Field::Verdict(VerdictField::Cause), reason);
+    }
+    let no_limit = match cause {
+        AllocCause::Charge => Reason::NoFullCgroup,
+        _ => Reason::CauseUnknown,
+    };
+    if level.is_none() {
+        add(Field::Verdict(VerdictField::Level), no_limit);
+    }
+    if limit.is_some() {
+        add(Field::Limit(LimitField::ShmemBytes), Reason::NotReadForCharge);
+    } else if level.is_none() {
+        add(Field::Limit(LimitField::Whole), no_limit);
+    }
+    open
+}
+
+/// A charge that failed, with the limit if a cgroup is still at it.
+struct FailedCharge {
     limit: Option<LimitFinding>,
 }
 
-impl Finding {
-    fn of(case: &Case, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> Self {
-        if let Some(charge) = charge(case, failure, sight) {
-            return charge;
-        }
-        let found = sight.map(|sight| sight.assessment.shortage);
-        let atomic = case.traits.is_some_and(|traits| traits.atomic());
-        let (why, shortage) = match (failure.asked, found) {
-            (Asked::Pages { .. }, Some(fragmentation::Shortage::Fragmentation)) => {
-                (Cause::Fragmentation, Some(Shortage::Fragmentation))
-            }
-            (Asked::Pages { .. }, Some(fragmentation::Shortage::LowMemory)) if atomic => {
-                (Cause::LowMemory, Some(Shortage::AtomicReserves))
-            }
-            (Asked::Pages { .. }, Some(fragmentation::Shortage::LowMemory)) => {
-                (Cause::LowMemory, Some(Shortage::LowMemory))
-            }
-            (Asked::Vmalloc { .. }, Some(_)) if sight.is_some_and(Sight::no_room) => {
-                (Cause::LowMemory, Some(Shortage::LowMemory))
-            }
-            _ => (Cause::Unknown, None),
-        };
-        Self { cause: why, shortage, charge: false, limit: None }
-    }
-
-    fn level(&self) -> Option<Level> {
-        match self.cause {
-            Cause::Fragmentation | Cause::LowMemory => Some(Level::Node),
-            _ => self.limit.as_ref().map(|limit| limit.charged_at),
-        }
-    }
-
-    fn inferred(&self, late: bool) -> Vec<&'static str> {
-        match self.cause {
-            Cause::CgroupOom => vec!["verdict.cause", "limit"],
-            Cause::Fragmentation | Cause::LowMemory if late => vec!["verdict.cause"],
-            _ => Vec::new(),
-        }
-    }
-
-    fn basis(&self, failure: &AllocFailure) -> String {
-        let named = failure.format.as_ref().map(|format| path(format.0.trim_ascii_end()));
-        match (failure.asked, failure.stamp.hook) {
-            (_, Hook::RawTracepoint) if self.charge => {
-                "the kernel gave no page (kmem:mm_page_alloc) for a request that is charged to a memory cgroup \
-                 (__GFP_ACCOUNT), which is what a charge that fails looks like"
-                    .to_owned()
-            }
-            (_, Hook::RawTracepoint) => "the kernel gave no page (kmem:mm_page_alloc)".to_owned(),
-            (Asked::Pages { .. }, _) => "the kernel gave the request up (warn_alloc)".to_owned(),
-            (Asked::Vmalloc { .. } | Asked::Other, _) => format!(
-                "the kernel gave a request up (warn_alloc, to be logged as \"{}\")",
-                named.unwrap_or_default()
-            ),
-        }
-    }
-
-    fn gaps(&self, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> Vec<Gap> {
-        let mut gaps = Vec::new();
-        if self.cause == Cause::Unknown {
-            let reason = match (failure.asked, sight) {
-                (Asked::Other, _) => "what was asked for is not known to this version",
-                (Asked::Vmalloc { .. }, Some(_)) => {
-                    "memory was there: it asked for more than the machine has, or for more than is left of the kernel's \
-                     address space"
-                }
-                (_, None) => zones::UNREAD,
-                (_, Some(sight)) if sight.assessment.shortage == fragmentation::Shortage::None => {
-                    zones::FREE_NOW
-                }
-                (_, Some(_)) => zones::NOT_ALL,
-            };
-            gaps.push(gap("verdict.cause", reason));
-        }
-        if self.level().is_none() {
-            gaps.push(gap("verdict.level", if self.charge { NO_LIMIT } else { "the cause is not known" }));
-        }
-        if self.limit.is_some() {
-            gaps.push(gap("limit.shmem_bytes", "it is not read for a charge that failed"));
-        }
-        if self.limit.is_none() && self.level().is_none() {
-            gaps.push(gap("limit", if self.charge { NO_LIMIT } else { "the cause is not known" }));
-        }
-        gaps
-    }
-}
-
-const NO_LIMIT: &str = "none of the cgroups of the process is at its limit any more";
-
-/// A charge that failed: the request was for memory that is charged, only the tracepoint saw it, and nothing else stands in
+/// A charge that failed: the allocation was one that is charged, only the tracepoint saw it, and nothing else stands in
 /// its way; a limit does where it cannot be told what else might.
-fn charge(case: &Case, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> Option<Finding> {
+fn charge(case: &Case, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> Option<FailedCharge> {
     let is_charged = case.traits.is_some_and(|traits| traits.account);
     if failure.stamp.hook != Hook::RawTracepoint || !is_charged || failure.in_interrupt() {
         return None;
     }
-    let limit = failure.cgroups.as_ref().and_then(|cgroups| full(cgroups, case));
+    let limit = full(case, failure);
     let could_serve = sight.is_some_and(Sight::could_serve);
     if !could_serve && (limit.is_none() || sight.is_some_and(Sight::could_not_serve)) {
         return None;
     }
-    Some(Finding { cause: Cause::CgroupOom, shortage: None, charge: true, limit })
+    Some(FailedCharge { limit })
 }
 
-/// The innermost cgroup that has no room for what was asked.
-fn full(cgroups: &Lineage, case: &Case) -> Option<LimitFinding> {
+/// The innermost cgroup of the process that has no room left.
+fn full(case: &Case, failure: &AllocFailure) -> Option<LimitFinding> {
+    let (cgroups, owned) = (failure.cgroups.as_ref()?, case.owners.trigger()?);
     let index = cgroups.levels.iter().position(|level| {
         let limit = level.limit.and_then(Limit::bytes).unwrap_or_default();
         level.at_limit(STOCK_BYTES.min(limit / 8))
     })?;
-    let levels = cgroups.levels.get(index..)?.to_vec();
-    let cgroups =
-        Lineage { levels, skipped: if index == 0 { cgroups.skipped } else { 0 }, ..cgroups.clone() };
-    let mut party = party(&cgroups, case.node_root).ok()?;
-    case.names.name(&mut party);
-    let charged_at = super::limit::level_of(&party.placement);
-    Some(LimitFinding { cgroups, party, charged_at })
+    let party = owned.level(index).ok()?.clone();
+    let charged_at = level_of(&party.placement);
+    Some(LimitFinding { cgroups: cgroups.from_level(index), party, charged_at })
 }
 
-fn at_limit(finding: &LimitFinding) -> Option<String> {
-    let level = finding.cgroups.levels.first()?;
-    super::limit::usage_sentence(&words::cgroup(&finding.party), level)
+/// All memory of the node, where the allocation was for more.
+fn beyond_node_bytes(case: &Case, failure: &AllocFailure) -> Option<u64> {
+    let Asked::Vmalloc { bytes: Some(bytes) } = failure.asked else { return None };
+    case.node_memory_bytes.filter(|node| bytes > *node)
 }
 
-/// More was asked for than there can be.
-fn beyond(case: &Case, failure: &AllocFailure) -> Option<String> {
-    let Asked::Vmalloc { bytes: Some(size) } = failure.asked else { return None };
-    let node = case.node_memory_bytes.filter(|node| size > *node)?;
-    Some(format!("it asked for {}, and the node has {} of memory in all", bytes(size), bytes(node)))
-}
-
-/// Which nodes it was bound to. A request of an interrupt is bound to none.
-fn constraint(case: &Case, failure: &AllocFailure, why: Cause) -> Constraint {
+/// Which nodes it was bound to. One of an interrupt is bound to none.
+fn constraint(case: &Case, failure: &AllocFailure, found: AllocCause) -> Constraint {
     let bound = case.request.and_then(|request| request.nodes);
     let all = failure.zones.iter().flat_map(|zones| &zones.list).filter_map(|zone| zone.numa_node);
     let outside =
         |node: u32| bound.is_some_and(|nodes| nodes.checked_shr(node).is_some_and(|nodes| nodes & 1 == 0));
     match () {
-        () if why == Cause::CgroupOom => Constraint::Memcg,
+        () if found == AllocCause::Charge => Constraint::Memcg,
         () if !all.clone().any(outside) => Constraint::None,
         () if failure.nodemask.is_some() => Constraint::Mempolicy,
         () => Constraint::Cpuset,
     }
 }
 
-/// Who asked, where that is not the current task.
-fn who(case: &Case, failure: &AllocFailure) -> Option<String> {
-    if failure.in_ksoftirqd() {
-        return Some(format!(
-            "the request came from an interrupt, whose work was left to {}",
-            process(&failure.task)
-        ));
-    }
-    if failure.in_interrupt() {
-        return Some(format!(
-            "the request came from an interrupt, which has nothing to do with {}, the task that it interrupted",
-            process(&failure.task)
-        ));
-    }
+fn caller(case: &Case, failure: &AllocFailure) -> Caller {
     // Without names for the stack an interrupt does not show, but one may not sleep.
     let in_doubt = failure.stack.is_none() && case.traits.is_some_and(|traits| !traits.may_sleep);
-    in_doubt.then(|| {
-        format!(
-            "whether {} asked or an interrupt on its CPU cannot be told, for the kernel's stack could not be named",
-            process(&failure.task)
-        )
-    })
-}
-
-fn expected(traits: Option<Traits>) -> Option<String> {
-    let sentence = "the one who asked expects that this may fail (__GFP_NOWARN) and has another way";
-    traits.filter(|traits| traits.nowarn).map(|_| sentence.to_owned())
-}
-
-/// Who asked, for a sentence.
-fn asker(case: &Case, failure: &AllocFailure) -> String {
-    if failure.in_interrupt() {
-        return "an interrupt".to_owned();
+    match () {
+        () if failure.in_ksoftirqd() => Caller::Ksoftirqd,
+        () if failure.in_interrupt() => Caller::Interrupt,
+        () if in_doubt => Caller::TaskOrInterrupt,
+        () => Caller::Task,
     }
-    let actor = Actor { task: &failure.task, cgroups: failure.cgroups.as_ref(), party: case.trigger.clone() };
-    match &actor.party {
-        Some(party) => format!("{} of {}", process(actor.task), owner(party)),
-        None => process(actor.task),
-    }
-}
-
-fn summary(case: &Case, failure: &AllocFailure, verdict: &Verdict, sight: Option<&Sight<'_>>) -> String {
-    let who = asker(case, failure);
-    let asked = match failure.asked {
-        Asked::Pages { order: 0 } => "a page (order 0)".to_owned(),
-        Asked::Pages { order } => {
-            match sight.and_then(|sight| sight.bytes_of(fragmentation::block_pages(order)?)) {
-                Some(size) => format!("{} in one piece (order {order})", bytes(size)),
-                None => format!("2^{order} pages in one piece (order {order})"),
-            }
-        }
-        Asked::Vmalloc { bytes: Some(size) } => {
-            format!("{} of the kernel's address space (vmalloc)", bytes(size))
-        }
-        Asked::Vmalloc { bytes: None } => "a piece of the kernel's address space (vmalloc)".to_owned(),
-        Asked::Other => "memory".to_owned(),
-    };
-    let outcome = match (verdict.cause, verdict.shortage) {
-        (Cause::CgroupOom, _) => match &verdict.limit {
-            Some(limit) => format!(
-                "it could not be charged to {}, which is at its limit, and nobody was killed for it",
-                owner(&limit.party)
-            ),
-            None => "it could not be charged to its cgroup, and nobody was killed for it".to_owned(),
-        },
-        (Cause::Fragmentation, _) => sight.map_or_else(String::new, Sight::fragmented),
-        (_, Some(Shortage::AtomicReserves)) => {
-            "the request could not wait, and the reserves for such were used up".to_owned()
-        }
-        (Cause::LowMemory, _) => sight.map_or_else(String::new, Sight::short),
-        _ if beyond(case, failure).is_some() => "the node does not have so much memory".to_owned(),
-        _ => "why could not be told".to_owned(),
-    };
-    format!("{who} asked for {asked} and did not get it: {outcome}")
 }

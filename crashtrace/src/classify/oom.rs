@@ -1,170 +1,120 @@
-//! What an OOM was: the rows of the decision table in [`crate::classify`].
+//! OOM kills, and OOMs that killed nobody.
+//!
+//! # The decision table
+//!
+//! The first row that fits decides. "Request" is the kernel's `oom_control` (or what the kernel passed to
+//! an OOM that ended without a kill). Where there is no probe on the decision it is looked for on the
+//! killer's stack; if it is not found, the names of the functions on that stack speak.
+//!
+//! | request | no request: stack has | else | cause | origin | level |
+//! |---|---|---|---|---|---|
+//! | of a task that waits | | | `cgroup_oom` | `charge` | of the limit's cgroup |
+//! | of a memory cgroup | `mem_cgroup_out_of_memory`, or another way into it | a limit's cgroup, or the message "Memory cgroup out of memory" | `cgroup_oom` | `limit_write` if `memory_max_write` is on the stack, `charge` if a function that charges is, else unknown | of the limit's cgroup |
+//! | of no order | `moom_callback` | | `system_oom` | `sysrq` | none |
+//! | without zones, or from kswapd by the stack | `out_of_memory` and `kswapd` or `balance_pgdat` | | `system_oom` | `kswapd` | `node` |
+//! | any other | `out_of_memory` | | `system_oom` | `allocation` | `node` |
+//! | | | the message "Out of memory" | `system_oom` | unknown | unknown |
+//! | | | nothing of all that | `unknown` | unknown | unknown |
+//!
+//! - **A charge and a lowered limit look alike** in the request, and only the stack tells them apart: without a
+//!   stack that shows its way in, the origin of a cgroup OOM stays unknown, in every tier.
+//! - **sysrq** is a `system_oom` because the kernel goes the same way and kills anywhere on the node, but it is
+//!   not a shortage: the summary says that it was requested, and there is no level, for no limit was hit.
+//! - **cpuset and mempolicy** are a `system_oom` of level `node` too: the memory that ran out is the machine's,
+//!   but only of the NUMA nodes that the request was bound to. [`Verdict::constraint`], summary and remedy tell.
+//!   Without a request that cannot be seen, and the summary leaves it open.
+//! - The level of a limit follows from the path of its cgroup (`classify/oom/limit.rs`), as does where a pod's limit
+//!   is in truth that of its only container. Without a request the limit's owner is inferred, or left open.
+//! - Nothing is concluded from who ran into the limit: trigger, victim and owner of the limit are three
+//!   parties.
 
-use super::scene::Scene;
-use super::{Cause, Origin};
-use crate::enrich::Gap;
-use crate::enrich::gaps::{BLIND_TIER, DECISION_LOST, gap};
-use crate::event::Constraint;
+use super::{Facts, Open, Verdict, certainty, zones};
+use crate::schema::Cause;
 
-/// The memcg OOM itself. It says nothing about the way there: a stack may end at it, where a kretprobe has put its
-/// trampoline in place of the return address (x86 before 5.16, whose unwinder does not see through that).
-const MEMCG: &str = "mem_cgroup_out_of_memory";
-/// The ways into it by a charge. Most compilers leave `try_charge_memcg` a function of its own; the others are its
-/// callers. No page allocation below them comes to an OOM of the node, for reclaim runs with `PF_MEMALLOC`.
-const CHARGE: [&str; 7] = [
-    "try_charge_memcg",
-    "try_charge",
-    // Sleeps until there is memory (v1, to 6.1), and may begin an OOM when woken.
-    "mem_cgroup_oom_synchronize",
-    "charge_memcg",
-    "__mem_cgroup_charge",
-    "mem_cgroup_charge",
-    "obj_cgroup_charge_pages",
-];
-/// A write to `memory.max`, which kills until the new limit is kept. Writes to v1's limit never do.
-const LIMIT_WRITE: &str = "memory_max_write";
-const SYSRQ: [&str; 1] = ["moom_callback"];
-const KSWAPD: [&str; 2] = ["kswapd", "balance_pgdat"];
-const OOM: [&str; 1] = ["out_of_memory"];
+mod cause;
+mod holders;
+mod kubernetes;
+mod limit;
+mod scene;
+mod victim;
 
-/// How the messages of `oom_kill_process` begin.
-const MEMCG_MESSAGE: &[u8] = b"Memory cgroup out of memory";
-const SYSTEM_MESSAGE: &[u8] = b"Out of memory";
+pub use cause::{Basis, OomCause};
+pub use holders::{Rank, Requested, Requester};
+pub use kubernetes::{Agreement, KubernetesLimit};
+pub use limit::{NearLimit, SharedLimit};
+pub use scene::{Actor, Request, Scene};
+pub use victim::StartUp;
 
-/// What it was.
-pub(super) struct Facts {
-    pub(super) cause: Cause,
-    pub(super) origin: Option<Origin>,
-    pub(super) constraint: Option<Constraint>,
-    /// What the cause rests on, as evidence.
-    pub(super) basis: String,
-    pub(super) gaps: Vec<Gap>,
+/// What the verdict on an OOM rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OomFacts {
+    pub cause: OomCause,
+    /// What the cause rests on.
+    pub basis: Basis,
+    /// How the pod's limit stands to that of its container, where the limit is a pod's.
+    pub shared_limit: Option<SharedLimit>,
+    /// The cgroups that were near their limits, where the limit is inferred; the one that was chosen first.
+    pub near_limit: Vec<NearLimit>,
+    /// How the limit stands to what Kubernetes has.
+    pub kubernetes: Option<KubernetesLimit>,
 }
 
-/// Finds out.
-pub(super) fn facts(scene: &Scene<'_>) -> Facts {
-    let (cause, origin, basis) = match scene.request {
-        Some(_) => by_request(scene),
-        None => by_traces(scene),
+pub(super) fn verdict(scene: &Scene<'_>) -> Verdict {
+    let row = cause::row(scene);
+    let found = limit::find(scene, &row);
+    let constraint = cause::constraint(scene, &row);
+    let finding = found.limit.as_ref();
+    let container = finding.and_then(|limit| scene.actor_in(&limit.party)).map(|party| &party.owner);
+    let kubernetes =
+        finding.and_then(|limit| kubernetes::limit(found.level, limit, container, scene.page_size_bytes));
+    let mut unresolved = cause::open(scene, &row, constraint);
+    unresolved.extend(found.open);
+    unresolved.extend(zones_open(scene, &row));
+    Verdict {
+        cause: match row.cause {
+            OomCause::Limit => Cause::CgroupOom,
+            OomCause::Node => Cause::SystemOom,
+            OomCause::Unknown => Cause::Unknown,
+        },
+        shortage: scene.sight.as_ref().and_then(zones::Sight::shortage),
+        level: found.level,
+        origin: row.origin,
+        constraint,
+        limit: found.limit,
+        kubernetes: kubernetes.as_ref().map(|limit| limit.bounds),
+        certainty: certainty(&found.inferred),
+        inferred: found.inferred,
+        unresolved,
+        assessment: scene.sight.as_ref().map(|sight| sight.assessment.clone()),
+        facts: Facts::Oom(OomFacts {
+            cause: row.cause,
+            basis: row.basis,
+            shared_limit: found.shared_limit,
+            near_limit: found.near_limit,
+            kubernetes,
+        }),
+    }
+}
+
+/// Why it is not known of an OOM of the node what was short; `None` if it is, or if nothing was.
+fn zones_open(scene: &Scene<'_>, row: &cause::Row) -> Option<Open> {
+    use super::Reason;
+    use crate::event::Constraint;
+    use crate::schema::{Field, Origin, VerdictField};
+
+    if row.cause != OomCause::Node || row.origin == Some(Origin::Sysrq) {
+        return None;
+    }
+    let reason = match (&scene.sight, scene.kill) {
+        (Some(sight), _) if sight.shortage().is_some() => return None,
+        (Some(sight), _) => sight.open(),
+        (None, None) => Reason::ZonesOfKillsOnly,
+        (None, Some(kill)) if kill.decision.is_none() => Reason::DecisionLost,
+        (None, Some(_)) => match scene.request.map(|request| request.constraint) {
+            None => Reason::BlindTier,
+            Some(Some(Constraint::None)) => Reason::ZonesUnread,
+            Some(_) => Reason::NodesUnknown,
+        },
     };
-    let constraint = match (cause, scene.request.and_then(|request| request.constraint)) {
-        (Cause::CgroupOom, _) => Some(Constraint::Memcg),
-        (_, Some(Constraint::Other(_)) | None) => None,
-        (_, constraint) => constraint,
-    };
-    let gaps = gaps(scene, cause, origin, constraint);
-    Facts { cause, origin, constraint, basis, gaps }
-}
-
-type Row = (Cause, Option<Origin>, String);
-
-fn by_request(scene: &Scene<'_>) -> Row {
-    let Some(request) = scene.request else { return by_traces(scene) };
-    if scene.waits() {
-        let basis = "the kernel put the task to sleep at the limit of a memory cgroup whose OOM killer is switched \
-                     off (oom_kill_disable)";
-        return (Cause::CgroupOom, Some(Origin::Charge), basis.to_owned());
-    }
-    if request.memcg {
-        let basis = "the kernel's request names a memory cgroup, so it is for no page of the node";
-        return (Cause::CgroupOom, charge_or_write(scene), basis.to_owned());
-    }
-    if request.order.is_none() {
-        let basis = "the kernel's request has order -1, which is what sysrq sends";
-        return (Cause::SystemOom, Some(Origin::Sysrq), basis.to_owned());
-    }
-    if let Some(function) = scene.on_stack(&KSWAPD) {
-        return (Cause::SystemOom, Some(Origin::Kswapd), on_stack(function));
-    }
-    // A page fault of early 5.10 kernels has no zones either, but no flags besides (`pagefault_out_of_memory`).
-    if request.zonelist == Some(false) && request.gfp != 0 {
-        let basis = "the kernel's request names neither a memory cgroup nor zones, which only kswapd's does";
-        return (Cause::SystemOom, Some(Origin::Kswapd), basis.to_owned());
-    }
-    let basis = "the kernel's request is for a page of the node, not a charge to a memory cgroup";
-    (Cause::SystemOom, Some(Origin::Allocation), basis.to_owned())
-}
-
-fn by_traces(scene: &Scene<'_>) -> Row {
-    if let Some(function) = scene.on_stack(&SYSRQ) {
-        return (Cause::SystemOom, Some(Origin::Sysrq), on_stack(function));
-    }
-    if let Some(function) = scene.on_stack(&[MEMCG, LIMIT_WRITE]).or_else(|| scene.on_stack(&CHARGE)) {
-        return (Cause::CgroupOom, charge_or_write(scene), on_stack(function));
-    }
-    if scene.on_stack(&OOM).is_some() {
-        let (origin, basis) = match scene.on_stack(&KSWAPD) {
-            Some(function) => (Origin::Kswapd, on_stack(function)),
-            None => (
-                Origin::Allocation,
-                "the kernel's stack has out_of_memory and none of the ways into a memory cgroup's OOM"
-                    .to_owned(),
-            ),
-        };
-        return (Cause::SystemOom, Some(origin), basis);
-    }
-    if scene.limit_cgroups.is_some() {
-        let basis = "the kernel's request names the cgroup whose limit was hit";
-        return (Cause::CgroupOom, None, basis.to_owned());
-    }
-    match scene.message {
-        Some(message) if message.0.starts_with(MEMCG_MESSAGE) => {
-            let basis = "the kernel logs the kill as \"Memory cgroup out of memory\"";
-            (Cause::CgroupOom, None, basis.to_owned())
-        }
-        // Also what sysrq is logged as: no more follows from it.
-        Some(message) if message.0.starts_with(SYSTEM_MESSAGE) => {
-            let basis = "the kernel logs the kill as \"Out of memory\", not as a memory cgroup's";
-            (Cause::SystemOom, None, basis.to_owned())
-        }
-        _ => {
-            let basis =
-                format!("neither request nor stack of the kernel's decision is known: {}", why(scene));
-            (Cause::Unknown, None, basis)
-        }
-    }
-}
-
-fn charge_or_write(scene: &Scene<'_>) -> Option<Origin> {
-    match scene.on_stack(&[LIMIT_WRITE]) {
-        Some(_) => Some(Origin::LimitWrite),
-        None => scene.on_stack(&CHARGE).map(|_| Origin::Charge),
-    }
-}
-
-fn on_stack(function: &str) -> String {
-    format!("the kernel's stack at the decision has {function} on it")
-}
-
-/// Why the traces do not show it.
-fn why(scene: &Scene<'_>) -> &'static str {
-    match (scene.kill.map(|kill| kill.decision.is_some()), scene.stack) {
-        (Some(false), _) => DECISION_LOST,
-        (_, None) => "the kernel's stack could not be read",
-        (_, Some(_)) => "no function that would tell was found on the kernel's stack",
-    }
-}
-
-fn gaps(scene: &Scene<'_>, cause: Cause, origin: Option<Origin>, constraint: Option<Constraint>) -> Vec<Gap> {
-    let mut gaps = Vec::new();
-    if cause == Cause::Unknown {
-        gaps.push(gap("verdict.cause", why(scene)));
-    }
-    if origin.is_none() {
-        let reason = match cause {
-            Cause::CgroupOom => format!("a charge and a lowered limit look alike, and {}", why(scene)),
-            _ => why(scene).to_owned(),
-        };
-        gaps.push(Gap { field: "origin".to_owned(), reason });
-    }
-    if constraint.is_none() {
-        let reason = match scene.request.map(|request| request.constraint) {
-            Some(Some(Constraint::Other(value))) => format!("the kernel's value {value} is not known"),
-            Some(_) => "the kernel does not say where nobody can be killed".to_owned(),
-            None if scene.kill.is_some_and(|kill| kill.decision.is_none()) => DECISION_LOST.to_owned(),
-            None => BLIND_TIER.to_owned(),
-        };
-        gaps.push(Gap { field: "constraint".to_owned(), reason });
-    }
-    gaps
+    Some(Open { field: Field::Verdict(VerdictField::Shortage), reason })
 }

@@ -1,7 +1,8 @@
 //! Verdicts of incidents as the kernel tells them, in each tier.
 
-use super::{Cause, Certainty, Level, Origin, Verdict};
+use super::Verdict;
 use crate::event::{Constraint, Limit, Lineage, Rss, Stack, Task};
+use crate::schema::{Cause, Certainty, Level, Origin};
 
 pub(crate) mod alloc;
 pub(crate) mod build;
@@ -26,23 +27,15 @@ fn expect(verdict: &Verdict, cause: Cause, level: Option<Level>, origin: Option<
 
 /// Path of the limit's cgroup, its level, and what the summary calls its owner.
 const LEVELS: [(&str, Level, &str); 9] = [
-    ("@api", Level::Container, "container 4f2a00000000… of pod 1f6cbd1e… hit its own limit of 512.0 MiB"),
-    (POD, Level::Pod, "pod 1f6cbd1e… hit its limit of 512.0 MiB"),
-    (
-        BURSTABLE,
-        Level::Qos,
-        "the Burstable pods of the node together hit the limit of 512.0 MiB of their class",
-    ),
-    (
-        KUBEPODS,
-        Level::NodeAllocatable,
-        "the pods of the node together hit the limit of 512.0 MiB that the node",
-    ),
+    ("@api", Level::Container, "container 4f2a00000000… of pod 1f6cbd1e… hit its own limit of 512 MiB"),
+    (POD, Level::Pod, "pod 1f6cbd1e… hit its limit of 512 MiB"),
+    (BURSTABLE, Level::Qos, "the node's Burstable pods together hit the limit of 512 MiB of their QoS class"),
+    (KUBEPODS, Level::NodeAllocatable, "the node's pods together hit the node-allocatable limit of 512 MiB"),
     ("@api/job", Level::Cgroup, "/job inside container 4f2a00000000… of pod 1f6cbd1e… hit its limit"),
-    ("/system.slice/db.service", Level::HostService, "db.service of the host hit its limit of 512.0 MiB"),
+    ("/system.slice/db.service", Level::HostService, "db.service of the host hit its limit of 512 MiB"),
     ("/system.slice", Level::HostService, "system.slice of the host hit its limit"),
     ("/system.slice/db.service/job", Level::Cgroup, "/job inside db.service of the host hit its limit"),
-    ("/mine", Level::Cgroup, "cgroup /mine hit its limit of 512.0 MiB"),
+    ("/mine", Level::Cgroup, "cgroup /mine hit its limit of 512 MiB"),
 ];
 
 #[test]
@@ -62,12 +55,12 @@ fn a_memcg_oom_names_level_and_owner_in_every_tier_and_for_both_origins() {
                 assert_eq!(verdict.constraint, Some(Constraint::Memcg));
                 let limit = verdict.limit.as_ref().expect("the limit is found");
                 assert_eq!((limit.party.path.as_slice(), limit.charged_at), (path.as_bytes(), level));
-                assert!(verdict.shows(&["used 512.0 MiB of its limit of 512.0 MiB"]), "{verdict:#?}");
+                assert!(verdict.shows(&["used 512 MiB of its limit of 512 MiB"]), "{verdict:#?}");
                 if origin == Origin::Charge {
                     assert!(verdict.summary.contains(words), "{}", verdict.summary);
-                    assert!(verdict.remedy.contains("512.0 MiB"), "{}", verdict.remedy);
+                    assert!(verdict.remedy.contains("512 MiB"), "{}", verdict.remedy);
                 } else {
-                    assert!(verdict.summary.contains("was lowered to 512.0 MiB"), "{}", verdict.summary);
+                    assert!(verdict.summary.contains("was lowered to 512 MiB"), "{}", verdict.summary);
                     assert!(verdict.remedy.contains("why java (pid 4211) lowered"), "{}", verdict.remedy);
                 }
             }
@@ -82,7 +75,7 @@ fn an_oom_of_the_node_is_told_apart_by_origin_and_constraint() {
         (Whole, "the node ran out of memory; java (pid 4211) of container", "--system-reserved"),
         (Cpuset, "the NUMA nodes that a cpuset allows ran out of memory; java", "cpuset.mems"),
         (Mempolicy, "the NUMA nodes that a memory policy allows ran out", "--membind"),
-        (Other(9), "the node, or some part of its memory", "--system-reserved"),
+        (Other(9), "the node, or some of its zones or NUMA nodes, ran out of memory", "--system-reserved"),
     ];
     for (constraint, summary, remedy) in rows {
         let verdict = kill(&full_container(), None, &SYSTEM)
@@ -110,10 +103,12 @@ fn sysrq_is_a_request_and_says_nothing_about_the_nodes_memory() {
         .triggered_by(worker, lineage("/"));
     for verdict in [seen.clone().verdict(), seen.raw().verdict()] {
         expect(&verdict, Cause::SystemOom, None, Some(Origin::Sysrq));
-        assert!(verdict.summary.contains("requested a kill by sysrq, which says nothing about the node's"));
+        assert!(
+            verdict.summary.contains("a kill was requested by sysrq, which says nothing about the node's")
+        );
         assert!(verdict.gap("verdict.level").is_some());
         assert!(verdict.remedy.contains("/proc/sysrq-trigger") && !verdict.remedy.contains("reserved"));
-        assert!(verdict.shows(&["kworker/0:1 (pid 12)", "not who made it"]));
+        assert!(verdict.shows(&["kworker/0:1 (pid 12)", "not the process that requested it"]));
     }
 }
 
@@ -159,12 +154,12 @@ fn a_container_at_its_limit_during_an_oom_of_the_node_is_not_its_cause() {
     expect(&verdict, Cause::SystemOom, Some(Level::Node), Some(Origin::Allocation));
     assert_eq!((verdict.certainty, &verdict.limit), (Certainty::Observed, &None));
     assert!(verdict.gap("constraint").is_some_and(|reason| reason.contains("oom:mark_victim")));
-    assert!(verdict.shows(&["used 512.0 MiB of its limit of 512.0 MiB, which is not what was hit"]));
-    assert!(verdict.shows(&["all pods together used 5.9 GiB of the 6.8 GiB"]), "{verdict:#?}");
-    assert!(verdict.summary.contains("or the part of it that the request was bound to"));
+    assert!(verdict.shows(&["used 512 MiB of its limit of 512 MiB, which is not the one that was hit"]));
+    assert!(verdict.shows(&["all pods together used 5.9 GiB of 6.8 GiB"]), "{verdict:#?}");
+    assert!(verdict.summary.contains("the node, or some of its zones or NUMA nodes, ran out of memory"));
     assert!(!verdict.remedy.contains("by about"), "that the whole node was full is not known");
     let verdict = kill(&victim, None, &SYSTEM).verdict();
-    assert!(verdict.remedy.contains("by about 1000.0 MiB"), "{}", verdict.remedy);
+    assert!(verdict.remedy.contains("by about 1000 MiB"), "{}", verdict.remedy);
 }
 
 #[test]
@@ -209,11 +204,12 @@ fn an_innocent_bystander_is_called_one() {
         kill(&victim, Some(victim.from(POD)), &CHARGE).triggered_by(task("worker", 77), trigger).verdict();
     assert!(verdict.shows(&[
         "worker (pid 77) of container 77aa",
+        "invoked the OOM killer",
         "java (pid 4211) of container 4f2a",
-        "victim"
+        "was the victim"
     ]));
     let own = kill(&victim, Some(victim.from(POD)), &CHARGE).verdict();
-    assert!(!own.shows(&["did not run into the shortage"]));
+    assert!(!own.shows(&["was the victim"]) && !own.shows(&["invoked the OOM killer"]));
 }
 
 #[test]
@@ -238,22 +234,22 @@ fn a_group_kill_tells_the_group_and_how_many_died() {
 }
 
 #[test]
-fn only_a_probe_on_the_decision_knows_that_a_victim_was_ending_already() {
+fn only_a_probe_on_the_decision_knows_that_a_victim_was_already_exiting() {
     let victim = full_container();
     let mut incident = kill(&victim, Some(victim.clone()), &CHARGE);
     assert!(incident.clone().verdict().summary.ends_with("java (pid 4211) killed"));
     assert!(incident.clone().raw().verdict().summary.ends_with("java (pid 4211) killed"));
     incident.decision().victim.as_mut().expect("victim").exiting = Some(true);
     let verdict = incident.clone().verdict();
-    assert!(verdict.summary.ends_with("was ending already, the kernel only gave it access to the reserves"));
-    assert!(verdict.shows(&["java (pid 4211) was ending already"]));
+    assert!(verdict.summary.ends_with("was already exiting: the kernel only gave it access to the reserves"));
+    assert!(verdict.shows(&["java (pid 4211) was already exiting"]));
     incident.victims.clear();
-    assert!(incident.clone().verdict().summary.ends_with("was ending already, so nobody was killed"));
+    assert!(incident.clone().verdict().summary.ends_with("was already exiting, so no process was killed"));
     incident.complete = false;
     incident.decision().victim.as_mut().expect("victim").exiting = None;
-    assert!(incident.clone().verdict().summary.ends_with("whether it was killed was not seen"));
+    assert!(incident.clone().verdict().summary.ends_with("whether it was killed was not observed"));
     incident.decision().victim = None;
-    assert!(incident.verdict().summary.ends_with("who was killed is not known"));
+    assert!(incident.verdict().summary.ends_with("the victim is not known"));
 }
 
 #[test]
@@ -263,7 +259,7 @@ fn a_mark_without_the_function_that_kills_leaves_a_doubt() {
     assert!(incident.clone().verdict().summary.ends_with("java (pid 4211) killed"));
     incident.decision().stack = Some(stack(&["out_of_memory", "mem_cgroup_out_of_memory"]));
     let verdict = incident.verdict();
-    assert!(verdict.summary.ends_with("java (pid 4211) killed, unless it was ending already"));
+    assert!(verdict.summary.ends_with("java (pid 4211) killed, unless it was already exiting"));
     assert!(verdict.shows(&["without __oom_kill_process"]));
 }
 
@@ -288,24 +284,24 @@ fn the_kind_of_memory_shapes_the_remedy() {
         incident.verdict()
     };
     let shmem = with(Rss { shmem_bytes: 300 * MIB, anon_bytes: 100 * MIB, ..Rss::default() });
-    assert!(shmem.remedy.contains("300.0 MiB of the 400.0 MiB of java (pid 4211) is shared memory"));
+    assert!(shmem.remedy.contains("300 MiB of the 400 MiB of java (pid 4211) is shared memory"));
     assert!(shmem.remedy.contains("/dev/shm"));
     let heap = with(Rss { anon_bytes: 500 * MIB, ..Rss::default() });
-    assert!(heap.remedy.contains("500.0 MiB of the 500.0 MiB") && heap.remedy.contains("-Xmx"));
-    assert!(heap.shows(&["500.0 MiB anonymous", "0 B of files", "2.0 MiB of page tables"]), "{heap:#?}");
-    assert!(heap.shows(&["512.0 MiB", "600.0 MiB"]) && heap.shows(&["oom_score_adj was 986"]));
+    assert!(heap.remedy.contains("500 MiB of the 500 MiB") && heap.remedy.contains("-Xmx"));
+    assert!(heap.shows(&["500 MiB anonymous", "0 B file", "2 MiB of page tables"]), "{heap:#?}");
+    assert!(heap.shows(&["512 MiB", "600 MiB"]) && heap.shows(&["oom_score_adj was 986"]));
     let small = with(Rss { anon_bytes: 5 * MIB, ..Rss::default() });
-    assert!(small.remedy.contains("held only 5.0 MiB of the 512.0 MiB in use"));
+    assert!(small.remedy.contains("held only 5 MiB of the 512 MiB in use"));
 }
 
 #[test]
-fn an_oom_without_a_victim_says_that_nobody_could_be_killed_and_how_often() {
+fn an_oom_without_a_victim_says_that_no_process_could_be_killed_and_how_often() {
     let trigger = full_container();
     let mut incident = no_kill(trigger.clone(), Some(trigger.clone()), &CHARGE[2..]);
     incident.repeats = 41;
     let verdict = incident.verdict();
     expect(&verdict, Cause::CgroupOom, Some(Level::Container), Some(Origin::Charge));
-    assert!(verdict.summary.ends_with("hit its own limit of 512.0 MiB; nobody could be killed"));
+    assert!(verdict.summary.ends_with("hit its own limit of 512 MiB; no process could be killed"));
     assert!(verdict.shows(&["oom_score_adj -1000"]) && verdict.shows(&["41 more times"]));
     assert!(verdict.remedy.contains("oom_score_adj"));
 
@@ -320,11 +316,11 @@ fn an_oom_without_a_victim_says_that_nobody_could_be_killed_and_how_often() {
 }
 
 #[test]
-fn a_large_request_of_the_node_is_said_to_need_one_piece() {
+fn an_oom_of_the_node_for_a_large_order_is_said_to_need_contiguous_pages() {
     let verdict =
         kill(&full_container(), None, &SYSTEM).with_control(|control| control.order = Some(3)).verdict();
-    assert!(verdict.shows(&["8 pages in one piece (order 3)"]));
-    assert!(verdict.remedy.contains("8 pages in one piece"));
+    assert!(verdict.shows(&["order-3 (8 contiguous pages)"]));
+    assert!(verdict.remedy.contains("order-3 (8 contiguous pages)"));
 }
 
 #[test]
@@ -348,24 +344,5 @@ fn usage_without_a_limit_any_more_is_said() {
     victim.level_mut(&api()).limit = Some(Limit::Unlimited);
     let verdict = kill(&victim, Some(victim.clone()), &CHARGE).verdict();
     expect(&verdict, Cause::CgroupOom, Some(Level::Container), Some(Origin::Charge));
-    assert!(verdict.summary.contains("hit its own limit; ") && verdict.shows(&["had no limit any more"]));
-}
-
-#[test]
-fn sizes_are_given_in_the_unit_that_people_use() {
-    use super::words::{bytes, signed};
-    let rows = [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (MIB - 1, "1.0 MiB"),
-        (512 * MIB, "512.0 MiB"),
-        (1536 * MIB, "1.5 GiB"),
-        (u64::MAX, "16384.0 PiB"),
-    ];
-    for (size, text) in rows {
-        assert_eq!(bytes(size), text);
-    }
-    assert_eq!(signed(-2048), "-2.0 KiB");
-    assert_eq!(signed(i64::MIN), "-8192.0 PiB");
+    assert!(verdict.summary.contains("hit its own limit; ") && verdict.shows(&["no longer had a limit"]));
 }

@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use strum::VariantArray as _;
 
 use super::pods::PodsArgs;
-use crate::classify::Cause;
 use crate::event::Hook;
 use crate::kernel::plan::HooksWanted;
+use crate::schema::Cause;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -135,6 +137,23 @@ pub struct FilterArgs {
     /// all]. A pod whose namespace is not known is reported
     #[arg(long = "namespace", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespaces: Vec<String>,
+}
+
+impl ValueEnum for Cause {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::VARIANTS
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::SystemOom => "The node ran out of memory, or some of its NUMA nodes did",
+            Self::CgroupOom => "The limit of a memory cgroup was hit",
+            Self::Fragmentation => "An allocation failed because free memory was fragmented",
+            Self::LowMemory => "An allocation failed because memory was short",
+            Self::Unknown => "Could not be told",
+        };
+        Some(PossibleValue::new(<&'static str>::from(self)).help(help))
+    }
 }
 
 /// Hooks to use, by the names that reports and `doctor` have.

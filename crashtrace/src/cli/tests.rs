@@ -3,9 +3,9 @@ use std::collections::HashMap;
 use clap::Parser as _;
 
 use super::*;
-use crate::classify::Cause;
 use crate::event::Hook;
 use crate::exit;
+use crate::schema::Cause;
 
 /// Somewhere to run.
 #[derive(Default)]

@@ -1,7 +1,9 @@
 //! The correlator against sequences of events: whole ones, torn ones, and any.
 
+use super::oom::*;
 use super::*;
-use crate::event::{Level, Lineage, Task};
+use crate::event::{Hook, Level, Lineage, NoKill, OomDecision, OomNoVictim, OomVictim, Stamp, Task, Zones};
+use crate::stats::Counter;
 
 mod alloc;
 mod counts;

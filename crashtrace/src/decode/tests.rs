@@ -8,7 +8,7 @@ use crashtrace_ebpf::{
 
 use super::{DecodeError, Machine, decode};
 use crate::event::{Event, Level as EventLevel, Limit, Lineage, Name, OomDecision as Decided, Task};
-use crate::kernel::symbols::Symbols;
+use crate::symbols::Symbols;
 use crashtrace_records::{
     Body, Cgroups, Record, alloc_failure, cgroups, holders, memcg_kill, no_victim, oom_zones, process,
     record, wait,

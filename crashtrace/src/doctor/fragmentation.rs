@@ -14,7 +14,7 @@ use super::Unresolved;
 use crate::event::{Zone, Zones};
 use crate::fragmentation::{self, Assessment, Request, assess, block_pages, reserve_pages};
 use crate::gfp::{Highest, Traits};
-use crate::report::{Shortage, Text};
+use crate::schema::{Shortage, Text};
 
 mod remedies;
 mod text;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::kernel::plan::Blind;
-use crate::pods::names::NameSource;
+use crate::schema::NameSource;
 
 /// One who was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

@@ -4,8 +4,8 @@ use super::*;
 use crate::kernel::host::Lockdown;
 use crate::kernel::host::tests::healthy;
 use crate::kernel::plan::{AttachKind, Functions};
-use crate::kernel::symbols::tests::every_function;
 use crate::self_test::{self, Wrong};
+use crate::symbols::tests::every_function;
 
 pub(super) const PROBE: Attach =
     Attach { program: program::WARN_ALLOC, kind: AttachKind::Kprobe, target: "warn_alloc" };

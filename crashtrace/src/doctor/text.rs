@@ -4,7 +4,8 @@ use strum::VariantArray as _;
 
 use super::{DoctorReport, FailedAllocations, Status, TierTrial, fragmentation};
 use crate::confine::{Capabilities, Confinement};
-use crate::kernel::host::{BtfSource, Capability, HostFacts, Lockdown, MemoryCgroup};
+use crate::kernel::host::{Capability, HostFacts, Lockdown, MemoryCgroup};
+use crate::schema::BtfSource;
 use crate::self_test::{SelfTestReport, Wrong};
 use crate::terminal::{Page, Style, harmless};
 

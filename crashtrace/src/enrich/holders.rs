@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::cgroup::{self, Place};
-use crate::enrich::{NodeRoot, Party};
+use super::Party;
+use crate::cgroup::{self, NodeRoot, Place};
 use crate::event::{Holder, Level, Limit, Name, OomHolders};
 
 /// Who held the node's memory at the decision.
@@ -132,8 +132,8 @@ fn held(path: Vec<u8>, level: &Level, root_bytes: usize) -> Option<Held> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::enrich::OwnerKind;
     use crate::event::{Hook, Stamp};
+    use crate::schema::OwnerKind;
 
     const MIB: u64 = 1 << 20;
     const POD: &str = "pod8b9f2a6e-1c3d-4e5f-9a7b-2c4d6e8f0a1b";

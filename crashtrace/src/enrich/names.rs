@@ -1,14 +1,14 @@
 //! Names of the owners of a case, from whoever knows pods ([`PodNames`]). PURE but for asking.
 //!
-//! The case keeps what was answered ([`NameBook`]): who judges it may come to a place by another way (the limit that is only
-//! inferred, say), and names it then from there. Asking again later costs the same, and shows what has become known since.
+//! The pods and containers of processes, limit and holders are asked about; what is answered goes on each level of each lineage.
+//! Asking again later costs the same, and shows what has become known since.
 
 use std::collections::BTreeMap;
 
-use super::gaps::gap;
-use super::{Case, Gap, OwnerKind, Party};
-use crate::cgroup::Qos;
-use crate::pods::names::{Answer, Names, PodNames, Who};
+use super::gaps::counted;
+use super::{Case, Owned, Party};
+use crate::names::{Answer, Names, PodNames, Who};
+use crate::schema::{Field, LimitField, MemoryField, OwnerKind, ProcessField, Qos, Unresolved};
 
 /// The most places of one case that are asked about: a group kill may have thousands of victims, but they are in one pod.
 const MOST_ASKED: usize = 256;
@@ -29,7 +29,7 @@ struct Key {
 
 impl NameBook {
     /// Puts the names on a place that was asked about, or that is in a pod that was.
-    pub fn name(&self, party: &mut Party) {
+    fn name(&self, party: &mut Party) {
         let Some(key) = key(party) else { return };
         let names = match self.answers.get(&key) {
             Some(answer) => answer.names.clone(),
@@ -87,55 +87,51 @@ fn key(party: &Party) -> Option<Key> {
 /// changed anything.
 pub fn name(case: &mut Case, pods: &mut dyn PodNames) -> bool {
     let mut book = NameBook::default();
-    for party in parties(case) {
+    for party in case.owners.parties().chain(holders(case)) {
         book.ask(party, pods);
     }
     let changed = book
         .answers
         .iter()
         .any(|(key, answer)| case.names.answers.get(key).is_none_or(|before| before.names != answer.names));
-    for party in parties(case) {
+    let holders = case.memory.iter_mut().flat_map(|memory| &mut memory.holders).map(|held| &mut held.party);
+    for party in case.owners.parties_mut().chain(holders) {
         book.name(party);
     }
-    case.nameless = gaps(case, &book);
+    case.nameless = nameless(case, &book);
     case.names = book;
     changed
 }
 
-fn parties(case: &mut Case) -> impl Iterator<Item = &mut Party> {
-    let holders = case.memory.iter_mut().flat_map(|memory| &mut memory.holders).map(|held| &mut held.party);
-    let victims = case.victims.iter_mut().flatten();
-    case.trigger.iter_mut().chain(victims).chain(&mut case.limit).chain(holders)
+fn holders(case: &Case) -> impl Iterator<Item = &Party> {
+    case.memory.iter().flat_map(|memory| &memory.holders).map(|held| &held.party)
 }
 
 /// Which owners have no name, or not all of it, and why.
-fn gaps(case: &Case, book: &NameBook) -> Vec<Gap> {
+fn nameless(case: &Case, book: &NameBook) -> Vec<Unresolved> {
+    let of = |owned: Option<&Owned>| owned.and_then(|owned| book.missing(owned.nearest().ok()?));
     let mut gaps = Vec::new();
-    let mut add = |field: &str, reason: &str| gaps.push(gap(&format!("{field}.owner.pod"), reason));
-    let of = |party: Option<&Party>| party.and_then(|party| book.missing(party));
-    if let Some(reason) = of(case.trigger.as_ref()) {
-        add("trigger", reason);
+    if let Some(reason) = of(case.owners.trigger()) {
+        gaps.push(Unresolved::new(Field::Trigger(ProcessField::OwnerPod), reason));
     }
-    let nameless: Vec<_> = case.victims.iter().map(|party| of(party.as_ref())).collect();
-    match nameless.as_slice() {
-        [] => {}
-        [one] => one.iter().for_each(|reason| add("victims[0]", reason)),
-        many => {
-            let mut by_reason: BTreeMap<&str, usize> = BTreeMap::new();
-            for reason in many.iter().flatten() {
-                *by_reason.entry(reason).or_default() += 1;
-            }
-            for (reason, count) in by_reason {
-                add("victims[*]", &format!("of {count} of {} processes: {reason}", many.len()));
-            }
+    let victims: Vec<_> = (0..case.owners.victims()).map(|place| of(case.owners.victim(place))).collect();
+    if let [one] = victims.as_slice() {
+        gaps.extend(one.map(|reason| Unresolved::new(Field::Victim(0, ProcessField::OwnerPod), reason)));
+    } else {
+        let mut by_reason: BTreeMap<&str, usize> = BTreeMap::new();
+        for reason in victims.iter().flatten() {
+            *by_reason.entry(reason).or_default() += 1;
+        }
+        for (reason, count) in by_reason {
+            let field = Field::EachVictim(ProcessField::OwnerPod);
+            gaps.push(Unresolved::new(field, counted(count, victims.len(), reason)));
         }
     }
-    if let Some(reason) = of(case.limit.as_ref()) {
-        add("limit", reason);
+    if let Some(reason) = of(case.owners.limit()) {
+        gaps.push(Unresolved::new(Field::Limit(LimitField::OwnerPod), reason));
     }
-    let mut holders = case.memory.iter().flat_map(|memory| &memory.holders);
-    if let Some(reason) = holders.find_map(|held| book.missing(&held.party)) {
-        add("memory.holders[*]", reason);
+    if let Some(reason) = holders(case).find_map(|party| book.missing(party)) {
+        gaps.push(Unresolved::new(Field::Memory(MemoryField::HoldersOwnerPod), reason));
     }
     gaps
 }

@@ -1,21 +1,25 @@
 //! Owners and gaps.
 
-use super::{Case, NodeRoot, OwnerKind, Party, enrich};
-use crate::cgroup::{Place, Qos};
+use super::{Case, NoOwner, Owned, Party, enrich};
+use crate::cgroup::NodeRoot;
+use crate::cgroup::Place;
+use crate::classify::tests::build::an_incident;
 use crate::classify::tests::build::{
     API, CHARGE, KUBEPODS, MIB, POD, api, kill, lineage, mark, no_kill, side, task,
 };
 use crate::correlate::{Incident, OomKill};
 use crate::event::{Hook, Level, Lineage, Stack, Task};
+use crate::schema::OwnerKind;
+use crate::schema::Qos;
 
 mod claims;
 mod zones;
 
 /// A node whose cgroups have a page of shared memory, and only those that a pod's path leads to.
-fn node() -> crate::enrich::Node {
+fn node() -> crate::node::Node {
     #[derive(Debug)]
     struct Pods;
-    impl crate::enrich::node::CgroupFiles for Pods {
+    impl crate::node::CgroupFiles for Pods {
         fn memory_stat(&mut self, path: &[u8], _: Option<u64>) -> Result<Vec<u8>, String> {
             if path.starts_with(POD.as_bytes()) {
                 Ok(b"anon 1\nshmem 4096\n".to_vec())
@@ -24,17 +28,17 @@ fn node() -> crate::enrich::Node {
             }
         }
     }
-    let unseen = crate::enrich::Node::unseen("a test");
-    crate::enrich::Node { memory_bytes: Some(1 << 34), cgroups: Box::new(Pods), ..unseen }
+    let unseen = crate::node::Node::unseen("a test");
+    crate::node::Node { memory_bytes: Some(1 << 34), cgroups: Box::new(Pods), ..unseen }
 }
 
 /// To an agent on the machine itself.
-fn party(lineage: &Lineage) -> Result<Party, &'static str> {
-    super::party(lineage, NodeRoot::default())
+fn party(lineage: &Lineage) -> Result<Party, NoOwner> {
+    Owned::resolve(lineage, NodeRoot::default()).nearest().cloned()
 }
 
 fn case(kill: OomKill) -> Case {
-    enrich(Incident::OomKill(Box::new(kill)), &mut node())
+    enrich(an_incident(kill), &mut node())
 }
 
 fn a_kill() -> OomKill {
@@ -43,7 +47,7 @@ fn a_kill() -> OomKill {
 }
 
 fn reason<'a>(case: &'a Case, field: &str) -> Option<&'a str> {
-    case.unresolved.iter().find(|gap| gap.field == field).map(|gap| gap.reason.as_str())
+    case.unresolved.iter().find(|gap| gap.field.to_string() == field).map(|gap| gap.reason.as_str())
 }
 
 #[test]
@@ -51,12 +55,15 @@ fn owners_follow_from_the_paths_of_trigger_victims_and_limit() {
     let mut incident = a_kill().triggered_by(task("worker", 77), lineage(&side()));
     incident.decision().limit_cgroups = Some(lineage(POD));
     let case = case(incident);
-    let victim = case.victims[0].as_ref().expect("victim's owner");
+    let victim = case.victim(0).expect("victim's owner");
     assert_eq!((victim.owner.kind, victim.owner.container_id.as_deref()), (OwnerKind::Container, Some(API)));
     assert_eq!(victim.owner.pod_uid.as_deref(), Some("1f6cbd1e-0d5a-4a4f-8f5c-2b8f0a2f6f11"));
     assert_eq!(victim.owner.qos_class, Some(Qos::Burstable));
-    assert_ne!(case.trigger.expect("trigger's owner").owner.container_id.as_deref(), Some(API));
-    assert_eq!(case.limit.expect("limit's owner").owner.kind, OwnerKind::Pod);
+    assert_ne!(case.trigger().expect("trigger's owner").owner.container_id.as_deref(), Some(API));
+    assert_eq!(
+        case.owners.limit().and_then(|owned| owned.nearest().ok()).expect("limit's owner").owner.kind,
+        OwnerKind::Pod
+    );
     assert_eq!(case.limit_shmem_bytes, Some(4096));
     assert_eq!(case.unresolved, []);
 }
@@ -96,7 +103,7 @@ fn a_path_without_its_beginning_has_no_owner() {
     let mut incident = a_kill();
     incident.victims[0].cgroups = Some(cut.clone());
     let case = case(incident);
-    assert_eq!(case.victims, [None]);
+    assert_eq!(case.victim(0), None);
     assert!(reason(&case, "victims[0].owner").is_some_and(|reason| reason.contains("beginning")));
 }
 
@@ -136,7 +143,7 @@ fn a_bare_mark_is_filled_from_the_decision_of_the_same_process() {
     let case = case(incident);
     let Incident::OomKill(kill) = &case.incident else { panic!("a kill") };
     assert_eq!(kill.victims[0].task, task("java", 4211));
-    assert!(case.victims[0].is_some() && case.victims[1].is_none());
+    assert!(case.victim(0).is_some() && case.victim(1).is_none());
     assert!(reason(&case, "victims[*]").is_some_and(|reason| reason.starts_with("of 1 of 2 processes: ")));
 }
 
@@ -179,16 +186,16 @@ fn what_a_task_lacks_is_listed_field_by_field() {
     incident.victims[0].task = lacking;
     incident.decision().trigger.comm = None;
     let case = case(incident);
-    let fields: Vec<_> = case.unresolved.iter().map(|gap| gap.field.as_str()).collect();
+    let fields: Vec<_> = case.unresolved.iter().map(|gap| gap.field.to_string()).collect();
     assert_eq!(
         fields,
         [
             "trigger.comm",
             "victims[0].anon_bytes",
             "victims[0].file_bytes",
-            "victims[0].oom_score_adj",
             "victims[0].shmem_bytes",
-            "victims[0].swap_bytes"
+            "victims[0].swap_bytes",
+            "victims[0].oom_score_adj"
         ]
     );
 }
@@ -196,7 +203,7 @@ fn what_a_task_lacks_is_listed_field_by_field() {
 #[test]
 fn the_tier_without_a_probe_says_that_it_cannot_see_the_request() {
     let case = case(a_kill().raw());
-    assert!(reason(&case, "allocation").is_some_and(|reason| reason.contains("gathered at oom:mark_victim")));
+    assert!(reason(&case, "allocation").is_some_and(|reason| reason.contains("recorded at oom:mark_victim")));
 }
 
 #[test]
@@ -206,7 +213,7 @@ fn a_lost_decision_and_missing_marks_are_said() {
         assert!(reason(&lost, field).is_some_and(|reason| reason.contains("lost")), "{field}");
     }
     let unmarked = case(OomKill { victims: Vec::new(), ..a_kill() });
-    assert!(reason(&unmarked, "victims").is_some_and(|reason| reason.contains("memory back")));
+    assert!(reason(&unmarked, "victims").is_some_and(|reason| reason.contains("freed its memory")));
     let empty = OomKill { decision: None, victims: Vec::new(), complete: false, ..a_kill() };
     assert!(reason(&case(empty), "victims").is_some());
 }
@@ -216,9 +223,10 @@ fn an_oom_without_a_victim_has_its_owners_and_no_weights() {
     let limit = lineage(POD);
     let case =
         enrich(Incident::OomNoKill(Box::new(no_kill(lineage(&api()), Some(limit), &CHARGE))), &mut node());
-    assert_eq!(case.limit.as_ref().map(|party| party.owner.kind), Some(OwnerKind::Pod));
-    assert_eq!(case.trigger.as_ref().map(|party| party.owner.kind), Some(OwnerKind::Container));
-    assert!(case.victims.is_empty());
+    let limit = case.owners.limit().and_then(|owned| owned.nearest().ok());
+    assert_eq!(limit.map(|party| party.owner.kind), Some(OwnerKind::Pod));
+    assert_eq!(case.trigger().map(|party| party.owner.kind), Some(OwnerKind::Container));
+    assert_eq!(case.owners.victims(), 0);
     assert!(reason(&case, "allocation.scope_total_bytes").is_some());
 }
 
@@ -243,5 +251,5 @@ fn a_request_that_was_found_at_the_mark_makes_the_mark_no_earlier() {
     decision.trigger.exiting = None;
     let case = case(incident);
     let reason = reason(&case, "trigger.exiting").expect("a reason");
-    assert!(reason.starts_with("a process is marked after it was sent its signal"), "{reason}");
+    assert!(reason.starts_with("a process is marked after it was sent SIGKILL"), "{reason}");
 }

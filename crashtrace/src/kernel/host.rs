@@ -22,6 +22,8 @@ mod mounts;
 pub use memory::MemorySettings;
 use mounts::{is_root, memory_cgroup, mounted};
 
+use crate::schema::BtfSource;
+
 /// Where the kernel shows its own BTF.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -118,20 +120,6 @@ pub struct BtfFile {
     pub error: Option<String>,
     /// What it says otherwise than the kernel's own BTF: then it is of another kernel.
     pub differs: Vec<String>,
-}
-
-/// What speaks for the BTF in use, beside the self-test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BtfSource {
-    /// It is the running kernel's own.
-    Kernel,
-    /// It is a file, and the kernel's own BTF says the same of all that is read.
-    FileThatAgrees,
-    /// It is a file, and the kernel's own BTF says otherwise.
-    FileThatDiffers,
-    /// It is a file, and the kernel's own BTF cannot be read.
-    FileAlone,
 }
 
 /// What the kernel's lockdown forbids (`security/lockdown/lockdown.c`).

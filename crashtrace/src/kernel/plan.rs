@@ -20,8 +20,8 @@ use crashtrace_ebpf::program;
 use strum::{Display, VariantArray as _};
 
 use super::host::{HostFacts, KERNEL_BTF};
-use super::symbols::Symbols;
 use crate::event::Hook;
+use crate::symbols::Symbols;
 
 mod blind;
 mod refusal;

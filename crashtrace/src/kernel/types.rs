@@ -6,12 +6,10 @@
 
 use std::path::Path;
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
-use super::host::{BtfFile, BtfSource};
+use super::host::BtfFile;
 use super::layout::{KernelBtf, Layout, OpenError};
 use super::plan::Functions;
+use crate::schema::BtfSource;
 
 /// What BTF tells of the running kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,15 +33,6 @@ pub struct Types {
     pub btf: BtfFile,
     /// The kernel's own.
     pub kernel_btf: BtfFile,
-}
-
-/// The BTF that the agent goes by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct BtfInUse {
-    /// Where it is.
-    pub path: String,
-    /// What speaks for it.
-    pub source: BtfSource,
 }
 
 impl Told {

@@ -15,7 +15,7 @@ use super::Metrics;
 use super::health::OutputState;
 use super::incidents::{BUCKETS, word};
 use super::table::{Kind, Metric};
-use crate::pods::names::{NamesState, NamesStatus};
+use crate::names::{NamesState, NamesStatus};
 use crate::stats::Counter;
 
 /// A format of the exposition.

@@ -15,7 +15,7 @@
 
 use serde::Serialize;
 
-use crate::pods::names::NamesStatus;
+use crate::names::NamesStatus;
 use crate::sinks::Backlog;
 
 /// How often the loop wakes up with nothing to do, where somebody may ask how it is.
@@ -221,8 +221,9 @@ mod tests {
 
     #[test]
     fn degraded_names_are_said_and_make_it_no_less_ready() {
+        use crate::names::NamesState;
         use crate::pods::names::tests::status;
-        use crate::pods::names::{NameSource, NamesState};
+        use crate::schema::NameSource;
         let problem = Some("no answer within 5000 ms".to_owned());
         let degraded = status(NameSource::Cri, NamesState::Degraded);
         let names = [NamesStatus { problem, pods: Some(3), age_seconds: Some(70), ..degraded }];

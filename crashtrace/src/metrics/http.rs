@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Metrics;
 use super::exposition::{self, Format};
-use crate::report::json::harmless;
+use crate::schema::json::harmless;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -128,8 +128,9 @@ mod tests {
     /// Whoever reaches the port over the pod network learns no URL, path or error.
     #[test]
     fn more_than_yes_or_no_is_for_loopback() {
+        use crate::names::{NamesState, NamesStatus};
         use crate::pods::names::tests::status;
-        use crate::pods::names::{NameSource, NamesState, NamesStatus};
+        use crate::schema::NameSource;
         let secret = "https://10.0.0.1:6443: /var/run/secrets/token: certificate has expired";
         let mut metrics = metrics();
         let degraded = status(NameSource::Kube, NamesState::Degraded);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use strum::VariantArray;
 
 use crate::gfp::{GfpNames, Traits};
-use crate::report::{Cause, Incident, Kind, Level, Line};
+use crate::schema::{Cause, Incident, Kind, Level, Line};
 
 /// Incidents that are remembered, so that each counts once: as many as the pipeline has revisions of.
 const REMEMBERED: usize = 1024;

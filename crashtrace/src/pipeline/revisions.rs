@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::enrich::{Case, name};
-use crate::pods::names::PodNames;
+use crate::names::PodNames;
 
 /// How long a case waits for names. The API server tells of a container within two seconds of its start, the runtime at once.
 pub(super) const WAIT_NS: u64 = 5_000_000_000;
@@ -52,8 +52,8 @@ impl Revisions {
     /// Takes a case whose line has just gone out, if names may still come. It stands for what went out before.
     pub(super) fn wait(&mut self, id: &str, case: &Case, now_ns: u64) {
         self.waiting.retain(|waiting| waiting.id != id);
-        let victims: usize = self.waiting.iter().map(|waiting| waiting.case.victims.len()).sum();
-        let has_room = self.waiting.len() < MOST && victims + case.victims.len() <= VICTIMS;
+        let victims: usize = self.waiting.iter().map(|waiting| waiting.case.owners.victims()).sum();
+        let has_room = self.waiting.len() < MOST && victims + case.owners.victims() <= VICTIMS;
         if case.names.may_grow() && has_room {
             self.waiting.push_back(Waiting {
                 id: id.to_owned(),

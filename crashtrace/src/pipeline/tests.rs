@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::classify::Cause;
 use crate::gfp::GfpNames;
-use crate::report::{MAX_LINE_BYTES, to_json_line};
+use crate::report::to_json_line;
+use crate::schema::Cause;
+use crate::schema::MAX_LINE_BYTES;
 use crashtrace_records::{Body, Record, memcg_kill, no_victim, numbered, process, record};
 use strum::VariantArray as _;
 
@@ -18,7 +19,7 @@ const HOST: &[u8] = b"/system.slice/backup.service";
 const SECOND: u64 = 1_000_000_000;
 
 fn pipeline(filter: Filter) -> Pipeline {
-    let speaker = Speaker {
+    let session = Session {
         node: "n1".into(),
         session: "s".into(),
         kernel: "6.12.0".into(),
@@ -36,7 +37,7 @@ fn pipeline(filter: Filter) -> Pipeline {
         realtime_offset_ns: 0,
         gfp: GfpNames::fallback(),
     };
-    Pipeline::new(speaker, machine, context, filter, Node::unseen("a test"))
+    Pipeline::new(session, machine, context, filter, Node::unseen("a test"))
 }
 
 fn lines(pipeline: &mut Pipeline, records: &[Record]) -> Vec<Value> {

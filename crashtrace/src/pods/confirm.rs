@@ -12,9 +12,9 @@
 //! | another name than the runtime has | the pod of the API server | no names: kubelet gave the runtime its names |
 
 use super::cri::cache::Listed;
-use super::names::Who;
 use super::pod::Pod;
 use crate::cgroup::is_uuid;
+use crate::names::Who;
 
 /// Whether this is the pod's UID, or its hash. A UID of neither form stands in a path as it is, or with `_` for each `-`.
 fn is_of_path(who: Who<'_>, uid: &str) -> bool {

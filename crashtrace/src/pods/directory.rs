@@ -21,8 +21,9 @@ use super::confirm;
 use super::cri::cache::Listed;
 use super::cri::{Cri, Status};
 use super::index::IndexedContainer;
-use super::names::{Answer, ContainerNames, NameSource, Names, NamesState, NamesStatus, PodNames, Who};
 use super::pod::Pod;
+use crate::names::{Answer, ContainerNames, Names, NamesState, NamesStatus, PodNames, Who};
+use crate::schema::NameSource;
 
 /// A watch of the API server's pods: answers from memory.
 pub trait PodWatch: std::fmt::Debug {

@@ -22,8 +22,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::pod::{Container, ContainerKind, MemoryBounds, Pod};
-use crate::cgroup::Qos;
+use super::pod::{Container, ContainerKind, Pod};
+use crate::names::MemoryBounds;
+use crate::schema::Qos;
 
 mod mirror;
 pub mod quantity;

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::cgroup::Qos;
+use crate::names::{MemoryBounds, Workload};
+use crate::schema::Qos;
 
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,17 +50,6 @@ impl Pod {
     }
 }
 
-/// What made a pod: its controller, or the controller of that where its name tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
-    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, `CronJob`, `ReplicaSet`, or any other kind; `Node` for a static pod.
-    pub kind: Box<str>,
-    /// Its name.
-    pub name: Box<str>,
-    /// The controller's own name tells it ([`super::object::workload`] has how surely), no object says it.
-    pub inferred: bool,
-}
-
 /// A container of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
@@ -91,16 +81,4 @@ pub enum ContainerKind {
     Sidecar,
     /// Added to a running pod, by `kubectl debug` for one. Has no limit of its own.
     Ephemeral,
-}
-
-/// Memory that is asked for and allowed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryBounds {
-    /// `spec`: `resources.requests.memory`.
-    pub request_bytes: Option<u64>,
-    /// `spec`: `resources.limits.memory`. `None`: no limit, or none that can be read.
-    pub limit_bytes: Option<u64>,
-    /// `status`: `resources.limits.memory`: the limit that the node has put into force, from Kubernetes 1.27 on (always from
-    /// 1.33). It differs from the spec's while an in-place resize is under way, or cannot be done.
-    pub limit_in_force_bytes: Option<u64>,
 }

@@ -20,10 +20,8 @@ use std::io;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::report::build::victim_field;
-use crate::report::json::{self, SERIALISES};
-use crate::report::text::shorten;
-use crate::report::{Line, MAX_LINE_BYTES};
+use crate::schema::json::{self, SERIALISES};
+use crate::schema::{Line, MAX_LINE_BYTES, shorten};
 
 /// How much of a line may stay.
 struct Rung {
@@ -60,11 +58,15 @@ pub fn to_json_line(line: &Line) -> Vec<u8> {
         return whole.bytes;
     }
     let mut value = serde_json::to_value(line).expect(SERIALISES);
+    let victims_of_gaps: Vec<Option<usize>> = match line {
+        Line::Incident(incident) => incident.unresolved.iter().map(|gap| gap.field.victim()).collect(),
+        _ => Vec::new(),
+    };
     let folded = value.get_mut("folded").and_then(Value::as_object_mut);
     let folded = folded.map_or_else(Vec::new, |folded| take_list(folded, "victims"));
     for rung in &LADDER {
         shorten_line(&mut value, rung);
-        if cut_victims(&mut value, rung) {
+        if cut_victims(&mut value, &victims_of_gaps, rung) {
             break;
         }
     }
@@ -147,7 +149,8 @@ fn shorten_value(value: &mut Value, rung: &Rung) {
 
 /// Leaves as many victims as fit, if these are enough for `rung`; else leaves all for the next rung. True if the line
 /// is done. Sizes are added up, so that the line is serialised once, however many victims it has.
-fn cut_victims(line: &mut Value, rung: &Rung) -> bool {
+/// `victims_of_gaps` has for each entry of `unresolved` the victim that it is of, if it is of one.
+fn cut_victims(line: &mut Value, victims_of_gaps: &[Option<usize>], rung: &Rung) -> bool {
     let Some(line) = line.as_object_mut() else { return true };
     let Some(Value::Bool(truncated)) = line.get_mut("truncated") else {
         return size(line) < MAX_LINE_BYTES;
@@ -159,9 +162,8 @@ fn cut_victims(line: &mut Value, rung: &Rung) -> bool {
     // What is unknown of one victim goes where that victim goes.
     let mut of_line: Vec<Value> = Vec::new();
     let mut of_victim: Vec<Vec<Value>> = vec![Vec::new(); victims.len()];
-    for gap in &unresolved {
-        let place = gap.get("field").and_then(Value::as_str).and_then(victim_field);
-        let list = place.and_then(|(place, _)| of_victim.get_mut(place)).unwrap_or(&mut of_line);
+    for (gap, victim) in unresolved.iter().zip(victims_of_gaps) {
+        let list = victim.and_then(|place| of_victim.get_mut(place)).unwrap_or(&mut of_line);
         if list.len() < rung.items {
             list.push(gap.clone());
         }

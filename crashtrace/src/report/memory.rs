@@ -1,129 +1,119 @@
-//! The part of a report about the node's memory.
+//! The report's part about the node's memory.
 
-use schemars::JsonSchema;
-use serde::Serialize;
+use super::Context;
+use crate::classify::Verdict;
+use crate::enrich::{self, Case};
+use crate::event::{self, Limit};
+use crate::fragmentation::ZoneFinding;
+use crate::schema::{HOLDERS, Holder, Memory, Text, Unmovable, ZONES, Zone};
 
-use super::{Owner, Text};
-
-/// The node's memory at that moment: what was free, zone by zone, and in an OOM of the node who held the rest.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
-pub struct Memory {
-    /// The zones were read from `/proc` after the failure, when some of it had changed already. In the kernel at the
-    /// failure itself otherwise.
-    pub late: bool,
-    /// The zones of the page allocator that have memory, at most 16.
-    pub zones: Vec<Zone>,
-    /// How many there are.
-    pub zones_total: u64,
-    /// Memory that cannot be moved to make room for large pieces, from `/proc/meminfo` just after; only where there was
-    /// enough memory in pieces too small.
-    pub unmovable: Option<Unmovable>,
-    /// All pods together (`kubepods`); null where there is none, or it held less than `least_bytes`. This and what follows
-    /// is from the kernel's tree of memory cgroups at the decision, and null in all but an OOM of the node. A cgroup's figure
-    /// is all that is charged to it and to those below it, page cache and kernel memory too.
-    pub pods: Option<Holder>,
-    /// The largest owners, the largest first; at most 10. Pods, and outside of pods the innermost cgroups that are large.
-    pub holders: Vec<Holder>,
-    /// Owners that held at least `least_bytes`; there may be more if `incomplete`.
-    pub holders_total: Option<u64>,
-    /// From here on an owner counts as large: one 128th of the memory that the decision was about.
-    pub least_bytes: Option<u64>,
-    /// Cgroups that held less, among those that were looked at.
-    pub small_total: Option<u32>,
-    /// What those held together. Those that are in a holder are in its figure as well.
-    pub small_bytes: Option<u64>,
-    /// Cgroups that were looked at: all on the way down to the large ones. What is below a small one is not looked at.
-    pub cgroups_looked_at: Option<u32>,
-    /// Cgroups that there were.
-    pub cgroups_total: Option<u32>,
-    /// There may be large ones that were not seen.
-    pub incomplete: Option<bool>,
+/// What a case holds of it; `None` if nothing.
+pub(super) fn of(
+    case: &Case,
+    zones: Option<&event::Zones>,
+    control: Option<event::OomControl>,
+    verdict: &Verdict,
+    context: &Context,
+) -> Option<Memory> {
+    if zones.is_none() && case.memory.is_none() {
+        return None;
+    }
+    let held = case.memory.as_ref().map(|found| holders(found, control)).unwrap_or_default();
+    let Some(zones) = zones else { return Some(held) };
+    let findings = verdict.assessment.as_ref().map_or(&[][..], |assessment| &assessment.zones);
+    let shown = zones.list.iter().enumerate().take(ZONES);
+    Some(Memory {
+        late: zones.late,
+        zones: shown.map(|(index, of)| zone(case, zones, of, findings.get(index), context)).collect(),
+        zones_total: (zones.list.len() as u64).saturating_add(zones.left_out.into()),
+        unmovable: case.unmovable.map(unmovable),
+        ..held
+    })
 }
 
-/// A zone of the page allocator, with what it says about the request.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Zone {
-    /// NUMA node.
-    pub numa_node: Option<u32>,
-    /// `DMA`, `DMA32`, `Normal`, `Movable`.
-    pub zone: Option<Text>,
-    /// The request might use it: its flags allow this zone, and it is not bound to other nodes.
-    pub eligible: Option<bool>,
-    /// Memory that the page allocator has there.
-    pub managed_bytes: Option<u64>,
-    /// Free, but for what CPUs keep in lists of their own.
-    pub free_bytes: Option<u64>,
-    /// Of this, what such a request may use: without CMA unless it is for movable memory, without the reserve for atomic
-    /// requests unless it is one.
-    pub usable_bytes: Option<u64>,
-    /// The kernel keeps this much free; sleeping requests wait below it. `boost_bytes` is in it.
-    pub min_bytes: Option<u64>,
-    /// Below it the kernel begins to free memory in the background.
-    pub low_bytes: Option<u64>,
-    /// At it that ends.
-    pub high_bytes: Option<u64>,
-    /// What was added to these marks for a while because fragmentation was met.
-    pub boost_bytes: u64,
-    /// Kept from this request, which might use a higher zone as well.
-    pub lowmem_reserve_bytes: Option<u64>,
-    /// Free memory that only movable memory may use.
-    pub free_cma_bytes: u64,
-    /// Memory kept for atomic requests of more than a page: the free part of it on kernels from 6.12 on, all of it before.
-    pub highatomic_bytes: u64,
-    /// Free blocks: how many of one page, of two, of four, and so on.
-    pub free_blocks: Option<Vec<u64>>,
-    /// What is free for it, less `min_bytes` and `lowmem_reserve_bytes`, is enough for the request. One that may use the
-    /// kernel's reserves is kept from a half of `min_bytes` only (`__GFP_HIGH`), or from three eighths (`GFP_ATOMIC`).
-    pub room: Option<bool>,
-    /// There was a block large enough, of a kind that the request may use.
-    pub suitable_block: Option<bool>,
-    /// The kernel's index for the request's order (debugfs `extfrag_index`): -1 if a block was there, else from 0, want of
-    /// memory, to 1, pieces too small.
-    pub fragmentation_index: Option<f64>,
-    /// The kernel's unusable free space index for it (debugfs `unusable_index`): the share of free memory in blocks too small.
-    pub unusable_index: Option<f64>,
+fn zone(
+    case: &Case,
+    zones: &event::Zones,
+    of: &event::Zone,
+    finding: Option<&ZoneFinding>,
+    context: &Context,
+) -> Zone {
+    let bytes = |pages: u64| pages.saturating_mul(context.page_size_bytes);
+    let marks = of.watermarks;
+    let mark = |pages: u64| bytes(pages.saturating_add(of.boost_pages));
+    let reserve =
+        case.request.and_then(|request| crate::fragmentation::reserve_pages(zones, of, request.traits));
+    let index = |thousandths: i32| f64::from(thousandths) / 1000.0;
+    Zone {
+        numa_node: of.numa_node,
+        zone: of.name.as_ref().map(|name| Text::new(&name.0)),
+        eligible: finding.map(|finding| finding.eligible),
+        managed_bytes: of.managed_pages.map(bytes),
+        free_bytes: of.free_pages.map(bytes),
+        usable_bytes: finding.and_then(|finding| finding.usable_pages).map(bytes),
+        min_bytes: marks.map(|marks| mark(marks.min_pages)),
+        low_bytes: marks.map(|marks| mark(marks.low_pages)),
+        high_bytes: marks.map(|marks| mark(marks.high_pages)),
+        boost_bytes: bytes(of.boost_pages),
+        lowmem_reserve_bytes: reserve.map(bytes),
+        free_cma_bytes: bytes(of.free_cma_pages),
+        highatomic_bytes: bytes(of.highatomic_pages),
+        free_blocks: of.free_blocks.clone(),
+        room: finding.and_then(|finding| finding.room),
+        suitable_block: finding.and_then(|finding| finding.suitable_block),
+        fragmentation_index: finding.and_then(|finding| finding.fragmentation_index).map(index),
+        unusable_index: finding
+            .and_then(|finding| finding.unusable_index)
+            .and_then(|thousandths| i32::try_from(thousandths).ok())
+            .map(index),
+    }
 }
 
-/// Memory of the node that cannot be moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Unmovable {
-    /// Locked, or in files that cannot be reclaimed. Null in an OOM, for it is read when the victim has given back what it had
-    /// locked.
-    pub unevictable_bytes: Option<u64>,
-    /// Kernel caches that cannot be given back.
-    pub slab_unreclaimable_bytes: Option<u64>,
-    /// Kernel caches that can.
-    pub slab_reclaimable_bytes: Option<u64>,
-    /// Page tables.
-    pub page_table_bytes: Option<u64>,
-    /// Kernel stacks.
-    pub kernel_stack_bytes: Option<u64>,
-    /// Reserved for huge pages.
-    pub huge_page_bytes: Option<u64>,
-    /// Of these, those that nobody uses.
-    pub huge_page_free_bytes: Option<u64>,
+fn unmovable(found: event::Unmovable) -> Unmovable {
+    let event::Unmovable {
+        slab_unreclaimable_bytes,
+        slab_reclaimable_bytes,
+        page_table_bytes,
+        kernel_stack_bytes,
+        unevictable_bytes,
+        huge_page_bytes,
+        huge_page_free_bytes,
+    } = found;
+    Unmovable {
+        unevictable_bytes,
+        slab_unreclaimable_bytes,
+        slab_reclaimable_bytes,
+        page_table_bytes,
+        kernel_stack_bytes,
+        huge_page_bytes,
+        huge_page_free_bytes,
+    }
 }
 
-/// Entries of [`Memory::zones`] at most, as its doc says.
-pub const ZONES: usize = 16;
-
-/// Entries of [`Memory::holders`] at most, as its doc says.
-pub const HOLDERS: usize = 10;
-
-/// Someone who held memory.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Holder {
-    /// Path of the cgroup.
-    pub cgroup: Text,
-    /// Whose it is.
-    pub owner: Owner,
-    /// What it held.
-    pub usage_bytes: u64,
-    /// Its limit.
-    pub limit_bytes: Option<u64>,
-    /// It has no limit.
-    pub unlimited: bool,
-    /// Thousandths of the node's memory and swap together; null where the decision was about a part of the memory only
-    /// (a cpuset or a memory policy).
-    pub share_permille: Option<u32>,
+/// Who held the node's memory. Shares are of the memory that the decision was about, if that was all of the node's.
+fn holders(memory: &enrich::Memory, control: Option<event::OomControl>) -> Memory {
+    let whole = control.filter(|control| control.constraint == event::Constraint::None);
+    let total_bytes = whole.map(|control| control.total_bytes);
+    let holder = |held: &enrich::Held| Holder {
+        cgroup: Text::new(&held.party.path),
+        owner: held.party.owner.in_schema(),
+        usage_bytes: held.usage_bytes,
+        limit_bytes: held.limit.and_then(Limit::bytes),
+        unlimited: held.limit == Some(Limit::Unlimited),
+        share_permille: total_bytes
+            .filter(|total| *total > 0)
+            .and_then(|total| u32::try_from(u128::from(held.usage_bytes) * 1000 / u128::from(total)).ok()),
+    };
+    Memory {
+        pods: memory.pods.as_ref().map(holder),
+        holders: memory.holders.iter().take(HOLDERS).map(holder).collect(),
+        holders_total: Some(memory.holders.len() as u64),
+        least_bytes: Some(memory.least_bytes),
+        small_total: Some(memory.small),
+        small_bytes: Some(memory.small_bytes),
+        cgroups_looked_at: Some(memory.looked_at),
+        cgroups_total: memory.total,
+        incomplete: Some(memory.incomplete),
+        ..Memory::default()
+    }
 }

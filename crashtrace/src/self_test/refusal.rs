@@ -1,9 +1,10 @@
 //! PURE: why the kernel side cannot be believed, by what the self-test found, and what to do about it.
 
 use super::{SelfTestError, SelfTestReport, Wrong};
-use crate::kernel::host::{BtfSource, HostFacts};
+use crate::kernel::host::HostFacts;
 use crate::kernel::load::chain;
 use crate::kernel::plan::{Refusal, and_more};
+use crate::schema::BtfSource;
 
 /// Facts that show on every kernel: a file of BTF that lacks them cannot be judged.
 const NEEDED: [&str; 3] = ["process id", "name of the process", "start time"];

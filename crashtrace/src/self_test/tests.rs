@@ -9,10 +9,11 @@ use rustix::io::Errno;
 use super::*;
 use crate::decode::SelfTest;
 use crate::event::{Level, Limit, Lineage, Name, Rss, Task};
+use crate::kernel::host::MemoryCgroup;
 use crate::kernel::host::tests::healthy;
-use crate::kernel::host::{BtfSource, MemoryCgroup};
 use crate::kernel::layout::{KernelBtf, Layout};
 use crate::kernel::load::Scarce;
+use crate::schema::BtfSource;
 
 const MIB: u64 = 1 << 20;
 const INIT: u64 = 0xEFFF_FFFB;

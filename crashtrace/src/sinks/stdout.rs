@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::writer::{Writer, Written};
 use super::{Backlog, LineSink, text};
-use crate::report::{Line, to_json_line};
+use crate::report::to_json_line;
+use crate::schema::Line;
 use crate::stdio;
 
 /// Bytes of lines that may wait: some fifty OOM kills. More of them wait as records in the ring, which are smaller. What one record

@@ -3,12 +3,13 @@
 //! What matters comes first: what happened, whose limit, who was killed, what to do. The JSON line has everything,
 //! this has what a person needs; it says so where it leaves something out.
 
-use crate::kernel::host::BtfSource;
-use crate::report::{
-    AgentStarted, AgentStopping, Cause, Certainty, ClockChanged, Constraint, FoldedVictim, Incident, Kind,
-    Level, LimitHit, Line, Loss, MAX_LINE_BYTES, Origin, Process, Shortage, Text, Unresolved,
+use crate::phrase::size;
+use crate::schema::BtfSource;
+use crate::schema::{
+    AgentStarted, AgentStopping, Cause, Certainty, ClockChanged, Constraint, Field, FoldedVictim, Incident,
+    Kind, Level, LimitHit, Line, Loss, MAX_LINE_BYTES, Origin, Process, Shortage, Text, Unresolved,
 };
-use crate::terminal::{Page, Style, size};
+use crate::terminal::{Page, Style};
 
 mod memory;
 mod owner;
@@ -255,7 +256,7 @@ fn section(page: &mut Page, heading: &str, items: &[String]) {
 fn caveats(page: &mut Page, incident: &Incident) {
     let mut items = Vec::new();
     if incident.verdict.certainty == Certainty::Inferred {
-        items.push(format!("inferred, not observed: {}", incident.verdict.inferred.join(", ")));
+        items.push(format!("inferred, not observed: {}", fields(&incident.verdict.inferred)));
     }
     if !incident.complete {
         items.push("there may be more to it: its end was not seen".to_owned());
@@ -275,16 +276,16 @@ fn caveats(page: &mut Page, incident: &Incident) {
 
 /// What is unresolved, together where the reason is the same.
 fn unresolved(gaps: &[Unresolved]) -> Vec<String> {
-    let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut by_reason: Vec<(&str, Vec<Field>)> = Vec::new();
     for gap in gaps {
         match by_reason.iter_mut().find(|(reason, _)| *reason == gap.reason) {
-            Some((_, fields)) => fields.push(&gap.field),
-            None => by_reason.push((&gap.reason, vec![&gap.field])),
+            Some((_, fields)) => fields.push(gap.field),
+            None => by_reason.push((&gap.reason, vec![gap.field])),
         }
     }
-    let lines = by_reason.iter().take(REASONS).map(|(reason, fields)| {
-        let shown = fields.iter().take(FIELDS).copied().collect::<Vec<_>>().join(", ");
-        let more = match fields.len().saturating_sub(FIELDS) {
+    let lines = by_reason.iter().take(REASONS).map(|(reason, open)| {
+        let shown = fields(open.get(..FIELDS).unwrap_or(open));
+        let more = match open.len().saturating_sub(FIELDS) {
             0 => String::new(),
             rest => format!(" and {rest} more"),
         };
@@ -295,6 +296,10 @@ fn unresolved(gaps: &[Unresolved]) -> Vec<String> {
         lines.push(format!("unresolved for {} more reasons: see the JSON line", by_reason.len() - REASONS));
     }
     lines
+}
+
+fn fields(fields: &[Field]) -> String {
+    fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn small_print(incident: &Incident) -> String {

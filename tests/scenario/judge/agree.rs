@@ -191,7 +191,7 @@ fn close_count(one: f64, other: f64) -> bool {
     (one - other).abs() <= 3.0
 }
 
-/// The same words, with sizes (48.0 MiB), shares (79 %) and counts of cgroups that are close.
+/// The same words, with sizes (48 MiB), shares (79 %) and counts of cgroups that are close.
 fn alike(one: &str, other: &str) -> bool {
     let words = |text: &str| -> Vec<String> {
         let plain = |word: &str| word.trim_matches(|mark| "(),;:".contains(mark)).to_owned();
@@ -201,9 +201,11 @@ fn alike(one: &str, other: &str) -> bool {
     let same = |index: usize| {
         let (one, other) = (&left[index], &right[index]);
         let unit = left.get(index + 1).map_or("", String::as_str);
-        // `8 of 9 cgroups were looked at, and 3 of them`
+        // `8 of 9 cgroups were looked at, of which 3 held`
         let word = |ahead: usize| left.get(index + ahead).map(String::as_str);
-        let of_cgroups = unit == "of" && (word(3) == Some("cgroups") || word(2) == Some("them"));
+        let of_which =
+            index.checked_sub(1).and_then(|before| left.get(before)).is_some_and(|word| word == "which");
+        let of_cgroups = unit == "of" && word(3) == Some("cgroups") || unit == "held" && of_which;
         let numbers = one.parse::<f64>().ok().zip(other.parse::<f64>().ok());
         one == other
             || numbers.is_some_and(|(one, other)| match unit {

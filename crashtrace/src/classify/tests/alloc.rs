@@ -1,15 +1,18 @@
 //! Failed allocations: row by row, and what is said of them.
 
 use super::build::{API, MIB, POD, api, lineage, stamp, task};
-use crate::classify::{Cause, Certainty, Level, Origin, Shortage, Verdict, classify};
+use crate::classify::Verdict;
+use crate::classify::tests::build::{Told, told};
 use crate::correlate::{AllocFailures, Incident};
-use crate::enrich::node::{ProcFile, ProcFiles};
-use crate::enrich::{Case, Node, enrich};
+use crate::enrich::{Case, enrich};
 use crate::event::{
     AllocFailure, Asked, BlockTypes, Constraint, FailureKey, Hook, Lineage, MigrateType, Stack, Task,
     Watermarks, Zone, ZoneTypes, Zones,
 };
 use crate::gfp::GfpNames;
+use crate::node::Node;
+use crate::node::{ProcFile, ProcFiles};
+use crate::schema::{Cause, Certainty, Level, Origin, Shortage};
 
 mod charge;
 mod node;
@@ -77,7 +80,7 @@ pub(crate) fn failure(order: u32, gfp: u32, zones: Option<Zones>) -> AllocFailur
         cgroups: Some(lineage(&api())),
         stack: Some(Stack(vec!["warn_alloc".to_owned()])),
         zones,
-        unmovable: Some(crate::kernel::meminfo::parse(MEMINFO)),
+        unmovable: Some(crate::observe::meminfo::parse(MEMINFO)),
     }
 }
 
@@ -103,8 +106,8 @@ pub(crate) fn case(failure: AllocFailure) -> Case {
     enrich(Incident::AllocFailure(Box::new(failures)), &mut a_node())
 }
 
-pub(super) fn verdict(failure: AllocFailure) -> Verdict {
-    classify(&case(failure))
+pub(super) fn verdict(failure: AllocFailure) -> Told {
+    told(&case(failure))
 }
 
 #[track_caller]
@@ -118,10 +121,10 @@ fn on_tracepoint(failure: AllocFailure) -> AllocFailure {
     AllocFailure { stamp, key, format: None, ..failure }
 }
 
-const OF_NGINX: &str = "nginx (pid 301) of container 4f2a00000000… of pod 1f6cbd1e… asked for ";
+const BY_NGINX: &str = "allocation by nginx (pid 301) of container 4f2a00000000… of pod 1f6cbd1e… failed: ";
 
 #[test]
-fn memory_in_pieces_is_fragmentation() {
+fn memory_in_small_blocks_is_fragmentation() {
     let verdict = verdict(failure(9, KERNEL, Some(fragmented())));
     expect(&verdict, Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));
     assert_eq!((verdict.origin, verdict.constraint), (Some(Origin::Allocation), Some(Constraint::None)));
@@ -129,28 +132,32 @@ fn memory_in_pieces_is_fragmentation() {
     assert_eq!(
         verdict.summary,
         format!(
-            "{OF_NGINX}2.0 MiB in one piece (order 9) and did not get it: 35.0 MiB were free, but in pieces of 4.0 KiB at most"
+            "order-9 (2 MiB) {BY_NGINX}memory was fragmented: 35 MiB were free, but the largest block was 4 KiB"
         )
     );
     assert_eq!(
         verdict.evidence,
         [
-            "the kernel gave the request up (warn_alloc)",
-            "zone Normal of NUMA node 0, the largest zone that the request may use, had 35.0 MiB free, and must keep \
-             4.0 MiB: there was room for 2.0 MiB",
-            "the kernel's fragmentation index of zone Normal of NUMA node 0 for order 9 was 0.998 (0 is for want of memory, 1 \
-             for pieces too small); 100.0 % of its free memory lay in smaller pieces",
-            "of what compaction cannot move the node holds 400.0 MiB locked or in files that cannot be reclaimed, 200.0 MiB \
-             of kernel caches that cannot be given back, 2.0 MiB of kernel caches that can",
+            "the kernel called warn_alloc for the failed allocation",
+            "zone Normal of NUMA node 0, the largest eligible zone, had 35 MiB free and must keep 4 MiB in reserve: enough room \
+             for 2 MiB",
+            "the kernel's fragmentation index of zone Normal of NUMA node 0 for order 9 was 0.998 (0: memory is short, 1: \
+             memory is fragmented); 100.0 % of its free memory was in smaller blocks",
+            "memory of the node that compaction cannot move: 400 MiB unevictable (locked, or files in memory without swap), \
+             200 MiB unreclaimable slab, 2 MiB reclaimable slab",
         ]
     );
-    for part in
-        ["vm.compact_memory", "400.0 MiB are locked", "200.0 MiB are kernel caches", "smaller buffers"]
-    {
+    for part in [
+        "vm.compact_memory",
+        "400 MiB are unevictable",
+        "200 MiB are unreclaimable slab",
+        "so large an order",
+        "smaller buffers",
+    ] {
         let part = part.replace("vm.compact_memory", "/proc/sys/vm/compact_memory");
         assert!(verdict.remedy.contains(&part), "{part}: {}", verdict.remedy);
     }
-    assert!(!verdict.remedy.contains("2.0 MiB are inodes"), "too little to matter: {}", verdict.remedy);
+    assert!(!verdict.remedy.contains("are reclaimable slab"), "too little to matter: {}", verdict.remedy);
     assert_eq!(verdict.unresolved, []);
 }
 
@@ -161,38 +168,41 @@ fn too_little_memory_is_no_fragmentation() {
     assert_eq!(
         verdict.summary,
         format!(
-            "{OF_NGINX}2.0 MiB in one piece (order 9) and did not get it: there was not enough memory: zone Normal of NUMA node 0 had \
-             5.0 MiB free for it, and the kernel keeps 4.0 MiB"
+            "order-9 (2 MiB) {BY_NGINX}memory was short: zone Normal of NUMA node 0 had 5 MiB free for it and must keep 4 MiB \
+             in reserve"
         )
     );
-    assert!(verdict.shows(&["there was no room for 2.0 MiB"]));
-    assert!(verdict.remedy.contains("want of memory, not fragmentation"), "{}", verdict.remedy);
+    assert!(verdict.shows(&["in reserve: no room for 2 MiB"]));
+    assert!(verdict.remedy.contains("memory is short, not fragmented"), "{}", verdict.remedy);
     assert!(!verdict.shows(&["compaction"]));
 }
 
 /// For one page nothing else can have been lacking, whatever has come free since; and that is said.
 #[test]
-fn a_single_page_that_failed_is_want_of_memory_even_if_there_is_plenty_now() {
+fn a_single_page_that_failed_is_low_memory_even_if_there_is_plenty_now() {
     let now = zones(vec![with_blocks(normal(100_000), 10, 5)]);
     let verdict = verdict(failure(0, KERNEL, Some(now)));
     expect(&verdict, Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
     assert_eq!(
         verdict.summary,
         format!(
-            "{OF_NGINX}a page (order 0) and did not get it: there was not enough memory, though some had come free when the zones were read"
+            "order-0 (4 KiB) {BY_NGINX}memory was short, though some was free again when the zones were read"
         )
     );
-    assert!(!verdict.remedy.contains("So large a piece"), "{}", verdict.remedy);
+    assert!(!verdict.remedy.contains("so large an order"), "{}", verdict.remedy);
 }
 
 #[test]
-fn a_request_that_cannot_wait_uses_up_the_reserves_or_lacks_a_block() {
+fn an_atomic_allocation_exhausts_the_reserves_or_lacks_a_block() {
     for atomic in [0xa20, 0x820] {
         let empty = verdict(failure(3, atomic, Some(zones(vec![normal(300)]))));
         expect(&empty, Cause::LowMemory, Some(Shortage::AtomicReserves), Some(Level::Node));
         assert!(
-            empty.summary.ends_with("the request could not wait, and the reserves for such were used up")
+            empty.summary.starts_with("order-3 (32 KiB) atomic allocation by nginx"),
+            "{}",
+            empty.summary
         );
+        assert!(empty.summary.ends_with("failed: the atomic reserves were exhausted"), "{}", empty.summary);
         assert!(empty.remedy.starts_with("Raise vm.min_free_kbytes"), "{}", empty.remedy);
         // Below min, but not below what such a request may use.
         let pieces = verdict(failure(3, atomic, Some(zones(vec![normal(900)]))));
@@ -200,10 +210,11 @@ fn a_request_that_cannot_wait_uses_up_the_reserves_or_lacks_a_block() {
     }
     let patient = verdict(failure(3, KERNEL, Some(zones(vec![normal(900)]))));
     expect(&patient, Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
+    assert!(!patient.summary.contains("atomic"), "{}", patient.summary);
 }
 
 #[test]
-fn what_would_be_met_now_stays_open_with_its_reason() {
+fn an_allocation_that_would_succeed_now_stays_open_with_its_reason() {
     let served = zones(vec![with_blocks(normal(8960), 9, 3)]);
     let verdict = verdict(failure(9, KERNEL, Some(served)));
     expect(&verdict, Cause::Unknown, None, None);
@@ -211,8 +222,8 @@ fn what_would_be_met_now_stays_open_with_its_reason() {
         verdict.gap("verdict.cause").is_some_and(|why| why.contains("was free when the zones were read"))
     );
     assert_eq!(verdict.gap("verdict.level"), Some("the cause is not known"));
-    assert!(verdict.shows(&["was -1.000 (a block is there)"]), "{verdict:#?}");
-    assert!(verdict.summary.ends_with("why could not be told"), "{}", verdict.summary);
+    assert!(verdict.shows(&["was -1.000 (a block was free)"]), "{verdict:#?}");
+    assert!(verdict.summary.ends_with("failed: the cause is not known"), "{}", verdict.summary);
 }
 
 #[test]
@@ -220,11 +231,11 @@ fn zones_that_were_not_read_leave_it_open() {
     let none = verdict(failure(9, KERNEL, None));
     expect(&none, Cause::Unknown, None, None);
     assert_eq!(none.gap("verdict.cause"), Some("the zones could not be read"));
-    assert!(none.summary.contains("2^9 pages in one piece"), "{}", none.summary);
+    assert!(none.summary.contains("order-9 (2 MiB) allocation"), "{}", none.summary);
     let part = Zones { left_out: 3, ..fragmented() };
     let part = verdict(failure(9, KERNEL, Some(part)));
     expect(&part, Cause::Unknown, None, None);
-    assert!(part.gap("verdict.cause").is_some_and(|why| why.contains("not all of the zones")));
+    assert!(part.gap("verdict.cause").is_some_and(|why| why.contains("not all eligible zones")));
 }
 
 /// One free block of half the size: the kernel's index is below 0, and there is no block all the same.
@@ -234,7 +245,7 @@ fn an_index_below_zero_is_no_block() {
     zone.watermarks = Some(Watermarks::default());
     let verdict = verdict(failure(9, KERNEL, Some(zones(vec![zone]))));
     expect(&verdict, Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
-    assert!(verdict.shows(&["was -0.500 (0 is for want of memory"]), "{verdict:#?}");
+    assert!(verdict.shows(&["was -0.500 (0: memory is short"]), "{verdict:#?}");
 }
 
 #[test]
@@ -246,34 +257,32 @@ fn what_is_in_a_protected_zone_is_not_counted_as_free() {
     let verdict = verdict(failure(9, KERNEL, Some(zones(vec![dma, normal(8960)]))));
     expect(&verdict, Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));
     assert!(
-        verdict.summary.ends_with("35.0 MiB were free, but in pieces of 4.0 KiB at most"),
+        verdict.summary.ends_with("35 MiB were free, but the largest block was 4 KiB"),
         "{}",
         verdict.summary
     );
 }
 
 #[test]
-fn blocks_that_are_kept_for_others_are_named_with_whom() {
+fn blocks_that_are_reserved_are_named_with_what_for() {
     let kept = |set: fn(&mut BlockTypes)| {
         let mut zone = normal(8960);
         zone.free_blocks.as_mut().expect("blocks")[9] = 2;
         set(&mut zone.block_types.as_mut().expect("types")[9]);
         verdict(failure(9, KERNEL, Some(zones(vec![zone]))))
     };
-    let sentence = "zone Normal of NUMA node 0 has blocks that are large enough, but keeps them for";
+    let sentence = "zone Normal of NUMA node 0 has large enough blocks, but reserves them for";
     for (set, whom) in [
         ((|types| types.cma = true) as fn(&mut BlockTypes), "movable memory (CMA)"),
-        (|types| types.highatomic = true, "atomic requests"),
-        (|types| (types.cma, types.highatomic) = (true, true), "movable memory (CMA) and atomic requests"),
+        (|types| types.highatomic = true, "atomic allocations"),
+        (|types| (types.cma, types.highatomic) = (true, true), "movable memory (CMA) and atomic allocations"),
     ] {
         let verdict = kept(set);
         expect(&verdict, Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));
         assert!(verdict.evidence.contains(&format!("{sentence} {whom}")), "{verdict:#?}");
-        assert!(
-            verdict.summary.ends_with("35.0 MiB were free, but no piece that it may use was large enough")
-        );
+        assert!(verdict.summary.ends_with("35 MiB were free, but no block that it may use was large enough"));
     }
-    assert!(!kept(|types| types.other = true).shows(&["keeps them"]));
+    assert!(!kept(|types| types.other = true).shows(&["reserves them"]));
 }
 
 #[test]
@@ -282,7 +291,7 @@ fn a_boost_is_said_to_be_one() {
     let verdict = verdict(failure(9, KERNEL, Some(zones(vec![zone]))));
     assert!(
         verdict.shows(&[
-            "must keep 6.0 MiB (its watermarks were raised by 2.0 MiB because fragmentation was met lately)"
+            "must keep 6 MiB in reserve (its watermarks are raised by 2 MiB after recent fragmentation)"
         ]),
         "{verdict:#?}"
     );
@@ -293,7 +302,7 @@ fn figures_that_came_late_make_the_cause_inferred() {
     for (figures, cause) in [(fragmented(), Cause::Fragmentation), (short(), Cause::LowMemory)] {
         let late = verdict(failure(9, KERNEL, Some(Zones { late: true, ..figures })));
         assert_eq!((late.cause, late.certainty), (cause, Certainty::Inferred));
-        assert_eq!(late.inferred, ["verdict.cause"]);
+        assert_eq!(late.inferred(), ["verdict.cause"]);
         assert!(late.shows(&["read from /proc after the failure"]));
     }
     let open = verdict(failure(9, KERNEL, Some(Zones { late: true, left_out: 1, ..fragmented() })));
@@ -308,55 +317,54 @@ fn vmalloc_is_told_apart() {
     };
     let empty = vmalloc(Some(512 * MIB), Some(zones(vec![normal(1000)])));
     expect(&empty, Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
-    assert!(empty.summary.contains(
-        "512.0 MiB of the kernel's address space (vmalloc) and did not get it: there was not enough memory"
-    ));
+    assert!(empty.summary.starts_with("vmalloc of 512 MiB by nginx"), "{}", empty.summary);
+    assert!(empty.summary.contains("failed: memory was short"), "{}", empty.summary);
     let plenty = vmalloc(Some(512 * MIB), Some(fragmented()));
     expect(&plenty, Cause::Unknown, None, None);
-    assert!(plenty.gap("verdict.cause").is_some_and(|why| why.starts_with("memory was there")));
+    assert!(plenty.gap("verdict.cause").is_some_and(|why| why.starts_with("there was memory")));
     assert!(plenty.remedy.contains("\"vmalloc\" in the kernel log"), "{}", plenty.remedy);
     let nameless = vmalloc(None, None);
     expect(&nameless, Cause::Unknown, None, None);
-    assert!(nameless.summary.contains("a piece of the kernel's address space (vmalloc)"));
-    assert!(nameless.shows(&["to be logged as \"vmalloc error: size %lu, failed to allocate pages\""]));
+    assert!(nameless.summary.contains("vmalloc of unknown size"));
+    assert!(nameless.shows(&["with the message \"vmalloc error: size %lu, failed to allocate pages\""]));
 }
 
 #[test]
-fn what_is_not_known_is_called_memory() {
+fn an_unknown_kind_of_allocation_is_said_to_be_one() {
     let format = Some("vmemmap alloc failure: order:%u\n".into());
     let other =
         verdict(AllocFailure { asked: Asked::Other, format, ..failure(0, KERNEL, Some(fragmented())) });
     expect(&other, Cause::Unknown, None, None);
-    assert_eq!(other.gap("verdict.cause"), Some("what was asked for is not known to this version"));
-    assert!(other.summary.contains("asked for memory and did not get it"), "{}", other.summary);
+    assert_eq!(other.gap("verdict.cause"), Some("this version does not know the kind of allocation"));
+    assert!(other.summary.starts_with("allocation of unknown size by nginx"), "{}", other.summary);
     assert!(other.evidence.iter().all(|sentence| !sentence.contains('\n')), "{other:#?}");
 }
 
 #[test]
-fn one_that_is_expected_is_said_to_be() {
+fn an_expected_failure_is_said_to_be_one() {
     let verdict = verdict(failure(9, KERNEL | NOWARN, Some(fragmented())));
     assert!(verdict.shows(&["expects that this may fail (__GFP_NOWARN)"]));
-    assert!(verdict.remedy.contains("One that is expected needs no remedy"), "{}", verdict.remedy);
+    assert!(verdict.remedy.contains("An expected failure needs no remedy"), "{}", verdict.remedy);
 }
 
 #[test]
-fn what_an_interrupt_asks_for_is_nobodys() {
+fn an_allocation_by_an_interrupt_has_no_owner() {
     let in_interrupt = AllocFailure {
         stack: Some(Stack(vec!["warn_alloc".to_owned(), "handle_softirqs".to_owned()])),
         ..failure(3, 0xa20, Some(zones(vec![normal(300)])))
     };
     let case = case(in_interrupt);
-    assert_eq!(case.trigger, None);
-    let why = case.unresolved.iter().find(|gap| gap.field == "trigger").expect("a reason");
-    assert!(why.reason.starts_with("an interrupt asked"), "{}", why.reason);
-    let verdict = classify(&case);
+    assert_eq!(case.trigger(), None);
+    let why = case.unresolved.iter().find(|gap| gap.field.to_string() == "trigger").expect("a reason");
+    assert!(why.reason.starts_with("the allocation came from an interrupt"), "{}", why.reason);
+    let verdict = told(&case);
     assert!(
-        verdict.summary.starts_with("an interrupt asked for 32.0 KiB in one piece (order 3)"),
+        verdict.summary.starts_with("order-3 (32 KiB) atomic allocation by an interrupt failed"),
         "{}",
         verdict.summary
     );
     assert!(!verdict.summary.contains("nginx") && !verdict.remedy.contains("nginx"));
-    assert!(verdict.shows(&["nothing to do with nginx (pid 301), the task that it interrupted"]));
+    assert!(verdict.shows(&["not from nginx (pid 301), the task that it interrupted"]));
 }
 
 /// What comes after an interrupt may be done by a task of the kernel's, which nothing interrupted.
@@ -370,10 +378,14 @@ fn the_task_that_does_the_work_of_interrupts_was_not_interrupted() {
         ..failure(3, 0xa20, Some(zones(vec![normal(300)])))
     };
     let case = case(in_ksoftirqd);
-    let why = case.unresolved.iter().find(|gap| gap.field == "trigger").expect("a reason");
-    assert_eq!(why.reason, "an interrupt asked, whose work was left to ksoftirqd");
-    let verdict = classify(&case);
-    assert!(verdict.summary.starts_with("an interrupt asked for"), "{}", verdict.summary);
+    let why = case.unresolved.iter().find(|gap| gap.field.to_string() == "trigger").expect("a reason");
+    assert_eq!(why.reason, "the allocation came from an interrupt, whose work was left to ksoftirqd");
+    let verdict = told(&case);
+    assert!(
+        verdict.summary.starts_with("order-3 (32 KiB) atomic allocation by an interrupt failed"),
+        "{}",
+        verdict.summary
+    );
     assert!(verdict.shows(&["from an interrupt, whose work was left to ksoftirqd/3 (pid 30)"]));
     assert!(!verdict.shows(&["interrupted"]));
     // Any process may call itself so. It has memory, or an owner.
@@ -392,8 +404,8 @@ fn the_task_that_does_the_work_of_interrupts_was_not_interrupted() {
 
 /// Without names for its stack an interrupt does not show, and one that may not sleep may be one.
 #[test]
-fn who_asked_is_in_doubt_where_the_stack_has_no_names() {
-    let doubt = "whether nginx (pid 301) asked or an interrupt on its CPU cannot be told";
+fn the_caller_is_in_doubt_where_the_stack_has_no_names() {
+    let doubt = "came from nginx (pid 301) or from an interrupt on its CPU";
     let of = |gfp| verdict(AllocFailure { stack: None, ..failure(3, gfp, Some(fragmented())) });
     assert!(of(0xa20).shows(&[doubt]));
     assert!(!of(KERNEL).shows(&[doubt]), "it may sleep, so it is no interrupt");
@@ -404,10 +416,10 @@ fn an_owner_is_named_where_there_is_one() {
     let of = |cgroups: Option<Lineage>| {
         verdict(AllocFailure { cgroups, ..failure(9, KERNEL, Some(short())) }).summary
     };
-    assert!(of(Some(lineage(&format!("{POD}/{API}")))).starts_with(OF_NGINX));
+    assert!(of(Some(lineage(&format!("{POD}/{API}")))).starts_with(&format!("order-9 (2 MiB) {BY_NGINX}")));
     assert!(
         of(Some(lineage("/system.slice/db.service")))
-            .starts_with("nginx (pid 301) of db.service of the host asked")
+            .starts_with("order-9 (2 MiB) allocation by nginx (pid 301) of db.service of the host failed")
     );
-    assert!(of(None).starts_with("nginx (pid 301) asked for"));
+    assert!(of(None).starts_with("order-9 (2 MiB) allocation by nginx (pid 301) failed"));
 }

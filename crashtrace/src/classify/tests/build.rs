@@ -1,12 +1,15 @@
 //! Incidents, built as the kernel would tell them.
 
 use crate::classify::{Verdict, classify};
-use crate::correlate::{Incident, OomKill, OomNoKill};
-use crate::enrich::enrich;
+use crate::correlate::{Incident, OomKill, OomNoKill, complete_victims};
+use crate::describe::{Description, describe};
+use crate::enrich::{Case, enrich};
 use crate::event::{
     Constraint, Hook, Level, Limit, Lineage, Name, OomControl, OomDecision, OomNoVictim, OomVictim, Rss,
     Stack, Stamp, Task,
 };
+use crate::node::Node;
+use crate::schema::Unresolved;
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const KUBEPODS: &str = "/kubepods";
@@ -189,8 +192,8 @@ impl OomKill {
         self
     }
 
-    pub(crate) fn verdict(self) -> Verdict {
-        classify(&enrich(Incident::OomKill(Box::new(self)), &mut crate::enrich::Node::unseen("a test")))
+    pub(crate) fn verdict(self) -> Told {
+        told(&enrich(an_incident(self), &mut Node::unseen("a test")))
     }
 }
 
@@ -212,20 +215,55 @@ pub(crate) fn no_kill(trigger: Lineage, limit: Option<Lineage>, names: &[&str]) 
 }
 
 impl OomNoKill {
-    pub(crate) fn verdict(self) -> Verdict {
-        classify(&enrich(Incident::OomNoKill(Box::new(self)), &mut crate::enrich::Node::unseen("a test")))
+    pub(crate) fn verdict(self) -> Told {
+        told(&enrich(Incident::OomNoKill(Box::new(self)), &mut Node::unseen("a test")))
     }
 }
 
-impl Verdict {
+/// A kill as the correlator gives it.
+pub(crate) fn an_incident(mut kill: OomKill) -> Incident {
+    complete_victims(&mut kill);
+    Incident::OomKill(Box::new(kill))
+}
+
+/// A verdict, and what is said of it.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) verdict: Verdict,
+    pub(crate) summary: String,
+    pub(crate) evidence: Vec<String>,
+    pub(crate) remedy: String,
+    pub(crate) unresolved: Vec<Unresolved>,
+}
+
+impl std::ops::Deref for Told {
+    type Target = Verdict;
+
+    fn deref(&self) -> &Verdict {
+        &self.verdict
+    }
+}
+
+pub(crate) fn told(case: &Case) -> Told {
+    let verdict = classify(case);
+    let Description { summary, evidence, remedy, unresolved } = describe(case, &verdict);
+    Told { verdict, summary, evidence, remedy, unresolved }
+}
+
+impl Told {
     /// Whether some sentence of the evidence has all of these in it.
     pub(crate) fn shows(&self, parts: &[&str]) -> bool {
         self.evidence.iter().any(|sentence| parts.iter().all(|part| sentence.contains(part)))
     }
 
+    /// The paths of what was inferred.
+    pub(crate) fn inferred(&self) -> Vec<String> {
+        self.verdict.inferred.iter().map(ToString::to_string).collect()
+    }
+
     /// Why a field is open.
     pub(crate) fn gap(&self, field: &str) -> Option<&str> {
-        self.unresolved.iter().find(|gap| gap.field == field).map(|gap| gap.reason.as_str())
+        self.unresolved.iter().find(|gap| gap.field.to_string() == field).map(|gap| gap.reason.as_str())
     }
 }
 

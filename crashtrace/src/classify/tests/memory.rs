@@ -2,19 +2,21 @@
 
 use super::*;
 use crate::cgroup;
-use crate::classify::classify;
+use crate::classify::tests::build::{Told, an_incident, told};
 use crate::correlate::{Incident, OomKill};
-use crate::enrich::{Held, Memory, Node, Party, enrich, node::CgroupFiles};
+use crate::enrich::{Held, Memory, Owned, enrich};
 use crate::event::{Limit, NoKill};
-use crate::pods::names::{Answer, PodNames, Who};
-use crate::pods::pod::MemoryBounds;
+use crate::names::MemoryBounds;
+use crate::names::{Answer, PodNames, Who};
+use crate::node::{CgroupFiles, Node};
 
 fn held(path: &str, mib: u64, limit: Option<Limit>) -> Held {
     let placement = cgroup::parse(path.as_bytes());
     let lineage = lineage(path);
-    let party = crate::enrich::party(&lineage, crate::enrich::NodeRoot::default()).expect("a whole path");
+    let owned = Owned::resolve(&lineage, cgroup::NodeRoot::default());
+    let party = owned.nearest().expect("a whole path").clone();
     assert_eq!(party.placement, placement);
-    Held { party: Party { placement, ..party }, usage_bytes: mib * MIB, limit }
+    Held { party, usage_bytes: mib * MIB, limit }
 }
 
 fn memory(holders: Vec<Held>) -> Memory {
@@ -32,11 +34,11 @@ fn memory(holders: Vec<Held>) -> Memory {
 }
 
 /// The verdict on a kill by the node, with these holders, on a node of 8000 MiB.
-fn on_node(kill: OomKill, memory: Memory) -> Verdict {
-    let mut case = enrich(Incident::OomKill(Box::new(kill)), &mut Node::unseen("a test"));
+fn on_node(kill: OomKill, memory: Memory) -> Told {
+    let mut case = enrich(an_incident(kill), &mut Node::unseen("a test"));
     case.memory = Some(memory);
     case.node_memory_bytes = Some(8000 * MIB);
-    classify(&case)
+    told(&case)
 }
 
 #[test]
@@ -53,11 +55,15 @@ fn the_largest_holders_are_named_with_their_shares_and_the_rest_is_counted() {
         "{verdict:?}"
     );
     assert!(
-        verdict.shows(&["all pods", "2.9 GiB", "5.9 GiB", "leaves 2.0 GiB of the node's memory"]),
+        verdict.shows(&["all pods", "2.9 GiB", "5.9 GiB", "leaves 2 GiB of the node's memory"]),
         "{verdict:?}"
     );
     assert!(verdict.shows(&["the victim belongs to pod 1f6cbd1e", "second"]), "{verdict:?}");
-    assert!(verdict.remedy.contains("Look first at what held most: backup.service"), "{}", verdict.remedy);
+    assert!(
+        verdict.remedy.contains("Look first at the largest holder: backup.service"),
+        "{}",
+        verdict.remedy
+    );
 }
 
 /// A kill by the node in the pod, of which the pod's cgroup held so much memory and swap.
@@ -97,12 +103,15 @@ fn what_was_not_looked_at_is_not_spoken_of() {
     assert!(whole.shows(&["the largest holders of memory were db.service"]));
     assert!(whole.shows(&["belongs to the largest holder"]) && whole.remedy.contains("Look first"));
     let partly = on_node(victim(), Memory { incomplete: true, ..memory(holders()) });
-    assert!(partly.shows(&["the largest that were seen are db.service", "may be large ones"]));
+    assert!(
+        partly
+            .shows(&["the largest holders that were seen are db.service", "large ones may have been missed"])
+    );
     assert!(!partly.shows(&["largest holder,"]) && !partly.remedy.contains("Look first"));
     let nothing = on_node(victim(), Memory { looked_at: 0, ..memory(Vec::new()) });
     assert!(!nothing.shows(&["looked at"]));
     let none = on_node(victim(), memory(Vec::new()));
-    assert!(none.shows(&["none that was seen held as much as 64.0 MiB"]));
+    assert!(none.shows(&["no cgroup that was seen held as much as 64 MiB"]));
 }
 
 #[test]
@@ -111,18 +120,18 @@ fn a_share_is_of_all_of_the_node_or_none() {
     let says = |constraint| {
         let kill =
             kill(&lineage("/x"), None, &SYSTEM).with_control(|control| control.constraint = constraint);
-        on_node(kill, memory(holders())).shows(&["db.service of the host (700.0 MiB, 136 %)"])
+        on_node(kill, memory(holders())).shows(&["db.service of the host (700 MiB, 136 %)"])
     };
     assert!(says(Constraint::None), "of 512 MiB");
     assert!(!says(Constraint::Cpuset) && !says(Constraint::Mempolicy));
 }
 
 #[test]
-fn nobody_is_weighed_where_whoever_asks_is_killed() {
+fn no_badness_is_given_where_the_allocating_task_is_killed() {
     let weighed = |points| {
         let kill = kill(&lineage(&api()), None, &SYSTEM);
         let verdict = kill.with_control(|control| control.points_bytes = points).verdict();
-        verdict.shows(&["the kernel weighed the victim"])
+        verdict.shows(&["the victim's badness was"])
     };
     assert!(weighed(600) && weighed(-600) && !weighed(0));
 }
@@ -144,10 +153,10 @@ fn the_request_is_read_off_the_oom_score_adj_where_kubelet_puts_it() {
     // 1000 - 1000 * 800 MiB / 8000 MiB.
     assert!(says(900, 1200).shows(&[
         "oom_score_adj of 900",
-        "requests about 800.0 MiB",
-        "1.2 GiB, above that"
+        "requests about 800 MiB",
+        "1.2 GiB, more than that"
     ]));
-    assert!(says(900, 300).shows(&["300.0 MiB, below that"]));
+    assert!(says(900, 300).shows(&["300 MiB, less than that"]));
     assert!(says(900, 804).shows(&["about as much"]));
     for bound in [3, 999, 1000, 0, -997, -1000] {
         assert!(!says(bound, 300).shows(&["kubelet gives"]), "{bound}");
@@ -174,16 +183,16 @@ fn the_request_that_kubernetes_has_is_said_where_it_is_known() {
         let pods = Box::new(Requests(request_mib.map(|mib| mib * MIB)));
         let mut node = Node { pods, ..Node::unseen("a test") };
         let incident = Incident::OomKill(Box::new(kill(&cgroups, None, &SYSTEM)));
-        classify(&enrich(incident, &mut node))
+        told(&enrich(incident, &mut node))
     };
-    assert!(says(Some(200)).shows(&["container api requests 200.0 MiB, and used 300.0 MiB: 100.0 MiB more"]));
-    assert!(says(Some(400)).shows(&["requests 400.0 MiB, and used 300.0 MiB, which is within that"]));
-    assert!(says(None).shows(&["container api requests no memory, and used 300.0 MiB"]));
+    assert!(says(Some(200)).shows(&["container api requests 200 MiB and used 300 MiB: 100 MiB more"]));
+    assert!(says(Some(400)).shows(&["requests 400 MiB and used 300 MiB, which is within its request"]));
+    assert!(says(None).shows(&["container api requests no memory and used 300 MiB"]));
     assert!(!says(None).shows(&["kubelet gives"]));
 }
 
 #[test]
-fn a_task_that_waits_is_no_oom_that_found_nobody() {
+fn a_task_that_waits_is_no_oom_without_a_victim() {
     let limit = lineage(POD);
     let mut none = no_kill(limit.clone(), Some(limit), &["mem_cgroup_oom_synchronize"]);
     none.event.why = NoKill::SwitchedOff;
@@ -191,14 +200,18 @@ fn a_task_that_waits_is_no_oom_that_found_nobody() {
     let verdict = none.verdict();
     assert_eq!((verdict.cause, verdict.origin), (Cause::CgroupOom, Some(Origin::Charge)));
     assert_eq!(verdict.level, Some(Level::Pod));
-    assert!(verdict.summary.ends_with("java (pid 4211) hangs there, for its OOM killer is switched off"));
-    assert!(verdict.shows(&["oom_kill_disable set"]));
+    assert!(
+        verdict
+            .summary
+            .ends_with("java (pid 4211) hangs, because the OOM killer of that cgroup is switched off")
+    );
+    assert!(verdict.shows(&["oom_kill_disable is set"]));
     assert!(verdict.remedy.contains("oom_kill_disable"), "{}", verdict.remedy);
     assert!(!verdict.remedy.contains("-1000"), "{}", verdict.remedy);
 }
 
 /// A kill in a pod, of a process with this name, whose limit's cgroup holds so much shared memory.
-fn in_pod(comm: &str, shmem_bytes: u64) -> Verdict {
+fn in_pod(comm: &str, shmem_bytes: u64) -> Told {
     #[derive(Debug)]
     struct Shmem(u64);
     impl CgroupFiles for Shmem {
@@ -213,12 +226,12 @@ fn in_pod(comm: &str, shmem_bytes: u64) -> Verdict {
     incident.decision().victim = Some(task.clone());
     incident.victims[0].task = task;
     let mut node = Node { cgroups: Box::new(Shmem(shmem_bytes)), ..Node::unseen("a test") };
-    classify(&enrich(Incident::OomKill(Box::new(incident)), &mut node))
+    told(&enrich(an_incident(incident), &mut node))
 }
 
 #[test]
 fn shared_memory_is_shown_where_it_is_a_part_of_the_usage() {
-    assert!(in_pod("java", 60 * MIB).shows(&["60.0 MiB (60 %)", "tmpfs", "may stay when processes die"]));
+    assert!(in_pod("java", 60 * MIB).shows(&["60 MiB (60 %)", "tmpfs", "may stay when processes die"]));
     assert!(!in_pod("java", MIB).shows(&["tmpfs"]));
 }
 
@@ -252,7 +265,7 @@ fn only_a_container_that_was_about_to_start_could_not_start() {
         incident.victims[0].task = task;
         incident.verdict()
     };
-    let cannot_start = |verdict: &Verdict| verdict.remedy.contains("could not start");
+    let cannot_start = |verdict: &Told| verdict.remedy.contains("could not start");
     assert!(cannot_start(&runc(Some(1), Some(POD), &CHARGE)));
     for verdict in [runc(Some(57), Some(POD), &CHARGE), runc(None, Some(POD), &CHARGE)] {
         assert!(verdict.shows(&["about to run a program in a container"]), "{verdict:?}");
@@ -269,10 +282,7 @@ fn only_a_container_that_was_about_to_start_could_not_start() {
         incident.verdict()
     };
     let young = old(1_250_000_000);
-    assert!(
-        young.shows(&["was pid 1 of its container and 1.2 s old: if it is what it is called"]),
-        "{young:?}"
-    );
+    assert!(young.shows(&["was pid 1 of its container and 1.3 s old: if it is that process"]), "{young:?}");
     let old = old(60_000_000_000);
     assert!(!old.shows(&["start-up process"]) && !cannot_start(&old), "{old:?}");
     // A thread's name is not the process's.

@@ -1,17 +1,18 @@
 //! What holds of any incident, sensible or not.
 
+use crate::classify::tests::build::told;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 
 use super::build::{CHARGE, WRITE, mark, no_kill, stack, stamp};
-use crate::classify::{Cause, Certainty, Origin, classify};
 use crate::correlate::{AllocFailures, Incident, OomKill};
 use crate::enrich::enrich;
 use crate::event::{
     AllocFailure, Asked, Constraint, Hook, Level, Limit, Lineage, Name, OomControl, OomDecision, Rss, Task,
     Zone, Zones,
 };
+use crate::schema::{Cause, Certainty, Origin};
 
 fn a_name() -> impl Strategy<Value = Name> {
     let known = [
@@ -215,11 +216,11 @@ fn an_incident() -> BoxedStrategy<Incident> {
 proptest! {
     #[test]
     fn any_incident_has_a_verdict_that_says_how_it_is_known(incident in an_incident()) {
-        let mut node = crate::enrich::Node::unseen("a test");
+        let mut node = crate::node::Node::unseen("a test");
         node.gfp = crate::gfp::GfpNames::fallback();
         let of_failure = matches!(incident, Incident::AllocFailure(_));
         let case = enrich(incident, &mut node);
-        let verdict = classify(&case);
+        let verdict = told(&case);
         prop_assert_eq!(verdict.certainty == Certainty::Observed, verdict.inferred.is_empty());
         prop_assert!(!verdict.summary.is_empty() && !verdict.remedy.is_empty() && !verdict.evidence.is_empty());
         // What is null has its reason.

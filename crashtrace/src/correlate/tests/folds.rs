@@ -130,8 +130,8 @@ fn beyond_the_limits_that_are_remembered_a_quiet_one_is_forgotten_first() {
     // Every limit but 9 has something waiting.
     assert_eq!(desk.all((0..limits).filter(|&id| id != 9).map(|id| none(1_000 + id, id, 0))), []);
     assert_eq!(all_folded(&desk.push(none(5_000, limits, 0))), [(5_000, limits, 0)]);
-    assert_eq!(desk.correlator.folds.len(), FOLDS);
-    assert!(!desk.correlator.folds.contains_key(&(NoKill::NobodyFound, Some(9))));
+    assert_eq!(desk.correlator.ooms.folds.len(), FOLDS);
+    assert!(!desk.correlator.ooms.folds.contains_key(&(NoKill::NobodyFound, Some(9))));
 }
 
 #[test]
@@ -140,6 +140,6 @@ fn where_all_have_something_waiting_one_is_sent_before_its_time_and_none_is_lost
     let limits = FOLDS as u64;
     desk.all((0..limits).flat_map(|id| [none(id, id, 0), none(id, id, 0)]));
     assert_eq!(all_folded(&desk.push(none(5_000, limits, 7))), [(0, 0, 0), (5_000, limits, 7)]);
-    assert_eq!(desk.correlator.folds.len(), FOLDS);
+    assert_eq!(desk.correlator.ooms.folds.len(), FOLDS);
     assert_eq!(desk.correlator.finish().len(), FOLDS - 1);
 }

@@ -133,7 +133,7 @@ proptest! {
         let mut done = Vec::new();
         for (at, id, repeats) in events {
             done.extend(desk.push(none(at, id, repeats)));
-            prop_assert!(desk.correlator.folds.len() <= FOLDS);
+            prop_assert!(desk.correlator.ooms.folds.len() <= FOLDS);
         }
         done.extend(desk.correlator.finish());
         let counted = done.iter().map(|incident| match incident {

@@ -6,7 +6,7 @@
 
 use super::{COSTLY_ORDER, Fragmentation, Outlook};
 use crate::kernel::host::HostFacts;
-use crate::report::Shortage;
+use crate::schema::Shortage;
 use crate::terminal::zones::short_size;
 
 /// The kernel's own settings (`mm/compaction.c`, 5.10 to 7.3).

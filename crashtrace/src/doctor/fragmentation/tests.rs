@@ -5,8 +5,8 @@ use crate::event::Hook;
 use crate::kernel::host::tests::healthy;
 use crate::kernel::host::{HostFacts, MemorySettings};
 use crate::kernel::plan::{Functions, HooksWanted, KernelView};
-use crate::kernel::symbols::tests::every_function;
-use crate::kernel::zoneinfo;
+use crate::observe::zoneinfo;
+use crate::symbols::tests::every_function;
 use crate::terminal::Page;
 
 /// A node of 4 GiB: DMA is protected, DMA32 holds most and Normal the rest. `min` in pages.

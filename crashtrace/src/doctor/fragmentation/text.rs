@@ -2,7 +2,7 @@
 
 use super::{Fragmentation, Outlook};
 use crate::fragmentation::block_pages;
-use crate::report::{Shortage, Text};
+use crate::schema::{Shortage, Text};
 use crate::terminal::zones::{self, Picture, Row, short_size};
 use crate::terminal::{Page, Style};
 

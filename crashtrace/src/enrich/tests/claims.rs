@@ -1,18 +1,23 @@
 //! What a cgroup only claims to be, and whose names are taken: everything from the path to the report's line.
 
+use crate::classify::tests::build::{Told, told};
+use crate::describe::describe;
+use crate::enrich::Owned;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::classify::tests::build::SIDE;
-use crate::classify::{Cause, Level as VerdictLevel, Verdict, classify};
-use crate::enrich::Node;
 use crate::filter::Filter;
+use crate::names::{MemoryBounds, Workload};
+use crate::node::Node;
 use crate::pods::directory::tests::OnePod;
 use crate::pods::directory::{Directory, PodWatch};
-use crate::pods::pod::{Container, ContainerKind, MemoryBounds, Pod, Workload};
-use crate::report::build::{Context, incident};
+use crate::pods::pod::{Container, ContainerKind, Pod};
+use crate::report::Context;
+
+use crate::schema::{Cause, Level as VerdictLevel};
 
 const UID: &str = "1f6cbd1e-0d5a-4a4f-8f5c-2b8f0a2f6f11";
 /// Stands in each name of the pod that the directory knows.
@@ -54,7 +59,7 @@ fn asking(pod: Pod, root: NodeRoot) -> Node {
 }
 
 /// A kill in the cgroup of this path, whose own limit, or that of the first so many names of the path, was hit.
-fn killed(path: &str, names_of_limit: usize, node: &mut Node) -> (Case, Verdict, String) {
+fn killed(path: &str, names_of_limit: usize, node: &mut Node) -> (Case, Told, String) {
     let limited: String = path
         .split('/')
         .filter(|name| !name.is_empty())
@@ -62,8 +67,8 @@ fn killed(path: &str, names_of_limit: usize, node: &mut Node) -> (Case, Verdict,
         .fold(String::new(), |path, name| path + "/" + name);
     let victim = lineage(path).with(&limited, 64 * MIB, 64 * MIB);
     let limit = victim.from(&limited);
-    let case = enrich(Incident::OomKill(Box::new(kill(&victim, Some(limit), &CHARGE))), node);
-    let verdict = classify(&case);
+    let case = enrich(an_incident(kill(&victim, Some(limit), &CHARGE)), node);
+    let verdict = told(&case);
     let context = Context {
         boot_id: "b".into(),
         page_size_bytes: 4096,
@@ -71,8 +76,12 @@ fn killed(path: &str, names_of_limit: usize, node: &mut Node) -> (Case, Verdict,
         memory_cgroup_v1: Some(false),
         gfp: crate::gfp::GfpNames::fallback(),
     };
-    let line = serde_json::to_string(&incident(&case, &verdict, &context)).expect("JSON");
+    let line = serde_json::to_string(&line_of(&case, &verdict, &context)).expect("JSON");
     (case, verdict, line)
+}
+
+fn line_of(case: &Case, verdict: &Told, context: &Context) -> crate::schema::Incident {
+    crate::report::incident(case, verdict, &describe(case, verdict), context)
 }
 
 fn imitation(outer: &str) -> String {
@@ -93,7 +102,7 @@ fn who_imitates_a_pod_below_a_delegation_does_not_get_its_names() {
         for names in 1..=path.matches('/').count() {
             let (case, verdict, line) =
                 killed(&path, names, &mut asking(a_pod(UID, Some(Qos::Burstable)), NodeRoot::default()));
-            let victim = case.victims[0].as_ref().expect("an owner");
+            let victim = case.victim(0).expect("an owner");
             assert_eq!(
                 (victim.owner.kind, &victim.owner.pod_uid, &victim.owner.names),
                 (kind, &None, &None),
@@ -107,7 +116,7 @@ fn who_imitates_a_pod_below_a_delegation_does_not_get_its_names() {
             assert!(reason(&case, "victims[0].owner").is_some_and(|reason| reason.contains("not confirmed")));
             if names == path.matches('/').count() {
                 assert_eq!(verdict.level, Some(level), "{path}");
-                let starts = format!("a cgroup inside {whose} hit its limit of 64.0 MiB");
+                let starts = format!("a cgroup inside {whose} hit its limit of 64 MiB");
                 assert!(verdict.summary.starts_with(&starts), "{}", verdict.summary);
                 assert!(verdict.gap("limit.owner").is_some_and(|reason| reason.contains("not confirmed")));
             }
@@ -125,20 +134,20 @@ fn who_imitates_a_pod_below_a_delegation_does_not_get_its_names() {
     }
 }
 
-fn texts(verdict: &Verdict) -> Vec<String> {
+fn texts(verdict: &Told) -> Vec<String> {
     let mut all = verdict.evidence.clone();
     all.extend([verdict.summary.clone(), verdict.remedy.clone()]);
     all
 }
 
 /// No name in the line, no figure of Kubernetes', and not a line of that namespace.
-fn nothing_rests_on(case: &Case, verdict: &Verdict, line: &str) {
+fn nothing_rests_on(case: &Case, verdict: &Told, line: &str) {
     assert!(!line.contains(MARK), "{line}");
     assert!(!line.contains("Kubernetes has"), "{line}");
     assert_eq!(verdict.kubernetes, None);
     let filter = Filter { namespaces: vec![format!("namespace-{MARK}")], ..Filter::default() };
-    let in_a_pod = case.victims.iter().flatten().any(|party| party.placement.is_in_pod());
-    // A pod without a name goes through; what only claims to be one does not.
+    // A pod without a name goes through, be it the trigger's, a victim's or the limit's; what only claims to be one does not.
+    let in_a_pod = case.owners.parties().any(|party| party.placement.is_in_pod());
     assert_eq!(filter.lets_through(case, verdict), in_a_pod);
 }
 
@@ -153,7 +162,7 @@ fn the_same_path_is_a_pods_to_an_agent_in_that_container() {
     assert_eq!(verdict.level, Some(VerdictLevel::Container));
     let summary = format!("container container-{MARK} of pod namespace-{MARK}/pod-{MARK} hit its own limit");
     assert!(verdict.summary.starts_with(&summary), "{}", verdict.summary);
-    assert!(line.contains("Kubernetes has the same limit of 64.0 MiB"));
+    assert!(line.contains("Kubernetes has the same limit of 64 MiB"));
     assert_eq!(reason(&case, "victims[0].owner"), None);
     // In another container, or where the root is another hierarchy's.
     for root in [NodeRoot { cgroup_id: Some(3), v1: false }, NodeRoot { cgroup_id: None, v1: false }] {
@@ -170,7 +179,7 @@ fn the_same_path_is_a_pods_to_an_agent_in_that_container() {
     // The container that the node is: the machine's.
     let (case, verdict, line) = killed(&outer, 2, &mut asking(pod(), NodeRoot { cgroup_id: id, v1: false }));
     assert_eq!(
-        (verdict.level, case.victims[0].as_ref().map(|it| it.owner.kind)),
+        (verdict.level, case.victim(0).map(|it| it.owner.kind)),
         (Some(VerdictLevel::Container), Some(OwnerKind::Container))
     );
     nothing_rests_on(&case, &verdict, &line);
@@ -182,8 +191,20 @@ fn what_lies_deep_in_the_node_that_is_a_container_is_not_taken_for_that_containe
     let outer = format!("/system.slice/docker-{SIDE}.scope");
     let deep = Lineage { skipped: 3, ..lineage(&outer) };
     let inside = NodeRoot { cgroup_id: deep.levels[0].cgroup_id, v1: false };
-    super::super::party(&deep, inside).expect_err("it may be in a pod");
+    Owned::resolve(&deep, inside).nearest().expect_err("it may be in a pod");
     assert_eq!(party(&deep).map(|party| party.owner.kind), Ok(OwnerKind::Container));
+}
+
+/// The agent runs in that pod: to it the victim's path begins below, but the limit is still a pod's, and of no known namespace.
+#[test]
+fn a_pod_that_is_the_nodes_own_root_goes_through_the_filter_by_its_limit() {
+    let path = format!("/kubepods/pod{UID}/{API}");
+    let cgroup_id = lineage(&format!("/kubepods/pod{UID}")).levels[0].cgroup_id;
+    let other = a_pod("242832fb-e8e5-40d4-8e26-ed956de27eb3", None);
+    let (case, verdict, line) = killed(&path, 2, &mut asking(other, NodeRoot { cgroup_id, v1: false }));
+    assert!(case.victim(0).is_some_and(|party| !party.placement.is_in_pod()));
+    assert!(verdict.limit.as_ref().is_some_and(|limit| limit.party.placement.is_in_pod()));
+    nothing_rests_on(&case, &verdict, &line);
 }
 
 /// The path is kubelet's, and what the API server says does not fit it.
@@ -201,7 +222,11 @@ fn names_are_taken_only_where_uid_and_class_are_the_paths() {
     ] {
         let (case, verdict, line) = of(pod);
         assert_eq!(verdict.level, Some(VerdictLevel::Container), "the place is kubelet's word");
-        let gap = case.nameless.iter().find(|gap| gap.field == "victims[0].owner.pod").expect("a reason");
+        let gap = case
+            .nameless
+            .iter()
+            .find(|gap| gap.field.to_string() == "victims[0].owner.pod")
+            .expect("a reason");
         assert!(gap.reason.contains(says), "{}", gap.reason);
         nothing_rests_on(&case, &verdict, &line);
     }
@@ -214,7 +239,7 @@ fn the_writer_of_a_limit_lends_it_no_names() {
     let limited = lineage(limit).with(limit, 64 * MIB, 64 * MIB);
     let nobody = no_kill(lineage(&api()), Some(limited), &["mem_cgroup_out_of_memory", "memory_max_write"]);
     let mut node = asking(a_pod(UID, Some(Qos::Burstable)), NodeRoot::default());
-    let verdict = classify(&enrich(Incident::OomNoKill(Box::new(nobody)), &mut node));
+    let verdict = told(&enrich(Incident::OomNoKill(Box::new(nobody)), &mut node));
     assert_eq!((verdict.cause, verdict.level), (Cause::CgroupOom, Some(VerdictLevel::Container)));
     assert_eq!(verdict.kubernetes, None, "{verdict:?}");
     assert!(!verdict.shows(&["Kubernetes has"]), "{verdict:?}");
@@ -269,7 +294,7 @@ proptest! {
         let root = NodeRoot { cgroup_id: at.filter(|_| root > 0), v1: false };
         let names = names.min(path.matches('/').count());
         let (case, verdict, line) = killed(&path, names, &mut asking(a_pod(uid, qos), root));
-        let parties = case.victims.iter().flatten().chain(&case.limit).chain(&case.trigger);
+        let parties = case.owners.parties();
         let confirmed = |party: &Party| {
             party.placement.claims.is_none()
                 && party.owner.pod_uid.as_deref() == Some(uid)

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::classify::tests::alloc::{case as case_of, failure, fragmented, short};
 use crate::correlate::AllocFailures;
-use crate::enrich::node::{ProcFile, ProcFiles};
-use crate::enrich::{Node, look_at_memory};
 use crate::event::{AllocFailure, Asked, Event};
 use crate::gfp::GfpNames;
+use crate::node::Node;
+use crate::node::{ProcFile, ProcFiles};
+use crate::observe::observe;
 
 const ZONEINFO: &str = include_str!("../../../../tests/fixtures/proc/zoneinfo");
 const BUDDYINFO: &str = include_str!("../../../../tests/fixtures/proc/buddyinfo");
@@ -30,7 +31,7 @@ fn with<const N: usize>(files: [(&'static str, &'static str); N]) -> Node {
 
 fn looked(failure: AllocFailure, node: &mut Node) -> Option<crate::event::Zones> {
     let mut event = Event::AllocFailure(Box::new(failure));
-    look_at_memory(&mut event, node);
+    observe(&mut event, node.proc.as_mut());
     match event {
         Event::AllocFailure(failure) => failure.zones,
         other => panic!("{other:?}"),
@@ -87,7 +88,7 @@ fn bounds_on_nodes_come_together() {
 fn what_cannot_be_moved_is_read_where_it_is_the_point() {
     let of = |zones, node: &mut Node| {
         let mut event = Event::AllocFailure(Box::new(failure(9, 0xcc0, Some(zones))));
-        look_at_memory(&mut event, node);
+        observe(&mut event, node.proc.as_mut());
         let Event::AllocFailure(event) = event else { panic!("{event:?}") };
         let failures = AllocFailures { event, repeats: 0, revision: 1 };
         // When the incident goes out, nothing is read any more: others have the memory by then.

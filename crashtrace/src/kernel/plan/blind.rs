@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Attach, AttachKind, MEM_CGROUP_OUT_OF_MEMORY, Tier};
 use crate::event::Hook;
 use crate::kernel::host::{Capability, HostFacts, MemoryCgroup};
-use crate::kernel::symbols::Symbols;
+use crate::symbols::Symbols;
 
 /// Something that happens on this host, or may, and that no report will tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

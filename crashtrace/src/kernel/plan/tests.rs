@@ -2,7 +2,7 @@ use super::*;
 use crate::kernel::host::tests::healthy;
 use crate::kernel::host::{BtfFile, MemoryCgroup};
 use crate::kernel::host::{Capability, Lockdown};
-use crate::kernel::symbols::tests::every_function;
+use crate::symbols::tests::every_function;
 
 mod alloc;
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::gfp::GfpNames;
 use crate::metrics::Hooks;
-use crate::pods::names::{NameSource, NamesStatus};
+use crate::names::NamesStatus;
+use crate::schema::NameSource;
 
 fn metrics() -> Metrics {
     let hooks = Hooks {
@@ -146,7 +147,7 @@ fn names_and_hooks_are_told_and_what_nobody_knows_is_left_out() {
 #[test]
 fn latencies_add_up() {
     let mut metrics = metrics();
-    let latency = metrics.lines.latency.entry(crate::report::Kind::OomKill).or_default();
+    let latency = metrics.lines.latency.entry(crate::schema::Kind::OomKill).or_default();
     latency.counts[0] = 3;
     latency.counts[2] = 4;
     latency.counts[BUCKETS.len()] = 5;
@@ -175,7 +176,7 @@ fn the_newer_format_has_a_bucket_for_all() {
 /// deploy/monitoring/README.md has these numbers.
 #[test]
 fn series_are_few() {
-    use crate::report::Kind;
+    use crate::schema::Kind;
     let mut metrics = metrics();
     let series = |metrics: &Metrics| parsed(&render(metrics, 2, Format::Text).expect("text")).len();
     let begun = series(&metrics);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::gfp::GfpNames;
-use crate::report::{Allocation, Certainty, Envelope, Folded, Process, Text, Verdict};
+use crate::schema::{Allocation, Certainty, Envelope, Folded, Process, Text, Verdict};
 
 const KERNEL: u32 = 0xcc0;
 const ATOMIC: u32 = 0xa20;
@@ -186,9 +186,9 @@ fn what_is_remembered_of_incidents_has_a_bound() {
 fn other_lines_are_lines() {
     let mut lines = Lines::new(GfpNames::fallback());
     lines.wrote(
-        &Line::AgentStarted(Box::new(crate::report::AgentStarted {
+        &Line::AgentStarted(Box::new(crate::schema::AgentStarted {
             envelope: Envelope::default(),
-            kind: crate::report::AgentStartedKind::AgentStarted,
+            kind: crate::schema::AgentStartedKind::AgentStarted,
             time: String::new(),
             ktime_ns: 0,
             kernel: Text::from("6.1"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::*;
-use crate::enrich::node::{ProcFile, ProcFiles};
+use crate::node::{ProcFile, ProcFiles};
 use crashtrace_records::alloc_failure;
 
 /// A machine whose memory is in pieces, and that counts how often it was asked.

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::*;
-use crate::enrich::node::Node;
-use crate::pods::names::{Answer, NameSource, PodNames, Who};
-use crate::pods::pod::MemoryBounds;
+use crate::names::MemoryBounds;
+use crate::names::{Answer, PodNames, Who};
+use crate::node::Node;
+use crate::schema::NameSource;
 
 const LIMIT_BYTES: u64 = 32 << 20;
 
@@ -179,10 +180,14 @@ fn a_thousand_nameless_incidents_cost_no_more_than_some() {
         record.iter().map(|it| decode::decode(&it.bytes().into(), &stages.machine).expect("an event"));
     let events: Vec<_> = events.collect();
     let incidents = events.into_iter().flat_map(|event| stages.correlator.push(event, &mut stages.stats));
-    let case = incidents.map(|incident| enrich(incident, &mut unseen)).next().expect("a case");
-    let count = |victims: usize| {
+    let Some(Incident::OomKill(kill)) = incidents.collect::<Vec<_>>().pop() else { panic!("a kill") };
+    let mut count = |victims: usize| {
         let mut revisions = Revisions::default();
-        let case = Case { victims: vec![case.victims[0].clone(); victims], ..case.clone() };
+        let victims = vec![kill.victims[0].clone(); victims];
+        let case = enrich(
+            Incident::OomKill(Box::new(crate::correlate::OomKill { victims, ..*kill.clone() })),
+            &mut unseen,
+        );
         for id in 0..1000 {
             revisions.wait(&id.to_string(), &case, SECOND);
         }
@@ -212,11 +217,11 @@ fn a_limit_that_kubernetes_does_not_have_is_said() {
     let in_force = MemoryBounds { limit_in_force_bytes: Some(LIMIT_BYTES), ..spec(2 * LIMIT_BYTES) };
     let by_hand = MemoryBounds { limit_in_force_bytes: Some(2 * LIMIT_BYTES), ..spec(2 * LIMIT_BYTES) };
     for (memory, said) in [
-        (spec(LIMIT_BYTES), "Kubernetes has the same limit of 32.0 MiB for container api"),
-        (spec(LIMIT_BYTES + 1), "Kubernetes has the same limit of 32.0 MiB for container api"),
-        (in_force, "a resize is under way, or cannot be done"),
-        (by_hand, "Kubernetes has a limit of 64.0 MiB for container api, but 32.0 MiB was in force"),
-        (MemoryBounds::default(), "Kubernetes has no limit for container api, but 32.0 MiB was in force"),
+        (spec(LIMIT_BYTES), "Kubernetes has the same limit of 32 MiB for container api"),
+        (spec(LIMIT_BYTES + 1), "Kubernetes has the same limit of 32 MiB for container api"),
+        (in_force, "a resize is in progress or cannot be done"),
+        (by_hand, "Kubernetes has a limit of 64 MiB for container api, but 32 MiB was in force"),
+        (MemoryBounds::default(), "Kubernetes has no limit for container api, but 32 MiB was in force"),
     ] {
         let (mut pipeline, _) = before(names(memory), Filter::default());
         let [line] = kill(&mut pipeline, SECOND).try_into().expect("one line");
@@ -230,7 +235,7 @@ fn a_limit_that_kubernetes_does_not_have_is_said() {
         let says: Vec<_> = says.collect();
         assert!(says.len() == 1 && says[0].contains(said), "{says:?}");
         let summary = line["verdict"]["summary"].as_str().unwrap_or_default();
-        assert!(summary.contains("limit of 32.0 MiB"), "{summary}");
+        assert!(summary.contains("limit of 32 MiB"), "{summary}");
     }
 }
 

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cgroup::Qos;
+use crate::names::{MemoryBounds, Workload};
 use crate::pods::cri::{CriContainer, CriSandbox, CriState};
-use crate::pods::pod::{MemoryBounds, Workload};
+use crate::schema::Qos;
 
 const UID: &str = "2227d2ac-729b-4912-87f5-14f1fda3ef9f";
 const OTHER: &str = "242832fb-e8e5-40d4-8e26-ed956de27eb3";

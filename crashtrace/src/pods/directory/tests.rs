@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use super::*;
+use crate::names::{MemoryBounds, Workload};
 use crate::pods::cri::{CriContainer, CriSandbox, CriState};
 use crate::pods::kube;
-use crate::pods::names::ContainerRole;
 use crate::pods::names::tests::status;
-use crate::pods::pod::{Container, ContainerKind, MemoryBounds, Workload};
+use crate::pods::pod::{Container, ContainerKind};
+use crate::schema::ContainerRole;
 
 const ID: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 const WHO: Who<'static> = Who { pod_uid: "u", container_id: Some(ID), qos: None };
@@ -257,8 +258,8 @@ fn what_does_not_fit_the_path_gives_no_names() {
             "{what}: {missing}"
         );
     }
-    let guaranteed = Who { qos: Some(crate::cgroup::Qos::Guaranteed), ..WHO };
-    let burstable = || Arc::new(Pod { qos: Some(crate::cgroup::Qos::Burstable), ..(*pod()).clone() });
+    let guaranteed = Who { qos: Some(crate::schema::Qos::Guaranteed), ..WHO };
+    let burstable = || Arc::new(Pod { qos: Some(crate::schema::Qos::Burstable), ..(*pod()).clone() });
     let answer = put(
         guaranteed,
         Some(Watched { pod: Some(burstable()), ..watched(false, true) }),
@@ -349,7 +350,7 @@ fn a_static_pod_is_named_where_its_mirror_is_this_nodes_and_no_other_claims_its_
 /// the path and in the runtime, while the mirror has another.
 #[test]
 fn a_mirror_that_does_not_fit_leaves_the_names_to_the_runtime() {
-    use crate::cgroup::Qos;
+    use crate::schema::Qos;
     const UUID: &str = "11111111-2222-3333-4444-555555555555";
     const HASH: &str = "349ec37f55eed21f6a216e957a510f10";
     let mirror = |hash: &str| {

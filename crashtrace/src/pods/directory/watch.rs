@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::{PodWatch, Reliance};
+use crate::names::{NamesState, NamesStatus};
 use crate::pods::index::IndexedContainer;
 use crate::pods::kube::{Kube, State, Status};
-use crate::pods::names::{NameSource, NamesState, NamesStatus};
 use crate::pods::pod::Pod;
+use crate::schema::NameSource;
 
 impl PodWatch for Kube {
     fn find_container(&self, id: &str) -> Option<IndexedContainer> {

@@ -7,7 +7,8 @@ mod recorded;
 
 use std::time::Duration;
 
-use crate::pods::pod::{Container, ContainerKind, MemoryBounds, Pod};
+use crate::names::MemoryBounds;
+use crate::pods::pod::{Container, ContainerKind, Pod};
 
 const SECOND: Duration = Duration::from_secs(1);
 

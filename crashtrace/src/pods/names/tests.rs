@@ -1,5 +1,5 @@
 use super::*;
-use crate::pods::pod::MemoryBounds;
+use crate::names::{MemoryBounds, NamesState, NamesStatus, Workload};
 
 const MIB: u64 = 1 << 20;
 

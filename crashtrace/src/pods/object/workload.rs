@@ -10,7 +10,7 @@
 //! A Job made by hand from a `CronJob` has the name that it was given: it stays a Job.
 
 use super::{Meta, OwnerReference, name};
-use crate::pods::pod::Workload;
+use crate::names::Workload;
 
 /// 21 July 2015, in minutes. As a number it is above all dates `YYYYMMDD` up to the year 2395.
 const KUBERNETES_1_0_UNIX_MINUTES: u32 = 23_957_280;

@@ -8,7 +8,7 @@ use crashtrace_ebpf::LAYOUT_VERSION;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
-use crate::enrich::NodeRoot;
+use crate::cgroup::NodeRoot;
 use crate::gfp::GfpNames;
 use crate::recording::{FORMAT, Frame, Reader};
 

@@ -2,9 +2,10 @@
 
 use super::{label, owner_words};
 use crate::fragmentation::{block_pages, pages};
-use crate::report::{Allocation, Holder, Kind, Memory, MigrateType, Text, Unmovable};
+use crate::phrase::size;
+use crate::schema::{Allocation, Holder, Kind, Memory, MigrateType, Text, Unmovable};
 use crate::terminal::zones::{Picture, Row, draw};
-use crate::terminal::{Page, Style, size};
+use crate::terminal::{Page, Style};
 
 /// Holders of memory shown; the largest come first.
 const HOLDERS_SHOWN: usize = 5;

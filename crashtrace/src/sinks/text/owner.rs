@@ -1,8 +1,9 @@
 //! Whose it is: names where Kubernetes has told them, ids where not.
 
 use super::label;
-use crate::report::{Claims, ContainerRole, Incident, NameSource, Owner, OwnerKind, Text};
-use crate::terminal::{Page, size};
+use crate::phrase::size;
+use crate::schema::{Claims, ContainerRole, Incident, NameSource, Owner, OwnerKind, Text};
+use crate::terminal::Page;
 
 /// Whose it is, with the cgroup's path where there is no better name.
 pub(super) fn owner_words(owner: Option<&Owner>, cgroup: Option<&str>) -> String {

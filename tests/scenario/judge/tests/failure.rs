@@ -19,7 +19,7 @@ migrate_type = "unmovable"
 trigger = "eater"
 count = 3
 index = [0.7, 1.0]
-evidence = ["room for 4.0 MiB"]
+evidence = ["room for 4 MiB"]
 never = ["want of memory"]
 "#;
 
@@ -40,7 +40,7 @@ fn failed(id: &str, revision: u64, repeats: u64) -> Value {
     line["revision"] = json!(revision);
     line["repeats"] = json!(repeats);
     line["verdict"] = json!({ "cause": "fragmentation", "shortage": "fragmentation", "level": "node",
-        "certainty": "observed", "inferred": [], "evidence": ["there was room for 4.0 MiB"], "remedy": "compact" });
+        "certainty": "observed", "inferred": [], "evidence": ["there was room for 4 MiB"], "remedy": "compact" });
     line["hooks"] = json!(["kprobe:warn_alloc"]);
     line["origin"] = json!("allocation");
     line["constraint"] = json!("none");
@@ -125,7 +125,7 @@ fn a_verdict_that_does_not_follow_from_the_figures_is_a_fault() {
         ("/memory/zones/0/fragmentation_index", json!(0.8)),
         ("/allocation/gfp", json!(["__GFP_COMP"])),
         ("/allocation/gfp", json!(["GFP_KERNEL", "__GFP_ZERO"])),
-        ("/verdict/evidence/0", json!("room for 4.0 MiB, but want of memory")),
+        ("/verdict/evidence/0", json!("room for 4 MiB, but want of memory")),
         ("/memory/late", json!(true)),
     ] {
         let mut line = failed("a", 1, 2);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What the kernel asks for on behalf of a process, and charges to its cgroup.
+/// An allocation of the kernel on behalf of a process, charged to its cgroup.
 fn charged(cgroups: Lineage, zones: Option<Zones>) -> AllocFailure {
     AllocFailure { cgroups: Some(cgroups), ..on_tracepoint(failure(0, KERNEL | ACCOUNT, zones)) }
 }
@@ -24,18 +24,18 @@ fn a_charge_that_failed_at_a_full_cgroup_is_told_by_it() {
         expect(&verdict, Cause::CgroupOom, None, Some(Level::Container));
         assert_eq!((verdict.origin, verdict.constraint), (Some(Origin::Charge), Some(Constraint::Memcg)));
         assert_eq!(
-            (verdict.certainty, verdict.inferred.as_slice()),
-            (Certainty::Inferred, &["verdict.cause", "limit"][..])
+            (verdict.certainty, verdict.inferred()),
+            (Certainty::Inferred, ["verdict.cause", "limit"].map(str::to_owned).to_vec())
         );
         assert_eq!(
             verdict.summary,
             format!(
-                "{OF_NGINX}a page (order 0) and did not get it: it could not be charged to container 4f2a00000000… of pod \
-                 1f6cbd1e…, which is at its limit, and nobody was killed for it"
+                "order-0 (4 KiB) {BY_NGINX}it could not be charged to container 4f2a00000000… of pod 1f6cbd1e…, which is at its \
+                 limit, and no process was killed for it"
             )
         );
         assert!(verdict.shows(&["__GFP_ACCOUNT", "kmem:mm_page_alloc"]));
-        assert!(verdict.shows(&["used 64.0 MiB of its limit of 64.0 MiB"]), "{verdict:#?}");
+        assert!(verdict.shows(&["used 64 MiB of its limit of 64 MiB"]), "{verdict:#?}");
         assert!(
             verdict.remedy.starts_with("Raise the memory limit of container 4f2a00000000…"),
             "{}",
@@ -79,7 +79,9 @@ fn where_the_zones_could_have_served_it_was_the_charge() {
     expect(&verdict, Cause::CgroupOom, None, None);
     assert_eq!(verdict.gap("limit"), Some("none of the cgroups of the process is at its limit any more"));
     assert_eq!(verdict.gap("verdict.level"), verdict.gap("limit"));
-    assert!(verdict.summary.ends_with("it could not be charged to its cgroup, and nobody was killed for it"));
+    assert!(
+        verdict.summary.ends_with("it could not be charged to its cgroup, and no process was killed for it")
+    );
     assert!(verdict.remedy.contains("memory.events"), "{}", verdict.remedy);
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::build::{SYSTEM, kill, no_kill};
 use super::*;
+use crate::classify::tests::build::{Told, an_incident, told};
 use crate::correlate::OomKill;
 
 /// An OOM of the node, of a request for 2^order pages.
@@ -13,19 +14,18 @@ fn oom(order: i32, zones: Option<Zones>) -> OomKill {
     kill
 }
 
-fn of(kill: OomKill) -> Verdict {
-    classify(&enrich(Incident::OomKill(Box::new(kill)), &mut a_node()))
+fn of(kill: OomKill) -> Told {
+    told(&enrich(an_incident(kill), &mut a_node()))
 }
 
-/// What fork asks for. The kernel kills for it, and what it frees need not lie side by side.
+/// The order of a fork. The kernel kills for it, and what it frees need not be contiguous.
 #[test]
-fn a_node_that_lacks_large_pieces_is_told_from_one_that_is_full() {
+fn a_fragmented_node_is_told_from_one_that_is_full() {
     let pieces = of(oom(3, Some(fragmented())));
     expect(&pieces, Cause::SystemOom, Some(Shortage::Fragmentation), Some(Level::Node));
     assert!(
         pieces.summary.starts_with(
-            "the node ran out of large pieces of memory: 35.0 MiB were free, but in pieces of 4.0 KiB at most, and order 3 \
-             (32.0 KiB) was asked for; "
+            "the node had no free block for an order-3 (32 KiB) allocation: 35 MiB were free, but the largest block was 4 KiB; "
         ),
         "{}",
         pieces.summary
@@ -34,9 +34,9 @@ fn a_node_that_lacks_large_pieces_is_told_from_one_that_is_full() {
         pieces.shows(&["fragmentation index of zone Normal of NUMA node 0 for order 3 was 0.875"]),
         "{pieces:#?}"
     );
-    assert!(pieces.shows(&["of what compaction cannot move"]));
+    assert!(pieces.shows(&["that compaction cannot move"]));
     assert!(
-        pieces.remedy.contains("Memory was left, in pieces too small for the request"),
+        pieces.remedy.contains("Memory was left, in blocks too small for the allocation"),
         "{}",
         pieces.remedy
     );
@@ -47,9 +47,9 @@ fn a_node_that_lacks_large_pieces_is_told_from_one_that_is_full() {
         let full = of(oom(order, Some(zones(vec![normal(1000)]))));
         expect(&full, Cause::SystemOom, Some(Shortage::LowMemory), Some(Level::Node));
         assert!(full.summary.starts_with("the node ran out of memory"), "{}", full.summary);
-        assert!(full.shows(&["there was no room for"]), "{full:#?}");
+        assert!(full.shows(&["in reserve: no room for"]), "{full:#?}");
         assert!(
-            !full.remedy.contains("compact_memory") && !full.remedy.contains("pieces"),
+            !full.remedy.contains("compact_memory") && !full.remedy.contains("blocks"),
             "{}",
             full.remedy
         );
@@ -59,18 +59,18 @@ fn a_node_that_lacks_large_pieces_is_told_from_one_that_is_full() {
 
 #[test]
 fn where_the_zones_do_not_tell_that_is_said() {
-    let why = |verdict: &Verdict| {
+    let why = |verdict: &Told| {
         assert_eq!((verdict.cause, verdict.shortage), (Cause::SystemOom, None));
         verdict.gap("verdict.shortage").map(str::to_owned).expect("a reason")
     };
     assert_eq!(why(&of(oom(3, None))), "the zones could not be read");
     let served = of(oom(3, Some(zones(vec![with_blocks(normal(8960), 3, 1)]))));
-    assert!(why(&served).starts_with("a block that is large enough was free when the zones were read"));
-    assert!(served.remedy.contains("8 pages in one piece"), "{}", served.remedy);
+    assert!(why(&served).starts_with("a large enough block was free when the zones were read"));
+    assert!(served.remedy.contains("order-3 (8 contiguous pages)"), "{}", served.remedy);
     let cut = of(oom(3, Some(Zones { left_out: 1, ..fragmented() })));
-    assert_eq!(why(&cut), "not all of the zones that the request may use could be read");
+    assert_eq!(why(&cut), "not all eligible zones could be read");
     let bound = oom(0, Some(short())).with_control(|control| control.constraint = Constraint::Cpuset);
-    assert!(why(&of(bound)).starts_with("which NUMA nodes"));
+    assert!(why(&of(bound)).starts_with("oom_control does not say which NUMA nodes"));
     assert!(why(&of(oom(0, None).raw())).contains("oom:mark_victim"));
     // By hand: nothing was short.
     let by_hand = of(oom(-1, Some(short())));

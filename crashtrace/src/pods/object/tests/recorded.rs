@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::super::{PodObject, pod};
-use crate::pods::pod::{Container, ContainerKind, MemoryBounds, Pod};
+use crate::names::MemoryBounds;
+use crate::pods::pod::{Container, ContainerKind, Pod};
 
 pub(in crate::pods) const LIST: &str =
     include_str!("../../../../../tests/fixtures/kubernetes/api/pods-list.json");

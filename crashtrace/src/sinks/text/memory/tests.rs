@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::Zone;
+use crate::schema::Zone;
 
 fn asked(order: Option<u32>, bytes: Option<u64>) -> Allocation {
     Allocation {

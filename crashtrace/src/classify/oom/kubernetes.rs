@@ -1,0 +1,79 @@
+//! How the limit that was hit stands to what Kubernetes has as the limit. PURE.
+//!
+//! | the kernel's limit | [`Agreement`] |
+//! |---|---|
+//! | the spec's | `Same` |
+//! | the status's (`limit_in_force_bytes`), and the spec has another | `Resizing`: a resize is under way, or cannot be done |
+//! | neither's | `Differs`: changed by hand, or a resize that Kubernetes has not told of yet |
+//! | there, and Kubernetes has none | `NoneInSpec`: the same |
+//!
+//! What Kubernetes says may be older than the kill: the kernel's number is the one that was in force, and the only one that
+//! the summary quotes.
+
+use crate::classify::LimitFinding;
+use crate::enrich::Owner;
+use crate::names::{MemoryBounds, Names};
+use crate::schema::{Level, NameSource};
+
+/// What Kubernetes has for the limit owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KubernetesLimit {
+    pub bounds: MemoryBounds,
+    /// How the kernel's limit stands to it; `None` where the kernel's is not known.
+    pub agreement: Option<Agreement>,
+    /// The API server has not been heard for so long; `None` while it is heard.
+    pub stale_seconds: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    Same { spec_bytes: u64 },
+    Resizing { spec_bytes: u64, kernel_bytes: u64 },
+    Differs { spec_bytes: u64, kernel_bytes: u64 },
+    NoneInSpec { kernel_bytes: u64 },
+}
+
+/// The bounds are the container's where people would call the limit the container's, the pod's where it is the pod's.
+/// `container` is the owner of the process that hit it.
+pub(super) fn limit(
+    level: Option<Level>,
+    finding: &LimitFinding,
+    container: Option<&Owner>,
+    page_size_bytes: u64,
+) -> Option<KubernetesLimit> {
+    let owner = &finding.party.owner;
+    let bounds = bounds(level, owner, container)?;
+    let names = owner.names.as_deref().or_else(|| container?.names.as_deref());
+    Some(KubernetesLimit {
+        bounds,
+        agreement: finding.bytes().map(|kernel_bytes| agreement(bounds, kernel_bytes, page_size_bytes)),
+        stale_seconds: names.and_then(|names| names.stale_seconds),
+    })
+}
+
+fn bounds(level: Option<Level>, limit: &Owner, container: Option<&Owner>) -> Option<MemoryBounds> {
+    fn of(owner: &Owner) -> Option<&Names> {
+        owner.names.as_deref().filter(|names| names.source == NameSource::Kube)
+    }
+    match level? {
+        Level::Container => {
+            let mut owners = [Some(limit), container].into_iter().flatten().filter_map(of);
+            Some(owners.find_map(|names| names.container.as_ref())?.memory)
+        }
+        Level::Pod => Some(of(limit)?.pod_memory),
+        _ => None,
+    }
+}
+
+fn agreement(bounds: MemoryBounds, kernel_bytes: u64, page_size_bytes: u64) -> Agreement {
+    // `page_counter_memparse` (`mm/page_counter.c`) cuts what is written to whole pages.
+    let same = |bytes: u64| bytes / page_size_bytes.max(1) == kernel_bytes / page_size_bytes.max(1);
+    match (bounds.limit_bytes, bounds.limit_in_force_bytes) {
+        (Some(spec_bytes), _) if same(spec_bytes) => Agreement::Same { spec_bytes },
+        (Some(spec_bytes), Some(in_force)) if same(in_force) => {
+            Agreement::Resizing { spec_bytes, kernel_bytes }
+        }
+        (Some(spec_bytes), _) => Agreement::Differs { spec_bytes, kernel_bytes },
+        (None, _) => Agreement::NoneInSpec { kernel_bytes },
+    }
+}

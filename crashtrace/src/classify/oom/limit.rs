@@ -1,0 +1,217 @@
+//! Whose limit was hit, and at what level.
+//!
+//! # One container in a pod
+//!
+//! Kubelet gives a pod of one container the container's limit, and the sandbox (pause) is charged to the
+//! pod too: so the pod is full first, and the kernel names the pod where people mean the container. Hence:
+//! where the limit's cgroup is a pod, and the container of the victim in it has the same limit **and holds
+//! nearly all of what the pod uses**, the level is `container`, and `charged_at` says `pod`.
+//!
+//! The limits alone do not tell: in a pod with a limit of its own (`spec.resources`) kubelet gives each
+//! container without a limit the pod's number. There one container is killed for what another one holds,
+//! and "it hit its own limit" would be wrong. So would it be where a memory-backed emptyDir, which outlives
+//! its container, has filled the pod. "Nearly all" is 7/8: a sandbox takes some 200 KiB, what ended
+//! containers left behind a little more, and a second container worth the name takes its share.
+//!
+//! # Inference
+//!
+//! Where the kernel's request was not found the limit's cgroup is not named, but it is one of the victim's, for the
+//! kernel seeks victims below it; and where memory was charged it is one of the trigger's too (but for the
+//! few charges on somebody else's account), so those of both are preferred. It is full:
+//! `mem_cgroup_out_of_memory` goes on to kill only if less than the request, at most 8 pages, is left
+//! (`mem_cgroup_margin`). By the time the record is written memory may have come back: other CPUs drain
+//! their stocks, of up to 64 pages each (`MEMCG_CHARGE_BATCH`), and some process may end. So a cgroup
+//! counts as full with up to 2 MiB left, the stocks of 8 CPUs with pages of 4 KiB, or with 1/64 of its
+//! limit, since large limits stand on large machines; but with no more than 1/8 of a small limit, where 2
+//! MiB would call an idle cgroup full, and no more than 32 MiB, the stocks of 128 CPUs. Of several the one
+//! with the least left is taken, and among equals the innermost, which the kernel tries first
+//! (`page_counter_try_charge`).
+
+use super::cause::{OomCause, Row};
+use super::scene::Scene;
+use crate::classify::{LimitFinding, Open, Reason, level_of};
+use crate::enrich::Party;
+use crate::event::{self, Limit, Lineage};
+use crate::schema::{Field, Level, LimitField, Origin, VerdictField};
+
+const MIB: u64 = 1 << 20;
+const LIMIT: Field = Field::Limit(LimitField::Whole);
+const LEVEL: Field = Field::Verdict(VerdictField::Level);
+
+/// What came out.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) limit: Option<LimitFinding>,
+    pub(super) level: Option<Level>,
+    pub(super) inferred: Vec<Field>,
+    pub(super) shared_limit: Option<SharedLimit>,
+    pub(super) near_limit: Vec<NearLimit>,
+    pub(super) open: Vec<Open>,
+}
+
+/// A container that has the same limit as its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedLimit {
+    pub limit_bytes: u64,
+    /// What the container held, and what the pod; `None` where that is not known.
+    pub held_bytes: Option<(u64, u64)>,
+    /// The container held nearly all of it, so the limit is its own.
+    pub is_the_containers: bool,
+}
+
+/// A cgroup of the victim that was near its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NearLimit {
+    /// Its place in the victim's lineage.
+    pub index: usize,
+    pub left_bytes: u64,
+}
+
+pub(super) fn find(scene: &Scene<'_>, row: &Row) -> Found {
+    let level_open = |reason| Found { open: vec![Open { field: LEVEL, reason }], ..Found::default() };
+    let mut found = match (row.cause, row.origin) {
+        (OomCause::Unknown, _) => open(Reason::CauseUnknown),
+        (OomCause::Node, Some(Origin::Sysrq)) => level_open(Reason::Sysrq),
+        (OomCause::Node, None) => level_open(Reason::ShortageOrSysrq),
+        (OomCause::Node, Some(_)) => Found { level: Some(Level::Node), ..Found::default() },
+        (OomCause::Limit, origin) => match scene.limit_cgroups {
+            Some(lineage) => observed(scene, lineage),
+            None if scene.request.is_some() => open(Reason::LimitCgroupsUnread),
+            None => infer(scene, origin),
+        },
+    };
+    if let Some(limit) = &found.limit {
+        found.open.extend(unread(&limit.cgroups));
+        if limit.party.placement.claims.is_some() {
+            found.open.push(Open { field: Field::Limit(LimitField::Owner), reason: Reason::Claims });
+        }
+    }
+    found
+}
+
+/// Neither limit nor level, for one reason.
+fn open(reason: Reason) -> Found {
+    Found { open: vec![Open { field: LIMIT, reason }, Open { field: LEVEL, reason }], ..Found::default() }
+}
+
+/// The limit that the kernel named.
+fn observed(scene: &Scene<'_>, lineage: &Lineage) -> Found {
+    let Some(owned) = scene.limit else { return open(Reason::LimitCgroupsUnread) };
+    let party = match owned.nearest() {
+        Ok(party) => party.clone(),
+        Err(why) => return open(Reason::NoOwner(why)),
+    };
+    if lineage.skipped > 0 {
+        // That it has an owner vouches that what is there of the path is a container's: the limit is of a cgroup inside.
+        return Found {
+            level: Some(Level::Cgroup),
+            open: vec![Open { field: LIMIT, reason: Reason::LimitTooDeep }],
+            ..Found::default()
+        };
+    }
+    settle(scene, lineage.clone(), party)
+}
+
+/// The level of a limit.
+fn settle(scene: &Scene<'_>, cgroups: Lineage, party: Party) -> Found {
+    let charged_at = level_of(&party.placement);
+    let shared_limit = (charged_at == Level::Pod)
+        .then(|| container_in_pod(scene, &cgroups, &party))
+        .flatten()
+        .and_then(|(container, pod)| same_limit(container, pod));
+    let is_the_containers = shared_limit.is_some_and(|shared| shared.is_the_containers);
+    Found {
+        level: Some(if is_the_containers { Level::Container } else { charged_at }),
+        limit: Some(LimitFinding { cgroups, party, charged_at }),
+        shared_limit,
+        ..Found::default()
+    }
+}
+
+/// The container of the victim (of the trigger, where there is no victim) in the pod whose limit it is, and
+/// the pod.
+fn container_in_pod<'a>(
+    scene: &'a Scene<'_>,
+    limit: &'a Lineage,
+    pod: &Party,
+) -> Option<(&'a event::Level, &'a event::Level)> {
+    let actor = scene.victim.as_ref().or(scene.trigger.as_ref())?;
+    let (cgroups, party) = (actor.cgroups?, actor.party()?);
+    let pod_end = party.placement.pod_end?;
+    if party.path.get(..pod_end)? != pod.path {
+        return None;
+    }
+    let container = cgroups.level_at(party.placement.container_end?)?;
+    let pod = limit.levels.first()?;
+    let in_pod = cgroups.level_at(pod_end)?;
+    (in_pod.cgroup_id.is_none() || pod.cgroup_id.is_none() || in_pod.cgroup_id == pod.cgroup_id)
+        .then_some((container, pod))
+}
+
+/// Whether the pod's limit is that of its container; `None` if that has another.
+fn same_limit(container: &event::Level, pod: &event::Level) -> Option<SharedLimit> {
+    let limit_bytes = pod.limit.and_then(Limit::bytes).filter(|_| container.limit == pod.limit)?;
+    let held_bytes = container.usage_bytes.zip(pod.usage_bytes);
+    let is_the_containers = held_bytes.is_none_or(|(used, total)| used >= total - total / 8);
+    Some(SharedLimit { limit_bytes, held_bytes, is_the_containers })
+}
+
+/// How much of a limit may be left in a cgroup that counts as full.
+fn slack_bytes(limit_bytes: u64) -> u64 {
+    (limit_bytes / 64).max((2 * MIB).min(limit_bytes / 8)).min(32 * MIB)
+}
+
+/// What is left in a cgroup that counts as full.
+fn left_of_full(level: &event::Level) -> Option<u64> {
+    let limit = level.limit?.bytes()?;
+    level.at_limit(slack_bytes(limit)).then(|| limit.saturating_sub(level.usage_bytes.unwrap_or_default()))
+}
+
+/// The limit that fits best among the victim's cgroups.
+fn infer(scene: &Scene<'_>, origin: Option<Origin>) -> Found {
+    let Some(victim) = &scene.victim else { return open(Reason::DecisionLost) };
+    let Some((lineage, owned)) = victim.cgroups.zip(victim.owned) else {
+        return open(Reason::VictimCgroupsUnread);
+    };
+    let full: Vec<NearLimit> = (0..lineage.levels.len())
+        .filter_map(|index| Some(NearLimit { index, left_bytes: left_of_full(lineage.levels.get(index)?)? }))
+        .collect();
+    let trigger = scene.trigger.as_ref().filter(|_| origin == Some(Origin::Charge));
+    let shared = |index: usize| {
+        let id = lineage.levels.get(index).and_then(|level| level.cgroup_id);
+        let cgroups = trigger.and_then(|trigger| trigger.cgroups);
+        id.is_some()
+            && cgroups.is_some_and(|cgroups| cgroups.levels.iter().any(|level| level.cgroup_id == id))
+    };
+    let by_fit = |near: &&NearLimit| (near.left_bytes, near.index);
+    let best = full
+        .iter()
+        .filter(|near| shared(near.index))
+        .min_by_key(by_fit)
+        .or_else(|| full.iter().min_by_key(by_fit));
+    let Some(&best) = best else { return open(Reason::NoneNearLimit) };
+    let party = match owned.level(best.index) {
+        Ok(party) => party.clone(),
+        Err(why) => return open(Reason::NoOwner(why)),
+    };
+    let mut found = settle(scene, lineage.from_level(best.index), party);
+    found.inferred = vec![LIMIT, LEVEL];
+    found.open.push(Open { field: Field::Limit(LimitField::ShmemBytes), reason: Reason::LimitInferred });
+    let others = full.into_iter().filter(|near| near.index != best.index);
+    found.near_limit = [best].into_iter().chain(others).collect();
+    found
+}
+
+/// What was not read of a limit.
+fn unread(cgroups: &Lineage) -> Vec<Open> {
+    let Some(level) = cgroups.levels.first() else { return Vec::new() };
+    let fields = [
+        (LimitField::LimitBytes, level.limit.is_none(), Reason::Unreadable),
+        (LimitField::UsageBytes, level.usage_bytes.is_none(), Reason::Unreadable),
+        (LimitField::SwapUsageBytes, level.swap_usage_bytes.is_none(), Reason::Unreadable),
+        (LimitField::SwapLimitBytes, level.swap_limit.is_none(), Reason::Unreadable),
+        (LimitField::OomGroup, level.oom_group.is_none(), Reason::NoOomGroup),
+    ];
+    let missing = fields.into_iter().filter(|(_, missing, _)| *missing);
+    missing.map(|(field, _, reason)| Open { field: Field::Limit(field), reason }).collect()
+}

@@ -1,0 +1,71 @@
+//! What the victim was: a child of a container's first process, one of a group, the runtime's own process.
+
+use super::scene::Actor;
+use super::{OomCause, Scene};
+use crate::cgroup::Place;
+use crate::classify::LimitFinding;
+
+/// How long the runtime's process may have been there: it lives for milliseconds, and between the making of a container and its
+/// start for seconds on a slow node.
+const START_UP_NS: u64 = 60_000_000_000;
+
+/// A victim with the name that the runtime's process goes by in a container until it runs the program that it is to
+/// run: that of a container that starts, or of an `exec` (a probe, `kubectl exec`) in one that runs. Any process may call itself
+/// so, and nothing in the record proves that it is no other: so what is said of it is said of the name. One that has run
+/// for long is no such process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartUp {
+    /// It was the first process of its container too.
+    pub is_first: bool,
+    /// How long it had been there.
+    pub age_ns: Option<u64>,
+}
+
+impl Scene<'_> {
+    #[must_use]
+    pub fn start_up(&self) -> Option<StartUp> {
+        let victim = self.victim.as_ref()?;
+        let name = victim.task.comm.as_ref().or(victim.task.thread_comm.as_ref())?;
+        let age_ns = self.age_ns(victim);
+        let fits = is_runtime_init(&name.0) && age_ns.is_none_or(|age| age < START_UP_NS);
+        fits.then_some(StartUp { is_first: victim.task.container_pid == Some(1), age_ns })
+    }
+
+    fn age_ns(&self, actor: &Actor<'_>) -> Option<u64> {
+        self.kill?.ktime_ns.checked_sub(actor.task.start_boottime_ns?)
+    }
+
+    /// The cgroup that was killed as a whole, by its place in the victim's lineage: the outermost with `memory.oom.group` between
+    /// the victim's own and the one whose limit it is (`mem_cgroup_get_oom_group`), the root left out.
+    #[must_use]
+    pub fn oom_group(&self, cause: OomCause, limit: Option<&LimitFinding>) -> Option<usize> {
+        let cgroups = self.victim.as_ref()?.cgroups?;
+        let domain = match (cause, limit) {
+            (OomCause::Node, _) => cgroups.levels.len(),
+            (_, Some(limit)) => {
+                let outside = limit.cgroups.levels.len().checked_sub(1)?;
+                cgroups.levels.len().checked_sub(outside)?
+            }
+            // The domain is not known, but the victim's own cgroup is in it.
+            (_, None) => usize::from(cgroups.skipped == 0),
+        };
+        let inside = cgroups.levels.get(..domain)?;
+        inside.iter().rposition(|level| level.oom_group == Some(true) && !level.root)
+    }
+}
+
+impl Actor<'_> {
+    /// Its pid in its container, if it is of a container and not its first process.
+    #[must_use]
+    pub fn is_child(&self) -> Option<u32> {
+        let container_pid = self.task.container_pid?;
+        let in_container = self.party()?.placement.place == Place::Container;
+        // The same number inside and outside is no number of a container: the pod uses the host's pids.
+        (in_container && container_pid != 1 && self.task.pid != Some(container_pid)).then_some(container_pid)
+    }
+}
+
+/// `runc:[2:INIT]` and its earlier stages (libcontainer, so youki's too, which puts its own name first).
+fn is_runtime_init(comm: &[u8]) -> bool {
+    [&b"runc:["[..], b"youki:["].iter().any(|prefix| comm.starts_with(prefix)) || comm == b"runc-dmz"
+}

@@ -1,0 +1,72 @@
+//! What a verdict leaves open, and why.
+
+use crate::enrich::NoOwner;
+use crate::schema::Field;
+
+/// A field that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    pub field: Field,
+    pub reason: Reason,
+}
+
+/// Why it is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    CauseUnknown,
+    /// The traces do not show it.
+    NoTrace(NoTrace),
+    /// A charge and a lowered limit look alike, and the traces do not tell them apart.
+    ChargeOrWrite(NoTrace),
+    /// The record of the decision was lost.
+    DecisionLost,
+    /// The hooks in use did not see the kernel's `oom_control`.
+    BlindTier,
+    /// `oom_control` has a constraint of a value that this version does not know.
+    UnknownConstraint(u32),
+    /// The kernel has no constraint where it finds no victim.
+    NoVictimNoConstraint,
+    /// A kill by sysrq has no limit.
+    Sysrq,
+    /// A shortage of the node and a kill by sysrq look alike.
+    ShortageOrSysrq,
+    LimitCgroupsUnread,
+    LimitTooDeep,
+    /// The limit's cgroup has no known owner.
+    NoOwner(NoOwner),
+    /// The limit is one of the victim's cgroups, which were not read.
+    VictimCgroupsUnread,
+    /// None of the victim's cgroups was near its limit.
+    NoneNearLimit,
+    /// The figure is read only for a limit that the kernel named.
+    LimitInferred,
+    /// The owner has what is below from a delegation.
+    Claims,
+    Unreadable,
+    NoOomGroup,
+    /// Zones are gathered only where a process is killed.
+    ZonesOfKillsOnly,
+    ZonesUnread,
+    /// Not all of the eligible zones were read.
+    ZonesIncomplete,
+    /// A large enough block was free when the zones were read.
+    FreeNow,
+    /// `oom_control` does not have which NUMA nodes the allocation was bound to.
+    NodesUnknown,
+    /// The kernel's message is of an allocation that this version does not know.
+    UnknownAllocation,
+    /// There was memory, so vmalloc lacked address space, or wanted more than the machine has.
+    VmallocNotForMemory,
+    /// No cgroup of the process is at its limit any more.
+    NoFullCgroup,
+    /// The figure is not read for a charge that failed.
+    NotReadForCharge,
+}
+
+/// Why what the kernel left on its stack does not show what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTrace {
+    DecisionLost,
+    StackUnread,
+    NothingOnStack,
+}

@@ -1,0 +1,99 @@
+//! OOM kills, and OOMs that killed nobody.
+
+use super::{Description, owner};
+use crate::classify::oom::{Actor, OomCause, Scene};
+use crate::classify::{LimitFinding, OomFacts, Verdict};
+use crate::correlate::{OomKill, OomNoKill};
+use crate::enrich::Case;
+use crate::schema::{Level, Origin, Shortage};
+
+mod evidence;
+mod memory;
+mod remedy;
+mod summary;
+
+pub(super) fn kill(case: &Case, kill: &OomKill, verdict: &Verdict, facts: &OomFacts) -> Description {
+    describe(&Oom { scene: Scene::of_kill(case, kill), verdict, facts })
+}
+
+pub(super) fn no_kill(case: &Case, none: &OomNoKill, verdict: &Verdict, facts: &OomFacts) -> Description {
+    describe(&Oom { scene: Scene::of_no_kill(case, none), verdict, facts })
+}
+
+fn describe(oom: &Oom<'_>) -> Description {
+    Description {
+        summary: summary::of(oom),
+        evidence: evidence::of(oom),
+        remedy: remedy::of(oom),
+        ..Description::default()
+    }
+}
+
+/// An OOM with its verdict.
+struct Oom<'a> {
+    scene: Scene<'a>,
+    verdict: &'a Verdict,
+    facts: &'a OomFacts,
+}
+
+impl Oom<'_> {
+    fn cause(&self) -> OomCause {
+        self.facts.cause
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        self.verdict.origin
+    }
+
+    fn level(&self) -> Option<Level> {
+        self.verdict.level
+    }
+
+    fn limit(&self) -> Option<&LimitFinding> {
+        self.verdict.limit.as_ref()
+    }
+
+    fn is_fragmentation(&self) -> bool {
+        self.verdict.shortage == Some(Shortage::Fragmentation)
+    }
+
+    /// The cgroup that was killed as a whole, by its place in the victim's lineage.
+    fn oom_group(&self) -> Option<usize> {
+        self.scene.oom_group(self.cause(), self.limit())
+    }
+
+    /// What people would call the limit owner: where a pod's limit is its container's, the container.
+    fn limit_owner(&self) -> Option<String> {
+        use crate::cgroup::Place;
+
+        let finding = self.limit()?;
+        let party = &finding.party;
+        if self.level() == Some(Level::Container) && finding.charged_at != Level::Container {
+            let actor = self.scene.victim.as_ref().or(self.scene.trigger.as_ref());
+            return actor.and_then(actor_owner);
+        }
+        let name = owner(party);
+        Some(match (self.level(), party.placement.place) {
+            (Some(Level::Cgroup), Place::Container | Place::HostService)
+                if party.placement.claims.is_some() =>
+            {
+                format!("a cgroup inside {name}")
+            }
+            (Some(Level::Cgroup), Place::Container | Place::HostService) => {
+                format!("{} inside {name}", super::cgroup(party))
+            }
+            (Some(Level::Cgroup), _) => super::cgroup(party),
+            _ => name,
+        })
+    }
+}
+
+/// The owner of a process.
+fn actor_owner(actor: &Actor<'_>) -> Option<String> {
+    actor.party().map(owner)
+}
+
+/// ` of pod shop/api`, or nothing where the owner is not known.
+fn of_owner(actor: &Actor<'_>) -> String {
+    actor_owner(actor).map_or_else(String::new, |owner| format!(" of {owner}"))
+}

@@ -1,0 +1,145 @@
+//! Who held the node's memory, and how the victim stood to that.
+
+use super::Oom;
+use crate::classify::oom::{Rank, Requester, Scene};
+use crate::describe::owner;
+use crate::enrich::Held;
+use crate::event::{Constraint, Limit};
+use crate::phrase::{self, size};
+
+/// Holders that are named.
+const NAMED: usize = 3;
+
+pub(super) fn evidence(oom: &Oom<'_>) -> Vec<String> {
+    let mut evidence = Vec::new();
+    evidence.extend(pods(oom));
+    evidence.extend(holders(&oom.scene));
+    evidence.extend(rank(&oom.scene));
+    evidence
+}
+
+fn pods(oom: &Oom<'_>) -> Option<String> {
+    let (usage, limit) = oom.scene.usage_of_pods()?;
+    let usage = size(usage);
+    let Limit::Bytes(limit) = limit else {
+        return Some(format!("all pods together used {usage}, and have no node-allocatable limit"));
+    };
+    // Bound to a part of the node's memory, the allocation says nothing about the rest.
+    let node = oom.scene.node_memory_bytes.filter(|_| oom.verdict.constraint == Some(Constraint::None));
+    let rest = node.and_then(|node| node.checked_sub(limit)).map_or_else(String::new, |rest| {
+        format!(
+            ", which leaves {} of the node's memory to kubelet, the runtime, system services and the kernel",
+            size(rest)
+        )
+    });
+    Some(format!("all pods together used {usage} of {} node-allocatable{rest}", size(limit)))
+}
+
+fn holders(scene: &Scene<'_>) -> Option<String> {
+    let memory = scene.memory.filter(|memory| memory.looked_at > 0)?;
+    let named: Vec<_> =
+        memory.holders.iter().take(NAMED).map(|held| holder(held, scene.share_of())).collect();
+    let of = memory.total.map_or_else(String::new, |total| format!(" of {total}"));
+    let looked = format!(
+        "{}{of} cgroups were looked at, of which {} held less than {} each",
+        memory.looked_at,
+        memory.small,
+        size(memory.least_bytes)
+    );
+    let cut = if memory.incomplete { "; large ones may have been missed" } else { "" };
+    let more = match memory.holders.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Some(match (named.as_slice(), memory.incomplete) {
+        ([], _) => {
+            format!("no cgroup that was seen held as much as {}: {looked}{cut}", size(memory.least_bytes))
+        }
+        (_, false) => format!("the largest holders of memory were {}{more}; {looked}", named.join(", ")),
+        (_, true) => {
+            format!("the largest holders that were seen are {}{more}; {looked}{cut}", named.join(", "))
+        }
+    })
+}
+
+/// `pod 1f6c… (1.2 GiB, 51 %)`
+pub(super) fn holder(held: &Held, total: Option<u64>) -> String {
+    let percent = total.map_or_else(String::new, |total| {
+        format!(", {} %", u128::from(held.usage_bytes) * 100 / u128::from(total))
+    });
+    format!("{} ({}{percent})", owner(&held.party), size(held.usage_bytes))
+}
+
+fn rank(scene: &Scene<'_>) -> Option<String> {
+    match scene.rank()? {
+        Rank::Holder(rank) => {
+            let held = scene.memory?.holders.get(rank)?;
+            let whose = owner(&held.party);
+            Some(match rank {
+                0 => format!("the victim belongs to the largest holder, {whose}"),
+                _ => format!(
+                    "the victim belongs to {whose}, the {} largest holder with {}",
+                    ordinal(rank + 1),
+                    size(held.usage_bytes)
+                ),
+            })
+        }
+        Rank::Bystander { of_pod, held_bytes } => {
+            let party = scene.victim.as_ref()?.party()?;
+            let whose = if of_pod { phrase::pod(&party.owner.in_schema()) } else { owner(party) };
+            Some(format!(
+                "the victim is a bystander: {whose} held no more than {}, swap included",
+                size(held_bytes)
+            ))
+        }
+    }
+}
+
+fn ordinal(number: usize) -> String {
+    match number {
+        2 => "second".to_owned(),
+        3 => "third".to_owned(),
+        _ => format!("{number}th"),
+    }
+}
+
+/// How the use of the victim's container stands to its request.
+pub(super) fn requested(scene: &Scene<'_>) -> Option<String> {
+    let requested = scene.requested()?;
+    let used = requested.used_bytes;
+    Some(match requested.by {
+        Requester::Kubernetes(request) => {
+            let whose = phrase::container(&scene.victim.as_ref()?.party()?.owner.in_schema());
+            match request {
+                Some(request) if used > request => format!(
+                    "{whose} requests {} and used {}: {} more",
+                    size(request),
+                    size(used),
+                    size(used - request)
+                ),
+                Some(request) => format!(
+                    "{whose} requests {} and used {}, which is within its request",
+                    size(request),
+                    size(used)
+                ),
+                None => format!("{whose} requests no memory and used {}", size(used)),
+            }
+        }
+        Requester::BestEffort => {
+            format!("the victim's container is BestEffort: it requests no memory and used {}", size(used))
+        }
+        Requester::Score { adj, least_bytes, most_bytes } => {
+            let stood = match used {
+                used if used > most_bytes => "more than that",
+                used if used < least_bytes => "less than that",
+                _ => "about as much",
+            };
+            format!(
+                "kubelet gives an oom_score_adj of {adj} to a container that requests about {} (unless it is a sidecar, or its \
+                 pod has a request of its own); the victim's container used {}, {stood}",
+                size(least_bytes),
+                size(used)
+            )
+        }
+    })
+}

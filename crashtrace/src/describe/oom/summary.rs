@@ -1,0 +1,124 @@
+//! What ran out, and who was killed, in one sentence.
+
+use super::{Oom, actor_owner};
+use crate::classify::LimitFinding;
+use crate::classify::oom::OomCause;
+use crate::correlate::Folded;
+use crate::describe::zones;
+use crate::event::Constraint;
+use crate::phrase::{process, processes, seconds, size};
+use crate::schema::{Level, Origin};
+
+pub(super) fn of(oom: &Oom<'_>) -> String {
+    let owner = oom.limit_owner();
+    let what = match oom.cause() {
+        OomCause::Limit => match &owner {
+            Some(owner) => limit(oom, owner),
+            None if oom.origin() == Some(Origin::LimitWrite) => {
+                "the limit of a memory cgroup of unknown owner was lowered below what it used".to_owned()
+            }
+            None => "a memory cgroup of unknown owner hit its limit".to_owned(),
+        },
+        OomCause::Node => match &oom.scene.sight {
+            Some(sight) if oom.is_fragmentation() => format!(
+                "the node had no free block for an {} allocation: {}",
+                zones::order(sight),
+                zones::fragmented(sight)
+            ),
+            _ => system(oom).to_owned(),
+        },
+        OomCause::Unknown => "the OOM killer ran, but what ran out is not known".to_owned(),
+    };
+    format!("{what}; {}", outcome(oom, owner.as_deref()))
+}
+
+fn system(oom: &Oom<'_>) -> &'static str {
+    let constraint = oom.scene.request.and_then(|request| request.constraint);
+    match (oom.origin(), constraint) {
+        (Some(Origin::Sysrq), _) => {
+            "a kill was requested by sysrq, which says nothing about the node's memory"
+        }
+        (Some(Origin::Kswapd), _) => {
+            "the node could not keep recently used memory resident for as long as lru_gen's min_ttl_ms demands"
+        }
+        (None, _) => "the node ran out of memory, or a kill was requested by sysrq",
+        (_, Some(Constraint::Cpuset)) => "the NUMA nodes that a cpuset allows ran out of memory",
+        (_, Some(Constraint::Mempolicy)) => "the NUMA nodes that a memory policy allows ran out of memory",
+        (_, Some(Constraint::Other(_)) | None) => {
+            "the node, or some of its zones or NUMA nodes, ran out of memory"
+        }
+        (_, Some(_)) => "the node ran out of memory",
+    }
+}
+
+fn limit(oom: &Oom<'_>, owner: &str) -> String {
+    let limit = oom.limit().and_then(LimitFinding::bytes).map(size);
+    if oom.origin() == Some(Origin::LimitWrite) {
+        let to = limit.map_or_else(String::new, |limit| format!(" to {limit}"));
+        return format!("the memory limit of {owner} was lowered{to}, below what was in use");
+    }
+    let of = limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+    // No charge leads far beyond a limit, but whether it was lowered was not seen.
+    if oom.origin().is_none() && oom.limit().is_some_and(is_beyond) {
+        return format!("{owner} was above its limit{of}");
+    }
+    match oom.level() {
+        Some(Level::Container) => format!("{owner} hit its own limit{of}"),
+        Some(Level::Qos) => format!("{owner} together hit the limit{of} of their QoS class"),
+        Some(Level::NodeAllocatable) => format!("{owner} together hit the node-allocatable limit{of}"),
+        _ => format!("{owner} hit its limit{of}"),
+    }
+}
+
+/// More in use than the limit allows, by more than what CPUs keep in stock.
+fn is_beyond(finding: &LimitFinding) -> bool {
+    const STOCK_BYTES: u64 = 2 << 20;
+    let both = finding.usage_bytes().zip(finding.bytes());
+    both.is_some_and(|(usage, limit)| usage > limit.saturating_add(STOCK_BYTES))
+}
+
+/// Who was killed. The owner is left out where it has just been named.
+fn outcome(oom: &Oom<'_>, named: Option<&str>) -> String {
+    let scene = &oom.scene;
+    if scene.waits() {
+        let name =
+            scene.trigger.as_ref().map_or_else(|| "a task".to_owned(), |trigger| process(trigger.task));
+        return format!("{name} hangs, because the OOM killer of that cgroup is switched off");
+    }
+    let Some(kill) = scene.kill else { return "no process could be killed".to_owned() };
+    let Some(victim) = &scene.victim else { return "the victim is not known".to_owned() };
+    let whose = match actor_owner(victim) {
+        Some(owner) if Some(owner.as_str()) != named => format!(" of {owner}"),
+        _ => String::new(),
+    };
+    let name = format!("{}{whose}", process(victim.task));
+    let exiting = victim.task.exiting == Some(true);
+    let outcome = match kill.killed() {
+        0 if exiting || kill.complete => {
+            format!("{name} was chosen but was already exiting, so no process was killed")
+        }
+        0 => format!("{name} was chosen, but whether it was killed was not observed"),
+        1 if exiting => format!("{name} was already exiting: the kernel only gave it access to the reserves"),
+        1 if scene.kill_in_doubt() => format!("{name} killed, unless it was already exiting"),
+        1 => format!("{name} killed"),
+        count => {
+            let least = if kill.complete { "" } else { "at least " };
+            format!("{name} and {least}{} more killed", count - 1)
+        }
+    };
+    match &kill.folded {
+        Some(folded) => format!("{outcome}; {}", folded_kills(kill.ktime_ns, folded)),
+        None => outcome,
+    }
+}
+
+/// How many more kills the report stands for.
+fn folded_kills(begun_ns: u64, folded: &Folded) -> String {
+    let kills = if folded.kills == 1 { "kill" } else { "kills" };
+    format!(
+        "{} more such {kills} within {}, of {}",
+        folded.kills,
+        seconds(folded.until_ns.saturating_sub(begun_ns)),
+        processes(folded.victims_total)
+    )
+}

@@ -1,0 +1,348 @@
+//! Who owns what: the owner of each level of each lineage of an incident, resolved once. Later stages only choose among them.
+
+use crate::cgroup::{self, NodeRoot, Place, Placement};
+use crate::event::Lineage;
+use crate::names::Names;
+use crate::schema::{self, OwnerKind, Qos, Runtime, Text};
+
+/// A cgroup's place in the tree and its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// Path of the cgroup in the memory controller's hierarchy.
+    pub path: Vec<u8>,
+    /// What the path says.
+    pub placement: Placement,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+impl Party {
+    /// The part of the path that says whose it is: what is below a delegation is left out.
+    #[must_use]
+    pub fn owners_path(&self) -> &[u8] {
+        self.placement.delegate_end.and_then(|end| self.path.get(..end)).unwrap_or(&self.path)
+    }
+
+    /// Whether it is the other's cgroup, or one below it.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        let root = other.path == b"/";
+        root || self.path.strip_prefix(&*other.path).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+    }
+
+    pub(super) fn at(path: Vec<u8>, placement: Placement) -> Self {
+        let owner = owner(&placement);
+        Self { path, placement, owner }
+    }
+}
+
+/// The container, pod or host service that a process or a limit belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// What it is.
+    pub kind: OwnerKind,
+    /// The pod's UID; for a static pod the hash of its configuration.
+    pub pod_uid: Option<String>,
+    /// `pod_uid` is a static pod's hash.
+    pub static_pod: bool,
+    /// The container's id, without the runtime's prefix.
+    pub container_id: Option<String>,
+    /// The pod's QoS class.
+    pub qos_class: Option<Qos>,
+    /// The container runtime, where the path says.
+    pub runtime: Option<Runtime>,
+    /// The systemd unit of a host process.
+    pub unit: Option<String>,
+    /// How Kubernetes calls it, where that is known.
+    pub names: Option<Box<Names>>,
+    /// What the rest of the path says below what was delegated to this owner. Nothing is concluded from it.
+    pub claims: Option<Box<Claims>>,
+}
+
+impl Owner {
+    /// The same in the words of the report.
+    #[must_use]
+    pub fn in_schema(&self) -> schema::Owner {
+        in_schema(self)
+    }
+}
+
+/// What cgroups' names say that somebody could have chosen who is not known by them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// What it claims to be.
+    pub kind: OwnerKind,
+    /// The pod's UID, or a static pod's hash.
+    pub pod_uid: Option<String>,
+    /// The container's id.
+    pub container_id: Option<String>,
+    /// The pod's QoS class.
+    pub qos_class: Option<Qos>,
+}
+
+/// Why a cgroup names no owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum NoOwner {
+    #[error("the way up to the root cgroup could not be read to its end, so the path lacks its beginning")]
+    NoBeginning,
+    #[error("the name of a cgroup on the path could not be read")]
+    Nameless,
+    #[error("the path is deeper than a record holds, and what is there of it is not a container's")]
+    TooDeep,
+}
+
+/// The levels of a lineage with their owners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// In the order of the lineage.
+    levels: Vec<Result<Party, NoOwner>>,
+    /// Of the cgroup itself, where it is deeper than the lineage holds.
+    deeper: Option<Result<Party, NoOwner>>,
+}
+
+impl Owned {
+    /// Resolves each level.
+    #[must_use]
+    pub fn resolve(lineage: &Lineage, node_root: NodeRoot) -> Self {
+        let levels = 0..lineage.levels.len();
+        Self {
+            levels: levels.map(|index| party(&lineage.from_level(index), node_root)).collect(),
+            deeper: (lineage.skipped > 0).then(|| party(lineage, node_root)),
+        }
+    }
+
+    /// The owner of the cgroup that the lineage leads up from.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn nearest(&self) -> Result<&Party, NoOwner> {
+        match &self.deeper {
+            Some(deeper) => deeper.as_ref().map_err(|why| *why),
+            None => self.level(0),
+        }
+    }
+
+    /// The owner of the cgroup at `levels[index]` of the lineage.
+    ///
+    /// # Errors
+    /// It cannot be told, or there is no such level.
+    pub fn level(&self, index: usize) -> Result<&Party, NoOwner> {
+        self.levels.get(index).map_or(Err(NoOwner::NoBeginning), |level| level.as_ref().map_err(|why| *why))
+    }
+
+    fn parties_mut(&mut self) -> impl Iterator<Item = &mut Party> {
+        self.levels.iter_mut().chain(&mut self.deeper).filter_map(|level| level.as_mut().ok())
+    }
+}
+
+/// The lineages of an incident.
+#[derive(Debug, Default)]
+pub struct Lineages<'a> {
+    /// Of the process that hit the limit or wanted the page.
+    pub trigger: Option<&'a Lineage>,
+    /// Of the victims, one for each.
+    pub victims: Vec<Option<&'a Lineage>>,
+    /// Of the process that the kernel chose, at the decision.
+    pub chosen: Option<&'a Lineage>,
+    /// Of the cgroup whose limit was hit, where the kernel named it.
+    pub limit: Option<&'a Lineage>,
+}
+
+/// The owners of an incident's lineages.
+#[derive(Clone, Debug, Default)]
+pub struct Owners {
+    /// A lineage that occurs many times, as in a group kill, is here once.
+    distinct: Vec<Owned>,
+    trigger: Option<usize>,
+    victims: Vec<Option<usize>>,
+    chosen: Option<usize>,
+    limit: Option<usize>,
+}
+
+impl Owners {
+    /// Resolves each level of each lineage.
+    #[must_use]
+    pub fn resolve<'a>(lineages: &Lineages<'a>, node_root: NodeRoot) -> Self {
+        let mut known: Vec<&Lineage> = Vec::new();
+        let mut distinct = Vec::new();
+        let mut index_of = |lineage: Option<&'a Lineage>| {
+            let lineage = lineage?;
+            if let Some(index) = known.iter().position(|other| has_same_path(other, lineage)) {
+                return Some(index);
+            }
+            known.push(lineage);
+            distinct.push(Owned::resolve(lineage, node_root));
+            Some(known.len() - 1)
+        };
+        let trigger = index_of(lineages.trigger);
+        let victims = lineages.victims.iter().map(|lineage| index_of(*lineage)).collect();
+        let (chosen, limit) = (index_of(lineages.chosen), index_of(lineages.limit));
+        Self { distinct, trigger, victims, chosen, limit }
+    }
+
+    #[must_use]
+    pub fn trigger(&self) -> Option<&Owned> {
+        self.at(self.trigger)
+    }
+
+    /// Of the incident's victim at this place in its list.
+    #[must_use]
+    pub fn victim(&self, place: usize) -> Option<&Owned> {
+        self.at(*self.victims.get(place)?)
+    }
+
+    /// How many victims there are.
+    #[must_use]
+    pub fn victims(&self) -> usize {
+        self.victims.len()
+    }
+
+    #[must_use]
+    pub fn chosen(&self) -> Option<&Owned> {
+        self.at(self.chosen)
+    }
+
+    #[must_use]
+    pub fn limit(&self) -> Option<&Owned> {
+        self.at(self.limit)
+    }
+
+    /// The owner of each process and of the limit, where it is known.
+    pub fn parties(&self) -> impl Iterator<Item = &Party> + Clone {
+        let places = [self.trigger].into_iter().chain(self.victims.iter().copied()).chain([self.limit]);
+        places.filter_map(|place| self.at(place)?.nearest().ok())
+    }
+
+    /// All levels of all lineages.
+    pub(super) fn parties_mut(&mut self) -> impl Iterator<Item = &mut Party> {
+        self.distinct.iter_mut().flat_map(Owned::parties_mut)
+    }
+
+    fn at(&self, index: Option<usize>) -> Option<&Owned> {
+        self.distinct.get(index?)
+    }
+}
+
+/// Whether both lead through the same cgroups; their figures may be of different moments.
+fn has_same_path(one: &Lineage, other: &Lineage) -> bool {
+    let form =
+        |lineage: &Lineage| (lineage.levels.len(), lineage.skipped, lineage.incomplete, lineage.unified);
+    let mut levels = one.levels.iter().zip(&other.levels);
+    form(one) == form(other)
+        && levels.all(|(one, other)| {
+            (one.cgroup_id, &one.name, one.root) == (other.cgroup_id, &other.name, other.root)
+        })
+}
+
+/// The place of a lineage's nearest cgroup and its owner, or why they cannot be told.
+///
+/// A path without its beginning names nobody: it could begin in a container, with names that the container
+/// chose. Where the end is missing (levels left out for depth, a name that could not be read), what is left
+/// names the owner if it is a container's, for whatever lies below is in that container; a pod, a slice or
+/// a plain directory could hold a container or a pod of its own, so there the owner stays unknown.
+fn party(lineage: &Lineage, node_root: NodeRoot) -> Result<Party, NoOwner> {
+    if lineage.incomplete || !lineage.levels.last().is_some_and(|level| level.root) {
+        return Err(NoOwner::NoBeginning);
+    }
+    let named = lineage.levels.iter().rposition(|level| !level.root && level.name.is_none());
+    let first = named.map_or(0, |nameless| nameless + 1);
+    let (path, root_bytes) = (lineage.path_of(first), node_root.bytes_in(lineage));
+    let mut placement = cgroup::parse_below(&path, root_bytes);
+    if first > 0 || lineage.skipped > 0 {
+        // A node that is a container holds pods of its own.
+        if placement.place != Place::Container || root_bytes >= path.len() {
+            return Err(if first > 0 { NoOwner::Nameless } else { NoOwner::TooDeep });
+        }
+        placement.nested = true;
+    }
+    Ok(Party::at(lineage.path(), placement))
+}
+
+/// Whose cgroup it is. What is nested in a container is the container's.
+fn owner(placement: &Placement) -> Owner {
+    let kind = kind(placement);
+    let container_of =
+        |it: &Placement, kind| it.container_id.clone().filter(|_| kind == OwnerKind::Container);
+    let claims = placement.claims.as_deref().map(|it| {
+        let kind = self::kind(it);
+        Box::new(Claims {
+            kind,
+            pod_uid: it.pod_uid.clone(),
+            container_id: container_of(it, kind),
+            qos_class: it.qos,
+        })
+    });
+    Owner {
+        kind,
+        pod_uid: placement.pod_uid.clone(),
+        static_pod: placement.static_pod,
+        container_id: container_of(placement, kind),
+        qos_class: placement.qos,
+        runtime: placement.runtime,
+        unit: placement.unit.clone(),
+        names: None,
+        claims,
+    }
+}
+
+fn kind(placement: &Placement) -> OwnerKind {
+    match placement.place {
+        Place::Root => OwnerKind::Host,
+        Place::NodeAllocatable => OwnerKind::Kubepods,
+        Place::Qos => OwnerKind::Qos,
+        Place::Pod => OwnerKind::Pod,
+        Place::Container => OwnerKind::Container,
+        Place::HostService => OwnerKind::HostService,
+        // A container's monitor, say: the pod's, but no container's.
+        Place::Other if placement.pod_end.is_some() => OwnerKind::Pod,
+        Place::Other => OwnerKind::Cgroup,
+    }
+}
+
+/// An owner in the words of the report.
+fn in_schema(owner: &Owner) -> schema::Owner {
+    let text = |value: &Option<String>| value.as_deref().map(Text::from);
+    let names = owner.names.as_deref();
+    let container = names.and_then(|names| names.container.as_ref());
+    schema::Owner {
+        kind: owner.kind,
+        namespace: names.and_then(|names| text(&names.namespace)),
+        pod: names.and_then(|names| text(&names.pod)),
+        container: container.and_then(|container| text(&container.name)),
+        kubernetes: names.map(|names| kubernetes(names, owner.kind)),
+        pod_uid: text(&owner.pod_uid),
+        static_pod: owner.static_pod,
+        container_id: text(&owner.container_id),
+        qos_class: owner.qos_class.or_else(|| names.and_then(|names| names.qos)),
+        runtime: owner.runtime,
+        unit: text(&owner.unit),
+        claims: owner.claims.as_deref().map(|claims| schema::Claims {
+            kind: claims.kind,
+            pod_uid: text(&claims.pod_uid),
+            container_id: text(&claims.container_id),
+            qos_class: claims.qos_class,
+        }),
+    }
+}
+
+fn kubernetes(names: &Names, kind: OwnerKind) -> schema::Kubernetes {
+    let container = names.container.as_ref();
+    let memory = match kind {
+        OwnerKind::Container => container.map(|container| container.memory).unwrap_or_default(),
+        _ => names.pod_memory,
+    };
+    schema::Kubernetes {
+        role: container.and_then(|container| container.role),
+        workload: names.workload.as_ref().map(|workload| schema::Workload {
+            kind: Text::from(&*workload.kind),
+            name: Text::from(&*workload.name),
+            inferred: workload.inferred,
+        }),
+        image: container.and_then(|container| container.image.as_deref()).map(Text::from),
+        restart_count: container.and_then(|container| container.restart_count),
+        memory_request_bytes: memory.request_bytes,
+        memory_limit_bytes: memory.limit_bytes,
+        source: names.source,
+        stale_seconds: names.stale_seconds,
+    }
+}

@@ -1,0 +1,140 @@
+//! What the stages may ask the node. Nothing here touches it: the shell that runs the stages hands in the means, and a recording
+//! has none.
+
+use std::fmt;
+
+use crate::cgroup::NodeRoot;
+use crate::gfp::GfpNames;
+use crate::names::{NoNames, PodNames};
+
+/// The node, as far as it can be asked.
+pub struct Node {
+    /// Its memory; `None` where that is not known.
+    pub memory_bytes: Option<u64>,
+    /// Bytes of a page.
+    pub page_size_bytes: u64,
+    /// Where its cgroups begin.
+    pub root: NodeRoot,
+    /// Its cgroups.
+    pub cgroups: Box<dyn CgroupFiles>,
+    /// Its files about memory.
+    pub proc: Box<dyn ProcFiles>,
+    /// Its pods.
+    pub pods: Box<dyn PodNames>,
+    /// Its kernel's names of allocation flags.
+    pub gfp: GfpNames,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("memory_bytes", &self.memory_bytes).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// One of which nothing is known, for this reason.
+    #[must_use]
+    pub fn unseen(reason: &'static str) -> Self {
+        Self {
+            memory_bytes: None,
+            root: NodeRoot::default(),
+            page_size_bytes: 4096,
+            cgroups: Box::new(NoFiles(reason)),
+            proc: Box::new(NoFiles(reason)),
+            pods: Box::new(NoNames(reason)),
+            gfp: GfpNames::default(),
+        }
+    }
+}
+
+/// Files of the memory controller.
+pub trait CgroupFiles {
+    /// `memory.stat` of a cgroup, by its path in the memory controller's hierarchy, from where the node's cgroups begin. `cgroup_id` is the inode that its
+    /// directory must have: another cgroup of that name may have taken its place.
+    ///
+    /// # Errors
+    /// Why it cannot be read, as a phrase.
+    fn memory_stat(&mut self, path: &[u8], cgroup_id: Option<u64>) -> Result<Vec<u8>, String>;
+}
+
+/// Files of `/proc`.
+pub trait ProcFiles {
+    /// A whole file.
+    ///
+    /// # Errors
+    /// Why it cannot be read, as a phrase.
+    fn read(&mut self, file: ProcFile) -> Result<Vec<u8>, String>;
+}
+
+/// A file of `/proc` about the node's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcFile {
+    /// Free blocks by order.
+    Buddyinfo,
+    /// Figures of each zone.
+    Zoneinfo,
+    /// What free blocks are kept for.
+    Pagetypeinfo,
+    /// Figures of the node.
+    Meminfo,
+}
+
+impl ProcFile {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Buddyinfo => "buddyinfo",
+            Self::Zoneinfo => "zoneinfo",
+            Self::Pagetypeinfo => "pagetypeinfo",
+            Self::Meminfo => "meminfo",
+        }
+    }
+}
+
+/// No files, for a reason.
+#[derive(Debug)]
+struct NoFiles(&'static str);
+
+impl CgroupFiles for NoFiles {
+    fn memory_stat(&mut self, _: &[u8], _: Option<u64>) -> Result<Vec<u8>, String> {
+        Err(self.0.to_owned())
+    }
+}
+
+impl ProcFiles for NoFiles {
+    fn read(&mut self, _: ProcFile) -> Result<Vec<u8>, String> {
+        Err(self.0.to_owned())
+    }
+}
+
+/// Shared memory and tmpfs of a cgroup and those below it, from its `memory.stat`: `shmem` on v2, where all figures
+/// include what is below, `total_shmem` on v1.
+///
+/// # Errors
+/// It is not there, as a phrase.
+pub fn shmem_bytes(stat: &[u8]) -> Result<u64, String> {
+    let value = |name: &[u8]| {
+        stat.split(|&byte| byte == b'\n').find_map(|line| {
+            let number = line.strip_prefix(name)?.strip_prefix(b" ")?;
+            std::str::from_utf8(number).ok()?.trim().parse::<u64>().ok()
+        })
+    };
+    value(b"total_shmem")
+        .or_else(|| value(b"shmem"))
+        .ok_or_else(|| "memory.stat has no figure for it".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_figure_that_includes_what_is_below() {
+        assert_eq!(shmem_bytes(b"anon 1\nshmem 4096\nshmem_thp 7\n"), Ok(4096));
+        assert_eq!(shmem_bytes(b"cache 9\nshmem 4096\ntotal_cache 9\ntotal_shmem 8192\n"), Ok(8192));
+        for lacking in [&b""[..], b"anon 4096", b"shmem", b"shmem -1", b"shmem \xff", b"xshmem 1"] {
+            shmem_bytes(lacking).expect_err(&String::from_utf8_lossy(lacking));
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What user space adds to an event as soon as it is decoded: the state of memory that is gone when the incident is put together.
+
+use crate::event::{Event, Zones};
+use crate::node::{ProcFile, ProcFiles};
+
+pub mod meminfo;
+pub mod zoneinfo;
+
+/// Looks at the node's memory for a failed allocation: at what cannot be moved, and at the zones where the kernel side could
+/// not. At once, for both are changing; an incident may go out a second later.
+pub fn observe(event: &mut Event, proc: &mut dyn ProcFiles) {
+    let Event::AllocFailure(failure) = event else { return };
+    if failure.zones.is_none() {
+        // The report says that they are unknown.
+        failure.zones = zones_now(proc).map_err(|reason| tracing::debug!(reason, "no zones")).ok();
+    }
+    failure.unmovable = proc.read(ProcFile::Meminfo).ok().map(|meminfo| meminfo::parse(&meminfo));
+}
+
+/// The zones as `/proc` has them.
+///
+/// # Errors
+/// They cannot be read, as a phrase.
+pub fn zones_now(proc: &mut dyn ProcFiles) -> Result<Zones, String> {
+    let buddyinfo = proc.read(ProcFile::Buddyinfo)?;
+    let zoneinfo = proc.read(ProcFile::Zoneinfo)?;
+    let pagetypeinfo = proc.read(ProcFile::Pagetypeinfo);
+    let mut zones = zoneinfo::parse(&buddyinfo, &zoneinfo)?;
+    // Not for everybody, and the rest is of use without.
+    if let Ok(pagetypeinfo) = pagetypeinfo {
+        zoneinfo::add_types(&mut zones, &pagetypeinfo);
+    }
+    Ok(zones)
+}

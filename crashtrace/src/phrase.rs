@@ -1,0 +1,183 @@
+//! Owners, processes and sizes as every sentence of a report has them. What processes and containers choose goes through
+//! [`Text`]; what a terminal needs beyond that is the sinks' business.
+
+use crate::event::{Lineage, Task};
+use crate::schema::{ContainerRole, Owner, OwnerKind, Text};
+
+/// Bytes of a name or path that a sentence takes; the report has all of it elsewhere.
+const NAME_BYTES: usize = 120;
+/// Characters of a container's id: the length that crictl and docker show and take.
+const CONTAINER_ID_CHARS: usize = 12;
+const POD_UID_CHARS: usize = 8;
+
+/// A size: `512 MiB`, `1.5 GiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    // 1023.95 would be shown as 1024.0.
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let shown = format!("{value:.1}");
+    format!("{} {}", shown.strip_suffix(".0").unwrap_or(&shown), UNITS[unit])
+}
+
+/// The same with a sign.
+#[must_use]
+pub fn signed_size(bytes: i64) -> String {
+    let sign = if bytes < 0 { "-" } else { "" };
+    format!("{sign}{}", size(bytes.unsigned_abs()))
+}
+
+/// A time span: `12.3 s`.
+#[must_use]
+pub fn seconds(ns: u64) -> String {
+    let tenths = ns.saturating_add(50_000_000) / 100_000_000;
+    format!("{}.{} s", tenths / 10, tenths % 10)
+}
+
+/// `1 process`, `3 processes`
+#[must_use]
+pub fn processes(count: u64) -> String {
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
+}
+
+/// A name, or the last part of a long one.
+#[must_use]
+pub fn path(name: &[u8]) -> String {
+    match name.len().checked_sub(NAME_BYTES) {
+        None | Some(0) => Text::new(name).as_str().to_owned(),
+        Some(cut) => format!("…{}", Text::new(name.get(cut..).unwrap_or_default()).as_str()),
+    }
+}
+
+/// The path of `levels[index]` of a lineage.
+#[must_use]
+pub fn path_of(lineage: &Lineage, index: usize) -> String {
+    path(&lineage.path_of(index))
+}
+
+/// `java (pid 4211)`
+#[must_use]
+pub fn process(task: &Task) -> String {
+    let name = task.comm.as_ref().or(task.thread_comm.as_ref());
+    let name = name.map_or_else(|| "a process".to_owned(), |name| path(&name.0));
+    match (task.pid, task.tid) {
+        (Some(pid), _) => format!("{name} (pid {pid})"),
+        (None, Some(tid)) => format!("{name} (thread {tid})"),
+        (None, None) => name,
+    }
+}
+
+/// `container api of pod shop/api-7f9c`, or where the names are not known `container 4f2a… of pod 1f6c…`; for a plain
+/// cgroup its path.
+#[must_use]
+pub fn owner(owner: &Owner, cgroup: &str) -> String {
+    match owner.kind {
+        OwnerKind::Container => {
+            let container = container(owner);
+            if owner.pod_uid.is_some() || owner.pod.is_some() {
+                format!("{container} of {}", pod(owner))
+            } else {
+                container
+            }
+        }
+        OwnerKind::Pod => pod(owner),
+        OwnerKind::Qos => match owner.qos_class {
+            Some(class) => format!("the node's {class:?} pods"),
+            None => "the node's pods of one QoS class".to_owned(),
+        },
+        OwnerKind::Kubepods => "the node's pods".to_owned(),
+        OwnerKind::HostService => match &owner.unit {
+            Some(unit) => format!("{} of the host", unit.as_str()),
+            None => format!("cgroup {cgroup} of the host"),
+        },
+        OwnerKind::Cgroup => format!("cgroup {cgroup}"),
+        OwnerKind::Host => "the host".to_owned(),
+    }
+}
+
+/// `container api`
+#[must_use]
+pub fn container(owner: &Owner) -> String {
+    let role = owner.kubernetes.as_ref().and_then(|kubernetes| kubernetes.role);
+    match (&owner.container, role) {
+        (_, Some(ContainerRole::Sandbox)) => "the sandbox (pause)".to_owned(),
+        (Some(name), Some(ContainerRole::Init)) => format!("init container {}", name.as_str()),
+        (Some(name), Some(ContainerRole::Ephemeral)) => format!("ephemeral container {}", name.as_str()),
+        (Some(name), _) => format!("container {}", name.as_str()),
+        (None, _) => match &owner.container_id {
+            Some(id) => format!("container {}", short(id.as_str(), CONTAINER_ID_CHARS)),
+            None => "a container".to_owned(),
+        },
+    }
+}
+
+/// `pod shop/api-7f9c`; `pod 1f6c…` where the name is not known.
+#[must_use]
+pub fn pod(owner: &Owner) -> String {
+    let kind = if owner.static_pod { "static pod" } else { "pod" };
+    match (pod_name(owner), &owner.pod_uid) {
+        (Some(name), _) => format!("{kind} {name}"),
+        (None, Some(uid)) => format!("{kind} {}", short(uid.as_str(), POD_UID_CHARS)),
+        (None, None) => format!("a {kind}"),
+    }
+}
+
+/// `shop/api-7f9c`
+#[must_use]
+pub fn pod_name(owner: &Owner) -> Option<String> {
+    let name = owner.pod.as_ref()?.as_str();
+    Some(match &owner.namespace {
+        Some(namespace) => format!("{}/{name}", namespace.as_str()),
+        None => name.to_owned(),
+    })
+}
+
+/// The first characters of an id. An escape may be cut in two, which harms no terminal.
+#[must_use]
+pub fn short(id: &str, chars: usize) -> String {
+    let mut short: String = id.chars().take(chars).collect();
+    if short.len() < id.len() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_to_what_people_read() {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (4096, "4 KiB"),
+            (536_870_912, "512 MiB"),
+            (1_610_612_736, "1.5 GiB"),
+            (1_073_741_823, "1 GiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(size(bytes), shown);
+        }
+        assert_eq!(signed_size(-4096), "-4 KiB");
+        assert_eq!(
+            [12_345_678_901, 1_960_000_000, u64::MAX].map(seconds),
+            ["12.3 s", "2.0 s", "18446744073.7 s"]
+        );
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_end() {
+        let long = [b'x'; NAME_BYTES + 1];
+        assert_eq!(path(&long), format!("…{}", "x".repeat(NAME_BYTES)));
+        assert_eq!(short("1f6cbd1e-0d5a", 8), "1f6cbd1e…");
+    }
+}

@@ -1,0 +1,156 @@
+//! The part of a report about whose something is.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Text;
+
+/// The container, pod or host service that a process or a limit belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Owner {
+    /// What it is.
+    pub kind: OwnerKind,
+    /// The pod's namespace. This, the two names and `kubernetes` are as Kubernetes has them: null outside of pods, and where
+    /// `unresolved` says why. A further revision of the report may have them.
+    pub namespace: Option<Text>,
+    /// The pod's name.
+    pub pod: Option<Text>,
+    /// The container's name in the pod; null for a sandbox.
+    pub container: Option<Text>,
+    /// What else Kubernetes says of it.
+    pub kubernetes: Option<Kubernetes>,
+    /// The pod's UID; for a static pod the hash of its configuration.
+    pub pod_uid: Option<Text>,
+    /// `pod_uid` is a static pod's hash: the API server knows the pod by another UID and has the hash in
+    /// annotation `kubernetes.io/config.mirror`.
+    pub static_pod: bool,
+    /// The container's id, without the runtime's prefix.
+    pub container_id: Option<Text>,
+    /// The pod's QoS class.
+    pub qos_class: Option<Qos>,
+    /// The container runtime, where the path says.
+    pub runtime: Option<Runtime>,
+    /// The systemd unit of a host process.
+    pub unit: Option<Text>,
+    /// Where the cgroup lies below one that was delegated (to a user's service manager, a service, a container outside of
+    /// Kubernetes): what the names say that were given there. The owner is the one that it was delegated to; nothing else in the
+    /// report rests on this. Null where there is no such claim.
+    pub claims: Option<Claims>,
+}
+
+/// What a cgroup's names claim, which anybody may have chosen who was given that part of the tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Claims {
+    /// What it claims to be.
+    pub kind: OwnerKind,
+    /// The pod's UID, or a static pod's hash.
+    pub pod_uid: Option<Text>,
+    /// The container's id.
+    pub container_id: Option<Text>,
+    /// The pod's QoS class.
+    pub qos_class: Option<Qos>,
+}
+
+/// What Kubernetes says of a container; of an owner that is a pod, what it says of the pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Kubernetes {
+    /// What kind of container; null for a pod, and where the container runtime says it, which does not tell.
+    pub role: Option<ContainerRole>,
+    /// What made the pod; null if nothing did, or if it is not known.
+    pub workload: Option<Workload>,
+    /// The container's image.
+    pub image: Option<Text>,
+    /// How often the container had been started anew when this one began.
+    pub restart_count: Option<u32>,
+    /// `resources.requests.memory`; for a pod without its own the sum that follows from its containers.
+    pub memory_request_bytes: Option<u64>,
+    /// The same of `resources.limits.memory`. Not what the kernel has in force, which is in `limit`.
+    pub memory_limit_bytes: Option<u64>,
+    /// Who says so.
+    pub source: NameSource,
+    /// For so long nothing was heard of it: what it says may be out of date. Null while it is heard.
+    pub stale_seconds: Option<u64>,
+}
+
+/// What made a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Workload {
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, `CronJob`, `ReplicaSet`, `Node` (a static pod), or any other kind.
+    pub kind: Text,
+    /// Its name, in the pod's namespace.
+    pub name: Text,
+    /// No object says so, it follows from the controller's name: a Deployment from its `ReplicaSet`'s, a `CronJob` from its Job's.
+    pub inferred: bool,
+}
+
+/// What an owner is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnerKind {
+    /// A container, in a pod or not.
+    Container,
+    /// A pod, no container of it in particular.
+    Pod,
+    /// All pods of a QoS class.
+    Qos,
+    /// All pods of the node.
+    Kubepods,
+    /// A service or slice of the host.
+    HostService,
+    /// Some other cgroup.
+    Cgroup,
+    /// The host: the root cgroup.
+    Host,
+}
+
+/// Kubernetes' quality-of-service class, as the cgroup tree shows it.
+// No rename: the variants are spelt as Kubernetes spells `status.qosClass`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub enum Qos {
+    /// Each container has equal requests and limits: no folder of its own, the pod is directly in `kubepods`.
+    Guaranteed,
+    /// Some request or limit is set.
+    Burstable,
+    /// No request or limit is set.
+    BestEffort,
+}
+
+/// The container runtime, where the name tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Runtime {
+    /// containerd: by its CRI plugin, by nerdctl, or in its namespaces `default` and `k8s.io`.
+    Containerd,
+    /// CRI-O.
+    Crio,
+    /// Docker: by cri-dockerd or outside Kubernetes.
+    Docker,
+    /// Podman.
+    Podman,
+}
+
+/// What a container is in its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainerRole {
+    /// One of its containers.
+    App,
+    /// An init container, which must end before the others begin.
+    Init,
+    /// An init container that runs beside the others.
+    Sidecar,
+    /// Added to the running pod, by `kubectl debug` for one.
+    Ephemeral,
+    /// The runtime's own, which holds the pod together (pause).
+    Sandbox,
+}
+
+/// Who names pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NameSource {
+    /// The API server.
+    Kube,
+    /// The container runtime.
+    Cri,
+}
