@@ -15,13 +15,13 @@ use crate::schema::Cause;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  fine; also when stopped by SIGINT, SIGTERM or SIGHUP, or when nobody reads the output any more
+  0  done; also when stopped by SIGINT, SIGTERM or SIGHUP, or when the reader of stdout left
   1  failed; the message says at what
   2  wrong usage
-  3  doctor: works here, but is blind to something
-  4  doctor, watch: cannot watch this kernel, or not with these rights";
+  3  doctor: works, but something cannot be seen
+  4  doctor, watch: this node cannot be watched (kernel, rights or limits)";
 
-/// Say why a container died, as it happens: system OOM, cgroup OOM, fragmented memory, and who did it to whom.
+/// Say why a container died, as it happens: system OOM, cgroup OOM, memory fragmentation.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "crashtrace", version, after_help = EXIT_CODES, subcommand_required = true)]
 pub struct Args {
@@ -38,9 +38,9 @@ pub struct Args {
 pub enum CommandArgs {
     /// Watch this node and report each incident on stdout, until stopped
     Watch(WatchArgs),
-    /// Report what is in a recording, as `watch` would have
+    /// Report from a recording, as `watch` would have
     Replay(ReplayArgs),
-    /// Try what works on this node, and say what does not and what to do about it
+    /// Try what can be seen on this node, and say what cannot and what to do about it
     Doctor(DoctorArgs),
     /// Print the JSON Schema of the reports
     Schema,
@@ -54,39 +54,39 @@ pub enum CommandArgs {
 /// Arguments of `watch`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct WatchArgs {
-    /// Write reports in this form
+    /// Write reports in this format
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     pub output: OutputWanted,
-    /// Use this kind of hook, and no other; auto takes the best that the kernel accepts
+    /// Use only this kind of hooks; auto takes the best that the kernel accepts
     #[arg(long, value_name = "HOOKS", value_enum, default_value_t)]
     pub hooks: HooksArg,
-    /// Leave failed allocations out [default: report them]
+    /// Do not report failed allocations [default: report them]
     #[arg(long)]
     pub no_alloc: bool,
-    /// Also report failed allocations whose callers expect them (`__GFP_NOWARN`), which are routine [default: count them]
+    /// Also report failed allocations that the caller expects (`__GFP_NOWARN`) [default: only count them]
     #[arg(long, conflicts_with = "no_alloc")]
     pub include_nowarn: bool,
     /// Name the node in reports [env: NODE_NAME] [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Whom to ask for the names of pods.
+    /// Sources of the names of pods.
     #[command(flatten)]
     pub pods: PodsArgs,
     /// Choose among the incidents.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Serve counts for Prometheus (/metrics) and the agent's health (/healthz, /readyz) here, as `0.0.0.0:9464` or `[::1]:9464`
-    /// [default: listen on nothing]
+    /// Serve metrics for Prometheus (/metrics) and the agent's health (/healthz, /readyz) at this address, as `0.0.0.0:9464` or
+    /// `[::1]:9464` [default: listen on nothing]
     #[arg(long, value_name = "ADDR", value_parser = super::socket_address)]
     pub metrics: Option<SocketAddr>,
-    /// Also write the kernel's records to this file, for `replay`; an older recording is overwritten, and nothing else [default: do
-    /// not]
+    /// Also write the kernel's records to this file, for `replay`; overwrites an older recording and no other file
+    /// [default: do not]
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// Look kernel fields up in this file [default: the kernel's own BTF]
+    /// Take the offsets of kernel fields from this file [default: the kernel's own BTF]
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
-    /// Keep all rights, which debuggers and profilers need [default: drop what is not needed once the hooks are in place]
+    /// Keep all rights, for debuggers and profilers [default: drop what is not needed once the hooks are in place]
     #[arg(long)]
     pub no_confine: bool,
 }
@@ -96,7 +96,7 @@ pub struct WatchArgs {
 pub struct ReplayArgs {
     /// Read the recording that `watch --record` wrote to this file; `-` reads standard input
     pub file: PathBuf,
-    /// Write reports in this form
+    /// Write reports in this format
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     pub output: OutputWanted,
     /// Choose among the incidents.
@@ -107,22 +107,22 @@ pub struct ReplayArgs {
 /// Arguments of `doctor`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct DoctorArgs {
-    /// Write the findings in this form
+    /// Write the findings in this format
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     pub output: OutputWanted,
-    /// Look kernel fields up in this file [default: the kernel's own BTF]
+    /// Take the offsets of kernel fields from this file [default: the kernel's own BTF]
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
-    /// Try this kind of hook, and no other; auto tries them all
+    /// Try only this kind of hooks; auto tries all
     #[arg(long, value_name = "HOOKS", value_enum, default_value_t)]
     pub hooks: HooksArg,
-    /// Leave failed allocations out [default: try their hooks too]
+    /// Do not try the hooks on failed allocations [default: try them]
     #[arg(long)]
     pub no_alloc: bool,
     /// Name the node as the API server does [env: NODE_NAME] [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Whom to ask for the names of pods.
+    /// Sources of the names of pods.
     #[command(flatten)]
     pub pods: PodsArgs,
 }
@@ -133,8 +133,8 @@ pub struct FilterArgs {
     /// Report only incidents of this cause; may be repeated, or a list with commas [default: all]
     #[arg(long = "cause", value_name = "CAUSE", value_enum, value_delimiter = ',')]
     pub causes: Vec<Cause>,
-    /// Leave out incidents that concern no pod of this namespace; may be repeated, or a list with commas [default:
-    /// all]. A pod whose namespace is not known is reported
+    /// Report only incidents with a pod of this namespace, or with a pod of unknown namespace; may be repeated, or a list with
+    /// commas [default: all]
     #[arg(long = "namespace", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespaces: Vec<String>,
 }
@@ -202,7 +202,7 @@ pub enum LogLevel {
     /// What is lost or does not work as it should
     #[default]
     Warn,
-    /// What it does at start and at the end
+    /// What it does at start and stop
     Info,
     /// What it does for each incident
     Debug,

@@ -1,4 +1,4 @@
-//! Whom to ask for the names of pods.
+//! Sources of the names of pods.
 
 use std::path::PathBuf;
 
@@ -17,33 +17,33 @@ const IN_HOME: &str = ".kube/config";
 /// Arguments about the names of pods.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct PodsArgs {
-    /// Ask these for the names of pods: the API server (kube), the container runtime (cri); auto asks the runtime, and the
-    /// API server in a pod or where there is a kubeconfig
+    /// Take the names of pods from the API server (kube) or the container runtime (cri); auto takes the runtime's, and the API
+    /// server's in a pod or with a kubeconfig
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t)]
     pub pods: PodsWanted,
-    /// Find the API server by this file [default: as kubectl does: those of KUBECONFIG, ~/.kube/config, as a pod finds it]
+    /// Find the API server by this file [default: as kubectl does: KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Ask the container runtime at this socket [default: the usual ones that are there]
+    /// Use the container runtime at this socket [default: the usual ones that exist]
     #[arg(long, value_name = "SOCKET")]
     pub cri_socket: Option<PathBuf>,
 }
 
-/// The sources that are asked for.
+/// Which sources to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum PodsWanted {
-    /// All that can be asked
+    /// All that are available
     #[default]
     Auto,
     /// The API server
     Kube,
     /// The container runtime
     Cri,
-    /// Nobody: pods are known by UID, containers by id
+    /// None: pods have UIDs, containers have IDs
     None,
 }
 
-/// Whom to ask, with everything decided.
+/// The sources, with everything decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pods {
     /// The API server, and how it is found.

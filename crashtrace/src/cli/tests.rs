@@ -63,7 +63,7 @@ fn the_definition_of_the_command_line_is_sound() {
 #[test]
 fn help_names_the_exit_codes_and_each_command_begins_with_a_verb() {
     let help = Args::command().render_long_help().to_string();
-    for code in ["0  fine", "1  failed", "2  wrong usage", "3  doctor", "4  doctor, watch"] {
+    for code in ["0  done", "1  failed", "2  wrong usage", "3  doctor", "4  doctor, watch"] {
         assert!(help.contains(code), "{code} in {help}");
     }
     for command in Args::command().get_subcommands() {
