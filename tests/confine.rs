@@ -13,10 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 use crashtrace::confine::{self, Confinement, Needs, Whom};
 
-use skip::skipped;
-
-#[path = "play/skip.rs"]
-mod skip;
+use crashtrace_test_support::skipped;
 
 /// A node with something on it to attack.
 struct Prey {

@@ -16,31 +16,11 @@ use crashtrace::pods::cri::{self, Cri, CriContainer, CriState, Options};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use agent::{Agent, Output};
-use containerd::pods::{Container, Pod, Script};
-use containerd::runtime::Runtime;
-
-/// Agents as the scenarios have them; it finds the list of what to remove and the clock where the scenarios have theirs.
-#[path = "scenario/agent.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the scenarios use what is left")]
-mod agent;
-#[path = "scenario/cgroup.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the scenarios use what is left")]
-mod cgroup;
-#[path = "containerd/cleanup.rs"]
-mod cleanup;
-#[expect(dead_code, reason = "tests/log_pipeline.rs and tests/daemonset.rs use what is left")]
-mod containerd {
-    pub(crate) mod image;
-    pub(crate) mod message;
-    pub(crate) mod pods;
-    pub(crate) mod runtime;
-}
-#[path = "scenario/clock.rs"]
-#[expect(unreachable_pub, reason = "the scenarios use it, too")]
-mod clock;
-#[path = "play/skip.rs"]
-mod skip;
+use crashtrace_test_support::agent::{self, Agent, Output};
+use crashtrace_test_support::containerd::pods::{Container, Pod, Script};
+use crashtrace_test_support::containerd::remains::{left_of, suffix};
+use crashtrace_test_support::containerd::runtime::Runtime;
+use crashtrace_test_support::{cgroup, cleanup, skipped};
 
 const MIB: u64 = 1 << 20;
 /// How long a report or an answer may take on a busy machine.
@@ -49,7 +29,7 @@ const SOON: Duration = Duration::from_mins(1);
 /// One at a time: the agents of one test would see the kills of another.
 fn alone() -> Option<MutexGuard<'static, ()>> {
     static ALONE: Mutex<()> = Mutex::new(());
-    if skip::skipped() {
+    if skipped() {
         return None;
     }
     Some(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
@@ -285,11 +265,11 @@ fn killed_containers_are_reported_and_named() {
     let name = stage.runtime.name();
     let kills = stage.agent.lines.iter().filter(|line| line.value["kind"] == "oom_kill");
     let uids = kills.filter_map(|line| line.value["victims"][0]["owner"]["pod_uid"].as_str());
-    let ours = uids.filter(|uid| uid.ends_with(&cleanup::suffix(&name))).count();
+    let ours = uids.filter(|uid| uid.ends_with(&suffix(&name))).count();
     assert_eq!(ours, 3, "{:#?}", stage.agent.lines);
 
     drop(stage);
-    assert_eq!(cleanup::left_of(&name), [""; 0]);
+    assert_eq!(left_of(&name), [""; 0]);
 }
 
 /// Not a test of its own: what [`nothing_is_left`] ends in the middle.
@@ -323,7 +303,7 @@ fn nothing_is_left() {
             line.strip_prefix("ready: ").map(str::to_owned)
         });
         let name = name.unwrap_or_else(|| panic!("it is never ready: {said:#?}"));
-        assert_ne!(cleanup::left_of(&name), [""; 0], "it has begun");
+        assert_ne!(left_of(&name), [""; 0], "it has begun");
         if interrupt {
             let pid = Pid::from_raw(i32::try_from(this.id()).expect("a pid")).expect("a pid");
             kill_process(pid, Signal::INT).expect("it is there");
@@ -332,6 +312,6 @@ fn nothing_is_left() {
         let status = this.wait().expect("it ends");
         let rest: Vec<_> = lines.collect();
         assert_eq!(status.code(), Some(code), "{rest:#?}");
-        assert_eq!(cleanup::left_of(&name), [""; 0], "{rest:#?}");
+        assert_eq!(left_of(&name), [""; 0], "{rest:#?}");
     }
 }

@@ -12,39 +12,17 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Value, json};
 
-use cgroup::{Hierarchy, Version};
-use containerd::message::{
+use crashtrace_test_support::cgroup::{Hierarchy, Version};
+use crashtrace_test_support::containerd::message::{
     ContainerRequest, ContainerStatusResponse, ExecSyncRequest, ExecSyncResponse, KeyValue, Nothing,
     StopContainerRequest,
 };
-use containerd::pods::{Container, Pod, Script, call};
-use containerd::runtime::Runtime;
-use containerd::{kubelet, log};
-use deploy::needs::{CONTAINERD, Form};
-
-#[path = "scenario/cgroup.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the scenarios use what is left")]
-mod cgroup;
-#[path = "containerd/cleanup.rs"]
-mod cleanup;
-#[expect(dead_code, reason = "tests/containerd.rs uses what is left")]
-mod containerd {
-    mod image;
-    pub(crate) mod kubelet;
-    pub(crate) mod log;
-    pub(crate) mod message;
-    pub(crate) mod pods;
-    pub(crate) mod runtime;
-}
-#[expect(dead_code, reason = "tests/deploy.rs uses what is left")]
-mod deploy {
-    pub(crate) mod needs;
-    pub(crate) mod render;
-}
-
-#[path = "metrics/wire.rs"]
-#[expect(dead_code, reason = "tests/metrics.rs uses what is left")]
-mod wire;
+use crashtrace_test_support::containerd::pods::{Container, Pod, Script, call};
+use crashtrace_test_support::containerd::remains::left_of;
+use crashtrace_test_support::containerd::runtime::Runtime;
+use crashtrace_test_support::containerd::{kubelet, log};
+use crashtrace_test_support::deploy::needs::{CONTAINERD, Form};
+use crashtrace_test_support::{cleanup, deploy, http};
 
 const MIB: u64 = 1 << 20;
 /// How long a report or an answer may take on a busy machine.
@@ -185,7 +163,7 @@ fn containers_of_the_image_do_what_they_are_deployed_for() {
         it.line("of its start", |line| line["kind"] == "agent_started");
         // At the manifest's port; pods have the node's network here.
         for path in ["/healthz", "/readyz", "/metrics"] {
-            let answer = wire::get(([127, 0, 0, 1], 9464).into(), path).expect("it answers");
+            let answer = http::get(([127, 0, 0, 1], 9464).into(), path).expect("it answers");
             assert_eq!(answer.status, 200, "{form:?}: {path}: {}", answer.body);
         }
         let pod = tokio.block_on(Pod::run(&runtime, "shop", victim, 64 * MIB)).expect("a pod");
@@ -221,5 +199,5 @@ fn containers_of_the_image_do_what_they_are_deployed_for() {
     }
     let name = runtime.name();
     drop(runtime);
-    assert_eq!(cleanup::left_of(&name), [""; 0]);
+    assert_eq!(left_of(&name), [""; 0]);
 }

@@ -7,13 +7,7 @@ use bytes::Bytes;
 use crashtrace::pods::kube::{Kube, Options, Source, State};
 use peak_alloc::PeakAlloc;
 
-use server::{Answer, Kind, Seen, Server};
-
-#[path = "kube/server.rs"]
-#[expect(dead_code, reason = "the tests of the watch use the rest")]
-mod server;
-#[path = "kube/tls.rs"]
-mod tls;
+use crashtrace_test_support::api_server::{Answer, Kind, Seen, Server};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;

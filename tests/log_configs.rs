@@ -1,6 +1,6 @@
 //! The collectors' configurations in `deploy/pipelines`, of which no program is at hand here: that each option is one that the
 //! collector has, that sizes have room for a report, and that all read what `deploy/` makes and the page says.
-//! `tests/log_pipeline.rs` runs rsyslog's.
+//! `tests/log_pipeline` runs rsyslog's.
 
 use std::collections::BTreeSet;
 use std::fs;

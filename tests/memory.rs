@@ -8,10 +8,7 @@ use crashtrace::pods::cri::{self, Listing};
 use crashtrace::recording::{FORMAT, Reader};
 use peak_alloc::PeakAlloc;
 
-#[path = "memory/runtime.rs"]
-mod runtime;
-
-use runtime::{Body, Runtime, container, empties, sandbox};
+use crashtrace_test_support::large_runtime::{Body, Runtime, container, empties, sandbox};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;

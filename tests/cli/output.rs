@@ -6,9 +6,9 @@ use std::os::fd::AsFd as _;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::recording::{bytes, preamble};
 use super::recordings::{path, two_kills, written};
 use super::*;
+use crashtrace_test_support::recording::{bytes, preamble};
 
 /// A pipe that takes no more, and whose reader does not read.
 fn full_pipe() -> (PipeReader, PipeWriter) {

@@ -3,11 +3,11 @@
 use crashtrace::recording::{Preamble, clock_record, frame};
 use crashtrace_ebpf::LAYOUT_VERSION;
 
-use super::recording::{bytes, preamble};
 use super::*;
 use crashtrace_records::{
     Body, Record, alloc_failure, holders, memcg_kill, no_victim, numbered, oom_zones, wait,
 };
+use crashtrace_test_support::recording::{bytes, preamble};
 
 const POD: &[u8] = b"/kubepods/burstable/podb2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d/3f2a9c0d1e4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeef";
 

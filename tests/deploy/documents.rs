@@ -7,9 +7,9 @@ use crashtrace::pods::cri::socket;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::json;
 
-use super::needs::{Form, NEEDS, SOCKET, What};
-use super::render;
 use crate::{container_of, given, needed, of_kind, pod_of, root};
+use crashtrace_test_support::deploy::needs::{Form, NEEDS, SOCKET, What};
+use crashtrace_test_support::deploy::render;
 
 /// The table in deploy/README.md says the same, in both directions.
 #[test]

@@ -1,8 +1,8 @@
 //! Tokens and certificates: absent, wrong, and replaced while the agent runs.
 
-use super::server::{Kind, Server};
 use super::{LONG, degraded, knows, options, synced, well};
 use crashtrace::pods::kube::{Kube, Options, Problem, Source, check};
+use crashtrace_test_support::api_server::{Kind, Server};
 
 #[tokio::test]
 async fn a_token_that_is_replaced_is_read_at_the_next_request() {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::server::{Answer, Kind, Server};
 use super::{LONG, Seen, degraded, first, is_degraded, is_synced, knows, options, recorded, synced, well};
 use crashtrace::pods::kube::{Kube, LONGEST_OBJECT, Options, Problem};
+use crashtrace_test_support::api_server::{Answer, Kind, Server};
 
 /// A peer that is gone without a word, as after a network partition: TCP does not tell.
 #[tokio::test]

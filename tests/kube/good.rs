@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::server::{Answer, Kind, Server};
 use super::{CONTAINER, LONG, PODS, SHORT, is_synced, knows, options, recorded, synced, well};
 use crashtrace::pods::kube::{Kube, Options, Source, State, check};
+use crashtrace_test_support::api_server::{Answer, Kind, Server};
 
 /// The pod of `a-life.jsonl`, and its container.
 const SHORT_LIVED: &str = "5c8d5b59-de1c-4de8-a126-e1c7ea5f5b82";

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::server::{Answer, Kind, Seen, Server};
 use super::{LONG, PODS, json, knows, options, recorded, synced, well};
 use crashtrace::pods::kube::{Kube, Options};
+use crashtrace_test_support::api_server::{Answer, Kind, Seen, Server};
 
 /// Before Kubernetes 1.27 the parameters are unknown, after it they may be turned off: 422.
 fn old(seen: &Seen) -> Answer {

@@ -8,9 +8,9 @@ use tracing::Dispatch;
 use tracing::dispatcher::{DefaultGuard, set_default};
 use tracing::subscriber::NoSubscriber;
 
-use super::server::{Answer, Server};
 use super::{LONG, json, knows, options, recorded, synced, well};
 use crashtrace::pods::kube::{Kube, Options};
+use crashtrace_test_support::api_server::{Answer, Server};
 
 /// What is logged on this thread for as long as it lives.
 struct Log {

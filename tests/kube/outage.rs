@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::server::{Answer, Kind, Seen, Server};
 use super::{LONG, degraded, json, knows, options, recorded, synced, well};
 use crashtrace::pods::kube::Kube;
+use crashtrace_test_support::api_server::{Answer, Kind, Seen, Server};
 
 /// As a control plane of one node is upgraded: told to stop it refuses connections, and ends its watches a minute later;
 /// while it is away nobody listens; started anew it refuses those that come too early, and then every old version.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::server::{Answer, Kind, Server};
 use super::{LONG, degraded, first, is_synced, json, knows, options, recorded, synced, well};
 use crashtrace::pods::kube::{Kube, Options, check};
+use crashtrace_test_support::api_server::{Answer, Kind, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -7,7 +7,6 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
-use crate::skip::skipped;
 
 /// A running `watch`, which is killed where a test fails.
 struct Watch(Child);
@@ -45,9 +44,9 @@ impl Watch {
 
     /// Where it answers, once it watches: it takes the port first, and answers nobody before its hooks are in place.
     fn address(&self) -> SocketAddr {
-        let address = wire::listening(self.0.id(), SOON).expect("it serves");
+        let address = http::listening(self.0.id(), SOON).expect("it serves");
         let deadline = Instant::now() + SOON;
-        while !wire::get(address, "/healthz").is_ok_and(|answer| answer.status == 200) {
+        while !http::get(address, "/healthz").is_ok_and(|answer| answer.status == 200) {
             assert!(Instant::now() < deadline, "it does not watch");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -99,7 +98,7 @@ fn readiness(address: SocketAddr, why: &Value) -> Value {
 }
 
 fn value(address: SocketAddr, metric: &str) -> f64 {
-    let text = wire::get(address, "/metrics").expect("it answers").body;
+    let text = http::get(address, "/metrics").expect("it answers").body;
     let line = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {metric} in {text}")).parse().expect("a number")
 }

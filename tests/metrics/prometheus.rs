@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cleanup;
-use crate::wire;
+use crate::http;
 
 const START: Duration = Duration::from_mins(1);
 const TICK: Duration = Duration::from_millis(100);
@@ -104,18 +104,18 @@ impl Prometheus {
         command.args(["--web.listen-address=127.0.0.1:0", "--log.level=warn"]);
         let mut known = cleanup::lock()?;
         let child = command.spawn().context(MISSING)?;
-        known.agents.push(child.id());
+        known.processes.push(child.id());
         drop(known);
         let mut prometheus = Self { child, address: ([127, 0, 0, 1], 0).into(), _dir: dir };
-        prometheus.address = wire::listening(prometheus.child.id(), START)?;
+        prometheus.address = http::listening(prometheus.child.id(), START)?;
         prometheus
-            .wait("it is ready", |it| Ok((wire::get(it.address, "/-/ready")?.status == 200).then_some(())))?;
+            .wait("it is ready", |it| Ok((http::get(it.address, "/-/ready")?.status == 200).then_some(())))?;
         Ok(prometheus)
     }
 
     /// Asks its API.
     pub(crate) fn ask(&self, path: &str) -> Result<Value> {
-        let answer = wire::get(self.address, path)?;
+        let answer = http::get(self.address, path)?;
         let value: Value =
             serde_json::from_str(&answer.body).with_context(|| format!("no JSON: {}", answer.body))?;
         if value["status"] != "success" {
@@ -163,7 +163,7 @@ impl Prometheus {
 impl Drop for Prometheus {
     fn drop(&mut self) {
         if let Ok(mut known) = cleanup::lock() {
-            known.agents.retain(|pid| *pid != self.child.id());
+            known.processes.retain(|pid| *pid != self.child.id());
         }
         // It is a child, so this is its number still.
         let _ = self.child.kill();

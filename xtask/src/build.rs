@@ -1,4 +1,4 @@
-//! Builds programs of the agent's crate.
+//! Builds programs of the workspace.
 //!
 //! Their paths are taken from cargo's JSON messages: a path put together from target, profile and name would be wrong where a
 //! configuration moves the target directory.
@@ -10,23 +10,41 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// A program of the agent's crate.
+/// A program of the workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Program<'a> {
-    Bin(&'a str),
-    Example(&'a str),
+pub(crate) enum Program {
+    /// The agent.
+    Crashtrace,
+    /// What plays the scenarios (`tests/scenario`).
+    Scenario,
+}
+
+impl Program {
+    fn package(self) -> &'static str {
+        match self {
+            Self::Crashtrace => "crashtrace",
+            Self::Scenario => "crashtrace-scenario",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Crashtrace => "crashtrace",
+            Self::Scenario => "scenario",
+        }
+    }
 }
 
 /// Builds programs and returns their paths in the same order. Without a target they are for this machine, and share what `cargo build`
 /// has built.
-pub(crate) fn build(programs: &[Program<'_>], profile: &str, target: Option<&str>) -> Result<Vec<PathBuf>> {
+pub(crate) fn build(programs: &[Program], profile: &str, target: Option<&str>) -> Result<Vec<PathBuf>> {
     build_in(files::root(), programs, profile, target)
 }
 
 /// Builds in another copy of the workspace.
 pub(crate) fn build_in(
     root: &Path,
-    programs: &[Program<'_>],
+    programs: &[Program],
     profile: &str,
     target: Option<&str>,
 ) -> Result<Vec<PathBuf>> {
@@ -35,22 +53,13 @@ pub(crate) fn build_in(
         toolchain::ensure_target(target)?;
     }
     let mut cargo = toolchain::command("cargo");
-    cargo.current_dir(root).args([
-        "build",
-        "--package",
-        "crashtrace",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
+    cargo.current_dir(root).args(["build", "--message-format", "json-render-diagnostics"]);
     cargo.args(["--profile", profile]);
     if let Some(target) = target {
         cargo.args(["--target", target]).arg("--config").arg(no_paths_of_this_machine(root, target)?);
     }
     for program in programs {
-        match program {
-            Program::Bin(name) => cargo.args(["--bin", name]),
-            Program::Example(name) => cargo.args(["--example", name]),
-        };
+        cargo.args(["--package", program.package(), "--bin", program.name()]);
     }
     let target = target.unwrap_or("this machine");
     eprintln!("xtask: building {programs:?} for {target}, profile {profile}");
@@ -101,11 +110,8 @@ struct Artefact {
 }
 
 impl Artefact {
-    fn is(&self, program: Program<'_>) -> bool {
-        match program {
-            Program::Bin(name) => self.kind == "bin" && self.name == name,
-            Program::Example(name) => self.kind == "example" && self.name == name,
-        }
+    fn is(&self, program: Program) -> bool {
+        self.kind == "bin" && self.name == program.name()
     }
 }
 
@@ -138,9 +144,11 @@ mod tests {
             "executable":"/w/target/debug/crashtrace","fresh":true}"#;
         let artefact = parse(bin).expect("a program");
         assert_eq!(artefact.executable, PathBuf::from("/w/target/debug/crashtrace"));
-        assert!(artefact.is(Program::Bin("crashtrace")));
+        assert!(artefact.is(Program::Crashtrace));
+        assert!(!artefact.is(Program::Scenario));
         // An example of the same name is another program.
-        assert!(!artefact.is(Program::Example("crashtrace")));
+        let example = parse(&bin.replace("[\"bin\"]", "[\"example\"]")).expect("a program");
+        assert!(!example.is(Program::Crashtrace));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! `plan` says which guests to boot and `gate` which of them the gate boots; `play` boots them; `outcome` judges their output;
 //! `record` merges the results, `table` draws them.
 
-pub(crate) mod catalogue;
 pub(crate) mod deployed;
 pub(crate) mod gate;
 pub(crate) mod outcome;

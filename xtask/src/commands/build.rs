@@ -13,15 +13,15 @@ pub(crate) struct Args {
     /// The target.
     #[arg(long, default_value = toolchain::STATIC_TARGET)]
     target: String,
-    /// Also this example of the agent's crate (may be repeated).
-    #[arg(long = "example", value_name = "NAME")]
-    examples: Vec<String>,
+    /// Also the program that plays the scenarios.
+    #[arg(long)]
+    scenario: bool,
 }
 
 /// `cargo xtask build`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut programs = vec![Program::Bin("crashtrace")];
-    programs.extend(args.examples.iter().map(|name| Program::Example(name)));
+    let mut programs = vec![Program::Crashtrace];
+    programs.extend(args.scenario.then_some(Program::Scenario));
     for path in build(&programs, &args.profile, Some(&args.target))? {
         println!("{}", path.display());
     }

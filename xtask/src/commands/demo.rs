@@ -1,5 +1,5 @@
 //! `cargo xtask demo`: one real OOM kill on this machine, and crashtrace's report of it. It sets up all it needs, and removes its
-//! cgroups (`tests/scenario/demo.rs`).
+//! cgroups (`tests/scenario/src/demo.rs`).
 
 use crate::build::{self, Program};
 use anyhow::{Result, anyhow};
@@ -19,7 +19,7 @@ pub(crate) struct Args {
 
 /// `cargo xtask demo`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let programs = [Program::Bin("crashtrace"), Program::Example("scenario")];
+    let programs = [Program::Crashtrace, Program::Scenario];
     let paths = build::build(&programs, &args.profile, None)?;
     let [crashtrace, scenario] = paths.as_slice() else { return Err(anyhow!("cargo built {paths:?}")) };
     let mut demo = Command::new(scenario);

@@ -133,7 +133,7 @@ fn kernels(matrix: Option<&Matrix>) -> String {
     write!(
         text,
         "\nScenarios that passed, of those played, for each kind of hooks. {agree} As deployed: requirements on \
-         the agent in its container (`tests/scenario/deployed.toml`). From `cargo xtask vm --all` at commit {commit}, \
+         the agent in its container (`tests/judge/deployed.toml`). From `cargo xtask vm --all` at commit {commit}, \
          {date}, {minutes} minutes.\n"
     )
     .unwrap_or_default();

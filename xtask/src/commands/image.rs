@@ -177,7 +177,7 @@ struct File<'a> {
 
 /// The program for this architecture.
 fn program(root: &Path, arch: Arch) -> Result<Vec<u8>> {
-    let paths = build::build_in(root, &[build::Program::Bin(PROGRAM)], "release", Some(arch.target()))?;
+    let paths = build::build_in(root, &[build::Program::Crashtrace], "release", Some(arch.target()))?;
     let program = paths.first().context("cargo built nothing")?;
     let contents = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
     check_program(&contents, root).with_context(|| program.display().to_string())?;

@@ -1,4 +1,4 @@
-//! Checks of the agent in a container, as deploy/ runs it: `tests/scenario/deployed.toml`, which `scenario deployed` reads too.
+//! Checks of the agent in a container, as deploy/ runs it: `tests/judge/deployed.toml`.
 
 use super::shape::Shape;
 use crate::guest::initramfs::GuestFile;
@@ -6,38 +6,11 @@ use crate::guest::kernel::Spec;
 use crate::guest::runc;
 use crate::{exec, files, tools};
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
 use std::fs;
 use std::process::Command;
 
-const SOURCE: &str = include_str!("../../../tests/scenario/deployed.toml");
-
 /// The folder of the manifests in guests.
 const MANIFESTS: &str = "/deploy";
-
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Deployed {
-    /// Played with this agent and, beside it, one that runs on the host.
-    pub(crate) scenarios: Vec<String>,
-    #[serde(rename = "check")]
-    pub(crate) checks: Vec<Check>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Check {
-    pub(crate) name: String,
-    pub(crate) about: String,
-}
-
-pub(crate) fn all() -> Result<Deployed> {
-    toml::from_str(SOURCE).context("cannot parse tests/scenario/deployed.toml")
-}
-
-impl Deployed {
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.checks.iter().map(|check| check.name.clone()).collect()
-    }
-}
 
 /// Whether such guests can run it. NUMA makes no difference to a container.
 pub(crate) fn is_possible(kernel: &str, shape: Shape) -> bool {
@@ -85,21 +58,6 @@ fn manifests() -> Result<Vec<GuestFile>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matrix::catalogue;
-
-    #[test]
-    fn the_file_is_valid() {
-        let all = all().expect("it is");
-        let scenarios = catalogue::all().expect("the catalogue");
-        for name in &all.scenarios {
-            assert!(scenarios.iter().any(|scenario| scenario.name == *name), "{name}");
-        }
-        for Check { name, about } in &all.checks {
-            // Names are words of a shell's command line, and rows beside those of scenarios.
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
-            assert!(!about.is_empty() && !scenarios.iter().any(|scenario| scenario.name == *name), "{name}");
-        }
-    }
 
     #[test]
     fn guests_have_what_kubectl_makes_of_each_form() {

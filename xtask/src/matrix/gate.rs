@@ -2,12 +2,11 @@
 //!
 //! The tests below check that every kernel, scenario, shape and kind of hooks is in it.
 
-use super::catalogue::Scenario;
-use super::deployed::Deployed;
 use super::plan::{self, Boot, DeployedTurn};
 use super::shape::Shape;
-use super::tier::Tier;
 use anyhow::Result;
+use crashtrace_judge::book::{Scenario, Tier};
+use crashtrace_judge::deployed::Deployed;
 use std::fmt::Write as _;
 
 pub(crate) struct Row {
@@ -215,15 +214,16 @@ pub(crate) fn markdown() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{catalogue, deployed};
+    use super::super::deployed;
     use super::*;
     use crate::guest::kernel;
     use crate::matrix::shape::shapes_of;
+    use crashtrace_judge::book::Book;
     use std::collections::BTreeSet;
 
     fn gate() -> (Vec<Scenario>, Vec<Boot>) {
-        let catalogue = catalogue::all().expect("the catalogue");
-        let boots = boots(&catalogue, &deployed::all().expect("the checks")).expect("the gate");
+        let catalogue = Book::read().expect("the catalogue").scenarios;
+        let boots = boots(&catalogue, &Deployed::read().expect("the checks")).expect("the gate");
         (catalogue, boots)
     }
 
@@ -241,7 +241,7 @@ mod tests {
         let (_, boots) = gate();
         let done: BTreeSet<_> =
             boots.iter().flat_map(|boot| &boot.deployed).flat_map(|turn| &turn.checks).collect();
-        assert_eq!(done, deployed::all().expect("the checks").names().iter().collect());
+        assert_eq!(done, Deployed::read().expect("the checks").names().iter().collect());
         for boot in boots.iter().filter(|boot| boot.deployed.is_some()) {
             assert!(deployed::is_possible(boot.kernel, boot.shape), "{boot}");
         }

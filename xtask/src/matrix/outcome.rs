@@ -1,7 +1,8 @@
 //! Compares a guest's output with the plan of its plays. Pure: text in, verdicts out.
 
 use super::plan::{Boot, DeployedTurn, STARTS, TURN};
-use super::tier::{Tier, by_hand, may_lack};
+use super::tier::{by_hand, may_lack};
+use crashtrace_judge::book::Tier;
 use serde::{Deserialize, Serialize};
 
 /// The name in the output of `scenario run` for the agent's own start and end.

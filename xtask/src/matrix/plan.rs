@@ -1,11 +1,12 @@
 //! Which guests to boot, and what to play in each. Pure.
 
-use super::catalogue::Scenario;
-use super::deployed::{self, Deployed};
+use super::deployed;
 use super::shape::{Shape, shapes_of};
-use super::tier::{Tier, by_hand, may_lack};
+use super::tier::{by_hand, may_lack};
 use crate::guest::kernel;
 use anyhow::{Result, bail};
+use crashtrace_judge::book::{Scenario, Tier};
+use crashtrace_judge::deployed::Deployed;
 use std::fmt;
 
 /// The labels of these kernels, oldest first; `all` stands for all of them.

@@ -178,8 +178,8 @@ pub(crate) fn load() -> Result<Option<Matrix>> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::tier::Tier;
     use super::*;
+    use crashtrace_judge::book::Tier;
 
     pub(crate) fn verdict(scenario: &str, judged: Judged, alone: bool, outcome: Outcome) -> Verdict {
         Verdict {

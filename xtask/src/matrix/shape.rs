@@ -1,8 +1,8 @@
 //! Shapes of guests: cgroup version and NUMA nodes.
 
-use super::catalogue::{Need, Scenario};
 use crate::arch::Arch;
 use crate::guest::kernel::Spec;
+use crashtrace_judge::book::{Need, Scenario};
 use serde::{Deserialize, Serialize};
 
 #[derive(

@@ -1,29 +1,6 @@
-//! Kinds of hooks, and which of them a kernel may refuse.
+//! Which kinds of hooks a kernel may refuse.
 
-use serde::{Deserialize, Serialize};
-
-/// As `crashtrace watch --hooks` takes them, the preferred first.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Tier {
-    Fentry,
-    Kprobe,
-    Tracepoint,
-}
-
-impl Tier {
-    pub(crate) const ALL: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Tracepoint];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Fentry => "fentry",
-            Self::Kprobe => "kprobe",
-            Self::Tracepoint => "tracepoint",
-        }
-    }
-}
+use crashtrace_judge::book::Tier;
 
 /// The hooks that a kernel is known to refuse. If it accepts them, they must work.
 pub(crate) fn may_lack(kernel: &str) -> &'static [Tier] {

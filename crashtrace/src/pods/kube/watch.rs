@@ -10,7 +10,7 @@
 //! # Why not `kube::runtime::watcher`
 //!
 //! Its version 5.0.0 was put in this module's place, with a layer below it that had the deadlines, the bounds, `Retry-After` and the
-//! silence, and one above it that chose how to list; `tests/kube.rs` was run on it. 14 of 38 tests passed. Of the 24 others
+//! silence, and one above it that chose how to list; `tests/kube` was run on it. 14 of 38 tests passed. Of the 24 others
 //! some only want other words, or more of the same (a server that streams no lists, 401, the 504 that says when to come
 //! back); these do not:
 //!

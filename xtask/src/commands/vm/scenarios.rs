@@ -3,16 +3,16 @@
 
 use crate::guest::options::Options;
 use crate::guest::{self, DEFAULT_KERNEL, kernel};
-use crate::matrix::catalogue::{self, Scenario};
 use crate::matrix::outcome::Outcome;
 use crate::matrix::plan::{self, Boot, Selection, Shapes};
 use crate::matrix::play::{self, Files};
 use crate::matrix::record::{self, Matrix, Played};
 use crate::matrix::shape::Shape;
-use crate::matrix::tier::Tier;
-use crate::matrix::{deployed, gate, table};
+use crate::matrix::{gate, table};
 use crate::{exec, files};
 use anyhow::{Context as _, Result, bail};
+use crashtrace_judge::book::{Book, Scenario, Tier};
+use crashtrace_judge::deployed::Deployed;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -60,7 +60,7 @@ impl ScenarioArgs {
     /// The guests to boot, with these kernels as the command line names them.
     fn boots(&self, kernels: &[String], catalogue: &[Scenario]) -> Result<Vec<Boot>> {
         let kernels = plan::kernels(kernels, if self.all { "all" } else { DEFAULT_KERNEL })?;
-        let checks = deployed::all()?;
+        let checks = Deployed::read()?;
         if self.gate {
             return gate::boots(catalogue, &checks);
         }
@@ -90,7 +90,7 @@ impl ScenarioArgs {
 /// Plays, shows and keeps the results, and fails if any failed.
 pub(super) fn run(args: &ScenarioArgs, kernels: &[String], options: &Options) -> Result<()> {
     let begun = Instant::now();
-    let catalogue = catalogue::all()?;
+    let catalogue = Book::read()?.scenarios;
     let boots = args.boots(kernels, &catalogue)?;
     let tree = args.all.then(Tree::look).transpose()?;
     let files = Files::of(&boots)?;
@@ -103,7 +103,7 @@ pub(super) fn run(args: &ScenarioArgs, kernels: &[String], options: &Options) ->
     show(&guests);
     if let Some(tree) = tree {
         let everything =
-            Selection::everything(&kernel::labels(), &catalogue).boots(&catalogue, &deployed::all()?)?;
+            Selection::everything(&kernel::labels(), &catalogue).boots(&catalogue, &Deployed::read()?)?;
         keep(&guests, &everything, tree, begun.elapsed())?;
     }
     eprintln!("xtask: it took {} s", begun.elapsed().as_secs());
@@ -119,14 +119,14 @@ pub(super) fn run(args: &ScenarioArgs, kernels: &[String], options: &Options) ->
 /// Prints the scenarios, the checks, and the guests of the gate.
 pub(super) fn list() -> Result<()> {
     println!("\nscenarios, and their needs:");
-    let catalogue = catalogue::all()?;
+    let catalogue = Book::read()?.scenarios;
     let width = catalogue.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
-    for Scenario { name, about, needs } in &catalogue {
+    for Scenario { name, about, needs, .. } in &catalogue {
         let needs: Vec<_> = needs.iter().map(|need| need.name()).collect();
         println!("{name:<width$}  {:<12}  {about}", needs.join(" "));
     }
     println!("\nchecks of the deployed agent:");
-    let checks = deployed::all()?;
+    let checks = Deployed::read()?;
     for check in &checks.checks {
         println!("{:<width$}  {}", check.name, check.about);
     }

@@ -1,12 +1,13 @@
-use super::super::catalogue::Need;
 use super::*;
 use Tier::{Fentry, Kprobe, Tracepoint};
+use crashtrace_judge::book::Need;
+use crashtrace_judge::deployed::Check;
 
 fn catalogue() -> Vec<Scenario> {
     let scenario = |(name, needs): &(&str, &[Need])| Scenario {
         name: (*name).to_owned(),
-        about: String::new(),
-        needs: needs.iter().copied().collect(),
+        needs: needs.to_vec(),
+        ..Scenario::default()
     };
     [
         ("any", &[] as &[Need]),
@@ -20,7 +21,7 @@ fn catalogue() -> Vec<Scenario> {
 }
 
 fn deployed() -> Deployed {
-    let check = |name: &str| deployed::Check { name: name.to_owned(), about: String::new() };
+    let check = |name: &str| Check { name: name.to_owned(), ..Check::default() };
     Deployed { scenarios: vec!["any".to_owned()], checks: vec![check("a"), check("b")] }
 }
 

@@ -1,0 +1,410 @@
+//! `scenarios.toml`: the reviewed file of what must be reported of each scenario.
+//!
+//! What is not written has the plainest meaning: every tier of hooks reports it, nothing is folded, no field is null
+//! but those that are left out (`level`, `origin`, `constraint`, `limit`, `memory`). Sizes are in MiB.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::storm::Storm;
+use super::validate;
+
+mod failure;
+
+pub use failure::Failure;
+
+/// The file itself.
+const FILE: &str = include_str!("../scenarios.toml");
+
+/// All scenarios.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Book {
+    #[serde(rename = "scenario")]
+    pub scenarios: Vec<Scenario>,
+    /// What may be null in any report where the kernel cannot give it.
+    #[serde(rename = "exception", default)]
+    pub exceptions: Vec<Exception>,
+}
+
+/// Fields that may be null in some surroundings, whatever the scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exception {
+    /// Why, for people.
+    pub about: String,
+    /// On kernels before this one.
+    pub kernels_before: (u32, u32),
+    /// Where an agent with these hooks watches too.
+    pub beside: Tier,
+    /// In reports of these tiers.
+    pub tiers: Vec<Tier>,
+    /// The fields. Each must then be in `unresolved`, and evidence and remedy may lack what rests on it.
+    pub may_be_null: Vec<String>,
+}
+
+/// Under which circumstances reports are made.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Version of the kernel.
+    pub kernel: (u32, u32),
+    /// Hooks of all agents that watch.
+    pub tiers: Vec<Tier>,
+    /// The kernel shows where its NUMA nodes are: else the zones can be read only afterwards.
+    pub nodes_listed: bool,
+}
+
+/// One scenario.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    pub name: String,
+    /// One line for people.
+    pub about: String,
+    /// What it cannot be played without.
+    pub needs: Vec<Need>,
+    /// Tiers that cannot see it: they give no line, and `crashtrace doctor` names this as something it is blind to.
+    #[serde(default)]
+    pub blind: BTreeMap<Tier, String>,
+    /// What must be reported, in order (of `each` and `optional` ones in any).
+    #[serde(rename = "report", default)]
+    pub reports: Vec<Report>,
+    /// What must be reported of failed allocations, in any order.
+    #[serde(rename = "failure", default)]
+    pub failures: Vec<Failure>,
+    /// A kind of reports of which there may be more, after the last.
+    pub goes_on: Option<String>,
+    /// Steps of the wall clock: each must be reported.
+    #[serde(default)]
+    pub clock_steps_s: Vec<i64>,
+    /// Kills that come so fast that they fold, in place of reports.
+    pub storm: Option<Storm>,
+    /// Nothing must be reported.
+    #[serde(default)]
+    pub quiet: bool,
+}
+
+/// What a scenario cannot be played without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// The memory controller on cgroup v1.
+    V1,
+    /// The memory controller on cgroup v2.
+    V2,
+    /// A machine that may be harmed.
+    Guest,
+    /// Two NUMA nodes.
+    Numa,
+    /// One.
+    OneNode,
+    /// The zram module.
+    Zram,
+}
+
+impl Need {
+    /// As the file has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+            Self::Guest => "guest",
+            Self::Numa => "numa",
+            Self::OneNode => "one_node",
+            Self::Zram => "zram",
+        }
+    }
+}
+
+/// The hooks that an agent uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    Fentry,
+    Kprobe,
+    Tracepoint,
+}
+
+impl Tier {
+    /// All of them, best first.
+    pub const ALL: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Tracepoint];
+
+    /// As `--hooks` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+            Self::Tracepoint => "tracepoint",
+        }
+    }
+
+    /// There is a probe on the decision, with all that it alone sees.
+    pub fn sees_decision(self) -> bool {
+        self != Self::Tracepoint
+    }
+}
+
+/// From a command line.
+impl FromStr for Tier {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        let tier = Self::ALL.into_iter().find(|tier| tier.name() == name);
+        tier.ok_or_else(|| format!("hooks are {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+/// A report.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent statements about one report, as the file has them"
+)]
+pub struct Report {
+    /// Tiers that give it.
+    #[serde(default = "all_tiers")]
+    pub tiers: Vec<Tier>,
+    pub kind: String,
+    pub cause: String,
+    pub level: Option<String>,
+    pub origin: Option<String>,
+    pub constraint: Option<String>,
+    /// Order of the request.
+    #[serde(default)]
+    pub order: u32,
+    /// It is no request for pages: sysrq.
+    #[serde(default)]
+    pub no_order: bool,
+    pub limit: Option<Limit>,
+    pub trigger: Trigger,
+    #[serde(default)]
+    pub victims: Vec<Victim>,
+    /// All of a cgroup die together.
+    #[serde(default)]
+    pub group: bool,
+    /// They are too many for a line, which names the largest and counts all.
+    #[serde(default)]
+    pub truncated: bool,
+    /// At least so many repeats were folded into it.
+    #[serde(default)]
+    pub repeats: u64,
+    /// One such report for each process of the first victim's role.
+    #[serde(default)]
+    pub each: bool,
+    /// It may come or not.
+    #[serde(default)]
+    pub optional: bool,
+    pub memory: Option<Memory>,
+    /// What of the node's memory was lacking, in an OOM of the node; `low_memory` unless given.
+    pub shortage: Option<String>,
+    /// What stands in the evidence.
+    #[serde(default)]
+    pub evidence: Vec<Words>,
+    /// What stands in the remedy.
+    #[serde(default)]
+    pub remedy: Vec<Words>,
+    /// What must stand neither in the evidence nor in the remedy.
+    #[serde(default)]
+    pub never: Vec<String>,
+    /// Fields that must be in `unresolved`.
+    #[serde(default)]
+    pub unresolved: Vec<String>,
+    /// Fields in which the tiers may differ.
+    #[serde(default)]
+    pub differ: Vec<String>,
+}
+
+/// The limit that was hit.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Role of its cgroup.
+    pub cgroup: String,
+    pub charged_at: String,
+    pub mib: u64,
+    /// What is in use, at least and at most; as much as the limit if it is not given.
+    pub usage_mib: Option<(u64, u64)>,
+    #[serde(default)]
+    pub oom_group: bool,
+    pub shmem_mib: Option<(u64, u64)>,
+    pub swap_usage_mib: Option<(u64, u64)>,
+    pub swap_mib: Option<u64>,
+}
+
+/// Who ran into the limit.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Trigger {
+    /// The process of this role.
+    Role(String),
+    /// A process of this role, of which not all is as it is.
+    Process(Actor),
+    /// A process of one of these roles.
+    OneOf(Vec<String>),
+    /// Whoever goes by a name that begins like this.
+    Somebody(Somebody),
+}
+
+/// Whoever goes by such a name.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Somebody {
+    pub comm_prefix: String,
+}
+
+/// Who is killed.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Victim {
+    /// The process of this role.
+    Role(String),
+    /// A process of this role, of which not all is as it is.
+    Process(Actor),
+    /// All processes of a role.
+    All(All),
+}
+
+/// All processes of a role.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct All {
+    pub all: String,
+}
+
+/// A process, and what is special about it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    pub role: String,
+    /// Its path is too deep to be told whole.
+    #[serde(default)]
+    pub cgroup_cut: bool,
+    /// What of it is swapped out.
+    pub swap_mib: Option<(u64, u64)>,
+    /// It may have been ending by itself.
+    #[serde(default)]
+    pub may_be_ending: bool,
+}
+
+/// Who held the node's memory.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Role of the pods' cgroup, its limit if it has one, and what it used.
+    pub pods: Option<Pods>,
+    /// They may be large enough to be told, and need not be.
+    #[serde(default)]
+    pub may_have_pods: bool,
+    /// The largest holders, largest first.
+    #[serde(default)]
+    pub holders: Vec<Holder>,
+}
+
+/// The pods' own cgroup.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pods {
+    pub cgroup: String,
+    pub limit_mib: Option<u64>,
+    pub usage_mib: (u64, u64),
+}
+
+/// Who holds memory.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holder {
+    pub cgroup: String,
+    pub usage_mib: (u64, u64),
+}
+
+/// Words that stand somewhere.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Words {
+    /// In the reports of every tier.
+    Always(String),
+    /// In those of some.
+    Of(WordsOf),
+}
+
+/// Words in the reports of some tiers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WordsOf {
+    pub text: String,
+    pub tiers: Vec<Tier>,
+}
+
+impl Words {
+    /// Them, if they must stand in a report of this tier.
+    pub fn of(&self, tier: Tier) -> Option<&str> {
+        match self {
+            Self::Always(text) => Some(text),
+            Self::Of(words) => words.tiers.contains(&tier).then_some(words.text.as_str()),
+        }
+    }
+}
+
+fn all_tiers() -> Vec<Tier> {
+    Tier::ALL.to_vec()
+}
+
+fn allocation() -> String {
+    "allocation".to_owned()
+}
+
+fn no_constraint() -> String {
+    "none".to_owned()
+}
+
+impl Book {
+    /// The file of this program.
+    pub fn read() -> Result<Self> {
+        Self::parse(FILE).context("scenarios.toml")
+    }
+
+    /// Reads and checks a file.
+    pub fn parse(text: &str) -> Result<Self> {
+        let book: Self = toml::from_str(text)?;
+        validate::book(&book)?;
+        Ok(book)
+    }
+
+    /// What may be null in reports of this tier.
+    pub fn exceptions(&self, tier: Tier, surroundings: &Surroundings) -> Vec<&Exception> {
+        let applies = |it: &&Exception| {
+            it.tiers.contains(&tier)
+                && surroundings.kernel < it.kernels_before
+                && surroundings.tiers.iter().any(|other| *other == it.beside && *other != tier)
+        };
+        self.exceptions.iter().filter(applies).collect()
+    }
+
+    /// The names of all scenarios.
+    pub fn names(&self) -> Vec<&str> {
+        self.scenarios.iter().map(|scenario| scenario.name.as_str()).collect()
+    }
+
+    /// The scenario of this name.
+    pub fn scenario(&self, name: &str) -> Option<&Scenario> {
+        self.scenarios.iter().find(|scenario| scenario.name == name)
+    }
+}
+
+impl Scenario {
+    /// The reports that agents with these hooks must give.
+    pub fn reports(&self, tier: Tier) -> impl Iterator<Item = &Report> {
+        let seen = move |report: &&Report| !self.blind.contains_key(&tier) && report.tiers.contains(&tier);
+        self.reports.iter().filter(seen)
+    }
+
+    /// The failures that agents with these hooks must report.
+    pub fn failures(&self, tier: Tier) -> impl Iterator<Item = &Failure> {
+        let seen = move |failure: &&Failure| !self.blind.contains_key(&tier) && failure.tiers.contains(&tier);
+        self.failures.iter().filter(seen)
+    }
+}

@@ -1,0 +1,23 @@
+//! Holds what agents reported against what `scenarios.toml` says must be reported. PURE: no kernel, no processes.
+//!
+//! The file (`book`) says what each report must be and names processes and cgroups by their roles. A scenario that was
+//! played gives its cast (`cast`): who had these roles. `matching` finds the line for each report, `report` compares
+//! the two, field by field (`check`), and `clock` compares their times with the clock. `agree` compares what agents with
+//! different hooks say of the same kill. `deployed` has what must hold of the agent as deploy/ has it.
+
+#![expect(clippy::must_use_candidate, reason = "only tests call these")]
+
+pub mod agree;
+pub mod book;
+pub mod cast;
+mod check;
+pub mod clock;
+pub mod deployed;
+pub mod failure;
+pub mod matching;
+mod report;
+pub mod storm;
+mod validate;
+
+#[cfg(test)]
+mod tests;

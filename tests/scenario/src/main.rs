@@ -1,0 +1,95 @@
+//! Real OOM kills, and what `crashtrace watch` must say of them: on this machine (`tests/live`, `cargo xtask
+//! demo`) and in guests (`cargo xtask vm --scenario`), where it is one static program.
+//!
+//! A scenario (`scenarios`) makes a scratch tree of cgroups (`scratch`, `cgroup`), starts processes in it (`actor`;
+//! their own side is `victim` and `deed`), lets the kernel kill, and gives its cast: who had which role. What must be
+//! reported of whom stands in `scenarios.toml`. `run` has agents watch (`agent`) and holds what they say against that
+//! (`judge`), against each other, and against what the kernel itself has counted.
+
+#![allow(unreachable_pub, reason = "a program: nobody outside uses its items")]
+
+mod actor;
+mod asks;
+mod busy;
+mod confined;
+mod deed;
+mod demo;
+mod deployed;
+mod faults;
+mod hunger;
+mod roles;
+mod run;
+mod scenarios;
+mod scratch;
+mod starts;
+mod verifier;
+mod verifier_log;
+mod victim;
+mod watcher;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crashtrace_judge::book::Book;
+use crashtrace_test_support::cleanup;
+
+/// Brings OOM kills about and checks what crashtrace says of them.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Play scenarios; prints one JSON object for each and each kind of hook
+    Run(run::Args),
+    /// Show one kill and its report
+    Demo(demo::Args),
+    /// Check the agent as deploy/ has it, in a container; prints one JSON object for each check
+    Deployed(deployed::Args),
+    /// Check how agents start and stop; prints one JSON object for each check and each kind of hook
+    Starts(starts::Args),
+    /// Print the names of the scenarios
+    List,
+    /// Print what each program of the kernel object costs this kernel's verifier
+    Verifier,
+    /// Print what a page fault costs this kernel
+    Faults(faults::Args),
+    /// Be a process of a scenario
+    #[command(hide = true)]
+    Victim(victim::Args),
+}
+
+fn main() -> ExitCode {
+    let command = Args::parse().command;
+    let result = match &command {
+        Command::Run(args) => cleanup::on_signals().and_then(|()| run::run(args)),
+        Command::Demo(args) => cleanup::on_signals().and_then(|()| demo::run(args)).map(|()| true),
+        Command::Deployed(args) => cleanup::on_signals().and_then(|()| deployed::run(args)),
+        Command::Starts(args) => cleanup::on_signals().map(|()| starts::run(args)),
+        Command::List => list().map(|()| true),
+        Command::Verifier => verifier::run().map(|()| true),
+        Command::Faults(args) => faults::run(args).map(|()| true),
+        Command::Victim(args) => victim::run(args).map(|()| true),
+    };
+    scratch::remove_what_is_over();
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn list() -> anyhow::Result<()> {
+    let book = Book::read()?;
+    scenarios::fit(&book.names())?;
+    for name in book.names() {
+        println!("{name}");
+    }
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! Plays scenarios before one or more agents at once, and holds what each reports against what happened.
+//!
+//! Several agents with different hooks see the very same kill, so their reports must agree as well. A result is printed
+//! as soon as all that was waited for is there; what comes later, and should not, is found when the agents have ended.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::confined;
+use crate::deployed::{self, Deployment, remove_cgroups};
+use crate::scenarios::{self, Stage};
+use crate::scratch;
+use crate::watcher::{self, Watcher};
+use crashtrace_judge::agree;
+use crashtrace_judge::book::{Book, Scenario, Surroundings, Tier};
+use crashtrace_judge::cast::Cast;
+use crashtrace_judge::clock::Timed;
+use crashtrace_judge::matching::{self, Said};
+use crashtrace_test_support::agent::Line;
+use crashtrace_test_support::cgroup::Hierarchy;
+
+/// What to play, and before whom.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The agent's program
+    #[arg(long, value_name = "FILE")]
+    crashtrace: PathBuf,
+    /// Agents to run, by the hooks that they use; of several, their reports must agree
+    #[arg(long, value_delimiter = ',', default_value = "tracepoint")]
+    hooks: Vec<Tier>,
+    /// Hooks that this kernel may refuse altogether
+    #[arg(long, value_name = "HOOKS", value_delimiter = ',')]
+    may_lack: Vec<Tier>,
+    /// This is a guest, and may be harmed
+    #[arg(long)]
+    guest: bool,
+    /// Beside an agent in a container, as the manifests in this folder have it
+    #[arg(long, value_name = "DIR", requires = "guest")]
+    deployed: Option<PathBuf>,
+    /// Print the reports also of scenarios that pass
+    #[arg(long)]
+    lines: bool,
+    /// The scenarios, or `all`
+    #[arg(required = true)]
+    names: Vec<String>,
+}
+
+/// Parses a kind of hooks.
+/// Version of the running kernel.
+pub fn kernel() -> Option<(u32, u32)> {
+    let release = rustix::system::uname();
+    let mut numbers = release.release().to_str().ok()?.split(|mark: char| !mark.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Whether the kernel lists where its NUMA nodes are.
+fn nodes_listed() -> Result<bool> {
+    let symbols = std::fs::read("/proc/kallsyms").context("cannot read /proc/kallsyms")?;
+    let names =
+        symbols.split(|byte| *byte == b'\n').filter_map(|line| line.rsplit(|byte| *byte == b' ').next());
+    Ok(names.into_iter().any(|name| name == b"node_data" || name == b"contig_page_data"))
+}
+
+fn timed(line: &Line) -> Timed<'_> {
+    Timed { line: &line.value, wall_ahead_ns: line.wall_ahead_ns }
+}
+
+/// A scenario that was played and judged.
+struct Outcome<'a> {
+    scenario: &'a Scenario,
+    cast: Cast,
+    /// How many lines each agent had said about it when it was judged.
+    counts: Vec<usize>,
+}
+
+/// Plays, and prints one JSON object for each scenario and agent. Says whether all is as it must be.
+pub fn run(args: &Args) -> Result<bool> {
+    let book = Book::read()?;
+    scenarios::fit(&book.names())?;
+    let chosen = choose(&book, &args.names)?;
+    let hierarchy = Hierarchy::find()?;
+    if args.guest {
+        // The harness and the agents must survive what it brings about; its victims set their own.
+        std::fs::write("/proc/self/oom_score_adj", "-999").context("cannot set oom_score_adj")?;
+    }
+    let deployment = args.deployed.as_deref();
+    let deployment = deployment.map(|dir| Deployment::new(dir, &args.crashtrace, &hierarchy)).transpose()?;
+    let watchers = watcher::start(&args.crashtrace, &args.hooks, &args.may_lack, deployment.as_ref())?;
+    if watchers.is_empty() {
+        // All that were wanted may be lacking.
+        return Ok(true);
+    }
+    let surroundings = Surroundings {
+        kernel: kernel().context("the kernel's version cannot be read")?,
+        tiers: watchers.iter().map(|watcher| watcher.tier).collect(),
+        nodes_listed: nodes_listed()?,
+    };
+    let together = args.hooks.len() > 1 || deployment.is_some();
+    let session = Session { args, book: &book, hierarchy, watchers, surroundings, together };
+    let mut outcomes = Vec::new();
+    let mut good = true;
+    let mut broken = false;
+    for scenario in chosen {
+        if let Some(why) = scenarios::hindrance(scenario, &session.hierarchy, args.guest) {
+            session.skip(scenario, why);
+            continue;
+        }
+        eprintln!("scenario: {}", scenario.name);
+        match session.play(scenario) {
+            Some((outcome, as_expected)) => {
+                good &= as_expected;
+                outcomes.push(outcome);
+            }
+            None => broken = true,
+        }
+    }
+    good &= session.end(&outcomes, broken);
+    drop(session);
+    deployment.iter().try_for_each(|deployment| remove_cgroups(&deployment.hierarchy))?;
+    Ok(good && !broken)
+}
+
+fn choose<'a>(book: &'a Book, names: &[String]) -> Result<Vec<&'a Scenario>> {
+    if names == ["all"] {
+        return Ok(book.scenarios.iter().collect());
+    }
+    let find = |name: &String| book.scenario(name).with_context(|| format!("there is no scenario {name}"));
+    names.iter().map(find).collect()
+}
+
+/// One run of the agents.
+struct Session<'a> {
+    args: &'a Args,
+    book: &'a Book,
+    surroundings: Surroundings,
+    hierarchy: Hierarchy,
+    watchers: Vec<Watcher>,
+    together: bool,
+}
+
+impl Session<'_> {
+    fn skip(&self, scenario: &Scenario, why: &str) {
+        for watcher in &self.watchers {
+            let result = json!({ "scenario": scenario.name, "hooks": watcher.name,
+                "together": self.together, "skipped": why });
+            println!("{result}");
+        }
+    }
+
+    /// Plays, judges, and says whether all was as it must be. `None` if it could not be played to its end.
+    fn play<'a>(&self, scenario: &'a Scenario) -> Option<(Outcome<'a>, bool)> {
+        let before: Vec<_> = self.watchers.iter().map(Watcher::count).collect();
+        let begun = Instant::now();
+        let played = self.bring_about(scenario, &before);
+        scratch::remove_what_is_over();
+        let took = begun.elapsed();
+        let cast = match played {
+            Ok(cast) => cast,
+            Err(error) => {
+                for (watcher, before) in self.watchers.iter().zip(before) {
+                    let failures = vec![format!("{error:#}")];
+                    let result = json!({ "lines": watcher.incidents_since(before) });
+                    self.print(scenario, watcher.name, &failures, &result);
+                }
+                return None;
+            }
+        };
+        let mut good = true;
+        let mut reports = Vec::new();
+        for (watcher, before) in self.watchers.iter().zip(&before) {
+            let lines = watcher.reports(&cast);
+            let said = (lines.as_slice(), watcher.clock_changes(*before));
+            good &= self.judge(scenario, &cast, watcher, said, took);
+            let values: Vec<_> = lines.iter().map(|line| &line.value).collect();
+            let compared = matching::compared(scenario, watcher.tier, &cast, &values);
+            reports.push((watcher.tier, compared.into_iter().cloned().collect::<Vec<_>>()));
+        }
+        if self.together {
+            // In its pod it knows the node by another name, and asks others for the names of pods.
+            let deployed = self.watchers.iter().any(Watcher::is_deployed);
+            let own: &[&str] = if deployed { &["node", "unresolved"] } else { &[] };
+            let excuse = |tier: Tier| self.book.exceptions(tier, &self.surroundings);
+            let failures = agree::faults(scenario, &reports, &excuse, own);
+            good &= failures.is_empty();
+            self.print(scenario, "agree", &failures, &json!({}));
+        }
+        let counts = self.watchers.iter().map(|watcher| watcher.reports(&cast).len()).collect();
+        Some((Outcome { scenario, cast, counts }, good))
+    }
+
+    /// `before` is how many lines each agent had said.
+    fn bring_about(&self, scenario: &Scenario, before: &[usize]) -> Result<Cast> {
+        let wait = |prefixes: &[String], count: usize| {
+            let mut seeing =
+                self.watchers.iter().filter(|watcher| !scenario.blind.contains_key(&watcher.tier));
+            seeing.try_for_each(|watcher| watcher.wait(prefixes, count))
+        };
+        let agents: Vec<_> = self.watchers.iter().map(Watcher::pid).collect();
+        let wait_clock = |count: usize| {
+            let mut watchers = self.watchers.iter().zip(before);
+            watchers.try_for_each(|(watcher, before)| watcher.wait_clock(*before, count))
+        };
+        let stage =
+            Stage { hierarchy: &self.hierarchy, agents: &agents, wait: &wait, wait_clock: &wait_clock };
+        let cast = scenarios::play(&scenario.name)?(&stage)?;
+        self.watchers.iter().try_for_each(|watcher| watcher.wait_for(scenario, &cast))?;
+        Ok(cast)
+    }
+
+    fn judge(
+        &self,
+        scenario: &Scenario,
+        cast: &Cast,
+        watcher: &Watcher,
+        (lines, clock): (&[Line], Vec<Line>),
+        took: Duration,
+    ) -> bool {
+        let values: Vec<_> = lines.iter().map(|line| &line.value).collect();
+        let (bytes, wall_ahead_ns) = lines.iter().map(|line| (line.bytes, line.wall_ahead_ns)).unzip();
+        let exceptions = self.book.exceptions(watcher.tier, &self.surroundings);
+        let surroundings = &self.surroundings;
+        let said = Said {
+            tier: watcher.tier,
+            failures: watcher.failures,
+            surroundings,
+            exceptions,
+            lines: values,
+            bytes,
+            wall_ahead_ns,
+            clock: self.args.guest.then(|| clock.iter().map(timed).collect()),
+        };
+        let mut failures = matching::faults(scenario, cast, &said);
+        if watcher.is_deployed() {
+            failures.extend(deployed::faults(&said.lines));
+        }
+        let blind = scenario.blind.get(&watcher.tier);
+        if let Some(what) = blind {
+            let said = watcher.ensure_blind(&self.args.crashtrace, what);
+            failures.extend(said.err().map(|error| format!("{error:#}")));
+        }
+        let since_us = |line: &Line, ns: u64| line.read_ns.saturating_sub(ns) / 1000;
+        let first = lines.first();
+        let touch_to_line_us = first.zip(cast.last_touch_ns).map(|(line, ns)| since_us(line, ns));
+        let decision_to_line_us =
+            first.and_then(|line| Some(since_us(line, line.value["ktime_ns"].as_u64()?)));
+        // Whoever reads that something is wrong wants the whole line.
+        let show = self.args.lines || !failures.is_empty();
+        let shown = if show { said.lines } else { Vec::new() };
+        let mut result = json!({ "took_ms": took.as_millis() as u64, "touch_to_line_us": touch_to_line_us,
+            "decision_to_line_us": decision_to_line_us, "lines": shown });
+        if blind.is_some() && failures.is_empty() {
+            result["blind"] = true.into();
+        }
+        let good = failures.is_empty();
+        self.print(scenario, watcher.name, &failures, &result);
+        good
+    }
+
+    fn print(&self, scenario: &Scenario, hooks: &str, failures: &[String], more: &Value) {
+        let mut result = json!({ "scenario": scenario.name, "hooks": hooks, "pass": failures.is_empty(),
+            "together": self.together, "failures": failures });
+        for (field, value) in more.as_object().into_iter().flatten() {
+            result[field] = value.clone();
+        }
+        println!("{result}");
+    }
+
+    /// Ends the agents, and finds what should not have been said: about a scenario after it was judged, and about
+    /// nothing that was played.
+    fn end(&self, outcomes: &[Outcome<'_>], broken: bool) -> bool {
+        let mut good = true;
+        for (index, watcher) in self.watchers.iter().enumerate() {
+            let mut failures = Vec::new();
+            if !watcher.is_deployed() {
+                // All that was reported was reported by an agent without rights.
+                failures.extend(confined::faults(watcher.pid(), Some(self.surroundings.kernel)));
+            }
+            failures.extend(watcher.stop().err().map(|error| format!("{error:#}")));
+            for Outcome { scenario, cast, counts } in outcomes {
+                let more = matching::goes_on(scenario, watcher.tier);
+                let late = watcher.reports(cast).into_iter().skip(counts[index]).map(|line| line.value);
+                let late: Vec<_> = late.filter(|line| more.is_none_or(|kind| line["kind"] != kind)).collect();
+                if !late.is_empty() {
+                    good = false;
+                    let failures = vec![format!("{} reports too many, after it was judged", late.len())];
+                    self.print(scenario, watcher.name, &failures, &json!({ "lines": late }));
+                }
+            }
+            // On a machine that others use, they have their own; and a scenario that was not played to its end has some.
+            let strays = watcher.incidents_since(0).into_iter();
+            let strays: Vec<_> =
+                strays.filter(|line| !outcomes.iter().any(|outcome| outcome.cast.is_about(line))).collect();
+            if self.args.guest && !broken && !strays.is_empty() {
+                failures.push(format!("{} reports about nothing that was to be", strays.len()));
+            }
+            if !good || !failures.is_empty() {
+                eprintln!("scenario: {} hooks counted {}", watcher.name, watcher.counters());
+            }
+            if !failures.is_empty() {
+                good = false;
+                let result = json!({ "scenario": "agent", "hooks": watcher.name,
+                    "together": self.together, "pass": false, "failures": failures, "lines": strays });
+                println!("{result}");
+            }
+        }
+        good
+    }
+}

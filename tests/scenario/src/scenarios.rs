@@ -1,0 +1,197 @@
+//! The scenarios: each brings one kind of OOM about, and gives its cast. What must be reported stands in
+//! `scenarios.toml`, with a line about each.
+
+mod clock_set;
+mod fragmentation;
+mod group;
+mod levels;
+mod limits;
+mod node;
+mod numa;
+mod odd;
+mod start_up;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::actor::{Actor, Role};
+use crashtrace_judge::book::{Need, Scenario};
+use crashtrace_judge::cast::Cast;
+use crashtrace_test_support::cgroup::{Cgroup, Hierarchy, Version};
+
+const MIB: u64 = 1 << 20;
+
+/// Brings it about.
+pub type Play = fn(&Stage<'_>) -> Result<Cast>;
+
+/// All of them.
+const ALL: &[(&str, Play)] = &[
+    ("own_limit", limits::own_limit),
+    ("one_container", limits::one_container),
+    ("parent_limit", limits::parent_limit),
+    ("qos_slice", levels::qos_slice),
+    ("node_allocatable", levels::node_allocatable),
+    ("host_service", levels::host_service),
+    ("plain_cgroup", levels::plain_cgroup),
+    ("systemd_names", levels::systemd_names),
+    ("deep_path", levels::deep_path),
+    ("child", limits::child),
+    ("oom_group", group::oom_group),
+    ("oom_group_300", group::oom_group_300),
+    ("bystander", limits::bystander),
+    ("limit_write", limits::limit_write),
+    ("no_victim", limits::no_victim),
+    ("no_victim_anew", limits::no_victim_anew),
+    ("oom_kill_disable", limits::oom_kill_disable),
+    ("system", node::system),
+    ("host_victim", node::host_victim),
+    ("allocating_task", node::allocating_task),
+    ("sysrq", node::sysrq),
+    ("cpuset_oom", numa::cpuset_oom),
+    ("mempolicy_oom", numa::mempolicy_oom),
+    ("tmpfs", start_up::tmpfs),
+    ("swap", limits::swap),
+    ("eight_at_once", group::eight_at_once),
+    ("first_thread_ended", odd::first_thread_ended),
+    ("hostile_names", odd::hostile_names),
+    ("exits_by_itself", odd::exits_by_itself),
+    ("victim_fails", node::victim_fails),
+    ("page_cache", node::page_cache),
+    ("storm", group::storm),
+    ("clock_set", clock_set::clock_set),
+    ("startup", start_up::startup),
+    ("fragmentation", fragmentation::fragmentation),
+    ("low_memory", fragmentation::low_memory),
+    ("atomic_failure", fragmentation::atomic_failure),
+    ("fragmentation_oom", fragmentation::fragmentation_oom),
+    ("alloc_flood", fragmentation::alloc_flood),
+    ("vmalloc_failure", fragmentation::vmalloc_failure),
+    ("charge_failure", fragmentation::charge_failure),
+    ("large_charge_failure", fragmentation::large_charge_failure),
+    ("busy_node", fragmentation::busy_node),
+];
+
+/// What a scenario plays on.
+pub struct Stage<'a> {
+    pub hierarchy: &'a Hierarchy,
+    /// The agents.
+    pub agents: &'a [u32],
+    /// Waits until each agent that can see it has so many lines about these cgroups.
+    pub wait: &'a dyn Fn(&[String], usize) -> Result<()>,
+    /// Waits until each agent has reported so many steps of the wall clock.
+    pub wait_clock: &'a dyn Fn(usize) -> Result<()>,
+}
+
+/// How to bring this one about.
+pub fn play(name: &str) -> Result<Play> {
+    let found = ALL.iter().find(|(known, _)| *known == name);
+    found.map(|(_, play)| *play).with_context(|| format!("nothing brings {name} about"))
+}
+
+/// Whether there is a scenario here for each in the file, and the other way round.
+pub fn fit(names: &[&str]) -> Result<()> {
+    for name in names {
+        play(name)?;
+    }
+    let strange: Vec<_> = ALL.iter().map(|(name, _)| *name).filter(|name| !names.contains(name)).collect();
+    ensure!(strange.is_empty(), "scenarios.toml says nothing of {strange:?}");
+    Ok(())
+}
+
+/// Why it cannot be played here.
+pub fn hindrance(scenario: &Scenario, hierarchy: &Hierarchy, guest: bool) -> Option<&'static str> {
+    let numa =
+        || fs::read_to_string("/sys/devices/system/node/online").is_ok_and(|nodes| nodes.trim() != "0");
+    scenario.needs.iter().find_map(|need| match need {
+        Need::V1 if hierarchy.version != Version::V1 => Some("needs cgroup v1"),
+        Need::V2 if hierarchy.version != Version::V2 => Some("needs cgroup v2"),
+        Need::Guest if !guest => Some("would harm this machine: needs a guest (--guest)"),
+        Need::Numa if !numa() => Some("needs two NUMA nodes"),
+        Need::OneNode if numa() => Some("needs a single NUMA node"),
+        Need::Zram if !PathBuf::from("/sys/block/zram0").exists() => Some("needs the zram module"),
+        _ => None,
+    })
+}
+
+/// Has a process eat until it is killed.
+fn feed(cgroup: &Cgroup) -> Result<Actor> {
+    feed_as(cgroup, &Role::eats("eater", 192))
+}
+
+/// Has a process of this kind eat until it is killed.
+fn feed_as(cgroup: &Cgroup, role: &Role) -> Result<Actor> {
+    let mut eater = Actor::start(cgroup, role)?;
+    eater.go()?;
+    eater.killed()?;
+    Ok(eater)
+}
+
+/// Has a process eat all that it is to, and live on.
+fn fed(cgroup: &Cgroup, role: &Role) -> Result<Actor> {
+    let mut actor = Actor::start(cgroup, role)?;
+    actor.eat()?;
+    Ok(actor)
+}
+
+/// The cast with the time of this process's last touch, which is what led to the kill.
+fn touched(cast: Cast, actor: &Actor) -> Result<Cast> {
+    let (last_touch_ns, _) = actor.last_touch()?;
+    Ok(Cast { last_touch_ns: Some(last_touch_ns), ..cast })
+}
+
+/// Runs a command of the guest's.
+fn command(program: &str, args: &[&str]) -> Result<()> {
+    let output =
+        Command::new(program).args(args).output().with_context(|| format!("cannot start {program}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} {}: {}", args.join(" "), said.trim_end());
+    Ok(())
+}
+
+/// A file of the kernel's with another value, until it is dropped.
+pub struct Setting {
+    file: PathBuf,
+    before: String,
+}
+
+impl Setting {
+    pub fn new(file: impl Into<PathBuf>, value: &str) -> Result<Self> {
+        let file = file.into();
+        let before = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        fs::write(&file, value).with_context(|| format!("cannot write {value} to {}", file.display()))?;
+        Ok(Self { file, before })
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(&self.file, self.before.trim()) {
+            eprintln!("scenario: cannot set {} back: {error}", self.file.display());
+        }
+    }
+}
+
+/// A block device in compressed memory, until it is dropped.
+struct Zram;
+
+impl Zram {
+    const DEVICE: &'static str = "/dev/zram0";
+    const FILES: &'static str = "/sys/block/zram0";
+
+    fn new(mib: u64) -> Result<Self> {
+        let size = format!("{}/disksize", Self::FILES);
+        fs::write(&size, (mib * MIB).to_string()).with_context(|| format!("cannot write {size}"))?;
+        Ok(Self)
+    }
+}
+
+impl Drop for Zram {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(format!("{}/reset", Self::FILES), "1") {
+            eprintln!("scenario: cannot reset {}: {error}", Self::DEVICE);
+        }
+    }
+}

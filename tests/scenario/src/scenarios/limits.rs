@@ -1,0 +1,207 @@
+//! A container or pod at its limit, and who runs into it and who dies there.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::{MIB, Stage, Zram, command, fed, feed, feed_as, touched};
+use crate::actor::{Actor, Role};
+use crate::scratch::{Scratch, plain};
+use crashtrace_judge::cast::Cast;
+use crashtrace_test_support::cgroup::{Cgroup, remove};
+
+/// How long the kernel may take until a process that was told to eat waits at the limit.
+const HANG: Duration = Duration::from_mins(1);
+
+pub(super) fn own_limit(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = Scratch::new(stage.hierarchy, "own")?;
+    let pod = scratch.pod()?;
+    let (container, other) = (pod.container()?, pod.container()?);
+    for cgroup in [&container.cgroup, &other.cgroup] {
+        cgroup.set_limit(48 * MIB)?;
+    }
+    let neighbour = fed(&other.cgroup, &Role::eats("neighbour", 8))?;
+    let eater = feed(&container.cgroup)?;
+    ensure!(neighbour.lives(), "the other container's process died too");
+    let cast = scratch.cast()?.process("eater", eater.part(&container.place.owner)?);
+    touched(cast.place("container", container.place), &eater)
+}
+
+pub(super) fn one_container(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = Scratch::new(stage.hierarchy, "single")?;
+    let pod = scratch.pod()?;
+    let (container, sandbox) = (pod.container()?, pod.container()?);
+    for cgroup in [&pod.cgroup, &container.cgroup] {
+        cgroup.set_limit(48 * MIB)?;
+    }
+    // What the sandbox holds fills the pod before its container is full.
+    let pause = fed(&sandbox.cgroup, &Role::eats("pause", 1))?;
+    let eater = feed(&container.cgroup)?;
+    ensure!(pause.lives(), "the sandbox's process died too");
+    let cast = scratch.cast()?.process("eater", eater.part(&container.place.owner)?);
+    touched(cast.place("pod", pod.place()), &eater)
+}
+
+pub(super) fn parent_limit(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = Scratch::new(stage.hierarchy, "parent")?;
+    let pod = scratch.pod()?;
+    let container = pod.container()?;
+    pod.cgroup.set_limit(48 * MIB)?;
+    let eater = feed(&container.cgroup)?;
+    let cast = scratch.cast()?.process("eater", eater.part(&container.place.owner)?);
+    touched(cast.place("pod", pod.place()), &eater)
+}
+
+pub(super) fn child(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = Scratch::new(stage.hierarchy, "child")?;
+    let container = scratch.pod()?.container()?;
+    container.cgroup.set_limit(48 * MIB)?;
+    let eater = feed_as(&container.cgroup, &Role::eats("eater", 192).through_a_child())?;
+    ensure!(eater.container_pid == 2, "the child is pid {} of its container", eater.container_pid);
+    ensure!(eater.lives(), "the container's first process died too");
+    let cast = scratch.cast()?.process("eater", eater.part(&container.place.owner)?);
+    touched(cast.place("container", container.place), &eater)
+}
+
+pub(super) fn bystander(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = Scratch::new(stage.hierarchy, "bystander")?;
+    let pod = scratch.pod()?;
+    let (large, small) = (pod.container()?, pod.container()?);
+    pod.cgroup.set_limit(80 * MIB)?;
+    let mut holder = fed(&large.cgroup, &Role::eats("holder", 56))?;
+    // It needs less than the holder has, and no more than the limit alone.
+    let mut worker = Actor::start(&small.cgroup, &Role::eats("worker", 40))?;
+    worker.go()?;
+    holder.killed()?;
+    // It goes on, and may meet the limit again before the kernel has given back what the holder had: then it is the only
+    // one left. That is a kill of its own, which the kernel counts.
+    let died = worker.killed_or_done()?;
+    ensure!(died || worker.lives(), "the process that ran into the limit is gone, and nobody killed it");
+    // How far it was when the holder died, only the kernel knows.
+    let mut trigger = worker.part(&small.place.owner)?;
+    trigger.anon.0 = 0;
+    let cast = scratch.cast()?.process("worker", trigger).process("holder", holder.part(&large.place.owner)?);
+    Ok(cast.place("pod", pod.place()))
+}
+
+pub(super) fn limit_write(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = Scratch::new(stage.hierarchy, "write")?;
+    let container = scratch.pod()?.container()?;
+    container.cgroup.set_limit(128 * MIB)?;
+    let mut holder = fed(&container.cgroup, &Role::eats("holder", 64))?;
+    let outside = scratch.host("runtime")?;
+    let writer = fed(&outside, &Role::writes("runtime", &container.cgroup, 24 * MIB))?;
+    holder.killed()?;
+    let cast = scratch.cast()?.process("holder", holder.part(&container.place.owner)?);
+    let cast = cast.process("writer", writer.part(&plain(&outside).owner)?);
+    Ok(cast.place("container", container.place))
+}
+
+pub(super) fn no_victim(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = Scratch::new(stage.hierarchy, "nobody")?;
+    let container = scratch.pod()?.container()?;
+    container.cgroup.set_limit(32 * MIB)?;
+    let mut eater = Actor::start(&container.cgroup, &Role::eats("eater", 192).adj(-1000))?;
+    eater.go()?;
+    // It faults for the same page again and again. The first time is told at once, the rest once a second.
+    (stage.wait)(&scratch.prefixes(), 2)?;
+    ensure!(eater.lives(), "the process that must not be killed is gone");
+    let cast = scratch.cast()?.process("eater", eater.part(&container.place.owner)?);
+    Ok(cast.place("container", container.place))
+}
+
+/// How often a cgroup is made in place of another.
+const ANEW: usize = 6;
+
+pub(super) fn no_victim_anew(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = Scratch::new(stage.hierarchy, "anew")?;
+    let mut were = Vec::new();
+    for _ in 0..ANEW {
+        let pod = scratch.pod()?;
+        let container = pod.container()?;
+        container.cgroup.set_limit(16 * MIB)?;
+        let mut eater = Actor::start(&container.cgroup, &Role::eats("eater", 64).adj(-1000))?;
+        eater.go()?;
+        (stage.wait)(&[String::from_utf8_lossy(&container.place.path).into_owned()], 1)?;
+        were.push((eater.part(&container.place.owner)?, container.place));
+        drop(eater);
+        remove(&pod.cgroup.dir)?;
+    }
+    let cast = scratch.cast()?;
+    Ok(were
+        .into_iter()
+        .fold(cast, |cast, (eater, place)| cast.process("eater", eater).place("container", place)))
+}
+
+pub(super) fn oom_kill_disable(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = Scratch::new(stage.hierarchy, "disable")?;
+    let container = scratch.pod()?.container()?;
+    container.cgroup.set_limit(32 * MIB)?;
+    container.cgroup.set_oom_kill_disable()?;
+    let mut eaters = Vec::new();
+    for name in ["first", "second", "third"] {
+        eaters.push(Actor::start(&container.cgroup, &Role::eats(name, 40))?);
+    }
+    for eater in &mut eaters {
+        eater.go()?;
+        // The next one finds the limit reached at once.
+        eater.hangs()?;
+        ensure_under_oom(&container.cgroup)?;
+    }
+    // The first is told at once, what comes in the second after it when that is over.
+    (stage.wait)(&scratch.prefixes(), 2)?;
+    let mut cast = scratch.cast()?;
+    for (role, eater) in ["first", "second", "third"].into_iter().zip(&eaters) {
+        cast = cast.process(role, eater.part(&container.place.owner)?);
+    }
+    container.cgroup.set_limit(192 * MIB)?;
+    for eater in &mut eaters {
+        eater.event("done")?;
+    }
+    Ok(cast.place("container", container.place))
+}
+
+fn ensure_under_oom(cgroup: &Cgroup) -> Result<()> {
+    let begun = Instant::now();
+    while !cgroup.is_under_oom()? {
+        ensure!(begun.elapsed() < HANG, "a process sleeps, but not because of the limit");
+        // The kernel tells those who wait by eventfd; here looking again is enough.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+pub(super) fn swap(stage: &Stage<'_>) -> Result<Cast> {
+    let _swap = Swap::on(Zram::new(64)?)?;
+    let scratch = Scratch::new(stage.hierarchy, "swap")?;
+    let container = scratch.pod()?.container()?;
+    container.cgroup.set_limits(32 * MIB, 24 * MIB)?;
+    let eater = feed(&container.cgroup)?;
+    let mut it = eater.part(&container.place.owner)?;
+    // What is in swap is not in memory.
+    it.anon.0 = it.anon.0.saturating_sub(24 * MIB);
+    let cast = scratch.cast()?.process("eater", it);
+    touched(cast.place("container", container.place), &eater)
+}
+
+/// Swap on a device, until it is dropped.
+struct Swap {
+    /// Given back after the swap has been taken off it.
+    _device: Zram,
+}
+
+impl Swap {
+    fn on(device: Zram) -> Result<Self> {
+        command("mkswap", &[Zram::DEVICE])?;
+        command("swapon", &[Zram::DEVICE])?;
+        Ok(Self { _device: device })
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        if let Err(error) = command("swapoff", &[Zram::DEVICE]) {
+            eprintln!("scenario: {error:#}");
+        }
+    }
+}
