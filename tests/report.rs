@@ -356,7 +356,7 @@ fn the_headline_says_that_the_node_ran_out_of_memory_only_where_it_did() {
     let node = "the node ran out of memory";
     assert!(headline(Origin::Allocation, Constraint::None).ends_with(node));
     for (origin, constraint, expected) in [
-        (Origin::Sysrq, Constraint::None, "asked for by sysrq"),
+        (Origin::Sysrq, Constraint::None, "requested by sysrq"),
         (Origin::Kswapd, Constraint::None, "kswapd could not keep the working set in memory"),
         (Origin::Allocation, Constraint::Cpuset, "the NUMA nodes of a cpuset ran out of memory"),
     ] {

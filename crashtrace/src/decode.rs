@@ -8,15 +8,13 @@ use crashtrace_ebpf as abi;
 use crashtrace_ebpf::{LAYOUT_VERSION, RECORD_MAX_BYTES, hook, kind, missing};
 use thiserror::Error;
 
-use crate::event::{
-    Constraint, Event, Hook, Lineage, Name, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim,
-    OomVictim, Stack, Stamp,
-};
+use crate::event::{Event, Hook, Name, NoKill, Stack, Stamp};
 use crate::stats::Counter;
 use crate::symbols::Symbols;
 
 mod alloc;
 mod lineage;
+mod oom;
 mod possible;
 mod self_test;
 mod task;
@@ -173,14 +171,18 @@ pub fn decode(record: &Bytes, machine: &Machine) -> Result<Event, DecodeError> {
         decision_ns: Some(header.decision_ns).filter(|&ns| ns != 0),
     };
     let event = match header.kind {
-        kind::OOM_DECISION => decision(&mut reader, stamp, header.missing, machine).map(Event::OomDecision),
+        kind::OOM_DECISION => {
+            oom::decision(&mut reader, stamp, header.missing, machine).map(Event::OomDecision)
+        }
         kind::OOM_DECISION_END => Ok(Event::OomDecisionEnd(stamp)),
-        kind::OOM_VICTIM => victim(&mut reader, stamp, machine).map(Event::OomVictim),
-        kind::OOM_NO_VICTIM => no_victim(&mut reader, stamp, NoKill::NobodyFound, header.missing, machine)
+        kind::OOM_VICTIM => oom::victim(&mut reader, stamp, machine).map(Event::OomVictim),
+        kind::OOM_NO_VICTIM => {
+            oom::no_victim(&mut reader, stamp, NoKill::NobodyFound, header.missing, machine)
+                .map(Event::OomNoVictim)
+        }
+        kind::OOM_WAIT => oom::no_victim(&mut reader, stamp, NoKill::SwitchedOff, header.missing, machine)
             .map(Event::OomNoVictim),
-        kind::OOM_WAIT => no_victim(&mut reader, stamp, NoKill::SwitchedOff, header.missing, machine)
-            .map(Event::OomNoVictim),
-        kind::OOM_HOLDERS => holders(&mut reader, stamp, machine).map(Event::OomHolders),
+        kind::OOM_HOLDERS => oom::holders(&mut reader, stamp, machine).map(Event::OomHolders),
         kind::OOM_ZONES => alloc::zones(&mut reader, machine).map(|zones| Event::OomZones(stamp, zones)),
         kind::ALLOC_FAILURE => {
             alloc::failure(&mut reader, stamp, header.missing, machine).map(Event::AllocFailure)
@@ -219,111 +221,6 @@ fn header(record: &Bytes) -> Result<(Reader, abi::Header), DecodeError> {
         return Err(DecodeError::Length { stated, actual });
     }
     Ok((reader, header))
-}
-
-fn decision(
-    reader: &mut Reader,
-    stamp: Stamp,
-    lacks: u32,
-    machine: &Machine,
-) -> Result<Box<OomDecision>, DecodeError> {
-    let (totalpages, points) = (reader.u64()?, reader.i64()?);
-    let (gfp, order, constraint, flags) = (reader.u32()?, reader.i32()?, reader.u32()?, reader.u32()?);
-    let control = OomControl {
-        total_bytes: totalpages.saturating_mul(machine.page_size_bytes),
-        points_bytes: points.saturating_mul(machine.page_size_bytes.cast_signed()),
-        gfp,
-        order: order_of(possible::order(order)?),
-        constraint: match constraint {
-            0 => Constraint::None,
-            1 => Constraint::Cpuset,
-            2 => Constraint::Mempolicy,
-            3 => Constraint::Memcg,
-            other => Constraint::Other(other),
-        },
-        memcg: flags & abi::decision_flag::MEMCG != 0,
-        zonelist: flags & abi::decision_flag::ZONELIST != 0,
-    };
-    let message = name(&reader.take(abi::MESSAGE_BYTES)?);
-    let trigger = task::task(reader, machine)?;
-    let victim = task::task(reader, machine)?;
-    let stack = stack::<{ abi::STACK_FRAMES }>(reader, lacks, machine)?;
-    let mut sections = lineage::sections(reader, machine)?;
-    Ok(Box::new(OomDecision {
-        stamp,
-        control: (lacks & missing::OOM_CONTROL == 0).then_some(control),
-        message: (lacks & missing::MESSAGE == 0).then_some(message),
-        trigger,
-        trigger_cgroups: sections.take(abi::section::TRIGGER),
-        victim: (lacks & missing::VICTIM == 0).then_some(victim),
-        victim_cgroups: sections.take(abi::section::VICTIM),
-        limit_cgroups: sections.take(abi::section::LIMIT),
-        stack,
-    }))
-}
-
-fn victim(reader: &mut Reader, stamp: Stamp, machine: &Machine) -> Result<Box<OomVictim>, DecodeError> {
-    let task = task::task(reader, machine)?;
-    let marker_tid = reader.u32()?;
-    reader.u32()?;
-    let cgroups: Option<Lineage> = lineage::sections(reader, machine)?.take(abi::section::VICTIM);
-    Ok(Box::new(OomVictim { stamp, task, cgroups, marker_tid }))
-}
-
-fn no_victim(
-    reader: &mut Reader,
-    stamp: Stamp,
-    why: NoKill,
-    lacks: u32,
-    machine: &Machine,
-) -> Result<Box<OomNoVictim>, DecodeError> {
-    let repeats = reader.u64()?;
-    let (gfp, order, flags, _) = (reader.u32()?, reader.i32()?, reader.u32()?, reader.u32()?);
-    let has_request = lacks & missing::REQUEST == 0;
-    if has_request {
-        possible::order(order)?;
-    }
-    let trigger = task::task(reader, machine)?;
-    let stack = stack::<{ abi::STACK_FRAMES }>(reader, lacks, machine)?;
-    let mut sections = lineage::sections(reader, machine)?;
-    Ok(Box::new(OomNoVictim {
-        stamp,
-        why,
-        repeats,
-        gfp: has_request.then_some(gfp),
-        order: order_of(order).filter(|_| has_request),
-        memcg: flags & abi::decision_flag::MEMCG != 0,
-        trigger,
-        trigger_cgroups: sections.take(abi::section::TRIGGER),
-        limit_cgroups: sections.take(abi::section::LIMIT),
-        stack,
-    }))
-}
-
-fn holders(reader: &mut Reader, stamp: Stamp, machine: &Machine) -> Result<Box<OomHolders>, DecodeError> {
-    let (least, small_pages) = (reader.u64()?, reader.u64()?);
-    let (small, looked_at, total) = (reader.u32()?, reader.u32()?, reader.u32()?);
-    let (count, left_out, flags) = (reader.u32()?, reader.u32()?, reader.u32()?);
-    if count as usize > abi::MAX_HOLDERS {
-        return Err(DecodeError::Impossible { what: "number of holders", value: count.into() });
-    }
-    let bytes = |pages: u64| pages.saturating_mul(machine.page_size_bytes);
-    Ok(Box::new(OomHolders {
-        stamp,
-        least_bytes: bytes(least),
-        holders: (0..count).map(|_| lineage::holder(reader, machine)).collect::<Result<_, _>>()?,
-        left_out,
-        small,
-        small_bytes: bytes(small_pages),
-        looked_at,
-        total: (flags & abi::holders_flag::NO_TOTAL == 0).then_some(total),
-        unfinished: flags & abi::holders_flag::UNFINISHED != 0,
-    }))
-}
-
-/// sysrq asks for no page and says -1.
-fn order_of(order: i32) -> Option<u32> {
-    u32::try_from(order).ok()
 }
 
 /// The bytes before the first NUL.

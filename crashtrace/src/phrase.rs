@@ -7,7 +7,7 @@ use crate::schema::{ContainerRole, Owner, OwnerKind, Text};
 /// Bytes of a name or path that a sentence takes; the report has all of it elsewhere.
 const NAME_BYTES: usize = 120;
 /// Characters of a container's id: the length that crictl and docker show and take.
-const CONTAINER_ID_CHARS: usize = 12;
+pub const CONTAINER_ID_CHARS: usize = 12;
 const POD_UID_CHARS: usize = 8;
 
 /// A size: `512 MiB`, `1.5 GiB`.

@@ -11,7 +11,7 @@ use crashtrace::gfp::GfpNames;
 use crashtrace::messages::Unsaid;
 use crashtrace::pipeline::{Pipeline, Session};
 use crashtrace::report::Context;
-use crashtrace::schema::{BtfInUse, BtfSource, Envelope, Line, NameSource, SCHEMA, Text};
+use crashtrace::schema::{BlindSpot, BtfInUse, BtfSource, Envelope, Line, NameSource, SCHEMA, Text};
 use crashtrace_ebpf::counter;
 
 use crate::parts::{
@@ -249,16 +249,24 @@ fn hostile_names() -> Made {
     made(events)
 }
 
+/// What the raw tracepoints do not see, as an agent that used them said it.
+fn blind_spots() -> Vec<BlindSpot> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/recordings/host-own-limit.json");
+    let lines: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path).expect("a fixture")).expect("JSON");
+    serde_json::from_value(lines[0]["blind"].clone()).expect("blind spots")
+}
+
 /// What the agent says of itself: at the start, of a loss, of a clock that was set, and at the end.
 fn agent_lines() -> Vec<(&'static str, Line)> {
     let session = Session {
         node: "worker-3".into(),
         session: envelope().session,
         kernel: "6.12.48-cloud-amd64".into(),
-        hooks: vec!["fentry:oom_kill_process".into(), "raw_tp:mark_victim".into()],
+        hooks: vec!["raw_tp:mark_victim".into(), "raw_tp:mm_page_alloc".into()],
         btf: Some(BtfInUse { path: "/sys/kernel/btf/vmlinux".into(), source: BtfSource::Kernel }),
         names_from: vec![NameSource::Kube, NameSource::Cri],
-        blind: Vec::new(),
+        blind: blind_spots(),
         replay: false,
     };
     let machine = Machine { page_size_bytes: 4096, symbols: None };

@@ -4,14 +4,15 @@
 //! this has what a person needs; it says so where it leaves something out.
 
 use crate::phrase::size;
-use crate::schema::BtfSource;
 use crate::schema::{
-    AgentStarted, AgentStopping, Cause, Certainty, ClockChanged, Constraint, Field, FoldedVictim, Incident,
-    Kind, Level, LimitHit, Line, Loss, MAX_LINE_BYTES, Origin, Process, Shortage, Text, Unresolved,
+    AgentStarted, AgentStopping, BtfSource, Certainty, ClockChanged, Field, Incident, Kind, LimitHit, Line,
+    Loss, MAX_LINE_BYTES, Origin, Process, Text, Unresolved,
 };
 use crate::terminal::{Page, Style};
 
+mod alloc;
 mod memory;
+mod oom;
 mod owner;
 
 use owner::owner_words;
@@ -72,13 +73,13 @@ fn incident_block(page: &mut Page, incident: &Incident) {
         memory::lines(page, memory);
     }
     if let Some(allocation) = &incident.allocation {
-        label(page, "request", &memory::request(incident.kind, allocation));
+        label(page, "alloc", &alloc::words(incident.kind, allocation));
     }
     if let Some(memory) = &incident.memory {
         memory::picture(page, memory, incident.allocation.as_ref());
     }
     process_table(page, incident);
-    folded_lines(page, incident);
+    oom::folded_lines(page, incident);
 
     section(page, "Because:", &incident.verdict.evidence);
     section(page, "What to do:", std::slice::from_ref(&incident.verdict.remedy));
@@ -87,45 +88,12 @@ fn incident_block(page: &mut Page, incident: &Incident) {
     page.end();
 }
 
-/// What a system OOM was: the node was short of memory in one of these only.
-fn system(incident: &Incident) -> &'static str {
-    match (incident.origin, incident.constraint) {
-        (Some(Origin::Sysrq), _) => "asked for by sysrq",
-        (Some(Origin::Kswapd), _) => "kswapd could not keep the working set in memory",
-        (_, Some(Constraint::Cpuset)) => "the NUMA nodes of a cpuset ran out of memory",
-        (_, Some(Constraint::Mempolicy)) => "the NUMA nodes of a memory policy ran out of memory",
-        _ if incident.verdict.shortage == Some(Shortage::Fragmentation) => {
-            "the node ran out of large blocks of memory"
-        }
-        (Some(Origin::Allocation), Some(Constraint::None)) => "the node ran out of memory",
-        _ => "the node, or a part of it, ran out of memory",
-    }
-}
-
 fn headline(page: &mut Page, incident: &Incident) {
-    let kind = match incident.kind {
-        Kind::OomKill if incident.victims_total == 0 => "OOM, NO VICTIM SEEN",
-        Kind::OomKill => "OOM KILL",
-        Kind::OomNoKill => "OOM, NOBODY KILLED",
-        Kind::OomWait => "OOM, TASK HANGS",
-        Kind::AllocFailure | Kind::OtherAllocFailure => "ALLOCATION FAILED",
-        Kind::VmallocFailure => "VMALLOC FAILED",
-        Kind::ChargeFailure => "CHARGE FAILED",
-    };
-    let cause = match (incident.verdict.cause, incident.verdict.level) {
-        (Cause::SystemOom, _) => system(incident),
-        (Cause::CgroupOom, Some(Level::Container)) => "memory limit of a container",
-        (Cause::CgroupOom, Some(Level::Pod)) => "memory limit of a pod",
-        (Cause::CgroupOom, Some(Level::Qos)) => "memory limit of all pods of a QoS class",
-        (Cause::CgroupOom, Some(Level::NodeAllocatable)) => "memory limit of all pods of the node",
-        (Cause::CgroupOom, Some(Level::HostService)) => "memory limit of a host service",
-        (Cause::CgroupOom, Some(Level::Cgroup | Level::Node) | None) => "memory limit of a cgroup",
-        (Cause::Fragmentation, _) => "memory is fragmented",
-        (Cause::LowMemory, _) => match incident.verdict.shortage {
-            Some(Shortage::AtomicReserves) => "what is kept for requests that cannot wait is used up",
-            _ => "the node is short of memory",
-        },
-        (Cause::Unknown, _) => "cause unknown",
+    let (kind, cause) = match incident.kind {
+        Kind::OomKill | Kind::OomNoKill | Kind::OomWait => oom::headline(incident),
+        Kind::AllocFailure | Kind::VmallocFailure | Kind::ChargeFailure | Kind::OtherAllocFailure => {
+            alloc::headline(incident)
+        }
     };
     page.plain(&incident.time).plain("  ").put(Style::Alarm, kind);
     page.plain("  ").put(Style::Heading, cause);
@@ -184,7 +152,7 @@ fn process_table(page: &mut Page, incident: &Incident) {
     let heading = ["", "PID", "NAME", "RESIDENT", "ANON", "SHMEM", "SWAP", "ADJ", "WHOSE"].map(str::to_owned);
     let mut rows = vec![(Style::Faint, heading)];
     if let Some(trigger) = &incident.trigger {
-        let role = if incident.kind == Kind::OomWait { "waits" } else { "asked" };
+        let role = if incident.kind == Kind::OomWait { "waits" } else { "trigger" };
         rows.push((Style::Plain, row(role, trigger)));
     }
     rows.extend(incident.victims.iter().take(VICTIMS).map(|victim| (Style::Alarm, row("killed", victim))));
@@ -197,29 +165,8 @@ fn process_table(page: &mut Page, incident: &Incident) {
     let folded = incident.folded.as_ref().map_or(0, |folded| folded.victims_total);
     let own = incident.victims_total.saturating_sub(folded);
     if own > shown {
-        page.plain(&format!("  and {} more killed, smaller ones", own - shown)).end();
+        page.plain(&format!("  and {} more, smaller processes killed", own - shown)).end();
     }
-}
-
-/// The kills that the line stands for beside its own.
-fn folded_lines(page: &mut Page, incident: &Incident) {
-    let Some(folded) = &incident.folded else { return };
-    let held = folded.resident_bytes.map_or_else(String::new, |bytes| format!(", {} resident", size(bytes)));
-    page.end();
-    page.put(Style::Heading, "  Folded into this: ");
-    page.plain(&format!("{} more kills until {}", incident.repeats, folded.until));
-    page.plain(&format!("; {} processes{held}", folded.victims_total)).end();
-    let known = |victim: &FoldedVictim| {
-        let comm = victim.comm.as_ref().map_or("?", Text::as_str);
-        let pid = victim.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
-        format!("{comm} ({pid})")
-    };
-    let shown: Vec<_> = folded.victims.iter().take(VICTIMS).map(known).collect();
-    let more = match folded.victims_total.saturating_sub(shown.len() as u64) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    page.plain("    ").plain(&shown.join(", ")).plain(&more).end();
 }
 
 fn row(role: &str, process: &Process) -> [String; 9] {
@@ -259,7 +206,7 @@ fn caveats(page: &mut Page, incident: &Incident) {
         items.push(format!("inferred, not observed: {}", fields(&incident.verdict.inferred)));
     }
     if !incident.complete {
-        items.push("there may be more to it: its end was not seen".to_owned());
+        items.push("incomplete: the end of this kill was not observed".to_owned());
     }
     if incident.truncated {
         items.push("the line was too long and was cut".to_owned());

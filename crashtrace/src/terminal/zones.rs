@@ -1,6 +1,6 @@
 //! A picture of free memory: how many blocks of each size a zone has, and in which of them its memory lies.
 //!
-//! People look before they read: where all bars stand to the left of the rule, memory is there and in pieces too small.
+//! People look before they read: where all bars stand to the left of the rule, memory is free and fragmented.
 //!
 //! ```text
 //!                                                                   too small│enough
@@ -11,7 +11,7 @@
 //!    22.7M free, 1.2M kept  ████ ▇▇▇▇ ▁▁▁▁ ▁▁▁▁ ▁▁▁▁                         │
 //! ```
 //!
-//! Without colour nothing is lost: what the request may not use is said in words. 11 orders take 80 columns, 14 take 95.
+//! Without colour nothing is lost: what is not eligible is said in words. 11 orders take 80 columns, 14 take 95.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -25,7 +25,7 @@ const CELL: usize = 4;
 /// Orders that are shown at most: as many as a record has room for.
 const ORDERS: usize = crashtrace_ebpf::MAX_ORDERS;
 
-/// The zones, and what a request for one size meets there.
+/// The zones, and what an allocation of one order meets there.
 #[derive(Clone, Debug)]
 pub(crate) struct Picture<'a> {
     /// One for each.
@@ -45,8 +45,8 @@ pub(crate) struct Row<'a> {
     pub(crate) numa_node: Option<u32>,
     /// The kernel's name, escaped like any text of a report.
     pub(crate) name: Option<&'a str>,
-    /// The request may not use it.
-    pub(crate) barred: bool,
+    /// The allocation may not use it.
+    pub(crate) ineligible: bool,
     /// Free memory.
     pub(crate) free_bytes: Option<u64>,
     /// What of it such a request does not get.
@@ -60,10 +60,10 @@ pub(crate) struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// It has a block of `order`, and must keep what it has. One that is barred is that whatever it has.
+    /// It has a block of `order`, and must keep what it has. An ineligible zone is that whatever it has.
     fn withholds(&self, order: Option<u32>) -> bool {
         let larger = || self.free_blocks.unwrap_or_default().iter().skip(order.unwrap_or_default() as usize);
-        !self.barred && self.room == Some(false) && larger().any(|blocks| *blocks > 0)
+        !self.ineligible && self.room == Some(false) && larger().any(|blocks| *blocks > 0)
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn draw(page: &mut Page, picture: &Picture<'_>) {
         page.put(left_style, &format!("{left:>before$}")).plain("│").put(right_style, right).end();
     }
     let heads = (0_u32..).map(|order| head(picture.page_size_bytes, order)).take(shown);
-    let index = picture.zones.iter().any(|zone| zone.index.is_some() && !zone.barred);
+    let index = picture.zones.iter().any(|zone| zone.index.is_some() && !zone.ineligible);
     let left = format!("{:<16}{:>7} ", "zone", if index { "index" } else { "" });
     grid.line(page, (Style::Faint, &left), heads.map(|head| (Style::Faint, head)));
     for zone in &picture.zones {
@@ -135,12 +135,12 @@ fn row(page: &mut Page, grid: &Grid, picture: &Picture<'_>, zone: &Row<'_>) {
     let name = fitted(&format!("node {node} {}", zone.name.unwrap_or("?")), 16);
     let withholds = zone.withholds(picture.order);
     let index = match zone.index {
-        _ if zone.barred => "barred".to_owned(),
+        _ if zone.ineligible => "n/a".to_owned(),
         _ if withholds => "kept".to_owned(),
         Some(index) => format!("{index:.3}"),
         None => String::new(),
     };
-    let style = if zone.barred { Style::Faint } else { Style::Plain };
+    let style = if zone.ineligible { Style::Faint } else { Style::Plain };
     let blocks = zone.free_blocks.unwrap_or_default();
     let at = |order: usize| blocks.get(order).copied();
     let numbers = (0..grid.orders).map(|order| {
@@ -151,7 +151,7 @@ fn row(page: &mut Page, grid: &Grid, picture: &Picture<'_>, zone: &Row<'_>) {
     });
     grid.line(
         page,
-        (if zone.barred { Style::Faint } else { Style::Heading }, &format!("{name}{index:>7} ")),
+        (if zone.ineligible { Style::Faint } else { Style::Heading }, &format!("{name}{index:>7} ")),
         numbers,
     );
 
@@ -161,7 +161,7 @@ fn row(page: &mut Page, grid: &Grid, picture: &Picture<'_>, zone: &Row<'_>) {
     let bars = (0..grid.orders).map(|order| {
         let side = usize::from(grid.rule.is_some_and(|rule| order >= rule));
         let style = match grid.rule {
-            _ if zone.barred || withholds => Style::Faint,
+            _ if zone.ineligible || withholds => Style::Faint,
             Some(_) => picture.sides[side].0,
             None => Style::Plain,
         };
@@ -191,22 +191,22 @@ fn bars(blocks: &[u64]) -> Vec<Option<char>> {
 }
 
 fn legend(page: &mut Page, picture: &Picture<'_>, more_orders: usize) {
-    let mut lines = vec!["bars: in blocks of which size the zone's free memory lies".to_owned()];
+    let mut lines = vec!["bars: the share of the zone's free memory in blocks of each size".to_owned()];
     let any = |is: &dyn Fn(&Row<'_>) -> bool| picture.zones.iter().any(is);
     if any(&|zone| zone.kept_bytes.is_some()) {
-        lines.push("kept: what such a request must leave free".to_owned());
+        lines.push("kept: the reserves that such an allocation must leave free".to_owned());
     }
-    if let Some(order) = picture.order.filter(|_| any(&|zone| zone.index.is_some() && !zone.barred)) {
+    if let Some(order) = picture.order.filter(|_| any(&|zone| zone.index.is_some() && !zone.ineligible)) {
         lines.push(format!(
-            "index (for {}): 0 is want of memory, 1 pieces too small, -1 a block is there",
+            "index (for {}): 0 memory is short, 1 it is fragmented, -1 a block is free",
             head(picture.page_size_bytes, order)
         ));
     }
     if any(&|zone| zone.withholds(picture.order)) {
-        lines.push("\"kept\" for an index: it has such a block, and nothing to spare".to_owned());
+        lines.push("\"kept\" for an index: such a block is free, but within the reserve".to_owned());
     }
-    if any(&|zone| zone.barred) {
-        lines.push("barred: such a request may not use the zone".to_owned());
+    if any(&|zone| zone.ineligible) {
+        lines.push("n/a: the zone is not eligible for such an allocation".to_owned());
     }
     if more_orders > 0 {
         lines.push(format!("{more_orders} larger sizes are not shown"));

@@ -207,10 +207,10 @@ fn the_text_says_from_where_on_and_why_and_draws_it() {
    31.2M free, 5.9M kept  ████ ▄▄▄▄ ▄▄▄▄│
   node 0 Normal     0.818 4000 1000  500│   0    0    0    0    0    0    0    0
    31.2M free, 2M kept    ████ ▄▄▄▄ ▄▄▄▄│
-  bars: in blocks of which size the zone's free memory lies
-  kept: what such a request must leave free
-  index (for 32K): 0 is want of memory, 1 pieces too small, -1 a block is there
-  \"kept\" for an index: it has such a block, and nothing to spare
+  bars: the share of the zone's free memory in blocks of each size
+  kept: the reserves that such an allocation must leave free
+  index (for 32K): 0 memory is short, 1 it is fragmented, -1 a block is free
+  \"kept\" for an index: such a block is free, but within the reserve
 ";
     let mut page = Page::new(false);
     draw(&mut page, &fragmented(), 4096);

@@ -66,7 +66,7 @@ fn picture(found: &Fragmentation, page_size_bytes: u64, order: Option<u32>) -> P
         Row {
             numa_node: zone.numa_node,
             name: zone.zone.as_ref().map(Text::as_str),
-            barred: !zone.kernel_may_use,
+            ineligible: !zone.kernel_may_use,
             free_bytes: zone.free_bytes,
             kept_bytes,
             room: figures.map(|((free, kept), needed)| free >= kept.saturating_add(needed)),

@@ -1,9 +1,9 @@
-//! The node's memory, and the request that it did not serve.
+//! The node's memory: who held it, what was free, what cannot be moved.
 
 use super::{label, owner_words};
 use crate::fragmentation::{block_pages, pages};
 use crate::phrase::size;
-use crate::schema::{Allocation, Holder, Kind, Memory, MigrateType, Text, Unmovable};
+use crate::schema::{Allocation, Holder, Memory, Text, Unmovable};
 use crate::terminal::zones::{Picture, Row, draw};
 use crate::terminal::{Page, Style};
 
@@ -17,7 +17,7 @@ pub(super) fn lines(page: &mut Page, memory: &Memory) {
     };
     if let Some(pods) = &memory.pods {
         let limit = match pods.limit_bytes {
-            Some(limit) => format!(" of {} allowed", size(limit)),
+            Some(limit) => format!(" of {} node-allocatable", size(limit)),
             None => String::new(),
         };
         label(page, "pods", &format!("{}{limit}", size(pods.usage_bytes)));
@@ -33,45 +33,10 @@ pub(super) fn lines(page: &mut Page, memory: &Memory) {
     }
 }
 
-/// The request: how much, of which kind, from where, by which flags.
-pub(super) fn request(kind: Kind, asked: &Allocation) -> String {
-    let mut facts = vec![match (asked.bytes, asked.order) {
-        (Some(bytes), Some(order)) => format!("{} (order {order})", size(bytes)),
-        (None, Some(order)) => format!("order {order}"),
-        (Some(bytes), None) => format!("{} of the kernel's address space, from single pages", size(bytes)),
-        (None, None) if kind == Kind::VmallocFailure => {
-            "of the kernel's address space, size unknown".to_owned()
-        }
-        (None, None) if kind == Kind::OtherAllocFailure => "size unknown".to_owned(),
-        (None, None) => "none".to_owned(),
-    }];
-    // Which blocks could serve it matters where one was missing, and says nothing where a limit was hit.
-    if matches!(kind, Kind::AllocFailure) {
-        facts.extend(asked.migrate_type.map(|of| {
-            match of {
-                MigrateType::Unmovable => "unmovable",
-                MigrateType::Movable => "movable",
-                MigrateType::Reclaimable => "reclaimable",
-            }
-            .to_owned()
-        }));
-    }
-    match asked.numa_nodes.as_slice() {
-        [] => {}
-        [node] => facts.push(format!("from NUMA node {node} only")),
-        nodes => {
-            let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
-            facts.push(format!("from NUMA nodes {} only", nodes.join(", ")));
-        }
-    }
-    facts.push(if asked.gfp.is_empty() { "no flags".to_owned() } else { asked.gfp.join("|") });
-    facts.join(", ")
-}
-
 /// What was free, and of the rest what cannot be moved.
 pub(super) fn picture(page: &mut Page, memory: &Memory, asked: Option<&Allocation>) {
     if let Some(unmovable) = memory.unmovable.as_ref().and_then(unmovable) {
-        label(page, "immobile", &unmovable);
+        label(page, "unmovable", &unmovable);
     }
     if memory.zones.is_empty() {
         return;
@@ -86,9 +51,9 @@ pub(super) fn picture(page: &mut Page, memory: &Memory, asked: Option<&Allocatio
     let rows = memory.zones.iter().map(|zone| Row {
         numa_node: zone.numa_node,
         name: zone.zone.as_ref().map(Text::as_str),
-        barred: zone.eligible == Some(false),
+        ineligible: zone.eligible == Some(false),
         free_bytes: zone.free_bytes,
-        // What such a request may not use of what is free is kept from it as well.
+        // Free memory that such an allocation may not use is kept from it as well.
         kept_bytes: zone.min_bytes.map(|min| {
             let others = zone
                 .free_bytes
@@ -117,7 +82,7 @@ pub(super) fn picture(page: &mut Page, memory: &Memory, asked: Option<&Allocatio
     }
 }
 
-/// Bytes of a page, which the report does not have: from the request, which it has both ways, else from what is free.
+/// Bytes of a page, which the report does not have: from the allocation, which it has both ways, else from what is free.
 fn page_size(memory: &Memory, asked: Option<&Allocation>) -> Option<u64> {
     let of_request = |asked: &Allocation| asked.bytes?.checked_div(block_pages(asked.order?)?);
     asked.and_then(of_request).or_else(|| {
@@ -136,9 +101,9 @@ fn unmovable(held: &Unmovable) -> Option<String> {
     let huge_free = held.huge_page_free_bytes.filter(|bytes| *bytes > 0);
     let unused = huge_free.map_or_else(String::new, |bytes| format!(" ({} of them unused)", size(bytes)));
     let kinds = [
-        (held.unevictable_bytes, "locked"),
-        (held.slab_unreclaimable_bytes, "kernel caches"),
-        (held.slab_reclaimable_bytes, "kernel caches that can be given back"),
+        (held.unevictable_bytes, "unevictable"),
+        (held.slab_unreclaimable_bytes, "unreclaimable slab"),
+        (held.slab_reclaimable_bytes, "reclaimable slab"),
         (held.page_table_bytes, "page tables"),
         (held.kernel_stack_bytes, "kernel stacks"),
         (huge, "huge pages"),

@@ -42,20 +42,20 @@ fn all_that_is_free_stands_left_of_the_rule() {
         free_blocks: Some(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 3]),
         ..normal(&[])
     };
-    let movable = Row { name: Some("Movable"), barred: true, ..normal(&FRAGMENTED) };
+    let movable = Row { name: Some("Movable"), ineligible: true, ..normal(&FRAGMENTED) };
     let expected = "                                                                  too small│enough
   zone              index   4K   8K  16K  32K  64K 128K 256K 512K   1M   2M│  4M
   node 0 DMA         kept    0    0    0    0    0    0    0    0    1    1│   3
      15M free, 16M kept                                           ▁▁▁▁ ▂▂▂▂│████
   node 0 Normal     0.999 2900 1210   88   12    3    0    0    0    0    0│   0
    22.7M free, 1.2M kept  ████ ▇▇▇▇ ▁▁▁▁ ▁▁▁▁ ▁▁▁▁                         │
-  node 0 Movable   barred 2900 1210   88   12    3    0    0    0    0    0│   0
+  node 0 Movable      n/a 2900 1210   88   12    3    0    0    0    0    0│   0
    22.7M free, 1.2M kept  ████ ▇▇▇▇ ▁▁▁▁ ▁▁▁▁ ▁▁▁▁                         │
-  bars: in blocks of which size the zone's free memory lies
-  kept: what such a request must leave free
-  index (for 4M): 0 is want of memory, 1 pieces too small, -1 a block is there
-  \"kept\" for an index: it has such a block, and nothing to spare
-  barred: such a request may not use the zone
+  bars: the share of the zone's free memory in blocks of each size
+  kept: the reserves that such an allocation must leave free
+  index (for 4M): 0 memory is short, 1 it is fragmented, -1 a block is free
+  \"kept\" for an index: such a block is free, but within the reserve
+  n/a: the zone is not eligible for such an allocation
 ";
     assert_eq!(drawn(&picture(&[dma, normal(&FRAGMENTED), movable], Some(10)), false), expected);
 }
@@ -128,9 +128,12 @@ fn what_is_unknown_is_no_zero() {
 }
 
 #[test]
-fn a_zone_that_is_barred_is_faint_and_the_others_are_not() {
-    let barred = drawn(&picture(&[Row { barred: true, ..normal(&FRAGMENTED) }], Some(10)), true);
-    assert!(barred.contains("\x1b[2m2900\x1b[0m") && barred.contains("\x1b[2m████\x1b[0m"), "{barred}");
+fn a_zone_that_is_ineligible_is_faint_and_the_others_are_not() {
+    let ineligible = drawn(&picture(&[Row { ineligible: true, ..normal(&FRAGMENTED) }], Some(10)), true);
+    assert!(
+        ineligible.contains("\x1b[2m2900\x1b[0m") && ineligible.contains("\x1b[2m████\x1b[0m"),
+        "{ineligible}"
+    );
     let used = drawn(&picture(&[normal(&FRAGMENTED)], Some(10)), true);
     assert!(used.contains("2900 1210") && used.contains("\x1b[33m████\x1b[0m"), "{used}");
     let plain: String =

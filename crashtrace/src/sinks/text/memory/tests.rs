@@ -1,5 +1,5 @@
 use super::*;
-use crate::schema::Zone;
+use crate::schema::{Kind, MigrateType, Zone};
 
 fn asked(order: Option<u32>, bytes: Option<u64>) -> Allocation {
     Allocation {
@@ -45,7 +45,7 @@ fn shown(memory: &Memory, asked: Option<&Allocation>) -> String {
 }
 
 #[test]
-fn the_request_says_what_was_asked_for_in_the_words_of_its_kind() {
+fn the_allocation_is_told_in_the_words_of_its_kind() {
     let large = asked(Some(10), Some(4 << 20));
     for (kind, allocation, expected) in [
         (Kind::AllocFailure, large.clone(), "4 MiB (order 10), unmovable, GFP_KERNEL|__GFP_COMP"),
@@ -63,7 +63,7 @@ fn the_request_says_what_was_asked_for_in_the_words_of_its_kind() {
         (
             Kind::VmallocFailure,
             asked(None, Some(13 << 30)),
-            "13 GiB of the kernel's address space, from single pages, GFP_KERNEL|__GFP_COMP",
+            "13 GiB of the kernel's address space (vmalloc), GFP_KERNEL|__GFP_COMP",
         ),
         (
             Kind::VmallocFailure,
@@ -77,7 +77,7 @@ fn the_request_says_what_was_asked_for_in_the_words_of_its_kind() {
         // A kill by sysrq.
         (Kind::OomKill, Allocation { gfp: Vec::new(), ..asked(None, None) }, "none, no flags"),
     ] {
-        assert_eq!(request(kind, &allocation), expected);
+        assert_eq!(crate::sinks::text::alloc::words(kind, &allocation), expected);
     }
 }
 
@@ -115,7 +115,7 @@ fn what_is_kept_includes_what_is_for_others() {
     let text = shown(&memory, Some(&asked(Some(10), Some(4 << 20))));
     // 1 MiB, 2 MiB, and 3000 pages.
     assert!(text.contains("\n   22.7M free, 14.7M kept"), "{text}");
-    for row in ["node 0 DMA         kept", "node 0 Normal     0.999", "node 0 Movable   barred"] {
+    for row in ["node 0 DMA         kept", "node 0 Normal     0.999", "node 0 Movable      n/a"] {
         assert!(text.contains(&format!("\n  {row} ")), "{row}: {text}");
     }
 }
@@ -152,7 +152,7 @@ fn what_cannot_be_moved_is_listed() {
     let text = shown(&memory(held), None);
     assert_eq!(
         text,
-        "  immobile 400 MiB locked; 30 MiB kernel caches; 3 MiB page tables; 0 B kernel stacks\n"
+        "  unmovable400 MiB unevictable; 30 MiB unreclaimable slab; 3 MiB page tables; 0 B kernel stacks\n"
     );
     let huge = Unmovable { huge_page_bytes: Some(64 << 20), huge_page_free_bytes: Some(2 << 20), ..held };
     assert!(shown(&memory(huge), None).ends_with("; 64 MiB huge pages (2 MiB of them unused)\n"));
