@@ -32,7 +32,7 @@ pub(crate) enum Repository {
 /// Unpacks packages of bookworm together in `home`: those that do not depend on a guest's kernel.
 pub(crate) fn unpacked(home: &Path, arch: Arch, packages: &[&str]) -> Result<PathBuf> {
     cached(home, &files::vm_dir(), |staging| {
-        let release = Release::of("bookworm", BOOKWORM, arch)?;
+        let release = Release::open("bookworm", BOOKWORM, arch)?;
         let unpacked =
             packages.iter().map(|package| Ok(format!("{package} {}", release.unpack(package, staging)?)));
         Ok(unpacked.collect::<Result<Vec<_>>>()?.join(", "))
@@ -48,7 +48,7 @@ pub(crate) struct Release {
 
 impl Release {
     /// Fetches the package lists of a release: these suites, of both archives.
-    pub(crate) fn of(name: &str, suites: &[(Repository, &str)], arch: Arch) -> Result<Self> {
+    pub(crate) fn open(name: &str, suites: &[(Repository, &str)], arch: Arch) -> Result<Self> {
         let lists = match arch {
             Arch::X86_64 => name.to_owned(),
             Arch::Aarch64 => format!("{name}-{}", arch.debian()),

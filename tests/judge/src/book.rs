@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::storm::Storm;
 use super::validate;
@@ -88,8 +89,9 @@ pub struct Scenario {
 }
 
 /// What a scenario cannot be played without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Need {
     /// The memory controller on cgroup v1.
     V1,
@@ -108,20 +110,27 @@ pub enum Need {
 impl Need {
     /// As the file has it.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::V2 => "v2",
-            Self::Guest => "guest",
-            Self::Numa => "numa",
-            Self::OneNode => "one_node",
-            Self::Zram => "zram",
-        }
+        self.into()
     }
 }
 
-/// The hooks that an agent uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// The hooks that an agent uses, best first.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    VariantArray,
+    IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Tier {
     Fentry,
     Kprobe,
@@ -129,16 +138,12 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// All of them, best first.
-    pub const ALL: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Tracepoint];
+    /// All of them.
+    pub const ALL: [Self; Self::VARIANTS.len()] = *Self::VARIANTS.first_chunk().expect("all of them");
 
     /// As `--hooks` has it.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Fentry => "fentry",
-            Self::Kprobe => "kprobe",
-            Self::Tracepoint => "tracepoint",
-        }
+        self.into()
     }
 
     /// There is a probe on the decision, with all that it alone sees.

@@ -3,7 +3,7 @@
 //! The file (`book`) says what each report must be and names processes and cgroups by their roles. A scenario that was
 //! played gives its cast (`cast`): who had these roles. `matching` finds the line for each report, `report` compares
 //! the two, field by field (`check`), and `clock` compares their times with the clock. `agree` compares what agents with
-//! different hooks say of the same kill. `deployed` has what must hold of the agent as deploy/ has it.
+//! different hooks say of the same kill. `deployed` and `starts` have checks beside the scenarios.
 
 #![expect(clippy::must_use_candidate, reason = "only tests call these")]
 
@@ -16,6 +16,7 @@ pub mod deployed;
 pub mod failure;
 pub mod matching;
 mod report;
+pub mod starts;
 pub mod storm;
 mod validate;
 

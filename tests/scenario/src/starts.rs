@@ -6,10 +6,9 @@ mod sessions;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::ValueEnum;
-use serde_json::{Value, json};
-
 use crashtrace_judge::book::Tier;
+use crashtrace_judge::starts::Check;
+use serde_json::{Value, json};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -25,18 +24,9 @@ pub struct Args {
     /// This is a guest, and may be harmed
     #[arg(long)]
     guest: bool,
-    /// The checks
+    /// The checks: `sessions`, `wrong_btf`
     #[arg(required = true)]
     checks: Vec<Check>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum Check {
-    /// Start and stop while the kernel kills: each kill in between is reported, and none outside as a complete one
-    Sessions,
-    /// With another kernel's BTF the agent exits with 4, also where the kernel's own BTF cannot be read
-    WrongBtf,
 }
 
 /// What a check found; `details` are for people.
@@ -49,7 +39,7 @@ struct Found {
 pub fn run(args: &Args) -> bool {
     let mut good = true;
     for check in &args.checks {
-        let name = check.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        let name = check.name();
         for tier in &args.hooks {
             eprintln!("scenario: {name} with {} hooks", tier.name());
             let found = args

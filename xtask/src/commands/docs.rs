@@ -119,7 +119,7 @@ fn kernels(matrix: Option<&Matrix>) -> String {
     }
     let disagree = matrix.kernels.iter().flat_map(|kernel| &kernel.shapes).flat_map(ShapeResults::played);
     let disagree =
-        disagree.filter(|it| it.of(Judged::Agree).is_some_and(|outcome| !outcome.is_good())).count();
+        disagree.filter(|it| it.worst(Judged::Agree).is_some_and(|outcome| !outcome.is_good())).count();
     let Matrix { commit, date, duration_s, remark, .. } = matrix;
     let agree = match disagree {
         0 => {
@@ -145,8 +145,8 @@ fn kernels(matrix: Option<&Matrix>) -> String {
 
 /// The results of one kind of hooks, or of the deployed agent, in a shape.
 fn counts(shape: &ShapeResults, tier: Judged) -> String {
-    let count = |outcome| shape.played().filter(|results| results.of(tier) == Some(outcome)).count();
-    let of = shape.played().filter(|results| results.of(tier).is_some()).count();
+    let count = |outcome| shape.played().filter(|results| results.worst(tier) == Some(outcome)).count();
+    let of = shape.played().filter(|results| results.worst(tier).is_some()).count();
     if of == 0 && tier == Judged::Deployed {
         return "-".to_owned();
     }
@@ -159,7 +159,7 @@ fn counts(shape: &ShapeResults, tier: Judged) -> String {
         blind => write!(text, ", blind to {blind}").unwrap_or_default(),
     }
     let agent = shape.scenarios.iter().find(|results| results.scenario == AGENT);
-    if agent.and_then(|results| results.of(tier)).is_none_or(|outcome| !outcome.is_good()) {
+    if agent.and_then(|results| results.worst(tier)).is_none_or(|outcome| !outcome.is_good()) {
         text.push_str(", and the agent failed");
     }
     text
@@ -169,7 +169,7 @@ fn counts(shape: &ShapeResults, tier: Judged) -> String {
 mod tests {
     use super::*;
     use crate::matrix::record::merge;
-    use crate::matrix::record::tests::{played, verdict};
+    use crate::matrix::record::tests::{judgement, played};
 
     #[test]
     fn writes_between_its_markers_only() {
@@ -206,14 +206,14 @@ mod tests {
 
     #[test]
     fn a_row_for_each_shape_of_each_kernel() {
-        let good = |scenario: &str, tier| verdict(scenario, tier, false, Outcome::Passed);
+        let good = |scenario: &str, tier| judgement(scenario, tier, false, Outcome::Passed);
         let mut unified =
             vec![good(AGENT, Judged::Kprobe), good("a", Judged::Kprobe), good("b", Judged::Kprobe)];
-        unified.push(verdict("c", Judged::Kprobe, true, Outcome::Blind));
-        unified.push(verdict("b", Judged::Kprobe, true, Outcome::Failed));
-        unified.push(verdict("a", Judged::Fentry, false, Outcome::Lacking));
-        unified.push(verdict("a", Judged::Tracepoint, false, Outcome::Missing));
-        unified.push(verdict("a", Judged::Agree, false, Outcome::Passed));
+        unified.push(judgement("c", Judged::Kprobe, true, Outcome::Blind));
+        unified.push(judgement("b", Judged::Kprobe, true, Outcome::Failed));
+        unified.push(judgement("a", Judged::Fentry, false, Outcome::Lacking));
+        unified.push(judgement("a", Judged::Tracepoint, false, Outcome::Missing));
+        unified.push(judgement("a", Judged::Agree, false, Outcome::Passed));
         let mut matrix = Matrix {
             commit: "c0ffee".to_owned(),
             incomplete: None,

@@ -100,7 +100,7 @@ pub(crate) fn labels() -> Vec<&'static str> {
 
 impl Spec {
     /// The kernel with this label.
-    pub(crate) fn of(label: &str) -> Result<&'static Self> {
+    pub(crate) fn labelled(label: &str) -> Result<&'static Self> {
         KERNELS
             .iter()
             .find(|spec| spec.label == label)
@@ -125,9 +125,9 @@ pub(crate) struct Kernel {
 
 /// The kernel with this label, which is fetched where it is missing.
 pub(crate) fn fetch(label: &str) -> Result<Kernel> {
-    let spec = Spec::of(label)?;
+    let spec = Spec::labelled(label)?;
     let home = cached(&home(label), &files::vm_dir(), |staging| {
-        let release = Release::of(spec.release, spec.suites, spec.arch)?;
+        let release = Release::open(spec.release, spec.suites, spec.arch)?;
         let packages = spec.packages(&release.names(spec.prefix)?).with_context(|| {
             format!(
                 "{} has no package {}…{} any more: change KERNELS in {}",
@@ -269,7 +269,7 @@ mod tests {
 
     fn chosen(label: &str) -> String {
         let names: Vec<_> = NAMES.split_whitespace().map(str::to_owned).collect();
-        Spec::of(label).expect("a label").packages(&names).unwrap_or_default().join(" ")
+        Spec::labelled(label).expect("a label").packages(&names).unwrap_or_default().join(" ")
     }
 
     #[test]

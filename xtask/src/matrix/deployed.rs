@@ -14,7 +14,7 @@ const MANIFESTS: &str = "/deploy";
 
 /// Whether such guests can run it. NUMA makes no difference to a container.
 pub(crate) fn is_possible(kernel: &str, shape: Shape) -> bool {
-    shape != Shape::Numa && Spec::of(kernel).is_ok_and(|spec| spec.arch == runc::ARCH)
+    shape != Shape::Numa && Spec::labelled(kernel).is_ok_and(|spec| spec.arch == runc::ARCH)
 }
 
 /// The guest's commands. `hooks` are those of the agent on the host.

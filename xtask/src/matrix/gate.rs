@@ -7,6 +7,7 @@ use super::shape::Shape;
 use anyhow::Result;
 use crashtrace_judge::book::{Scenario, Tier};
 use crashtrace_judge::deployed::Deployed;
+use crashtrace_judge::starts::Check;
 use std::fmt::Write as _;
 
 pub(crate) struct Row {
@@ -167,7 +168,7 @@ impl Checks {
 impl Row {
     fn scenarios(&self, catalogue: &[Scenario]) -> Result<Vec<String>> {
         let only_here = |scenario: &Scenario| {
-            Shape::ALL.into_iter().all(|shape| shape.meets(scenario) == (shape == self.shape))
+            Shape::ALL.iter().all(|shape| shape.meets(scenario) == (*shape == self.shape))
         };
         let named = match self.scenarios {
             Pick::All => &[],
@@ -200,7 +201,8 @@ pub(crate) fn markdown() -> String {
             }
             Pick::These(names) => list(names),
         };
-        let scenarios = if *starts { format!("{scenarios}; {}", list(&plan::STARTS)) } else { scenarios };
+        let scenarios =
+            if *starts { format!("{scenarios}; {}", list(&Check::ALL.map(Check::name))) } else { scenarios };
         let deployed = match deployed {
             Checks::None => "-".to_owned(),
             Checks::All => "all".to_owned(),
@@ -263,7 +265,10 @@ mod tests {
     #[test]
     fn every_shape_has_its_turn() {
         let (_, boots) = gate();
-        assert_eq!(boots.iter().map(|boot| boot.shape).collect::<BTreeSet<_>>(), Shape::ALL.into());
+        assert_eq!(
+            boots.iter().map(|boot| boot.shape).collect::<BTreeSet<_>>(),
+            Shape::ALL.iter().copied().collect()
+        );
     }
 
     #[test]

@@ -1,16 +1,21 @@
-//! Compares a guest's output with the plan of its plays. Pure: text in, verdicts out.
+//! Compares a guest's output with the plan of its plays. Pure: text in, judgements out.
 
-use super::plan::{Boot, DeployedTurn, STARTS, TURN};
+use super::plan::{Boot, DeployedTurn, TURN};
 use super::tier::{by_hand, may_lack};
 use crashtrace_judge::book::Tier;
+use crashtrace_judge::starts::Check;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 /// The name in the output of `scenario run` for the agent's own start and end.
 pub(crate) const AGENT: &str = "agent";
 
 /// A judged agent, or the agreement of all that watched at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, VariantArray, IntoStaticStr,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Judged {
     Fentry,
     Kprobe,
@@ -21,18 +26,11 @@ pub(crate) enum Judged {
 }
 
 impl Judged {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Fentry, Self::Kprobe, Self::Tracepoint, Self::Agree, Self::Deployed];
+    pub(crate) const ALL: &[Self] = Self::VARIANTS;
 
     /// Its name in the output of `scenario`.
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Fentry => Tier::Fentry.name(),
-            Self::Kprobe => Tier::Kprobe.name(),
-            Self::Tracepoint => Tier::Tracepoint.name(),
-            Self::Agree => "agree",
-            Self::Deployed => "deployed",
-        }
+        self.into()
     }
 }
 
@@ -67,7 +65,7 @@ impl Outcome {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Verdict {
+pub(crate) struct Judgement {
     pub(crate) scenario: String,
     pub(crate) judged: Judged,
     /// No other agent watched.
@@ -121,9 +119,9 @@ pub(crate) fn costs(output: &str) -> Vec<Cost> {
     output.lines().filter_map(parse).collect()
 }
 
-/// A verdict for each scenario and agent of each turn.
-pub(crate) fn judge(boot: &Boot, output: &str) -> Vec<Verdict> {
-    let mut verdicts = Vec::new();
+/// A judgement for each scenario and agent of each turn.
+pub(crate) fn judge(boot: &Boot, output: &str) -> Vec<Judgement> {
+    let mut judgements = Vec::new();
     let lines = |number: usize| -> Vec<Line> {
         let begin = format!("{TURN}{number}");
         let of_turn = output.lines().skip_while(|line| *line != begin).skip(1);
@@ -132,19 +130,20 @@ pub(crate) fn judge(boot: &Boot, output: &str) -> Vec<Verdict> {
     for (number, tiers) in boot.turns.iter().enumerate() {
         let judges: Vec<_> = tiers.iter().copied().map(Judged::from).collect();
         let expected = expected(&boot.scenarios, &judges);
-        verdicts.extend(judge_turn(boot, tiers.len() == 1, &expected, &lines(number)));
+        judgements.extend(judge_turn(boot, tiers.len() == 1, &expected, &lines(number)));
     }
     if let Some(DeployedTurn { scenarios, checks }) = &boot.deployed {
         let mut expected = expected(scenarios, &[Judged::Deployed, by_hand(boot.kernel).into()]);
         expected.extend(checks.iter().map(|check| (check.as_str(), Judged::Deployed)));
-        verdicts.extend(judge_turn(boot, false, &expected, &lines(boot.turns.len())));
+        judgements.extend(judge_turn(boot, false, &expected, &lines(boot.turns.len())));
     }
     if boot.starts {
         let tiers = boot.start_tiers();
-        let all = STARTS.iter().flat_map(|check| tiers.iter().map(|tier| (*check, Judged::from(*tier))));
-        verdicts.extend(judge_turn(boot, true, &all.collect::<Vec<_>>(), &lines(boot.starts_turn())));
+        let all =
+            Check::ALL.iter().flat_map(|check| tiers.iter().map(|tier| (check.name(), Judged::from(*tier))));
+        judgements.extend(judge_turn(boot, true, &all.collect::<Vec<_>>(), &lines(boot.starts_turn())));
     }
-    verdicts
+    judgements
 }
 
 /// The results that a turn must have: each scenario by each agent and, of several agents, their agreement.
@@ -157,8 +156,8 @@ fn expected<'a>(scenarios: &'a [String], judges: &[Judged]) -> Vec<(&'a str, Jud
     all.collect()
 }
 
-fn judge_turn(boot: &Boot, alone: bool, expected: &[(&str, Judged)], lines: &[Line]) -> Vec<Verdict> {
-    let verdict = |line: &Line, outcome, failures| Verdict {
+fn judge_turn(boot: &Boot, alone: bool, expected: &[(&str, Judged)], lines: &[Line]) -> Vec<Judgement> {
+    let judgement = |line: &Line, outcome, failures| Judgement {
         scenario: line.scenario.clone(),
         judged: line.hooks,
         alone,
@@ -174,16 +173,16 @@ fn judge_turn(boot: &Boot, alone: bool, expected: &[(&str, Judged)], lines: &[Li
             .iter()
             .any(|line| line.scenario == AGENT && line.hooks == judged && line.skipped.is_some())
     };
-    let mut verdicts: Vec<_> = lines
+    let mut judgements: Vec<_> = lines
         .iter()
         .map(|line| match (line.pass, &line.skipped) {
-            (Some(true), None) if line.blind => verdict(line, Outcome::Blind, Vec::new()),
-            (Some(true), None) => verdict(line, Outcome::Passed, Vec::new()),
-            (Some(false), None) => verdict(line, Outcome::Failed, line.failures.clone()),
-            (None, Some(_)) if refused(line.hooks) => verdict(line, Outcome::Lacking, Vec::new()),
+            (Some(true), None) if line.blind => judgement(line, Outcome::Blind, Vec::new()),
+            (Some(true), None) => judgement(line, Outcome::Passed, Vec::new()),
+            (Some(false), None) => judgement(line, Outcome::Failed, line.failures.clone()),
+            (None, Some(_)) if refused(line.hooks) => judgement(line, Outcome::Lacking, Vec::new()),
             // The plan has only scenarios whose needs this guest meets.
-            (None, Some(why)) => verdict(line, Outcome::Missing, vec![format!("not played: {why}")]),
-            _ => verdict(line, Outcome::Failed, vec!["an invalid result".to_owned()]),
+            (None, Some(why)) => judgement(line, Outcome::Missing, vec![format!("not played: {why}")]),
+            _ => judgement(line, Outcome::Failed, vec!["an invalid result".to_owned()]),
         })
         .collect();
     for &(scenario, judged) in expected {
@@ -194,7 +193,7 @@ fn judge_turn(boot: &Boot, alone: bool, expected: &[(&str, Judged)], lines: &[Li
             } else {
                 (Outcome::Missing, vec!["no result".to_owned()])
             };
-            verdicts.push(Verdict {
+            judgements.push(Judgement {
                 scenario: scenario.to_owned(),
                 judged,
                 alone,
@@ -206,7 +205,7 @@ fn judge_turn(boot: &Boot, alone: bool, expected: &[(&str, Judged)], lines: &[Li
             });
         }
     }
-    verdicts
+    judgements
 }
 
 #[cfg(test)]
@@ -271,9 +270,9 @@ crashtrace-turn: 1
                 outcome("child", Judged::Agree, false, Outcome::Failed),
             ]
         );
-        let verdicts = judge(&boot, output);
-        assert_eq!(verdicts[0].start_ms, Some(1500));
-        let failed: Vec<_> = verdicts.iter().filter(|it| it.outcome == Outcome::Failed).collect();
+        let judgements = judge(&boot, output);
+        assert_eq!(judgements[0].start_ms, Some(1500));
+        let failed: Vec<_> = judgements.iter().filter(|it| it.outcome == Outcome::Failed).collect();
         assert_eq!((failed[1].failures[0].as_str(), failed[1].lines.len()), ("y", 1));
     }
 
@@ -365,10 +364,10 @@ crashtrace-turn: 1
 {"scenario":"agent","hooks":"kprobe","pass":true}
 {"scenario":"child","hooks":"kprobe","skipped":"needs cgroup v1"}
 "#;
-        let verdicts = judge(&boot("6.1", &[&[Tier::Kprobe]]), output);
-        assert_eq!(verdicts[1].outcome, Outcome::Missing);
-        assert_eq!(verdicts[1].failures, ["not played: needs cgroup v1"]);
-        assert!(!verdicts[1].outcome.is_good() && verdicts[0].outcome.is_good());
+        let judgements = judge(&boot("6.1", &[&[Tier::Kprobe]]), output);
+        assert_eq!(judgements[1].outcome, Outcome::Missing);
+        assert_eq!(judgements[1].failures, ["not played: needs cgroup v1"]);
+        assert!(!judgements[1].outcome.is_good() && judgements[0].outcome.is_good());
     }
 
     #[test]

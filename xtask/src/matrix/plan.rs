@@ -7,6 +7,7 @@ use crate::guest::kernel;
 use anyhow::{Result, bail};
 use crashtrace_judge::book::{Scenario, Tier};
 use crashtrace_judge::deployed::Deployed;
+use crashtrace_judge::starts::Check;
 use std::fmt;
 
 /// The labels of these kernels, oldest first; `all` stands for all of them.
@@ -33,12 +34,9 @@ pub(crate) struct Boot {
     pub(crate) verifier: bool,
     /// The turn after these checks the deployed agent.
     pub(crate) deployed: Option<DeployedTurn>,
-    /// The last turn checks how agents start and stop ([`STARTS`]).
+    /// The last turn checks how agents start and stop ([`Check`]).
     pub(crate) starts: bool,
 }
-
-/// The checks of `scenario starts`.
-pub(crate) const STARTS: [&str; 2] = ["sessions", "wrong_btf"];
 
 /// A turn with the agent in a container, as deploy/ runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +57,7 @@ impl Boot {
     /// The number of plays and checks.
     pub(crate) fn plays(&self) -> usize {
         let deployed = self.deployed.iter().map(|turn| turn.scenarios.len() + turn.checks.len());
-        let starts = if self.starts { STARTS.len() * self.start_tiers().len() } else { 0 };
+        let starts = if self.starts { Check::ALL.len() * self.start_tiers().len() } else { 0 };
         self.scenarios.len() * self.turns.len() + deployed.sum::<usize>() + starts
     }
 
@@ -211,7 +209,7 @@ pub(crate) fn script(boot: &Boot) -> String {
         lines.push(format!(
             "/bin/scenario starts --guest --crashtrace /bin/crashtrace --rounds 2 --hooks {} {} || status=1",
             list(boot.start_tiers().iter()),
-            STARTS.join(" ")
+            Check::ALL.map(Check::name).join(" ")
         ));
     }
     lines.push("exit $status".to_owned());

@@ -25,12 +25,12 @@ pub(crate) struct Files {
 
 impl Files {
     /// Builds and fetches what these guests need.
-    pub(crate) fn of(boots: &[Boot]) -> Result<Self> {
+    pub(crate) fn for_guests(boots: &[Boot]) -> Result<Self> {
         let deployed = boots.iter().any(|boot| boot.deployed.is_some());
         let deployed = if deployed { deployed::files()? } else { Vec::new() };
         let mut programs = BTreeMap::new();
         for boot in boots {
-            let arch = Spec::of(boot.kernel)?.arch;
+            let arch = Spec::labelled(boot.kernel)?.arch;
             if !programs.contains_key(arch.target()) {
                 programs.insert(arch.target(), programs::build(arch)?);
             }
@@ -95,12 +95,12 @@ fn play(boot: &Boot, files: &Files, options: &Options) -> Played {
         boot: boot.clone(),
         arch: String::new(),
         package: kernel::version_here(boot.kernel).unwrap_or_default(),
-        verdicts: Vec::new(),
+        judgements: Vec::new(),
         costs: Vec::new(),
         trouble: None,
         logs: None,
     };
-    let output = Spec::of(boot.kernel).and_then(|spec| {
+    let output = Spec::labelled(boot.kernel).and_then(|spec| {
         let target = spec.arch.target();
         target.split('-').next().unwrap_or(target).clone_into(&mut played.arch);
         let mut taken = files.programs[target].clone();
@@ -111,7 +111,7 @@ fn play(boot: &Boot, files: &Files, options: &Options) -> Played {
     });
     match output {
         Ok(output) => {
-            played.verdicts = outcome::judge(boot, &output.results);
+            played.judgements = outcome::judge(boot, &output.results);
             played.costs = outcome::costs(&output.results);
             // A failed result explains the status.
             let explained = matches!(output.exit, Exit::Status(_)) && played.bad().next().is_some();
@@ -120,7 +120,7 @@ fn play(boot: &Boot, files: &Files, options: &Options) -> Played {
             played.logs = (output.exit != Exit::Status(0)).then_some(output.logs);
         }
         Err(error) => {
-            played.verdicts = outcome::judge(boot, "");
+            played.judgements = outcome::judge(boot, "");
             played.trouble = Some(format!("{error:#}"));
         }
     }
@@ -132,7 +132,7 @@ fn report(guest: &Played) {
     /// An agent's line is some thousand characters: only the first failures are printed with it.
     const WITH_LINES: usize = 3;
     let boot = &guest.boot;
-    let faults = table::faults(&guest.verdicts);
+    let faults = table::faults(&guest.judgements);
     for (number, fault) in faults.iter().enumerate() {
         println!("{boot}: {}", fault.text);
         for line in fault.lines.iter().filter(|_| number < WITH_LINES) {

@@ -3,7 +3,7 @@
 //! `cargo xtask vm --all` writes them to `tests/results/matrix.json`, and `cargo xtask docs` writes the table in
 //! `tests/results/README.md`.
 
-use super::outcome::{AGENT, Cost, Judged, Outcome, Verdict};
+use super::outcome::{AGENT, Cost, Judged, Judgement, Outcome};
 use super::plan::Boot;
 use super::shape::Shape;
 use crate::files;
@@ -64,7 +64,7 @@ pub(crate) struct Played {
     pub(crate) boot: Boot,
     pub(crate) arch: String,
     pub(crate) package: String,
-    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) judgements: Vec<Judgement>,
     pub(crate) costs: Vec<Cost>,
     /// The failure of the guest itself.
     pub(crate) trouble: Option<String>,
@@ -74,14 +74,14 @@ pub(crate) struct Played {
 
 impl Played {
     /// Failed and lost results.
-    pub(crate) fn bad(&self) -> impl Iterator<Item = &Verdict> {
-        self.verdicts.iter().filter(|verdict| !verdict.outcome.is_good())
+    pub(crate) fn bad(&self) -> impl Iterator<Item = &Judgement> {
+        self.judgements.iter().filter(|judgement| !judgement.outcome.is_good())
     }
 }
 
 impl ScenarioResults {
     /// The worst outcome for one agent.
-    pub(crate) fn of(&self, judged: Judged) -> Option<Outcome> {
+    pub(crate) fn worst(&self, judged: Judged) -> Option<Outcome> {
         self.together.get(&judged).max(self.alone.get(&judged)).copied()
     }
 }
@@ -113,7 +113,7 @@ pub(crate) fn merge(guests: &[Played]) -> Vec<KernelResults> {
         let shape = guest.boot.shape;
         let new = || ShapeResults { shape, scenarios: Vec::new() };
         let shape = find_or_push(&mut kernel.shapes, |results| results.shape == shape, new);
-        for Verdict { scenario, judged, alone, outcome, .. } in &guest.verdicts {
+        for Judgement { scenario, judged, alone, outcome, .. } in &guest.judgements {
             let new = || ScenarioResults {
                 scenario: scenario.clone(),
                 together: BTreeMap::new(),
@@ -181,8 +181,8 @@ pub(crate) mod tests {
     use super::*;
     use crashtrace_judge::book::Tier;
 
-    pub(crate) fn verdict(scenario: &str, judged: Judged, alone: bool, outcome: Outcome) -> Verdict {
-        Verdict {
+    pub(crate) fn judgement(scenario: &str, judged: Judged, alone: bool, outcome: Outcome) -> Judgement {
+        Judgement {
             scenario: scenario.to_owned(),
             judged,
             alone,
@@ -203,7 +203,7 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn played(kernel: &'static str, shape: Shape, verdicts: Vec<Verdict>) -> Played {
+    pub(crate) fn played(kernel: &'static str, shape: Shape, judgements: Vec<Judgement>) -> Played {
         Played {
             boot: Boot {
                 kernel,
@@ -216,7 +216,7 @@ pub(crate) mod tests {
             },
             arch: "x86_64".to_owned(),
             package: format!("linux-image-{kernel} 1"),
-            verdicts,
+            judgements,
             costs: vec![cost("oom_kill_fentry", 60123)],
             trouble: None,
             logs: None,
@@ -225,7 +225,7 @@ pub(crate) mod tests {
 
     #[test]
     fn guests_of_a_kernel_come_together_and_the_worst_counts() {
-        let child = |alone, outcome| verdict("child", Judged::Fentry, alone, outcome);
+        let child = |alone, outcome| judgement("child", Judged::Fentry, alone, outcome);
         let kernels = merge(&[
             played("sid", Shape::V2, vec![child(false, Outcome::Passed)]),
             played("6.1", Shape::V2, vec![child(false, Outcome::Passed), child(true, Outcome::Blind)]),
@@ -237,10 +237,10 @@ pub(crate) mod tests {
         ]);
         let labels: Vec<_> = kernels.iter().map(|kernel| kernel.label.as_str()).collect();
         assert_eq!(labels, ["6.1", "sid"]);
-        let of = |shape: usize| kernels[0].shapes[shape].scenarios[0].of(Judged::Fentry);
+        let of = |shape: usize| kernels[0].shapes[shape].scenarios[0].worst(Judged::Fentry);
         assert_eq!(of(0), Some(Outcome::Missing));
         assert_eq!(of(1), Some(Outcome::Failed));
-        assert_eq!(kernels[0].shapes[0].scenarios[0].of(Judged::Kprobe), None);
+        assert_eq!(kernels[0].shapes[0].scenarios[0].worst(Judged::Kprobe), None);
         assert_eq!(kernels[0].verifier, [cost("oom_kill_fentry", 60123)]);
     }
 
@@ -265,7 +265,7 @@ pub(crate) mod tests {
         let kernels = merge(&[played(
             "6.1",
             Shape::Numa,
-            vec![verdict("child", Judged::Agree, false, Outcome::Lacking)],
+            vec![judgement("child", Judged::Agree, false, Outcome::Lacking)],
         )]);
         let matrix = Matrix {
             commit: "c0ffee".to_owned(),

@@ -4,11 +4,26 @@ use crate::arch::Arch;
 use crate::guest::kernel::Spec;
 use crashtrace_judge::book::{Need, Scenario};
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
+/// The preferred shapes for a scenario first.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+    VariantArray,
+    IntoStaticStr,
 )]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Shape {
     /// One node, cgroup v2.
     V2,
@@ -19,15 +34,10 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    /// The preferred shapes for a scenario first.
-    pub(crate) const ALL: [Self; 3] = [Self::V2, Self::Numa, Self::V1];
+    pub(crate) const ALL: &[Self] = Self::VARIANTS;
 
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::V2 => "v2",
-            Self::Numa => "numa",
-            Self::V1 => "v1",
-        }
+        self.into()
     }
 
     /// Whether a guest of this shape meets the needs of a scenario. Every guest may be harmed, and has zram.
@@ -48,8 +58,8 @@ const WITH_V1: &[&str] = &["5.10", "6.1"];
 /// The shapes of guests with this kernel.
 pub(crate) fn shapes_of(kernel: &str) -> impl Iterator<Item = Shape> {
     // Registers, layouts and hooks differ there, and one shape shows that.
-    let is_arm = Spec::of(kernel).is_ok_and(|spec| spec.arch == Arch::Aarch64);
-    Shape::ALL.into_iter().filter(move |shape| match shape {
+    let is_arm = Spec::labelled(kernel).is_ok_and(|spec| spec.arch == Arch::Aarch64);
+    Shape::ALL.iter().copied().filter(move |shape| match shape {
         Shape::V2 => true,
         Shape::Numa => !is_arm,
         Shape::V1 => WITH_V1.contains(&kernel),

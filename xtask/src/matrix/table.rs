@@ -1,6 +1,6 @@
 //! The tables at the end of a run: kernels by scenarios, kinds of hooks by scenarios, and the verifier's costs. Pure.
 
-use super::outcome::{AGENT, Judged, Outcome, Verdict};
+use super::outcome::{AGENT, Judged, Judgement, Outcome};
 use super::record::{KernelResults, ScenarioResults};
 use std::fmt::Write as _;
 
@@ -37,9 +37,9 @@ ok passed; FAIL failed; LOST no result; for f fentry, k kprobe, t tracepoint, d 
 /// The outcomes of all kinds of hooks, in one to four words.
 fn cell(results: &ScenarioResults) -> String {
     let which = |outcome: Outcome| -> String {
-        let is_it = |judged: &Judged| results.of(*judged) == Some(outcome);
+        let is_it = |judged: &Judged| results.worst(*judged) == Some(outcome);
         // The first letters differ.
-        Judged::ALL.into_iter().filter(is_it).map(|judged| &judged.name()[..1]).collect()
+        Judged::ALL.iter().filter(|judged| is_it(judged)).map(|judged| &judged.name()[..1]).collect()
     };
     let mut words = Vec::new();
     for (word, outcome) in [("FAIL ", Outcome::Failed), ("LOST ", Outcome::Missing)] {
@@ -58,14 +58,14 @@ fn cell(results: &ScenarioResults) -> String {
 }
 
 /// Kinds of hooks by scenarios, with times, for one guest.
-pub(crate) fn guest(verdicts: &[Verdict]) -> String {
+pub(crate) fn guest(judgements: &[Judgement]) -> String {
     let mut scenarios: Vec<&str> = Vec::new();
     let mut columns: Vec<(bool, Judged)> = Vec::new();
-    for verdict in verdicts {
-        if !scenarios.contains(&verdict.scenario.as_str()) {
-            scenarios.push(&verdict.scenario);
+    for judgement in judgements {
+        if !scenarios.contains(&judgement.scenario.as_str()) {
+            scenarios.push(&judgement.scenario);
         }
-        columns.push((verdict.alone, verdict.judged));
+        columns.push((judgement.alone, judgement.judged));
     }
     columns.sort_unstable();
     columns.dedup();
@@ -73,10 +73,10 @@ pub(crate) fn guest(verdicts: &[Verdict]) -> String {
     let mut rows = vec![row("", heads)];
     for scenario in scenarios {
         let cells = columns.iter().map(|(alone, judged)| {
-            let of = verdicts
+            let of = judgements
                 .iter()
                 .filter(|it| it.scenario == scenario && it.judged == *judged && it.alone == *alone);
-            of.max_by_key(|verdict| verdict.outcome).map_or_else(|| "-".to_owned(), timed)
+            of.max_by_key(|judgement| judgement.outcome).map_or_else(|| "-".to_owned(), timed)
         });
         rows.push(row(scenario, cells));
     }
@@ -92,13 +92,14 @@ pub(crate) struct Fault<'a> {
 }
 
 /// The failures; those that several agents have in common once.
-pub(crate) fn faults(verdicts: &[Verdict]) -> Vec<Fault<'_>> {
-    let mut left: Vec<&Verdict> = verdicts.iter().filter(|verdict| !verdict.outcome.is_good()).collect();
+pub(crate) fn faults(judgements: &[Judgement]) -> Vec<Fault<'_>> {
+    let mut left: Vec<&Judgement> =
+        judgements.iter().filter(|judgement| !judgement.outcome.is_good()).collect();
     let mut faults = Vec::new();
     while let Some(&first) = left.first() {
-        let is_same = |it: &&Verdict| it.scenario == first.scenario && it.failures == first.failures;
+        let is_same = |it: &&Judgement| it.scenario == first.scenario && it.failures == first.failures;
         let (same, others): (Vec<_>, Vec<_>) = left.into_iter().partition(is_same);
-        let who: Vec<_> = same.iter().map(|verdict| column(verdict.alone, verdict.judged)).collect();
+        let who: Vec<_> = same.iter().map(|judgement| column(judgement.alone, judgement.judged)).collect();
         let mut text = format!("{} ({})", first.scenario, who.join(", "));
         for failure in &first.failures {
             write!(text, "\n  {failure}").unwrap_or_default();
@@ -113,15 +114,15 @@ fn column(alone: bool, judged: Judged) -> String {
     format!("{}{}", judged.name(), if alone { " alone" } else { "" })
 }
 
-fn timed(verdict: &Verdict) -> String {
-    let word = match verdict.outcome {
+fn timed(judgement: &Judgement) -> String {
+    let word = match judgement.outcome {
         Outcome::Passed => "ok",
         Outcome::Blind => "blind",
         Outcome::Lacking => "refused",
         Outcome::Failed => return "FAIL".to_owned(),
         Outcome::Missing => return "LOST".to_owned(),
     };
-    match (verdict.start_ms, verdict.touch_to_line_us) {
+    match (judgement.start_ms, judgement.touch_to_line_us) {
         (Some(start), _) => format!("{word} {:.1} s", start as f64 / 1e3),
         (None, Some(touch)) => format!("{word} {:.1} ms", touch as f64 / 1e3),
         (None, None) => word.to_owned(),
@@ -181,13 +182,13 @@ fn grid(rows: &[Vec<String>]) -> String {
 mod tests {
     use super::super::outcome::Cost;
     use super::super::record::merge;
-    use super::super::record::tests::{cost, played, verdict};
+    use super::super::record::tests::{cost, judgement, played};
     use super::super::shape::Shape;
     use super::*;
     use Judged::{Agree, Fentry, Kprobe, Tracepoint};
 
-    fn child(judged: Judged, alone: bool, outcome: Outcome) -> Verdict {
-        verdict("child", judged, alone, outcome)
+    fn child(judged: Judged, alone: bool, outcome: Outcome) -> Judgement {
+        judgement("child", judged, alone, outcome)
     }
 
     #[test]
@@ -197,7 +198,7 @@ mod tests {
                 "5.10",
                 Shape::V2,
                 vec![
-                    verdict(AGENT, Kprobe, false, Outcome::Passed),
+                    judgement(AGENT, Kprobe, false, Outcome::Passed),
                     child(Fentry, false, Outcome::Passed),
                     child(Agree, false, Outcome::Passed),
                 ],
@@ -216,7 +217,7 @@ mod tests {
                     child(Kprobe, true, Outcome::Failed),
                     child(Agree, false, Outcome::Failed),
                     child(Tracepoint, true, Outcome::Missing),
-                    verdict("system", Kprobe, false, Outcome::Passed),
+                    judgement("system", Kprobe, false, Outcome::Passed),
                 ],
             ),
         ]);
@@ -231,32 +232,32 @@ system  -     -      ok
 
     #[test]
     fn one_guest_with_its_times() {
-        let mut agent = verdict(AGENT, Fentry, false, Outcome::Passed);
+        let mut agent = judgement(AGENT, Fentry, false, Outcome::Passed);
         agent.start_ms = Some(1540);
         let mut seen = child(Fentry, false, Outcome::Passed);
         seen.touch_to_line_us = Some(2510);
-        let verdicts =
+        let judgements =
             [agent, seen, child(Fentry, true, Outcome::Failed), child(Agree, false, Outcome::Missing)];
         let expected = "       fentry     agree  fentry alone
 agent  ok 1.5 s   -      -
 child  ok 2.5 ms  LOST   FAIL
 ";
-        assert_eq!(guest(&verdicts), expected);
+        assert_eq!(guest(&judgements), expected);
     }
 
     #[test]
     fn says_once_what_several_did_the_same_way() {
-        let wrong = |judged, alone, failure: &str| Verdict {
+        let wrong = |judged, alone, failure: &str| Judgement {
             failures: vec![failure.to_owned(), "more".to_owned()],
             ..child(judged, alone, Outcome::Failed)
         };
-        let verdicts = [
+        let judgements = [
             wrong(Fentry, false, "no line"),
             child(Agree, false, Outcome::Passed),
             wrong(Kprobe, false, "two lines"),
             wrong(Tracepoint, true, "no line"),
         ];
-        let texts: Vec<_> = faults(&verdicts).into_iter().map(|fault| fault.text).collect();
+        let texts: Vec<_> = faults(&judgements).into_iter().map(|fault| fault.text).collect();
         assert_eq!(
             texts,
             ["child (fentry, tracepoint alone)\n  no line\n  more", "child (kprobe)\n  two lines\n  more"]

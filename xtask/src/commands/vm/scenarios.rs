@@ -93,7 +93,7 @@ pub(super) fn run(args: &ScenarioArgs, kernels: &[String], options: &Options) ->
     let catalogue = Book::read()?.scenarios;
     let boots = args.boots(kernels, &catalogue)?;
     let tree = args.all.then(Tree::look).transpose()?;
-    let files = Files::of(&boots)?;
+    let files = Files::for_guests(&boots)?;
     for label in boots.iter().map(|boot| boot.kernel).collect::<std::collections::BTreeSet<_>>() {
         guest::prepare(label)?;
     }
@@ -108,7 +108,7 @@ pub(super) fn run(args: &ScenarioArgs, kernels: &[String], options: &Options) ->
     }
     eprintln!("xtask: it took {} s", begun.elapsed().as_secs());
     let bad = guests.iter().flat_map(Played::bad).count();
-    let all: usize = guests.iter().map(|guest| guest.verdicts.len()).sum();
+    let all: usize = guests.iter().map(|guest| guest.judgements.len()).sum();
     let troubled = guests.iter().filter(|guest| guest.trouble.is_some()).count();
     if bad + troubled > 0 {
         bail!("{bad} of {all} results failed or were lost; {troubled} guests failed");
@@ -142,12 +142,12 @@ fn show(guests: &[Played]) {
     let kernels = record::merge(guests);
     println!();
     match guests {
-        [guest] => print!("{}: {}\n{}", guest.boot, guest.package, table::guest(&guest.verdicts)),
+        [guest] => print!("{}: {}\n{}", guest.boot, guest.package, table::guest(&guest.judgements)),
         _ => print!("{}", table::matrix(&kernels)),
     }
     print!("\n{}", table::costs(&kernels));
-    let all: Vec<_> = guests.iter().flat_map(|guest| &guest.verdicts).collect();
-    let count = |outcome| all.iter().filter(|verdict| verdict.outcome == outcome).count();
+    let all: Vec<_> = guests.iter().flat_map(|guest| &guest.judgements).collect();
+    let count = |outcome| all.iter().filter(|judgement| judgement.outcome == outcome).count();
     println!(
         "\n{} results: {} passed, {} blind as expected, {} with hooks that the kernel may refuse, {} failed, {} lost",
         all.len(),
