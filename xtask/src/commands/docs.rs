@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             continue;
         }
         if args.check {
-            stale.push(file);
+            stale.push(format!("{name} in {file}"));
         } else {
             fs::write(&path, now).with_context(|| format!("cannot write {file}"))?;
             eprintln!("xtask: {file} was rewritten");
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if stale.is_empty() {
         return Ok(());
     }
-    bail!("{} not up to date: run `cargo xtask docs`, and read the diff", stale.join(", "))
+    bail!("not up to date: {}; run `cargo xtask docs`, and read the diff", stale.join(", "))
 }
 
 /// The text with this part between the markers of this name.
