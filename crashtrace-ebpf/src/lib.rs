@@ -20,8 +20,8 @@
 
 mod alloc;
 pub mod fields;
-mod holders;
 mod names;
+mod oom;
 mod sections;
 mod zones;
 
@@ -29,8 +29,11 @@ pub use alloc::{
     AllocFailure, FAILURE_QUIET_NS, FAILURE_STACK_FRAMES, FORMAT_BYTES, FailureCount, FailureKey, GfpBits,
     failure_flag,
 };
-pub use holders::{HOLDER_SHARE, HOLDER_STEPS, Holder, MAX_HOLDERS, OomHolders, holders_flag};
 pub use names::{counter, global, map, mark_victim_arg, program};
+pub use oom::{
+    HOLDER_SHARE, HOLDER_STEPS, Holder, MAX_HOLDERS, MESSAGE_BYTES, OomDecision, OomHolders, OomNoVictim,
+    OomVictim, decision_flag, holders_flag,
+};
 pub use sections::{
     Level, MAX_LEVELS, MAX_SKIPPED_LEVELS, NAME_BYTES, Section, level_flag, section, section_flag,
 };
@@ -219,88 +222,6 @@ pub mod task_missing {
 /// Frames of a kernel stack in a record: the innermost ones. A page fault's way into the OOM killer takes about
 /// 15 and a system call's about 20; the names that matter (`mm/oom_kill.c`, `mm/memcontrol.c`) are the first ten.
 pub const STACK_FRAMES: usize = 24;
-
-/// Bytes kept of `oom_kill_process`'s message; its longest is 40.
-pub const MESSAGE_BYTES: usize = 48;
-
-/// Body of [`kind::OOM_DECISION`].
-///
-/// Sections: [`section::TRIGGER`], [`section::VICTIM`], [`section::LIMIT`] (the last one only for a memcg OOM).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct OomDecision {
-    /// Pages that the scope of the OOM may hold (`oom_control.totalpages`): the memcg's limit and swap, or the
-    /// machine's memory and swap. Never the size of a process.
-    pub totalpages: u64,
-    /// Badness of the chosen process (`oom_control.chosen_points`), can be negative.
-    pub points: i64,
-    /// `oom_control.gfp_mask`.
-    pub gfp: u32,
-    /// `oom_control.order`; -1 is sysrq.
-    pub order: i32,
-    /// `oom_control.constraint` (`enum oom_constraint`): 0 none, 1 cpuset, 2 memory policy, 3 memcg.
-    pub constraint: u32,
-    /// Bits of [`decision_flag`].
-    pub flags: u32,
-    /// The message that the kernel logs the kill under, NUL-padded.
-    pub message: [u8; MESSAGE_BYTES],
-    /// Who ran into the limit or asked for the page: the current task.
-    pub trigger: Task,
-    /// Whom the kernel chose.
-    pub victim: Task,
-    /// Return addresses, innermost first; unused ones are 0.
-    pub stack: [u64; STACK_FRAMES],
-}
-
-const _: () = assert!(size_of::<OomDecision>() == 80 + 2 * 128 + 192);
-const _: () = assert!(core::mem::offset_of!(OomDecision, trigger) == 80);
-
-/// Bits of [`OomDecision::flags`].
-pub mod decision_flag {
-    /// `oom_control.memcg` was set: the limit of a memory cgroup was hit.
-    pub const MEMCG: u32 = 1 << 0;
-    /// `oom_control.zonelist` was set: a page allocation failed. Clear without [`MEMCG`] means kswapd.
-    pub const ZONELIST: u32 = 1 << 1;
-    /// `oom_control.nodemask` was set.
-    pub const NODEMASK: u32 = 1 << 2;
-}
-
-/// Body of [`kind::OOM_VICTIM`]. Section: [`section::VICTIM`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct OomVictim {
-    /// The marked task. On kernels whose tracepoint passes only a number (5.10 and others of its age) just
-    /// `tid` is there.
-    pub task: Task,
-    /// Thread id of the task in whose context it was marked: ties the mark to its decision.
-    pub marker_tid: u32,
-    /// Padding, zero.
-    pub pad: u32,
-}
-
-const _: () = assert!(size_of::<OomVictim>() == 136);
-
-/// Body of [`kind::OOM_NO_VICTIM`] and [`kind::OOM_WAIT`]. Sections: [`section::TRIGGER`], [`section::LIMIT`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct OomNoVictim {
-    /// How many more there were for the same memcg since the last such record, counted in place of written.
-    pub repeats: u64,
-    /// The request's gfp mask. A wait has none from 6.12 on: [`missing::REQUEST`].
-    pub gfp: u32,
-    /// The request's order; the same.
-    pub order: i32,
-    /// Bits of [`decision_flag`].
-    pub flags: u32,
-    /// Padding, zero.
-    pub pad: u32,
-    /// Who asked.
-    pub trigger: Task,
-    /// Return addresses, innermost first; unused ones are 0.
-    pub stack: [u64; STACK_FRAMES],
-}
-
-const _: () = assert!(size_of::<OomNoVictim>() == 24 + 128 + 192);
 
 /// Body of [`kind::SELF_TEST`]: the current task as all tasks are read, by the field table, and beside it what the kernel
 /// itself says by helpers, which take nothing from that table. Section: [`section::VICTIM`], its cgroups.

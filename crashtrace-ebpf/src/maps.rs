@@ -61,10 +61,10 @@ const _: () = assert!(size_of::<Scratch>() == crashtrace_ebpf::map::SELF_TEST_BY
 /// Offsets into a record are masked to below this, so that the verifier knows their bound.
 pub(crate) const OFFSET_LIMIT: usize = 16 * 1024;
 
-/// Where `probes::holders` and `probes::zones` note the addresses of what they find, behind the record that they write.
+/// Where `probes::oom::holders` and `probes::zones` note the addresses of what they find, behind the record that they write.
 pub(crate) const HOLDERS_AT: usize = 14 * 1024;
 
-/// Candidates that `probes::oom_control` looks at; the right one is among the nearest. A power of two, for masking.
+/// Candidates that `probes::oom::oom_control` looks at; the right one is among the nearest. A power of two, for masking.
 pub(crate) const CANDIDATES: usize = 16;
 
 /// One record under construction.
@@ -80,13 +80,13 @@ pub(crate) struct Scratch {
     pub(crate) length: u64,
     /// In use on this CPU by a program that was interrupted.
     pub(crate) busy: u64,
-    /// For `probes::oom_control`: an address to search from, the number of candidates, the candidates (the first half;
+    /// For `probes::oom::oom_control`: an address to search from, the number of candidates, the candidates (the first half;
     /// the rest is what the mask allows), and the one that is right.
     pub(crate) context: u64,
     pub(crate) candidates: u64,
     pub(crate) candidate: [u64; 2 * CANDIDATES],
     pub(crate) found: u64,
-    /// For `probes::holders`.
+    /// For `probes::oom::holders`.
     pub(crate) step: Step,
 }
 

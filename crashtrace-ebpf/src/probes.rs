@@ -15,10 +15,6 @@
 //! allowed, `oom:mark_victim` alone is left, and the decision is read off the killer's stack.
 
 mod alloc;
-mod decision;
-mod holders;
-mod memcg;
-mod oom_control;
+mod oom;
 mod self_test;
-mod victim;
 mod zones;

@@ -7,11 +7,12 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeCont
 use aya_log_ebpf::debug;
 use crashtrace_ebpf::{MESSAGE_BYTES, OomDecision, decision_flag, fields, hook, kind, missing, section};
 
+use super::{holders, oom_control};
 use crate::emit::{self, Record, armed, current_tid};
 use crate::kernel::{copy_member, copy_string, is_zero, member, read, task_facts};
 use crate::lineage;
 use crate::maps::{CALLS, OPEN, Open, slot};
-use crate::probes::{holders, oom_control, zones};
+use crate::probes::zones;
 
 /// Argument `n` of a trampoline's context, as a plain number: read as memory, since what `ctx.arg` gives is a typed
 /// pointer to the verifier, with rules of its own that differ between kernels.

@@ -8,11 +8,11 @@ use aya_ebpf::programs::RawTracePointContext;
 use aya_log_ebpf::debug;
 use crashtrace_ebpf::{OomDecision, OomVictim, Task, hook, kind, mark_victim_arg, section, task_missing};
 
+use super::{decision, oom_control};
 use crate::emit::{Record, armed, current_tid};
 use crate::kernel::{mark_victim_arg, read, task_facts};
 use crate::lineage;
 use crate::maps::{OPEN, Open, slot};
-use crate::probes::{decision, oom_control};
 
 /// Beside a probe on the decision.
 #[raw_tracepoint(tracepoint = "mark_victim")]

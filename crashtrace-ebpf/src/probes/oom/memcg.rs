@@ -15,11 +15,11 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeCont
 use aya_log_ebpf::debug;
 use crashtrace_ebpf::{OomNoVictim, counter, decision_flag, fields, hook, kind, missing, section};
 
+use super::decision::trampoline_arg;
 use crate::emit::{self, Record, armed, count, current_tid};
 use crate::kernel::{copy_member, member, read, task_facts};
 use crate::lineage;
 use crate::maps::{About, CALLS, Call, QUIET, Quiet, slot};
-use crate::probes::decision::trampoline_arg;
 
 /// At least this long between two records about one memcg: what falls in between is counted in the next.
 const QUIET_NS: u64 = 200_000_000;

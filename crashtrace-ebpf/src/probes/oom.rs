@@ -1,0 +1,11 @@
+//! OOM kills: the decision, its victims, and what is copied of both before the memory is freed.
+//!
+//! [`decision`] has the hooks on `oom_kill_process`, [`victim`] that on `oom:mark_victim`, [`memcg`] those on the memory controller.
+//! [`oom_control`] finds the decision on the killer's stack where nothing but the tracepoint may be hooked, and [`holders`] walks the
+//! cgroups that hold the node's memory.
+
+mod decision;
+mod holders;
+mod memcg;
+mod oom_control;
+mod victim;
