@@ -66,7 +66,7 @@ pub fn apply(whom: Whom, needs: &Needs, reads_maps: impl Fn() -> bool) -> Confin
     Confinement::read(landlock_abi, not_applied)
 }
 
-const PROGRAMS: &str = "the kubeconfig names a program to run for credentials, which inherits them, and nobody knows what it does";
+const PROGRAMS: &str = "the kubeconfig names a program to run for credentials, which inherits them, and whose calls are not known";
 
 /// All but those that are needed, from each set. Which kernels want `CAP_BPF` for reading a map: before 5.19 each `bpf()` call does
 /// where `unprivileged_bpf_disabled` is not 0 (`__sys_bpf`), so it is tried.

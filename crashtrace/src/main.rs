@@ -80,7 +80,7 @@ impl Drop for LastWords {
 fn run(command: Command, messages: &Messages) -> anyhow::Result<u8> {
     if STDOUT_CLOSED.load(Ordering::Relaxed) {
         bail!(
-            "the standard output is closed, and everything would be lost: give a file, a pipe, or /dev/null if nobody is to have it"
+            "the standard output is closed, and everything would be lost: give a file or a pipe, or /dev/null to discard the output"
         );
     }
     match command {

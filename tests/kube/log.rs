@@ -69,8 +69,7 @@ async fn each_change_of_trouble_is_logged_once() {
     let mut server = Server::start(|_| json(403, recorded!("errors/403-watch-pods.json"))).await;
     let answer_deadline = Duration::from_secs(2);
     let kube = Kube::start(Options { grace: Duration::ZERO, answer_deadline, ..options(&server) });
-    log.wait_for("the API server tells no names of pods: the API server refuses: 403 pods is forbidden")
-        .await;
+    log.wait_for("no names of pods from the API server: the API server refuses: 403 pods is forbidden").await;
     kube.wait(LONG, |status| status.failures >= 6).await.expect("it is asked again and again");
     server.stop().await;
     log.wait_for("cannot connect to the API server").await;
@@ -82,7 +81,7 @@ async fn each_change_of_trouble_is_logged_once() {
     log.wait_for("the API server gives no answer within 2000 ms").await;
     server.answer_by(well);
     synced(&kube).await;
-    log.wait_for("the API server tells the names of pods pods=16").await;
+    log.wait_for("names of pods come from the API server pods=16").await;
     server.answer_by(|_| json(403, recorded!("errors/403-watch-pods.json")));
     server.break_streams();
     log.wait_for("what was known is still used: the API server refuses: 403").await;

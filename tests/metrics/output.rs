@@ -127,7 +127,7 @@ fn output_that_nobody_reads_is_told_and_costs_nothing_but_its_time() {
     let mut watch = Watch::start(writer, Stdio::piped());
     let address = watch.address();
     // Its first line, for more than five seconds.
-    let said = readiness(address, &json!("nobody takes what is written to the standard output"));
+    let said = readiness(address, &json!("standard output is blocked"));
     assert_eq!(
         (&said["output"]["blocked"], &said["output"]["waiting_lines"]),
         (&json!(true), &json!(1)),

@@ -39,7 +39,7 @@ pub(super) async fn load(
         signal = signals.end() => {
             tracing::info!(
                 signal,
-                "told to end while the hooks were being put in place: nothing was watched"
+                "stopped by a signal before the hooks were in place: nothing was watched"
             );
             Ok(None)
         }

@@ -24,7 +24,7 @@ pub(super) async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListen
     let listener = server::bind(address).await?;
     // With port 0 the kernel has chosen one.
     let address = listener.local_addr().unwrap_or(address);
-    tracing::info!(%address, "metrics and health are served");
+    tracing::info!(%address, "serving metrics and health");
     Ok(Some(listener))
 }
 

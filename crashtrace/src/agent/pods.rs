@@ -21,7 +21,7 @@ pub(super) fn directory(wanted: &Pods, node_name: &str) -> Directory {
     let kube = kube_options(wanted, node_name).map(Kube::start);
     let kube = kube.map(|kube| Box::new(kube) as Box<dyn PodWatch>);
     let node = Some(node_name.to_owned());
-    Directory { kube, cri, node, nobody: "names are not asked for (--pods none)" }
+    Directory { kube, cri, node, nobody: "names are off (--pods none)" }
 }
 
 fn kube_options(wanted: &Pods, node_name: &str) -> Option<kube::Options> {

@@ -103,7 +103,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     let mut begin = [0; 4096];
     let length = match pipe.read(&mut begin) {
         Ok(0) => {
-            let error = "nobody writes to this FIFO: begin to, and then replay it; or pipe into `replay -`";
+            let error = "this FIFO has no writer: start one first, or pipe into `replay -`";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
         }
         Ok(length) => length,

@@ -22,7 +22,7 @@ pub(super) fn give_up(config: &Watch, needs: &Needs, counters: &KernelCounters) 
     for why in &left.not_applied {
         tracing::warn!(why, "the agent keeps rights that it does not need");
     }
-    tracing::info!(?left, "rights that are not needed are given up");
+    tracing::info!(?left, "rights that are not needed are dropped");
 }
 
 /// What that would leave: it is done to a thread which then ends.

@@ -183,7 +183,7 @@ async fn disarm(attached: &mut Attached) {
         Ok(false) => tokio::time::sleep(PROGRAM_RUNS).await,
         Err(error) => tracing::warn!(
             error = &error as &dyn std::error::Error,
-            "cannot switch the hooks off: what comes in the last moment may be untold"
+            "cannot switch the hooks off: the last events may be missing"
         ),
     }
 }
@@ -287,6 +287,6 @@ fn survive(kernel: Option<KernelVersion>) {
         );
     }
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-999") {
-        tracing::info!(%error, "cannot lower the agent's own oom_score_adj; it may itself be killed in a system OOM");
+        tracing::info!(%error, "cannot lower the agent's own oom_score_adj; a system OOM may kill the agent");
     }
 }

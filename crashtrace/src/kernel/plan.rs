@@ -82,7 +82,7 @@ pub struct Tier {
     pub hook: Hook,
     /// Sees the decision begin and end. The tier needs all of them; the last tier has none.
     pub decision: Vec<Attach>,
-    /// Sees an OOM of a memory cgroup that finds nobody to kill. All of them or none: the tier does without.
+    /// Sees an OOM of a memory cgroup that finds no process to kill. All of them or none: the tier does without.
     pub memcg: Vec<Attach>,
     /// Sees a task that waits at a limit of cgroup v1. The tier does without.
     pub wait: Option<Attach>,

@@ -152,7 +152,7 @@ fn why_not_ready(health: &Health, output: OutputState, hooks: &Hooks) -> Option<
     } else if !health.alive {
         Some("the loop does not go round, so the ring of records is not drained")
     } else if output.blocked {
-        Some("nobody takes what is written to the standard output")
+        Some("standard output is blocked")
     } else {
         None
     }
@@ -199,7 +199,7 @@ mod tests {
         assert!(!OutputState::of(&backlog, now - 1).blocked);
         let hooks = hooks();
         let readiness = Readiness::of(&health, OutputState::of(&backlog, now), &hooks, &[], 0);
-        assert_eq!(readiness.why, Some("nobody takes what is written to the standard output"));
+        assert_eq!(readiness.why, Some("standard output is blocked"));
         let expected =
             OutputState { blocked: true, blocked_seconds: 5.0, waiting_lines: 2, waiting_bytes: 150 };
         assert_eq!((readiness.ready, readiness.output), (false, expected));

@@ -31,38 +31,38 @@ pub(in crate::doctor) fn remedies(found: &Fragmentation, facts: &HostFacts) -> V
     match reason {
         Shortage::Fragmentation if is_small => {
             remedies.push(format!(
-                "free memory is in pieces smaller than {size}: `echo 1 > /proc/sys/vm/compact_memory` puts it together now, as \
-                 far as it can be moved"
+                "no free block has {size}: `echo 1 > /proc/sys/vm/compact_memory` compacts memory now, as far as its pages are \
+                 movable"
             ));
             match settings.compaction_proactiveness {
                 Some(0) => remedies.push(format!(
-                    "set sysctl vm.compaction_proactiveness={DEFAULT_PROACTIVENESS}: it is 0, so the kernel puts free memory \
-                     together only when a request waits for it"
+                    "set sysctl vm.compaction_proactiveness={DEFAULT_PROACTIVENESS}: it is 0, so the kernel compacts \
+                     memory only when an allocation waits for it"
                 )),
                 Some(now @ 1..100) => remedies.push(format!(
-                    "raise sysctl vm.compaction_proactiveness ({now} now, 100 at most) if this comes again"
+                    "raise sysctl vm.compaction_proactiveness ({now} now, 100 at most) if this recurs"
                 )),
                 Some(_) | None => {}
             }
         }
         Shortage::LowMemory | Shortage::AtomicReserves if is_small => remedies.push(format!(
-            "free memory on this node, or take load off it: less is free than the kernel keeps, and a request for {size} has to \
-             wait until some is given back"
+            "free memory on this node, or move load off it: less is free than the reserve, and an allocation of {size} waits for \
+             reclaim"
         )),
         _ => {}
     }
     if reason == Shortage::Fragmentation {
         if is_small && settings.compact_unevictable_allowed == Some(0) {
             remedies.push(
-                "set sysctl vm.compact_unevictable_allowed=1, unless this is a real-time node: locked memory is not moved now"
+                "set sysctl vm.compact_unevictable_allowed=1, unless this is a real-time node: locked memory is not compacted now"
                     .to_owned(),
             );
         }
         // It is not looked at for smaller ones.
         if let Some(now) = settings.extfrag_threshold.filter(|now| *now > DEFAULT_EXTFRAG_THRESHOLD) {
             remedies.push(format!(
-                "set sysctl vm.extfrag_threshold={DEFAULT_EXTFRAG_THRESHOLD}: at {now} the kernel frees memory for large pieces \
-                 where it should put together what is free"
+                "set sysctl vm.extfrag_threshold={DEFAULT_EXTFRAG_THRESHOLD}: at {now} the kernel reclaims for high-order \
+                 allocations where it should compact"
             ));
         }
     }
@@ -81,8 +81,8 @@ fn min_free(found: &Fragmentation, kbytes: Option<i32>) -> Option<String> {
     let chosen = managed_kbytes.saturating_mul(16).isqrt().clamp(MIN_FREE_KBYTES.0, MIN_FREE_KBYTES.1);
     (kbytes < chosen / 2).then(|| {
         format!(
-            "raise sysctl vm.min_free_kbytes: it is {kbytes}, and the kernel's own choice for this much memory is {chosen}; what \
-             is kept free is what the kernel can put together, and what requests that cannot wait live on"
+            "raise sysctl vm.min_free_kbytes: it is {kbytes}, and the kernel's default for this much memory is {chosen}; \
+             compaction and atomic allocations need this reserve"
         )
     })
 }

@@ -29,7 +29,7 @@ const BETTER_HOOKS: &str = "run a kernel that accepts fentry hooks or kprobes (C
 const PERF_EVENTS_CLOSED_ABOVE: i32 = 2;
 
 const OPEN_PERF_EVENTS: &str = "set sysctl kernel.perf_event_paranoid to 2: above, kernels of some distributions \
-    (Debian's for one) accept kprobes of CAP_SYS_ADMIN alone, whoever has CAP_PERFMON";
+    (Debian's for one) accept kprobes only with CAP_SYS_ADMIN, even with CAP_PERFMON";
 
 const UNSEEN_FRAGMENTATION: &str = "failed allocations, and so the fragmentation of the node's memory";
 
@@ -93,7 +93,7 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
     };
     if tier.hook == Hook::RawTracepoint {
         add(
-            "an OOM that finds nobody to kill",
+            "an OOM that finds no process to kill",
             "tracepoint oom:mark_victim, the only hook in use, fires for victims",
             Some(BETTER_HOOKS),
         );
@@ -111,7 +111,7 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
         }
     } else if !attached.memcg && facts.memory_cgroup != Some(MemoryCgroup::Disabled) {
         add(
-            "an OOM of a memory cgroup that finds nobody to kill",
+            "an OOM of a memory cgroup that finds no process to kill",
             if tier.memcg.is_empty() {
                 "the kernel does not list function mem_cgroup_out_of_memory"
             } else {

@@ -235,7 +235,10 @@ fn the_tracepoint_alone_is_blind_to_what_only_the_decision_shows() {
 
 #[test]
 fn an_oom_without_a_victim_is_unseen_without_the_memcg_hooks_unless_there_are_no_memcgs() {
-    assert_eq!(unseen(Hook::Fentry, false, |_| ()), ["an OOM of a memory cgroup that finds nobody to kill"]);
+    assert_eq!(
+        unseen(Hook::Fentry, false, |_| ()),
+        ["an OOM of a memory cgroup that finds no process to kill"]
+    );
     let disabled = |facts: &mut HostFacts| facts.memory_cgroup = Some(MemoryCgroup::Disabled);
     assert_eq!(unseen(Hook::Fentry, false, disabled), [""; 0]);
 }

@@ -214,7 +214,7 @@ fn tell(before: Option<&str>, now: Option<&Problem>, containers: usize) {
         if before.is_some() {
             tracing::warn!(containers, "the container runtime answers again");
         } else {
-            tracing::debug!(containers, "the container runtime has told what it runs");
+            tracing::debug!(containers, "the container runtime has listed its containers");
         }
         return;
     };
@@ -222,7 +222,7 @@ fn tell(before: Option<&str>, now: Option<&Problem>, containers: usize) {
     match now {
         _ if before == Some(&problem) => {}
         // As it is on a host without Kubernetes.
-        Problem::NoSocket(_) => tracing::info!(problem, "nobody can be asked for the names of pods"),
+        Problem::NoSocket(_) => tracing::info!(problem, "no container runtime to ask for the names of pods"),
         _ => tracing::warn!(problem, "the container runtime cannot be asked for the names of pods"),
     }
 }

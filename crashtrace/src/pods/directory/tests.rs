@@ -193,8 +193,8 @@ fn the_reasons_of_both_are_given() {
     let missing = put(WHO, Some(watched(false, false)), Some(not_listed())).missing;
     let expected = "the API server has not told of it; the container runtime does not list it";
     assert_eq!(missing.as_deref(), Some(expected));
-    let mut nobody = Directory { nobody: "names are not asked for (--pods none)", ..Directory::default() };
-    assert_eq!(nobody.find(WHO).missing.as_deref(), Some("names are not asked for (--pods none)"));
+    let mut nobody = Directory { nobody: "names are off (--pods none)", ..Directory::default() };
+    assert_eq!(nobody.find(WHO).missing.as_deref(), Some("names are off (--pods none)"));
 }
 
 /// Each of them: nothing is taken of either, and what speaks against it is said, and no name.

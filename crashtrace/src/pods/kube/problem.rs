@@ -51,7 +51,7 @@ pub enum Problem {
     },
     /// Whoever is there cannot show that it is this cluster's API server.
     #[error(
-        "no trust in who answers as the API server {server}: {reason}; check the CA certificate that is configured"
+        "the certificate of API server {server} is not trusted: {reason}; check the configured CA certificate"
     )]
     Untrusted {
         /// Its URL.
@@ -123,9 +123,9 @@ impl Problem {
             Self::Token { .. } | Self::Ca { .. } => {
                 "let the pod have its service account's files (automountServiceAccountToken), as regular files"
             }
-            Self::Kubeconfig { .. } => "mend that file, or name another with --kubeconfig",
+            Self::Kubeconfig { .. } => "fix that file, or name another with --kubeconfig",
             Self::Unreachable { .. } | Self::Silent(_) | Self::Quiet(_) | Self::Broken(_) => {
-                "see that this node reaches the API server: its network, network policies, firewalls, and whether the server is well"
+                "check that this node reaches the API server: network, network policies, firewalls, and the server's health"
             }
             Self::Untrusted { .. } => "give the CA certificate of this cluster",
             Self::Refused { code: 401, .. } => {
@@ -134,9 +134,7 @@ impl Problem {
             Self::Refused { code: 403, .. } => {
                 "bind the service account, or the user, to a ClusterRole with list and watch on pods"
             }
-            Self::Refused { .. } | Self::Nonsense(_) => {
-                "see that this is the API server's address, and what the server says in its own log"
-            }
+            Self::Refused { .. } | Self::Nonsense(_) => "check the API server's address, and its log",
             Self::Fault(_) => "please report it",
         }
     }

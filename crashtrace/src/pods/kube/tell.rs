@@ -24,9 +24,9 @@ pub(super) async fn tell(shared: Arc<Shared>) {
                 );
             }
             Some(Told::Trouble { problem, known: false }) => {
-                tracing::warn!(remedy = problem.remedy(), "the API server tells no names of pods: {problem}");
+                tracing::warn!(remedy = problem.remedy(), "no names of pods from the API server: {problem}");
             }
-            Some(Told::Synced { pods }) => tracing::info!(pods, "the API server tells the names of pods"),
+            Some(Told::Synced { pods }) => tracing::info!(pods, "names of pods come from the API server"),
             None => {}
         }
         // There is a sender as long as there is `shared`.

@@ -152,8 +152,7 @@ impl Watch {
     fn expire(&mut self) {
         self.version = None;
         self.refusals = 0;
-        let problem =
-            Problem::refused(410, "what was seen last is too old to go on from; a new list is asked for");
+        let problem = Problem::refused(410, "what was seen last is too old to go on from; listing again");
         self.shared.change(|inner, now| inner.doubts(problem, now));
     }
 
