@@ -93,7 +93,7 @@ pub struct DoctorReport {
     /// Version of the agent.
     pub agent: String,
     /// What it comes to.
-    pub verdict: Verdict,
+    pub verdict: Conclusion,
     /// What is known about the host.
     pub facts: HostFacts,
     /// The tiers of hooks, best first.
@@ -123,9 +123,10 @@ pub struct DoctorReport {
 
 /// What it comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Verdict {
+#[schemars(rename = "Verdict")]
+pub struct Conclusion {
     /// In one word.
-    pub status: Status,
+    pub status: Usability,
     /// In one sentence.
     pub summary: String,
     /// What to do, most important first.
@@ -136,7 +137,7 @@ pub struct Verdict {
 /// memory is of the moment and never changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum Usability {
     /// Everything works.
     Ok,
     /// It works, but something stays unseen.
@@ -150,9 +151,9 @@ impl DoctorReport {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self.verdict.status {
-            Status::Ok => exit::OK,
-            Status::Degraded => exit::DEGRADED,
-            Status::Unusable => exit::UNUSABLE,
+            Usability::Ok => exit::OK,
+            Usability::Degraded => exit::DEGRADED,
+            Usability::Unusable => exit::UNUSABLE,
         }
     }
 }
@@ -225,13 +226,13 @@ pub fn assemble(findings: Findings) -> DoctorReport {
             let whys: Vec<_> = refusals.iter().map(|refusal| refusal.why.as_str()).collect();
             let why =
                 if whys.is_empty() { "it accepts none of the hooks".into() } else { whys.join("; and ") };
-            (Status::Unusable, format!("cannot watch this kernel: {why}"))
+            (Usability::Unusable, format!("cannot watch this kernel: {why}"))
         }
         Some((tier, _)) if blind.iter().all(|blind| blind.chosen) => {
-            (Status::Ok, format!("can watch this node with {} hooks", tier.hook))
+            (Usability::Ok, format!("can watch this node with {} hooks", tier.hook))
         }
         Some((tier, _)) => (
-            Status::Degraded,
+            Usability::Degraded,
             format!("can watch this node with {} hooks, but does not see everything", tier.hook),
         ),
     };
@@ -243,7 +244,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
     DoctorReport {
         schema: SCHEMA.to_owned(),
         agent: env!("CARGO_PKG_VERSION").to_owned(),
-        verdict: Verdict { status, summary, remedies },
+        verdict: Conclusion { status, summary, remedies },
         facts,
         tiers,
         uses: in_use,

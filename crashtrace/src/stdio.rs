@@ -46,8 +46,13 @@ impl<F: AsFd> Descriptor<F> {
     pub fn is_writable(&self, within: Option<Duration>) -> bool {
         let within = within.map(|within| Timespec::try_from(within).unwrap_or_default());
         let mut one = [PollFd::new(&self.0, PollFlags::OUT)];
-        // Interrupted is not writable yet; whoever has time left asks again.
-        poll(&mut one, within.as_ref()).is_ok_and(|ready| ready > 0)
+        loop {
+            match poll(&mut one, within.as_ref()) {
+                Err(Errno::INTR) if within.is_none_or(|within| within == Timespec::default()) => {}
+                // Interrupted is not writable yet; a caller with time left asks again.
+                ready => return ready.is_ok_and(|ready| ready > 0),
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crashtrace::pods::kube::{Kube, Options, Pauses, Source, State, Status};
+use crashtrace::pods::kube::{Kube, Options, Pauses, Source, State, WatchStatus};
 
 use crashtrace_test_support::api_server::{Answer, Kind, Seen, Server};
 
@@ -71,15 +71,15 @@ fn first(answer: impl FnOnce() -> Answer + Send + 'static) -> impl FnMut(&Seen) 
     move |seen| answer.take().map_or_else(|| well(seen), |answer| answer())
 }
 
-fn is_synced(status: &Status) -> bool {
+fn is_synced(status: &WatchStatus) -> bool {
     status.state == State::Synced && status.problem.is_none()
 }
 
-fn is_degraded(status: &Status) -> bool {
+fn is_degraded(status: &WatchStatus) -> bool {
     matches!(status.state, State::Degraded { .. })
 }
 
-async fn synced(kube: &Kube) -> Status {
+async fn synced(kube: &Kube) -> WatchStatus {
     kube.wait(LONG, is_synced).await.unwrap_or_else(|status| panic!("not in step: {status:?}"))
 }
 

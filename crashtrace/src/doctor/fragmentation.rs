@@ -4,7 +4,7 @@
 //! size in turn, by the same rules ([`crate::fragmentation`]): the kernel would meet the request at once, or it would have to
 //! free or move memory first, which takes long and may be in vain.
 //!
-//! It is a look at one moment. It never changes [`Status`](super::Status), which is about what crashtrace can see; what the
+//! It is a look at one moment. It never changes [`Usability`](super::Usability), which is about what crashtrace can see; what the
 //! look and the settings together call for is among the remedies.
 
 use schemars::JsonSchema;

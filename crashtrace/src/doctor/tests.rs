@@ -68,7 +68,7 @@ fn findings(trials: Vec<TierTrial>) -> Findings {
 #[test]
 fn a_host_where_everything_works_is_ok_and_has_nothing_to_do() {
     let report = assemble(findings(vec![works(Hook::Fentry)]));
-    assert_eq!(report.verdict.status, Status::Ok);
+    assert_eq!(report.verdict.status, Usability::Ok);
     assert_eq!(report.verdict.summary, "can watch this node with fentry hooks");
     assert_eq!((report.verdict.remedies.as_slice(), report.blind.as_slice()), ([].as_slice(), [].as_slice()));
     assert_eq!(report.uses, Some(Hook::Fentry));
@@ -79,14 +79,14 @@ fn a_host_where_everything_works_is_ok_and_has_nothing_to_do() {
 #[test]
 fn the_second_tier_is_as_good_as_the_first() {
     let report = assemble(findings(vec![fails(Hook::Fentry, "ENOTSUPP"), works(Hook::Kprobe)]));
-    assert_eq!((report.verdict.status, report.uses), (Status::Ok, Some(Hook::Kprobe)));
+    assert_eq!((report.verdict.status, report.uses), (Usability::Ok, Some(Hook::Kprobe)));
 }
 
 #[test]
 fn the_tracepoint_alone_is_degraded_and_says_what_would_help() {
     let trials = vec![fails(Hook::Fentry, "no"), fails(Hook::Kprobe, "no"), works(Hook::RawTracepoint)];
     let report = assemble(findings(trials));
-    assert_eq!((report.verdict.status, report.exit_code()), (Status::Degraded, exit::DEGRADED));
+    assert_eq!((report.verdict.status, report.exit_code()), (Usability::Degraded, exit::DEGRADED));
     assert_eq!(report.blind.len(), 2);
     assert_eq!(
         report.verdict.remedies.len(),
@@ -101,7 +101,7 @@ fn memcg_hooks_that_failed_degrade_a_usable_tier() {
     let trial =
         TierTrial { memcg: false, wait: false, error: Some("EBUSY".to_owned()), ..works(Hook::Fentry) };
     let report = assemble(findings(vec![trial]));
-    assert_eq!(report.verdict.status, Status::Degraded);
+    assert_eq!(report.verdict.status, Usability::Degraded);
     assert!(report.blind[0].why.contains("does not accept"));
 }
 
@@ -116,13 +116,13 @@ fn the_hook_on_failed_allocations_decides_what_is_seen_of_them() {
             report.blind.into_iter().map(|blind| blind.what).collect::<Vec<_>>().join("; "),
         )
     };
-    assert_eq!(with(Some(PROBE), true), (Status::Ok, String::new()));
+    assert_eq!(with(Some(PROBE), true), (Usability::Ok, String::new()));
     let (status, unseen) = with(Some(TRACEPOINT), true);
-    assert!(status == Status::Degraded && unseen.contains("vmalloc"), "{unseen}");
+    assert!(status == Usability::Degraded && unseen.contains("vmalloc"), "{unseen}");
     let (status, unseen) = with(None, true);
-    assert!(status == Status::Degraded && unseen.contains("fragmentation"), "{unseen}");
+    assert!(status == Usability::Degraded && unseen.contains("fragmentation"), "{unseen}");
     let (status, unseen) = with(None, false);
-    assert!(status == Status::Ok && unseen.contains("fragmentation"), "not seen, but as asked: {unseen}");
+    assert!(status == Usability::Ok && unseen.contains("fragmentation"), "not seen, but as asked: {unseen}");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn panic_on_oom_degrades_whatever_the_hooks() {
     let mut findings = findings(vec![works(Hook::Fentry)]);
     findings.facts.panic_on_oom = Some(1);
     let report = assemble(findings);
-    assert_eq!(report.verdict.status, Status::Degraded);
+    assert_eq!(report.verdict.status, Usability::Degraded);
     assert_eq!(report.verdict.remedies, ["set sysctl vm.panic_on_oom=0"]);
 }
 
@@ -140,7 +140,7 @@ fn all_reasons_to_refuse_are_given_at_once_with_a_remedy_each() {
     findings.facts.capabilities = Some([].into());
     findings.facts.lockdown = Some(Lockdown::Confidentiality);
     let report = assemble(findings);
-    assert_eq!((report.verdict.status, report.exit_code()), (Status::Unusable, exit::UNUSABLE));
+    assert_eq!((report.verdict.status, report.exit_code()), (Usability::Unusable, exit::UNUSABLE));
     assert!(report.verdict.summary.contains("CAP_BPF") && report.verdict.summary.contains("locked down"));
     assert_eq!(report.verdict.remedies.len(), 2);
 }
@@ -151,7 +151,7 @@ fn hooks_that_were_asked_for_and_cannot_be_are_unusable() {
     findings.wanted = HooksWanted::Only(Hook::Fentry);
     findings.kernel.btf_functions = Functions::default();
     let report = assemble(findings);
-    assert_eq!(report.verdict.status, Status::Unusable);
+    assert_eq!(report.verdict.status, Usability::Unusable);
     assert_eq!(report.verdict.remedies, ["let crashtrace choose with --hooks auto"]);
 }
 
@@ -159,7 +159,7 @@ fn hooks_that_were_asked_for_and_cannot_be_are_unusable() {
 fn a_kernel_that_refuses_every_hook_is_unusable_and_an_old_one_may_lack_locked_memory() {
     let mut refused = findings(vec![fails(Hook::Fentry, "EPERM"), fails(Hook::RawTracepoint, "EPERM")]);
     let report = assemble(refused.clone());
-    assert_eq!(report.verdict.status, Status::Unusable);
+    assert_eq!(report.verdict.status, Usability::Unusable);
     assert!(report.verdict.remedies[0].contains("seccomp"));
     refused.facts.release = Some("5.10.223".to_owned());
     refused.facts.capabilities = Some([Capability::Bpf, Capability::Perfmon].into());
@@ -262,7 +262,7 @@ fn a_failed_self_test_makes_working_hooks_useless() {
     let report = assemble(findings);
     assert_eq!(
         (report.verdict.status, report.exit_code(), &report.uses),
-        (Status::Unusable, exit::UNUSABLE, &None)
+        (Usability::Unusable, exit::UNUSABLE, &None)
     );
     assert_eq!(
         report.verdict.summary,

@@ -2,7 +2,7 @@
 
 use strum::VariantArray as _;
 
-use super::{DoctorReport, FailedAllocations, Status, TierTrial, fragmentation};
+use super::{DoctorReport, FailedAllocations, TierTrial, Usability, fragmentation};
 use crate::confine::{Capabilities, Confinement};
 use crate::kernel::host::{Capability, HostFacts, Lockdown, MemoryCgroup};
 use crate::schema::BtfSource;
@@ -17,9 +17,9 @@ const NAME_WIDTH: usize = 29;
 pub fn render_text(report: &DoctorReport, color: bool) -> String {
     let mut page = Page::new(color);
     let (style, word) = match report.verdict.status {
-        Status::Ok => (Style::Good, "ok"),
-        Status::Degraded => (Style::Caution, "degraded"),
-        Status::Unusable => (Style::Alarm, "unusable"),
+        Usability::Ok => (Style::Good, "ok"),
+        Usability::Degraded => (Style::Caution, "degraded"),
+        Usability::Unusable => (Style::Alarm, "unusable"),
     };
     page.plain("crashtrace ").plain(&report.agent).plain(": ").put(style, word).end();
     line(&mut page, "", &report.verdict.summary);

@@ -21,7 +21,7 @@
 
 /// What a type is: `BTF_KIND_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum TypeKind {
     /// An integer, a character or a bool.
     Int = 1,
     /// A pointer.
@@ -62,7 +62,7 @@ pub enum Kind {
     Enum64 = 19,
 }
 
-impl Kind {
+impl TypeKind {
     fn new(kind: u32) -> Option<Self> {
         Some(match kind {
             1 => Self::Int,
@@ -197,7 +197,7 @@ impl Btf {
             let id = types.len() as u32;
             let info = u32_at(&bytes[..end], at + 4).ok_or(BtfError::Type(id))?;
             let (kind, vlen, _) = split(info);
-            let kind = Kind::new(kind).ok_or(BtfError::UnknownKind { id, kind })?;
+            let kind = TypeKind::new(kind).ok_or(BtfError::UnknownKind { id, kind })?;
             at += COMMON_BYTES + kind.tail_bytes(vlen);
             if at > end {
                 return Err(BtfError::Type(id));
@@ -211,7 +211,7 @@ impl Btf {
     pub fn get(&self, id: u32) -> Option<Type<'_>> {
         let at = *self.types.get((id as usize).checked_sub(1)?)? as usize;
         let (kind, vlen, flag) = split(u32_at(&self.bytes, at + 4)?);
-        let kind = Kind::new(kind)?;
+        let kind = TypeKind::new(kind)?;
         let tail = at + COMMON_BYTES;
         Some(Type {
             id,
@@ -225,7 +225,7 @@ impl Btf {
     }
 
     /// All types of some kinds, in the order of their ids.
-    pub fn types_of<'a>(&'a self, kinds: &[Kind]) -> impl Iterator<Item = Type<'a>> + use<'a> {
+    pub fn types_of<'a>(&'a self, kinds: &[TypeKind]) -> impl Iterator<Item = Type<'a>> + use<'a> {
         let wanted = kinds.iter().fold(0_u128, |set, kind| set | 1 << *kind as u32);
         // Most types are of other kinds: one byte says so.
         let is_wanted = move |at: u32| {
@@ -259,7 +259,7 @@ pub struct Type<'a> {
     /// Its own id.
     pub id: u32,
     /// What it is.
-    pub kind: Kind,
+    pub kind: TypeKind,
     /// `kind_flag`: bit-fields in a struct, a forward declaration of a union, signed enumerators.
     pub flag: bool,
     /// Its name; 0 where it has none.
@@ -305,7 +305,7 @@ impl<'a> Type<'a> {
 
     /// Members of a struct or union; nothing for other kinds.
     pub fn members(self) -> impl Iterator<Item = Member> + 'a {
-        let fits = matches!(self.kind, Kind::Struct | Kind::Union);
+        let fits = matches!(self.kind, TypeKind::Struct | TypeKind::Union);
         self.words().take_while(move |_| fits).map(move |[name, of, offset]| {
             let (bits, bit_offset) =
                 if self.flag { (offset >> 24, offset & 0x00ff_ffff) } else { (0, offset) };
@@ -316,19 +316,19 @@ impl<'a> Type<'a> {
     /// Elements, of an array.
     #[must_use]
     pub fn array(self) -> Option<Array> {
-        let [of, _index, length] = self.words().next().filter(|_| self.kind == Kind::Array)?;
+        let [of, _index, length] = self.words().next().filter(|_| self.kind == TypeKind::Array)?;
         Some(Array { of, length })
     }
 
     /// Types of the parameters of a function's prototype. The `...` of a variadic one is `void` at the end.
     pub fn params(self) -> impl Iterator<Item = u32> + 'a {
-        let fits = self.kind == Kind::FuncProto;
+        let fits = self.kind == TypeKind::FuncProto;
         self.words().take_while(move |_| fits).map(|[_name, of]| of)
     }
 
     /// Name and value of each enumerator. One that is not a u32 (negative, or beyond) has no value here.
     pub fn enumerators(self) -> impl Iterator<Item = (u32, Option<u32>)> + 'a {
-        let (narrow, wide) = (self.kind == Kind::Enum, self.kind == Kind::Enum64);
+        let (narrow, wide) = (self.kind == TypeKind::Enum, self.kind == TypeKind::Enum64);
         let narrow = self.words().take_while(move |_| narrow).map(move |[name, value]| {
             (name, Some(value).filter(|value| !self.flag || i32::try_from(*value).is_ok()))
         });
@@ -343,13 +343,13 @@ impl<'a> Type<'a> {
     /// [`Type::flag`] say bit-field.
     #[must_use]
     pub fn is_partial_int(self) -> bool {
-        let Some([word]) = self.words().next().filter(|_| self.kind == Kind::Int) else { return false };
+        let Some([word]) = self.words().next().filter(|_| self.kind == TypeKind::Int) else { return false };
         let (bits, offset) = (word & 0xff, (word >> 16) & 0xff);
         offset != 0 || u64::from(bits) != u64::from(self.size_or_target) * 8
     }
 }
 
-/// Kind, number of elements, flag.
+/// The kind, number of elements, flag.
 ///
 /// Only 16 bits of the number and 5 of the kind are in use; those between are 0 in all BTF that a kernel accepts
 /// today. Reading them as part of the number turns an extension into an error in place of a wrong walk.

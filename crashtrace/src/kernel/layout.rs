@@ -13,7 +13,7 @@ use crashtrace_ebpf::fields::{self, Field, Query};
 use crashtrace_ebpf::mark_victim_arg;
 
 pub use super::btf::BtfError;
-use super::btf::{Btf, Kind, Member, Type};
+use super::btf::{Btf, Member, Type, TypeKind};
 use crate::files;
 
 #[cfg(test)]
@@ -165,21 +165,21 @@ impl KernelBtf {
     /// tells: the architecture must be able to, and the function must be traceable.
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {
-        self.named(Kind::Func, name).next().is_some()
+        self.named(TypeKind::Func, name).next().is_some()
     }
 
     /// The parameters of a function; `None` where BTF does not have it, or has two that differ.
     #[must_use]
     pub fn function_params(&self, name: &str) -> Option<Vec<Param>> {
-        agreed(self.named(Kind::Func, name).filter_map(|function| self.params(function.size_or_target)))
+        agreed(self.named(TypeKind::Func, name).filter_map(|function| self.params(function.size_or_target)))
     }
 
     /// The parameters of a raw tracepoint, without the `void *` that comes first in its prototype.
     #[must_use]
     pub fn tracepoint_params(&self, name: &str) -> Option<Vec<Param>> {
         let name = format!("btf_trace_{name}");
-        let params = self.named(Kind::Typedef, &name).filter_map(|alias| {
-            let pointer = self.bare(alias.size_or_target).filter(|found| found.kind == Kind::Ptr)?;
+        let params = self.named(TypeKind::Typedef, &name).filter_map(|alias| {
+            let pointer = self.bare(alias.size_or_target).filter(|found| found.kind == TypeKind::Ptr)?;
             let mut params = self.params(pointer.size_or_target)?;
             (!params.is_empty()).then(|| params.split_off(1))
         });
@@ -187,17 +187,17 @@ impl KernelBtf {
     }
 
     fn params(&self, proto: u32) -> Option<Vec<Param>> {
-        let proto = self.bare(proto).filter(|found| found.kind == Kind::FuncProto)?;
+        let proto = self.bare(proto).filter(|found| found.kind == TypeKind::FuncProto)?;
         Some(proto.params().map(|id| self.param(id)).collect())
     }
 
     fn param(&self, id: u32) -> Param {
         let Some(found) = self.bare(id) else { return Param::Other };
         match found.kind {
-            Kind::Int | Kind::Enum | Kind::Enum64 => Param::Integer(found.size_or_target),
-            Kind::Ptr => {
+            TypeKind::Int | TypeKind::Enum | TypeKind::Enum64 => Param::Integer(found.size_or_target),
+            TypeKind::Ptr => {
                 let to = self.bare(found.size_or_target);
-                let to = to.filter(|to| matches!(to.kind, Kind::Struct | Kind::Fwd));
+                let to = to.filter(|to| matches!(to.kind, TypeKind::Struct | TypeKind::Fwd));
                 let name = to.and_then(|to| self.0.string(to.name)).unwrap_or_default();
                 Param::Pointer(String::from_utf8_lossy(name).into_owned())
             }
@@ -205,7 +205,7 @@ impl KernelBtf {
         }
     }
 
-    fn named(&self, kind: Kind, name: &str) -> impl Iterator<Item = Type<'_>> {
+    fn named(&self, kind: TypeKind, name: &str) -> impl Iterator<Item = Type<'_>> {
         self.0.types_of(&[kind]).filter(move |found| self.0.string_is(found.name, name))
     }
 
@@ -215,7 +215,7 @@ impl KernelBtf {
     pub fn gfp_bits(&self) -> Option<Vec<(u8, String)>> {
         let is_gfp =
             |of: &Type<'_>| of.enumerators().any(|(name, _)| self.0.string_is(name, "___GFP_DMA_BIT"));
-        let of = self.0.types_of(&[Kind::Enum]).find(|of| self.0.string_is(of.name, "") && is_gfp(of))?;
+        let of = self.0.types_of(&[TypeKind::Enum]).find(|of| self.0.string_is(of.name, "") && is_gfp(of))?;
         let bits = of.enumerators().filter_map(|(name, value)| {
             let name = std::str::from_utf8(self.0.string(name)?).ok()?;
             Some((u8::try_from(value?).ok()?, name.to_owned()))
@@ -229,7 +229,7 @@ impl KernelBtf {
         for query in fields::TABLE.iter().flat_map(|field| field.queries) {
             found.entry(query.of().as_bytes()).or_default();
         }
-        for candidate in self.0.types_of(&[Kind::Struct, Kind::Enum, Kind::Enum64]) {
+        for candidate in self.0.types_of(&[TypeKind::Struct, TypeKind::Enum, TypeKind::Enum64]) {
             if let Some(name) = self.0.string(candidate.name)
                 && let Some(ids) = found.get_mut(name)
             {
@@ -243,7 +243,7 @@ impl KernelBtf {
     fn answer(&self, id: u32, query: &Query) -> Option<u32> {
         let of = self.0.get(id)?;
         match query {
-            Query::Size { .. } => (of.kind == Kind::Struct).then_some(of.size_or_target),
+            Query::Size { .. } => (of.kind == TypeKind::Struct).then_some(of.size_or_target),
             Query::Enumerator { name, .. } => of.enumerators().find(|(at, _)| self.0.string_is(*at, name))?.1,
             Query::Offset { member, .. } => {
                 let place = self.place(of, member)?;
@@ -317,7 +317,11 @@ impl KernelBtf {
         for _ in 0..MAX_DEPTH {
             let found = self.0.get(id)?;
             match found.kind {
-                Kind::Typedef | Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag => {
+                TypeKind::Typedef
+                | TypeKind::Const
+                | TypeKind::Volatile
+                | TypeKind::Restrict
+                | TypeKind::TypeTag => {
                     id = found.size_or_target;
                 }
                 _ => return Some(found),
@@ -332,12 +336,15 @@ impl KernelBtf {
         for _ in 0..MAX_DEPTH {
             let found = self.bare(id)?;
             let bytes = match found.kind {
-                Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Float => {
-                    found.size_or_target
-                }
+                TypeKind::Int
+                | TypeKind::Struct
+                | TypeKind::Union
+                | TypeKind::Enum
+                | TypeKind::Enum64
+                | TypeKind::Float => found.size_or_target,
                 // Both supported architectures have 64 bits.
-                Kind::Ptr => 8,
-                Kind::Array => {
+                TypeKind::Ptr => 8,
+                TypeKind::Array => {
                     let array = found.array()?;
                     count = count.checked_mul(array.length.into())?;
                     id = array.of;

@@ -14,7 +14,7 @@ use strum::VariantArray as _;
 use super::Metrics;
 use super::health::OutputState;
 use super::incidents::{BUCKETS, word};
-use super::table::{Kind, Metric};
+use super::table::{Metric, MetricKind};
 use crate::names::{NamesState, NamesStatus};
 use crate::stats::Counter;
 
@@ -81,10 +81,10 @@ impl Collector for Table {
         for (metric, samples) in &self.0 {
             let row = metric.row();
             let kind = match row.kind {
-                Kind::Counter => MetricType::Counter,
-                Kind::Gauge => MetricType::Gauge,
-                Kind::Histogram => MetricType::Histogram,
-                Kind::Info => MetricType::Info,
+                MetricKind::Counter => MetricType::Counter,
+                MetricKind::Gauge => MetricType::Gauge,
+                MetricKind::Histogram => MetricType::Histogram,
+                MetricKind::Info => MetricType::Info,
             };
             let unit = row.unit.map(|unit| Unit::Other(unit.to_owned()));
             let mut family = encoder.encode_descriptor(row.stem, row.doc, unit.as_ref(), kind)?;

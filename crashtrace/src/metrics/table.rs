@@ -3,7 +3,7 @@
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only rises while the agent runs.
     Counter,
     /// Goes up and down.
@@ -20,7 +20,7 @@ pub struct Row {
     /// Its name without the unit and without what its kind adds (`_total`, `_info`).
     pub stem: &'static str,
     /// What it is.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// A base unit of Prometheus, where it is no plain number.
     pub unit: Option<&'static str>,
     /// Names of its labels.
@@ -35,9 +35,9 @@ impl Row {
     pub fn name(&self) -> String {
         let unit = self.unit.map_or_else(String::new, |unit| format!("_{unit}"));
         let end = match self.kind {
-            Kind::Counter => "_total",
-            Kind::Info => "_info",
-            Kind::Gauge | Kind::Histogram => "",
+            MetricKind::Counter => "_total",
+            MetricKind::Info => "_info",
+            MetricKind::Gauge | MetricKind::Histogram => "",
         };
         format!("{}{unit}{end}", self.stem)
     }
@@ -45,14 +45,15 @@ impl Row {
     /// The names that a query can have.
     #[must_use]
     pub fn samples(&self) -> Vec<String> {
-        let ends: &[&str] = if self.kind == Kind::Histogram { &["_bucket", "_sum", "_count"] } else { &[""] };
+        let ends: &[&str] =
+            if self.kind == MetricKind::Histogram { &["_bucket", "_sum", "_count"] } else { &[""] };
         ends.iter().map(|end| format!("{}{end}", self.name())).collect()
     }
 }
 
 const fn row(
     stem: &'static str,
-    kind: Kind,
+    kind: MetricKind,
     unit: Option<&'static str>,
     labels: &'static [&'static str],
     doc: &'static str,
@@ -114,7 +115,7 @@ impl Metric {
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "a table")]
     pub const fn row(self) -> Row {
-        use Kind::{Counter, Gauge, Histogram, Info};
+        use MetricKind::{Counter, Gauge, Histogram, Info};
         match self {
             Self::Build => row(
                 "crashtrace_build",

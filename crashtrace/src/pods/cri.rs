@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use watch::{Cri, Options, Status};
+pub use watch::{Cri, CriStatus, Options};
 
 use decode::{Items, Of};
 use grpc::{Answer, Connection};

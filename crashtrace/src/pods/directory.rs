@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use super::confirm;
 use super::cri::cache::Listed;
-use super::cri::{Cri, Status};
+use super::cri::{Cri, CriStatus};
 use super::index::IndexedContainer;
 use super::pod::Pod;
 use crate::names::{Answer, ContainerNames, Names, NamesState, NamesStatus, PodNames, Who};
@@ -99,7 +99,7 @@ fn asks_runtime(who: Who<'_>, watched: Option<&Watched>) -> bool {
 }
 
 /// How it goes with the runtime. PURE.
-fn of_cri(status: Status, now: Instant) -> NamesStatus {
+fn of_cri(status: CriStatus, now: Instant) -> NamesStatus {
     let problem = match status.problem {
         None if status.listed == 0 => Some("the container runtime has not answered yet".to_owned()),
         problem => problem,

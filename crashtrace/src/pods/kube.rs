@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! settings -> connection -> answer -> event  -> index -> find
-//! source      connection    pieces    message   (pods)   handle
+//! source      connection    body      message   (pods)   handle
 //!                           sieve
 //!                  ^------------ watch, backoff: which request, and when
 //! ```
@@ -34,24 +34,24 @@
 //! The server's bytes are untrusted. Of each object only the fields that are used are ever held (`sieve`), one object at a time,
 //! they are read field by field, and what is known is bounded ([`super::index`]): [`MOST_BYTES`] together, whatever a server sends.
 //! A list of 74 MB, in 50 pods with large labels and environments, took 1.1 MB at most, and 0.2 MB as a plain list. Bytes
-//! are taken in steps, so that the loop is never kept for long. What is wrong is in [`Status`], with a reason; what was known
-//! stays known; a change of it is in the log, once (`tell`).
+//! are taken in steps, so that the loop is never kept for long. What is wrong is in [`WatchStatus`], with a reason; what was known
+//! stays known; a change of it is in the log, once (`log`).
 //!
 //! Files (kubeconfig, CA, certificate, key, token) are read off the loop, with a bound and a deadline ([`crate::files`]).
 
 mod access;
+mod body;
 mod check;
 mod connection;
 mod handle;
 mod kubeconfig;
+mod log;
 mod message;
-mod pieces;
 mod problem;
 mod shapes;
 mod sieve;
 mod source;
 mod status;
-mod tell;
 mod watch;
 
 use std::ops::RangeInclusive;
@@ -63,7 +63,7 @@ pub use handle::Kube;
 pub use problem::Problem;
 pub use sieve::LONGEST_OBJECT;
 pub use source::{Source, Takes};
-pub use status::{State, Status};
+pub use status::{State, WatchStatus};
 
 /// The most that asking the API server takes of memory: what is known, one object (what is kept of it, and it read), the buffers of
 /// a connection, and a kubeconfig while it is read.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::doctor::tests::PROBE;
-use crate::doctor::{Findings, Status, TierTrial, assemble};
+use crate::doctor::{Findings, TierTrial, Usability, assemble};
 use crate::event::Hook;
 use crate::kernel::host::tests::healthy;
 use crate::kernel::host::{HostFacts, MemorySettings};
@@ -268,7 +268,7 @@ fn findings(zones: Result<Zones, String>) -> Findings {
 #[test]
 fn the_state_of_memory_gives_remedies_and_changes_no_status() {
     let report = assemble(findings(Ok(parsed(SMALL_PIECES, &zoneinfo(8000, 8000, 500)))));
-    assert_eq!((report.verdict.status, report.exit_code()), (Status::Ok, 0));
+    assert_eq!((report.verdict.status, report.exit_code()), (Usability::Ok, 0));
     assert!(report.verdict.remedies[0].contains("compact_memory"), "{:?}", report.verdict.remedies);
     assert_eq!((report.fragmentation, report.unresolved), (Some(fragmented()), Vec::new()));
 }
@@ -276,7 +276,7 @@ fn the_state_of_memory_gives_remedies_and_changes_no_status() {
 #[test]
 fn zones_that_cannot_be_read_are_null_with_the_reason() {
     let report = assemble(findings(Err("/proc/zoneinfo cannot be read: EACCES".to_owned())));
-    assert_eq!((report.verdict.status, report.fragmentation.as_ref()), (Status::Ok, None));
+    assert_eq!((report.verdict.status, report.fragmentation.as_ref()), (Usability::Ok, None));
     assert_eq!(report.unresolved[0].field, "fragmentation");
     assert!(report.unresolved[0].reason.contains("EACCES"));
     assert!(serde_json::to_value(report).expect("JSON")["fragmentation"].is_null());

@@ -48,7 +48,7 @@ fn length(of: &'static str, member: &'static str) -> Query {
 
 /// One query outside of the table.
 fn ask(btf: &KernelBtf, query: Query) -> Option<u32> {
-    let ids = btf.0.types_of(&[Kind::Struct, Kind::Enum, Kind::Enum64]);
+    let ids = btf.0.types_of(&[TypeKind::Struct, TypeKind::Enum, TypeKind::Enum64]);
     agreed(ids.filter(|of| btf.0.string_is(of.name, query.of())).filter_map(|of| btf.answer(of.id, &query)))
 }
 
@@ -113,13 +113,13 @@ fn mark_victim_passes_a_number_or_a_task() {
     for (to, last, expected) in cases {
         let mut blob = Blob::default();
         let int = blob.int(8);
-        let fwd = blob.add(Kind::Fwd, to, 0, 0, &[]);
-        let tag = blob.add(Kind::TypeTag, "rcu", 0, fwd, &[]);
-        let pointer = blob.add(Kind::Ptr, "", 0, tag, &[]);
+        let fwd = blob.add(TypeKind::Fwd, to, 0, 0, &[]);
+        let tag = blob.add(TypeKind::TypeTag, "rcu", 0, fwd, &[]);
+        let pointer = blob.add(TypeKind::Ptr, "", 0, tag, &[]);
         // The first parameter does not count; the second is a pointer, nothing known, or a number too wide.
-        let proto = blob.add(Kind::FuncProto, "", 2, 0, &[0, int, 0, last]);
-        let to_proto = blob.add(Kind::Ptr, "", 0, proto, &[]);
-        blob.add(Kind::Typedef, "btf_trace_mark_victim", 0, to_proto, &[]);
+        let proto = blob.add(TypeKind::FuncProto, "", 2, 0, &[0, int, 0, last]);
+        let to_proto = blob.add(TypeKind::Ptr, "", 0, proto, &[]);
+        blob.add(TypeKind::Typedef, "btf_trace_mark_victim", 0, to_proto, &[]);
         assert_eq!((pointer, blob.done().mark_victim_arg()), (4, expected), "{to} {last}");
     }
 }

@@ -228,7 +228,7 @@ fn a_healthy_host_with_all_its_hooks_is_blind_to_nothing() {
 #[test]
 fn the_tracepoint_alone_is_blind_to_what_only_the_decision_shows() {
     let what = unseen(Hook::RawTracepoint, false, |_| ()).join("\n");
-    for expected in ["nobody to kill", "group kill"] {
+    for expected in ["no process to kill", "group kill"] {
         assert!(what.contains(expected), "{expected}: {what}");
     }
 }

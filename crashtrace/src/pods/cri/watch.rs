@@ -52,7 +52,7 @@ impl Options {
 
 /// How it goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct CriStatus {
     /// Lists that were tried.
     pub tried: u64,
     /// Lists that a runtime gave.
@@ -79,7 +79,7 @@ struct Shared {
     known: Mutex<Cache>,
     /// Somebody asked for what is not known.
     wanted: Notify,
-    status: watch::Sender<Status>,
+    status: watch::Sender<CriStatus>,
 }
 
 impl Cri {
@@ -97,7 +97,7 @@ impl Cri {
         let shared = Arc::new(Shared {
             known: Mutex::default(),
             wanted: Notify::new(),
-            status: watch::Sender::new(Status::default()),
+            status: watch::Sender::new(CriStatus::default()),
         });
         let longest = options.longest_pause;
         let pauses = Pauses { first: options.pause, longest, health: longest };
@@ -147,7 +147,7 @@ impl Cri {
 
     /// How it goes.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> CriStatus {
         self.shared.status.borrow().clone()
     }
 
@@ -242,7 +242,7 @@ mod tests {
         });
         let cri = Cri::keep(options, move |shared, _| ask(shared));
         let mut status = cri.shared.status.subscribe();
-        let wait = async |status: &mut watch::Receiver<Status>, problem: Option<&str>| {
+        let wait = async |status: &mut watch::Receiver<CriStatus>, problem: Option<&str>| {
             let until = status.wait_for(|status| status.problem.as_deref() == problem);
             tokio::time::timeout(Duration::from_mins(1), until).await.expect("in time").expect("it goes on");
         };

@@ -423,7 +423,7 @@ fn the_runtime_is_asked_about_what_the_api_server_has_not_told() {
 
 #[test]
 fn the_watch_is_synced_once_it_has_a_list_and_while_it_is_heard() {
-    let status = |state, problem| kube::Status {
+    let status = |state, problem| kube::WatchStatus {
         state,
         problem,
         pods: 30,
@@ -467,14 +467,14 @@ fn the_watch_is_synced_once_it_has_a_list_and_while_it_is_heard() {
 fn the_runtime_is_synced_once_it_has_answered_and_while_it_does() {
     let now = Instant::now();
     let answered =
-        Status { tried: 2, listed: 1, problem: None, containers: 7, pods: 5, listed_at: Some(now) };
+        CriStatus { tried: 2, listed: 1, problem: None, containers: 7, pods: 5, listed_at: Some(now) };
     let later = now + Duration::from_secs(70);
     let synced = of_cri(answered.clone(), later);
     assert_eq!((synced.state, synced.problem, synced.age_seconds), (NamesState::Synced, None, Some(70)));
     assert_eq!((synced.pods, synced.containers), (Some(5), Some(7)));
-    let degraded = of_cri(Status { problem: Some("gone".to_owned()), ..answered }, later);
+    let degraded = of_cri(CriStatus { problem: Some("gone".to_owned()), ..answered }, later);
     assert_eq!((degraded.state, degraded.problem.as_deref()), (NamesState::Degraded, Some("gone")));
-    let new = of_cri(Status::default(), later);
+    let new = of_cri(CriStatus::default(), later);
     assert_eq!((new.state, new.age_seconds), (NamesState::Degraded, None));
     assert!(new.problem.is_some_and(|problem| problem.contains("not answered yet")));
 }

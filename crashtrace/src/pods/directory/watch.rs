@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{PodWatch, Reliance};
 use crate::names::{NamesState, NamesStatus};
 use crate::pods::index::IndexedContainer;
-use crate::pods::kube::{Kube, State, Status};
+use crate::pods::kube::{Kube, State, WatchStatus};
 use crate::pods::pod::Pod;
 use crate::schema::NameSource;
 
@@ -38,7 +38,7 @@ impl PodWatch for Kube {
 }
 
 /// How it goes with the API server. PURE.
-pub(super) fn of_kube(status: &Status) -> NamesStatus {
+pub(super) fn of_kube(status: &WatchStatus) -> NamesStatus {
     NamesStatus {
         source: NameSource::Kube,
         state: if status.state == State::Synced { NamesState::Synced } else { NamesState::Degraded },

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::Options;
+use super::body::Pieces;
 use super::connection::{Connection, Failure};
 use super::message::{List, object};
-use super::pieces::Pieces;
 use super::problem::Problem;
 use super::sieve::Piece;
 use super::watch::{list_path, watch_path};

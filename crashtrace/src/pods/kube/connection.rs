@@ -15,8 +15,8 @@ use tower::{BoxError, ServiceBuilder};
 
 use super::Options;
 use super::access::TokenFile;
+use super::body::whole;
 use super::message::Status;
-use super::pieces::whole;
 use super::problem::Problem;
 
 /// More than a refusal is ever long.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::Options;
 use super::message::{Event, object};
 use super::problem::Problem;
-use super::status::{State, Status};
+use super::status::{State, WatchStatus};
 use crate::pods::index::{Index, IndexedContainer};
 use crate::pods::object::{PodObject, pod};
 use crate::pods::pod::Pod;
@@ -27,7 +27,7 @@ impl Kube {
     #[must_use]
     pub fn start(options: Options) -> Self {
         Self::keep(options, |shared, options| async move {
-            tokio::join!(super::watch::run(Arc::clone(&shared), options), super::tell::tell(shared));
+            tokio::join!(super::watch::run(Arc::clone(&shared), options), super::log::log(shared));
         })
     }
 
@@ -65,7 +65,7 @@ impl Kube {
 
     /// How it goes.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> WatchStatus {
         self.shared.status(Instant::now())
     }
 
@@ -73,7 +73,11 @@ impl Kube {
     ///
     /// # Errors
     /// It is not as wanted in time.
-    pub async fn wait(&self, deadline: Duration, wanted: impl Fn(&Status) -> bool) -> Result<Status, Status> {
+    pub async fn wait(
+        &self,
+        deadline: Duration,
+        wanted: impl Fn(&WatchStatus) -> bool,
+    ) -> Result<WatchStatus, WatchStatus> {
         /// A trouble turns into one that lasts by time alone.
         const TICK: Duration = Duration::from_millis(50);
         let mut changes = self.shared.changes.subscribe();
@@ -166,7 +170,7 @@ impl Shared {
         (!left.is_zero()).then_some(left)
     }
 
-    pub(super) fn status(&self, now: Instant) -> Status {
+    pub(super) fn status(&self, now: Instant) -> WatchStatus {
         let inner = self.inner();
         let age = |then: Option<Instant>| then.map(|then| now.saturating_duration_since(then));
         let state = match &inner.trouble {
@@ -176,7 +180,7 @@ impl Shared {
             _ if inner.listed.is_some() => State::Synced,
             _ => State::Connecting,
         };
-        Status {
+        WatchStatus {
             state,
             problem: inner.trouble.as_ref().map(|(_, problem)| problem.clone()),
             pods: inner.index.pods(),
@@ -351,7 +355,7 @@ mod tests {
         let gate = Arc::new(tokio::sync::Semaphore::new(0));
         let watch = panics_once(&gate, |shared: &Shared| shared.change(Inner::ends_list));
         let kube = Kube::keep(options, move |shared, _| watch(shared));
-        let degraded = |status: &Status| matches!(status.state, State::Degraded { .. });
+        let degraded = |status: &WatchStatus| matches!(status.state, State::Degraded { .. });
         let status = kube.wait(LONG, degraded).await.expect("it is said");
         assert_eq!(
             status.reason().as_deref(),

@@ -7,7 +7,7 @@ use super::problem::Problem;
 
 /// How it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct WatchStatus {
     /// What the pods that are known are worth.
     pub state: State,
     /// The last thing that went wrong, if nothing has gone well since. In [`State::Degraded`] once it lasts.
@@ -54,7 +54,7 @@ pub enum State {
     },
 }
 
-impl Status {
+impl WatchStatus {
     /// Why a pod might not be known; a reason fit for a report's `unresolved`. `None` if all is well.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
@@ -76,7 +76,7 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for WatchStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pods, containers, lists, watches, received_bytes, .. } = self;
         match &self.state {

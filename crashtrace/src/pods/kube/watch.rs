@@ -35,10 +35,10 @@ use form_urlencoded::Serializer;
 use tokio::time::{sleep, timeout};
 
 use super::Options;
+use super::body::{Pieces, Read};
 use super::connection::{Connection, Failure};
 use super::handle::{Inner, Shared};
 use super::message::{Event, List};
-use super::pieces::{Pieces, Read};
 use super::problem::Problem;
 use super::sieve::Piece;
 use crate::backoff::Backoff;

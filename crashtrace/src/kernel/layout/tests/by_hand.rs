@@ -27,7 +27,7 @@ impl Blob {
     }
 
     /// A type; `info` is flag and number of elements, `last` size or target.
-    pub(super) fn add(&mut self, kind: Kind, name: &str, info: u32, last: u32, tail: &[u32]) -> u32 {
+    pub(super) fn add(&mut self, kind: TypeKind, name: &str, info: u32, last: u32, tail: &[u32]) -> u32 {
         let name = self.string(name);
         let common = [name, info | (kind as u32) << 24, last];
         self.types.extend(common.iter().chain(tail).flat_map(|word| word.to_le_bytes()));
@@ -36,11 +36,11 @@ impl Blob {
     }
 
     pub(super) fn int(&mut self, bytes: u32) -> u32 {
-        self.add(Kind::Int, "int", 0, bytes, &[bytes * 8])
+        self.add(TypeKind::Int, "int", 0, bytes, &[bytes * 8])
     }
 
     /// A struct (or union) of (name, type, bit offset).
-    fn of(&mut self, kind: Kind, name: &str, bytes: u32, flag: u32, members: &[(&str, u32, u32)]) -> u32 {
+    fn of(&mut self, kind: TypeKind, name: &str, bytes: u32, flag: u32, members: &[(&str, u32, u32)]) -> u32 {
         let tail: Vec<_> =
             members.iter().flat_map(|(name, of, offset)| [self.string(name), *of, *offset]).collect();
         self.add(kind, name, flag | members.len() as u32, bytes, &tail)
@@ -61,13 +61,14 @@ impl Blob {
 fn unnamed_members_add_their_offsets() {
     let mut blob = Blob::default();
     let int = blob.int(4);
-    let inner = blob.of(Kind::Struct, "", 8, 0, &[("x", int, 0), ("y", int, 32)]);
-    let choice = blob.of(Kind::Union, "", 8, 0, &[("z", int, 0), ("", inner, 0)]);
-    let wrappers = [Kind::Volatile, Kind::Const, Kind::Restrict, Kind::Typedef, Kind::TypeTag];
+    let inner = blob.of(TypeKind::Struct, "", 8, 0, &[("x", int, 0), ("y", int, 32)]);
+    let choice = blob.of(TypeKind::Union, "", 8, 0, &[("z", int, 0), ("", inner, 0)]);
+    let wrappers =
+        [TypeKind::Volatile, TypeKind::Const, TypeKind::Restrict, TypeKind::Typedef, TypeKind::TypeTag];
     let wrapped = wrappers.into_iter().fold(choice, |of, kind| blob.add(kind, "rcu", 0, of, &[]));
-    let row = blob.add(Kind::Array, "", 0, 0, &[int, int, 3]);
-    let grid = blob.add(Kind::Array, "", 0, 0, &[row, int, 2]);
-    blob.of(Kind::Struct, "outer", 64, 0, &[("first", int, 0), ("", wrapped, 128), ("grid", grid, 256)]);
+    let row = blob.add(TypeKind::Array, "", 0, 0, &[int, int, 3]);
+    let grid = blob.add(TypeKind::Array, "", 0, 0, &[row, int, 2]);
+    blob.of(TypeKind::Struct, "outer", 64, 0, &[("first", int, 0), ("", wrapped, 128), ("grid", grid, 256)]);
     let btf = blob.done();
     assert_eq!(ask(&btf, at("outer", "y")), Some(20));
     assert_eq!(ask(&btf, at("outer", "z")), Some(16));
@@ -80,9 +81,9 @@ fn unnamed_members_add_their_offsets() {
 fn a_bit_field_has_no_offset() {
     let mut blob = Blob::default();
     let int = blob.int(4);
-    let of_old = blob.add(Kind::Int, "unsigned", 0, 4, &[1 | 8 << 16]);
-    blob.of(Kind::Struct, "new", 8, FLAG, &[("bit", int, 1 << 24), ("whole", int, 32), ("odd", int, 33)]);
-    blob.of(Kind::Struct, "old", 8, 0, &[("bit", of_old, 0), ("whole", int, 32)]);
+    let of_old = blob.add(TypeKind::Int, "unsigned", 0, 4, &[1 | 8 << 16]);
+    blob.of(TypeKind::Struct, "new", 8, FLAG, &[("bit", int, 1 << 24), ("whole", int, 32), ("odd", int, 33)]);
+    blob.of(TypeKind::Struct, "old", 8, 0, &[("bit", of_old, 0), ("whole", int, 32)]);
     let btf = blob.done();
     assert_eq!(ask(&btf, at("new", "bit")), None, "at bit 0, one bit wide");
     assert_eq!(ask(&btf, at("new", "odd")), None);
@@ -96,7 +97,7 @@ fn two_structs_of_one_name_must_agree() {
     let mut blob = Blob::default();
     let int = blob.int(4);
     for (x, extra) in [(32, "a"), (64, "b")] {
-        blob.of(Kind::Struct, "twice", 16, 0, &[("same", int, 0), ("other", int, x), (extra, int, 96)]);
+        blob.of(TypeKind::Struct, "twice", 16, 0, &[("same", int, 0), ("other", int, x), (extra, int, 96)]);
     }
     let btf = blob.done();
     assert_eq!(ask(&btf, at("twice", "same")), Some(0));
@@ -109,8 +110,8 @@ fn an_enumerator_is_a_u32_or_nothing() {
     let mut blob = Blob::default();
     let names = ["ok", "minus", "big"].map(|name| blob.string(name));
     let (ok, minus, big) = (names[0], names[1], names[2]);
-    blob.add(Kind::Enum, "signed", FLAG | 2, 4, &[ok, 7, minus, u32::MAX]);
-    blob.add(Kind::Enum64, "wide", 3, 8, &[ok, 1 << 31, 0, big, 0, 1, minus, u32::MAX, u32::MAX]);
+    blob.add(TypeKind::Enum, "signed", FLAG | 2, 4, &[ok, 7, minus, u32::MAX]);
+    blob.add(TypeKind::Enum64, "wide", 3, 8, &[ok, 1 << 31, 0, big, 0, 1, minus, u32::MAX, u32::MAX]);
     let btf = blob.done();
     let value = |of, name| ask(&btf, Query::Enumerator { of, name });
     assert_eq!(value("signed", "ok"), Some(7));
@@ -123,19 +124,19 @@ fn an_enumerator_is_a_u32_or_nothing() {
 fn circles_end() {
     let mut blob = Blob::default();
     // 1 and 2 name each other, 3 is an array of itself, 4 contains itself many times over, 5 begins beyond its end.
-    blob.add(Kind::Typedef, "a", 0, 2, &[]);
-    blob.add(Kind::Typedef, "b", 0, 1, &[]);
-    blob.add(Kind::Array, "", 0, 0, &[3, 3, u32::MAX]);
-    blob.of(Kind::Struct, "oom_control", 64, 0, &[("", 4, 64); 200]);
+    blob.add(TypeKind::Typedef, "a", 0, 2, &[]);
+    blob.add(TypeKind::Typedef, "b", 0, 1, &[]);
+    blob.add(TypeKind::Array, "", 0, 0, &[3, 3, u32::MAX]);
+    blob.of(TypeKind::Struct, "oom_control", 64, 0, &[("", 4, 64); 200]);
     blob.of(
-        Kind::Struct,
+        TypeKind::Struct,
         "mem_cgroup",
         8,
         0,
         &[("memory", 1, 0), ("css", 1, 128), ("swap", 3, 0), ("lost", 99, 0)],
     );
-    blob.add(Kind::Typedef, "btf_trace_mark_victim", 0, 1, &[]);
-    blob.add(Kind::Func, "oom_kill_process", 0, 7, &[]);
+    blob.add(TypeKind::Typedef, "btf_trace_mark_victim", 0, 1, &[]);
+    blob.add(TypeKind::Func, "oom_kill_process", 0, 7, &[]);
     let btf = blob.done();
     assert_eq!(Layout::resolve(&btf).absent().count(), fields::COUNT);
     assert_eq!(btf.mark_victim_arg(), None);
@@ -150,7 +151,7 @@ fn circles_end() {
 fn a_name_that_is_not_in_the_strings_is_no_name() {
     let mut blob = Blob::default();
     let int = blob.int(4);
-    let id = blob.of(Kind::Struct, "pid", 8, 0, &[("level", int, 32)]);
+    let id = blob.of(TypeKind::Struct, "pid", 8, 0, &[("level", int, 32)]);
     assert_eq!(ask(&blob.done(), at("pid", "level")), Some(4));
     // The name of the member is the fourth word of the last type, that of the struct its first.
     for word in [0, 3] {
@@ -159,7 +160,7 @@ fn a_name_that_is_not_in_the_strings_is_no_name() {
         bytes[name..name + 4].copy_from_slice(&u32::MAX.to_le_bytes());
         let btf = KernelBtf::parse(bytes).expect("names are not looked at before they are needed");
         assert_eq!(ask(&btf, at("pid", "level")), None);
-        assert_eq!(btf.0.get(id).map(|of| of.kind), Some(Kind::Struct));
+        assert_eq!(btf.0.get(id).map(|of| of.kind), Some(TypeKind::Struct));
     }
 }
 

@@ -8,10 +8,10 @@ use tokio::time::timeout;
 
 use super::handle::Shared;
 use super::problem::Problem;
-use super::status::{State, Status};
+use super::status::{State, WatchStatus};
 
 /// For ever.
-pub(super) async fn tell(shared: Arc<Shared>) {
+pub(super) async fn log(shared: Arc<Shared>) {
     let mut receiver = shared.changes();
     let mut news = News::default();
     loop {
@@ -60,7 +60,7 @@ struct News {
 
 impl News {
     /// What is new in this. PURE.
-    fn of(&mut self, status: &Status) -> Option<Told> {
+    fn of(&mut self, status: &WatchStatus) -> Option<Told> {
         match &status.state {
             State::Connecting => None,
             State::Synced if self.synced => None,
