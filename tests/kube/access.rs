@@ -99,7 +99,10 @@ async fn a_server_of_another_ca_is_told_nothing_until_it_is_known() {
         .await
         .expect("no trust");
     let said = status.reason().expect("a reason");
-    assert!(said.contains("invalid peer certificate") && said.contains("check the CA certificate"), "{said}");
+    assert!(
+        said.contains("invalid peer certificate") && said.contains("check the configured CA certificate"),
+        "{said}"
+    );
     assert_eq!((server.seen().len(), server.unauthorized()), (1, 0), "no token goes to a stranger");
     knows(&kube);
     std::fs::write(server.file("ca.crt"), &ca.pem).expect("a file");
