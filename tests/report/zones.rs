@@ -104,7 +104,7 @@ fn the_picture_of_the_largest_machine_is_aligned() {
     let drawn = text.lines().filter(|line| line.contains('│'));
     assert_eq!(drawn.map(UnicodeWidthStr::width).max(), Some(95));
     assert!(
-        text.contains("\n  node 15 Movable     n/a ") && text.contains("\n  and 3 more zones\n"),
+        text.contains("\n  NUMA 15 Movable     n/a ") && text.contains("\n  and 3 more zones\n"),
         "{text}"
     );
 }
@@ -114,7 +114,7 @@ fn a_zone_with_a_hostile_name_moves_nothing() {
     let mut zones = zones();
     zones.list[0].name = Some("\x1b[2J\nDMA".into());
     let text = text(failure(zones));
-    assert!(!text.contains('\x1b') && text.contains("\n  node 0 \\x1b[2J"), "{text}");
+    assert!(!text.contains('\x1b') && text.contains("\n  NUMA 0 \\x1b[2J"), "{text}");
 }
 
 /// The kernel calls the OOM killer for want of large blocks too.

@@ -5,9 +5,9 @@
 //! ```text
 //!                                                                   too small│enough
 //!   zone              index   4K   8K  16K  32K  64K 128K 256K 512K   1M   2M│  4M
-//!   node 0 DMA         kept    0    0    0    0    0    0    0    0    1    1│   3
+//!   NUMA 0 DMA         kept    0    0    0    0    0    0    0    0    1    1│   3
 //!      15M free, 16M kept                                           ▁▁▁▁ ▂▂▂▂│████
-//!   node 0 Normal     0.999 2900 1210   88   12    3    0    0    0    0    0│   0
+//!   NUMA 0 Normal     0.999 2900 1210   88   12    3    0    0    0    0    0│   0
 //!    22.7M free, 1.2M kept  ████ ▇▇▇▇ ▁▁▁▁ ▁▁▁▁ ▁▁▁▁                         │
 //! ```
 //!
@@ -132,7 +132,7 @@ impl Grid {
 /// Two lines: numbers, and below them bars.
 fn row(page: &mut Page, grid: &Grid, picture: &Picture<'_>, zone: &Row<'_>) {
     let node = zone.numa_node.map_or_else(|| "?".to_owned(), |node| node.to_string());
-    let name = fitted(&format!("node {node} {}", zone.name.unwrap_or("?")), 16);
+    let name = fitted(&format!("NUMA {node} {}", zone.name.unwrap_or("?")), 16);
     let withholds = zone.withholds(picture.order);
     let index = match zone.index {
         _ if zone.ineligible => "n/a".to_owned(),

@@ -148,11 +148,11 @@ fn settings_that_are_plainly_bad_for_what_is_seen_have_a_remedy_each() {
     };
     let given = remedies(&fragmented(), &with(bad)).join("\n");
     for (at, part) in [
-        "smaller than 32K: `echo 1 > /proc/sys/vm/compact_memory`",
+        "no free block has 32K: `echo 1 > /proc/sys/vm/compact_memory`",
         "vm.compaction_proactiveness=20",
         "vm.compact_unevictable_allowed=1",
         "vm.extfrag_threshold=500: at 900",
-        "vm.min_free_kbytes: it is 4003, and the kernel's own choice for this much memory is 8008",
+        "vm.min_free_kbytes: it is 4003, and the kernel's default for this much memory is 8008",
     ]
     .into_iter()
     .enumerate()
@@ -201,11 +201,11 @@ fn the_text_says_from_where_on_and_why_and_draws_it() {
     );
     let expected = "                               available│not
   zone              index   4K   8K  16K│ 32K  64K 128K 256K 512K   1M   2M   4M
-  node 0 DMA         kept    0    0    0│   0    0    0    0    0    1    1    3
+  NUMA 0 DMA         kept    0    0    0│   0    0    0    0    0    1    1    3
      15M free, 15.3M kept               │                         ▁▁▁▁ ▂▂▂▂ ████
-  node 0 DMA32      0.818 4000 1000  500│   0    0    0    0    0    0    0    0
+  NUMA 0 DMA32      0.818 4000 1000  500│   0    0    0    0    0    0    0    0
    31.2M free, 5.9M kept  ████ ▄▄▄▄ ▄▄▄▄│
-  node 0 Normal     0.818 4000 1000  500│   0    0    0    0    0    0    0    0
+  NUMA 0 Normal     0.818 4000 1000  500│   0    0    0    0    0    0    0    0
    31.2M free, 2M kept    ████ ▄▄▄▄ ▄▄▄▄│
   bars: the share of the zone's free memory in blocks of each size
   kept: the reserves that such an allocation must leave free

@@ -57,18 +57,18 @@ fn picture(found: &Fragmentation, page_size_bytes: u64, order: Option<u32>) -> P
     let needed_bytes =
         block_pages(order.unwrap_or_default()).and_then(|pages| pages.checked_mul(page_size_bytes));
     let zones = found.zones.iter().map(|zone| {
-        let reserve_bytes = zone.min_bytes.map(|min| {
+        let kept_bytes = zone.min_bytes.map(|min| {
             let kept = min.saturating_add(zone.lowmem_reserve_bytes.unwrap_or_default());
             kept.saturating_add(zone.free_cma_bytes)
         });
-        let figures = zone.free_bytes.zip(reserve_bytes).zip(needed_bytes);
+        let figures = zone.free_bytes.zip(kept_bytes).zip(needed_bytes);
         let at = order.and_then(|order| usize::try_from(order).ok());
         Row {
             numa_node: zone.numa_node,
             name: zone.zone.as_ref().map(Text::as_str),
             ineligible: !zone.kernel_may_use,
             free_bytes: zone.free_bytes,
-            reserve_bytes,
+            kept_bytes,
             room: figures.map(|((free, kept), needed)| free >= kept.saturating_add(needed)),
             index: at.and_then(|order| zone.fragmentation_index.as_ref()?.get(order).copied()),
             free_blocks: zone.free_blocks.as_deref(),

@@ -45,11 +45,11 @@ fn all_that_is_free_stands_left_of_the_rule() {
     let movable = Row { name: Some("Movable"), ineligible: true, ..normal(&FRAGMENTED) };
     let expected = "                                                                  too small│enough
   zone              index   4K   8K  16K  32K  64K 128K 256K 512K   1M   2M│  4M
-  node 0 DMA         kept    0    0    0    0    0    0    0    0    1    1│   3
+  NUMA 0 DMA         kept    0    0    0    0    0    0    0    0    1    1│   3
      15M free, 16M kept                                           ▁▁▁▁ ▂▂▂▂│████
-  node 0 Normal     0.999 2900 1210   88   12    3    0    0    0    0    0│   0
+  NUMA 0 Normal     0.999 2900 1210   88   12    3    0    0    0    0    0│   0
    22.7M free, 1.2M kept  ████ ▇▇▇▇ ▁▁▁▁ ▁▁▁▁ ▁▁▁▁                         │
-  node 0 Movable      n/a 2900 1210   88   12    3    0    0    0    0    0│   0
+  NUMA 0 Movable      n/a 2900 1210   88   12    3    0    0    0    0    0│   0
    22.7M free, 1.2M kept  ████ ▇▇▇▇ ▁▁▁▁ ▁▁▁▁ ▁▁▁▁                         │
   bars: the share of the zone's free memory in blocks of each size
   kept: the reserves that such an allocation must leave free
@@ -111,7 +111,7 @@ fn a_name_cannot_move_the_cursor_or_the_columns() {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 7, "{text}");
         let numbers = lines[2].find(" 0.999 2900").map(|at| lines[2][..at].width());
-        assert_eq!(numbers, Some("  node 0 Normal    ".width()), "{text}");
+        assert_eq!(numbers, Some("  NUMA 0 Normal    ".width()), "{text}");
     }
 }
 
@@ -120,7 +120,7 @@ fn what_is_unknown_is_no_zero() {
     let unknown =
         Row { numa_node: None, name: None, free_bytes: None, kept_bytes: None, index: None, ..normal(&[7]) };
     let short = drawn(&picture(&[unknown, normal(&FRAGMENTED)], Some(10)), false);
-    assert!(short.contains("  node ? ?                   7    ?    ?"), "{short}");
+    assert!(short.contains("  NUMA ? ?                   7    ?    ?"), "{short}");
     assert!(short.contains("       ? free, ? kept     ████"), "{short}");
     assert_eq!(drawn(&picture(&[Row { free_blocks: None, ..unknown }], Some(10)), false), "");
     let heads = drawn(&Picture { page_size_bytes: None, ..picture(&[normal(&FRAGMENTED)], None) }, false);

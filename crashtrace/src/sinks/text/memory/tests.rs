@@ -115,7 +115,7 @@ fn what_is_kept_includes_what_is_for_others() {
     let text = shown(&memory, Some(&asked(Some(10), Some(4 << 20))));
     // 1 MiB, 2 MiB, and 3000 pages.
     assert!(text.contains("\n   22.7M free, 14.7M kept"), "{text}");
-    for row in ["node 0 DMA         kept", "node 0 Normal     0.999", "node 0 Movable      n/a"] {
+    for row in ["NUMA 0 DMA         kept", "NUMA 0 Normal     0.999", "NUMA 0 Movable      n/a"] {
         assert!(text.contains(&format!("\n  {row} ")), "{row}: {text}");
     }
 }
