@@ -13,22 +13,8 @@ mod layers {
     pub(crate) mod table;
 }
 
-/// Arrows that are there and should not be: they lead to a later stage, or make a circle.
-const EXCUSED: [(&str, &str); 6] = [
-    ("correlate", "fold"),
-    ("fold", "enrich"),
-    ("classify", "remedy"),
-    ("classify", "report"),
-    ("recording", "enrich"),
-    ("recording", "report"),
-];
-
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it lies in the workspace").to_owned()
-}
-
-fn is_excused(arrow: &Arrow) -> bool {
-    EXCUSED.contains(&(arrow.from.as_str(), arrow.to.as_str()))
 }
 
 /// The library and the program.
@@ -39,7 +25,6 @@ fn agent() -> Read {
     let program = Crate { root: &folder.join("main.rs"), name: "crashtrace" }.read();
     read.rooms.extend(program.rooms);
     read.arrows.extend(program.arrows);
-    read.arrows.retain(|arrow| !is_excused(arrow));
     read
 }
 

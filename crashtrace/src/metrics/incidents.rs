@@ -211,37 +211,66 @@ fn killed(incident: &Incident) -> u64 {
 /// What the decision tables (`classify.rs`, `classify/alloc.rs`) can come to.
 #[must_use]
 pub fn expected() -> Vec<What> {
-    use Kind::{AllocFailure, ChargeFailure, OomKill, OomNoKill, OomWait, OtherAllocFailure, VmallocFailure};
-    let of_limits = [
-        Some(Level::Container),
-        Some(Level::Pod),
-        Some(Level::Qos),
-        Some(Level::NodeAllocatable),
-        Some(Level::HostService),
-        Some(Level::Cgroup),
-        None,
-    ];
-    let node = Some(Level::Node);
-    let limits = [OomKill, OomNoKill, OomWait, ChargeFailure];
-    let limits = limits.into_iter().flat_map(|kind| of_limits.map(|level| (kind, Cause::CgroupOom, level)));
-    limits
-        .chain([OomKill, OomNoKill].into_iter().flat_map(|kind| {
-            [
-                (kind, Cause::SystemOom, node),
-                // Requested by sysrq.
-                (kind, Cause::SystemOom, None),
-                (kind, Cause::Unknown, None),
-            ]
-        }))
-        .chain([
-            (AllocFailure, Cause::Fragmentation, node),
-            (AllocFailure, Cause::LowMemory, node),
-            (AllocFailure, Cause::Unknown, None),
-            (VmallocFailure, Cause::LowMemory, node),
-            (VmallocFailure, Cause::Unknown, None),
-            (OtherAllocFailure, Cause::Unknown, None),
-        ])
-        .collect()
+    let levels = || Level::VARIANTS.iter().copied().map(Some).chain([None]);
+    let causes = Cause::VARIANTS.iter().flat_map(|cause| levels().map(|level| (*cause, level)));
+    let all =
+        Kind::VARIANTS.iter().flat_map(|kind| causes.clone().map(|(cause, level)| (*kind, cause, level)));
+    all.filter(|(kind, cause, level)| levels_of(*kind, *cause).contains(*level)).collect()
+}
+
+/// The levels that go with a cause.
+#[derive(Clone, Copy)]
+enum Levels {
+    /// The kind of incident does not have this cause.
+    Never,
+    /// There is no level.
+    Without,
+    Node,
+    /// The node, or no level: a sysrq kill has none.
+    NodeOrWithout,
+    /// Any limit of a memcg, also one that was not found.
+    BelowNode,
+}
+
+impl Levels {
+    fn contains(self, level: Option<Level>) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Without => level.is_none(),
+            Self::Node => level == Some(Level::Node),
+            Self::NodeOrWithout => level.is_none_or(|level| level == Level::Node),
+            Self::BelowNode => level != Some(Level::Node),
+        }
+    }
+}
+
+fn levels_of(kind: Kind, cause: Cause) -> Levels {
+    match kind {
+        Kind::OomKill | Kind::OomNoKill => match cause {
+            Cause::SystemOom => Levels::NodeOrWithout,
+            Cause::CgroupOom => Levels::BelowNode,
+            Cause::Unknown => Levels::Without,
+            Cause::Fragmentation | Cause::LowMemory => Levels::Never,
+        },
+        Kind::OomWait | Kind::ChargeFailure => match cause {
+            Cause::CgroupOom => Levels::BelowNode,
+            Cause::SystemOom | Cause::Fragmentation | Cause::LowMemory | Cause::Unknown => Levels::Never,
+        },
+        Kind::AllocFailure => match cause {
+            Cause::Fragmentation | Cause::LowMemory => Levels::Node,
+            Cause::Unknown => Levels::Without,
+            Cause::SystemOom | Cause::CgroupOom => Levels::Never,
+        },
+        Kind::VmallocFailure => match cause {
+            Cause::LowMemory => Levels::Node,
+            Cause::Unknown => Levels::Without,
+            Cause::SystemOom | Cause::CgroupOom | Cause::Fragmentation => Levels::Never,
+        },
+        Kind::OtherAllocFailure => match cause {
+            Cause::Unknown => Levels::Without,
+            Cause::SystemOom | Cause::CgroupOom | Cause::Fragmentation | Cause::LowMemory => Levels::Never,
+        },
+    }
 }
 
 /// The word that the report has for it.

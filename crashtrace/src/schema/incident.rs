@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use strum::VariantArray;
 
 use super::{Envelope, Folded, Level, Memory, Origin, Owner, Text, Unresolved, Verdict};
 
@@ -58,7 +59,7 @@ pub struct Incident {
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The kernel's OOM killer killed one or more processes.
