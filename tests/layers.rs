@@ -40,6 +40,10 @@ fn faults(rows: &[Row], read: &Read) -> Vec<String> {
     faults.extend(in_table.difference(&read.rooms).map(|room| format!("{room}: a row, and no room")));
     for (at, row) in rows.iter().enumerate() {
         let above: BTreeSet<_> = rows[..at].iter().map(|row| &row.room).collect();
+        let uses = |to: &String| read.arrows.iter().any(|arrow| arrow.from == row.room && arrow.to == *to);
+        for room in row.named.iter().filter(|room| !uses(room)) {
+            faults.push(format!("{}: names {room}, which it does not use", row.room));
+        }
         for room in row.may_use.iter().filter(|room| !above.contains(room)) {
             faults.push(format!("{}: may use {room}, which does not stand above it", row.room));
         }
@@ -140,12 +144,14 @@ fn what_the_table_does_not_have_is_found() {
             .map(|fault| fault.split([':', ',']).next().unwrap_or_default().to_owned())
             .collect::<Vec<_>>()
     };
-    assert_eq!(found("nothing", &rooms, &[("b", "a"), ("c", "a")]), [""; 0]);
-    assert_eq!(found("nothing", &rooms, &[("c", "b")]), ["c uses b"]);
-    assert_eq!(found("nothing", &rooms, &[("b", "*")]), ["b uses *"]);
-    assert_eq!(found("nothing", &["a", "b", "c", "d"], &[]), ["d"]);
-    assert_eq!(found("nothing", &["a", "b"], &[]), ["c"]);
-    assert_eq!(found("`c`", &rooms, &[]), ["a"]);
+    let used = [("b", "a"), ("c", "a")];
+    assert_eq!(found("nothing", &rooms, &used), [""; 0]);
+    assert_eq!(found("nothing", &rooms, &[used[0], used[1], ("c", "b")]), ["c uses b"]);
+    assert_eq!(found("nothing", &rooms, &[used[0], used[1], ("b", "*")]), ["b uses *"]);
+    assert_eq!(found("nothing", &rooms, &used[..1]), ["c"], "it names a");
+    assert_eq!(found("nothing", &["a", "b", "c", "d"], &used), ["d"]);
+    assert_eq!(found("nothing", &["a", "b"], &used), ["c"]);
+    assert_eq!(found("`c`", &rooms, &[used[0], used[1], ("a", "c")]), ["a"]);
 }
 
 #[test]

@@ -8,6 +8,8 @@ pub(crate) struct Row {
     pub(crate) layer: String,
     pub(crate) room: String,
     pub(crate) may_use: BTreeSet<String>,
+    /// Those of them that stand there by name.
+    pub(crate) named: BTreeSet<String>,
 }
 
 const HEAD: &str = "| layer | room | may use |";
@@ -24,10 +26,11 @@ pub(crate) fn rows(page: &str) -> Vec<Row> {
             layer => layer.to_owned(),
         };
         let words = may_use.split(',').map(str::trim).filter(|word| !word.is_empty() && *word != "nothing");
-        let mut may_use = BTreeSet::new();
+        let (mut may_use, mut named) = (BTreeSet::new(), BTreeSet::new());
         for word in words {
             if let Some(room) = word.strip_prefix('`').and_then(|word| word.strip_suffix('`')) {
                 may_use.insert(room.to_owned());
+                named.insert(room.to_owned());
                 continue;
             }
             let of_layer: Vec<_> = rows.iter().filter(|row| word == "all" || row.layer == word).collect();
@@ -36,7 +39,7 @@ pub(crate) fn rows(page: &str) -> Vec<Row> {
         }
         let room = room.trim_matches('`').to_owned();
         assert!(!rows.iter().any(|row| row.room == room), "{room} stands there twice");
-        rows.push(Row { layer, room, may_use });
+        rows.push(Row { layer, room, may_use, named });
     }
     assert!(!rows.is_empty(), "no table {HEAD}");
     rows
