@@ -75,7 +75,7 @@ pub enum Line {
     Loss(Box<Loss>),
     /// Somebody has set the wall clock.
     ClockChanged(Box<ClockChanged>),
-    /// The agent watches no longer.
+    /// The agent stops watching.
     AgentStopping(Box<AgentStopping>),
 }
 

@@ -18,15 +18,15 @@ pub struct AgentStarted {
     /// When, as UTC.
     #[schemars(extend("format" = "date-time"))]
     pub time: String,
-    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happened before is not told, nor counted.
+    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happened before is neither reported nor counted.
     pub ktime_ns: u64,
     /// Release of the kernel.
     pub kernel: Text,
     /// The hooks in use.
     pub hooks: Vec<String>,
-    /// The BTF by which the kernel's structures are read; null for a recording.
+    /// The BTF that the offsets of kernel fields come from; null for a recording.
     pub btf: Option<BtfInUse>,
-    /// Who is asked for the names of pods.
+    /// The sources of names of pods.
     pub names_from: Vec<NameSource>,
     /// What cannot be seen with them.
     pub blind: Vec<BlindSpot>,
@@ -65,8 +65,8 @@ pub enum LossKind {
     Loss,
 }
 
-/// Somebody has set the wall clock. `time` of the lines that follow is by the new one, of those before by the old one, and
-/// `ktime_ns` of all of them by the kernel's, which nobody sets.
+/// The wall clock was set. `time` of the lines that follow is by the new clock, of those before by the old clock; `ktime_ns` of
+/// all lines is by the kernel's clock, which is never set.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ClockChanged {
     /// What opens each line.
@@ -82,8 +82,8 @@ pub struct ClockChanged {
     pub time_before: String,
     /// The same moment in nanoseconds of `CLOCK_BOOTTIME`.
     pub ktime_ns: u64,
-    /// What the new clock is ahead of the old one; negative if it was set back. Added to `time` of an earlier line of this
-    /// session it gives that moment by the new clock.
+    /// By how much the clock was set forward; negative if back. Add it to `time` of an earlier line of this session to have it
+    /// by the new clock.
     pub step_ns: i64,
 }
 
@@ -95,7 +95,7 @@ pub enum ClockChangedKind {
     ClockChanged,
 }
 
-/// The agent watches no longer.
+/// The agent stops watching.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct AgentStopping {
     /// What opens each line.
@@ -106,8 +106,8 @@ pub struct AgentStopping {
     /// When, as UTC.
     #[schemars(extend("format" = "date-time"))]
     pub time: String,
-    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happened between the start and then is told or counted, what happens
-    /// later is not.
+    /// When, in nanoseconds of `CLOCK_BOOTTIME`. What happened between the start and this time is reported or counted; what
+    /// happens later is not.
     pub ktime_ns: u64,
     /// Why: `signal`, `end_of_recording`.
     pub reason: String,
@@ -123,26 +123,26 @@ pub enum AgentStoppingKind {
     AgentStopping,
 }
 
-/// The BTF that the agent goes by.
+/// The BTF that the agent uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BtfInUse {
     /// Where it is.
     pub path: String,
-    /// What speaks for it.
+    /// Why it is trusted.
     pub source: BtfSource,
 }
 
-/// What speaks for the BTF in use, beside the self-test.
+/// Why the BTF in use is trusted, besides the self-test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BtfSource {
-    /// It is the running kernel's own.
+    /// The running kernel's own.
     Kernel,
-    /// It is a file, and the kernel's own BTF says the same of all that is read.
+    /// A file that agrees with the kernel's own BTF in everything that is read.
     FileThatAgrees,
-    /// It is a file, and the kernel's own BTF says otherwise.
+    /// A file that differs from the kernel's own BTF.
     FileThatDiffers,
-    /// It is a file, and the kernel's own BTF cannot be read.
+    /// A file; the kernel's own BTF cannot be read.
     FileAlone,
 }
 

@@ -201,8 +201,8 @@ impl JsonSchema for Field {
 /// Something unknown, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Unresolved {
-    /// Path of the field, such as `victims[0].uid`, or of all that is below it, such as `trigger`. `victims[*].uid` is
-    /// of some or all victims; the reason has their number.
+    /// Path of the field, such as `victims[0].uid`, or of everything below it, such as `trigger`. `victims[*].uid` stands for
+    /// some or all victims; the reason has their number.
     pub field: Field,
     /// Why it is unknown.
     pub reason: String,

@@ -12,7 +12,7 @@ pub struct Incident {
     /// What opens each line.
     #[serde(flatten)]
     pub envelope: Envelope,
-    /// Names the incident: boot id, `ktime_ns` and CPU, joined by `-`.
+    /// Identifies the incident: boot id, `ktime_ns` and CPU, joined by `-`.
     pub id: String,
     /// 1 for the first line of an incident; a higher one replaces it.
     pub revision: u32,
@@ -20,41 +20,40 @@ pub struct Incident {
     pub redelivered: bool,
     /// What happened.
     pub kind: Kind,
-    /// `ktime_ns` as UTC, RFC 3339 with nanoseconds: by the wall clock as it was when the line was written.
+    /// `ktime_ns` as UTC, RFC 3339 with nanoseconds, by the wall clock at the time of writing.
     #[schemars(extend("format" = "date-time"))]
     pub time: String,
     /// When it happened, in nanoseconds of `CLOCK_BOOTTIME`.
     pub ktime_ns: u64,
     /// Why it happened.
     pub verdict: Verdict,
-    /// The hooks that saw it, `fentry:oom_kill_process` and the like.
+    /// The hooks that saw it, for example `fentry:oom_kill_process`.
     pub hooks: Vec<String>,
-    /// How the kernel came to it.
+    /// What made the kernel look for a victim.
     pub origin: Option<Origin>,
-    /// Which memory the request was bound to.
+    /// Which memory the allocation was restricted to.
     pub constraint: Option<Constraint>,
-    /// All that belongs to the incident is in it: the kernel's decision was seen from beginning to end.
+    /// The kernel's decision was observed from beginning to end.
     pub complete: bool,
-    /// How many more incidents of the same kind and limit this line stands for, since the last one; of kills, `folded` has
-    /// more.
+    /// How many further incidents of the same kind and limit this line stands for; for kills see `folded`.
     pub repeats: u64,
     /// The limit that was hit; null for an OOM of the node.
     pub limit: Option<LimitHit>,
-    /// The node's memory; null where it was not what was short.
+    /// The node's memory; null if it was not short.
     pub memory: Option<Memory>,
-    /// The process that ran into it; not the victim, and not by itself at fault.
+    /// The task whose allocation or charge invoked the OOM killer or failed. Not the victim, and not necessarily at fault.
     pub trigger: Option<Process>,
     /// The killed processes, largest first.
     pub victims: Vec<Process>,
     /// How many processes were killed; more than `victims` holds if `truncated`, or if some are in `folded`.
     pub victims_total: u64,
-    /// The further kills that this line stands for; null if it stands for its own alone.
+    /// The further kills that this line stands for; null if there are none.
     pub folded: Option<Folded>,
-    /// The request that could not be met.
+    /// The allocation that could not be met.
     pub allocation: Option<Allocation>,
     /// What is unknown, and why.
     pub unresolved: Vec<Unresolved>,
-    /// Something was cut to keep the line in its size.
+    /// Something was cut to keep the line within its maximum size.
     pub truncated: bool,
 }
 
@@ -64,30 +63,30 @@ pub struct Incident {
 pub enum Kind {
     /// The kernel's OOM killer killed one or more processes.
     OomKill,
-    /// The kernel was out of memory in some scope and found nobody to kill.
+    /// The kernel was out of memory in some scope and found no process to kill.
     OomNoKill,
-    /// A task met the limit of a cgroup whose OOM killer is switched off (cgroup v1's `oom_kill_disable`), and waits
-    /// there for memory.
+    /// A task reached the limit of a cgroup whose OOM killer is disabled (cgroup v1's `oom_kill_disable`), and waits there for
+    /// memory.
     OomWait,
-    /// The kernel could not give pages that were asked for.
+    /// The kernel could not allocate pages.
     AllocFailure,
-    /// The kernel could not put pages together in its address space (vmalloc).
+    /// The kernel could not map pages into its address space (vmalloc).
     VmallocFailure,
-    /// The kernel had a page, could not charge it to a memory cgroup at its limit, and killed nobody for it.
+    /// The kernel had a page, could not charge it to a memory cgroup at its limit, and killed no process for it.
     ChargeFailure,
-    /// The kernel warned of some other allocation that failed.
+    /// The kernel warned of another allocation that failed.
     OtherAllocFailure,
 }
 
-/// Which memory a request was bound to.
+/// Which memory an allocation was restricted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
     /// The whole node.
     None,
-    /// The nodes of a cpuset.
+    /// The NUMA nodes of a cpuset.
     Cpuset,
-    /// The nodes of a memory policy.
+    /// The NUMA nodes of a memory policy.
     Mempolicy,
     /// A memory cgroup.
     Memcg,
@@ -108,24 +107,24 @@ pub struct LimitHit {
     pub limit_bytes: Option<u64>,
     /// There is no limit.
     pub unlimited: bool,
-    /// What Kubernetes has as the limit of the container or pod that the verdict's level means: `resources.limits.memory` of
-    /// its spec, the sum of its containers' for a pod without one of its own. It may be older than the kill, and differs from
-    /// `limit_bytes` after a resize or a change by hand. Null at other levels, and where the API server is not asked.
+    /// Kubernetes' limit of the container or pod at the verdict's level: `resources.limits.memory` of its spec; for a pod
+    /// without one the sum of its containers'. It may be older than the kill, and differs from `limit_bytes` after a resize or
+    /// a manual change. Null at other levels, and without the API server as a source.
     pub kubernetes_limit_bytes: Option<u64>,
-    /// The same as the pod's status has it: what kubelet says is in force.
+    /// The same from the pod's status: what kubelet reports as in force.
     pub kubernetes_limit_in_force_bytes: Option<u64>,
     /// In use at the decision.
     pub usage_bytes: Option<u64>,
-    /// Shared memory and files in tmpfs of the cgroup and those below it, read from `memory.stat` just after the
-    /// decision. Of this, what is in files (memory-backed emptyDir volumes, /dev/shm) stays when processes die.
+    /// Shared memory and tmpfs files of the cgroup and those below it, read from `memory.stat` just after the decision. Files
+    /// (memory-backed emptyDir volumes, /dev/shm) stay when processes die.
     pub shmem_bytes: Option<u64>,
     /// Swap in use; memory and swap together where `swap_includes_memory` is true.
     pub swap_usage_bytes: Option<u64>,
-    /// Limit of the same.
+    /// Limit of swap.
     pub swap_limit_bytes: Option<u64>,
-    /// That has no limit.
+    /// Swap has no limit.
     pub swap_unlimited: bool,
-    /// Usage and limit of swap count memory too: cgroup v1. Null where the version is not known.
+    /// Usage and limit of swap include memory: cgroup v1. Null if the version is not known.
     pub swap_includes_memory: Option<bool>,
     /// `memory.oom.group`: all of the cgroup's processes die together.
     pub oom_group: Option<bool>,
@@ -163,49 +162,47 @@ pub struct Process {
     pub total_vm_bytes: Option<u64>,
     /// -1000 (never kill) to 1000 (kill first).
     pub oom_score_adj: Option<i16>,
-    /// It was ending already when it was marked.
+    /// It was already exiting when it was marked.
     pub exiting: Option<bool>,
-    /// Path of its cgroup, in the memory controller's hierarchy; where the process is in the root of that, its
-    /// path in the unified hierarchy.
+    /// Path of its cgroup in the memory controller's hierarchy; if that is the root, its path in the unified hierarchy.
     pub cgroup: Option<Text>,
-    /// That is not the whole path: the levels nearest to the process (very deep ones), or those nearest to the
-    /// root, could not be read.
+    /// The path is not complete: the levels nearest to the process (very deep ones) or to the root could not be read.
     pub cgroup_cut: bool,
     /// Whose process it is.
     pub owner: Option<Owner>,
 }
 
-/// The request that could not be met.
+/// The allocation that could not be met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Allocation {
-    /// 2^order pages in one piece; null for a request that has none (sysrq, vmalloc).
+    /// 2^order contiguous pages; null for an allocation without an order (sysrq, vmalloc).
     pub order: Option<u32>,
     /// The same in bytes.
     pub bytes: Option<u64>,
-    /// What the memory was to be for; null for what is not a request for pages, a charge for one.
+    /// What the memory was for; null if no pages were allocated (a charge, for example).
     pub migrate_type: Option<MigrateType>,
-    /// The NUMA nodes that the request was bound to; empty if to none, or if its `constraint` says more.
+    /// The NUMA nodes that the allocation was restricted to; empty if there is no restriction or `constraint` says more.
     pub numa_nodes: Vec<u32>,
-    /// The flags by their names on the kernel that this is about.
+    /// The gfp flags by the kernel's names.
     pub gfp: Vec<String>,
     /// The flags as a number.
     pub gfp_mask: u32,
     /// Memory that the scope of the OOM may hold: the limit with swap, or the node's memory and swap. This and the next are
-    /// null where the OOM killer had no part.
+    /// null without the OOM killer.
     pub scope_total_bytes: Option<u64>,
     /// Badness of the first victim, as the kernel weighed it: its memory and page tables, shifted by
     /// `oom_score_adj` thousandths of the scope.
     pub victim_points_bytes: Option<i64>,
 }
 
-/// What memory is for, as far as it decides which free blocks it may come from.
+/// The migrate type: what the memory is for, which decides from which free blocks it may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MigrateType {
-    /// The kernel's, which stays where it is.
+    /// The kernel's memory, which stays where it is.
     Unmovable,
-    /// A process's, which can be moved.
+    /// A process's memory, which can be moved.
     Movable,
-    /// Caches of the kernel that can be given back.
+    /// Reclaimable slab.
     Reclaimable,
 }

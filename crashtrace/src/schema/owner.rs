@@ -10,8 +10,8 @@ use super::Text;
 pub struct Owner {
     /// What it is.
     pub kind: OwnerKind,
-    /// The pod's namespace. This, the two names and `kubernetes` are as Kubernetes has them: null outside of pods, and where
-    /// `unresolved` says why. A further revision of the report may have them.
+    /// The pod's namespace. This, the two names and `kubernetes` come from Kubernetes: null outside of pods, or for the reason
+    /// in `unresolved`. A later revision of the report may have them.
     pub namespace: Option<Text>,
     /// The pod's name.
     pub pod: Option<Text>,
@@ -32,13 +32,13 @@ pub struct Owner {
     pub runtime: Option<Runtime>,
     /// The systemd unit of a host process.
     pub unit: Option<Text>,
-    /// Where the cgroup lies below one that was delegated (to a user's service manager, a service, a container outside of
-    /// Kubernetes): what the names say that were given there. The owner is the one that it was delegated to; nothing else in the
-    /// report rests on this. Null where there is no such claim.
+    /// If the cgroup lies below a delegated one (of a user's service manager, a service, a container outside of Kubernetes):
+    /// what the names below it say. The owner is the delegate; nothing else in the report rests on this. Null if there is no
+    /// such claim.
     pub claims: Option<Claims>,
 }
 
-/// What a cgroup's names claim, which anybody may have chosen who was given that part of the tree.
+/// What a cgroup's names claim. Whatever was delegated that part of the tree may have chosen them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Claims {
     /// What it claims to be.
@@ -54,32 +54,32 @@ pub struct Claims {
 /// What Kubernetes says of a container; of an owner that is a pod, what it says of the pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Kubernetes {
-    /// What kind of container; null for a pod, and where the container runtime says it, which does not tell.
+    /// What kind of container; null for a pod, and if the source is the container runtime, which does not say.
     pub role: Option<ContainerRole>,
-    /// What made the pod; null if nothing did, or if it is not known.
+    /// The pod's controller; null if it has none, or if that is not known.
     pub workload: Option<Workload>,
     /// The container's image.
     pub image: Option<Text>,
-    /// How often the container had been started anew when this one began.
+    /// How often the container had been restarted when this one began.
     pub restart_count: Option<u32>,
-    /// `resources.requests.memory`; for a pod without its own the sum that follows from its containers.
+    /// `resources.requests.memory`; for a pod without one the sum over its containers.
     pub memory_request_bytes: Option<u64>,
-    /// The same of `resources.limits.memory`. Not what the kernel has in force, which is in `limit`.
+    /// The same of `resources.limits.memory`. What the kernel enforced is in `limit`.
     pub memory_limit_bytes: Option<u64>,
-    /// Who says so.
+    /// Where this comes from.
     pub source: NameSource,
-    /// For so long nothing was heard of it: what it says may be out of date. Null while it is heard.
+    /// For how long the source has not answered: this may be out of date. Null while it answers.
     pub stale_seconds: Option<u64>,
 }
 
-/// What made a pod.
+/// The controller of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Workload {
     /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, `CronJob`, `ReplicaSet`, `Node` (a static pod), or any other kind.
     pub kind: Text,
     /// Its name, in the pod's namespace.
     pub name: Text,
-    /// No object says so, it follows from the controller's name: a Deployment from its `ReplicaSet`'s, a `CronJob` from its Job's.
+    /// Derived from the direct controller's name: a Deployment from its `ReplicaSet`'s, a `CronJob` from its Job's.
     pub inferred: bool,
 }
 
@@ -89,7 +89,7 @@ pub struct Workload {
 pub enum OwnerKind {
     /// A container, in a pod or not.
     Container,
-    /// A pod, no container of it in particular.
+    /// A pod as a whole.
     Pod,
     /// All pods of a QoS class.
     Qos,
@@ -97,7 +97,7 @@ pub enum OwnerKind {
     Kubepods,
     /// A service or slice of the host.
     HostService,
-    /// Some other cgroup.
+    /// Another cgroup.
     Cgroup,
     /// The host: the root cgroup.
     Host,
@@ -139,13 +139,13 @@ pub enum ContainerRole {
     Init,
     /// An init container that runs beside the others.
     Sidecar,
-    /// Added to the running pod, by `kubectl debug` for one.
+    /// Added to the running pod, for example by `kubectl debug`.
     Ephemeral,
-    /// The runtime's own, which holds the pod together (pause).
+    /// The runtime's sandbox container (pause).
     Sandbox,
 }
 
-/// Who names pods.
+/// A source of names of pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NameSource {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::harmless::is_harmful;
 
-/// Bytes as text: valid UTF-8 as it is but for the backslash, which is doubled; any other byte as `\xNN`, and so are the bytes of
+/// Bytes as text. Valid UTF-8 stays as it is, but a backslash is doubled. Any other byte is `\xNN`, and so are the bytes of
 /// characters that a terminal acts on or does not show (controls, direction of writing, no width).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(transparent)]

@@ -11,18 +11,17 @@ use super::Field;
 pub struct Verdict {
     /// The cause.
     pub cause: Cause,
-    /// What of the node's memory was lacking: pages, or large pieces. Null where it was not what was short, and where the
-    /// zones do not tell.
+    /// What the node's memory lacked: pages, or contiguous ones. Null if it was not short, or if the zones do not tell.
     pub shortage: Option<Shortage>,
-    /// Whose limit it was.
+    /// Whose limit was hit.
     pub level: Option<Level>,
     /// How it is known.
     pub certainty: Certainty,
-    /// What was inferred and not observed, by field.
+    /// Fields that were inferred and not observed.
     pub inferred: Vec<Field>,
     /// One sentence for people.
     pub summary: String,
-    /// The facts that it rests on, with their numbers.
+    /// The facts that the verdict rests on, with numbers.
     pub evidence: Vec<String>,
     /// What to do about it.
     pub remedy: String,
@@ -35,27 +34,27 @@ pub struct Verdict {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Cause {
-    /// The node ran out of memory, or the part of it that the request was bound to.
+    /// The node ran out of memory, or the part of it that the allocation was restricted to.
     SystemOom,
     /// A memory cgroup's limit was hit.
     CgroupOom,
-    /// Memory was there, in pieces too small for what was asked for.
+    /// Enough memory was free, but not in contiguous blocks large enough for the allocation.
     Fragmentation,
-    /// An allocation failed for want of memory.
+    /// An allocation failed because memory was low.
     LowMemory,
-    /// Could not be told.
+    /// The cause could not be determined.
     Unknown,
 }
 
-/// What of the node's memory was lacking.
+/// What the node's memory lacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Shortage {
-    /// Large pieces: there was enough memory, but no block of the size.
+    /// Contiguous memory: enough was free, but no block of the size.
     Fragmentation,
     /// Memory.
     LowMemory,
-    /// Memory, and with it the reserves for requests that cannot wait.
+    /// Memory, and the atomic reserves were exhausted too.
     AtomicReserves,
 }
 
@@ -65,7 +64,7 @@ pub enum Shortage {
 pub enum Level {
     /// The container's own.
     Container,
-    /// The pod's, and not just that of its only container.
+    /// The pod's, as distinct from that of its only container.
     Pod,
     /// That of all pods of a QoS class.
     Qos,
@@ -73,7 +72,7 @@ pub enum Level {
     NodeAllocatable,
     /// That of a service or slice of the host.
     HostService,
-    /// That of some other cgroup: one inside a container, or one that neither Kubernetes nor systemd made.
+    /// That of another cgroup: inside a container, or made by neither Kubernetes nor systemd.
     Cgroup,
     /// The node's memory.
     Node,
@@ -83,23 +82,23 @@ pub enum Level {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Certainty {
-    /// All of it was read from the kernel as it decided.
+    /// All of it was read from the kernel at the decision.
     Observed,
     /// Some of it, listed in `inferred`, follows from other facts.
     Inferred,
 }
 
-/// How the kernel came to look for a victim.
+/// What made the kernel look for a victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// A page was asked for and the node had none.
+    /// An allocation found no free page on the node.
     Allocation,
     /// Memory was charged to a cgroup at its limit.
     Charge,
-    /// A limit was lowered below what was in use.
+    /// A limit was lowered below the usage.
     LimitWrite,
-    /// Somebody asked for it by sysrq.
+    /// Requested by sysrq.
     Sysrq,
     /// kswapd could not keep the working set resident for as long as told (`min_ttl_ms`).
     Kswapd,
