@@ -95,8 +95,8 @@ pub fn owner(owner: &Owner, cgroup: &str) -> String {
         },
         OwnerKind::Kubepods => "the node's pods".to_owned(),
         OwnerKind::HostService => match &owner.unit {
-            Some(unit) => format!("{} of the host", unit.as_str()),
-            None => format!("cgroup {cgroup} of the host"),
+            Some(unit) => format!("host unit {}", unit.as_str()),
+            None => format!("host cgroup {cgroup}"),
         },
         OwnerKind::Cgroup => format!("cgroup {cgroup}"),
         OwnerKind::Host => "the host".to_owned(),

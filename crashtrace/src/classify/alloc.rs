@@ -95,7 +95,14 @@ pub(super) fn verdict(case: &Case, failures: &AllocFailures) -> Verdict {
         kubernetes: None,
         certainty: certainty(&inferred),
         inferred,
-        unresolved: open(found, level, limit.as_ref(), failure, sight.as_ref()),
+        unresolved: open(
+            found,
+            level,
+            limit.as_ref(),
+            failure,
+            sight.as_ref(),
+            beyond_node_bytes(case, failure).is_some(),
+        ),
         limit,
         assessment: sight.map(|sight| sight.assessment),
         facts: Facts::Alloc(AllocFacts {
@@ -135,12 +142,14 @@ fn open(
     limit: Option<&LimitFinding>,
     failure: &AllocFailure,
     sight: Option<&Sight<'_>>,
+    beyond_node: bool,
 ) -> Vec<Open> {
     let mut open = Vec::new();
     let mut add = |field, reason| open.push(Open { field, reason });
     if cause == AllocCause::Unknown {
         let reason = match (failure.asked, sight) {
             (Asked::Other, _) => Reason::UnknownAllocation,
+            (Asked::Vmalloc { .. }, _) if beyond_node => Reason::VmallocBeyondNode,
             (Asked::Vmalloc { .. }, Some(_)) => Reason::VmallocNotForMemory,
             (_, None) => Reason::ZonesUnread,
             (_, Some(sight)) => sight.open(),

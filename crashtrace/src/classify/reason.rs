@@ -55,8 +55,10 @@ pub enum Reason {
     NodesUnknown,
     /// The kernel's message is of an allocation that this version does not know.
     UnknownAllocation,
-    /// There was memory, so vmalloc lacked address space, or wanted more than the machine has.
+    /// There was memory, so vmalloc may have lacked address space.
     VmallocNotForMemory,
+    /// vmalloc wanted more than the node has.
+    VmallocBeyondNode,
     /// No cgroup of the process is at its limit any more.
     NoFullCgroup,
     /// The figure is not read for a charge that failed.

@@ -112,10 +112,10 @@ fn summary(
     let outcome = match facts.cause {
         AllocCause::Charge => match &verdict.limit {
             Some(limit) => format!(
-                "it could not be charged to {}, which is at its limit, and no process was killed for it",
+                "its charge to {} was refused at the limit, and no process was killed",
                 owner(&limit.party)
             ),
-            None => "it could not be charged to its cgroup, and no process was killed for it".to_owned(),
+            None => "its charge to the cgroup was refused, and no process was killed".to_owned(),
         },
         AllocCause::Fragmentation => {
             let free = sight.map(zones::fragmented).unwrap_or_default();
@@ -126,7 +126,7 @@ fn summary(
         AllocCause::Unknown if facts.beyond_node_bytes.is_some() => {
             "the node does not have so much memory".to_owned()
         }
-        AllocCause::Unknown => "the cause is not known".to_owned(),
+        AllocCause::Unknown => "cause unknown".to_owned(),
     };
     format!("{allocation} by {} failed: {outcome}", subject(case, failure, facts.caller))
 }

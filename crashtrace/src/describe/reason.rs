@@ -13,7 +13,7 @@ pub(super) fn words(reason: Reason) -> String {
             return format!("oom_control.constraint is {value}, which this version does not know");
         }
         Reason::NoOwner(why) => return why.to_string(),
-        Reason::CauseUnknown => "the cause is not known",
+        Reason::CauseUnknown => "the cause is unknown",
         Reason::DecisionLost => DECISION_LOST,
         Reason::BlindTier => BLIND_TIER,
         Reason::NoVictimNoConstraint => "the kernel does not keep it when it finds no process to kill",
@@ -40,8 +40,10 @@ pub(super) fn words(reason: Reason) -> String {
         Reason::NodesUnknown => "oom_control does not say which NUMA nodes the allocation was bound to",
         Reason::UnknownAllocation => "this version does not know the kind of allocation",
         Reason::VmallocNotForMemory => {
-            "there was memory: the allocation was larger than the machine, or than what is left of the kernel's address \
-             space"
+            "there was memory: the allocation may have been larger than what is left of the kernel's address space"
+        }
+        Reason::VmallocBeyondNode => {
+            "the allocation was larger than the node's memory, which is no cause of its own"
         }
         Reason::NoFullCgroup => "none of the cgroups of the process is at its limit any more",
         Reason::NotReadForCharge => "it is not read for a failed charge",

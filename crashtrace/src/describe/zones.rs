@@ -38,7 +38,7 @@ pub(super) fn fragmented(sight: &Sight<'_>) -> String {
     let free = pages_size(sight, sight.usable_pages());
     match sight.largest_block_order().filter(|order| *order < sight.request.order) {
         Some(order) => format!(
-            "{free} were free, but the largest block was {}",
+            "{free} were free in zones above their reserves, but the largest block there was {}",
             pages_size(sight, block_pages(order).unwrap_or_default())
         ),
         None => format!("{free} were free, but no block that it may use was large enough"),
@@ -68,16 +68,18 @@ fn pages_size(sight: &Sight<'_>, pages: u64) -> String {
 fn quote(sight: &Sight<'_>, zone: &Zone, finding: &ZoneFinding) -> Option<String> {
     let (free, kept) = (zone.free_pages?, finding.kept_pages?);
     let usable = finding.usable_pages.filter(|usable| *usable < free);
-    let usable = usable
-        .map_or_else(String::new, |usable| format!(" ({} of it usable here)", pages_size(sight, usable)));
+    let usable = usable.map_or_else(String::new, |usable| {
+        format!(" ({} of it usable for this allocation)", pages_size(sight, usable))
+    });
     let boost = match zone.boost_pages {
         0 => String::new(),
         boost => {
-            format!(" (its watermarks are raised by {} after recent fragmentation)", pages_size(sight, boost))
+            format!(" (with a watermark boost of {} after recent fragmentation)", pages_size(sight, boost))
         }
     };
     let needed = block_pages(sight.request.order)?;
-    let room = if finding.room? { "enough room for" } else { "no room for" };
+    let room =
+        if finding.room? { "enough above the reserve for" } else { "too little above the reserve for" };
     Some(format!(
         "{}, the largest eligible zone, had {} free{usable} and must keep {} in reserve{boost}: {room} {}",
         name(zone),

@@ -13,13 +13,12 @@ use crate::schema::{Field, ProcessField, Unresolved};
 pub const DECISION_LOST: &str = "the record of the kernel's decision was lost";
 pub const BLIND_TIER: &str =
     "oom_control was not found on the kernel's stack: the decision was recorded at oom:mark_victim";
-pub const CLAIMS: &str = "the cgroup is below one that was delegated to this owner, who names what is in it: those names are in \
-owner.claims, and are not confirmed";
+pub const CLAIMS: &str = "the cgroup is below one that was delegated to this owner, which chooses the names there: they are in owner.claims, and \
+are not confirmed";
 pub(super) const UNREADABLE: &str = "could not be read from the kernel";
 pub(super) const MARK_TOO_LATE: &str =
-    "a process is marked after it was sent SIGKILL: whether it was exiting before cannot be told";
-const NO_MEMORY: &str =
-    "could not be read: a kernel thread, or a process that has freed its memory, has none";
+    "SIGKILL is sent before oom:mark_victim: whether the process was already exiting is not known";
+const NO_MEMORY: &str = "the task has no memory of its own: a kernel thread, or a process that has freed it";
 const TID_ONLY: &str =
     "this kernel's oom:mark_victim gives only a thread id, and no recorded decision names it";
 const NO_CGROUPS: &str = "its cgroups could not be read";
@@ -58,7 +57,7 @@ pub(super) fn process(
 
 /// The reason where it holds for some of several processes.
 pub(super) fn counted(count: impl Display, total: impl Display, reason: &str) -> String {
-    format!("of {count} of {total} processes: {reason}")
+    format!("{count} of {total} processes: {reason}")
 }
 
 /// What of one process is unknown, and why.

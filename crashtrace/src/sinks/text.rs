@@ -101,6 +101,9 @@ fn headline(page: &mut Page, incident: &Incident) {
         Some(Origin::LimitWrite) => page.plain(", as the limit was lowered"),
         Some(Origin::Sysrq | Origin::Kswapd | Origin::Allocation | Origin::Charge) | None => page,
     };
+    if incident.verdict.certainty == Certainty::Inferred {
+        page.put(Style::Caution, "  (inferred)");
+    }
     if incident.revision > 1 {
         page.put(Style::Caution, &format!("  (revision {}, replaces the earlier)", incident.revision));
     }
@@ -114,7 +117,7 @@ fn headline(page: &mut Page, incident: &Incident) {
 }
 
 fn label(page: &mut Page, name: &str, text: &str) {
-    page.put(Style::Heading, &format!("  {name:<9}")).plain(text).end();
+    page.put(Style::Heading, &format!("  {name:<10}")).plain(text).end();
 }
 
 fn limit_lines(page: &mut Page, limit: &LimitHit) {
@@ -145,7 +148,7 @@ fn limit_lines(page: &mut Page, limit: &LimitHit) {
     }
     label(page, "limit", &facts.join("; "));
     label(page, "", &owner_words(limit.owner.as_ref(), Some(limit.cgroup.as_str())));
-    page.put(Style::Faint, &format!("  {:<9}{}", "", limit.cgroup.as_str())).end();
+    page.put(Style::Faint, &format!("  {:<10}{}", "", limit.cgroup.as_str())).end();
 }
 
 fn process_table(page: &mut Page, incident: &Incident) {
@@ -155,7 +158,7 @@ fn process_table(page: &mut Page, incident: &Incident) {
         let role = if incident.kind == Kind::OomWait { "waits" } else { "trigger" };
         rows.push((Style::Plain, row(role, trigger)));
     }
-    rows.extend(incident.victims.iter().take(VICTIMS).map(|victim| (Style::Alarm, row("killed", victim))));
+    rows.extend(incident.victims.iter().take(VICTIMS).map(|victim| (Style::Alarm, row("victim", victim))));
     if rows.len() == 1 {
         return;
     }
@@ -250,7 +253,7 @@ fn fields(fields: &[Field]) -> String {
 }
 
 fn small_print(incident: &Incident) -> String {
-    format!("  {}, seen by {}", incident.id, incident.hooks.join(" "))
+    format!("  report {}, hooks {}", incident.id, incident.hooks.join(" "))
 }
 
 fn agent_started(page: &mut Page, started: &AgentStarted) {
@@ -282,8 +285,8 @@ fn loss_line(page: &mut Page, loss: &Loss) {
 }
 
 fn clock_changed(page: &mut Page, changed: &ClockChanged) {
-    page.plain(&changed.time).plain("  ").put(Style::Caution, "CLOCK SET");
-    page.plain(&format!("  it was {} by the old one", changed.time_before)).end();
+    page.plain(&changed.time).plain("  ").put(Style::Caution, "CLOCK CHANGED");
+    page.plain(&format!("  the wall clock was set; the old one had {}", changed.time_before)).end();
 }
 
 fn agent_stopping(page: &mut Page, stopping: &AgentStopping) {

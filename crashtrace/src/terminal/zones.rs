@@ -194,7 +194,7 @@ fn legend(page: &mut Page, picture: &Picture<'_>, more_orders: usize) {
     let mut lines = vec!["bars: the share of the zone's free memory in blocks of each size".to_owned()];
     let any = |is: &dyn Fn(&Row<'_>) -> bool| picture.zones.iter().any(is);
     if any(&|zone| zone.kept_bytes.is_some()) {
-        lines.push("kept: the reserves that such an allocation must leave free".to_owned());
+        lines.push("kept: min watermark, lowmem reserve, and what is not for such an allocation".to_owned());
     }
     if let Some(order) = picture.order.filter(|_| any(&|zone| zone.index.is_some() && !zone.ineligible)) {
         lines.push(format!(

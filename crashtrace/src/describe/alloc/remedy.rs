@@ -58,7 +58,7 @@ pub(super) fn of(
 /// What helps against fragmentation.
 pub(in crate::describe) fn fragmentation(unmovable: Option<&Unmovable>) -> Vec<String> {
     let mut advice = vec![
-        "Now: `echo 1 > /proc/sys/vm/compact_memory` compacts free memory. For good: raise vm.compaction_proactiveness (20 by \
+        "Now: `echo 1 > /proc/sys/vm/compact_memory` compacts free memory. Permanently: raise vm.compaction_proactiveness (20 by \
          default) so that the kernel compacts in the background, and vm.min_free_kbytes, so that it has more free memory to \
          compact with."
             .to_owned(),
@@ -97,8 +97,8 @@ fn smaller(sight: Option<&Sight<'_>>) -> Option<String> {
     const COSTLY: u32 = 3;
     let order = sight?.request.order;
     (order > COSTLY).then(|| {
-        "The kernel gives up early on so large an order: a program that uses smaller buffers (socket buffers and control \
-         messages, jumbo frames, huge pages reserved at boot) does not depend on it."
+        "The kernel gives up early on so large an order: use smaller buffers (socket buffers, control messages, jumbo \
+         frames), and reserve huge pages at boot."
             .to_owned()
     })
 }

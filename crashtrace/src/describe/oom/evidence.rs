@@ -54,7 +54,7 @@ fn basis(basis: Basis) -> String {
         Basis::Memcg => "oom_control.memcg is set: a cgroup limit was hit, not the node's memory",
         Basis::NoOrder => "oom_control.order is -1, which only sysrq passes",
         Basis::NoZones => "oom_control has neither a memcg nor zones, which only kswapd's lacks",
-        Basis::Page => "oom_control.memcg is not set: the node's memory was short, no cgroup limit was hit",
+        Basis::Page => "oom_control.memcg is not set: no cgroup limit was hit",
         Basis::OutOfMemoryOnStack => {
             "out_of_memory is on the kernel's stack, and no function that leads to the OOM of a memory cgroup"
         }
@@ -180,19 +180,19 @@ fn allocation(scene: &Scene<'_>) -> Option<String> {
 fn scope(oom: &Oom<'_>) -> Option<String> {
     let control = oom.scene.control?;
     let scope = match (oom.cause(), oom.verdict.constraint) {
-        (OomCause::Limit, _) => "the limit and the swap that may be used",
-        (_, Some(Constraint::Cpuset | Constraint::Mempolicy)) => "the allowed NUMA nodes and swap",
-        _ => "the node's memory and swap",
+        (OomCause::Limit, _) => "limit and usable swap",
+        (_, Some(Constraint::Cpuset | Constraint::Mempolicy)) => "memory of the allowed NUMA nodes and swap",
+        _ => "node memory and swap",
     };
     // With vm.oom_kill_allocating_task no process is weighed.
     let weighed = match control.points_bytes {
         0 => String::new(),
         points => format!(
-            "; the victim's badness was {} (its memory, shifted by its oom_score_adj)",
+            "; the victim's badness was {} (its memory adjusted by its oom_score_adj)",
             signed_size(points)
         ),
     };
-    Some(format!("{scope} come to {}{weighed}", size(control.total_bytes)))
+    Some(format!("{scope}: {}{weighed}", size(control.total_bytes)))
 }
 
 /// In an OOM of the node: how the victim's container stood to its own limit.
@@ -286,6 +286,9 @@ fn trigger(oom: &Oom<'_>) -> Option<String> {
     let scene = &oom.scene;
     let trigger = scene.trigger.as_ref()?;
     let (name, of) = (process(trigger.task), of_owner(trigger));
+    if scene.waits() {
+        return Some(format!("{name}{of} sleeps at the limit"));
+    }
     match oom.origin() {
         Some(Origin::LimitWrite) => return Some(format!("{name}{of} wrote the limit")),
         Some(Origin::Sysrq) => {
@@ -308,8 +311,8 @@ fn trigger(oom: &Oom<'_>) -> Option<String> {
         return None;
     }
     Some(format!(
-        "{name}{of} invoked the OOM killer with its allocation, but {}{} was the victim: it did not run out of memory itself, \
-         it was chosen for its size and its oom_score_adj",
+        "{name}{of} invoked the OOM killer with its allocation, but {}{} was the victim: the kernel chose it by badness \
+         (its memory and oom_score_adj)",
         process(victim.task),
         of_owner(victim),
     ))
@@ -346,14 +349,14 @@ fn no_kill(oom: &Oom<'_>) -> Vec<String> {
     let reason = match (oom.cause(), oom.level()) {
         _ if oom.scene.waits() => {
             "oom_kill_disable is set in memory.oom_control of the cgroup: a page fault that needs memory there sleeps until \
-             some is freed or the limit is raised, and a system call fails (ENOMEM), which is not reported"
+             some is freed or the limit is raised, and a system call fails (ENOMEM), which crashtrace does not report"
         }
         (OomCause::Node, Some(Level::Node)) => {
             "the OOM killer is switched off, as it is while the node suspends, or no process may be killed"
         }
         _ => {
-            "no process could be killed: each candidate is exempt (oom_score_adj -1000, or pid 1 of the host) or has no \
-             memory of its own, or there is none"
+            "no process could be killed: each one is exempt (oom_score_adj -1000, or pid 1 of the node) or has no memory of \
+             its own"
         }
     };
     let mut evidence = vec![reason.to_owned()];
@@ -367,11 +370,11 @@ fn no_kill(oom: &Oom<'_>) -> Vec<String> {
 fn folded(scene: &Scene<'_>) -> Option<String> {
     let folded = scene.kill?.folded.as_ref()?;
     let held = match folded.unread {
-        0 => format!(", which had {} resident together", size(folded.resident_bytes)),
+        0 => format!(", whose resident memory adds up to {}", size(folded.resident_bytes)),
         _ => String::new(),
     };
     Some(format!(
-        "kills of the same limit came faster than one line each is written for: this one stands for {} more, of {}{held}",
+        "kills at this limit came too fast for a report each: {} more, of {}{held}, are folded into this one",
         folded.kills,
         processes(folded.victims_total),
     ))

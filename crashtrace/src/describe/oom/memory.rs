@@ -28,7 +28,7 @@ fn pods(oom: &Oom<'_>) -> Option<String> {
     let node = oom.scene.node_memory_bytes.filter(|_| oom.verdict.constraint == Some(Constraint::None));
     let rest = node.and_then(|node| node.checked_sub(limit)).map_or_else(String::new, |rest| {
         format!(
-            ", which leaves {} of the node's memory to kubelet, the runtime, system services and the kernel",
+            "; {} of the node's memory are for kubelet, the runtime, system services and the kernel",
             size(rest)
         )
     });
@@ -41,7 +41,7 @@ fn holders(scene: &Scene<'_>) -> Option<String> {
         memory.holders.iter().take(NAMED).map(|held| holder(held, scene.share_of())).collect();
     let of = memory.total.map_or_else(String::new, |total| format!(" of {total}"));
     let looked = format!(
-        "{}{of} cgroups were looked at, of which {} held less than {} each",
+        "{}{of} cgroups were looked at (not those below small ones), of which {} held less than {} each",
         memory.looked_at,
         memory.small,
         size(memory.least_bytes)
@@ -65,7 +65,7 @@ fn holders(scene: &Scene<'_>) -> Option<String> {
 /// `pod 1f6c… (1.2 GiB, 51 %)`
 pub(super) fn holder(held: &Held, total: Option<u64>) -> String {
     let percent = total.map_or_else(String::new, |total| {
-        format!(", {} %", u128::from(held.usage_bytes) * 100 / u128::from(total))
+        format!(", {} % of the total", u128::from(held.usage_bytes) * 100 / u128::from(total))
     });
     format!("{} ({}{percent})", owner(&held.party), size(held.usage_bytes))
 }

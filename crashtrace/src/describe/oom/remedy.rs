@@ -3,7 +3,7 @@
 use super::{Oom, memory};
 use crate::cgroup::Place;
 use crate::classify::LimitFinding;
-use crate::classify::oom::OomCause;
+use crate::classify::oom::{Agreement, OomCause};
 use crate::describe::alloc::remedy::fragmentation;
 use crate::event::{Constraint, Limit};
 use crate::fragmentation::block_pages;
@@ -16,7 +16,8 @@ pub(super) fn of(oom: &Oom<'_>) -> String {
     match (oom.cause(), oom.origin()) {
         (OomCause::Unknown, _) => advice.push(
             "Look for \"oom-kill:\" in the node's kernel log at this time: its constraint= and oom_memcg= name what ran out. \
-             `crashtrace doctor` says what keeps the agent from seeing it."
+             A LOST line of the agent before this report says that records were lost; else `crashtrace doctor` says which \
+             hooks are missing."
                 .to_owned(),
         ),
         (OomCause::Node, Some(Origin::Sysrq)) => advice.push(
@@ -61,6 +62,17 @@ pub(super) fn of(oom: &Oom<'_>) -> String {
 fn limit(oom: &Oom<'_>) -> String {
     let above = oom.limit().and_then(LimitFinding::bytes);
     let above = above.map_or_else(|| "its present value".to_owned(), size);
+    if let (Some(Level::Container), Some(Agreement::Differs { spec_bytes, kernel_bytes })) =
+        (oom.level(), oom.facts.kubernetes.and_then(|known| known.agreement))
+    {
+        return format!(
+            "Find out what set memory.max to {} while resources.limits.memory{} is {} (a resize, a tool, a write by hand), and \
+             undo it; or find what grows in the container.",
+            size(kernel_bytes),
+            manifest(oom, true),
+            size(spec_bytes)
+        );
+    }
     match oom.level() {
         Some(Level::Container) if !in_a_pod(oom) => format!(
             "Raise the container's memory limit above {above} in whatever made it (for example `docker update --memory`), or \
@@ -90,8 +102,8 @@ fn limit(oom: &Oom<'_>) -> String {
             let whose = oom.limit_owner().unwrap_or_else(|| "the cgroup inside the container".to_owned());
             match delegate(oom) {
                 Some(unit) => format!(
-                    "Raise memory.max above {above} for {whose}, where it is set: by what runs in {unit} (a user's systemd, a \
-                     container engine), or find what grows in it. This is no pod's limit: changing pods does not help."
+                    "Raise memory.max above {above} for {whose}, or find what grows in it. {unit} manages that cgroup (a \
+                     user's systemd, a container engine): set it there. The limit is not a pod's: changing pods does not help."
                 ),
                 None => format!(
                     "Raise memory.max above {above} for {whose}, in whatever set it: neither kubelet nor systemd manages that \
@@ -149,7 +161,7 @@ fn host_service(oom: &Oom<'_>, above: &str) -> String {
     let unit = unit.map_or_else(|| "the unit".to_owned(), |unit| path(unit.as_bytes()));
     format!(
         "Raise MemoryMax= of {unit} above {above} (`systemctl set-property {unit} MemoryMax=...`), or find what grows in it. \
-         This is no pod's limit: changing pods does not help."
+         The limit is not a pod's: changing pods does not help."
     )
 }
 
@@ -197,7 +209,7 @@ fn system(oom: &Oom<'_>, advice: &mut Vec<String>) {
     let order = oom.scene.request.and_then(|request| request.order).unwrap_or_default();
     if oom.is_fragmentation() {
         advice.push(
-            "Memory was left, in blocks too small for the allocation: a kill frees memory, but does not keep it contiguous."
+            "Memory was left, in blocks too small for the allocation: a kill frees memory, but not contiguous blocks."
                 .to_owned(),
         );
         advice.extend(fragmentation(oom.scene.unmovable));
@@ -210,6 +222,7 @@ fn system(oom: &Oom<'_>, advice: &mut Vec<String>) {
             block_pages(order).unwrap_or(u64::MAX)
         ));
     }
+    advice.extend(largest(oom));
     advice.push(match oom.scene.usage_of_pods() {
         // Only where the whole node is full does the rest follow.
         Some((usage, Limit::Bytes(limit)))
@@ -235,7 +248,6 @@ fn system(oom: &Oom<'_>, advice: &mut Vec<String>) {
             size(usage)
         ),
     });
-    advice.extend(largest(oom));
     advice.push(
         "Raise --eviction-hard memory.available so that kubelet evicts pods in time, and set requests to real use so that the \
          scheduler does not overfill the node."
@@ -268,7 +280,7 @@ fn start_up(oom: &Oom<'_>) -> String {
 fn no_kill(oom: &Oom<'_>) -> &'static str {
     match oom.cause() {
         OomCause::Limit => {
-            "Until then allocations in that cgroup fail (ENOMEM, SIGBUS). Give at least one of its processes an oom_score_adj \
+            "Until the limit is raised, allocations in that cgroup fail (ENOMEM, SIGBUS). Give at least one of its processes an oom_score_adj \
              above -1000, so that the kernel can free memory."
         }
         OomCause::Node | OomCause::Unknown => "Give at least one large process an oom_score_adj above -1000.",

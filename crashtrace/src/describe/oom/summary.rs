@@ -27,7 +27,7 @@ pub(super) fn of(oom: &Oom<'_>) -> String {
             ),
             _ => system(oom).to_owned(),
         },
-        OomCause::Unknown => "the OOM killer ran, but what ran out is not known".to_owned(),
+        OomCause::Unknown => "the OOM killer ran, cause unknown".to_owned(),
     };
     format!("{what}; {}", outcome(oom, owner.as_deref()))
 }
@@ -63,6 +63,9 @@ fn limit(oom: &Oom<'_>, owner: &str) -> String {
         return format!("{owner} was above its limit{of}");
     }
     match oom.level() {
+        Some(Level::Container) if oom.limit().is_some_and(|limit| limit.charged_at == Level::Pod) => {
+            format!("{owner} hit its limit{of}, which is its pod's too")
+        }
         Some(Level::Container) => format!("{owner} hit its own limit{of}"),
         Some(Level::Qos) => format!("{owner} together hit the limit{of} of their QoS class"),
         Some(Level::NodeAllocatable) => format!("{owner} together hit the node-allocatable limit{of}"),

@@ -208,7 +208,7 @@ fn the_text_says_from_where_on_and_why_and_draws_it() {
   NUMA 0 Normal     0.818 4000 1000  500│   0    0    0    0    0    0    0    0
    31.2M free, 2M kept    ████ ▄▄▄▄ ▄▄▄▄│
   bars: the share of the zone's free memory in blocks of each size
-  kept: the reserves that such an allocation must leave free
+  kept: min watermark, lowmem reserve, and what is not for such an allocation
   index (for 32K): 0 memory is short, 1 it is fragmented, -1 a block is free
   \"kept\" for an index: such a block is free, but within the reserve
 ";

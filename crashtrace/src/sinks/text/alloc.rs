@@ -15,7 +15,7 @@ pub(super) fn headline(incident: &Incident) -> (&'static str, &'static str) {
         (Cause::Fragmentation, _) => "memory is fragmented",
         (Cause::LowMemory, Some(Shortage::AtomicReserves)) => "atomic reserves exhausted",
         (Cause::LowMemory, _) => "the node is short of memory",
-        (Cause::SystemOom | Cause::Unknown, _) => "cause unknown",
+        _ => "cause unknown",
     };
     (kind, cause)
 }

@@ -73,7 +73,7 @@ pub(super) fn picture(page: &mut Page, memory: &Memory, asked: Option<&Allocatio
             zones: rows.collect(),
             page_size_bytes,
             order,
-            sides: [(Style::Caution, "too small"), (Style::Heading, "enough")],
+            sides: [(Style::Caution, "too small"), (Style::Heading, "large enough")],
         },
     );
     let rest = memory.zones_total.saturating_sub(memory.zones.len() as u64);

@@ -16,7 +16,7 @@ pub(super) fn headline(incident: &Incident) -> (&'static str, &'static str) {
     let cause = match incident.verdict.cause {
         Cause::SystemOom => system(incident),
         Cause::CgroupOom => limit(incident.verdict.level),
-        Cause::Fragmentation | Cause::LowMemory | Cause::Unknown => "cause unknown",
+        _ => "cause unknown",
     };
     (kind, cause)
 }
@@ -51,7 +51,8 @@ pub(super) fn limit(level: Option<Level>) -> &'static str {
 /// The kills that the line stands for beside its own.
 pub(super) fn folded_lines(page: &mut Page, incident: &Incident) {
     let Some(folded) = &incident.folded else { return };
-    let held = folded.resident_bytes.map_or_else(String::new, |bytes| format!(", {} resident", size(bytes)));
+    let held =
+        folded.resident_bytes.map_or_else(String::new, |bytes| format!(", {} resident in sum", size(bytes)));
     page.end();
     page.put(Style::Heading, "  Folded into this: ");
     page.plain(&format!(

@@ -43,7 +43,7 @@ fn all_that_is_free_stands_left_of_the_rule() {
         ..normal(&[])
     };
     let movable = Row { name: Some("Movable"), ineligible: true, ..normal(&FRAGMENTED) };
-    let expected = "                                                                  too small│enough
+    let expected = "                                                                  too small│large enough
   zone              index   4K   8K  16K  32K  64K 128K 256K 512K   1M   2M│  4M
   NUMA 0 DMA         kept    0    0    0    0    0    0    0    0    1    1│   3
      15M free, 16M kept                                           ▁▁▁▁ ▂▂▂▂│████
@@ -52,7 +52,7 @@ fn all_that_is_free_stands_left_of_the_rule() {
   NUMA 0 Movable      n/a 2900 1210   88   12    3    0    0    0    0    0│   0
    22.7M free, 1.2M kept  ████ ▇▇▇▇ ▁▁▁▁ ▁▁▁▁ ▁▁▁▁                         │
   bars: the share of the zone's free memory in blocks of each size
-  kept: the reserves that such an allocation must leave free
+  kept: min watermark, lowmem reserve, and what is not for such an allocation
   index (for 4M): 0 memory is short, 1 it is fragmented, -1 a block is free
   \"kept\" for an index: such a block is free, but within the reserve
   n/a: the zone is not eligible for such an allocation

@@ -87,7 +87,7 @@ fn the_picture_says_that_it_was_taken_late_and_what_is_not_in_it() {
     let large = asked(Some(10), Some(4 << 20));
     let text = shown(&memory, Some(&large));
     assert!(text.starts_with("\n  Free blocks of memory:\n"), "{text}");
-    assert!(text.contains("too small│enough\n") && !text.contains("more zones"), "{text}");
+    assert!(text.contains("too small│large enough\n") && !text.contains("more zones"), "{text}");
     let memory = Memory { late: true, zones_total: 19, ..memory };
     let text = shown(&memory, Some(&large));
     assert!(
