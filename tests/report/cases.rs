@@ -80,7 +80,7 @@ pub(crate) fn container_oom_events() -> Vec<Event> {
     let java = Task { tid: Some(4218), thread_comm: Some("GC Thread#1".into()), ..task(4211, "java", 480) };
     let victim = task(4211, "java", 480);
     let decision = OomDecision {
-        control: Some(control(Constraint::Memcg, 512 * MIB)),
+        control: Some(control(Constraint::Memcg, 512 * MIB, 481)),
         trigger: java,
         trigger_cgroups: Some(api()),
         victim: Some(victim.clone()),
@@ -100,7 +100,7 @@ fn system_oom() -> Made {
     let hog = task(990, "stress-ng-vm", 5900);
     let service = "/system.slice/batch.service";
     let decision = OomDecision {
-        control: Some(OomControl { gfp: 0x14_0dca, ..control(Constraint::None, 8192 * MIB) }),
+        control: Some(OomControl { gfp: 0x14_0dca, ..control(Constraint::None, 8192 * MIB, 5901) }),
         trigger: Task { uid: Some(0), ..task(412, "kubelet", 90) },
         trigger_cgroups: Some(lineage("/system.slice/kubelet.service")),
         victim: Some(hog.clone()),
@@ -149,7 +149,7 @@ fn oom_group() -> Made {
     let cgroups = || with_oom_group(limited(lineage(&in_pod(API)), 0, 256 * MIB, 256 * MIB));
     let workers = [(52, "php-fpm", 90), (51, "nginx", 20), (53, "php-fpm", 90), (54, "php-fpm", 31)];
     let decision = OomDecision {
-        control: Some(control(Constraint::Memcg, 256 * MIB)),
+        control: Some(control(Constraint::Memcg, 256 * MIB, 91)),
         trigger: task(54, "php-fpm", 31),
         trigger_cgroups: Some(cgroups()),
         victim: Some(task(52, "php-fpm", 90)),

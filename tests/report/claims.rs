@@ -13,7 +13,7 @@ pub(crate) fn imitation() -> Made {
     let cgroups = || limited(lineage(&path), 0, 64 * MIB, 64 * MIB);
     let victim = task(4211, "hog", 60);
     let decision = OomDecision {
-        control: Some(control(Constraint::Memcg, 64 * MIB)),
+        control: Some(control(Constraint::Memcg, 64 * MIB, 61)),
         trigger: victim.clone(),
         trigger_cgroups: Some(cgroups()),
         victim: Some(victim.clone()),

@@ -171,7 +171,11 @@ pub(crate) fn used_up() -> Zones {
 fn system_oom() -> Made {
     let hog = task(990, "batch", 900);
     let decision = OomDecision {
-        control: Some(OomControl { order: Some(2), gfp: 0x4_0dc0, ..control(Constraint::None, 8192 * MIB) }),
+        control: Some(OomControl {
+            order: Some(2),
+            gfp: 0x4_0dc0,
+            ..control(Constraint::None, 8192 * MIB, 901)
+        }),
         trigger: task(301, "nginx", 90),
         trigger_cgroups: Some(lineage(&in_pod(API))),
         victim: Some(hog.clone()),

@@ -82,10 +82,12 @@ pub(crate) fn decision(hook: Hook, functions: &[&str]) -> OomDecision {
     }
 }
 
-pub(crate) fn control(constraint: Constraint, total_bytes: u64) -> OomControl {
+/// `victim_mib` is what the victim holds, page tables included, at an `oom_score_adj` of 986.
+pub(crate) fn control(constraint: Constraint, total_bytes: u64, victim_mib: u64) -> OomControl {
+    let badness = victim_mib * MIB + total_bytes / 1000 * 986;
     OomControl {
         total_bytes,
-        points_bytes: 481 * 1024 * 1024,
+        points_bytes: badness.cast_signed(),
         gfp: 0xcc0,
         order: Some(0),
         constraint,

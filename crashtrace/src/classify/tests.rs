@@ -32,9 +32,9 @@ const LEVELS: [(&str, Level, &str); 9] = [
     (BURSTABLE, Level::Qos, "the node's Burstable pods together hit the limit of 512 MiB of their QoS class"),
     (KUBEPODS, Level::NodeAllocatable, "the node's pods together hit the node-allocatable limit of 512 MiB"),
     ("@api/job", Level::Cgroup, "/job inside container 4f2a00000000… of pod 1f6cbd1e… hit its limit"),
-    ("/system.slice/db.service", Level::HostService, "db.service of the host hit its limit of 512 MiB"),
-    ("/system.slice", Level::HostService, "system.slice of the host hit its limit"),
-    ("/system.slice/db.service/job", Level::Cgroup, "/job inside db.service of the host hit its limit"),
+    ("/system.slice/db.service", Level::HostService, "host unit db.service hit its limit of 512 MiB"),
+    ("/system.slice", Level::HostService, "host unit system.slice hit its limit"),
+    ("/system.slice/db.service/job", Level::Cgroup, "/job inside host unit db.service hit its limit"),
     ("/mine", Level::Cgroup, "cgroup /mine hit its limit of 512 MiB"),
 ];
 

@@ -132,15 +132,15 @@ fn memory_in_small_blocks_is_fragmentation() {
     assert_eq!(
         verdict.summary,
         format!(
-            "order-9 (2 MiB) {BY_NGINX}memory was fragmented: 35 MiB were free, but the largest block was 4 KiB"
+            "order-9 (2 MiB) {BY_NGINX}memory was fragmented: 35 MiB were free in zones above their reserves, but the largest block there was 4 KiB"
         )
     );
     assert_eq!(
         verdict.evidence,
         [
             "the kernel called warn_alloc for the failed allocation",
-            "zone Normal of NUMA node 0, the largest eligible zone, had 35 MiB free and must keep 4 MiB in reserve: enough room \
-             for 2 MiB",
+            "zone Normal of NUMA node 0, the largest eligible zone, had 35 MiB free and must keep 4 MiB in reserve: enough \
+             above the reserve for 2 MiB",
             "the kernel's fragmentation index of zone Normal of NUMA node 0 for order 9 was 0.998 (0: memory is short, 1: \
              memory is fragmented); 100.0 % of its free memory was in smaller blocks",
             "memory of the node that compaction cannot move: 400 MiB unevictable (locked, or files in memory without swap), \
@@ -172,7 +172,7 @@ fn too_little_memory_is_no_fragmentation() {
              in reserve"
         )
     );
-    assert!(verdict.shows(&["in reserve: no room for 2 MiB"]));
+    assert!(verdict.shows(&["in reserve: too little above the reserve for 2 MiB"]));
     assert!(verdict.remedy.contains("memory is short, not fragmented"), "{}", verdict.remedy);
     assert!(!verdict.shows(&["compaction"]));
 }
@@ -221,9 +221,9 @@ fn an_allocation_that_would_succeed_now_stays_open_with_its_reason() {
     assert!(
         verdict.gap("verdict.cause").is_some_and(|why| why.contains("was free when the zones were read"))
     );
-    assert_eq!(verdict.gap("verdict.level"), Some("the cause is not known"));
+    assert_eq!(verdict.gap("verdict.level"), Some("the cause is unknown"));
     assert!(verdict.shows(&["was -1.000 (a block was free)"]), "{verdict:#?}");
-    assert!(verdict.summary.ends_with("failed: the cause is not known"), "{}", verdict.summary);
+    assert!(verdict.summary.ends_with("failed: cause unknown"), "{}", verdict.summary);
 }
 
 #[test]
@@ -257,7 +257,9 @@ fn what_is_in_a_protected_zone_is_not_counted_as_free() {
     let verdict = verdict(failure(9, KERNEL, Some(zones(vec![dma, normal(8960)]))));
     expect(&verdict, Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));
     assert!(
-        verdict.summary.ends_with("35 MiB were free, but the largest block was 4 KiB"),
+        verdict.summary.ends_with(
+            "35 MiB were free in zones above their reserves, but the largest block there was 4 KiB"
+        ),
         "{}",
         verdict.summary
     );
@@ -291,7 +293,7 @@ fn a_boost_is_said_to_be_one() {
     let verdict = verdict(failure(9, KERNEL, Some(zones(vec![zone]))));
     assert!(
         verdict.shows(&[
-            "must keep 6 MiB in reserve (its watermarks are raised by 2 MiB after recent fragmentation)"
+            "must keep 6 MiB in reserve (with a watermark boost of 2 MiB after recent fragmentation)"
         ]),
         "{verdict:#?}"
     );
@@ -419,7 +421,7 @@ fn an_owner_is_named_where_there_is_one() {
     assert!(of(Some(lineage(&format!("{POD}/{API}")))).starts_with(&format!("order-9 (2 MiB) {BY_NGINX}")));
     assert!(
         of(Some(lineage("/system.slice/db.service")))
-            .starts_with("order-9 (2 MiB) allocation by nginx (pid 301) of db.service of the host failed")
+            .starts_with("order-9 (2 MiB) allocation by nginx (pid 301) of host unit db.service failed")
     );
     assert!(of(None).starts_with("order-9 (2 MiB) allocation by nginx (pid 301) failed"));
 }

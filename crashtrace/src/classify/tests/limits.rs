@@ -21,7 +21,7 @@ fn a_pod_of_one_container_is_charged_but_the_limit_is_the_containers() {
         assert_eq!((limit.charged_at, limit.party.path.as_slice()), (Level::Pod, POD.as_bytes()));
         assert_eq!(
             verdict.summary,
-            "container 4f2a00000000… of pod 1f6cbd1e… hit its own limit of 64 MiB; java (pid 4211) killed"
+            "container 4f2a00000000… of pod 1f6cbd1e… hit its limit of 64 MiB, which is its pod's too; java (pid 4211) killed"
         );
         assert!(verdict.shows(&["same limit of 64 MiB", "63.8 MiB of the pod's 64 MiB"]), "{verdict:#?}");
         assert!(verdict.remedy.contains("Raise the container's resources.limits.memory above 64 MiB"));

@@ -55,12 +55,12 @@ fn the_largest_holders_are_named_with_their_shares_and_the_rest_is_counted() {
         "{verdict:?}"
     );
     assert!(
-        verdict.shows(&["all pods", "2.9 GiB", "5.9 GiB", "leaves 2 GiB of the node's memory"]),
+        verdict.shows(&["all pods", "2.9 GiB", "5.9 GiB", "2 GiB of the node's memory are for kubelet"]),
         "{verdict:?}"
     );
     assert!(verdict.shows(&["the victim belongs to pod 1f6cbd1e", "second"]), "{verdict:?}");
     assert!(
-        verdict.remedy.contains("Look first at the largest holder: backup.service"),
+        verdict.remedy.contains("Look first at the largest holder: host unit backup.service"),
         "{}",
         verdict.remedy
     );
@@ -100,13 +100,13 @@ fn what_was_not_looked_at_is_not_spoken_of() {
     let holders = || vec![held("/system.slice/db.service", 700, None)];
     let victim = || kill(&lineage("/system.slice/db.service"), None, &SYSTEM);
     let whole = on_node(victim(), memory(holders()));
-    assert!(whole.shows(&["the largest holders of memory were db.service"]));
+    assert!(whole.shows(&["the largest holders of memory were host unit db.service"]));
     assert!(whole.shows(&["belongs to the largest holder"]) && whole.remedy.contains("Look first"));
     let partly = on_node(victim(), Memory { incomplete: true, ..memory(holders()) });
-    assert!(
-        partly
-            .shows(&["the largest holders that were seen are db.service", "large ones may have been missed"])
-    );
+    assert!(partly.shows(&[
+        "the largest holders that were seen are host unit db.service",
+        "large ones may have been missed"
+    ]));
     assert!(!partly.shows(&["largest holder,"]) && !partly.remedy.contains("Look first"));
     let nothing = on_node(victim(), Memory { looked_at: 0, ..memory(Vec::new()) });
     assert!(!nothing.shows(&["looked at"]));
@@ -120,7 +120,7 @@ fn a_share_is_of_all_of_the_node_or_none() {
     let says = |constraint| {
         let kill =
             kill(&lineage("/x"), None, &SYSTEM).with_control(|control| control.constraint = constraint);
-        on_node(kill, memory(holders())).shows(&["db.service of the host (700 MiB, 136 %)"])
+        on_node(kill, memory(holders())).shows(&["host unit db.service (700 MiB, 136 % of the total)"])
     };
     assert!(says(Constraint::None), "of 512 MiB");
     assert!(!says(Constraint::Cpuset) && !says(Constraint::Mempolicy));

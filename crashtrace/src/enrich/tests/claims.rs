@@ -93,8 +93,8 @@ fn imitation(outer: &str) -> String {
 fn who_imitates_a_pod_below_a_delegation_does_not_get_its_names() {
     let docker = format!("/system.slice/docker-{SIDE}.scope");
     for (outer, whose, kind, level) in [
-        (USER, "user@1000.service of the host", OwnerKind::HostService, VerdictLevel::Cgroup),
-        ("/system.slice/x.service", "x.service of the host", OwnerKind::HostService, VerdictLevel::Cgroup),
+        (USER, "host unit user@1000.service", OwnerKind::HostService, VerdictLevel::Cgroup),
+        ("/system.slice/x.service", "host unit x.service", OwnerKind::HostService, VerdictLevel::Cgroup),
         (&docker, "container 77aa00000000…", OwnerKind::Container, VerdictLevel::Cgroup),
         ("/lxc.payload.c1", "/lxc.payload.c1", OwnerKind::Cgroup, VerdictLevel::Cgroup),
     ] {

@@ -99,7 +99,7 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
         );
         add(
             "whether all processes of a group kill (memory.oom.group) are in the report",
-            "there is no hook on the end of the kill",
+            "there is no hook on the return of oom_kill_process",
             Some(BETTER_HOOKS),
         );
         if !(symbols.covers(MEM_CGROUP_OUT_OF_MEMORY) && symbols.covers("out_of_memory")) {
@@ -132,7 +132,7 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
             "a container that hangs at its limit with oom_kill_disable set",
             match (&tier.wait, tier.hook) {
                 (_, Hook::RawTracepoint) => {
-                    "on cgroup v1 the kernel then lets it sleep and calls no OOM killer, so no tracepoint is hit"
+                    "on cgroup v1 its tasks then sleep, and no OOM killer runs, so no tracepoint fires"
                 }
                 (None, _) => {
                     "the kernel does not list function mem_cgroup_oom_synchronize, in which it sleeps"
@@ -148,7 +148,7 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
         // What is not wanted is said last.
         AllocHook::Probe | AllocHook::NotWanted => {}
         AllocHook::Tracepoint => add(
-            "a failed vmalloc, and an allocation of a larger order than the kernel has",
+            "a failed vmalloc, and an allocation above MAX_PAGE_ORDER",
             "tracepoint kmem:mm_page_alloc, by which failed allocations are seen, is not hit by those",
             Some(accept_kprobe(facts)),
         ),

@@ -43,7 +43,7 @@ fn all_that_is_free_stands_left_of_the_rule() {
         ..normal(&[])
     };
     let movable = Row { name: Some("Movable"), ineligible: true, ..normal(&FRAGMENTED) };
-    let expected = "                                                                  too small│large enough
+    let expected = "                                                                  too small│enough
   zone              index   4K   8K  16K  32K  64K 128K 256K 512K   1M   2M│  4M
   NUMA 0 DMA         kept    0    0    0    0    0    0    0    0    1    1│   3
      15M free, 16M kept                                           ▁▁▁▁ ▂▂▂▂│████

@@ -30,8 +30,8 @@ fn a_charge_that_failed_at_a_full_cgroup_is_told_by_it() {
         assert_eq!(
             verdict.summary,
             format!(
-                "order-0 (4 KiB) {BY_NGINX}it could not be charged to container 4f2a00000000… of pod 1f6cbd1e…, which is at its \
-                 limit, and no process was killed for it"
+                "order-0 (4 KiB) {BY_NGINX}its charge to container 4f2a00000000… of pod 1f6cbd1e… was refused at \
+                 the limit, and no process was killed"
             )
         );
         assert!(verdict.shows(&["__GFP_ACCOUNT", "kmem:mm_page_alloc"]));
@@ -53,7 +53,7 @@ fn the_innermost_full_cgroup_is_the_one() {
     let verdict = verdict(charged(outer, None));
     expect(&verdict, Cause::CgroupOom, None, Some(Level::Pod));
     assert!(
-        verdict.summary.contains("charged to pod 1f6cbd1e…, which is at its limit"),
+        verdict.summary.contains("its charge to pod 1f6cbd1e… was refused at the limit"),
         "{}",
         verdict.summary
     );
@@ -79,9 +79,7 @@ fn where_the_zones_could_have_served_it_was_the_charge() {
     expect(&verdict, Cause::CgroupOom, None, None);
     assert_eq!(verdict.gap("limit"), Some("none of the cgroups of the process is at its limit any more"));
     assert_eq!(verdict.gap("verdict.level"), verdict.gap("limit"));
-    assert!(
-        verdict.summary.ends_with("it could not be charged to its cgroup, and no process was killed for it")
-    );
+    assert!(verdict.summary.ends_with("its charge to the cgroup was refused, and no process was killed"));
     assert!(verdict.remedy.contains("memory.events"), "{}", verdict.remedy);
 }
 

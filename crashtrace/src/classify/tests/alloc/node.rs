@@ -25,7 +25,7 @@ fn a_fragmented_node_is_told_from_one_that_is_full() {
     expect(&pieces, Cause::SystemOom, Some(Shortage::Fragmentation), Some(Level::Node));
     assert!(
         pieces.summary.starts_with(
-            "the node had no free block for an order-3 (32 KiB) allocation: 35 MiB were free, but the largest block was 4 KiB; "
+            "the node had no free block for an order-3 (32 KiB) allocation: 35 MiB were free in zones above their reserves, but the largest block there was 4 KiB; "
         ),
         "{}",
         pieces.summary
@@ -47,7 +47,7 @@ fn a_fragmented_node_is_told_from_one_that_is_full() {
         let full = of(oom(order, Some(zones(vec![normal(1000)]))));
         expect(&full, Cause::SystemOom, Some(Shortage::LowMemory), Some(Level::Node));
         assert!(full.summary.starts_with("the node ran out of memory"), "{}", full.summary);
-        assert!(full.shows(&["in reserve: no room for"]), "{full:#?}");
+        assert!(full.shows(&["in reserve: too little above the reserve for"]), "{full:#?}");
         assert!(
             !full.remedy.contains("compact_memory") && !full.remedy.contains("blocks"),
             "{}",

@@ -152,7 +152,7 @@ fn what_cannot_be_moved_is_listed() {
     let text = shown(&memory(held), None);
     assert_eq!(
         text,
-        "  unmovable400 MiB unevictable; 30 MiB unreclaimable slab; 3 MiB page tables; 0 B kernel stacks\n"
+        "  unmovable 400 MiB unevictable; 30 MiB unreclaimable slab; 3 MiB page tables; 0 B kernel stacks\n"
     );
     let huge = Unmovable { huge_page_bytes: Some(64 << 20), huge_page_free_bytes: Some(2 << 20), ..held };
     assert!(shown(&memory(huge), None).ends_with("; 64 MiB huge pages (2 MiB of them unused)\n"));
