@@ -122,7 +122,7 @@ fn a_replay_has_the_times_that_the_session_had() {
     let text = replay_of(&recording, &["--output", "text"]);
     assert!(
         String::from_utf8_lossy(&text.stdout)
-            .contains(&format!("CLOCK SET  it was {early}.000004000Z by the old one"))
+            .contains(&format!("CLOCK CHANGED  the wall clock was set; the old one had {early}.000004000Z"))
     );
 }
 
