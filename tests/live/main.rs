@@ -19,7 +19,7 @@ use crashtrace::self_test;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crashtrace_judge::book::{Book, Need, Tier};
+use crashtrace_judge::catalogue::{Catalogue, Need, Tier};
 use crashtrace_test_support::scenario_program::program;
 
 /// Loads that are interrupted, hindered and broken off.
@@ -57,9 +57,9 @@ fn the_scenarios_that_do_no_harm_are_reported_as_they_must_be() {
         stdout.lines().map(|line| serde_json::from_str(line).expect("a result a line")).collect();
     let failed: Vec<_> = results.iter().filter(|result| result["pass"] == false).collect();
     assert!(output.status.success() && failed.is_empty(), "{}\n{failed:#?}\n{stderr}", output.status);
-    let book = Book::read().expect("the file of scenarios");
+    let catalogue = Catalogue::read().expect("the file of scenarios");
     let harmless = [Need::V1, Need::V2];
-    for it in book.scenarios.iter().filter(|it| it.needs.iter().all(|need| harmless.contains(need))) {
+    for it in catalogue.scenarios.iter().filter(|it| it.needs.iter().all(|need| harmless.contains(need))) {
         let result = results.iter().find(|result| result["scenario"] == it.name.as_str());
         let result = result.unwrap_or_else(|| panic!("{} has no result", it.name));
         // Only what is of the other version of cgroups may be left out.

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::book::{Exception, Scenario, Tier};
+use super::catalogue::{Exception, Scenario, Tier};
 use super::report::excused;
 
 /// Counts of cgroups.
@@ -36,7 +36,7 @@ pub fn faults<'a>(
     let Some(((first, reference), others)) = seeing.split_first() else { return Vec::new() };
     let mut faults = Vec::new();
     for (tier, lines) in others {
-        // Nobody was marked, so the last tier, which sees marks alone, has no line.
+        // No process was marked, so the last tier, which sees marks alone, has no line.
         let seen = |line: &&Value| tier.sees_decision() || line["victims_total"] != 0;
         let reference: Vec<_> = reference.iter().filter(seen).cloned().collect();
         if reference.len() != lines.len() {
@@ -51,7 +51,7 @@ pub fn faults<'a>(
                 left_out.extend(["repeats", "verdict.evidence"]);
             }
             if !tier.sees_decision() && report.group {
-                // Without a hook on the end of a group kill nobody can know that it is over: "at least".
+                // Without a hook on the end of a group kill it is unknown whether it is over: "at least".
                 left_out.extend(["complete", "verdict.summary", "verdict.evidence"]);
             }
         }

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::book::{Actor, Limit};
 use super::cast::{Place, Process, SLACK};
+use super::catalogue::{Actor, Limit};
 
 const MIB: u64 = 1 << 20;
 

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::book::{Failure, Scenario, Surroundings, Tier};
 use super::cast::{Cast, Process};
+use super::catalogue::{Failure, Scenario, Surroundings, Tier};
 use super::check::Check;
 
 /// Bytes of a page in guests.
@@ -120,8 +120,8 @@ fn line_faults(
     }
     check.eq("allocation.migrate_type", json!(failure.migrate_type));
     check.eq("allocation.numa_nodes", json!([]));
-    let asker = process(cast, &failure.trigger)?;
-    check.process("trigger", asker, None);
+    let trigger = process(cast, &failure.trigger)?;
+    check.process("trigger", trigger, None);
     match &failure.limit {
         Some(limit) => {
             let places = cast.places.get(limit.cgroup.as_str());
@@ -153,8 +153,8 @@ fn line_faults(
 }
 
 fn process<'a>(cast: &'a Cast, role: &str) -> Result<&'a Process> {
-    let all = cast.processes.get(role).with_context(|| format!("nobody plays {role:?}"))?;
-    all.first().with_context(|| format!("nobody plays {role:?}"))
+    let all = cast.processes.get(role).with_context(|| format!("no process has the role {role:?}"))?;
+    all.first().with_context(|| format!("no process has the role {role:?}"))
 }
 
 /// A zone's figures.
@@ -244,7 +244,7 @@ fn zones(check: &mut Check<'_>, failure: &Failure, cast: &Cast) {
             if largest.is_none_or(|(most, _)| managed > most) {
                 largest = Some((managed, index));
             }
-            // What was read late has changed: somebody may have been killed for it.
+            // What was read late has changed: a process may have been killed for it.
             if !(order == 0 && check.get("memory.late") == true) {
                 near_debugfs(check, &at, zone, failure, cast);
             }
@@ -258,7 +258,7 @@ fn zones(check: &mut Check<'_>, failure: &Failure, cast: &Cast) {
         // The node's memory is not what was lacking.
         None => can_serve,
     };
-    // The reserves are free again by the time that somebody can look: then the cause is inferred.
+    // The reserves are free again by the time that they can be read: then the cause is inferred.
     let over = order == 0 && check.get("memory.late") == true;
     if !(fits || over) || verdicts.is_empty() {
         check.fault("memory.zones", "figures that the verdict follows from");

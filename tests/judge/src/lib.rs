@@ -1,6 +1,6 @@
 //! Holds what agents reported against what `scenarios.toml` says must be reported. PURE: no kernel, no processes.
 //!
-//! The file (`book`) says what each report must be and names processes and cgroups by their roles. A scenario that was
+//! The file (`catalogue`) says what each report must be and names processes and cgroups by their roles. A scenario that was
 //! played gives its cast (`cast`): who had these roles. `matching` finds the line for each report, `report` compares
 //! the two, field by field (`check`), and `clock` compares their times with the clock. `agree` compares what agents with
 //! different hooks say of the same kill. `deployed` and `starts` have checks beside the scenarios.
@@ -8,8 +8,8 @@
 #![expect(clippy::must_use_candidate, reason = "only tests call these")]
 
 pub mod agree;
-pub mod book;
 pub mod cast;
+pub mod catalogue;
 mod check;
 pub mod clock;
 pub mod deployed;

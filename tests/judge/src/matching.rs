@@ -4,8 +4,8 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::book::{Exception, Scenario, Surroundings, Tier, Trigger, Victim};
 use super::cast::Cast;
+use super::catalogue::{Exception, Scenario, Surroundings, Tier, Trigger, Victim};
 use super::clock::{self, Timed};
 use super::failure;
 use super::report::Expected;
@@ -34,7 +34,7 @@ pub fn expected<'a>(scenario: &'a Scenario, tier: Tier, cast: &'a Cast) -> Resul
 
 /// Whether all lines are there that may be waited for.
 pub fn enough(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&Value]) -> bool {
-    // A role that nobody plays is found when the lines are judged.
+    // A role without a process is found when the lines are judged.
     let Ok(expected) = expected(scenario, tier, cast) else { return true };
     let needed = expected.iter().filter(|expected| !expected.report.optional).count();
     let kills = cast.kills.filter(|_| !expected.is_empty() || scenario.storm.is_some());

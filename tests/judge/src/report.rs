@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::book::{Actor, Exception, Limit, Memory, Report, Tier, Trigger, Victim};
 use super::cast::{Cast, Place, Process};
+use super::catalogue::{Actor, Exception, Limit, Memory, Report, Tier, Trigger, Victim};
 use super::check::Check;
 
 /// A report with its roles filled.
@@ -37,7 +37,8 @@ impl<'a> Expected<'a> {
     /// Fills the roles. Where several have the same role, `index` says which.
     pub fn fill(report: &'a Report, cast: &'a Cast, index: usize) -> Result<Self> {
         let process = |role: &str, special: Option<&'a Actor>| -> Result<Special<'a>> {
-            let all = cast.processes.get(role).with_context(|| format!("nobody plays {role:?}"))?;
+            let all =
+                cast.processes.get(role).with_context(|| format!("no process has the role {role:?}"))?;
             let process = nth(all, index).with_context(|| format!("too few play {role:?}"))?;
             Ok(Special { process, special })
         };
@@ -55,7 +56,7 @@ impl<'a> Expected<'a> {
             Trigger::OneOf(roles) => {
                 Who::OneOf(roles.iter().map(|role| process(role, None)).collect::<Result<_>>()?)
             }
-            Trigger::Somebody(somebody) => Who::Comm(&somebody.comm_prefix),
+            Trigger::AnyNamed(named) => Who::Comm(&named.comm_prefix),
         };
         let mut victims = Vec::new();
         for victim in &report.victims {
@@ -64,7 +65,7 @@ impl<'a> Expected<'a> {
                 Victim::Process(actor) => victims.push(process(&actor.role, Some(actor))?),
                 Victim::All(all) => {
                     let all = cast.processes.get(all.all.as_str());
-                    let all = all.with_context(|| format!("nobody plays {victim:?}"))?;
+                    let all = all.with_context(|| format!("no process has the role of {victim:?}"))?;
                     victims.extend(all.iter().map(|process| Special { process, special: None }));
                 }
             }
@@ -171,7 +172,7 @@ impl<'a> Expected<'a> {
     fn trigger(&self, check: &mut Check<'_>) {
         match &self.trigger {
             Who::Comm(prefix) => {
-                // Whoever it was, it was somebody.
+                // Any process will do, but there must be one.
                 check.within("trigger.pid", (1, u64::MAX));
                 let comm = check.get("trigger.comm").as_str().unwrap_or_default();
                 if !comm.starts_with(prefix) {

@@ -2,15 +2,15 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::book::{Book, Scenario, Surroundings, Tier};
 use super::cast::{Cast, Place, Process};
+use super::catalogue::{Catalogue, Scenario, Surroundings, Tier};
 use super::check::undo;
 use super::matching::{self, Said, enough, kills_in};
 
 mod agree;
-mod catalogue;
 mod clock;
 mod failure;
+mod names;
 
 /// 2026-11-25T00:00:00Z, where the clock of `ktime_ns` is at 0.
 const WALL_AHEAD_NS: i64 = 1_795_564_800_000_000_000;
@@ -70,8 +70,8 @@ fn line() -> Value {
 }
 
 fn judge(lines: &[&Value]) -> Vec<String> {
-    let book = Book::parse(FILE).expect("a good file");
-    faults(&book.scenarios[0], &cast(), lines, 100)
+    let catalogue = Catalogue::parse(FILE).expect("a good file");
+    faults(&catalogue.scenarios[0], &cast(), lines, 100)
 }
 
 fn faults(scenario: &Scenario, cast: &Cast, lines: &[&Value], bytes: usize) -> Vec<String> {
@@ -106,15 +106,16 @@ fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
 
 #[test]
 fn the_reviewed_file_is_sound() {
-    let book = Book::read().expect("it can be read");
-    assert!(book.scenarios.len() >= 29, "{}", book.scenarios.len());
-    let kinds: BTreeSet<_> = book.scenarios.iter().flat_map(|it| &it.reports).map(|it| &it.kind).collect();
+    let catalogue = Catalogue::read().expect("it can be read");
+    assert!(catalogue.scenarios.len() >= 29, "{}", catalogue.scenarios.len());
+    let kinds: BTreeSet<_> =
+        catalogue.scenarios.iter().flat_map(|it| &it.reports).map(|it| &it.kind).collect();
     assert_eq!(kinds.len(), 3, "{kinds:?}");
 }
 
 #[test]
 fn refuses_what_could_not_fail() {
-    Book::parse(FILE).expect("a good file");
+    Catalogue::parse(FILE).expect("a good file");
     for (from, to) in [
         ("name = \"one\"", "name = \"One\""),
         ("needs = []", "needs = [\"cloud\"]"),
@@ -139,9 +140,9 @@ fn refuses_what_could_not_fail() {
     ] {
         let text = FILE.replacen(from, to, 1);
         assert_ne!(text, FILE, "{from}");
-        Book::parse(&text).expect_err(to);
+        Catalogue::parse(&text).expect_err(to);
     }
-    Book::parse(&format!("{FILE}{FILE}")).expect_err("the same name twice");
+    Catalogue::parse(&format!("{FILE}{FILE}")).expect_err("the same name twice");
 }
 
 #[test]
@@ -198,10 +199,10 @@ fn what_is_wrong_of_the_nodes_memory_is_a_fault() {
     file += "never = [\"bystander\"]\n";
     file += "memory.pods = { cgroup = \"pods\", limit_mib = 400, usage_mib = [290, 310] }\n";
     file += "memory.holders = [{ cgroup = \"container\", usage_mib = [250, 260] }]\n";
-    let book = Book::parse(&file).expect("a good file");
+    let catalogue = Catalogue::parse(&file).expect("a good file");
     let pods = Place { path: b"/ct/kubepods".to_vec(), owner: json!({}) };
     let cast = cast().place("pods", pods);
-    let judge = |line: &Value| faults(&book.scenarios[0], &cast, &[line], 100);
+    let judge = |line: &Value| faults(&catalogue.scenarios[0], &cast, &[line], 100);
     assert_eq!(judge(&node_line()), [""; 0]);
 
     let mut paths = Vec::new();
@@ -246,17 +247,17 @@ fn lines_that_are_missing_or_too_many_are_faults() {
     let mut stranger = line();
     stranger["victims"][0]["pid"] = json!(99);
     assert_ne!(judge(&[&stranger]), [""; 0]);
-    let book = Book::parse(FILE).expect("a good file");
-    assert_ne!(faults(&book.scenarios[0], &cast(), &[&line()], 20_000), [""; 0]);
+    let catalogue = Catalogue::parse(FILE).expect("a good file");
+    assert_ne!(faults(&catalogue.scenarios[0], &cast(), &[&line()], 20_000), [""; 0]);
 }
 
 #[test]
 fn a_kill_that_the_kernel_did_not_count_is_a_fault() {
-    let book = Book::parse(FILE).expect("a good file");
+    let catalogue = Catalogue::parse(FILE).expect("a good file");
     let cast = Cast { kills: Some(2), ..cast() };
     let line = line();
-    assert!(!enough(&book.scenarios[0], Tier::Fentry, &cast, &[&line]));
-    let faults = faults(&book.scenarios[0], &cast, &[&line], 100);
+    assert!(!enough(&catalogue.scenarios[0], Tier::Fentry, &cast, &[&line]));
+    let faults = faults(&catalogue.scenarios[0], &cast, &[&line], 100);
     assert_eq!(faults, ["the kernel counts 2 kills, the reports come to 1"]);
 }
 
@@ -279,21 +280,21 @@ fn kills_are_counted_as_the_kernel_does() {
 #[test]
 fn a_blind_tier_must_say_nothing() {
     let text = FILE.replacen("needs = []", "needs = []\nblind.fentry = \"it\"", 1);
-    let book = Book::parse(&text).expect("a good file");
-    assert_eq!(faults(&book.scenarios[0], &cast(), &[], 100), [""; 0]);
-    assert_ne!(faults(&book.scenarios[0], &cast(), &[&line()], 100), [""; 0]);
+    let catalogue = Catalogue::parse(&text).expect("a good file");
+    assert_eq!(faults(&catalogue.scenarios[0], &cast(), &[], 100), [""; 0]);
+    assert_ne!(faults(&catalogue.scenarios[0], &cast(), &[&line()], 100), [""; 0]);
 }
 
 #[test]
-fn a_role_that_nobody_plays_is_a_fault() {
-    let book = Book::parse(FILE).expect("a good file");
-    assert_ne!(faults(&book.scenarios[0], &Cast::default(), &[&line()], 100), [""; 0]);
+fn a_role_without_a_process_is_a_fault() {
+    let catalogue = Catalogue::parse(FILE).expect("a good file");
+    assert_ne!(faults(&catalogue.scenarios[0], &Cast::default(), &[&line()], 100), [""; 0]);
 }
 
 #[test]
 fn reports_of_several_may_come_in_any_order() {
     let text = format!("{FILE}each = true\n");
-    let book = Book::parse(&text).expect("a good file");
+    let catalogue = Catalogue::parse(&text).expect("a good file");
     let mut cast = Cast { kills: Some(2), ..cast() };
     let mut second = cast.processes["eater"][0].clone();
     second.pid = 50;
@@ -301,7 +302,7 @@ fn reports_of_several_may_come_in_any_order() {
     let mut other = line();
     other["trigger"]["pid"] = json!(50);
     other["victims"][0]["pid"] = json!(50);
-    let judge = |lines: &[&Value]| faults(&book.scenarios[0], &cast, lines, 100);
+    let judge = |lines: &[&Value]| faults(&catalogue.scenarios[0], &cast, lines, 100);
     assert_eq!(judge(&[&other, &line()]), [""; 0]);
     assert_ne!(judge(&[&line()]), [""; 0]);
     assert_ne!(judge(&[&line(), &line(), &other]), [""; 0]);
@@ -335,12 +336,12 @@ fn an_exception_excuses_what_is_null_and_said() {
         "{FILE}[[exception]]\nabout = \"x\"\nkernels_before = [5, 16]\nbeside = \"kprobe\"\n\
          tiers = [\"fentry\"]\nmay_be_null = [\"origin\"]\n"
     );
-    let book = Book::parse(&text).expect("a good file");
+    let catalogue = Catalogue::parse(&text).expect("a good file");
     let mut line = line();
     line["origin"] = Value::Null;
     let judge = |kernel: (u32, u32), tiers: &[Tier], line: &Value| {
         let surroundings = Surroundings { kernel, tiers: tiers.to_vec(), nodes_listed: true };
-        let exceptions = book.exceptions(Tier::Fentry, &surroundings);
+        let exceptions = catalogue.exceptions(Tier::Fentry, &surroundings);
         let surroundings = &surroundings;
         let tier = Tier::Fentry;
         let said = Said {
@@ -353,7 +354,7 @@ fn an_exception_excuses_what_is_null_and_said() {
             wall_ahead_ns: vec![WALL_AHEAD_NS],
             clock: None,
         };
-        matching::faults(&book.scenarios[0], &cast(), &said)
+        matching::faults(&catalogue.scenarios[0], &cast(), &said)
     };
     let both = [Tier::Fentry, Tier::Kprobe];
     assert_ne!(judge((5, 10), &both, &line), [""; 0], "no reason is given");
@@ -361,7 +362,7 @@ fn an_exception_excuses_what_is_null_and_said() {
     line["unresolved"] = unresolved;
     assert_eq!(judge((5, 10), &both, &line), [""; 0]);
     assert_ne!(judge((6, 1), &both, &line), [""; 0], "another kernel");
-    assert_ne!(judge((5, 10), &[Tier::Fentry], &line), [""; 0], "nobody beside");
+    assert_ne!(judge((5, 10), &[Tier::Fentry], &line), [""; 0], "no other agent watches");
     line["origin"] = json!("sysrq");
     assert_ne!(judge((5, 10), &both, &line), [""; 0], "wrong, not null");
 }
@@ -371,17 +372,17 @@ fn a_report_that_may_come_and_has_no_victim_is_known_by_who_asked() {
     let report = FILE
         .replace("victims = [\"eater\"]", "each = true\noptional = true")
         .replace("victims[0].exiting", "victims");
-    let book = Book::parse(&report).expect("a good file");
+    let catalogue = Catalogue::parse(&report).expect("a good file");
     let cast = Cast { kills: Some(0), ..cast() };
     let mut line = line();
     line["hooks"] = json!(["fentry:oom_kill_process"]);
     line["victims"] = json!([]);
     line["victims_total"] = json!(0);
     line["unresolved"][0]["field"] = json!("victims");
-    assert_eq!(faults(&book.scenarios[0], &cast, &[], 0), [""; 0]);
-    assert_eq!(faults(&book.scenarios[0], &cast, &[&line], 100), [""; 0]);
+    assert_eq!(faults(&catalogue.scenarios[0], &cast, &[], 0), [""; 0]);
+    assert_eq!(faults(&catalogue.scenarios[0], &cast, &[&line], 100), [""; 0]);
     line["trigger"]["pid"] = json!(99);
-    assert_ne!(faults(&book.scenarios[0], &cast, &[&line], 100), [""; 0]);
+    assert_ne!(faults(&catalogue.scenarios[0], &cast, &[&line], 100), [""; 0]);
 }
 
 /// A line of a storm: a kill, and so many folded into it.

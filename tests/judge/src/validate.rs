@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::book::{Book, Failure, Limit, Need, Report, Scenario, Trigger, Victim};
+use super::catalogue::{Catalogue, Failure, Limit, Need, Report, Scenario, Trigger, Victim};
 
 const KINDS: [&str; 3] = ["oom_kill", "oom_no_kill", "oom_wait"];
 const FAILURES: [&str; 4] = ["alloc_failure", "vmalloc_failure", "charge_failure", "other_alloc_failure"];
@@ -19,8 +19,8 @@ const CONSTRAINTS: [&str; 4] = ["none", "memcg", "cpuset", "mempolicy"];
 const EXCUSABLE: [&str; 1] = ["origin"];
 
 /// Checks all of it.
-pub(super) fn book(book: &Book) -> Result<()> {
-    for it in &book.exceptions {
+pub(super) fn catalogue(catalogue: &Catalogue) -> Result<()> {
+    for it in &catalogue.exceptions {
         ensure!(!it.about.is_empty(), "nothing is said about an exception");
         ensure!(!it.tiers.is_empty() && !it.may_be_null.is_empty(), "an exception of nothing: {}", it.about);
         for field in &it.may_be_null {
@@ -28,7 +28,7 @@ pub(super) fn book(book: &Book) -> Result<()> {
         }
     }
     let mut names = BTreeSet::new();
-    for it in &book.scenarios {
+    for it in &catalogue.scenarios {
         scenario(it).with_context(|| format!("scenario {:?}", it.name))?;
         ensure!(names.insert(&it.name), "scenario {:?} stands there twice", it.name);
     }
@@ -72,8 +72,8 @@ fn failure(failure: &Failure) -> Result<()> {
     known("constraint", Some(&failure.constraint), &CONSTRAINTS)?;
     known("migrate_type", failure.migrate_type.as_ref(), &MIGRATE_TYPES)?;
     ensure!(failure.count > 0, "no failure at all");
-    ensure!(!failure.trigger.is_empty(), "nobody asks");
-    ensure!(!failure.gfp.is_empty(), "a request without flags");
+    ensure!(!failure.trigger.is_empty(), "it has no trigger");
+    ensure!(!failure.gfp.is_empty(), "an allocation without flags");
     ensure!(
         failure.order.is_some() == failure.migrate_type.is_some(),
         "pages are of a type, and nothing else is"
@@ -106,7 +106,7 @@ fn report(report: &Report) -> Result<()> {
     known("shortage", report.shortage.as_ref(), &SHORTAGES)?;
     ensure!(of_node || report.shortage.is_none(), "only an OOM of the node lacks the node's memory");
     let kills = report.kind == "oom_kill";
-    // One that may come or not may be of a process that was ending already, and then nobody is killed.
+    // One that may come or not may be of a process that was ending already, and then no process is killed.
     ensure!(kills || report.victims.is_empty(), "only a kill has victims");
     ensure!(!kills || report.optional || !report.victims.is_empty(), "a kill has victims");
     ensure!(kills || !report.group, "a group without a kill");
@@ -121,7 +121,7 @@ fn report(report: &Report) -> Result<()> {
         Trigger::Role(role) => std::slice::from_ref(role),
         Trigger::Process(actor) => std::slice::from_ref(&actor.role),
         Trigger::OneOf(roles) => roles,
-        Trigger::Somebody(_) => &[],
+        Trigger::AnyNamed(_) => &[],
     };
     ensure!(!matches!(&report.trigger, Trigger::OneOf(roles) if roles.is_empty()), "a trigger of no role");
     ensure!(roles.chain(trigger).all(|role| !role.is_empty()), "a role without a name");

@@ -1,5 +1,7 @@
 //! A process of a scratch container, from the side of the test: starts `scenario victim` and talks to it.
 
+mod roles;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
 use std::fs::{self, File};
@@ -141,7 +143,7 @@ impl Role {
         self
     }
 
-    /// And, once it has eaten, only while nobody else wants to.
+    /// And, once it has eaten, only while the CPU is idle otherwise.
     pub fn when_idle(mut self) -> Self {
         self.args.push("--idle".into());
         self
@@ -317,7 +319,7 @@ impl Actor {
                 return Ok(());
             }
             ensure!(begun.elapsed() < STEP, "{self} does not hang");
-            // Nobody is told of a process that falls asleep, so this looks again.
+            // The kernel has no event for a process that falls asleep, so this polls.
             std::thread::sleep(Duration::from_millis(2));
         }
     }

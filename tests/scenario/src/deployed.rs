@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use self::container::volumes;
 use self::leave_out::leave_out;
 use self::remains::Remains;
-use crate::confined;
+use crate::privileges;
 use crate::scenarios::Setting;
 use crashtrace_test_support::agent::Agent;
 use crashtrace_test_support::cgroup::Hierarchy;
@@ -51,13 +51,13 @@ pub struct Args {
 
 /// Does them, and prints one JSON object for each. Says whether all is as it must be.
 pub fn run(args: &Args) -> Result<bool> {
-    let book = Deployed::read()?;
+    let catalogue = Deployed::read()?;
     let hierarchy = Hierarchy::find()?;
     let deployment = Deployment::new(&args.manifests, &args.crashtrace, &hierarchy)?;
     let mut good = true;
     for name in args.names.iter().filter(|name| *name != AS_DEPLOYED) {
         eprintln!("scenario: {name}");
-        let check = book.check(name)?;
+        let check = catalogue.check(name)?;
         let faults = match name.as_str() {
             "leaves_nothing" => leaves_nothing(&deployment),
             _ => says_what_is_missing(&deployment, check),
@@ -111,7 +111,7 @@ fn leaves_nothing(deployment: &Deployment) -> Result<()> {
         agent.wait_started().with_context(what)?;
         Remains::look()?.ensure_agent(&before).with_context(what)?;
         // Of the privileged form as well, which was given all.
-        let kept = confined::faults(container.pid()?, crate::run::kernel());
+        let kept = privileges::faults(container.pid()?, crate::run::kernel());
         ensure!(kept.is_empty(), "{}: {kept:?}", what());
         if killed {
             container.kill()?;

@@ -2,22 +2,19 @@
 //! demo`) and in guests (`cargo xtask vm --scenario`), where it is one static program.
 //!
 //! A scenario (`scenarios`) makes a scratch tree of cgroups (`scratch`, `cgroup`), starts processes in it (`actor`;
-//! their own side is `victim` and `deed`), lets the kernel kill, and gives its cast: who had which role. What must be
+//! their own side is `victim`), lets the kernel kill, and gives its cast: who had which role. What must be
 //! reported of whom stands in `scenarios.toml`. `run` has agents watch (`agent`) and holds what they say against that
 //! (`judge`), against each other, and against what the kernel itself has counted.
 
-#![allow(unreachable_pub, reason = "a program: nobody outside uses its items")]
+#![allow(unreachable_pub, reason = "a program: its items have no users outside")]
 
 mod actor;
-mod asks;
-mod busy;
-mod confined;
-mod deed;
 mod demo;
 mod deployed;
-mod faults;
-mod hunger;
-mod roles;
+mod page_faults;
+mod privileges;
+mod page_faults;
+mod privileges;
 mod run;
 mod scenarios;
 mod scratch;
@@ -31,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crashtrace_judge::book::Book;
+use crashtrace_judge::catalogue::Catalogue;
 use crashtrace_test_support::cleanup;
 
 /// Brings OOM kills about and checks what crashtrace says of them.
@@ -56,7 +53,7 @@ enum Command {
     /// Print what each program of the kernel object costs this kernel's verifier
     Verifier,
     /// Print what a page fault costs this kernel
-    Faults(faults::Args),
+    Faults(page_page_faults::Args),
     /// Be a process of a scenario
     #[command(hide = true)]
     Victim(victim::Args),
@@ -71,7 +68,7 @@ fn main() -> ExitCode {
         Command::Starts(args) => cleanup::on_signals().map(|()| starts::run(args)),
         Command::List => list().map(|()| true),
         Command::Verifier => verifier::run().map(|()| true),
-        Command::Faults(args) => faults::run(args).map(|()| true),
+        Command::Faults(args) => page_page_faults::run(args).map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
     };
     scratch::remove_what_is_over();
@@ -86,9 +83,9 @@ fn main() -> ExitCode {
 }
 
 fn list() -> anyhow::Result<()> {
-    let book = Book::read()?;
-    scenarios::fit(&book.names())?;
-    for name in book.names() {
+    let catalogue = Catalogue::read()?;
+    scenarios::fit(&catalogue.names())?;
+    for name in catalogue.names() {
         println!("{name}");
     }
     Ok(())

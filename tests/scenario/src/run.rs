@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::confined;
 use crate::deployed::{self, Deployment, remove_cgroups};
+use crate::privileges;
 use crate::scenarios::{self, Stage};
 use crate::scratch;
 use crate::watcher::{self, Watcher};
 use crashtrace_judge::agree;
-use crashtrace_judge::book::{Book, Scenario, Surroundings, Tier};
 use crashtrace_judge::cast::Cast;
+use crashtrace_judge::catalogue::{Catalogue, Scenario, Surroundings, Tier};
 use crashtrace_judge::clock::Timed;
 use crashtrace_judge::matching::{self, Said};
 use crashtrace_test_support::agent::Line;
@@ -78,9 +78,9 @@ struct Outcome<'a> {
 
 /// Plays, and prints one JSON object for each scenario and agent. Says whether all is as it must be.
 pub fn run(args: &Args) -> Result<bool> {
-    let book = Book::read()?;
-    scenarios::fit(&book.names())?;
-    let chosen = choose(&book, &args.names)?;
+    let catalogue = Catalogue::read()?;
+    scenarios::fit(&catalogue.names())?;
+    let chosen = choose(&catalogue, &args.names)?;
     let hierarchy = Hierarchy::find()?;
     if args.guest {
         // The harness and the agents must survive what it brings about; its victims set their own.
@@ -99,7 +99,7 @@ pub fn run(args: &Args) -> Result<bool> {
         nodes_listed: nodes_listed()?,
     };
     let together = args.hooks.len() > 1 || deployment.is_some();
-    let session = Session { args, book: &book, hierarchy, watchers, surroundings, together };
+    let session = Session { args, catalogue: &catalogue, hierarchy, watchers, surroundings, together };
     let mut outcomes = Vec::new();
     let mut good = true;
     let mut broken = false;
@@ -123,18 +123,19 @@ pub fn run(args: &Args) -> Result<bool> {
     Ok(good && !broken)
 }
 
-fn choose<'a>(book: &'a Book, names: &[String]) -> Result<Vec<&'a Scenario>> {
+fn choose<'a>(catalogue: &'a Catalogue, names: &[String]) -> Result<Vec<&'a Scenario>> {
     if names == ["all"] {
-        return Ok(book.scenarios.iter().collect());
+        return Ok(catalogue.scenarios.iter().collect());
     }
-    let find = |name: &String| book.scenario(name).with_context(|| format!("there is no scenario {name}"));
+    let find =
+        |name: &String| catalogue.scenario(name).with_context(|| format!("there is no scenario {name}"));
     names.iter().map(find).collect()
 }
 
 /// One run of the agents.
 struct Session<'a> {
     args: &'a Args,
-    book: &'a Book,
+    catalogue: &'a Catalogue,
     surroundings: Surroundings,
     hierarchy: Hierarchy,
     watchers: Vec<Watcher>,
@@ -182,7 +183,7 @@ impl Session<'_> {
             // In its pod it knows the node by another name, and asks others for the names of pods.
             let deployed = self.watchers.iter().any(Watcher::is_deployed);
             let own: &[&str] = if deployed { &["node", "unresolved"] } else { &[] };
-            let excuse = |tier: Tier| self.book.exceptions(tier, &self.surroundings);
+            let excuse = |tier: Tier| self.catalogue.exceptions(tier, &self.surroundings);
             let failures = agree::faults(scenario, &reports, &excuse, own);
             good &= failures.is_empty();
             self.print(scenario, "agree", &failures, &json!({}));
@@ -220,7 +221,7 @@ impl Session<'_> {
     ) -> bool {
         let values: Vec<_> = lines.iter().map(|line| &line.value).collect();
         let (bytes, wall_ahead_ns) = lines.iter().map(|line| (line.bytes, line.wall_ahead_ns)).unzip();
-        let exceptions = self.book.exceptions(watcher.tier, &self.surroundings);
+        let exceptions = self.catalogue.exceptions(watcher.tier, &self.surroundings);
         let surroundings = &self.surroundings;
         let said = Said {
             tier: watcher.tier,
@@ -246,7 +247,7 @@ impl Session<'_> {
         let touch_to_line_us = first.zip(cast.last_touch_ns).map(|(line, ns)| since_us(line, ns));
         let decision_to_line_us =
             first.and_then(|line| Some(since_us(line, line.value["ktime_ns"].as_u64()?)));
-        // Whoever reads that something is wrong wants the whole line.
+        // A failure is printed with the whole line.
         let show = self.args.lines || !failures.is_empty();
         let shown = if show { said.lines } else { Vec::new() };
         let mut result = json!({ "took_ms": took.as_millis() as u64, "touch_to_line_us": touch_to_line_us,
@@ -276,7 +277,7 @@ impl Session<'_> {
             let mut failures = Vec::new();
             if !watcher.is_deployed() {
                 // All that was reported was reported by an agent without rights.
-                failures.extend(confined::faults(watcher.pid(), Some(self.surroundings.kernel)));
+                failures.extend(privileges::faults(watcher.pid(), Some(self.surroundings.kernel)));
             }
             failures.extend(watcher.stop().err().map(|error| format!("{error:#}")));
             for Outcome { scenario, cast, counts } in outcomes {

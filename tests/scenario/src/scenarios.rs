@@ -8,8 +8,8 @@ mod levels;
 mod limits;
 mod node;
 mod numa;
-mod odd;
 mod start_up;
+mod unusual_victims;
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,8 +18,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::actor::{Actor, Role};
-use crashtrace_judge::book::{Need, Scenario};
 use crashtrace_judge::cast::Cast;
+use crashtrace_judge::catalogue::{Need, Scenario};
 use crashtrace_test_support::cgroup::{Cgroup, Hierarchy, Version};
 
 const MIB: u64 = 1 << 20;
@@ -55,9 +55,9 @@ const ALL: &[(&str, Play)] = &[
     ("tmpfs", start_up::tmpfs),
     ("swap", limits::swap),
     ("eight_at_once", group::eight_at_once),
-    ("first_thread_ended", odd::first_thread_ended),
-    ("hostile_names", odd::hostile_names),
-    ("exits_by_itself", odd::exits_by_itself),
+    ("first_thread_ended", unusual_victims::first_thread_ended),
+    ("hostile_names", unusual_victims::hostile_names),
+    ("exits_by_itself", unusual_victims::exits_by_itself),
     ("victim_fails", node::victim_fails),
     ("page_cache", node::page_cache),
     ("storm", group::storm),

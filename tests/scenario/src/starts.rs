@@ -6,7 +6,7 @@ mod sessions;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use crashtrace_judge::book::Tier;
+use crashtrace_judge::catalogue::Tier;
 use crashtrace_judge::starts::Check;
 use serde_json::{Value, json};
 

@@ -1,7 +1,12 @@
 //! `scenario victim`: a process of a container, as a test wants it. The other side is `actor`.
 //!
-//! It joins its cgroup before it touches any memory, says who it is, waits for `go`, and then does its deed (`deed`):
-//! most touch page after page. It ends when its stdin closes, so also when whoever started it is gone.
+//! It joins its cgroup before it touches any memory, says who it is, waits for `go`, and then runs its workload (`workload`):
+//! most touch page after page. It ends when its stdin closes, so also when the process that started it is gone.
+
+mod allocations;
+mod node_load;
+mod node_memory;
+mod workload;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -15,13 +20,11 @@ use anyhow::{Context as _, Result};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::json;
 
-use crate::deed::{self, Done, Stamps};
-use crate::{asks, hunger};
+use self::workload::{Done, Stamps};
 
 /// Bytes of a stamp: nanoseconds of `CLOCK_BOOTTIME`, and pages touched by then.
 pub const STAMP_BYTES: usize = 16;
 
-/// How to be a victim.
 #[derive(Clone, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Args {
@@ -43,7 +46,7 @@ pub struct Args {
     /// But with this pid namespace
     #[arg(long)]
     host_pids: bool,
-    /// Be the first process of the container, and let a child do the deed
+    /// Be the first process of the container, and run the workload in a child
     #[arg(long)]
     child: bool,
     /// Write the time of each touch to this file
@@ -79,25 +82,24 @@ pub struct Args {
     /// Run on one CPU only, the same for all such
     #[arg(long)]
     share_cpu: bool,
-    /// And only while nobody else wants to
+    /// And only while the CPU is idle otherwise
     #[arg(long)]
     idle: bool,
-    /// And before all others, once the deed is done
+    /// And before all others, once the workload is done
     #[arg(long, conflicts_with = "idle")]
     urgent: bool,
     /// Take memory of this NUMA node only
     #[arg(long, value_name = "NODE")]
     pub bind: Option<u32>,
-    /// Do for so long what processes do
+    /// Be the load of a busy node for so long
     #[arg(long, value_name = "SECONDS")]
     pub busy: Option<u64>,
     #[command(flatten)]
-    pub hunger: hunger::Args,
+    pub node_memory: node_memory::Args,
     #[command(flatten)]
-    pub asks: asks::Args,
+    pub allocations: allocations::Args,
 }
 
-/// Lives and, most likely, dies.
 pub fn run(args: &Args) -> Result<()> {
     if args.outside {
         if !args.host_pids {
@@ -126,13 +128,13 @@ pub fn run(args: &Args) -> Result<()> {
         return parent("--child", "child_ended", false);
     }
     if args.share_cpu {
-        deed::share_a_cpu()?;
+        workload::share_a_cpu()?;
     }
-    deed::fork_idle(args.forks)?;
+    workload::fork_idle(args.forks)?;
     let stamps = Stamps::open(&args.stamp)?;
     if args.headless {
         let args = args.clone();
-        return deed::without_first_thread(move || live(&args, &stamps));
+        return workload::without_first_thread(move || live(&args, &stamps));
     }
     live(args, &stamps)
 }
@@ -149,7 +151,7 @@ fn live(args: &Args, stamps: &Stamps) -> Result<()> {
         }
     }
     for lost in 1..=args.loses {
-        deed::lose_a_child(&mut memory)?;
+        workload::lose_a_child(&mut memory)?;
         if lost % args.tells_each == 0 {
             say(&json!({ "event": "lost", "children": lost }))?;
         }
@@ -157,14 +159,14 @@ fn live(args: &Args, stamps: &Stamps) -> Result<()> {
     if args.loses > 0 {
         memory.clear();
     }
-    let Done { kept: _kept, refused } = deed::run(args, &mut memory, stamps)?;
+    let Done { kept: _kept, failed } = workload::run(args, &mut memory, stamps)?;
     if args.idle {
-        deed::set_policy(libc::SCHED_IDLE, 0)?;
+        workload::set_policy(libc::SCHED_IDLE, 0)?;
     }
     if args.urgent {
-        deed::set_policy(libc::SCHED_FIFO, 1)?;
+        workload::set_policy(libc::SCHED_FIFO, 1)?;
     }
-    say(&json!({ "event": "done", "refused": refused }))?;
+    say(&json!({ "event": "done", "failed": failed }))?;
     until_stdin_closes()
 }
 

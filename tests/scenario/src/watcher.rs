@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::deployed::{self, Container, Deployment};
-use crashtrace_judge::book::{Scenario, Tier};
 use crashtrace_judge::cast::{Cast, is_about};
+use crashtrace_judge::catalogue::{Scenario, Tier};
 use crashtrace_judge::matching;
 use crashtrace_test_support::agent::{Agent, Line, Output};
 
@@ -88,7 +88,7 @@ pub fn start(
                 println!("{result}");
             }
             Err(error) => {
-                // A result like any other, for whoever reads only those.
+                // A result like any other, for readers of results alone.
                 result["pass"] = false.into();
                 result["failures"] = json!([format!("{error:#}")]);
                 println!("{result}");

@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use crashtrace_judge::book::Book;
+use crashtrace_judge::catalogue::Catalogue;
 
 #[test]
 fn the_names_are_those_of_the_file() {
     let output = Command::new(env!("CARGO_BIN_EXE_scenario")).arg("list").output().expect("it starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let book = Book::read().expect("the file of scenarios");
-    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), book.names());
+    let catalogue = Catalogue::read().expect("the file of scenarios");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), catalogue.names());
 }

@@ -5,7 +5,7 @@
 use super::plan::{self, Boot, DeployedTurn};
 use super::shape::Shape;
 use anyhow::Result;
-use crashtrace_judge::book::{Scenario, Tier};
+use crashtrace_judge::catalogue::{Scenario, Tier};
 use crashtrace_judge::deployed::Deployed;
 use crashtrace_judge::starts::Check;
 use std::fmt::Write as _;
@@ -220,11 +220,11 @@ mod tests {
     use super::*;
     use crate::guest::kernel;
     use crate::matrix::shape::shapes_of;
-    use crashtrace_judge::book::Book;
+    use crashtrace_judge::catalogue::Catalogue;
     use std::collections::BTreeSet;
 
     fn gate() -> (Vec<Scenario>, Vec<Boot>) {
-        let catalogue = Book::read().expect("the catalogue").scenarios;
+        let catalogue = Catalogue::read().expect("the catalogue").scenarios;
         let boots = boots(&catalogue, &Deployed::read().expect("the checks")).expect("the gate");
         (catalogue, boots)
     }

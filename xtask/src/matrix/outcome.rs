@@ -2,7 +2,7 @@
 
 use super::plan::{Boot, DeployedTurn, TURN};
 use super::tier::{by_hand, may_lack};
-use crashtrace_judge::book::Tier;
+use crashtrace_judge::catalogue::Tier;
 use crashtrace_judge::starts::Check;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};

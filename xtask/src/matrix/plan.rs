@@ -5,7 +5,7 @@ use super::shape::{Shape, shapes_of};
 use super::tier::{by_hand, may_lack};
 use crate::guest::kernel;
 use anyhow::{Result, bail};
-use crashtrace_judge::book::{Scenario, Tier};
+use crashtrace_judge::catalogue::{Scenario, Tier};
 use crashtrace_judge::deployed::Deployed;
 use crashtrace_judge::starts::Check;
 use std::fmt;

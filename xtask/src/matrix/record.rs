@@ -179,7 +179,7 @@ pub(crate) fn load() -> Result<Option<Matrix>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crashtrace_judge::book::Tier;
+    use crashtrace_judge::catalogue::Tier;
 
     pub(crate) fn judgement(scenario: &str, judged: Judged, alone: bool, outcome: Outcome) -> Judgement {
         Judgement {

@@ -2,7 +2,7 @@
 
 use crate::arch::Arch;
 use crate::guest::kernel::Spec;
-use crashtrace_judge::book::{Need, Scenario};
+use crashtrace_judge::catalogue::{Need, Scenario};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 

@@ -1,6 +1,6 @@
 //! Which kinds of hooks a kernel may refuse.
 
-use crashtrace_judge::book::Tier;
+use crashtrace_judge::catalogue::Tier;
 
 /// The hooks that a kernel is known to refuse. If it accepts them, they must work.
 pub(crate) fn may_lack(kernel: &str) -> &'static [Tier] {

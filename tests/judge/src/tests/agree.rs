@@ -3,17 +3,17 @@
 use serde_json::{Value, json};
 
 use super::super::agree::{compare, faults, unboosted};
-use super::super::book::{Book, Tier};
+use super::super::catalogue::{Catalogue, Tier};
 use super::{FILE, line};
 
 #[test]
 fn agents_agree_where_their_reports_say_the_same() {
-    let book = Book::parse(FILE).expect("a good file");
+    let catalogue = Catalogue::parse(FILE).expect("a good file");
     let agree = |change: &dyn Fn(&mut Value)| {
         let mut other = line();
         change(&mut other);
         let reports = [(Tier::Fentry, vec![line()]), (Tier::Kprobe, vec![other])];
-        faults(&book.scenarios[0], &reports, &|_| Vec::new(), &[])
+        faults(&catalogue.scenarios[0], &reports, &|_| Vec::new(), &[])
     };
     assert_eq!(agree(&|_| ()), [""; 0]);
     // Of the agent itself, and readings of one counter at two instants.
@@ -26,16 +26,16 @@ fn agents_agree_where_their_reports_say_the_same() {
     assert_ne!(agree(&|line| line["victims"][0]["pid"] = json!(41)), [""; 0]);
     assert_ne!(agree(&|line| line["victims"] = json!([])), [""; 0]);
     let reports = [(Tier::Fentry, vec![line()]), (Tier::Kprobe, Vec::new())];
-    assert_ne!(faults(&book.scenarios[0], &reports, &|_| Vec::new(), &[]), [""; 0]);
+    assert_ne!(faults(&catalogue.scenarios[0], &reports, &|_| Vec::new(), &[]), [""; 0]);
 }
 
 #[test]
 fn whole_numbers_agree_only_as_shares() {
-    let book = Book::parse(FILE).expect("a good file");
+    let catalogue = Catalogue::parse(FILE).expect("a good file");
     let agree = |one: &str, other: &str| {
         let line = |text: &str| vec![json!({ "verdict": { "evidence": [text] } })];
         let reports = [(Tier::Fentry, line(one)), (Tier::Kprobe, line(other))];
-        faults(&book.scenarios[0], &reports, &|_| Vec::new(), &[]).is_empty()
+        faults(&catalogue.scenarios[0], &reports, &|_| Vec::new(), &[]).is_empty()
     };
     assert!(agree("pod 1 (204.3 MiB, 79 %), and", "pod 1 (204.1 MiB, 80 %), and"));
     assert!(!agree("pod 1 (204.3 MiB, 79 %)", "pod 1 (204.3 MiB, 81 %)"));
@@ -68,7 +68,7 @@ fn a_boost_may_go_between_two_looks_and_a_watermark_may_not() {
 
 #[test]
 fn zones_of_two_nodes_are_each_agents_own_and_all_else_is_not() {
-    let book = Book::parse(FILE).expect("a good file");
+    let catalogue = Catalogue::parse(FILE).expect("a good file");
     let agree = |node: u32, free: u64, sentence: &str| {
         let line = |free: u64, sentence: &str| {
             let zones =
@@ -77,7 +77,7 @@ fn zones_of_two_nodes_are_each_agents_own_and_all_else_is_not() {
             vec![json!({ "verdict": { "evidence": evidence }, "memory": { "zones": zones } })]
         };
         let reports = [(Tier::Fentry, line(1 << 20, "it used much")), (Tier::Kprobe, line(free, sentence))];
-        faults(&book.scenarios[0], &reports, &|_| Vec::new(), &[]).is_empty()
+        faults(&catalogue.scenarios[0], &reports, &|_| Vec::new(), &[]).is_empty()
     };
     assert!(agree(1, 9 << 20, "it used much"));
     assert!(!agree(1, 1 << 20, "it used little"));
@@ -86,7 +86,7 @@ fn zones_of_two_nodes_are_each_agents_own_and_all_else_is_not() {
 
 #[test]
 fn a_zone_may_move_a_little_between_two_looks() {
-    let book = Book::parse(FILE).expect("a good file");
+    let catalogue = Catalogue::parse(FILE).expect("a good file");
     let line = |free: u64, blocks: [u32; 2], room: bool, managed: u64| {
         let zones = json!([{ "numa_node": 0, "managed_bytes": managed, "free_bytes": free, "free_blocks": blocks,
             "room": room }]);
@@ -95,7 +95,7 @@ fn a_zone_may_move_a_little_between_two_looks() {
     };
     let agree = |other: Vec<Value>| {
         let reports = [(Tier::Fentry, line(3 << 20, [1, 2], true, 1 << 30)), (Tier::Kprobe, other)];
-        faults(&book.scenarios[0], &reports, &|_| Vec::new(), &[]).is_empty()
+        faults(&catalogue.scenarios[0], &reports, &|_| Vec::new(), &[]).is_empty()
     };
     assert!(agree(line(2 << 20, [1, 1], false, 1 << 30)));
     assert!(agree(line(3 << 20, [3, 1], false, 1 << 30)));

@@ -65,7 +65,11 @@ fn a_step_that_was_not_told_is_a_fault_and_so_is_one_that_was_not() {
 #[test]
 fn a_machine_that_others_use_keeps_its_clock() {
     let steps = |needs: &str, steps: &str| {
-        Book::parse(&FILE.replacen("needs = []", &format!("needs = [{needs}]\nclock_steps_s = [{steps}]"), 1))
+        Catalogue::parse(&FILE.replacen(
+            "needs = []",
+            &format!("needs = [{needs}]\nclock_steps_s = [{steps}]"),
+            1,
+        ))
     };
     steps("\"guest\"", "3600, -3600").expect("a guest's may be set");
     steps("", "3600").expect_err("this machine's");

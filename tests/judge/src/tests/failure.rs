@@ -5,7 +5,7 @@ use super::*;
 const FILE: &str = r#"
 [[scenario]]
 name = "one"
-about = "a container's process asks for what there is not in one piece"
+about = "a process in a container makes an allocation for which there is no free block"
 needs = []
 [[scenario.failure]]
 kind = "alloc_failure"
@@ -55,7 +55,7 @@ fn failed(id: &str, revision: u64, repeats: u64) -> Value {
 }
 
 fn judge(lines: &[&Value]) -> Vec<String> {
-    let book = Book::parse(FILE).expect("a good file");
+    let catalogue = Catalogue::parse(FILE).expect("a good file");
     let row = |value: f64| [("DMA32".to_owned(), vec![value; 11])].into();
     let cast = Cast { kills: Some(0), extfrag: row(0.99), unusable: row(1.0), ..cast() };
     let surroundings = &Surroundings { nodes_listed: true, ..Surroundings::default() };
@@ -63,7 +63,7 @@ fn judge(lines: &[&Value]) -> Vec<String> {
     let tier = Tier::Fentry;
     let (exceptions, clock) = (Vec::new(), None);
     let said = Said { tier, failures: tier, surroundings, exceptions, lines, bytes, wall_ahead_ns, clock };
-    matching::faults(&book.scenarios[0], &cast, &said)
+    matching::faults(&catalogue.scenarios[0], &cast, &said)
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn refuses_failures_that_could_not_be_told() {
     ] {
         let file = FILE.replace(from, to);
         assert_ne!(file, FILE, "{from}");
-        Book::parse(&file).expect_err(to);
+        Catalogue::parse(&file).expect_err(to);
     }
-    Book::parse("[[scenario]]\nname = \"n\"\nabout = \"a\"\nneeds = []\nquiet = true\n")
+    Catalogue::parse("[[scenario]]\nname = \"n\"\nabout = \"a\"\nneeds = []\nquiet = true\n")
         .expect("a quiet one");
 }

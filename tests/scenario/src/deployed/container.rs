@@ -28,7 +28,7 @@ const ROOT: &str = "/crashtrace-root";
 /// The tree of cgroups that they are in. Not the node's own `kubepods`, which scenarios make.
 const CGROUPS: &str = "crashtrace-deployed";
 
-/// What processes may lock of memory unless somebody gives them more (`MLOCK_LIMIT`, 5.10).
+/// The default of `RLIMIT_MEMLOCK` (`MLOCK_LIMIT`, 5.10).
 const LOCKED_BYTES: u64 = 64 << 10;
 
 /// What containers are made of.
@@ -163,7 +163,7 @@ impl Container {
     /// Runs runc, which makes the container, hands signals on to it, waits for its end, and removes it.
     fn run(&self) -> Command {
         let mut command = Command::new("runc");
-        // The guest's root is the kernel's first one, which nobody can leave by pivot_root(2). What is mounted over it and
+        // The guest's root is the kernel's first one, which pivot_root(2) cannot leave. What is mounted over it and
         // entered by chroot(2) looks the same.
         command.args(["run", "--no-pivot", "--bundle"]).arg(&self.dir).arg(&self.id);
         command

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::loaded_maps;
 use aya::programs::{loaded_links, loaded_programs};
 
-/// How long the kernel may take to free what nobody holds any more: it waits for readers.
+/// How long the kernel may take to free objects without a reference: it waits for readers.
 const FREED: Duration = Duration::from_secs(30);
 
 /// The kernel's lists of what it hooks.

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::container::Container;
-use crate::confined;
-use crashtrace_judge::book::Tier;
+use crate::privileges;
+use crashtrace_judge::catalogue::Tier;
 
 /// Bits of the capabilities that deploy/capabilities/ may give (`include/uapi/linux/capability.h`).
 const BITS: [(&str, u32); 4] =
@@ -69,7 +69,7 @@ pub fn faults(container: &Container, volumes: &[String]) -> Result<Vec<String>> 
         let (at, options) = (*words.get(4).context("a mount point")?, *words.get(5).context("its options")?);
         let known = |mount: &&str| at == *mount || at.starts_with(&format!("{mount}/"));
         if at != "/" && !mounts.iter().any(known) {
-            faults.push(format!("{at} is mounted, and nobody asked for it"));
+            faults.push(format!("{at} is mounted, and no manifest has it"));
         }
         if (at == "/" || volumes.iter().any(|volume| volume == at))
             && !options.split(',').any(|it| it == "ro")
@@ -83,7 +83,7 @@ pub fn faults(container: &Container, volumes: &[String]) -> Result<Vec<String>> 
         }
     }
     // What it has kept of that.
-    faults.extend(confined::faults(pid, crate::run::kernel()));
+    faults.extend(privileges::faults(pid, crate::run::kernel()));
     Ok(faults)
 }
 

@@ -1,5 +1,4 @@
-//! The kernel refuses a request for memory: because what is free is in pieces, because little is free, because the
-//! request could not wait, or because a limit is reached.
+//! Allocations that fail: free memory is fragmented, or little is free, or an atomic allocation cannot wait, or a limit is reached.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,10 +14,10 @@ use crashtrace_test_support::cgroup::random_hex;
 
 /// The largest order there is: 4 MiB on 4K pages.
 const LARGEST: u32 = 10;
-/// Up to this order the kernel goes on until it has the memory (`PAGE_ALLOC_COSTLY_ORDER`).
-const NEVER_REFUSED: u32 = 3;
+/// Up to this order the kernel retries until it has the memory (`PAGE_ALLOC_COSTLY_ORDER`).
+const NEVER_FAILS: u32 = 3;
 
-/// A node whose memory somebody takes.
+/// A node on which a process takes the memory.
 struct Node {
     scratch: Scratch,
     _settings: Vec<Setting>,
@@ -30,12 +29,12 @@ impl Node {
         Ok(Self { scratch: Scratch::of_node(stage.hierarchy)?, _settings: Vec::new() })
     }
 
-    /// One on which it can be foretold what is refused. So much is held back from requests that may wait.
-    fn new(stage: &Stage<'_>, held_back_kib: u64) -> Result<Self> {
+    /// One on which it is predictable which allocation fails. `min_free_kbytes` is its reserve.
+    fn new(stage: &Stage<'_>, min_free_kib: u64) -> Result<Self> {
         let settings = [
             // What is locked stays where it is. Some kernels have it so from the start.
             ("vm/compact_unevictable_allowed", "0".to_owned()),
-            ("vm/min_free_kbytes", held_back_kib.to_string()),
+            ("vm/min_free_kbytes", min_free_kib.to_string()),
             // Nor more than that for a while after pages of one kind were taken for another.
             ("vm/watermark_boost_factor", "0".to_owned()),
             // Nor more in one zone than in another.
@@ -51,65 +50,65 @@ impl Node {
         Ok(Self { _settings: settings, ..Self::plain(stage)? })
     }
 
-    /// The cast of a pod's process that asks and a service's that has the memory.
-    fn cast(&self, asker: &Asker<'_>, hoarder: Option<&Hoarder>) -> Result<Cast> {
-        let Asker { actor, pod, container } = asker;
-        let mut cast = self.scratch.cast()?.process("asker", actor.part(&container.place.owner)?);
+    /// The cast: a process in a pod that allocates, and one in a service that holds the memory.
+    fn cast(&self, allocator: &Allocator<'_>, holder: Option<&Holder>) -> Result<Cast> {
+        let Allocator { actor, pod, container } = allocator;
+        let mut cast = self.scratch.cast()?.process("allocator", actor.part(&container.place.owner)?);
         cast = cast.place("pod", pod.place()).place("container", container.place.clone());
-        if let Some(Hoarder { actor, anon, place }) = hoarder {
+        if let Some(Holder { actor, anon, place }) = holder {
             let anon = (anon.saturating_sub(SLACK), anon + SLACK);
             let part = Process { anon, ..actor.part(&place.owner)? };
-            cast = cast.process("hoarder", part).place("service", place.clone());
+            cast = cast.process("holder", part).place("service", place.clone());
         }
         Ok(cast)
     }
 
-    /// Has a service of the host's take the memory.
-    fn hoarder(&self, role: &Role) -> Result<Hoarder> {
-        // A name of its own each time: a kill that comes late must not pass for the next scenario's.
-        let service = self.scratch.host(&format!("hoarder-{}.service", &random_hex()?[..8]))?;
+    /// Has a service of the host take the memory.
+    fn holder(&self, role: &Role) -> Result<Holder> {
+        // Another name each time: a late kill must not pass for the next scenario's.
+        let service = self.scratch.host(&format!("holder-{}.service", &random_hex()?[..8]))?;
         let actor = fed(&service, &role.clone().of_host())?;
-        Ok(Hoarder { anon: actor.anonymous_bytes()?, actor, place: unit(&service) })
+        Ok(Holder { anon: actor.anonymous_bytes()?, actor, place: unit(&service) })
     }
 }
 
 /// A service's process that has the node's memory.
-struct Hoarder {
+struct Holder {
     actor: Actor,
     /// What it has, in bytes.
     anon: u64,
     place: Place,
 }
 
-/// A container's process that asks for memory. It is to be started before there is little: that takes memory too.
-struct Asker<'a> {
+/// A process in a container that makes allocations. It must be started before memory is low: starting takes memory too.
+struct Allocator<'a> {
     actor: Actor,
     pod: Pod<'a>,
     container: Container,
 }
 
-impl<'a> Asker<'a> {
+impl<'a> Allocator<'a> {
     fn start(scratch: &'a Scratch, role: &Role) -> Result<Self> {
         let pod = scratch.pod()?;
         let container = pod.container()?;
         Ok(Self { actor: Actor::start(&container.cgroup, role)?, pod, container })
     }
 
-    fn is_refused(&mut self, times: u64) -> Result<()> {
-        let refused = self.actor.ask()?;
-        ensure!(refused == times, "{refused} requests were refused, and should have been {times}");
+    fn fails(&mut self, times: u64) -> Result<()> {
+        let failed = self.actor.allocate()?;
+        ensure!(failed == times, "{failed} allocations failed, not {times}");
         Ok(())
     }
 }
 
-/// A node with much free memory, of which no piece is larger than 2^3 pages: what starts meanwhile needs no larger one.
-fn in_pieces(stage: &Stage<'_>, refused: u64) -> Result<Cast> {
+/// A node with much free memory and no free block above order 3: processes that start meanwhile need no larger one.
+fn fragmented(stage: &Stage<'_>, failures: u64) -> Result<Cast> {
     let node = Node::new(stage, 1024)?;
-    let mut asker = Asker::start(&node.scratch, &Role::asks("asker", LARGEST, refused))?;
-    let hoarder = node.hoarder(&Role::fragments("hoarder", 16, NEVER_REFUSED))?;
+    let mut allocator = Allocator::start(&node.scratch, &Role::allocates("allocator", LARGEST, failures))?;
+    let holder = node.holder(&Role::fragments_node_memory("holder", 16, NEVER_FAILS))?;
     let (extfrag, unusable) = (index("extfrag_index")?, index("unusable_index")?);
-    asker.is_refused(refused)?;
-    Ok(Cast { extfrag, unusable, ..node.cast(&asker, Some(&hoarder))? })
+    allocator.fails(failures)?;
+    Ok(Cast { extfrag, unusable, ..node.cast(&allocator, Some(&holder))? })
 }
 
 /// One of the kernel's indices of each zone, by order, as it shows them itself:
@@ -134,49 +133,49 @@ fn index(name: &str) -> Result<BTreeMap<String, Vec<f64>>> {
 }
 
 pub(super) fn fragmentation(stage: &Stage<'_>) -> Result<Cast> {
-    in_pieces(stage, 1)
+    fragmented(stage, 1)
 }
 
 pub(super) fn alloc_flood(stage: &Stage<'_>) -> Result<Cast> {
-    in_pieces(stage, 10_000)
+    fragmented(stage, 10_000)
 }
 
 pub(super) fn low_memory(stage: &Stage<'_>) -> Result<Cast> {
     let node = Node::new(stage, 1024)?;
-    let mut asker = Asker::start(&node.scratch, &Role::asks("asker", LARGEST, 1))?;
+    let mut allocator = Allocator::start(&node.scratch, &Role::allocates("allocator", LARGEST, 1))?;
     // With the watermark of 1 MiB there would just be room for 4 MiB in 5.
-    let hoarder = node.hoarder(&Role::hoards("hoarder", 4))?;
-    asker.is_refused(1)?;
-    node.cast(&asker, Some(&hoarder))
+    let holder = node.holder(&Role::takes_node_memory("holder", 4))?;
+    allocator.fails(1)?;
+    node.cast(&allocator, Some(&holder))
 }
 
 pub(super) fn fragmentation_oom(stage: &Stage<'_>) -> Result<Cast> {
-    /// Another process may just have given a piece back, which then is what was asked for.
+    /// Another process may just have freed a block of that order.
     const ATTEMPTS: usize = 5;
     let node = Node::new(stage, 1024)?;
     for _ in 0..ATTEMPTS {
-        let mut asker = Asker::start(&node.scratch, &Role::asks("asker", NEVER_REFUSED, 1))?;
-        // With its end all is in one piece again.
-        let role = Role::fragments("hoarder", 16, NEVER_REFUSED - 1).adj(900).urgent();
-        let mut hoarder = node.hoarder(&role)?;
-        asker.is_refused(0)?;
-        if !hoarder.actor.lives() {
-            hoarder.actor.killed()?;
-            return node.cast(&asker, Some(&hoarder));
+        let mut allocator = Allocator::start(&node.scratch, &Role::allocates("allocator", NEVER_FAILS, 1))?;
+        // When it has ended, memory is contiguous again.
+        let role = Role::fragments_node_memory("holder", 16, NEVER_FAILS - 1).adj(900).urgent();
+        let mut holder = node.holder(&role)?;
+        allocator.fails(0)?;
+        if !holder.actor.lives() {
+            holder.actor.killed()?;
+            return node.cast(&allocator, Some(&holder));
         }
     }
-    bail!("the kernel had a piece of order {NEVER_REFUSED} each of {ATTEMPTS} times")
+    bail!("the kernel had a free block of order {NEVER_FAILS} each of {ATTEMPTS} times")
 }
 
 pub(super) fn atomic_failure(stage: &Stage<'_>) -> Result<Cast> {
-    // Requests that may not wait may have some of what is held back from others.
+    // Atomic allocations may use part of the reserve.
     let node = Node::new(stage, 3072)?;
     // Otherwise the kernel lets others run for a part of each second.
     let _no_throttle = Setting::new("/proc/sys/kernel/sched_rt_runtime_us", "-1")?;
-    let mut asker = Asker::start(&node.scratch, &Role::asks_atomic("asker", 1))?;
-    let hoarder = node.hoarder(&Role::hoards("hoarder", 7))?;
-    asker.is_refused(1)?;
-    node.cast(&asker, Some(&hoarder))
+    let mut allocator = Allocator::start(&node.scratch, &Role::allocates_atomic("allocator", 1))?;
+    let holder = node.holder(&Role::takes_node_memory("holder", 7))?;
+    allocator.fails(1)?;
+    node.cast(&allocator, Some(&holder))
 }
 
 pub(super) fn vmalloc_failure(stage: &Stage<'_>) -> Result<Cast> {
@@ -186,27 +185,27 @@ pub(super) fn vmalloc_failure(stage: &Stage<'_>) -> Result<Cast> {
     // Semaphores in a set, in all sets, and two more numbers.
     let others: Vec<_> = limits.split_whitespace().skip(2).collect();
     let _semaphores = Setting::new(file, &format!("{0} {0} {1}", i32::MAX, others.join(" ")))?;
-    let mut asker = Asker::start(&node.scratch, &Role::asks_virtual("asker", 1))?;
-    asker.is_refused(1)?;
-    node.cast(&asker, None)
+    let mut allocator = Allocator::start(&node.scratch, &Role::allocates_virtual("allocator", 1))?;
+    allocator.fails(1)?;
+    node.cast(&allocator, None)
 }
 
 pub(super) fn charge_failure(stage: &Stage<'_>) -> Result<Cast> {
     let node = Node::plain(stage)?;
     // Not to be killed, and alone in its cgroup.
-    let mut asker = Asker::start(&node.scratch, &Role::asks_charged("asker", 3).adj(-1000))?;
-    asker.container.cgroup.set_limit(16 * MIB)?;
-    asker.is_refused(3)?;
-    node.cast(&asker, None)
+    let mut allocator = Allocator::start(&node.scratch, &Role::allocates_charged("allocator", 3).adj(-1000))?;
+    allocator.container.cgroup.set_limit(16 * MIB)?;
+    allocator.fails(3)?;
+    node.cast(&allocator, None)
 }
 
 pub(super) fn large_charge_failure(stage: &Stage<'_>) -> Result<Cast> {
     let node = Node::plain(stage)?;
-    let mut asker = Asker::start(&node.scratch, &Role::asks_charged_at_once("asker", 3))?;
-    let cgroup = &asker.container.cgroup;
+    let mut allocator = Allocator::start(&node.scratch, &Role::allocates_charged_at_once("allocator", 3))?;
+    let cgroup = &allocator.container.cgroup;
     cgroup.set_limit(cgroup.usage_bytes()? + MIB)?;
-    asker.is_refused(3)?;
-    node.cast(&asker, None)
+    allocator.fails(3)?;
+    node.cast(&allocator, None)
 }
 
 pub(super) fn busy_node(stage: &Stage<'_>) -> Result<Cast> {
@@ -220,5 +219,5 @@ pub(super) fn busy_node(stage: &Stage<'_>) -> Result<Cast> {
     }
     let mut actor = Actor::start(&container.cgroup, &Role::is_busy("busy", 6))?;
     actor.eat()?;
-    node.cast(&Asker { actor, pod, container }, None)
+    node.cast(&Allocator { actor, pod, container }, None)
 }

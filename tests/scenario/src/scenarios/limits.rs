@@ -76,7 +76,7 @@ pub(super) fn bystander(stage: &Stage<'_>) -> Result<Cast> {
     // It goes on, and may meet the limit again before the kernel has given back what the holder had: then it is the only
     // one left. That is a kill of its own, which the kernel counts.
     let died = worker.killed_or_done()?;
-    ensure!(died || worker.lives(), "the process that ran into the limit is gone, and nobody killed it");
+    ensure!(died || worker.lives(), "the trigger is gone, and was not killed");
     // How far it was when the holder died, only the kernel knows.
     let mut trigger = worker.part(&small.place.owner)?;
     trigger.anon.0 = 0;
@@ -98,7 +98,7 @@ pub(super) fn limit_write(stage: &Stage<'_>) -> Result<Cast> {
 }
 
 pub(super) fn no_victim(stage: &Stage<'_>) -> Result<Cast> {
-    let scratch = Scratch::new(stage.hierarchy, "nobody")?;
+    let scratch = Scratch::new(stage.hierarchy, "no-victim")?;
     let container = scratch.pod()?.container()?;
     container.cgroup.set_limit(32 * MIB)?;
     let mut eater = Actor::start(&container.cgroup, &Role::eats("eater", 192).adj(-1000))?;

@@ -58,18 +58,18 @@ pub(super) fn allocating_task(stage: &Stage<'_>) -> Result<Cast> {
     let (container, other) = (pod.container()?, pod.container()?);
     // The kernel would kill this one first.
     let holder = fed(&other.cgroup, &Role::eats("holder", 64).adj(1000))?;
-    let mut asker = Actor::start(&container.cgroup, &Role::eats("asker", memory_mib()?))?;
-    // Whoever asks for memory dies: not the agents, and not this program.
+    let mut allocator = Actor::start(&container.cgroup, &Role::eats("allocator", memory_mib()?))?;
+    // The trigger dies: not the agents, and not this program.
     let exempt = stage.agents.iter().copied().chain([std::process::id()]);
     let _exempt: Vec<Setting> = exempt
         .map(|pid| Setting::new(format!("/proc/{pid}/oom_score_adj"), "-1000"))
         .collect::<Result<_>>()?;
     let _allocating = Setting::new("/proc/sys/vm/oom_kill_allocating_task", "1")?;
-    asker.go()?;
-    asker.killed()?;
+    allocator.go()?;
+    allocator.killed()?;
     ensure!(holder.lives(), "the process that would be killed first died too");
-    let cast = cast(&scratch, &pod)?.process("asker", asker.part(&container.place.owner)?);
-    touched(cast, &asker)
+    let cast = cast(&scratch, &pod)?.process("allocator", allocator.part(&container.place.owner)?);
+    touched(cast, &allocator)
 }
 
 pub(super) fn sysrq(stage: &Stage<'_>) -> Result<Cast> {

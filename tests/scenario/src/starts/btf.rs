@@ -12,7 +12,7 @@ use crashtrace::kernel::layout::{KernelBtf, Layout};
 use serde_json::Value;
 
 use super::Found;
-use crashtrace_judge::book::Tier;
+use crashtrace_judge::catalogue::Tier;
 use crashtrace_test_support::agent::{Agent, Output};
 
 /// BTF of two kernels with different layouts: at least one differs from the running kernel's.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::Found;
 use crate::scratch::Scratch;
 use crate::victim::STAMP_BYTES;
-use crashtrace_judge::book::Tier;
+use crashtrace_judge::catalogue::Tier;
 use crashtrace_test_support::agent::{Agent, Output};
 use crashtrace_test_support::cgroup::{Cgroup, Hierarchy};
 use crashtrace_test_support::clock::boottime_ns;

@@ -11,7 +11,7 @@ use crate::matrix::shape::Shape;
 use crate::matrix::{gate, table};
 use crate::{exec, files};
 use anyhow::{Context as _, Result, bail};
-use crashtrace_judge::book::{Book, Scenario, Tier};
+use crashtrace_judge::catalogue::{Catalogue, Scenario, Tier};
 use crashtrace_judge::deployed::Deployed;
 use std::fs;
 use std::path::Path;
@@ -90,7 +90,7 @@ impl ScenarioArgs {
 /// Plays, shows and keeps the results, and fails if any failed.
 pub(super) fn run(args: &ScenarioArgs, kernels: &[String], options: &Options) -> Result<()> {
     let begun = Instant::now();
-    let catalogue = Book::read()?.scenarios;
+    let catalogue = Catalogue::read()?.scenarios;
     let boots = args.boots(kernels, &catalogue)?;
     let tree = args.all.then(Tree::look).transpose()?;
     let files = Files::for_guests(&boots)?;
@@ -119,7 +119,7 @@ pub(super) fn run(args: &ScenarioArgs, kernels: &[String], options: &Options) ->
 /// Prints the scenarios, the checks, and the guests of the gate.
 pub(super) fn list() -> Result<()> {
     println!("\nscenarios, and their needs:");
-    let catalogue = Book::read()?.scenarios;
+    let catalogue = Catalogue::read()?.scenarios;
     let width = catalogue.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
     for Scenario { name, about, needs, .. } in &catalogue {
         let needs: Vec<_> = needs.iter().map(|need| need.name()).collect();

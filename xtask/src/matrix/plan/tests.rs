@@ -1,6 +1,6 @@
 use super::*;
 use Tier::{Fentry, Kprobe, Tracepoint};
-use crashtrace_judge::book::Need;
+use crashtrace_judge::catalogue::Need;
 use crashtrace_judge::deployed::Check;
 
 fn catalogue() -> Vec<Scenario> {

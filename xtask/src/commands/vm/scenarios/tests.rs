@@ -10,7 +10,7 @@ struct Cli {
 /// The guests that a command line leads to, and the turns in the first.
 fn guests(line: &str) -> Result<(Vec<String>, usize)> {
     let args = Cli::try_parse_from(line.split(' '))?.args;
-    let boots = args.scenarios.boots(&args.kernels, &Book::read()?.scenarios)?;
+    let boots = args.scenarios.boots(&args.kernels, &Catalogue::read()?.scenarios)?;
     Ok((boots.iter().map(ToString::to_string).collect(), boots[0].turns.len()))
 }
 

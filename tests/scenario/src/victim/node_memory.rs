@@ -1,4 +1,4 @@
-//! Processes that take the node's memory: to the last, or so that what is free is in pieces.
+//! Processes that take the node's memory: almost all of it, or so that what is free is fragmented.
 
 use std::fs;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -11,27 +11,26 @@ use rustix::system::sysinfo;
 /// How much is taken at a time: by less than this there may be less free than was asked for.
 const STEP: usize = 256 << 10;
 
-/// What to take.
 #[derive(Clone, clap::Args)]
-#[group(id = "hunger")]
+#[group(id = "node_memory")]
 pub struct Args {
-    /// Take the node's memory, for good, until so much of it is free
+    /// Take the node's memory until so much of it is free, and keep it
     #[arg(long, value_name = "MIB")]
     leave: Option<u64>,
-    /// And then give half of it back, in pieces of 2^ORDER pages, and leave no larger one
+    /// Then free half of it in blocks of this order, and leave no larger free block
     #[arg(long, value_name = "ORDER", requires = "leave")]
-    pieces: Option<u32>,
+    fragment: Option<u32>,
 }
 
-/// Takes it. What it gives is to be kept.
+/// Takes it. The caller keeps the descriptors.
 pub fn take(args: &Args) -> Result<Vec<OwnedFd>> {
     let Some(leave) = args.leave else { return Ok(Vec::new()) };
     let hoard = Hoard::take(leave << 20)?;
-    if let Some(order) = args.pieces {
-        hoard.give_back(order)?;
+    if let Some(order) = args.fragment {
+        hoard.free_half(order)?;
     }
     hoard.lock()?;
-    args.pieces.map_or_else(|| Ok(Vec::new()), take_larger)
+    args.fragment.map_or_else(|| Ok(Vec::new()), take_larger)
 }
 
 /// Memory of this process's own, until it ends.
@@ -62,21 +61,20 @@ impl Hoard {
         Ok(Self { start, bytes })
     }
 
-    /// Gives every second piece back. Pages that were taken one after the other mostly lie side by side.
-    fn give_back(&self, order: u32) -> Result<()> {
-        let piece = page_size() << order;
-        for first in (0..self.bytes).step_by(2 * piece) {
+    /// Frees every second block. Pages that were allocated one after the other are mostly contiguous.
+    fn free_half(&self, order: u32) -> Result<()> {
+        let block = page_size() << order;
+        for first in (0..self.bytes).step_by(2 * block) {
             // SAFETY: within the mapping, of which nothing is ever read.
-            let result = unsafe { libc::madvise(self.start.byte_add(first), piece, libc::MADV_DONTNEED) };
-            succeeded("give memory back", result)?;
+            let result = unsafe { libc::madvise(self.start.byte_add(first), block, libc::MADV_DONTNEED) };
+            succeeded("free memory", result)?;
         }
         Ok(())
     }
 
-    /// Nothing of it is to be reclaimed, nor, where `vm.compact_unevictable_allowed` is 0, to be moved to make room for
-    /// a large piece.
+    /// Locked memory is not reclaimed, nor, where `vm.compact_unevictable_allowed` is 0, moved by compaction.
     fn lock(&self) -> Result<()> {
-        // What is not there is not to come.
+        // Only pages that are present: the rest of the mapping stays empty.
         // SAFETY: it changes nothing in memory.
         succeeded("lock memory", unsafe { libc::mlock2(self.start, self.bytes, libc::MLOCK_ONFAULT) })
     }
@@ -87,39 +85,39 @@ fn succeeded(what: &str, result: libc::c_int) -> Result<()> {
     Ok(())
 }
 
-/// Takes what is free in larger pieces: what was free before, what lay beside that, and what the kernel can make by
-/// moving what may be moved (files of the root file system, others' memory) into the small ones, as it does for a request.
+/// Takes the larger free blocks: those that were free before, those that merge with them, and those that compaction makes by moving
+/// movable pages (files of the root file system, memory of other processes) into the small blocks.
 fn take_larger(order: u32) -> Result<Vec<OwnedFd>> {
     /// There are three at most.
     const ROUNDS: usize = 8;
-    /// Some the kernel does not give, to this or to any request: its zone must keep them.
+    /// Some the kernel hands out to no allocation: their zone's reserve has them.
     const UNOBTAINABLE: u32 = 2;
-    /// Those that CPUs keep for themselves and nobody counts. They come first.
+    /// Those on per-CPU lists, which no file counts. They come first.
     const KEPT: u32 = 32;
     let mut kept = Vec::new();
     for _ in 0..ROUNDS {
         // Dentries and inodes.
         fs::write("/proc/sys/vm/drop_caches", "2").context("cannot have caches dropped")?;
         fs::write("/proc/sys/vm/compact_memory", "1").context("cannot have memory compacted")?;
-        let count = free_pieces(order + 1)?;
+        let count = free_blocks(order + 1)?;
         kept.push(ring(order + 1, count + KEPT)?);
-        // The kernel may have taken back what it had kept for requests that cannot wait, when it found nothing else.
-        if count == 0 && free_pieces(order + 1)? == 0 {
+        // The kernel may have released atomic reserves (`HighAtomic`) when it found nothing else.
+        if count == 0 && free_blocks(order + 1)? == 0 {
             return Ok(kept);
         }
     }
-    let left = free_pieces(order + 1)?;
+    let left = free_blocks(order + 1)?;
     ensure!(
         left <= UNOBTAINABLE,
-        "after {ROUNDS} rounds there are still {left} pieces of order {}",
+        "after {ROUNDS} rounds there are still {left} free blocks of order {}",
         order + 1
     );
     Ok(kept)
 }
 
-/// How many pieces of 2^order pages the kernel could have for itself: not those that are kept for others
-/// (`HighAtomic`, `Isolate`), nor those that only what can be moved may use (`CMA`).
-fn free_pieces(order: u32) -> Result<u32> {
+/// Free blocks of this order that an unmovable allocation could use: without the reserves (`HighAtomic`, `Isolate`), and without those
+/// for movable pages alone (`CMA`).
+fn free_blocks(order: u32) -> Result<u32> {
     const USABLE: [&str; 3] = ["Unmovable", "Movable", "Reclaimable"];
     let text = fs::read_to_string("/proc/pagetypeinfo").context("cannot read /proc/pagetypeinfo")?;
     // `Node    0, zone    DMA32, type    Unmovable      1    293 ...`, one number for each order.
@@ -132,14 +130,14 @@ fn free_pieces(order: u32) -> Result<u32> {
     Ok(text.lines().filter_map(of_line).sum())
 }
 
-/// Takes so many pieces of 2^order pages each, until it is closed: a ring for packets, which never come. Where the
+/// Takes so many blocks of this order, until it is closed: a ring for packets, which never come. Where the
 /// kernel finds none it takes single pages.
 fn ring(order: u32, count: u32) -> Result<OwnedFd> {
     // Of no protocol, so that no packet is for it.
     // SAFETY: it makes a descriptor, and touches no memory.
     let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     succeeded("make a packet socket", socket)?;
-    // SAFETY: it was just made, and nobody else has it.
+    // SAFETY: it was just made, and has no other owner.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
     let bytes = u32::try_from(page_size() << order).context("that order is too large")?;
     let wanted = libc::tpacket_req {

@@ -1,6 +1,6 @@
 //! Names and needs of the scenarios, and of what is checked of the agent as it is deployed.
 
-use super::super::book::{Book, Need, Tier};
+use super::super::catalogue::{Catalogue, Need, Tier};
 use super::super::deployed::{Check, Deployed};
 
 fn quiet(name: &str, need: &str) -> String {
@@ -9,26 +9,26 @@ fn quiet(name: &str, need: &str) -> String {
 
 #[test]
 fn the_file_is_as_it_must_be() {
-    let book = Book::read().expect("it is");
-    let own_limit = book.scenario("own_limit").expect("the first of them");
+    let catalogue = Catalogue::read().expect("it is");
+    let own_limit = catalogue.scenario("own_limit").expect("the first of them");
     assert!(!own_limit.about.is_empty());
 }
 
 #[test]
 fn needs_are_read_and_named_as_the_file_has_them() {
     for need in [Need::V1, Need::V2, Need::Guest, Need::Numa, Need::OneNode, Need::Zram] {
-        let book = Book::parse(&quiet("a", need.name())).expect("it is as it must be");
-        assert_eq!(book.scenarios[0].needs, [need]);
+        let catalogue = Catalogue::parse(&quiet("a", need.name())).expect("it is as it must be");
+        assert_eq!(catalogue.scenarios[0].needs, [need]);
     }
 }
 
 #[test]
 fn what_could_not_be_played_is_refused() {
-    Book::parse(&quiet("a_1", "v1")).expect("as it must be");
+    Catalogue::parse(&quiet("a_1", "v1")).expect("as it must be");
     for wrong in
         [quiet("a", "v3"), quiet("a; reboot", "v1"), quiet("", "v1"), quiet("a", "v1") + &quiet("a", "v2")]
     {
-        Book::parse(&wrong).expect_err(&wrong);
+        Catalogue::parse(&wrong).expect_err(&wrong);
     }
 }
 
@@ -43,14 +43,14 @@ fn tiers_are_read_by_their_names() {
 
 #[test]
 fn the_checks_of_the_agent_as_it_is_deployed_have_names_of_their_own() {
-    let (deployed, book) =
-        (Deployed::read().expect("it is as it must be"), Book::read().expect("the scenarios"));
+    let (deployed, catalogue) =
+        (Deployed::read().expect("it is as it must be"), Catalogue::read().expect("the scenarios"));
     for name in &deployed.scenarios {
-        assert!(book.scenario(name).is_some(), "{name}");
+        assert!(catalogue.scenario(name).is_some(), "{name}");
     }
     for Check { name, about, .. } in &deployed.checks {
         // The names become words of a shell's command line, and rows beside those of scenarios.
         assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
-        assert!(!about.is_empty() && book.scenario(name).is_none(), "{name}");
+        assert!(!about.is_empty() && catalogue.scenario(name).is_none(), "{name}");
     }
 }

@@ -1,4 +1,4 @@
-//! A process that does what those of a busy node do, and keeps away from every limit.
+//! The load of a busy node: memory, page cache, programs, sockets and pipes, all far below any limit.
 
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -12,7 +12,6 @@ use anyhow::{Context as _, Result, ensure};
 /// How much of each kind at a time: far less than any guest has.
 const BYTES: usize = 4 << 20;
 
-/// Goes on for so long.
 pub fn for_seconds(seconds: u64) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(seconds);
     let file = std::env::temp_dir().join(format!("busy-{}", std::process::id()));

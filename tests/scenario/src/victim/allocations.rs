@@ -1,4 +1,4 @@
-//! Processes that ask the kernel for memory, in ways in which the kernel may say no, and count how often it did.
+//! Processes that have the kernel allocate memory in ways that may fail, and count the failures.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -9,31 +9,30 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::param::page_size;
 use rustix::system::sysinfo;
 
-use crate::deed;
+use super::workload;
 
-/// What to ask for.
+/// A kind of allocation.
 #[derive(Clone, Copy, clap::ValueEnum)]
-pub enum What {
-    /// Pages that lie side by side
+pub enum Kind {
+    /// Physically contiguous pages
     Contiguous,
-    /// Pages, without a wait, until --count requests were refused; then all are given back
+    /// Atomic pages, until --count allocations failed; then all are freed
     Atomic,
-    /// Pages that are charged to the cgroup, until --count requests were refused; then all are given back
+    /// Pages charged to the cgroup, until --count allocations failed; then all are freed
     Charged,
-    /// Many pages at once that are charged to the cgroup
+    /// Many pages at once, charged to the cgroup
     ChargedAtOnce,
     /// More virtually contiguous memory than there is
     Virtual,
 }
 
-/// What to ask for, and how often.
 #[derive(Clone, clap::Args)]
-#[group(id = "asks")]
+#[group(id = "allocations")]
 pub struct Args {
-    /// Ask for this
-    #[arg(long, value_name = "WHAT")]
-    ask: Option<What>,
-    /// 2^ORDER pages, where they are to lie side by side
+    /// Have the kernel allocate this
+    #[arg(long, value_name = "KIND")]
+    allocate: Option<Kind>,
+    /// The order, of contiguous pages
     #[arg(long, value_name = "ORDER", default_value_t = 0)]
     order: u32,
     /// How often
@@ -41,16 +40,16 @@ pub struct Args {
     count: u64,
 }
 
-/// Asks, and says how many requests were refused.
-pub fn ask(args: &Args) -> Result<Option<u64>> {
-    let ask = |what| match what {
-        What::Contiguous => contiguous(args.order, args.count),
-        What::Atomic => atomic(args.count),
-        What::Charged => charged(args.count),
-        What::ChargedAtOnce => charged_at_once(args.count),
-        What::Virtual => virtually_contiguous(args.count),
+/// Allocates, and returns how many allocations failed.
+pub fn run(args: &Args) -> Result<Option<u64>> {
+    let allocate = |kind| match kind {
+        Kind::Contiguous => contiguous(args.order, args.count),
+        Kind::Atomic => atomic(args.count),
+        Kind::Charged => charged(args.count),
+        Kind::ChargedAtOnce => charged_at_once(args.count),
+        Kind::Virtual => virtually_contiguous(args.count),
     };
-    args.ask.map(ask).transpose()
+    args.allocate.map(allocate).transpose()
 }
 
 /// The control data of a message, which the kernel copies into memory of its own before it looks at it: it asks for
@@ -65,19 +64,19 @@ fn contiguous(order: u32, count: u64) -> Result<u64> {
     message.msg_control = control.as_ptr().cast_mut().cast();
     // As musl has it, and glibc.
     message.msg_controllen = control.len() as _;
-    let mut refused = 0;
+    let mut failed = 0;
     for _ in 0..count {
         // By number, since musl's own function has a limit.
         // SAFETY: the kernel reads a message whose only part is `control`, of that length; both outlive the call.
         let result = unsafe { libc::syscall(libc::SYS_sendmsg, socket.as_raw_fd(), &raw const message, 0) };
         match last_error(result) {
-            Some(libc::ENOBUFS) => refused += 1,
+            Some(libc::ENOBUFS) => failed += 1,
             // It had the memory, and has seen that there is nothing in it.
             Some(libc::EINVAL) => {}
             other => bail!("a message of control data gave {other:?}"),
         }
     }
-    Ok(refused)
+    Ok(failed)
 }
 
 /// Signals that stay pending: `__sigqueue_alloc` in `kernel/signal.c` asks for `GFP_ATOMIC`, since its caller has a
@@ -88,7 +87,7 @@ fn atomic(count: u64) -> Result<u64> {
     let result = unsafe { libc::setrlimit(libc::RLIMIT_SIGPENDING, &raw const no_limit) };
     ensure!(result == 0, "cannot raise RLIMIT_SIGPENDING: {}", io::Error::last_os_error());
     let signal = libc::SIGRTMIN();
-    // SAFETY: it sets bits of a local variable, and what this process does with a signal that nobody else sends.
+    // SAFETY: it sets bits of a local variable, and what this process does with a signal that only it sends.
     unsafe {
         let mut blocked = std::mem::zeroed();
         libc::sigemptyset(&raw mut blocked);
@@ -96,26 +95,26 @@ fn atomic(count: u64) -> Result<u64> {
         let result = libc::sigprocmask(libc::SIG_BLOCK, &raw const blocked, std::ptr::null_mut());
         ensure!(result == 0, "cannot block a signal: {}", io::Error::last_os_error());
     }
-    deed::set_policy(libc::SCHED_FIFO, 1)?;
-    let mut refused = 0;
-    while refused < count {
+    workload::set_policy(libc::SCHED_FIFO, 1)?;
+    let mut failed = 0;
+    while failed < count {
         // SAFETY: the value is passed on and means nothing.
         let result = unsafe {
             libc::sigqueue(libc::getpid(), signal, libc::sigval { sival_ptr: std::ptr::null_mut() })
         };
         match last_error(result.into()) {
             None => {}
-            Some(libc::EAGAIN) => refused += 1,
+            Some(libc::EAGAIN) => failed += 1,
             other => bail!("a signal gave {other:?}"),
         }
     }
     // What is ignored does not stay pending. So all is free again before anybody else runs, and has to wait for it.
     // SAFETY: no handler is installed.
     ensure!(unsafe { libc::signal(signal, libc::SIG_IGN) } != libc::SIG_ERR, "cannot ignore a signal");
-    Ok(refused)
+    Ok(failed)
 }
 
-/// What is in pipes: pages that the kernel itself asks for, and charges to whoever writes (`pipe_write` in `fs/pipe.c`,
+/// The contents of pipes: pages that the kernel allocates and charges to the writer (`pipe_write` in `fs/pipe.c`,
 /// `__GFP_ACCOUNT`).
 fn charged(count: u64) -> Result<u64> {
     const PIPES: usize = 64;
@@ -123,55 +122,55 @@ fn charged(count: u64) -> Result<u64> {
     let mut pipes = Vec::with_capacity(PIPES);
     // Written to, and so there: at its limit the process must not need a page of its own.
     let text = vec![1_u8; page_size()];
-    let mut refused = 0;
-    while refused < count {
+    let mut failed = 0;
+    while failed < count {
         ensure!(pipes.len() < PIPES, "{PIPES} pipes are full, and the limit is not reached");
         let (read, write) = io::pipe().context("cannot make a pipe")?;
         fcntl_setfl(&write, OFlags::NONBLOCK).context("cannot set a pipe's flags")?;
         // SAFETY: it concerns this pipe only.
         let size = unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, PIPE_BYTES) };
         ensure!(size >= PIPE_BYTES, "cannot enlarge a pipe: {}", io::Error::last_os_error());
-        while refused < count && !is_full(write.as_raw_fd(), &text, &mut refused)? {}
+        while failed < count && !is_full(write.as_raw_fd(), &text, &mut failed)? {}
         pipes.push((read, write));
     }
     // Closed here, before this process needs any page.
     drop(pipes);
-    Ok(refused)
+    Ok(failed)
 }
 
 /// Room for what is in a very large pipe: 2^9 pages on 4K pages (`pipe_resize_ring` in `fs/pipe.c`), for which the kernel
-/// kills nobody where a limit is reached (`try_charge` in `mm/memcontrol.c`), and of which it does not warn.
+/// kills no process where a limit is reached (`try_charge` in `mm/memcontrol.c`), and of which it does not warn.
 fn charged_at_once(count: u64) -> Result<u64> {
     let bytes =
         libc::c_int::try_from(page_size() << 15).context("this machine has too large pages for that")?;
     let (_read, write) = io::pipe().context("cannot make a pipe")?;
-    let mut refused = 0;
+    let mut failed = 0;
     for _ in 0..count {
         // SAFETY: it concerns this pipe only.
         let result = unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, bytes) };
         match last_error(result.into()) {
             None => {}
-            Some(libc::ENOMEM) => refused += 1,
+            Some(libc::ENOMEM) => failed += 1,
             other => bail!("to enlarge a pipe gave {other:?}"),
         }
     }
-    Ok(refused)
+    Ok(failed)
 }
 
 /// Writes a page to a pipe. Says whether there was no place for it.
-fn is_full(pipe: RawFd, text: &[u8], refused: &mut u64) -> Result<bool> {
+fn is_full(pipe: RawFd, text: &[u8], failed: &mut u64) -> Result<bool> {
     // SAFETY: the kernel reads so many bytes of a slice of that length.
     let written = unsafe { libc::write(pipe, text.as_ptr().cast(), text.len()) };
     match last_error(written as libc::c_long) {
         None => {}
-        Some(libc::ENOMEM) => *refused += 1,
+        Some(libc::ENOMEM) => *failed += 1,
         Some(libc::EAGAIN) => return Ok(true),
         other => bail!("a write to a pipe gave {other:?}"),
     }
     Ok(false)
 }
 
-/// More semaphores than there is memory for: one piece of `vmalloc`, whose size nobody checks before it does (`sem_alloc`
+/// More semaphores than there is memory for: one allocation of `vmalloc`, whose size is not checked before (`sem_alloc`
 /// in `ipc/sem.c`). Takes a `kernel.sem` that allows them.
 fn virtually_contiguous(count: u64) -> Result<u64> {
     let semaphores = libc::c_int::try_from(sysinfo().totalram / SEMAPHORE_BYTES * 5 / 4)

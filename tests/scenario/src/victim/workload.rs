@@ -1,4 +1,4 @@
-//! What a process of a scenario does once it is told to.
+//! The workload of a victim, once it is told to begin.
 
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -12,8 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::victim::{Args, STAMP_BYTES};
-use crate::{asks, busy, hunger};
+use super::{Args, STAMP_BYTES, allocations, node_load, node_memory};
 use crashtrace_test_support::clock::boottime_ns;
 
 /// `MPOL_BIND` (`include/uapi/linux/mempolicy.h`).
@@ -47,15 +46,14 @@ impl Stamps {
     }
 }
 
-/// What came of a deed.
+/// What came of a workload.
 pub struct Done {
     /// To be kept: with a block device's last close its page cache goes, and with a packet socket its ring.
     pub kept: Vec<OwnedFd>,
-    /// How many requests were refused, where it was to ask.
-    pub refused: Option<u64>,
+    /// How many allocations failed, where it was to make some.
+    pub failed: Option<u64>,
 }
 
-/// Does the deed.
 pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<Done> {
     if let Some(node) = args.bind {
         bind_to_node(node)?;
@@ -66,14 +64,14 @@ pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<Done> {
     if let Some(file) = &args.fill {
         fill(file, args.mib << 20, stamps)?;
     }
-    let mut kept = hunger::take(&args.hunger)?;
+    let mut kept = node_memory::take(&args.node_memory)?;
     if let Some(file) = &args.read {
         kept.push(read(file, args.mib << 20)?.into());
     }
     if let Some(seconds) = args.busy {
-        busy::for_seconds(seconds)?;
+        node_load::for_seconds(seconds)?;
     }
-    let done = Done { kept, refused: asks::ask(&args.asks)? };
+    let done = Done { kept, failed: allocations::run(&args.allocations)? };
     let Some(share) = memory.len().checked_div(args.threads + 1).filter(|share| *share > 0) else {
         return Ok(done);
     };
@@ -116,8 +114,8 @@ fn read(path: &Path, bytes: usize) -> Result<File> {
     Ok(file)
 }
 
-/// Has this process run only while nobody else wants to (`SCHED_IDLE`: when it is killed it takes its time to end), or
-/// before all others (`SCHED_FIFO`: when it is killed, nobody asks for memory before its own is back).
+/// Has this process run only while the CPU is idle otherwise (`SCHED_IDLE`: when it is killed it takes its time to end), or
+/// before all others (`SCHED_FIFO`: when it is killed, its memory is free before another process allocates).
 pub fn set_policy(policy: libc::c_int, priority: libc::c_int) -> Result<()> {
     // SAFETY: the kernel reads one `struct sched_param`, which is an int, from the address of a local variable. By
     // number, since musl's own function only says that it is not implemented.
@@ -153,7 +151,7 @@ pub fn fork_idle(count: usize) -> Result<()> {
         let pid = unsafe { libc::fork() };
         ensure!(pid >= 0, "cannot fork: {}", std::io::Error::last_os_error());
         if pid == 0 {
-            // Whoever waits for the end of these must not wait for the copies.
+            // A reader that waits for the end of these must not wait for the copies.
             for fd in 0..3 {
                 // SAFETY: nothing in the copy uses them any more.
                 unsafe { libc::close(fd) };
@@ -195,7 +193,7 @@ pub fn lose_a_child(memory: &mut [u8]) -> Result<()> {
 /// Goes on in another thread, named `tail`, once the first one has ended.
 pub fn without_first_thread(body: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
     let wait = move || {
-        // Nobody is told when a thread becomes a zombie, so this looks again.
+        // The kernel has no event for a thread that becomes a zombie, so this polls.
         while !first_thread_has_ended() {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -1,4 +1,4 @@
-//! Victims that are not as victims mostly are.
+//! Unusual victims: the first thread has ended, names are hostile, the process exits at that moment.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,11 +10,10 @@ use crate::actor::{Actor, Role};
 use crate::scratch::Scratch;
 use crashtrace_judge::cast::{Cast, Place};
 
-/// How much the one that runs into the limit has when the other one is ended by somebody else: from too early to too
-/// late to save it. The limit is reached at some 23 MiB.
+/// How much the trigger has when the other process is killed from outside: from too early to too late to save it. The limit is reached at some 23 MiB.
 const ROUNDS_MIB: [u64; 6] = [18, 21, 22, 23, 24, 32];
 
-/// A name as nobody expects it: quotes, a backslash, a newline, ESC, and a byte that is no UTF-8.
+/// A hostile name: quotes, a backslash, a newline, ESC, and a byte that is no UTF-8.
 const HOSTILE_COMM: &[u8] = b"q\"'\\x41\n\x1b[2J\xff{";
 /// The same for a cgroup, which may have no newline in its name.
 const HOSTILE_NAMES: [&[u8]; 2] = [b"a \"b\" \\x42 '\x1b[2J", b"\xc3\x28 }{\t\xe4"];
@@ -52,7 +51,6 @@ pub(super) fn exits_by_itself(stage: &Stage<'_>) -> Result<Cast> {
         let mut large = fed(&container.cgroup, &Role::eats("large", 40).on_one_cpu().when_idle())?;
         let mut eater = Actor::start(&container.cgroup, &Role::eats("eater", 48).on_one_cpu())?;
         eater.go()?;
-        // Nobody tells of each page.
         while eater.last_touch()?.1 < mib * MIB && large.lives() && eater.lives() {
             std::thread::yield_now();
         }

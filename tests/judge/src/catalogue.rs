@@ -23,7 +23,7 @@ const FILE: &str = include_str!("../scenarios.toml");
 /// All scenarios.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Book {
+pub struct Catalogue {
     #[serde(rename = "scenario")]
     pub scenarios: Vec<Scenario>,
     /// What may be null in any report where the kernel cannot give it.
@@ -240,7 +240,7 @@ pub struct Limit {
     pub swap_mib: Option<u64>,
 }
 
-/// Who ran into the limit.
+/// The trigger.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Trigger {
@@ -250,14 +250,13 @@ pub enum Trigger {
     Process(Actor),
     /// A process of one of these roles.
     OneOf(Vec<String>),
-    /// Whoever goes by a name that begins like this.
-    Somebody(Somebody),
+    /// Any process whose name begins like this.
+    AnyNamed(AnyNamed),
 }
 
-/// Whoever goes by such a name.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Somebody {
+pub struct AnyNamed {
     pub comm_prefix: String,
 }
 
@@ -366,7 +365,7 @@ fn no_constraint() -> String {
     "none".to_owned()
 }
 
-impl Book {
+impl Catalogue {
     /// The file of this program.
     pub fn read() -> Result<Self> {
         Self::parse(FILE).context("scenarios.toml")
@@ -374,9 +373,9 @@ impl Book {
 
     /// Reads and checks a file.
     pub fn parse(text: &str) -> Result<Self> {
-        let book: Self = toml::from_str(text)?;
-        validate::book(&book)?;
-        Ok(book)
+        let catalogue: Self = toml::from_str(text)?;
+        validate::catalogue(&catalogue)?;
+        Ok(catalogue)
     }
 
     /// What may be null in reports of this tier.
