@@ -1,5 +1,5 @@
-//! What somebody who has taken over the agent can do: nothing of what he would want. A stand-in for the exploit does it in threads that
-//! are confined as the agent is, after doing the same unconfined, which shows that it would work, or fail for another reason.
+//! What an attacker in the agent can do. A stand-in for the exploit tries it in threads that are confined as the agent is, after it
+//! has tried the same unconfined, which shows that it would work, or fail for another reason.
 //!
 //! Needs root, as the agent does; `CRASHTRACE_SKIP_LIVE=1` leaves it out.
 
@@ -15,13 +15,13 @@ use crashtrace::confine::{self, Confinement, Needs, Whom};
 
 use crashtrace_test_support::skipped;
 
-/// A node with something on it to attack.
-struct Prey {
+/// Targets on the node: a file and a process.
+struct Targets {
     dir: tempfile::TempDir,
     child: Child,
 }
 
-impl Prey {
+impl Targets {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         fs::write(dir.path().join("file"), "secret").expect("a file");
@@ -36,7 +36,7 @@ impl Prey {
     }
 }
 
-impl Drop for Prey {
+impl Drop for Targets {
     fn drop(&mut self) {
         self.child.kill().expect("it is a child");
         self.child.wait().expect("it ends");
@@ -45,7 +45,7 @@ impl Drop for Prey {
 
 /// Something that an attacker would do. Arguments that do no harm are chosen where it would go through: the kernel then says so with another
 /// error than that of a right that is missing.
-type Deed = fn(&Prey) -> io::Result<()>;
+type Attack = fn(&Targets) -> io::Result<()>;
 
 fn call(number: libc::c_long, arguments: [i64; 5]) -> io::Result<()> {
     let [first, second, third, fourth, fifth] = arguments;
@@ -58,50 +58,50 @@ fn text(path: &Path) -> CString {
     CString::new(path.to_str().expect("UTF-8")).expect("no NUL")
 }
 
-const DEEDS: &[(&str, Deed)] = &[
+const ATTACKS: &[(&str, Attack)] = &[
     ("start a program", |_| Command::new("true").status().map(drop)),
     ("become another program", |_| call(libc::SYS_execve, [0; 5])),
     ("become one that is in memory", |_| call(libc::SYS_execveat, [-1, 0, 0, 0, 0])),
     ("have a file in memory", |_| call(libc::SYS_memfd_create, [c"x".as_ptr() as i64, 0, 0, 0, 0])),
-    ("trace a process", |prey| {
+    ("trace a process", |targets| {
         // PTRACE_SEIZE, of a process that is there.
-        call(libc::SYS_ptrace, [0x4206, prey.pid(), 0, 0, 0])
+        call(libc::SYS_ptrace, [0x4206, targets.pid(), 0, 0, 0])
     }),
-    ("read its memory", |prey| call(libc::SYS_process_vm_readv, [prey.pid(), 0, 0, 0, 0])),
-    ("write to its memory", |prey| call(libc::SYS_process_vm_writev, [prey.pid(), 0, 0, 0, 0])),
-    ("open its memory", |prey| fs::File::open(format!("/proc/{}/mem", prey.pid())).map(drop)),
-    ("read its variables", |prey| fs::read(format!("/proc/{}/environ", prey.pid())).map(drop)),
-    ("have a handle on it, to take its descriptors by", |prey| {
-        call(libc::SYS_pidfd_open, [prey.pid(), 0, 0, 0, 0])
+    ("read its memory", |targets| call(libc::SYS_process_vm_readv, [targets.pid(), 0, 0, 0, 0])),
+    ("write to its memory", |targets| call(libc::SYS_process_vm_writev, [targets.pid(), 0, 0, 0, 0])),
+    ("open its memory", |targets| fs::File::open(format!("/proc/{}/mem", targets.pid())).map(drop)),
+    ("read its variables", |targets| fs::read(format!("/proc/{}/environ", targets.pid())).map(drop)),
+    ("have a handle on it, to take its descriptors by", |targets| {
+        call(libc::SYS_pidfd_open, [targets.pid(), 0, 0, 0, 0])
     }),
-    ("kill it", |prey| call(libc::SYS_kill, [prey.pid(), 0, 0, 0, 0])),
-    ("kill its thread", |prey| call(libc::SYS_tgkill, [prey.pid(), prey.pid(), 0, 0, 0])),
-    ("mount", |prey| {
-        let nowhere = text(&prey.path("nowhere"));
+    ("kill it", |targets| call(libc::SYS_kill, [targets.pid(), 0, 0, 0, 0])),
+    ("kill its thread", |targets| call(libc::SYS_tgkill, [targets.pid(), targets.pid(), 0, 0, 0])),
+    ("mount", |targets| {
+        let nowhere = text(&targets.path("nowhere"));
         call(libc::SYS_mount, [0, nowhere.as_ptr() as i64, 0, libc::MS_BIND.cast_signed(), 0])
     }),
     ("mount the new way", |_| call(libc::SYS_fsopen, [0; 5])),
     ("move to another root", |_| call(libc::SYS_pivot_root, [0; 5])),
     ("have a namespace of its own", |_| call(libc::SYS_unshare, [0; 5])),
     ("have another's namespace", |_| call(libc::SYS_setns, [-1, 0, 0, 0, 0])),
-    ("write to a file", |prey| fs::OpenOptions::new().write(true).open(prey.path("file")).map(drop)),
-    ("add to a file", |prey| fs::OpenOptions::new().append(true).open(prey.path("file")).map(drop)),
-    ("make a file", |prey| fs::write(prey.path("new"), "x")),
-    ("cut a file", |prey| {
-        let file = text(&prey.path("file"));
+    ("write to a file", |targets| fs::OpenOptions::new().write(true).open(targets.path("file")).map(drop)),
+    ("add to a file", |targets| fs::OpenOptions::new().append(true).open(targets.path("file")).map(drop)),
+    ("make a file", |targets| fs::write(targets.path("new"), "x")),
+    ("cut a file", |targets| {
+        let file = text(&targets.path("file"));
         call(libc::SYS_truncate, [file.as_ptr() as i64, 6, 0, 0, 0])
     }),
-    ("make a folder", |prey| fs::create_dir(prey.path("folder"))),
-    ("remove a file", |prey| fs::remove_file(prey.path("new"))),
-    ("make a link", |prey| std::os::unix::fs::symlink("/", prey.path("link"))),
-    ("rename a file", |prey| fs::rename(prey.path("link"), prey.path("other"))),
-    ("give a file away", |prey| std::os::unix::fs::chown(prey.path("file"), Some(0), Some(0))),
-    ("read a file of the node", |prey| fs::read(prey.path("file")).map(drop)),
+    ("make a folder", |targets| fs::create_dir(targets.path("folder"))),
+    ("remove a file", |targets| fs::remove_file(targets.path("new"))),
+    ("make a link", |targets| std::os::unix::fs::symlink("/", targets.path("link"))),
+    ("rename a file", |targets| fs::rename(targets.path("link"), targets.path("other"))),
+    ("give a file away", |targets| std::os::unix::fs::chown(targets.path("file"), Some(0), Some(0))),
+    ("read a file of the node", |targets| fs::read(targets.path("file")).map(drop)),
     ("open a file by its handle", |_| call(libc::SYS_open_by_handle_at, [-1, 0, 0, 0, 0])),
     // BPF_PROG_LOAD, BPF_MAP_CREATE, BPF_PROG_GET_FD_BY_ID, of nothing.
     ("load a BPF program", |_| call(libc::SYS_bpf, [5, 0, 0, 0, 0])),
     ("make a BPF map", |_| call(libc::SYS_bpf, [0, 0, 0, 0, 0])),
-    ("take somebody else's BPF program", |_| call(libc::SYS_bpf, [13, 0, 0, 0, 0])),
+    ("take a BPF program of another process", |_| call(libc::SYS_bpf, [13, 0, 0, 0, 0])),
     ("watch by perf events", |_| call(libc::SYS_perf_event_open, [0; 5])),
     ("load a module", |_| call(libc::SYS_init_module, [0; 5])),
     ("read the kernel's log", |_| call(libc::SYS_syslog, [10, 0, 0, 0, 0])),
@@ -170,22 +170,25 @@ fn agent_in_a_pod() -> Needs {
 }
 
 #[test]
-fn an_attacker_can_do_none_of_what_he_would() {
+fn an_attacker_is_refused_each_attack() {
     if skipped() {
         return;
     }
-    let (prey, abi) = (Prey::new(), landlock_abi());
-    let open: Vec<_> =
-        DEEDS.iter().map(|(what, deed)| (what, deed(&prey))).filter(|(_, done)| is_refused(done)).collect();
+    let (targets, abi) = (Targets::new(), landlock_abi());
+    let open: Vec<_> = ATTACKS
+        .iter()
+        .map(|(what, attack)| (what, attack(&targets)))
+        .filter(|(_, done)| is_refused(done))
+        .collect();
     eprintln!("refused by this machine without any confinement: {open:?}");
     let missing: Vec<_> = open.iter().map(|(what, _)| **what).collect();
     let silent: Vec<_> = missing.iter().filter(|what| !MAY_BE_REFUSED.contains(what)).collect();
     assert!(silent.is_empty(), "nothing shows here of: {silent:?}");
-    // The files that somebody of the same user may read are the business of landlock alone.
+    // Files that the same user may read are kept from it by landlock alone.
     let by_landlock = ["read a file of the node", "read its variables"];
     for needs in [agent(), agent_in_a_pod()] {
         let (state, done) = confined(&needs, |state| {
-            let done: Vec<_> = DEEDS.iter().map(|(what, deed)| (*what, deed(&prey))).collect();
+            let done: Vec<_> = ATTACKS.iter().map(|(what, attack)| (*what, attack(&targets))).collect();
             (state.clone(), done)
         });
         eprintln!("{state:#?}");
@@ -203,18 +206,18 @@ fn the_agent_can_do_what_it_needs() {
     if skipped() {
         return;
     }
-    let prey = Prey::new();
-    let tokens = prey.path("tokens");
+    let targets = Targets::new();
+    let tokens = targets.path("tokens");
     fs::create_dir(&tokens).expect("a folder");
     fs::write(tokens.join("token"), "first").expect("a file");
-    let sockets = prey.path("run");
+    let sockets = targets.path("run");
     fs::create_dir(&sockets).expect("a folder");
     let _runtime = UnixListener::bind(sockets.join("runtime.sock")).expect("a socket");
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
     let other = TcpListener::bind("127.0.0.1:0").expect("a port");
     let (server_at, other_at) =
         (server.local_addr().expect("it has one"), other.local_addr().expect("it has one"));
-    let mut report = fs::File::create(prey.path("report")).expect("a file");
+    let mut report = fs::File::create(targets.path("report")).expect("a file");
 
     let mut needs = agent().in_cluster(Some(server_at.port()));
     needs.reads.push(tokens.clone());

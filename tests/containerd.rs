@@ -246,11 +246,12 @@ fn killed_containers_are_reported_and_named() {
     check_named(&stage.known(&one).expect("it is known"), &two, &one);
     stage.runtime.signal(Signal::CONT).expect("it is there");
     stage.runtime.stop().expect("it stops");
-    let problem = stage.tokio.block_on(cri::list(&stage.runtime.socket, SOON)).expect_err("nobody listens");
+    let problem =
+        stage.tokio.block_on(cri::list(&stage.runtime.socket, SOON)).expect_err("no server listens");
     assert!(problem.to_string().starts_with("cannot connect"), "{problem}");
     let id = cgroup::random_hex().expect("an id");
     assert_eq!(stage.tokio.block_on(stage.cri.find_within(&id, short * 4)), None);
-    let problem = stage.cri.status().problem.expect("nobody listens");
+    let problem = stage.cri.status().problem.expect("no server listens");
     assert!(
         problem.contains("sock: cannot connect") || problem.contains("no container runtime"),
         "{problem}"

@@ -50,7 +50,7 @@ impl<'a> Deployed<'a> {
         let mut config = kubelet::container(&spec, NODE, folder);
         kubelet::spare(&mut config, &kubelet::Machine::look());
         if form == Form::Capabilities {
-            // Its only source of names, which kubelet tells every container of; here nobody listens.
+            // Its only source of names, which kubelet tells every container of; here no server listens.
             let server = [("HOST", "127.0.0.1"), ("PORT", "1")];
             config.envs.extend(server.map(|(what, value)| KeyValue {
                 key: format!("KUBERNETES_SERVICE_{what}"),

@@ -1,5 +1,5 @@
 //! What the watch of pods takes of memory while lists come that are far larger than what is kept of them. One test alone in its
-//! program, so that nobody else allocates.
+//! program, so that no other test allocates.
 
 use std::time::Duration;
 

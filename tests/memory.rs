@@ -1,5 +1,5 @@
 //! What lists of the runtime and recordings take of memory at their worst, as the allocator has it. The tests of this program take
-//! turns, so that nobody else allocates.
+//! turns, so that no other test allocates.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn listed(sandboxes: Body, containers: Body) -> (Option<Listing>, Option<String>
 
 /// Kubernetes bounds a label, not their number: a pod may have 1.2 MB of them, and kubelet hands all to the runtime.
 #[test]
-fn labels_that_nobody_reads_take_no_memory() {
+fn labels_that_are_not_read_take_no_memory() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let pods = 8;
     let sandboxes = Body((0..pods).map(|number| (sandbox(number, 600_000), 1)).collect());

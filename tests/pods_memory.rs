@@ -1,4 +1,4 @@
-//! The memory that the pod index holds, as the allocator has it. One test alone in its program, so that nobody else allocates.
+//! The memory that the pod index holds, as the allocator has it. One test alone in its program, so that no other test allocates.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Standard output and standard error that are closed, full or read by nobody.
+//! Standard output and standard error that are closed, full or not read.
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Write as _};
@@ -83,8 +83,8 @@ fn standard_error_that_takes_nothing_changes_no_line_and_no_exit_code() {
     fs::write(&file, recording_with(3)).expect("a file");
     let expected = run(&["replay", path(&file)]);
     let expected = stdout(&expected).lines().count();
-    let (nobody, closed_pipe) = io::pipe().expect("a pipe");
-    drop(nobody);
+    let (reader, closed_pipe) = io::pipe().expect("a pipe");
+    drop(reader);
     let (_reader, full) = full_pipe();
     for (name, stderr, dropped) in
         [("disk", full_disk(), 3), ("closed pipe", closed_pipe.into(), 3), ("full pipe", full.into(), 0)]

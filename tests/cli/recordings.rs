@@ -343,7 +343,7 @@ fn a_hostile_preamble_makes_no_long_line() {
 }
 
 #[test]
-fn nobody_reading_any_more_is_a_quiet_end() {
+fn a_reader_that_goes_away_is_a_quiet_end() {
     let folder = tempfile::tempdir().expect("a directory");
     // More than a pipe holds.
     let kills = (0..200).flat_map(|at| memcg_kill(at * 10_000, 0, POD, b"java")).collect();

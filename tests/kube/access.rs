@@ -138,7 +138,7 @@ async fn outside_a_pod_that_is_said() {
     assert!(said.contains("KUBERNETES_SERVICE_HOST") && said.contains("name a kubeconfig"), "{said}");
 }
 
-/// Whoever can put something in a file's place must not be able to stop the agent with it.
+/// A file that is replaced by something else must not stop the agent.
 #[tokio::test]
 async fn a_token_or_a_ca_that_is_no_file_is_said_and_waited_for() {
     let server = Server::start(well).await;

@@ -97,9 +97,9 @@ async fn the_last_handle_takes_the_watch_with_it() {
     server.send(recorded!("watch/bookmark.jsonl"));
     other.wait(LONG, |status| status.events == 18).await.expect("it goes on");
     drop(other);
-    tokio::time::timeout(LONG, server.streams_closed()).await.expect("nobody reads any more");
+    tokio::time::timeout(LONG, server.streams_closed()).await.expect("the client closes the stream");
     tokio::time::sleep(SHORT).await;
-    assert_eq!(server.seen().len(), 1, "and nobody asks");
+    assert_eq!(server.seen().len(), 1, "and sends no other request");
 }
 
 #[tokio::test]

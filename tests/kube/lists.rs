@@ -92,7 +92,7 @@ fn list() -> Value {
     serde_json::from_slice(&recorded!("pods-list.json")).expect("JSON")
 }
 
-/// Nobody asks for pages, but a server may give them.
+/// The client does not ask for chunks (`limit`), but a server may send them.
 #[tokio::test]
 async fn a_list_in_pages_is_read_to_its_end() {
     let server = Server::start(|seen| match seen.kind {

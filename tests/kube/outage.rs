@@ -7,7 +7,7 @@ use crashtrace::pods::kube::Kube;
 use crashtrace_test_support::api_server::{Answer, Kind, Seen, Server};
 
 /// As a control plane of one node is upgraded: told to stop it refuses connections, and ends its watches a minute later;
-/// while it is away nobody listens; started anew it refuses those that come too early, and then every old version.
+/// while it is away connections are refused; started anew it refuses those that come too early, and then every old version.
 #[tokio::test]
 async fn a_server_that_is_started_anew_is_found_again() {
     let mut server = Server::start(well).await;
@@ -77,7 +77,7 @@ async fn each_pause_is_followed_by_one_request() {
     server.answer_by(well);
     let status = synced(&kube).await;
     assert_eq!(status.requests(), status.failures + 1, "the break, the refusals, and the two that went well");
-    assert_eq!(server.seen().len() as u64, status.requests(), "nobody else asks");
+    assert_eq!(server.seen().len() as u64, status.requests(), "no other client sends requests");
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(server.seen().len() as u64, status.requests(), "and all is quiet again");
 }

@@ -33,7 +33,7 @@ fn until_it_loads(child: &Child) {
     };
     while !loads() {
         assert!(begun.elapsed() < START, "it does not load");
-        // Nobody is told of a thread that begins.
+        // There is no event for a thread that begins, so this polls.
         std::thread::sleep(Duration::from_millis(1));
     }
 }

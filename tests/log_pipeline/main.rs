@@ -61,7 +61,7 @@ fn records() -> Vec<Record> {
     numbered([one, vec![alloc_failure(5_000_000, 0, CONTAINER_PATH, 4)], group].concat())
 }
 
-/// What crashtrace prints of the recording where nobody stands between.
+/// What crashtrace prints of the recording, without a pipeline.
 fn printed(recording: &Path) -> Vec<Value> {
     let crashtrace = Command::new(env!("CARGO_BIN_EXE_crashtrace")).arg("replay").arg(recording).output();
     let stdout = String::from_utf8(crashtrace.expect("it runs").stdout).expect("UTF-8");

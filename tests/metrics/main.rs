@@ -171,7 +171,7 @@ fn prometheus_has_what_the_stream_has() {
     is("crashtrace_lines_written_total", last["seq"].as_f64().expect("a number")).expect("each line");
     is("sum(crashtrace_lost_total)", last["lost"].as_f64().expect("a number")).expect("as the stream");
 
-    // What a cgroup of all pods does to whoever deploys the alerts.
+    // What a cgroup of all pods does to users of the alerts.
     prometheus
         .wait("the alert is sent", |it| {
             let alerts = it.ask("/api/v1/alerts")?;
@@ -198,7 +198,7 @@ fn prometheus_has_what_the_stream_has() {
         assert_eq!(result.is_empty(), nothing, "{query}: {result:?}");
     }
     agent.stop().expect("it ends well");
-    is("up{job=\"crashtrace\"}", 0.0).expect("nobody answers any more");
+    is("up{job=\"crashtrace\"}", 0.0).expect("the target is down");
 }
 
 #[test]

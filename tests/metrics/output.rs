@@ -1,4 +1,4 @@
-//! An agent whose standard output nobody reads: it lives, says so to who asks, and ends when it is told to.
+//! An agent whose standard output is not read: it lives, reports that through `/readyz`, and ends when it is told to.
 
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Read as _, Write as _};
 use std::process::{Child, ExitStatus, Stdio};
@@ -42,7 +42,7 @@ impl Watch {
         kill_process(Pid::from_child(&self.0), signal).expect("it runs");
     }
 
-    /// Where it answers, once it watches: it takes the port first, and answers nobody before its hooks are in place.
+    /// Where it answers, once it watches: it takes the port first, and does not answer before its hooks are in place.
     fn address(&self) -> SocketAddr {
         let address = http::listening(self.0.id(), SOON).expect("it serves");
         let deadline = Instant::now() + SOON;
@@ -118,7 +118,7 @@ fn becomes(address: SocketAddr, metric: &str, expected: &str) {
 }
 
 #[test]
-fn output_that_nobody_reads_is_told_and_costs_nothing_but_its_time() {
+fn output_that_is_not_read_is_told_and_costs_nothing_but_its_time() {
     if skipped() {
         return;
     }
@@ -142,7 +142,7 @@ fn output_that_nobody_reads_is_told_and_costs_nothing_but_its_time() {
     assert_eq!(whole(address, "crashtrace_ready"), "0");
     assert_eq!(whole(address, "crashtrace_lines_written_total"), "0");
 
-    // As soon as somebody reads, all is as it was.
+    // As soon as the output is read, all is as it was.
     let mut lines = BufReader::new(reader).lines().map(|line| line.expect("UTF-8"));
     let first = lines.next().expect("a line");
     let first: Value = serde_json::from_str(first.trim_start_matches('.')).expect("a whole line");
@@ -159,7 +159,7 @@ fn output_that_nobody_reads_is_told_and_costs_nothing_but_its_time() {
 }
 
 #[test]
-fn an_agent_that_nobody_reads_ends_when_it_is_told_to_and_says_what_is_lost() {
+fn an_agent_whose_output_is_not_read_ends_when_it_is_told_to_and_says_what_is_lost() {
     if skipped() {
         return;
     }
@@ -176,7 +176,7 @@ fn an_agent_that_nobody_reads_ends_when_it_is_told_to_and_says_what_is_lost() {
 }
 
 #[test]
-fn standard_error_that_nobody_reads_stops_no_line() {
+fn standard_error_that_is_not_read_stops_no_line() {
     if skipped() {
         return;
     }
@@ -201,8 +201,8 @@ fn a_full_disk_and_a_closed_output_end_it() {
     let mut watch = Watch::start(full, Stdio::piped());
     assert_eq!(watch.end().code(), Some(1));
     assert!(watch.stderr().contains("cannot write to the standard output: No space left"));
-    let (nobody, closed) = std::io::pipe().expect("a pipe");
-    drop(nobody);
+    let (reader, closed) = std::io::pipe().expect("a pipe");
+    drop(reader);
     let mut watch = Watch::start(closed, Stdio::piped());
     assert_eq!((watch.end().code(), watch.stderr().as_str()), (Some(0), ""));
 }

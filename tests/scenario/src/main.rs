@@ -13,8 +13,6 @@ mod demo;
 mod deployed;
 mod page_faults;
 mod privileges;
-mod page_faults;
-mod privileges;
 mod run;
 mod scenarios;
 mod scratch;
@@ -53,7 +51,7 @@ enum Command {
     /// Print what each program of the kernel object costs this kernel's verifier
     Verifier,
     /// Print what a page fault costs this kernel
-    Faults(page_page_faults::Args),
+    Faults(page_faults::Args),
     /// Be a process of a scenario
     #[command(hide = true)]
     Victim(victim::Args),
@@ -68,7 +66,7 @@ fn main() -> ExitCode {
         Command::Starts(args) => cleanup::on_signals().map(|()| starts::run(args)),
         Command::List => list().map(|()| true),
         Command::Verifier => verifier::run().map(|()| true),
-        Command::Faults(args) => page_page_faults::run(args).map(|()| true),
+        Command::Faults(args) => page_faults::run(args).map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
     };
     scratch::remove_what_is_over();

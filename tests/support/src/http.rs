@@ -21,7 +21,7 @@ pub struct Answer {
 
 /// Asks for this path, on a connection of its own.
 pub fn get(address: SocketAddr, path: &str) -> Result<Answer> {
-    let mut stream = TcpStream::connect(address).with_context(|| format!("nobody listens on {address}"))?;
+    let mut stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
     stream.set_read_timeout(Some(ANSWER))?;
     // An answer to HTTP/1.0 ends with its connection, and comes in one piece.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;

@@ -15,7 +15,7 @@ const END: Duration = Duration::from_secs(20);
 /// What there is of a runtime.
 #[derive(Clone, Debug)]
 pub struct Remains {
-    /// The folder that all of it is in. Nobody else's paths begin so.
+    /// The folder that all of it is in. No other paths begin so.
     pub dir: PathBuf,
     /// containerd itself, a child of this process.
     pub containerd: Option<u32>,
@@ -63,7 +63,7 @@ impl Remains {
             let _ = fs::remove_file(socket); // A shim that ended by itself has removed self.
         }
         for folder in &self.folders {
-            let _ = fs::remove_dir(folder); // Somebody else's may be in it by now.
+            let _ = fs::remove_dir(folder); // Other things may be in it by now.
         }
     }
 }

@@ -130,7 +130,7 @@ impl Runtime {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        // The number may be somebody else's from here on.
+        // From here on another process may have this pid.
         self.remember(|it| it.containerd = None)
     }
 
