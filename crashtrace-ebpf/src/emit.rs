@@ -1,6 +1,6 @@
 //! Putting a record together and sending it.
 //!
-//! A record is built in a per-CPU [`Scratch`] and copied into the ring in one go. What cannot be sent is counted.
+//! A record is built in a per-CPU [`Scratch`] and copied into the ring at once. A record that cannot be sent is counted.
 
 use core::arch::asm;
 
@@ -18,7 +18,7 @@ pub(crate) struct Record {
     scratch: *mut Scratch,
 }
 
-/// Makes `offset` one that the verifier knows to lie in a record.
+/// Bounds `offset`, so that the verifier knows that it lies in a record.
 ///
 /// In assembly, because the optimiser removes a mask that it can prove to be useless, and with it the proof.
 #[inline(always)]
@@ -37,8 +37,8 @@ pub(crate) fn current_tid() -> u64 {
     unsafe { aya_ebpf::helpers::generated::bpf_get_current_pid_tgid() & 0xffff_ffff }
 }
 
-/// Whether the user side has switched the programs on. A map's value, since what it was when the program was loaded must
-/// not be taken for what it is.
+/// Whether the user side has switched the programs on. A map's value, so that the value at load time is not taken for the
+/// current one.
 #[inline(always)]
 pub(crate) fn armed() -> bool {
     // SAFETY: the entry is in the map; the user side writes it whole.
@@ -67,7 +67,7 @@ impl Record {
             seq
         };
         let scratch = SCRATCH.get_ptr_mut(slot)?;
-        // SAFETY: this CPU's slot; see `SCRATCH` on why nobody else writes to it, and `busy` for where one could.
+        // SAFETY: this CPU's slot; `SCRATCH` says why no other program writes to it, and `busy` guards the exceptions.
         unsafe {
             if (*scratch).busy != 0 {
                 count(counter::SCRATCH_BUSY);
@@ -79,10 +79,10 @@ impl Record {
         Some(unsafe { Self::at::<B>(scratch, seq, kind, hook) })
     }
 
-    /// Begins one in `scratch`, as number `seq`.
+    /// Begins a record in `scratch`, as number `seq`.
     ///
     /// # Safety
-    /// `scratch` must be a value of a map, which nobody else writes to.
+    /// `scratch` must be a value of a map, which no other program writes to.
     #[inline(always)]
     pub(crate) unsafe fn at<B>(scratch: *mut Scratch, seq: u64, kind: u16, hook: u8) -> Self {
         let record = Self { scratch };
@@ -123,7 +123,7 @@ impl Record {
         self.scratch
     }
 
-    /// Notes what is missing: bits of `missing`, none if all is there.
+    /// Sets bits of `missing` in the header; none if nothing is missing.
     #[inline(always)]
     pub(crate) fn lacks(&self, bits: u64) {
         // SAFETY: the header lies within the scratch.
@@ -133,7 +133,7 @@ impl Record {
         }
     }
 
-    /// Notes its length in its header, and gives it: it is complete.
+    /// Writes the complete record's length to its header, and gives it.
     #[inline(always)]
     pub(crate) fn close(&self) -> u64 {
         // SAFETY: the header lies within the scratch.
@@ -160,7 +160,7 @@ impl Record {
     }
 }
 
-/// Puts `caller` behind what there is of the stack at `out`, if that has room.
+/// Appends `caller` to the frames of the stack at `out`, if there is room.
 ///
 /// # Safety
 /// `out` must have `STACK_FRAMES` places.
@@ -207,6 +207,6 @@ pub(crate) unsafe fn grow(scratch: *mut Scratch, bytes: u64) {
 #[inline(always)]
 pub(crate) unsafe fn stack<C: EbpfContext>(ctx: &C, out: *mut [u64; STACK_FRAMES]) -> u64 {
     const BYTES: u32 = (STACK_FRAMES * 8) as u32;
-    // SAFETY: the caller vouches for `out`; the helper fills what it does not use with zeroes.
+    // SAFETY: the caller vouches for `out`; the helper fills the rest with zeroes.
     failed(unsafe { bpf_get_stack(ctx.as_ptr(), out.cast(), BYTES, 0) })
 }

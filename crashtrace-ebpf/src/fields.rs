@@ -4,10 +4,10 @@
 //! kernel and hands the results to the programs as a read-only array ([`global::FIELDS`](crate::global::FIELDS)),
 //! [`ABSENT`] where the kernel has no such thing.
 
-/// Marks what this kernel does not have. No structure is that large, and no field is at that offset.
+/// Marks a field that this kernel does not have. No structure is that large, and no field is at that offset.
 pub const ABSENT: u32 = u32::MAX;
 
-/// What to look up in BTF.
+/// A lookup in BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query {
     /// Byte offset of a member, which may be nested (`memory.usage`), behind array elements (`pids[1]`), or
@@ -60,10 +60,10 @@ impl Query {
     }
 }
 
-/// One thing to know about the kernel.
+/// One fact to look up about the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Name for people, unique in the table.
+    /// Name for messages, unique in the table.
     pub name: &'static str,
     /// Ways to find it, tried in order: kernels have renamed things.
     pub queries: &'static [Query],
@@ -83,7 +83,7 @@ macro_rules! fields {
         fields!(@index $at + 1, $($rest)*);
     };
     (@index $at:expr,) => {
-        /// How many fields there are.
+        /// How many fields the table has.
         pub const COUNT: usize = $at;
     };
 }
@@ -234,7 +234,7 @@ fields! {
 
     /// `task_struct.mems_allowed`, a `nodemask_t`: 64 nodes a word.
     TASK_MEMS_ALLOWED = [at("task_struct", "mems_allowed")];
-    /// `zonelist._zonerefs`, up to one whose zone is null.
+    /// `zonelist._zonerefs`, up to the first whose zone is null.
     ZONELIST_REFS = [at("zonelist", "_zonerefs")];
     /// Bytes from one of them to the next.
     ZONEREF_STRIDE = [stride("zonelist", "_zonerefs")];

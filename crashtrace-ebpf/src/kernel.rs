@@ -1,7 +1,7 @@
 //! The only reader of kernel structures.
 //!
-//! Addresses are plain numbers here, and every read goes through `bpf_probe_read_kernel`, which fails on an address
-//! that is not mapped and does no harm: so a pointer that is stale, null or nonsense costs a value, never more.
+//! Addresses are plain numbers here, and every read goes through `bpf_probe_read_kernel`, which fails on an unmapped address
+//! and does no harm: a stale, null or wrong pointer costs a value, never more.
 //!
 //! Nothing here branches on whether a read worked. The verifier follows every branch both ways, and there are
 //! hundreds of reads in a program: 6.1 gives up at 8192 branches left open. A failed read leaves zeroes (the helper
@@ -15,8 +15,8 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_
 use crashtrace_ebpf::fields::{self, ABSENT};
 use crashtrace_ebpf::{GfpBits, Task, task_missing};
 
-/// What the ABI's field table came to on this kernel; the loader sets it before the verifier sees it, so each
-/// offset is a constant to the verifier, and what hangs on an absent one is dead code.
+/// Values of the ABI's field table on this kernel. The loader sets them before verification, so each offset is a constant to
+/// the verifier, and code that depends on an absent field is dead code.
 #[unsafe(no_mangle)]
 static FIELDS: [u32; fields::COUNT] = [ABSENT; fields::COUNT];
 
@@ -30,11 +30,11 @@ static NODE_DATA: u64 = 0;
 #[unsafe(no_mangle)]
 static CONTIG_PAGE_DATA: u64 = 0;
 
-/// Flags that are acted on here.
+/// Flags that the programs act on.
 #[unsafe(no_mangle)]
 static GFP_BITS: GfpBits = GfpBits { nowarn: 0, direct_reclaim: 0, movable: 0, reclaimable: 0 };
 
-/// Whether failures that their callers expect are to be written.
+/// Whether to write records of failures that their callers expect.
 #[unsafe(no_mangle)]
 static INCLUDE_NOWARN: u32 = 0;
 
@@ -62,8 +62,8 @@ pub(crate) fn include_nowarn() -> bool {
 /// See [`MARK_VICTIM_ARG`].
 #[inline(always)]
 pub(crate) fn mark_victim_arg() -> u32 {
-    // SAFETY: the static is initialised and never written while programs run; volatile keeps the compiler from
-    // putting in the value that it sees at build time.
+    // SAFETY: the static is initialised and never written while programs run; a volatile read, so that the compiler does not
+    // insert the value of build time.
     unsafe { ptr::read_volatile(&raw const MARK_VICTIM_ARG) }
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn is_zero(value: u64) -> u64 {
     opaque((value | negated) >> 63) ^ 1
 }
 
-/// Reads a plain value to where it belongs, zeroes if that fails. Gives 1 if it failed, else 0.
+/// Reads a plain value to `to`, zeroes if that fails. Gives 1 if it failed, else 0.
 ///
 /// # Safety
 /// `to` must be writable.
@@ -123,7 +123,7 @@ pub(crate) unsafe fn copy_member<T: Copy>(to: *mut T, base: u64, member: usize) 
         // SAFETY: the caller vouches for `to`.
         Some(offset) => unsafe { copy(to, base + offset) },
         None => {
-            // SAFETY: as above; integers and arrays of them are all that is read.
+            // SAFETY: as above; only integers and arrays of them are read.
             unsafe { ptr::write_bytes(to, 0, 1) };
             1
         }
@@ -210,7 +210,7 @@ fn rss_counter(mm: u64, counter: u64) -> u64 {
     }
 }
 
-/// Copies what is to know about `task` to `out`.
+/// Copies the facts about `task` to `out`.
 ///
 /// Not inlined: three programs do it twice, and its 20 reads would be the larger part of each.
 ///

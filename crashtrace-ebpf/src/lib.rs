@@ -9,9 +9,8 @@
 //! Units are the kernel's own and stand in the names: `_ns` is nanoseconds of `CLOCK_BOOTTIME`, `_pages` are
 //! pages of the recorded machine (the user side knows its page size), `_bytes` are bytes.
 //!
-//! **Absent is not zero.** What could not be read, because this kernel has no such field or because the read
-//! failed, has a bit in a `missing` word ([`missing`], [`task_missing`], [`level_flag`]), and its value is
-//! meaningless.
+//! **Absent is not zero.** A value that could not be read, because this kernel has no such field or because the read failed,
+//! has a bit in a `missing` word ([`missing`], [`task_missing`], [`level_flag`]), and is meaningless.
 //!
 //! The user side never casts a record to these types: it reads field by field with bounds checks, in the order
 //! in which they stand here; the assertions beside each type keep that order honest.
@@ -45,19 +44,19 @@ pub use zones::{
 /// Version of all layouts in this crate. A change of any byte raises it; a recording carries it.
 pub const LAYOUT_VERSION: u16 = 3;
 
-/// What a record tells. Other values are unknown to this version; a reader counts and skips them.
+/// Kinds of records. Other values are unknown to this version; a reader counts and skips them.
 pub mod kind {
-    /// The kernel decided whom to kill: entry of `oom_kill_process` (`mm/oom_kill.c`), or what could be
-    /// gathered about that decision at the first `oom:mark_victim` where no probe can sit on it.
-    /// Body: [`OomDecision`](super::OomDecision).
+    /// The kernel chose a victim: entry of `oom_kill_process` (`mm/oom_kill.c`), or, if no probe can be attached there, what
+    /// could be gathered about that decision at the first `oom:mark_victim`. Body: [`OomDecision`](super::OomDecision).
     pub const OOM_DECISION: u16 = 1;
     /// That decision has been carried out: return of `oom_kill_process`. Body: none; `decision_ns` says which.
     pub const OOM_DECISION_END: u16 = 2;
     /// A task was marked as OOM victim: tracepoint `oom:mark_victim`. Body: [`OomVictim`](super::OomVictim).
     pub const OOM_VICTIM: u16 = 3;
-    /// A memcg's OOM found nobody to kill: `mem_cgroup_out_of_memory` returned false. Body: [`OomNoVictim`](super::OomNoVictim).
+    /// A memcg's OOM found no victim: `mem_cgroup_out_of_memory` returned false. Body: [`OomNoVictim`](super::OomNoVictim).
     pub const OOM_NO_VICTIM: u16 = 4;
-    /// Who holds the node's memory, at a decision that is not a memcg's; follows it. Body: [`OomHolders`](super::OomHolders).
+    /// The largest holders of the node's memory, at a decision that is not a memcg's; follows it. Body:
+    /// [`OomHolders`](super::OomHolders).
     pub const OOM_HOLDERS: u16 = 5;
     /// A task waits at the limit of a memcg whose OOM killer is switched off: entry of `mem_cgroup_oom_synchronize`
     /// (`mm/memcontrol.c` up to 6.10, `mm/memcontrol-v1.c` since). Body: [`OomNoVictim`](super::OomNoVictim).
@@ -67,7 +66,7 @@ pub mod kind {
     /// An allocation failed: entry of `warn_alloc` (`mm/page_alloc.c`), or tracepoint `kmem:mm_page_alloc` without a page.
     /// Body: [`AllocFailure`](super::AllocFailure).
     pub const ALLOC_FAILURE: u16 = 8;
-    /// What the self-test read of the process that ran it; never in the ring. Body: [`SelfTest`](super::SelfTest).
+    /// Facts that the self-test read of the process that ran it; never in the ring. Body: [`SelfTest`](super::SelfTest).
     pub const SELF_TEST: u16 = 9;
     /// Written into recordings by the user side: the wall clock was set. Body: `CLOCK_REALTIME` less `CLOCK_BOOTTIME` from here
     /// on, an `i64` of nanoseconds. A reader that does not know it counts it and goes on.
@@ -102,7 +101,7 @@ pub struct Header {
     /// `ktime_ns` of the OOM decision that was being carried out, 0 where there was none or it could not be
     /// known. `oom_lock` (`mm/oom_kill.c`) lets only one be open at a time.
     pub decision_ns: u64,
-    /// What the record lacks as a whole: bits of [`missing`].
+    /// Missing parts of the record: bits of [`missing`].
     pub missing: u32,
     /// CPU that wrote it.
     pub cpu: u32,
@@ -124,9 +123,9 @@ pub mod missing {
     pub const MESSAGE: u32 = 1 << 2;
     /// The victim's task (`oom_control.chosen` was not a task).
     pub const VICTIM: u32 = 1 << 3;
-    /// Flags and order of the request that waits.
+    /// Flags and order of the allocation for which the task waits.
     pub const REQUEST: u32 = 1 << 4;
-    /// The format that says what kind of failure it is: the tracepoint has none.
+    /// The format, which gives the kind of failure: the tracepoint has none.
     pub const FORMAT: u32 = 1 << 5;
 }
 
@@ -135,8 +134,8 @@ pub const COMM_BYTES: usize = 16;
 
 /// A task, as it was at the moment of the record.
 ///
-/// Everything is of the init namespaces unless the name says otherwise. The resident sizes are what the
-/// kernel's own cheap counters say: from 6.2 they are per-CPU counters read without the per-CPU part, so each
+/// Everything is of the init namespaces unless the name says otherwise. The resident sizes are those of the
+/// kernel's own cheap counters: from 6.2 they are per-CPU counters read without the per-CPU part, so each
 /// may be off by up to `max(32, 2 * CPUs)` pages a CPU; before, by up to 64 pages a thread. They can be negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -167,10 +166,10 @@ pub struct Task {
     pub uid: u32,
     /// `task_struct.flags` (`PF_*`).
     pub task_flags: u32,
-    /// `signal_struct.flags` (`SIGNAL_*`): tells a process that is on its way out. `__oom_kill_process` sends the
+    /// `signal_struct.flags` (`SIGNAL_*`): shows a process that is exiting. `__oom_kill_process` sends the
     /// signal before it marks, so in a record of a mark it is set for each that was killed.
     pub signal_flags: u32,
-    /// What of this task could not be read: bits of [`task_missing`].
+    /// Unreadable fields of this task: bits of [`task_missing`].
     pub missing: u32,
     /// `oom_score_adj`, -1000 to 1000.
     pub oom_score_adj: i16,
@@ -179,7 +178,7 @@ pub struct Task {
     pub dumps_core: u16,
     /// Threads of the process (`signal_struct.nr_threads`).
     pub threads: u32,
-    /// Name of the thread group's leader: what people call the process.
+    /// Name of the thread group's leader: the name that users know the process by.
     pub comm: [u8; COMM_BYTES],
     /// Name of the thread.
     pub thread_comm: [u8; COMM_BYTES],
@@ -223,8 +222,8 @@ pub mod task_missing {
 /// 15 and a system call's about 20; the names that matter (`mm/oom_kill.c`, `mm/memcontrol.c`) are the first ten.
 pub const STACK_FRAMES: usize = 24;
 
-/// Body of [`kind::SELF_TEST`]: the current task as all tasks are read, by the field table, and beside it what the kernel
-/// itself says by helpers, which take nothing from that table. Section: [`section::VICTIM`], its cgroups.
+/// Body of [`kind::SELF_TEST`]: the current task as all tasks are read, by the field table, and the same facts from helpers,
+/// which do not use that table. Section: [`section::VICTIM`], its cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct SelfTest {
@@ -249,7 +248,7 @@ pub const SECTION_MAX_BYTES: usize = size_of::<Section>() + MAX_LEVELS * (size_o
 pub const ZONES_MAX_BYTES: usize =
     size_of::<Section>() + size_of::<ZonesHead>() + MAX_ZONES * size_of::<Zone>();
 
-/// Bytes of the longest record: a reader may refuse what is longer.
+/// Bytes of the longest record: a reader may refuse longer ones.
 pub const RECORD_MAX_BYTES: usize = size_of::<Header>() + size_of::<OomDecision>() + 3 * SECTION_MAX_BYTES;
 
 const _: () = assert!(RECORD_MAX_BYTES <= 16 * 1024);

@@ -13,8 +13,8 @@ use crate::maps::Scratch;
 #[inline(always)]
 pub(crate) fn of_task(record: &Record, kind: u16, task: u64) {
     let memory = memory_css(task);
-    // The root of the memory hierarchy says nothing about a task that has no memory controller of its own: with
-    // cgroup v2 the unified hierarchy may.
+    // If the task's cgroup has no memory controller, the memory hierarchy has only the root for it: with cgroup v2 the unified
+    // hierarchy may have more.
     let unified = unified_css(task);
     let use_unified = is_zero(parent(memory)) & (is_zero(parent(unified)) ^ 1);
     let mask = use_unified.wrapping_neg();
@@ -30,7 +30,7 @@ pub(crate) fn of_memcg(record: &Record, kind: u16, memcg: u64) {
     unsafe { section(record.scratch(), kind, 0, memcg + field(fields::MEMCG_CSS).unwrap_or(0)) };
 }
 
-/// `css.parent`, 0 for the root: the cgroup hierarchy as the css's controller has it. The unified hierarchy has it by
+/// `css.parent`, 0 for the root: the cgroup hierarchy of the css's controller. In the unified hierarchy the parent is found by
 /// `cgroup.self`, which is a css as well, so that both are walked alike.
 #[inline(always)]
 fn parent(css: u64) -> u64 {
@@ -76,7 +76,7 @@ unsafe fn section(scratch: *mut Scratch, kind: u16, flags: u64, css: u64) -> u64
         grow(scratch, size_of::<Section>() as u64);
     }
 
-    // Deeper than a record holds: leave out those nearest to the task.
+    // Deeper than a record has room for: leave out the levels nearest to the task.
     let depth: i32 = member(nearest, fields::CGROUP_LEVEL);
     let surplus = i64::from(depth) + 1 - MAX_LEVELS as i64;
     for step in 0..MAX_SKIPPED_LEVELS as i64 {
@@ -111,7 +111,7 @@ unsafe fn section(scratch: *mut Scratch, kind: u16, flags: u64, css: u64) -> u64
         // SAFETY: as above.
         unsafe { add(&raw mut (*section).flags, section_flag::INCOMPLETE) };
     }
-    // A subprogram gives a number, whether it is of use or not.
+    // A subprogram must return a number, even if it is not used.
     0
 }
 

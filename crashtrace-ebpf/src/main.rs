@@ -16,13 +16,13 @@ mod probes;
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
 
-/// The kernel hands GPL-only helpers (`bpf_probe_read_kernel`, `bpf_get_stack`) to programs under this licence.
+/// The kernel allows GPL-only helpers (`bpf_probe_read_kernel`, `bpf_get_stack`) to programs under this licence.
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// Nothing here panics, and the verifier would refuse a program that could; the language wants a handler.
+/// Nothing here panics, and the verifier would refuse a program that could; the language requires a handler.
 #[cfg(all(target_arch = "bpf", not(test)))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

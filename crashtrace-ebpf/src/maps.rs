@@ -6,10 +6,9 @@ use crashtrace_ebpf::{FailureCount, FailureKey, counter};
 
 /// Records on their way to the user side.
 ///
-/// 4 MiB. An OOM kill in a pod takes 2.6 KiB (a decision with three cgroup paths of five levels, 1920 bytes, a victim
-/// with one, 632, an end, 48), so 1,600 kills fit while the user side is stopped altogether. That is more than a node
-/// does in the seconds that an agent may hang, and 4 MiB is what the agent's memory limit can spare. Records with deep
-/// or long cgroup paths are larger, up to 15 KiB.
+/// 4 MiB. An OOM kill in a pod takes 2.6 KiB (a decision with three cgroup paths of five levels, 1920 bytes, a victim with one,
+/// 632, an end, 48), so 1,600 kills fit while the user side is stopped. That is more than a node makes in the seconds that an
+/// agent may hang, and 4 MiB fits in the agent's memory limit. Records with deep or long cgroup paths are larger, up to 15 KiB.
 #[map]
 pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0);
 
@@ -17,9 +16,9 @@ pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0)
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
 
-/// What each program looks at first: it does nothing while this is 0. Programs are attached one after the other; what runs
-/// between the first and the last of them would be half seen. With one switch, whoever has seen a decision begin sees the
-/// rest of it.
+/// The switch that each program reads first: while it is 0, it does nothing. Programs are attached one after the other, and an
+/// event between the first and the last would be recorded in part. With one switch, if the begin of a decision is recorded, the
+/// rest of it is too.
 #[map]
 pub(crate) static SWITCH: Array<u64> = Array::with_max_entries(1, 0);
 
@@ -27,8 +26,8 @@ pub(crate) static SWITCH: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Where a record is put together: it outgrows BPF's 512 bytes of stack, and its length is known only at the end,
-/// which rules out reserving it in the ring beforehand.
+/// The buffer in which a record is built: a record is larger than BPF's 512 bytes of stack, and its length is known only at the
+/// end, so that it cannot be reserved in the ring beforehand.
 ///
 /// One for each kind of record that can be under construction while another kind is (a victim is marked within a
 /// decision's bracket). Records of the OOM killer are written under `oom_lock`, so the same kind never nests; those
@@ -44,7 +43,7 @@ pub(crate) mod slot {
     pub(crate) const VICTIM: u32 = 1;
     /// OOMs without a victim.
     pub(crate) const NO_VICTIM: u32 = 2;
-    /// Who holds the node's memory, and then its zones.
+    /// Holders of the node's memory, and then its zones.
     pub(crate) const HOLDERS: u32 = 3;
     /// Failed allocations.
     pub(crate) const ALLOC: u32 = 4;
@@ -52,7 +51,7 @@ pub(crate) mod slot {
     pub(crate) const COUNT: u32 = 5;
 }
 
-/// Where `probes::self_test` leaves what it read. A map of its own: nothing of it is to be in the ring, nor counted.
+/// Where `probes::self_test` writes its record. A separate map: the record must not be in the ring, nor be counted.
 #[map]
 pub(crate) static SELF_TEST: Array<Scratch> = Array::with_max_entries(1, 0);
 
@@ -61,7 +60,7 @@ const _: () = assert!(size_of::<Scratch>() == crashtrace_ebpf::map::SELF_TEST_BY
 /// Offsets into a record are masked to below this, so that the verifier knows their bound.
 pub(crate) const OFFSET_LIMIT: usize = 16 * 1024;
 
-/// Where `probes::oom::holders` and `probes::zones` note the addresses of what they find, behind the record that they write.
+/// Where `probes::oom::holders` and `probes::zones` note the addresses that they find, after the record that they write.
 pub(crate) const HOLDERS_AT: usize = 14 * 1024;
 
 /// Candidates that `probes::oom::oom_control` looks at; the right one is among the nearest. A power of two, for masking.
@@ -69,19 +68,19 @@ pub(crate) const CANDIDATES: usize = 16;
 
 /// One record under construction.
 ///
-/// What changes from path to path through a program (lengths, flags) is kept here, or in the record itself, and
-/// never in a register across a branch: the verifier does not follow the contents of a map, so the ways in which
-/// the many reads can succeed and fail come together again after each of them. In registers they would multiply.
+/// State that differs between paths through a program (lengths, flags) is stored here, or in the record itself, and never in a
+/// register across a branch: the verifier does not follow the contents of a map, so the paths on which reads succeed and fail
+/// merge again after each read. In registers they would multiply.
 #[repr(C)]
 pub(crate) struct Scratch {
     /// The record: `OFFSET_LIMIT`, and room for one more cgroup level with its name behind the largest offset.
     pub(crate) bytes: [u8; OFFSET_LIMIT + 512],
     /// Bytes of the record so far.
     pub(crate) length: u64,
-    /// In use on this CPU by a program that was interrupted.
+    /// In use on this CPU, also while the program that uses it is interrupted.
     pub(crate) busy: u64,
-    /// For `probes::oom::oom_control`: an address to search from, the number of candidates, the candidates (the first half;
-    /// the rest is what the mask allows), and the one that is right.
+    /// For `probes::oom::oom_control`: an address to search from, the number of candidates, the candidates (the first half; the
+    /// rest is within the mask), and the candidate that matched.
     pub(crate) context: u64,
     pub(crate) candidates: u64,
     pub(crate) candidate: [u64; 2 * CANDIDATES],
@@ -90,27 +89,27 @@ pub(crate) struct Scratch {
     pub(crate) step: Step,
 }
 
-/// Where a walk over the tree of cgroups is, and what it has found.
+/// Position of a walk over the tree of cgroups, and its results.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct Step {
-    /// The `sibling` of the one to visit, or the end of the list; 0 when the walk is over.
+    /// The `sibling` of the cgroup to visit, or the end of the list; 0 when the walk is over.
     pub(crate) node: u64,
-    /// The list that it is in: its parent's `children`.
+    /// The list that `node` is in: its parent's `children`.
     pub(crate) head: u64,
-    /// Which of the large ones that parent is, from 1; 0 is the root.
+    /// Index of that parent among the large cgroups, from 1; 0 is the root.
     pub(crate) parent: u64,
-    /// Large ones whose children have been visited, or are being visited.
+    /// Large cgroups whose children have been visited, or are being visited.
     pub(crate) descended: u64,
-    /// Something could not be read.
+    /// A read failed.
     pub(crate) broken: u64,
-    /// Large ones so far.
+    /// Large cgroups so far.
     pub(crate) large: u64,
-    /// Large ones that are in the record.
+    /// Large cgroups that are in the record.
     pub(crate) written: u64,
-    /// Small ones so far.
+    /// Small cgroups so far.
     pub(crate) small: u64,
-    /// What those hold.
+    /// Pages of the small cgroups.
     pub(crate) small_pages: u64,
 }
 
@@ -142,9 +141,9 @@ impl Open {
     pub(crate) const NONE: Self = Self { ktime_ns: 0, control: 0, chosen: 0, started_ns: 0, tid: 0 };
 }
 
-/// Calls of `mem_cgroup_out_of_memory` in flight, by thread: a kretprobe has no arguments, and on x86 before 5.16 the
-/// kernel's stack cannot be followed beyond one. LRU, since a return may
-/// be missed. 1024 tasks waiting at once for `oom_lock` is more than a node runs on its CPUs.
+/// Calls of `mem_cgroup_out_of_memory` in flight, by thread: a kretprobe has no arguments, and on x86 before 5.16 the kernel's
+/// stack cannot be followed beyond one. LRU, since a return may be missed. 1024 tasks that wait at once for `oom_lock` are more
+/// than a node runs on its CPUs.
 #[map]
 pub(crate) static CALLS: LruHashMap<u32, Call> = LruHashMap::with_max_entries(1024, 0);
 
@@ -158,24 +157,24 @@ pub(crate) struct Call {
     pub(crate) gfp: u32,
     /// `order`.
     pub(crate) order: i32,
-    /// Where it returns to.
+    /// Return address.
     pub(crate) caller: u64,
 }
 
-/// OOMs without a victim: a task that faults on and on makes thousands a second. 256 memcgs stuck that way at once is more
-/// than a node holds pods.
+/// OOMs without a victim: a task that faults again and again makes thousands a second. 256 memcgs in that state at once are
+/// more than a node has pods.
 #[map]
 pub(crate) static QUIET: LruHashMap<About, Quiet> = LruHashMap::with_max_entries(256, 0);
 
-/// What is folded together in [`QUIET`].
+/// Key by which records are folded in [`QUIET`].
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct About {
     /// The `mem_cgroup`.
     pub(crate) memcg: u64,
-    /// The id of its cgroup: the address of one that is gone is the next one's.
+    /// The id of its cgroup: a later memcg may reuse the address of a removed one.
     pub(crate) cgroup_id: u64,
-    /// The thread that waits; 0 for an OOM that found nobody to kill, which is the memcg's.
+    /// The thread that waits; 0 for an OOM that found no victim, which is the memcg's.
     pub(crate) tid: u64,
 }
 
@@ -189,12 +188,13 @@ pub(crate) struct Quiet {
     pub(crate) folded: u64,
 }
 
-/// Failed allocations by kind. A kind is a place in the kernel, a request and a cgroup: a node that is short of memory has
-/// a handful for each pod that asks, and 512 leave room for a storm in a hundred pods. LRU, so that new kinds find room.
+/// Failed allocations by kind. A kind is a place in the kernel, flags, an argument (the order) and a cgroup: a node that is
+/// short of memory has a handful for each pod that allocates, and 512 are enough for a storm in a hundred pods. LRU, so that
+/// there is room for new kinds.
 #[map]
 pub(crate) static FAILURES: LruHashMap<FailureKey, FailureCount> = LruHashMap::with_max_entries(512, 0);
 
-/// How many records of failed allocations were written lately, whatever their kind.
+/// How many records of failed allocations were written in the current second, of any kind.
 #[map]
 pub(crate) static BUDGET: Array<Budget> = Array::with_max_entries(1, 0);
 
@@ -202,12 +202,12 @@ pub(crate) static BUDGET: Array<Budget> = Array::with_max_entries(1, 0);
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Budget {
-    /// When the second began that is counted for.
+    /// When the counted second began.
     pub(crate) since_ns: u64,
     /// How many were written in it.
     pub(crate) sent: u64,
 }
 
-/// Records of failed allocations that are written in a second at most. Each takes some 3 KiB of the ring, so in the ten
-/// seconds that the user side may hang they fill less than its 4 MiB, which are for OOM kills in the first place.
+/// Records of failed allocations that are written in a second at most. Each takes some 3 KiB of the ring, so in the ten seconds
+/// that the user side may hang they fill less than its 4 MiB, which are mainly for OOM kills.
 pub(crate) const BUDGET_RECORDS: u64 = 100;

@@ -1,6 +1,6 @@
-//! What both sides call things: counters, maps, programs, and the globals that the loader sets.
+//! Names that both sides use: counters, maps, programs, and the globals that the loader sets.
 
-/// Counters that the kernel side keeps, by index into [`map::COUNTERS`]; one value for each CPU, they only rise.
+/// Counters of the kernel side, by index into [`map::COUNTERS`]; one value for each CPU, and they only rise.
 pub mod counter {
     /// Records that found the ring full.
     pub const RING_FULL: u32 = 0;
@@ -11,11 +11,11 @@ pub mod counter {
     pub const MEMCG_OOM_ROUTINE: u32 = 2;
     /// OOMs without a victim, and waits, that were folded into a later record.
     pub const NO_VICTIM_FOLDED: u32 = 3;
-    /// Failed allocations that are looked at: all but the next two.
+    /// Failed allocations that are processed: all but the next two.
     pub const ALLOC_FAILED: u32 = 4;
-    /// Failed allocations whose caller said that it expects failure (`__GFP_NOWARN`): routine.
+    /// Failed allocations whose caller expects failure (`__GFP_NOWARN`): routine.
     pub const ALLOC_NOWARN: u32 = 5;
-    /// Failed allocations of processes that the OOM killer has killed, on their way out.
+    /// Failed allocations of processes that the OOM killer has killed, while they exit.
     pub const ALLOC_OF_VICTIM: u32 = 6;
     /// How many counters there are.
     pub const COUNT: u32 = 7;
@@ -37,11 +37,11 @@ pub mod map {
     pub const RECORDS: &str = "RECORDS";
     /// Per-CPU array of the counters in [`counter`](crate::counter).
     pub const COUNTERS: &str = "COUNTERS";
-    /// Array of one `u64`: 0 while programs are to do nothing.
+    /// Array of one `u64`: 0 while programs must do nothing.
     pub const SWITCH: &str = "SWITCH";
     /// Hash from [`FailureKey`](crate::FailureKey) to [`FailureCount`](crate::FailureCount).
     pub const FAILURES: &str = "FAILURES";
-    /// Array of one buffer of [`SELF_TEST_BYTES`] that a record is put together in: the self-test's, at its beginning.
+    /// Array of one buffer of [`SELF_TEST_BYTES`] in which a record is built: the self-test's, at its beginning.
     pub const SELF_TEST: &str = "SELF_TEST";
     /// Bytes of that buffer.
     pub const SELF_TEST_BYTES: usize = 17_264;
@@ -69,7 +69,7 @@ pub mod program {
     pub const MEMCG_WAIT_KPROBE: &str = "memcg_wait_kprobe";
     /// Raw tracepoint `oom/mark_victim`, beside a probe on the decision.
     pub const MARK_VICTIM: &str = "mark_victim";
-    /// Raw tracepoint `oom/mark_victim` where there is no such probe: gathers the decision too.
+    /// Raw tracepoint `oom/mark_victim` without such a probe: gathers the decision too.
     pub const MARK_VICTIM_ALONE: &str = "mark_victim_alone";
     /// kprobe `warn_alloc`.
     pub const WARN_ALLOC: &str = "warn_alloc";
@@ -81,7 +81,7 @@ pub mod program {
 
 /// Names of the read-only globals that the loader sets.
 pub mod global {
-    /// `[u32; fields::COUNT]`: what [`fields::TABLE`](crate::fields::TABLE) came to on this kernel.
+    /// `[u32; fields::COUNT]`: the values of [`fields::TABLE`](crate::fields::TABLE) on this kernel.
     pub const FIELDS: &str = "FIELDS";
     /// `u32`: how `oom:mark_victim` passes its victim, one of [`mark_victim_arg`](crate::mark_victim_arg).
     pub const MARK_VICTIM_ARG: &str = "MARK_VICTIM_ARG";

@@ -8,7 +8,7 @@ mod holders;
 
 pub use holders::{HOLDER_SHARE, HOLDER_STEPS, Holder, MAX_HOLDERS, OomHolders, holders_flag};
 
-/// Bytes kept of `oom_kill_process`'s message; its longest is 40.
+/// Bytes copied of `oom_kill_process`'s message; its longest is 40.
 pub const MESSAGE_BYTES: usize = 48;
 
 /// Body of [`kind::OOM_DECISION`].
@@ -30,7 +30,7 @@ pub struct OomDecision {
     pub constraint: u32,
     /// Bits of [`decision_flag`].
     pub flags: u32,
-    /// The message that the kernel logs the kill under, NUL-padded.
+    /// The kernel's log message for the kill, NUL-padded.
     pub message: [u8; MESSAGE_BYTES],
     /// The task whose charge or allocation invoked the OOM killer: the current one.
     pub trigger: Task,
@@ -72,17 +72,17 @@ const _: () = assert!(size_of::<OomVictim>() == 136);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct OomNoVictim {
-    /// How many more there were for the same memcg since the last such record, counted in place of written.
+    /// How many more there were for the same memcg since the last such record: these were counted instead of written.
     pub repeats: u64,
-    /// The request's gfp mask. A wait has none from 6.12 on: [`missing::REQUEST`].
+    /// The allocation's gfp mask. A wait has none from 6.12 on: [`missing::REQUEST`].
     pub gfp: u32,
-    /// The request's order; the same.
+    /// The allocation's order; the same.
     pub order: i32,
     /// Bits of [`decision_flag`].
     pub flags: u32,
     /// Padding, zero.
     pub pad: u32,
-    /// The task whose charge failed, or which waits.
+    /// The task whose charge failed, or the task that waits.
     pub trigger: Task,
     /// Return addresses, innermost first; unused ones are 0.
     pub stack: [u64; STACK_FRAMES],

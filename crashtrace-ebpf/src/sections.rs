@@ -1,12 +1,12 @@
 //! The sections of a record's tail: lists of cgroups.
 
-/// What a [`Section`] lists.
+/// Kinds of [`Section`]s.
 pub mod section {
     /// Cgroups of the trigger, from its own to the root.
     pub const TRIGGER: u16 = 1;
     /// Cgroups of the victim, from its own to the root.
     pub const VICTIM: u16 = 2;
-    /// Cgroups from the one whose limit was hit to the root.
+    /// Cgroups from the limit owner to the root.
     pub const LIMIT: u16 = 3;
     /// Zones of the page allocator: no list of cgroups, see [`ZonesHead`](crate::ZonesHead).
     pub const ZONES: u16 = 4;
@@ -14,9 +14,9 @@ pub mod section {
 
 /// Opens one list of cgroups in a record's tail. [`Level`]s follow, each with its name, padded to 8 bytes.
 ///
-/// The list is the memory controller's hierarchy (`task->cgroups->subsys[memory_cgrp_id]`, `css.parent`): on
-/// cgroup v2 a cgroup without a memory controller of its own does not show. Where that leaves only the root, the
-/// names are those of the task's cgroup on the unified hierarchy, and [`section_flag::UNIFIED`] says so.
+/// The list is the memory controller's hierarchy (`task->cgroups->subsys[memory_cgrp_id]`, `css.parent`): on cgroup v2 it does
+/// not have cgroups without a memory controller. If that leaves only the root, the names are those of the task's cgroup on the
+/// unified hierarchy, and [`section_flag::UNIFIED`] says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Section {
@@ -44,11 +44,11 @@ pub mod section_flag {
     pub const UNIFIED: u16 = 1 << 1;
 }
 
-/// Cgroups that a section holds at most, those nearest to the root: they carry the pod and the container. What is
-/// left out lies deep inside a container.
+/// Cgroups that a section has at most, those nearest to the root: they carry the pod and the container. Those left out lie deep
+/// inside a container.
 pub const MAX_LEVELS: usize = 16;
 
-/// Further levels that a walk goes past before it gives up.
+/// Further levels that a walk skips before it gives up.
 pub const MAX_SKIPPED_LEVELS: usize = 48;
 
 /// Bytes of a cgroup's name with its NUL (`NAME_MAX` is 255).
@@ -66,9 +66,9 @@ pub struct Level {
     pub flags: u32,
     /// The cgroup's id: `kernfs_node.id`, the inode of its directory.
     pub cgroup_id: u64,
-    /// `memory.usage`. The root's is not kept by the kernel on cgroup v2.
+    /// `memory.usage`. The kernel does not count the root's on cgroup v2.
     pub usage_pages: u64,
-    /// `memory.max` as the kernel holds it; `i64::MAX / page size` and above is unlimited.
+    /// `memory.max` as the kernel stores it; `i64::MAX / page size` and above is unlimited.
     pub max_pages: u64,
     /// Usage of swap (v2) or of memory and swap together (v1).
     pub swap_usage_pages: u64,

@@ -9,7 +9,7 @@ pub const MAX_ORDERS: usize = 16;
 /// Zones in a record at most. A machine has two or three on its first node, and one on each other.
 pub const MAX_ZONES: usize = 16;
 
-/// NUMA nodes that are looked at, by number from 0.
+/// NUMA nodes that are read, by number from 0.
 pub const MAX_NUMA_NODES: usize = 16;
 
 /// Types of zones (`MAX_NR_ZONES`): 4 or 5 on 64-bit machines.
@@ -18,17 +18,17 @@ pub const MAX_ZONE_TYPES: usize = 5;
 /// Bytes of a zone's name with its NUL; the longest is `Movable`.
 pub const ZONE_NAME_BYTES: usize = 16;
 
-/// Marks in a [`ZonesHead`] what this kernel does not have.
+/// Marks in a [`ZonesHead`] a type that this kernel does not have.
 pub const NO_TYPE: u8 = 0xff;
 
-/// What all zones of a section have in common.
+/// Facts that hold for all zones of a section.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ZonesHead {
-    /// `ZONE_DMA`, `ZONE_DMA32`, `ZONE_NORMAL` and `ZONE_MOVABLE` of `enum zone_type`: which of a zone's
-    /// `lowmem_reserve_pages` holds against a request. [`NO_TYPE`] where the kernel is built without.
+    /// `ZONE_DMA`, `ZONE_DMA32`, `ZONE_NORMAL` and `ZONE_MOVABLE` of `enum zone_type`: indices of a zone's
+    /// `lowmem_reserve_pages`. [`NO_TYPE`] if the kernel is built without the zone.
     pub zone_types: [u8; 4],
-    /// `MIGRATE_CMA`: which bit of `block_types` it is. [`NO_TYPE`] where the kernel is built without.
+    /// `MIGRATE_CMA`, its bit in `block_types`. [`NO_TYPE`] if the kernel is built without CMA.
     pub cma_type: u8,
     /// How many orders there are (`NR_PAGE_ORDERS`).
     pub orders: u8,
@@ -42,11 +42,11 @@ const _: () = assert!(size_of::<ZonesHead>() == 8);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Zone {
-    /// `vm_stat[NR_FREE_PAGES]`, without what CPUs have not yet added to it.
+    /// `vm_stat[NR_FREE_PAGES]`, without the per-CPU differences that are not yet added to it.
     pub free_pages: i64,
     /// `vm_stat[NR_FREE_CMA_PAGES]`: of these, those that only movable memory may use.
     pub free_cma_pages: i64,
-    /// `nr_reserved_highatomic`: kept for atomic requests of order 1 and more.
+    /// `nr_reserved_highatomic`: reserved for atomic allocations of order 1 and above.
     pub reserved_highatomic_pages: u64,
     /// `nr_free_highatomic`: those of them that are free. From 6.12 on.
     pub free_highatomic_pages: u64,
@@ -54,7 +54,7 @@ pub struct Zone {
     pub watermark_pages: [u64; 3],
     /// `watermark_boost`, which is added to each of them.
     pub boost_pages: u64,
-    /// `lowmem_reserve`, by type of the highest zone that the request may use.
+    /// `lowmem_reserve`, by type of the highest zone that the allocation may use.
     pub lowmem_reserve_pages: [i64; MAX_ZONE_TYPES],
     /// `managed_pages`.
     pub managed_pages: u64,

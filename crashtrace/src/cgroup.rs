@@ -1,35 +1,35 @@
-//! Cgroup paths: where a cgroup sits in the tree, and whose it is.
+//! Cgroup paths: the place of a cgroup in the tree, and its owner.
 //!
 //! PURE: bytes in, [`Placement`] out. [`parse`] is total: whatever the bytes are, it gives an answer and never
 //! panics. What a path does not show is `None`; nothing is guessed from a name that merely looks similar.
 //!
 //! # Who chose the name
 //!
-//! A cgroup path is written by several hands. The system's systemd names slices, and the units directly in
-//! them; kubelet names `kubepods` and what is below it down to the pod; the runtime names the container. Below
-//! that the *workload* may name what it likes (cgroup namespaces are delegated), also
-//! `kubepods/burstable/pod<somebody else>/<somebody else's container>`. Hence the rules, read from the root:
+//! A cgroup path has several authors. The system's systemd names slices, and the units directly in them; kubelet names
+//! `kubepods` and the cgroups below it down to the pod; the runtime names the container. Below that the *workload* may choose
+//! any name (cgroup namespaces are delegated), also `kubepods/burstable/pod<another pod>/<another container>`. Hence the rules,
+//! read from the root:
 //!
-//! 1. The outermost Kubernetes container wins. What stands below it is that container, `nested`, by any name.
+//! 1. The outermost Kubernetes container wins. A cgroup below it is that container, `nested`, whatever its name.
 //! 2. Only slices from the root down, and the first other unit in them, are units of the host: a
 //!    `kubelet.service` in a user's service manager is not the kubelet.
 //! 3. A service, a scope, a container, and a directory that is neither a slice nor directly in the root may have been
-//!    *delegated*: somebody else (a user's service manager, a service with `Delegate=`, a container with its own cgroup
-//!    namespace) names what is below. So below it the owner is the one that it was delegated to, and what the rest
-//!    of the path says is kept apart, as [`Placement::claims`]. No level, name or figure is taken from a claim.
-//! 4. A container that stands directly in the service of a Kubernetes runtime (`containerd.service`, `k3s.service`), with
-//!    its pod in the same name, is no claim: that runtime names its containers, and nobody else is in there.
-//! 5. The tree begins where *the agent's node* has its root. In kind, k3d and minikube the node is itself a container,
-//!    and its kubelet's names are as good as any: so where the agent sees a cgroup of the machine as the root of its
-//!    hierarchy, and kubelet's tree in it, paths below that cgroup are read from there ([`parse_below`]). The same path is a claim
-//!    to an agent outside of that container, or in another one.
+//!    *delegated*: another party (a user's service manager, a service with `Delegate=`, a container with its own cgroup
+//!    namespace) names the cgroups below. So below it the owner is the party that it was delegated to, and the names in the
+//!    rest of the path are stored apart, as [`Placement::claims`]. No level, name or figure is taken from a claim.
+//! 4. A container that stands directly in the service of a Kubernetes runtime (`containerd.service`, `k3s.service`), with its
+//!    pod in the same name, is no claim: that runtime names its containers, and puts nothing else in there.
+//! 5. The tree begins at the root of *the agent's node*. In kind, k3d and minikube the node is itself a container, and its
+//!    kubelet's names are as reliable as on a machine: so if the agent sees a cgroup of the machine as the root of its
+//!    hierarchy, and kubelet's tree in it, paths below that cgroup are read from there ([`parse_below`]). The same path is a
+//!    claim to an agent outside of that container, or in another one.
 //!
-//! That a source knows the pod and the container of a claim does not confirm it: UIDs and container ids stand in
-//! `/sys/fs/cgroup` for every user of the machine to read and to imitate. One directory directly in the root is taken
-//! for root's own (kubelet's `--cgroup-root=/<root>` makes it), though root can give that away too (`runc run` by hand,
-//! with a writable `/sys/fs/cgroup`); a deeper `--cgroup-root` is not told from a container's directory, and gives claims.
+//! A source that knows the pod and the container of a claim does not confirm it: UIDs and container ids are in
+//! `/sys/fs/cgroup`, where every user of the machine can read and imitate them. One directory directly in the root is taken for
+//! root's own (kubelet's `--cgroup-root=/<root>` makes it), though root can give that away too (`runc run` by hand, with a
+//! writable `/sys/fs/cgroup`); a deeper `--cgroup-root` is not told from a container's directory, and gives claims.
 //!
-//! # What is recognised
+//! # Recognised forms
 //!
 //! | written by | form |
 //! |---|---|
@@ -40,13 +40,13 @@
 //! | containerd, CRI-O, Docker, Podman, nerdctl | `cri-containerd-`, `crio-`, `docker-`, `libpod-`, `libpod-payload-`, `nerdctl-` and the ID, with or without `.scope`; the bare ID |
 //! | conmon | `crio-conmon-<id>`, `libpod-conmon-<id>`: a monitor, not the container |
 //!
-//! An ID is 64 lower-case hex digits: each of these runtimes makes them so. `pod<anything>` where a pod must be is a
-//! pod; its UID is taken only in the two forms that it normally has (UUID, config hash).
+//! An ID is 64 lower-case hex digits: all of these runtimes make such IDs. `pod<anything>` where a pod must be is a pod; its
+//! UID is taken only in the two forms that it normally has (UUID, config hash).
 
 use crate::schema::{Qos, Runtime};
 use names::{Container, Level, is_hex, unit, uuid};
 
-/// Where in the tree a cgroup sits, as the level of a limit that it would carry.
+/// The place of a cgroup in the tree, as the level of a limit that it would carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Place {
     /// The root of the tree (also the empty path).
@@ -66,34 +66,34 @@ pub enum Place {
     Other,
 }
 
-/// What a cgroup path says.
+/// The facts in a cgroup path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Placement {
     /// The place of the cgroup that the path names.
     pub place: Place,
-    /// The path goes on below the container (or the host's unit) that `place` says: a limit found there is
-    /// neither the container's nor the unit's, just that cgroup's.
+    /// The path continues below the container (or the host's unit) of `place`: a limit found there is neither the container's
+    /// nor the unit's, only that cgroup's.
     pub nested: bool,
     /// The pod's class, in a class's cgroup and below; `None` for `kubepods` itself.
     pub qos: Option<Qos>,
     /// The pod's UID as Kubernetes writes it (the systemd driver's `_` turned back into `-`), or a static pod's
     /// config hash. `None` in a pod whose name has neither form (a manifest file may set any UID).
     pub pod_uid: Option<String>,
-    /// `pod_uid` is a config hash (32 hex digits): the API knows this pod by another UID, and carries the hash in
-    /// the annotation `kubernetes.io/config.hash`.
+    /// `pod_uid` is a config hash (32 hex digits): the API server has this pod under another UID, and the hash in the
+    /// annotation `kubernetes.io/config.hash`.
     pub static_pod: bool,
-    /// What a pod's name has in place of a UID, where it has neither form.
+    /// The text in place of a UID in a pod's name, if it has neither form.
     pub odd_uid: Option<String>,
     /// The container's ID, 64 hex digits. With `infra`, the ID of the container that is watched.
     pub container_id: Option<String>,
-    /// The runtime, where the name tells it: the cgroupfs driver's bare ID in a pod does not.
+    /// The runtime, if the name contains it: the cgroupfs driver's bare ID in a pod does not.
     pub runtime: Option<Runtime>,
     /// conmon's cgroup, the monitor of CRI-O and Podman: not the container's processes. Its place is `Other`
     /// in a pod (the pod's monitor, inside the pod's limit) and `HostService` where it is a scope of the host.
     pub infra: bool,
-    /// The unit of the host's systemd that the cgroup belongs to, outside Kubernetes: the innermost slice, or the
-    /// first service, scope, mount, socket or swap in it. Names are kept escaped (`\x2d`), as `systemctl` takes
-    /// them. A unit's name is ASCII, so a name that is not UTF-8 is no unit.
+    /// The unit of the host's systemd that the cgroup belongs to, outside Kubernetes: the innermost slice, or the first
+    /// service, scope, mount, socket or swap in it. Names stay escaped (`\x2d`), as `systemctl` takes them. A unit's name is
+    /// ASCII, so a name that is not UTF-8 is no unit.
     pub unit: Option<String>,
     /// Length in bytes of the prefix of the path that names `kubepods`.
     pub kubepods_end: Option<usize>,
@@ -103,14 +103,14 @@ pub struct Placement {
     pub pod_end: Option<usize>,
     /// Length in bytes of the prefix of the path that names the container's cgroup.
     pub container_end: Option<usize>,
-    /// Length in bytes of the prefix of the path that names what was delegated, where there are [`Self::claims`].
+    /// Length in bytes of the prefix of the path that names the delegated cgroup, if there are [`Self::claims`].
     pub delegate_end: Option<usize>,
-    /// What the names below it would say if they could be believed. All else in here is of the one it was delegated to.
+    /// Placement by the names below it, which are not trusted. All other fields are of the party that it was delegated to.
     pub claims: Option<Box<Placement>>,
 }
 
-/// Services of the host that are a Kubernetes runtime, or have one in them. One that uses the driver `cgroupfs` under a kubelet
-/// that uses `systemd` puts containers directly into its own cgroup.
+/// Services of the host that are a Kubernetes runtime, or contain one. A runtime that uses the driver `cgroupfs` under a
+/// kubelet that uses `systemd` puts containers directly into its own cgroup.
 const RUNTIMES: [&str; 6] = [
     "containerd.service",
     "crio.service",
@@ -120,24 +120,24 @@ const RUNTIMES: [&str; 6] = [
     "rke2-agent.service",
 ];
 
-/// Says where the cgroup of this path sits. Empty components and a final ` (deleted)`, which `/proc/<pid>/cgroup` puts
-/// behind a removed cgroup, are skipped; the first `/` may be missing.
+/// Places the cgroup of this path. Empty components and a final ` (deleted)`, which `/proc/<pid>/cgroup` appends to a removed
+/// cgroup, are skipped; the first `/` may be missing.
 ///
-/// The path must begin at the tree's root. One whose beginning is missing could begin in a container, with names that
-/// the container chose: do not ask about it.
+/// The path must begin at the tree's root. A path whose beginning is missing could begin in a container, with names that the
+/// container chose: do not pass it.
 #[must_use]
 pub fn parse(path: &[u8]) -> Placement {
     parse_below(path, 0)
 }
 
-/// The same for an agent whose node has its root at the cgroup that the first `root_bytes` of the path name (rule 5). What is not
-/// below that is read from the machine's root.
+/// The same for an agent whose node has its root at the cgroup that the first `root_bytes` of the path name (rule 5). Other
+/// paths are read from the machine's root.
 #[must_use]
 pub fn parse_below(path: &[u8], root_bytes: usize) -> Placement {
     let mut parts = Parts::of(path);
     if (1..path.len()).contains(&root_bytes) && path[root_bytes] == b'/' {
         parts.at = root_bytes;
-        // The cgroup itself is what it is on the machine.
+        // The cgroup itself is placed as on the machine.
         if parts.clone().next().is_none() {
             parts.at = 0;
         }
@@ -151,7 +151,7 @@ pub fn is_kubepods(name: &str) -> bool {
     matches!(Level::first(name), Some(Level::Kubepods))
 }
 
-/// Whether it is a UUID, as which Kubernetes makes UIDs.
+/// Whether it is a UUID, the form of Kubernetes' UIDs.
 #[must_use]
 pub fn is_uuid(text: &str) -> bool {
     uuid(text).as_deref() == Some(text)
@@ -159,9 +159,9 @@ pub fn is_uuid(text: &str) -> bool {
 
 fn read(mut parts: Parts<'_>) -> Placement {
     let mut found = Placement::default();
-    // All components so far are slices: what comes next was named by the host's systemd (rule 2).
+    // All components so far are slices: the host's systemd named the next one (rule 2).
     let mut slices = true;
-    // The one that all further names are left to (rule 3), and how far the path names it.
+    // The delegate that chose all further names (rule 3), and the length of the path that names it.
     let mut delegate: Option<(Placement, usize)> = None;
     let mut above = "";
 
@@ -195,7 +195,7 @@ fn read(mut parts: Parts<'_>) -> Placement {
             }
             if let Some(container) = container {
                 found.hold(&container, above, end);
-                // Rule 1; and nothing below a monitor is worth a look.
+                // Rule 1; and names below a monitor do not count.
                 if container.cri || above == "k8s.io" || container.monitor {
                     found.nested |= parts.next().is_some();
                     return below(delegate, found);
@@ -209,12 +209,12 @@ fn read(mut parts: Parts<'_>) -> Placement {
         }
         above = name;
     }
-    // The delegate itself, or names below it that say nothing.
+    // The delegate itself, or names below it without a known form.
     let claims_container = |(it, _): &(Placement, usize)| it.container_id != found.container_id;
     if delegate.as_ref().is_some_and(claims_container) { below(delegate, found) } else { found }
 }
 
-/// What the one says that names below it were left to, with what those names say.
+/// The delegate's placement, with that of the names below it as claims.
 fn below(delegate: Option<(Placement, usize)>, claims: Placement) -> Placement {
     match delegate {
         None => claims,
@@ -227,7 +227,7 @@ fn below(delegate: Option<(Placement, usize)>, claims: Placement) -> Placement {
     }
 }
 
-/// Reads on below the first name of `kubepods`. Each step is taken only where kubelet would have put it.
+/// Reads on below the first name of `kubepods`. Each step is taken only if kubelet would have put the name there.
 fn below_kubepods(first: Level<'_>, end: usize, parts: Parts<'_>) -> Placement {
     let mut found = Placement::default();
     found.enter(first, end);
@@ -297,7 +297,7 @@ impl Placement {
             self.nested = false;
             self.container_end = Some(end);
         }
-        // In `kubepods` the pod's own cgroup has been read, and that is the one to believe.
+        // In `kubepods` the pod's own cgroup has been read, and takes precedence.
         if let (Some(Level::Pod(qos, uid)), None) = (container.pod, self.kubepods_end.or(self.pod_end)) {
             self.qos = Some(qos);
             self.name_pod(uid);
@@ -306,7 +306,7 @@ impl Placement {
     }
 }
 
-/// The components of a path, each with the length of the prefix that ends with it.
+/// Components of a path, each with the length of the prefix that ends with it.
 #[derive(Clone)]
 struct Parts<'a> {
     path: &'a [u8],
@@ -328,7 +328,7 @@ impl<'a> Iterator for Parts<'a> {
         let rest = &self.path[from..];
         let end = from + rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
         self.at = end;
-        // Every name that means something is ASCII; any other only has to be there, and to match nothing.
+        // Every known name is ASCII; any other must only be there, and match nothing.
         Some((str::from_utf8(&self.path[from..end]).unwrap_or("?"), end))
     }
 }

@@ -1,5 +1,5 @@
-//! Verdicts: why it happened, as a pure function of the case. A verdict holds facts and no text; [`crate::describe`] has the
-//! words. Each kind of incident has its file.
+//! Verdicts: the reason of an incident, as a pure function of the case. A verdict has facts and no text; [`crate::describe`]
+//! has the words. Each kind of incident has its file.
 
 use crate::cgroup::{Place, Placement};
 use crate::correlate::Incident;
@@ -24,30 +24,30 @@ pub use reason::{NoTrace, Open, Reason};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub cause: Cause,
-    /// What the node's memory lacked, where it was short and the zones tell.
+    /// The reason of the node's shortage, if it had one and the zones show it.
     pub shortage: Option<Shortage>,
-    /// Whose limit it was.
+    /// Level of the limit.
     pub level: Option<Level>,
-    /// How the kernel came to it.
+    /// How the OOM killer was invoked.
     pub origin: Option<Origin>,
-    /// Which memory the allocation was bound to: its own word, or `memcg` where the cause is known otherwise.
+    /// Which memory the allocation was bound to: the kernel's constraint, or `memcg` if the cause is known otherwise.
     pub constraint: Option<Constraint>,
-    /// The limit that was hit, where it is a cgroup's.
+    /// The limit that was hit, if it is a cgroup's.
     pub limit: Option<LimitFinding>,
-    /// What Kubernetes has as the bounds of the limit owner.
+    /// The limit owner's bounds in Kubernetes.
     pub kubernetes: Option<MemoryBounds>,
     pub certainty: Certainty,
-    /// What was inferred.
+    /// Inferred fields.
     pub inferred: Vec<Field>,
-    /// What the verdict leaves open, beside [`Case::unresolved`].
+    /// Unknown fields of the verdict, beside [`Case::unresolved`].
     pub unresolved: Vec<Open>,
-    /// What each zone says about the allocation.
+    /// The assessment of the zones for this allocation.
     pub assessment: Option<Assessment>,
-    /// What else was found, by the kind of incident.
+    /// Further findings, by the kind of incident.
     pub facts: Facts,
 }
 
-/// What a verdict rests on.
+/// The facts behind a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Facts {
     Oom(OomFacts),
@@ -57,16 +57,16 @@ pub enum Facts {
 /// The cgroup limit that was hit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitFinding {
-    /// The cgroup whose limit it is, and its ancestors.
+    /// The limit owner, and its ancestors.
     pub cgroups: Lineage,
-    /// Whose it is.
+    /// The owner of that cgroup.
     pub party: Party,
-    /// Level of that cgroup by itself; the verdict's level may be `container` where this is `pod`.
+    /// Level of that cgroup itself; the verdict's level may be `container` if this is `pod`.
     pub charged_at: Level,
 }
 
 impl LimitFinding {
-    /// The limit; `None` if it is not known, or there is none any more.
+    /// The limit; `None` if it is not known, or was removed.
     #[must_use]
     pub fn bytes(&self) -> Option<u64> {
         self.cgroups.levels.first()?.limit.and_then(Limit::bytes)
@@ -79,8 +79,7 @@ impl LimitFinding {
     }
 }
 
-/// Says why it happened. Never panics, and never guesses: what the facts do not show stays open, with its
-/// reason.
+/// Classifies an incident. Never panics, and never guesses: a field that the facts do not show is unresolved, with its reason.
 #[must_use]
 pub fn classify(case: &Case) -> Verdict {
     match &case.incident {

@@ -1,4 +1,4 @@
-//! Incidents: the events that belong together. Pure; time is what events and callers say. Each kind has its file.
+//! Incidents: the events that belong together. Pure; events and callers give the time. Each kind has its file.
 
 use crate::event::{Counted, Event, FailureKey};
 use crate::stats::Stats;
@@ -16,12 +16,12 @@ pub use oom::{Folded, FoldedVictim, OomKill, OomNoKill, complete_victims, same_p
 /// Between two incidents that fold.
 pub const FOLD_NS: u64 = 1_000_000_000;
 
-/// What happened.
+/// An incident.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incident {
     /// The OOM killer chose a victim.
     OomKill(Box<OomKill>),
-    /// The OOM killer killed nobody.
+    /// An OOM had no victim.
     OomNoKill(Box<OomNoKill>),
     /// Allocations failed.
     AllocFailure(Box<AllocFailures>),
@@ -35,8 +35,7 @@ pub struct Correlator {
 }
 
 impl Correlator {
-    /// `kills_show` says that a function `oom_kill_process` can be named where it is on a stack, `decisions_hooked` that a hook
-    /// sits on it.
+    /// `kills_show`: `oom_kill_process` can be named when it is on a stack. `decisions_hooked`: a hook is attached to it.
     #[must_use]
     pub fn new(kills_show: bool, decisions_hooked: bool) -> Self {
         Self { ooms: Ooms::new(kills_show, decisions_hooked), allocs: AllocFolds::default() }
@@ -64,38 +63,38 @@ impl Correlator {
         done
     }
 
-    /// Takes the kernel side's counts of failed allocations, of all their kinds. Gives how many are of kinds that no record
-    /// was seen of.
+    /// Takes the kernel side's counts of failed allocations, of all kinds. Gives the number of failures whose kind had no
+    /// record.
     pub fn alloc_counts(&mut self, counts: &[(FailureKey, Counted)]) -> u64 {
         self.allocs.counts(counts);
         self.allocs.untold(false)
     }
 
-    /// How many are so if no more records come.
+    /// That number if no more records come.
     #[must_use]
     pub fn alloc_untold(&self) -> u64 {
         self.allocs.untold(true)
     }
 
-    /// Notes that records were lost: what is open may lack one.
+    /// Notes that records were lost: an open incident may lack one.
     pub fn gap(&mut self) {
         self.ooms.gap();
     }
 
-    /// Lets time pass; gives the incidents that are due.
+    /// Advances the time; gives the incidents that are due.
     pub fn tick(&mut self, now_ns: u64) -> Vec<Incident> {
         let mut done = self.ooms.tick(now_ns);
         done.extend(self.allocs.tick(now_ns));
         done
     }
 
-    /// When [`Self::tick`] has something to do, if nothing comes before.
+    /// When the next [`Self::tick`] is due, if no event comes before.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
         [self.ooms.deadline_ns(), self.allocs.deadline_ns()].into_iter().flatten().min()
     }
 
-    /// Gives all that is open: no more events will come.
+    /// Gives all open incidents: no more events will come.
     pub fn finish(&mut self) -> Vec<Incident> {
         let mut done = self.ooms.finish();
         done.extend(self.allocs.finish());

@@ -1,7 +1,7 @@
 //! Records to events: bytes in, values out. Total: any bytes give an event or an error, never a panic.
 //!
-//! A record is read field by field in the order of the ABI's types. A record that is longer than its body is
-//! refused like one that is shorter: a writer with another layout has another [`LAYOUT_VERSION`].
+//! A record is read field by field in the order of the ABI's types. A record that is longer than its body is refused like a
+//! shorter one: a writer with another layout has another [`LAYOUT_VERSION`].
 
 use bytes::{Buf, Bytes, TryGetError};
 use crashtrace_ebpf as abi;
@@ -22,12 +22,12 @@ mod zones;
 
 pub use self_test::{SelfTest, self_test};
 
-/// What it takes to read the records of one machine.
+/// Facts about a machine that its records need.
 #[derive(Clone, Debug)]
 pub struct Machine {
     /// Bytes of a page.
     pub page_size_bytes: u64,
-    /// Names for the addresses of a kernel stack; `None` where `/proc/kallsyms` could not be read.
+    /// Function names for the addresses of a kernel stack; `None` if `/proc/kallsyms` could not be read.
     pub symbols: Option<Symbols>,
 }
 
@@ -37,12 +37,12 @@ pub enum DecodeError {
     /// Not even a header.
     #[error("a record of {0} bytes is shorter than what it holds")]
     Truncated(usize),
-    /// Its length is not what its header says, or more than any record has.
+    /// Its length differs from its header's, or is more than any record has.
     #[error("a record of {actual} bytes says that it has {stated}")]
     Length {
-        /// What the header says.
+        /// The length in the header.
         stated: usize,
-        /// What there is.
+        /// The real length.
         actual: usize,
     },
     /// Written by another version.
@@ -53,10 +53,10 @@ pub enum DecodeError {
     /// Of a kind that this version does not know.
     #[error("a record of unknown kind {0}")]
     Kind(u16),
-    /// A hook, a section or a level that cannot be.
+    /// An impossible hook, section or level.
     #[error("a record with an impossible {what}: {value}")]
     Impossible {
-        /// What.
+        /// Its kind.
         what: &'static str,
         /// Its value.
         value: u64,
@@ -135,7 +135,7 @@ impl Reader {
     }
 }
 
-/// CPU and number of a record, which tell a gap even where the rest cannot be read.
+/// CPU and number of a record, which show a gap even if the rest cannot be read.
 ///
 /// # Errors
 /// The bytes are no record of this layout.
@@ -228,7 +228,7 @@ fn name(bytes: &[u8]) -> Name {
     Name(bytes.split(|&byte| byte == 0).next().unwrap_or_default().to_vec())
 }
 
-/// The functions of interest on the stack; `None` if there is no stack or nothing to name it with.
+/// The functions of interest on the stack; `None` if there is no stack or there are no symbols.
 fn stack<const FRAMES: usize>(
     reader: &mut Reader,
     lacks: u32,

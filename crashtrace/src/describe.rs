@@ -1,4 +1,4 @@
-//! Words: what a verdict and its case come to, as sentences for people. Each kind of incident has its file.
+//! Words: a verdict and its case as sentences. Each kind of incident has its file.
 
 use crate::classify::{Facts, Verdict};
 use crate::correlate::Incident;
@@ -12,20 +12,20 @@ mod oom;
 mod reason;
 mod zones;
 
-/// What is said of an incident.
+/// The sentences about an incident.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
     /// One sentence: what happened.
     pub summary: String,
-    /// The facts that the verdict rests on, with their numbers.
+    /// The facts behind the verdict, with their numbers.
     pub evidence: Vec<String>,
     /// What to do about it.
     pub remedy: String,
-    /// What the verdict leaves open, and why.
+    /// Unknown fields of the verdict, with their reasons.
     pub unresolved: Vec<Unresolved>,
 }
 
-/// Puts it into words. Total: for a verdict of another incident there are none.
+/// Describes a verdict. Total: for a verdict of another incident there are no sentences.
 #[must_use]
 pub fn describe(case: &Case, verdict: &Verdict) -> Description {
     let mut description = match (&case.incident, &verdict.facts) {
@@ -47,7 +47,7 @@ fn owner(party: &Party) -> String {
     phrase::owner(&party.owner.in_schema(), &phrase::path(party.owners_path()))
 }
 
-/// `cgroup /system.slice/a`. Where its name is only a claim: `a cgroup inside` that of the owner.
+/// `cgroup /system.slice/a`. If its name is only a claim: `a cgroup inside` that of the owner.
 fn cgroup(party: &Party) -> String {
     match party.placement.claims {
         None => format!("cgroup {}", phrase::path(&party.path)),
@@ -55,7 +55,7 @@ fn cgroup(party: &Party) -> String {
     }
 }
 
-/// What a cgroup used of its limit.
+/// Usage of a cgroup, and its limit.
 fn usage(name: &str, level: &event::Level) -> Option<String> {
     match (level.usage_bytes, level.limit?) {
         (Some(usage), Limit::Bytes(limit)) => {

@@ -1,7 +1,7 @@
-//! Cases: an incident with its owners and the facts gathered for it, and what could not be found.
+//! Cases: an incident with its owners and the facts gathered for it, and the facts that are unknown.
 //!
-//! An owner follows from the cgroup's path, as it was when the kernel decided ([`owners`]). It is named only where the
-//! path can be trusted: see [`crate::cgroup`] for what is only claimed. Each kind of incident has its file ([`oom`], [`alloc`]).
+//! An owner follows from the cgroup's path, as it was when the kernel decided ([`owners`]). It is named only if the path can be
+//! trusted: see [`crate::cgroup`] on claims. Each kind of incident has its file ([`oom`], [`alloc`]).
 
 use crate::correlate::Incident;
 use crate::event::Unmovable;
@@ -30,24 +30,24 @@ pub struct Case {
     pub incident: Incident,
     /// The owner of each level of each lineage.
     pub owners: Owners,
-    /// Shared memory and tmpfs charged to the limit's cgroup, read just after the kill.
+    /// Shared memory and tmpfs charged to the limit owner, read just after the kill.
     pub limit_shmem_bytes: Option<u64>,
-    /// Who held the node's memory, in an OOM that is not a memory cgroup's.
+    /// The holders of the node's memory, in an OOM that is not a memory cgroup's.
     pub memory: Option<Memory>,
-    /// The allocation, and which memory its flags allow it. Only where the node's memory was short, and only its own flags
-    /// bound it to a part of that.
+    /// The allocation, and which memory its flags allow it. Only if the node's memory was short, and only its own flags bound
+    /// it to a part of that.
     pub request: Option<Request>,
-    /// What the flags of the allocation say.
+    /// Traits of the allocation by its flags.
     pub traits: Option<Traits>,
-    /// Memory that cannot be moved, read just after; where there may have been enough memory in blocks too small.
+    /// Unmovable memory, read just after the event; only if there may have been enough memory in blocks too small.
     pub unmovable: Option<Unmovable>,
     pub page_size_bytes: u64,
     /// All memory of the node.
     pub node_memory_bytes: Option<u64>,
-    /// What could not be found, and why. What the verdict leaves open is in
+    /// Unknown facts, with their reasons. Those of the verdict are in
     /// [`Verdict::unresolved`](crate::classify::Verdict::unresolved).
     pub unresolved: Vec<Unresolved>,
-    /// What is known of the owners' names.
+    /// Known names of the owners.
     pub names: NameBook,
     /// Owners without names, and why.
     pub nameless: Vec<Unresolved>,
@@ -67,7 +67,7 @@ impl Case {
     }
 }
 
-/// What a kind of incident adds to its case.
+/// Facts that a kind of incident adds to its case.
 #[derive(Debug, Default)]
 struct Found {
     owners: Owners,
@@ -79,7 +79,7 @@ struct Found {
     unresolved: Vec<Unresolved>,
 }
 
-/// Finds the owners and what else is to be known of an incident, and lists what its events lack.
+/// Finds the owners and further facts of an incident, and lists the gaps of its events.
 #[must_use]
 pub fn enrich(incident: Incident, node: &mut Node) -> Case {
     let found = match &incident {
@@ -106,7 +106,7 @@ pub fn enrich(incident: Incident, node: &mut Node) -> Case {
     case
 }
 
-/// What was found; why not, where it was sought, goes to `unresolved`.
+/// The fact, if it was found; if it was not, its reason goes to `unresolved`.
 fn take<T>(found: Option<Result<T, String>>, field: Field, unresolved: &mut Vec<Unresolved>) -> Option<T> {
     found?.map_err(|reason| unresolved.push(Unresolved { field, reason })).ok()
 }

@@ -1,7 +1,7 @@
-//! Events: what the kernel said, decoded and owned, one value for each record.
+//! Events: the kernel's facts, decoded and owned, one value for each record.
 //!
-//! Sizes are bytes, times are nanoseconds of `CLOCK_BOOTTIME`. What could not be read is `None`; a limit that
-//! is not set is [`Limit::Unlimited`]. Names are bytes as the kernel holds them: user processes choose them.
+//! Sizes are bytes, times are nanoseconds of `CLOCK_BOOTTIME`. A value that could not be read is `None`; a limit that is not
+//! set is [`Limit::Unlimited`]. Names are bytes as the kernel has them: user processes choose them.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub use alloc::{AllocFailure, Asked, Counted, FailureKey, MigrateType};
 pub use oom::{Constraint, Holder, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim, OomVictim};
 pub use zones::{BlockTypes, Unmovable, Watermarks, Zone, ZoneTypes, Zones};
 
-/// What opens every event.
+/// The beginning of every event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// When the record was begun.
@@ -26,7 +26,7 @@ pub struct Stamp {
     pub seq: u64,
     /// The hook that wrote it.
     pub hook: Hook,
-    /// When the decision was made that was being carried out, if one was.
+    /// When the open decision was made, if there was one.
     pub decision_ns: Option<u64>,
 }
 
@@ -45,15 +45,15 @@ pub enum Hook {
 /// One kernel fact.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The kernel decided whom to kill.
+    /// The kernel chose a victim.
     OomDecision(Box<OomDecision>),
     /// That decision has been carried out.
     OomDecisionEnd(Stamp),
     /// A task was marked as OOM victim.
     OomVictim(Box<OomVictim>),
-    /// An OOM killed nobody.
+    /// An OOM had no victim.
     OomNoVictim(Box<OomNoVictim>),
-    /// Who holds the node's memory, at the decision that the stamp names.
+    /// The holders of the node's memory, at the decision that the stamp names.
     OomHolders(Box<OomHolders>),
     /// The zones, at the decision that the stamp names.
     OomZones(Stamp, Box<Zones>),
@@ -62,7 +62,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// What opens it.
+    /// Its stamp.
     #[must_use]
     pub fn stamp(&self) -> &Stamp {
         match self {
@@ -101,11 +101,11 @@ pub struct Task {
     pub total_vm_bytes: Option<u64>,
     /// When the process started.
     pub start_boottime_ns: Option<u64>,
-    /// It had begun to end before (`PF_EXITING`, `SIGNAL_GROUP_EXIT`).
+    /// It had begun to exit before (`PF_EXITING`, `SIGNAL_GROUP_EXIT`).
     pub exiting: Option<bool>,
 }
 
-/// Resident memory by kind, and swap. The kernel's cheap counters: see the ABI's `Task` on how exact they are.
+/// Resident memory by kind, and swap. The kernel's cheap counters: see the ABI's `Task` on their accuracy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rss {
     /// Anonymous memory.
@@ -131,8 +131,8 @@ impl Rss {
 pub struct Lineage {
     /// From the nearest to the root; the root is last unless `incomplete`. Never empty.
     pub levels: Vec<Level>,
-    /// How many levels nearest to the task were left out for depth: the first of `levels` is then an ancestor of
-    /// the task's own cgroup.
+    /// How many levels nearest to the task were left out for depth: the first of `levels` is then an ancestor of the task's own
+    /// cgroup.
     pub skipped: u16,
     /// The walk did not reach the root: `path` lacks its beginning.
     pub incomplete: bool,
@@ -141,7 +141,7 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// The path of the nearest cgroup that the record holds, from the root: `/` and names.
+    /// The path of the nearest cgroup in the record, from the root: `/` and names.
     #[must_use]
     pub fn path(&self) -> Vec<u8> {
         self.path_of(0)
@@ -161,13 +161,13 @@ impl Lineage {
         path
     }
 
-    /// The cgroup at `levels[index]` and its ancestors. What was left out for depth is below it.
+    /// The cgroup at `levels[index]` and its ancestors. Levels left out for depth are below it.
     #[must_use]
     pub fn from_level(&self, index: usize) -> Self {
         Self { levels: self.levels.get(index..).unwrap_or_default().to_vec(), skipped: 0, ..*self }
     }
 
-    /// The level whose path has this many bytes: what [`crate::cgroup::Placement`]'s prefixes count.
+    /// The level whose path has this many bytes, as counted by the prefixes of [`crate::cgroup::Placement`].
     #[must_use]
     pub fn level_at(&self, path_bytes: usize) -> Option<&Level> {
         (0..self.levels.len()).find(|&index| self.path_of(index).len() == path_bytes).map(|i| &self.levels[i])
@@ -198,8 +198,8 @@ pub struct Level {
 }
 
 impl Level {
-    /// In use to within `slack_bytes` of its limit. The kernel charges in batches of 64 pages a CPU and has
-    /// reclaimed a little by the time of the decision, so "exactly at the limit" would be too strict.
+    /// Usage is within `slack_bytes` of the limit. The kernel charges in batches of 64 pages a CPU and has reclaimed a little
+    /// by the time of the decision, so "exactly at the limit" would be too strict.
     #[must_use]
     pub fn at_limit(&self, slack_bytes: u64) -> bool {
         match (self.usage_bytes, self.limit) {
@@ -229,7 +229,7 @@ impl Limit {
     }
 }
 
-/// A kernel stack by names, innermost first: only functions that `symbols` looks for are in it.
+/// A kernel stack by names, innermost first: it has only functions that `symbols` looks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stack(pub Vec<String>);
 

@@ -4,7 +4,7 @@ use crate::classify::Verdict;
 use crate::enrich::Case;
 use crate::schema::Cause;
 
-/// Keeps incidents back.
+/// Selects incidents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Only these causes; all if empty.
@@ -16,9 +16,9 @@ pub struct Filter {
 impl Filter {
     /// Whether the incident is to be reported.
     ///
-    /// A pod's namespace is not in its cgroup's path. What only claims to be a pod is none. An incident with a pod whose namespace is unknown goes
-    /// through: to keep back what may be the one that was asked for would be worse than to show one too many. If its namespace
-    /// becomes known, and is another one, there is no further revision.
+    /// A pod's namespace is not in its cgroup's path. A claim of a pod is no pod. An incident with a pod whose namespace is
+    /// unknown passes: missing a wanted incident would be worse than showing an unwanted one. If its namespace becomes known,
+    /// and is another one, there is no further revision.
     #[must_use]
     pub fn lets_through(&self, case: &Case, verdict: &Verdict) -> bool {
         let wanted = self.causes.is_empty() || self.causes.contains(&verdict.cause);

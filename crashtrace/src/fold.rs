@@ -1,17 +1,17 @@
-//! OOM kills, folded: where a cgroup's limit kills without end, the first kills are lines of their own, the rest one line a
-//! second that has their number, their sums and as many of their victims as fit. PURE; time is what callers say.
+//! OOM kills, folded: if a cgroup's limit kills continuously, the first kills have their own lines, the rest one line a second
+//! that has their number, their sums and as many of their victims as fit. PURE; callers give the time.
 //!
-//! Kills fold that have the same limit's owner and are of the same pod, if of any. Each kill is in exactly one incident: its
-//! own, or one that it was folded into, which goes by the name of the first in it.
+//! Kills fold that have the same limit owner and are of the same pod, if of any. Each kill is in exactly one incident: its own,
+//! or one that it was folded into, which has the name of the first kill in it.
 //!
 //! | what | bound |
 //! |---|---|
-//! | one limit's owner | [`BURST`] kills at once and 4 a second for ever are lines of their own: 32 workers that die together, or a crash loop, never meet it. Past it all fold, one line a second, until the rate is below that again |
-//! | the node | 256 lines at once and 5 a second. Past it a limit's owner that had a line within [`LONGEST_NS`] folds, and what has folded waits for its turn, [`LONGEST_NS`] at most |
-//! | what waits | [`FOLDS`] limits' owners, and [`VICTIMS`] victims with all that is known of them: beyond it the one that has waited longest, or has most, goes out before its time |
+//! | one limit owner | [`BURST`] kills at once and 4 a second continuously have their own lines: 32 workers that die together, or a crash loop, never reach that. Above it all fold, one line a second, until the rate is below that again |
+//! | the node | 256 lines at once and 5 a second. Above it a limit owner that had a line within [`LONGEST_NS`] folds, and its folded kills wait for their turn, [`LONGEST_NS`] at most |
+//! | waiting kills | [`FOLDS`] limit owners, and [`VICTIMS`] victims with all their facts: above it the owner that has waited longest, or has most, goes out early |
 //!
-//! What is never held back: the first kill of an owner (so that kills in ever new cgroups, each with a limit of its own, are as
-//! many lines), and a kill that may still grow (it was given up before its end was seen, which takes 250 ms each).
+//! Never delayed: the first kill of an owner (so that kills in ever new cgroups, each with its own limit, are as many lines),
+//! and a kill that may still grow (it was given up before its end was seen, which takes 250 ms each).
 
 use std::collections::BTreeMap;
 
@@ -26,43 +26,43 @@ mod tests;
 
 use pace::Pace;
 
-/// Kills of one limit's owner that are lines of their own however fast they come.
+/// Kills of one limit owner that have their own lines at any rate.
 pub const BURST: u64 = 64;
-/// How often such a kill may come for ever: four a second.
+/// Continuous rate of such kills: four a second.
 const EVERY_NS: u64 = 250_000_000;
-/// Lines about kills of the whole node, however fast they come.
+/// Lines about kills of the whole node at any rate.
 const NODE_BURST: u64 = 256;
-/// How often such a line may come for ever: a container's log of 10 MiB then lasts for minutes, whatever tenants do.
+/// Continuous rate of such lines: a container's log of 10 MiB then lasts for minutes, whatever tenants do.
 const NODE_EVERY_NS: u64 = 200_000_000;
-/// How long a folded line may be held back beyond its second, while the node has too many.
+/// Maximum delay of a folded line beyond its second, while the node has too many.
 pub const LONGEST_NS: u64 = 10_000_000_000;
-/// Limits' owners that are remembered.
+/// Limit owners that are remembered.
 pub const FOLDS: usize = 256;
-/// Victims of all that waits, with their cgroups.
+/// Victims of all waiting kills, with their cgroups.
 pub const VICTIMS: usize = 1024;
-/// Folded victims that are listed of one line: more than fit.
+/// Folded victims that one line lists: more than fit.
 const LISTED: usize = 160;
-/// Those of all that wait.
+/// Those of all waiting kills.
 const LISTED_IN_ALL: usize = 4096;
 /// Bytes of a path in that list.
 const PATH_BYTES: usize = 128;
 
-/// What folds together: whose limit it was, and the victim's pod.
+/// Key of a fold: the limit owner, and the victim's pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     scope: Scope,
-    /// Id of the pod's cgroup: a limit of many pods (`kubepods`, the node's memory) has a fold for each, for a line names one
-    /// pod, and filters go by its namespace.
+    /// Id of the pod's cgroup: a limit of many pods (`kubepods`, the node's memory) has a fold for each, because a line names
+    /// one pod, and filters use its namespace.
     pod: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Scope {
-    /// The limit of this cgroup; where the record does not reach down to it, of one below this.
+    /// The limit of this cgroup; if the record does not reach down to it, of one below this.
     Limit(u64),
     /// The node's memory, or by sysrq.
     Node { sysrq: bool },
-    /// The kernel's request was not read: of whatever limits this cgroup's processes.
+    /// `oom_control` was not read: a limit of this cgroup's processes.
     Untold(Option<u64>),
 }
 
@@ -117,7 +117,7 @@ impl Default for Fold {
 }
 
 impl Fold {
-    /// When what waits may go out.
+    /// When the waiting kills may go out.
     fn due_ns(&self) -> u64 {
         self.sent_ns.map_or(0, |sent_ns| sent_ns.saturating_add(FOLD_NS))
     }
@@ -159,7 +159,7 @@ impl KillFolds {
         done
     }
 
-    /// Lets time pass; gives what is due.
+    /// Advances the time; gives the incidents that are due.
     pub fn tick(&mut self, now_ns: u64) -> Vec<Incident> {
         let waiting = self.folds.iter_mut().filter(|(_, fold)| fold.waiting.is_some());
         let mut due: Vec<_> = waiting.map(|(_, fold)| fold).filter(|fold| now_ns >= fold.due_ns()).collect();
@@ -174,14 +174,14 @@ impl KillFolds {
         done
     }
 
-    /// When [`Self::tick`] has something to give.
+    /// When the next [`Self::tick`] is due.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
         let waiting = self.folds.values().filter(|fold| fold.waiting.is_some()).map(Fold::due_ns);
         waiting.map(|due_ns| due_ns.max(self.node.free_ns().min(due_ns.saturating_add(LONGEST_NS)))).min()
     }
 
-    /// Gives all that waits.
+    /// Gives all waiting incidents.
     pub fn finish(&mut self) -> Vec<Incident> {
         let folds = std::mem::take(&mut self.folds).into_values();
         folds.filter_map(|fold| fold.waiting).map(Incident::OomKill).collect()
@@ -191,7 +191,7 @@ impl KillFolds {
         self.folds.values().filter_map(|fold| fold.waiting.as_deref())
     }
 
-    /// Makes room for an owner: the one that has been quiet longest goes, and what it has waiting goes out before its time.
+    /// Makes room for an owner: the one without kills for the longest time goes, and its waiting kills go out early.
     fn forget(&mut self, newcomer: &Key, now_ns: u64) -> Option<Incident> {
         if self.folds.len() < FOLDS || self.folds.contains_key(newcomer) {
             return None;
@@ -203,7 +203,7 @@ impl KillFolds {
         Some(sent)
     }
 
-    /// Keeps what waits in bounds: group kills have many victims.
+    /// Bounds the waiting victims: group kills have many.
     fn shrink(&mut self, now_ns: u64) -> Option<Incident> {
         if self.waiting().map(|kill| kill.victims.len()).sum::<usize>() <= VICTIMS {
             return None;
@@ -216,7 +216,7 @@ impl KillFolds {
 }
 
 impl OomKill {
-    /// Has this incident stand for another kill too, and list as many of its victims as there is room for.
+    /// Counts another kill in this incident, and lists as many of its victims as there is room for.
     fn fold(&mut self, other: &Self, room: usize) {
         let own = self.victims.first().and_then(|victim| victim.cgroups.as_ref()).map(Lineage::path);
         let folded = self.folded.get_or_insert_default();

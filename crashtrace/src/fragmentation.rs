@@ -1,4 +1,4 @@
-//! PURE: how broken up free memory is, by the kernel's own formulas, and whether that is why a request failed.
+//! PURE: fragmentation of free memory, by the kernel's own formulas, and whether an allocation failed because of it.
 //!
 //! Both indices are the kernel's (`mm/vmstat.c`, 5.10 to 7.3), in thousandths and with its integer divisions, so that
 //! they agree with `extfrag_index` and `unusable_index` in debugfs to the last digit.
@@ -7,7 +7,7 @@ mod assess;
 
 pub use assess::{Assessment, Request, Shortage, ZoneFinding, assess, reserve_pages};
 
-/// What [`fragmentation_index`] gives where a block is large enough.
+/// Result of [`fragmentation_index`] if a block is large enough.
 pub const SUITABLE: i32 = -1000;
 
 /// Pages of a block; `None` for an order that no kernel has.
@@ -23,7 +23,7 @@ pub fn pages(free_blocks: &[u64]) -> u64 {
     (0..).zip(free_blocks).map(pages).fold(0, u64::saturating_add)
 }
 
-/// Blocks of `order` that could be had without moving anything.
+/// Blocks of `order` that can be allocated without moving pages.
 fn suitable(free_blocks: &[u64], order: u32) -> u64 {
     let larger = (0..).zip(free_blocks).skip(order as usize);
     let blocks = larger
@@ -31,8 +31,8 @@ fn suitable(free_blocks: &[u64], order: u32) -> u64 {
     blocks.fold(0, u64::saturating_add)
 }
 
-/// `fragmentation_index`: [`SUITABLE`] if there is a block of `order`; else from 0, memory is lacking, to 1000, memory
-/// is there in pieces that are too small. 0 where nothing is free at all, and for an order that the kernel does not have.
+/// `fragmentation_index`: [`SUITABLE`] if there is a block of `order`; else from 0, memory is short, to 1000, memory is free in
+/// blocks that are too small. 0 if no memory is free, and for an order that the kernel does not have.
 #[must_use]
 pub fn fragmentation_index(free_blocks: &[u64], order: u32) -> i32 {
     let blocks = free_blocks.iter().fold(0_u64, |sum, blocks| sum.saturating_add(*blocks));
@@ -51,8 +51,7 @@ pub fn fragmentation_index(free_blocks: &[u64], order: u32) -> i32 {
     1000 - i32::try_from(quotient).unwrap_or(1000)
 }
 
-/// `unusable_free_index`: thousandths of the free memory that lie in blocks too small for `order`; 1000 where nothing is
-/// free.
+/// `unusable_free_index`: thousandths of the free memory that lie in blocks too small for `order`; 1000 if no memory is free.
 #[must_use]
 pub fn unusable_index(free_blocks: &[u64], order: u32) -> u32 {
     let free = u128::from(pages(free_blocks));

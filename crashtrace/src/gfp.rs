@@ -1,9 +1,9 @@
-//! Flags of an allocation request (`gfp_t`) by the names of the kernel that it was made on.
+//! Flags of an allocation (`gfp_t`) by their names in the kernel that it was made on.
 //!
-//! The numbers of the flags are no ABI: bit 9 is `__GFP_ATOMIC` up to 6.2 and nothing later, what lies above bit 22
-//! depends on the kernel's configuration, and even the well-known combinations changed with it (`GFP_ATOMIC` is
-//! 0xa20 on one side of 6.3 and 0x820 on the other). So the table comes from the kernel's own BTF, which lists
-//! `___GFP_DMA_BIT` and its like from 6.10 on, and only older kernels get a table that is written down here.
+//! The numbers of the flags are no ABI: bit 9 is `__GFP_ATOMIC` up to 6.2 and no flag later, bits above 22 depend on the
+//! kernel's configuration, and even the well-known combinations changed with it (`GFP_ATOMIC` is 0xa20 before 6.3 and 0x820
+//! since). So the table comes from the kernel's own BTF, which lists `___GFP_DMA_BIT` and the like from 6.10 on, and only older
+//! kernels get a table that is written here.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ const COMMON: [(u8, &str); 22] = [
 /// The flag that tells the two definitions of `GFP_ATOMIC` and of `GFP_NOWAIT` apart.
 const ATOMIC: (u8, &str) = (9, "__GFP_ATOMIC");
 
-/// Enumerators beside the flags that name none.
+/// Enumerators beside the flags that name no flag.
 const NOT_FLAGS: [&str; 2] = ["__GFP_UNUSED", "__GFP_LAST"];
 
 const RECLAIM: &[&str] = &["__GFP_DIRECT_RECLAIM", "__GFP_KSWAPD_RECLAIM"];
@@ -62,7 +62,7 @@ const TRANSHUGE_LIGHT: &[&str] = &[
     "__GFP_NOWARN",
 ];
 
-/// Which kernels a combination is true for.
+/// Kernels that have a combination.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum On {
     Any,
@@ -87,37 +87,37 @@ const COMPOSITES: [(&str, On, &[&[&str]]); 13] = [
     ("GFP_ATOMIC", On::WithoutAtomic, &[&["__GFP_HIGH", "__GFP_KSWAPD_RECLAIM"]]),
     ("GFP_NOIO", On::Any, &[RECLAIM]),
     ("GFP_NOWAIT", On::WithAtomic, &[&["__GFP_KSWAPD_RECLAIM"]]),
-    // It came to include NOWARN somewhat later than ATOMIC went; in between, the flag stands under its own name.
+    // `GFP_NOWAIT` came to include NOWARN somewhat later than ATOMIC was removed; in between, the flag is listed separately.
     ("GFP_NOWAIT", On::WithoutAtomic, &[&["__GFP_KSWAPD_RECLAIM", "__GFP_NOWARN"]]),
 ];
 
-/// The highest zone that a request may use.
+/// The highest zone that an allocation may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Highest {
-    /// Memory that ISA devices reach: `GFP_DMA`.
+    /// Memory that ISA devices can address: `GFP_DMA`.
     Dma,
     /// The first 4 GiB: `GFP_DMA32`.
     Dma32,
-    /// All but what is kept for movable memory.
+    /// All but the zone for movable memory.
     #[default]
     Normal,
     /// All.
     Movable,
 }
 
-/// What the flags of a request say about it.
+/// Traits of an allocation by its flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the kernel's")]
 pub struct Traits {
     /// The highest zone that it may use (`gfp_zone`, `include/linux/gfp.h`).
     pub highest: Highest,
-    /// The one who asks may sleep while memory is freed (`__GFP_DIRECT_RECLAIM`).
+    /// It may sleep while memory is freed (`__GFP_DIRECT_RECLAIM`).
     pub may_sleep: bool,
     /// It may go below the `min` watermark (`__GFP_HIGH`).
     pub high: bool,
-    /// For memory that can be moved (`__GFP_MOVABLE`).
+    /// For movable memory (`__GFP_MOVABLE`).
     pub movable: bool,
-    /// For caches of the kernel that can be given back (`__GFP_RECLAIMABLE`).
+    /// For reclaimable caches of the kernel (`__GFP_RECLAIMABLE`).
     pub reclaimable: bool,
     /// It gives up early (`__GFP_NORETRY`).
     pub no_retry: bool,
@@ -134,7 +134,7 @@ pub struct Traits {
 }
 
 impl Traits {
-    /// It may not sleep, and may use the reserves for that (`GFP_ATOMIC`).
+    /// It may not sleep, and may therefore use the reserves (`GFP_ATOMIC`).
     #[must_use]
     pub fn atomic(&self) -> bool {
         self.high && !self.may_sleep
@@ -142,7 +142,7 @@ impl Traits {
 }
 
 impl GfpNames {
-    /// What the flags in `mask` say.
+    /// The traits of the flags in `mask`.
     #[must_use]
     pub fn traits(&self, mask: u32) -> Traits {
         let has = |flag| self.value(flag).is_some_and(|value| mask & value != 0);
@@ -151,7 +151,7 @@ impl GfpNames {
             highest: match () {
                 () if has("__GFP_DMA") => Highest::Dma,
                 () if has("__GFP_DMA32") => Highest::Dma32,
-                // 64-bit machines have no zone of high memory: this is what the two together stand for.
+                // 64-bit machines have no zone of high memory: the two flags together mean this zone.
                 () if movable && has("__GFP_HIGHMEM") => Highest::Movable,
                 () => Highest::Normal,
             },
@@ -180,8 +180,8 @@ impl GfpNames {
         }
     }
 
-    /// The table of a kernel whose BTF has the enumeration: its bits and their names, `___GFP_DMA_BIT` or
-    /// `__GFP_DMA`. What is no flag's name, or names a second bit, is left out: its bit then shows as a number.
+    /// The table of a kernel whose BTF has the enumeration: its bits and their names, `___GFP_DMA_BIT` or `__GFP_DMA`. A name
+    /// that is no flag's, or is a flag's second bit, is left out: its bit then shows as a number.
     pub fn from_bits(bits: impl IntoIterator<Item = (u8, String)>) -> Self {
         let mut table = BTreeMap::new();
         for (bit, name) in bits {
@@ -207,8 +207,8 @@ impl GfpNames {
         Self::from_bits(COMMON.into_iter().map(|(bit, name)| (bit, name.to_owned())))
     }
 
-    /// What `mask` says: first the combination that people know, then single flags, last what has no name, as one
-    /// hexadecimal number. Together they are the mask, no less and no more; 0 is empty.
+    /// The names in `mask`: first the well-known combination, then single flags, last the bits without a name, as one
+    /// hexadecimal number. Together they are exactly the mask; 0 is empty.
     #[must_use]
     pub fn names(&self, mask: u32) -> Vec<String> {
         let mut left = mask;
@@ -231,8 +231,8 @@ impl GfpNames {
         names
     }
 
-    /// The combinations that can be told on this kernel, with their values. One of whose flags the table has
-    /// no bit is not among them.
+    /// The combinations that exist on this kernel, with their values. A combination with a flag that the table lacks is left
+    /// out.
     fn composites(&self) -> impl Iterator<Item = (&'static str, u32)> {
         let on = if self.value(ATOMIC.1).is_some() { On::WithAtomic } else { On::WithoutAtomic };
         COMPOSITES.iter().filter(move |(_, when, _)| *when == On::Any || *when == on).filter_map(
@@ -286,7 +286,7 @@ mod tests {
 
     use super::GfpNames;
 
-    /// As the BTF of 6.12 to 7.2 has it.
+    /// As in the BTF of 6.12 to 7.2.
     fn btf() -> GfpNames {
         let names = "DMA HIGHMEM DMA32 MOVABLE RECLAIMABLE HIGH IO FS ZERO UNUSED DIRECT_RECLAIM KSWAPD_RECLAIM WRITE \
                      NOWARN RETRY_MAYFAIL NOFAIL NORETRY MEMALLOC COMP NOMEMALLOC HARDWALL THISNODE ACCOUNT ZEROTAGS \
@@ -335,12 +335,12 @@ mod tests {
     }
 
     #[test]
-    fn between_6_3_and_6_9_atomic_is_the_new_one() {
+    fn between_6_3_and_6_9_atomic_has_the_new_definition() {
         assert_eq!(shown(&GfpNames::fallback_without_atomic(), 0x820), "GFP_ATOMIC");
     }
 
     #[test]
-    fn a_table_from_a_recording_is_checked_and_comes_back_as_a_plain_map() {
+    fn a_table_from_a_recording_is_checked_and_serialised_as_a_plain_map() {
         let json = r#"{"0":"__GFP_DMA","1":"__GFP_DMA","2":"GFP_KERNEL","3":"__GFP_\u001b","40":"__GFP_X"}"#;
         let table: GfpNames = serde_json::from_str(json).expect("a map");
         assert_eq!(serde_json::to_string(&table).expect("a map"), r#"{"0":"__GFP_DMA"}"#);
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_flag_is_called_is_not_in_the_table() {
+    fn a_name_that_is_no_flags_is_not_in_the_table() {
         assert_eq!(shown(&btf(), 1 << 9 | 1 << 25), "0x2000200");
         let flags: BTreeMap<u8, String> = btf().into();
         assert_eq!(flags.len(), 24);

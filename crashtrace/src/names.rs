@@ -1,54 +1,54 @@
-//! What a report says of a pod, and what it is asked of. The sources of names (`pods/`) know more.
+//! Names and facts of a pod in a report, and the interface to look them up. The sources of names (`pods/`) know more.
 
 use serde::Serialize;
 
 use crate::schema::{ContainerRole, NameSource, Qos};
 
-/// Somebody who knows pods by name. Asked while a report is put together, so it answers from memory and never waits.
+/// A source of pods' names. Used while a report is built, so it answers from memory and never waits.
 pub trait PodNames: std::fmt::Debug {
-    /// What is known of this container, or of the pod where `container_id` is not given.
+    /// The facts about this container, or about the pod if `container_id` is not given.
     fn find(&mut self, who: Who<'_>) -> Answer;
 
-    /// Who is asked, and how that goes; empty if nobody is.
+    /// The sources, with their states; empty if there is none.
     fn status(&self) -> Vec<NamesStatus> {
         Vec::new()
     }
 }
 
-/// How it goes with one who knows pods by name.
+/// State of a source of pods' names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NamesStatus {
-    /// Who.
+    /// The source.
     pub source: NameSource,
-    /// Whether what it told can be relied on.
+    /// Whether its answers are reliable.
     pub state: NamesState,
-    /// What is wrong, as a phrase.
+    /// The problem, as a phrase.
     pub problem: Option<String>,
-    /// Pods that are known by way of it: of the API server those that are there; of the runtime also those that are gone and kept.
-    /// `None` where that is not counted.
+    /// Pods that it knows: of the API server the existing ones; of the runtime also removed ones that are still stored. `None`
+    /// if they are not counted.
     pub pods: Option<u64>,
-    /// Containers that are known by way of it, with those that are gone and kept.
+    /// Containers that it knows, with removed ones that are still stored.
     pub containers: Option<u64>,
-    /// Pods that had no room; `None` where there is no bound.
+    /// Pods that had no room; `None` if there is no bound.
     pub refused_pods: Option<u64>,
-    /// Since it was last heard; `None` if it never was.
+    /// Seconds since it was last reached; `None` if it never was.
     pub age_seconds: Option<u64>,
 }
 
-/// Whether what was told of names can be relied on.
+/// Whether a source's answers are reliable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NamesState {
-    /// It has told all, and is heard.
+    /// It has sent its whole list, and is reachable.
     Synced,
-    /// It has not told all yet, or is not heard any more. Reports go out with what is known.
+    /// It has not sent its whole list yet, or is not reachable any more. Reports go out with the known facts.
     Degraded,
 }
 
-/// Whom a cgroup's path names.
+/// The pod and container in a cgroup's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Who<'a> {
-    /// The pod's UID; for a static pod the hash of its configuration, or what its manifest has for a UID.
+    /// The pod's UID; for a static pod the hash of its configuration, or the UID in its manifest.
     pub pod_uid: &'a str,
     /// The container's id; `None` for the pod.
     pub container_id: Option<&'a str>,
@@ -56,35 +56,35 @@ pub struct Who<'a> {
     pub qos: Option<Qos>,
 }
 
-/// What is known.
+/// The answer to a lookup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The names, as far as they are known.
     pub names: Option<Names>,
-    /// Why no more is known, as a phrase; `None` if nothing is missing.
+    /// Why facts are missing, as a phrase; `None` if none is.
     pub missing: Option<String>,
     /// More may be known in a moment.
     pub soon: bool,
 }
 
-/// A pod, and the container that was asked for.
+/// A pod, and the container that was looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// Who says so.
+    /// The source of these facts.
     pub source: NameSource,
     /// The pod's namespace.
     pub namespace: Option<String>,
     /// The pod's name.
     pub pod: Option<String>,
-    /// What made the pod.
+    /// The workload that made the pod.
     pub workload: Option<Workload>,
     /// The pod's QoS class.
     pub qos: Option<Qos>,
     /// The pod's own bounds, or those that follow from its containers'.
     pub pod_memory: MemoryBounds,
-    /// The container that was asked for.
+    /// The container that was looked up.
     pub container: Option<ContainerNames>,
-    /// The source has not been heard for so long, so that what it says may be out of date. `None` while it is heard.
+    /// Seconds since the source was last reached, after which its facts may be out of date. `None` while it is reachable.
     pub stale_seconds: Option<u64>,
 }
 
@@ -93,36 +93,36 @@ pub struct Names {
 pub struct ContainerNames {
     /// Its name in the pod; `None` for the pod's sandbox.
     pub name: Option<String>,
-    /// What kind of container; `None` where the source does not tell.
+    /// The kind of container; `None` if the source does not tell.
     pub role: Option<ContainerRole>,
     /// The image.
     pub image: Option<String>,
-    /// How often it had been started anew when this one ran.
+    /// How often it had been restarted before this one ran.
     pub restart_count: Option<u32>,
-    /// What it asks for and may have.
+    /// Its request and limit.
     pub memory: MemoryBounds,
 }
 
-/// What made a pod: its controller, or the controller of that where its name tells.
+/// The workload that made a pod: its controller, or the controller of that if its name shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, `CronJob`, `ReplicaSet`, or any other kind; `Node` for a static pod.
     pub kind: Box<str>,
     /// Its name.
     pub name: Box<str>,
-    /// The controller's own name tells it, no object says it.
+    /// Inferred from the controller's name; no object has it.
     pub inferred: bool,
 }
 
-/// Memory that is asked for and allowed.
+/// Request and limit of memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryBounds {
     /// `spec`: `resources.requests.memory`.
     pub request_bytes: Option<u64>,
-    /// `spec`: `resources.limits.memory`. `None`: no limit, or none that can be read.
+    /// `spec`: `resources.limits.memory`. `None`: no limit, or an unreadable one.
     pub limit_bytes: Option<u64>,
-    /// `status`: `resources.limits.memory`: the limit that the node has put into force, from Kubernetes 1.27 on (always from
-    /// 1.33). It differs from the spec's while an in-place resize is under way, or cannot be done.
+    /// `status`: `resources.limits.memory`: the limit in force on the node, from Kubernetes 1.27 on (always from 1.33). It
+    /// differs from the spec's while an in-place resize is under way, or cannot be done.
     pub limit_in_force_bytes: Option<u64>,
 }
 
@@ -148,7 +148,7 @@ impl ContainerNames {
     }
 }
 
-/// Nobody who knows.
+/// No source of names.
 #[derive(Clone, Debug)]
 pub struct NoNames(pub &'static str);
 

@@ -1,5 +1,5 @@
-//! What the stages may ask the node. Nothing here touches it: the shell that runs the stages hands in the means, and a recording
-//! has none.
+//! The stages' interface to the node. Nothing here accesses it: the shell that runs the stages passes in the implementations,
+//! and a recording has none.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use crate::cgroup::NodeRoot;
 use crate::gfp::GfpNames;
 use crate::names::{NoNames, PodNames};
 
-/// The node, as far as it can be asked.
+/// The node, as far as it can be read.
 pub struct Node {
-    /// Its memory; `None` where that is not known.
+    /// Its memory; `None` if that is not known.
     pub memory_bytes: Option<u64>,
     /// Bytes of a page.
     pub page_size_bytes: u64,
-    /// Where its cgroups begin.
+    /// The root of its cgroups.
     pub root: NodeRoot,
     /// Its cgroups.
     pub cgroups: Box<dyn CgroupFiles>,
@@ -32,7 +32,7 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    /// One of which nothing is known, for this reason.
+    /// A node of which nothing is known, for this reason.
     #[must_use]
     pub fn unseen(reason: &'static str) -> Self {
         Self {
@@ -49,8 +49,8 @@ impl Node {
 
 /// Files of the memory controller.
 pub trait CgroupFiles {
-    /// `memory.stat` of a cgroup, by its path in the memory controller's hierarchy, from where the node's cgroups begin. `cgroup_id` is the inode that its
-    /// directory must have: another cgroup of that name may have taken its place.
+    /// `memory.stat` of a cgroup, by its path in the memory controller's hierarchy, from the root of the node's cgroups.
+    /// `cgroup_id` is the inode that its directory must have: another cgroup of that name may have replaced it.
     ///
     /// # Errors
     /// Why it cannot be read, as a phrase.
@@ -73,7 +73,7 @@ pub enum ProcFile {
     Buddyinfo,
     /// Figures of each zone.
     Zoneinfo,
-    /// What free blocks are kept for.
+    /// Types of free blocks.
     Pagetypeinfo,
     /// Figures of the node.
     Meminfo,
@@ -92,7 +92,7 @@ impl ProcFile {
     }
 }
 
-/// No files, for a reason.
+/// No files, for one reason.
 #[derive(Debug)]
 struct NoFiles(&'static str);
 
@@ -108,8 +108,8 @@ impl ProcFiles for NoFiles {
     }
 }
 
-/// Shared memory and tmpfs of a cgroup and those below it, from its `memory.stat`: `shmem` on v2, where all figures
-/// include what is below, `total_shmem` on v1.
+/// Shared memory and tmpfs of a cgroup and those below it, from its `memory.stat`: `shmem` on v2, where all figures include
+/// descendants, `total_shmem` on v1.
 ///
 /// # Errors
 /// It is not there, as a phrase.
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_the_figure_that_includes_what_is_below() {
+    fn takes_the_figure_that_includes_descendants() {
         assert_eq!(shmem_bytes(b"anon 1\nshmem 4096\nshmem_thp 7\n"), Ok(4096));
         assert_eq!(shmem_bytes(b"cache 9\nshmem 4096\ntotal_cache 9\ntotal_shmem 8192\n"), Ok(8192));
         for lacking in [&b""[..], b"anon 4096", b"shmem", b"shmem -1", b"shmem \xff", b"xshmem 1"] {

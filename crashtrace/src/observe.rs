@@ -1,4 +1,4 @@
-//! What user space adds to an event as soon as it is decoded: the state of memory that is gone when the incident is put together.
+//! Facts that user space adds to an event as soon as it is decoded: state of memory that is gone when the incident is built.
 
 use crate::event::{Event, Zones};
 use crate::node::{ProcFile, ProcFiles};
@@ -6,8 +6,8 @@ use crate::node::{ProcFile, ProcFiles};
 pub mod meminfo;
 pub mod zoneinfo;
 
-/// Looks at the node's memory for a failed allocation: at what cannot be moved, and at the zones where the kernel side could
-/// not. At once, for both are changing; an incident may go out a second later.
+/// Reads the node's memory for a failed allocation: unmovable memory, and the zones if the kernel side could not read them. At
+/// once, because both change; an incident may go out a second later.
 pub fn observe(event: &mut Event, proc: &mut dyn ProcFiles) {
     let Event::AllocFailure(failure) = event else { return };
     if failure.zones.is_none() {
@@ -17,7 +17,7 @@ pub fn observe(event: &mut Event, proc: &mut dyn ProcFiles) {
     failure.unmovable = proc.read(ProcFile::Meminfo).ok().map(|meminfo| meminfo::parse(&meminfo));
 }
 
-/// The zones as `/proc` has them.
+/// The zones from `/proc`.
 ///
 /// # Errors
 /// They cannot be read, as a phrase.
@@ -26,7 +26,7 @@ pub fn zones_now(proc: &mut dyn ProcFiles) -> Result<Zones, String> {
     let zoneinfo = proc.read(ProcFile::Zoneinfo)?;
     let pagetypeinfo = proc.read(ProcFile::Pagetypeinfo);
     let mut zones = zoneinfo::parse(&buddyinfo, &zoneinfo)?;
-    // Not for everybody, and the rest is of use without.
+    // Only root may read it, and the rest is useful without it.
     if let Ok(pagetypeinfo) = pagetypeinfo {
         zoneinfo::add_types(&mut zones, &pagetypeinfo);
     }

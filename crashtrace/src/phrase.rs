@@ -1,12 +1,12 @@
-//! Owners, processes and sizes as every sentence of a report has them. What processes and containers choose goes through
-//! [`Text`]; what a terminal needs beyond that is the sinks' business.
+//! Owners, processes and sizes as every sentence of a report has them. Names that processes and containers choose go through
+//! [`Text`]; further escaping for a terminal is done by the sinks.
 
 use crate::event::{Lineage, Task};
 use crate::schema::{ContainerRole, Owner, OwnerKind, Text};
 
-/// Bytes of a name or path that a sentence takes; the report has all of it elsewhere.
+/// Bytes of a name or path in a sentence; the report has all of it elsewhere.
 const NAME_BYTES: usize = 120;
-/// Characters of a container's id: the length that crictl and docker show and take.
+/// Characters of a container's id: the length that crictl and docker show and accept.
 pub const CONTAINER_ID_CHARS: usize = 12;
 const POD_UID_CHARS: usize = 8;
 
@@ -75,8 +75,8 @@ pub fn process(task: &Task) -> String {
     }
 }
 
-/// `container api of pod shop/api-7f9c`, or where the names are not known `container 4f2a… of pod 1f6c…`; for a plain
-/// cgroup its path.
+/// `container api of pod shop/api-7f9c`, or if the names are not known `container 4f2a… of pod 1f6c…`; for a plain cgroup its
+/// path.
 #[must_use]
 pub fn owner(owner: &Owner, cgroup: &str) -> String {
     match owner.kind {
@@ -119,7 +119,7 @@ pub fn container(owner: &Owner) -> String {
     }
 }
 
-/// `pod shop/api-7f9c`; `pod 1f6c…` where the name is not known.
+/// `pod shop/api-7f9c`; `pod 1f6c…` if the name is not known.
 #[must_use]
 pub fn pod(owner: &Owner) -> String {
     let kind = if owner.static_pod { "static pod" } else { "pod" };
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_rounded_to_what_people_read() {
+    fn sizes_are_rounded_to_one_decimal() {
         for (bytes, shown) in [
             (0, "0 B"),
             (1023, "1023 B"),

@@ -1,5 +1,5 @@
-//! The stages in a row, from the bytes of a record to the lines of the stream. The same for records from the ring
-//! and from a recording; time is an argument, nothing is written here.
+//! The stages in a row, from the bytes of a record to the lines of the stream. The same for records from the ring and from a
+//! recording; time is an argument, and no file is written here.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ mod revisions;
 /// CPUs that a machine can have (the kernel's largest `NR_CPUS`). A recording can claim more.
 const CPUS: usize = 8192;
 
-/// Who speaks.
+/// Identity of this session.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// Name of the node.
@@ -47,15 +47,15 @@ pub struct Session {
     pub hooks: Vec<String>,
     /// The BTF by which the kernel's structures are read.
     pub btf: Option<BtfInUse>,
-    /// Who is asked for the names of pods.
+    /// The sources of pods' names.
     pub names_from: Vec<NameSource>,
-    /// What cannot be seen with them.
+    /// Blind spots of these hooks.
     pub blind: Vec<BlindSpot>,
     /// The records come from a recording.
     pub replay: bool,
 }
 
-/// The stages, with what they remember.
+/// The stages, with their state.
 #[derive(Debug)]
 pub struct Pipeline {
     session: Session,
@@ -68,14 +68,14 @@ pub struct Pipeline {
     revisions: Revisions,
     /// When the session began.
     since_ns: u64,
-    /// The latest time that was told.
+    /// The latest time that was passed in.
     now_ns: u64,
     stats: Stats,
     /// The number that each CPU's next record must have.
     next: BTreeMap<u32, u64>,
     /// Records missing between those seen.
     gaps: u64,
-    /// Losses that the latest line has told.
+    /// Losses that the latest line has reported.
     told: Stats,
     seq: u64,
 }
@@ -105,8 +105,8 @@ impl Pipeline {
         }
     }
 
-    /// The line to begin with. The hooks were switched on just before `ktime_ns`: records from in between are passed over, and
-    /// what they began is half seen.
+    /// The first line. The hooks were switched on just before `ktime_ns`: records from in between are skipped, and incidents
+    /// that they began are incomplete.
     pub fn started(&mut self, ktime_ns: u64) -> Line {
         self.since_ns = ktime_ns;
         let line = AgentStarted {
@@ -124,8 +124,8 @@ impl Pipeline {
         self.line(Line::AgentStarted(Box::new(line)))
     }
 
-    /// Takes what `CLOCK_REALTIME` less `CLOCK_BOOTTIME` has become, at this time of the latter: all lines from here on are by
-    /// that. Gives the line that says so.
+    /// Takes the new value of `CLOCK_REALTIME` less `CLOCK_BOOTTIME`, at this time of the latter: all lines from here on use
+    /// it. Gives the line that reports it.
     pub fn clock(&mut self, ktime_ns: u64, realtime_offset_ns: i64) -> Line {
         let time_before = self.context.time(ktime_ns);
         let old_ns = std::mem::replace(&mut self.context.realtime_offset_ns, realtime_offset_ns);
@@ -177,7 +177,7 @@ impl Pipeline {
         self.stats.add(Counter::RecordsMalformed, 1);
     }
 
-    /// Takes what the agent could not say of itself so far.
+    /// Takes the numbers of messages about the agent that were dropped or suppressed so far.
     pub fn unsaid(&mut self, unsaid: Unsaid) {
         self.stats.set(Counter::MessagesDropped, unsaid.dropped);
         self.stats.set(Counter::MessagesKeptBack, unsaid.kept_back);
@@ -188,7 +188,7 @@ impl Pipeline {
         self.stats.set(Counter::SinkFailures, total);
     }
 
-    /// Takes the kernel side's own counts, by [`counter`]: records that found no room are not seen as a gap until their CPU
+    /// Takes the kernel side's own counts, by [`counter`]: records that did not fit are not seen as a gap until their CPU
     /// writes another.
     pub fn kernel_counts(&mut self, counts: &[u64; counter::COUNT as usize]) {
         let of = |index: u32| counts[index as usize];
@@ -208,18 +208,18 @@ impl Pipeline {
         }
     }
 
-    /// Takes its counts of failed allocations, by kind. [`Self::tick`] gives the lines that come of them.
+    /// Takes its counts of failed allocations, by kind. [`Self::tick`] gives the resulting lines.
     pub fn alloc_counts(&mut self, counts: &[(FailureKey, Counted)]) {
         let untold = self.correlator.alloc_counts(counts);
         self.alloc_untold(untold);
     }
 
-    /// What was lost for a while and is told in the end stays counted: a counter does not go back.
+    /// Failures that were lost for a while and reported later stay counted: a counter does not go back.
     fn alloc_untold(&mut self, untold: u64) {
         self.stats.set(Counter::AllocUntold, self.stats.get(Counter::AllocUntold).max(untold));
     }
 
-    /// Lets time pass; gives the lines that are due.
+    /// Advances the time; gives the lines that are due.
     pub fn tick(&mut self, now_ns: u64) -> Vec<Line> {
         self.now_ns = now_ns;
         let incidents = self.correlator.tick(now_ns);
@@ -234,7 +234,7 @@ impl Pipeline {
         cases.iter().filter_map(|case| self.line_of(case)).collect()
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// When the next [`Self::tick`] is due.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
         let deadlines =
@@ -242,19 +242,19 @@ impl Pipeline {
         deadlines.into_iter().flatten().min()
     }
 
-    /// What was counted so far.
+    /// The counters so far.
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// Who is asked for the names of pods, and how that goes.
+    /// The sources of pods' names, with their states.
     #[must_use]
     pub fn names(&self) -> Vec<NamesStatus> {
         self.node.pods.status()
     }
 
-    /// A line with the losses that no line has told yet, if there are any. To be asked for after a batch of records.
+    /// A line with the losses that no line has reported yet, if there are any. To be called after a batch of records.
     pub fn losses(&mut self, now_ns: u64) -> Option<Line> {
         let counters = self.stats.losses_since(&self.told);
         if counters.is_empty() {
@@ -269,7 +269,7 @@ impl Pipeline {
         Some(self.line(Line::Loss(Box::new(loss))))
     }
 
-    /// The last lines: what was open, and the end.
+    /// The last lines: open incidents, and the end.
     pub fn stopping(&mut self, ktime_ns: u64, reason: &str) -> Vec<Line> {
         self.alloc_untold(self.correlator.alloc_untold());
         let incidents = self.correlator.finish();
@@ -289,7 +289,7 @@ impl Pipeline {
         lines
     }
 
-    /// Lets time pass for what folds, and takes more of it; gives the lines that are due.
+    /// Advances the time for folds, and takes more incidents; gives the lines that are due.
     fn fold(&mut self, incidents: Vec<Incident>, now_ns: u64) -> Vec<Line> {
         let mut due = self.folds.tick(now_ns);
         for incident in incidents {
@@ -311,7 +311,7 @@ impl Pipeline {
     fn report(&mut self, case: &Case) -> Option<Line> {
         let line = self.line_of(case)?;
         if let Line::Incident(incident) = &line {
-            // Of a burst the records are read before the time is.
+            // In a burst, records are read before the time is.
             self.revisions.wait(&incident.id, case, self.now_ns.max(incident.ktime_ns));
         }
         Some(line)
@@ -332,7 +332,7 @@ impl Pipeline {
         Some(self.line(Line::Incident(Box::new(incident))))
     }
 
-    /// Numbers a line and puts the session on it.
+    /// Numbers a line and adds the session.
     fn line(&mut self, mut line: Line) -> Line {
         self.seq = self.seq.saturating_add(1);
         self.told = self.stats.clone();

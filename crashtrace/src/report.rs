@@ -1,8 +1,8 @@
 //! A case, its verdict and its description as a line of the public schema ([`crate::schema`]), and that line as bytes. Pure:
 //! the clocks, the page size and the names of flags are passed in.
 //!
-//! Nothing is decided here: what the earlier stages found is only put into the schema's words. One thing is added:
-//! the order of the victims, the largest first. Each kind of incident has its file.
+//! Nothing is decided here: the findings of the earlier stages are only put into the schema's words. One thing is added: the
+//! order of the victims, the largest first. Each kind of incident has its file.
 
 use crate::classify::Verdict;
 use crate::correlate::Incident;
@@ -20,7 +20,7 @@ mod parts;
 pub use context::Context;
 pub use fit::to_json_line;
 
-/// What was concluded of an incident, and what is said of it.
+/// The verdict on an incident, and its description.
 #[derive(Clone, Copy, Debug)]
 struct Told<'a> {
     verdict: &'a Verdict,

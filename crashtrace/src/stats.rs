@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use strum::{IntoStaticStr, VariantArray};
 
-/// What is counted.
+/// The counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Counter {
-    /// Records that the ring had no room for, from gaps in their numbers. Lost.
+    /// Records that did not fit into the ring, from gaps in their numbers. Lost.
     RecordsLost,
-    /// Records of the right layout whose bytes make no sense. Lost.
+    /// Records of the right layout with invalid bytes. Lost.
     RecordsMalformed,
     /// Records of a kind that this version does not know. Lost.
     RecordsOfUnknownKind,
@@ -18,13 +18,13 @@ pub enum Counter {
     RecordsOfAnotherLayout,
     /// Ends whose decision was lost.
     EndsWithoutDecision,
-    /// Records of who held the node's memory whose decision was lost.
+    /// Records of the holders of the node's memory whose decision was lost.
     HoldersWithoutDecision,
     /// Tasks that were dying already when they were marked as victims, outside of any decision: no incident.
     MarkedAlreadyDying,
-    /// Limits that were lowered, and met while the kernel looked for one more victim and found none: no incident.
+    /// Limits that were lowered, with usage below them while the kernel looked for one more victim and found none: no incident.
     LimitWritesMet,
-    /// Incidents that the filters kept back.
+    /// Incidents that the filters dropped.
     IncidentsFiltered,
     /// Incidents that were reported.
     IncidentsReported,
@@ -32,18 +32,18 @@ pub enum Counter {
     MemcgOomRoutine,
     /// OOMs without a victim that were folded in the kernel.
     NoVictimFolded,
-    /// Allocations that failed, but for those of the next two; counted in the kernel.
+    /// Failed allocations, but for those of the next two; counted in the kernel.
     AllocFailed,
     /// Allocations that failed as their callers expected (`__GFP_NOWARN`); counted in the kernel. With `--include-nowarn` they
     /// count as any other.
     AllocNowarn,
-    /// Allocations of processes on their way out after an OOM kill, which belong to that; counted in the kernel.
+    /// Failed allocations of processes that exit after an OOM kill, which belong to that; counted in the kernel.
     AllocOfVictim,
-    /// Failed allocations of kinds of which the kernel side wrote no record, because it wrote so many of others. Lost.
+    /// Failed allocations of kinds without a record, because the kernel side wrote so many of others. Lost.
     AllocUntold,
-    /// Messages about the agent itself that standard error did not take.
+    /// Messages about the agent itself that could not be written to standard error.
     MessagesDropped,
-    /// Such messages that were kept back because there were many of their kind.
+    /// Such messages that were suppressed because there were many of their kind.
     MessagesKeptBack,
     /// Times that a sink other than standard output failed or left a record out.
     SinkFailures,
@@ -75,31 +75,31 @@ impl Counter {
 pub struct Stats(BTreeMap<Counter, u64>);
 
 impl Stats {
-    /// Adds to one.
+    /// Adds to a counter.
     pub fn add(&mut self, counter: Counter, by: u64) {
         let value = self.0.entry(counter).or_default();
         *value = value.saturating_add(by);
     }
 
-    /// Sets one that is kept elsewhere, and only rises.
+    /// Sets a counter that is counted elsewhere, and only rises.
     pub fn set(&mut self, counter: Counter, value: u64) {
         self.0.insert(counter, value);
     }
 
-    /// Value of one.
+    /// Value of a counter.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
         self.0.get(&counter).copied().unwrap_or_default()
     }
 
-    /// Records lost to the user, by whatever cause.
+    /// Records lost to the user, for any reason.
     #[must_use]
     pub fn lost(&self) -> u64 {
         let losses = Counter::VARIANTS.iter().copied().filter(|counter| counter.is_loss());
         losses.map(|counter| self.get(counter)).fold(0, u64::saturating_add)
     }
 
-    /// All of them by name, zeroes too.
+    /// All counters by name, zeroes too.
     #[must_use]
     pub fn by_name(&self) -> BTreeMap<String, u64> {
         Counter::VARIANTS
@@ -109,7 +109,7 @@ impl Stats {
             .collect()
     }
 
-    /// Those that count losses and rose since `earlier`, by how much.
+    /// Counters of losses that rose since `earlier`, by how much.
     #[must_use]
     pub fn losses_since(&self, earlier: &Self) -> BTreeMap<String, u64> {
         let rise = |counter: Counter| self.get(counter).saturating_sub(earlier.get(counter));
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn losses_that_are_too_many_to_count_stay_at_the_most() {
+    fn losses_saturate_at_the_largest_number() {
         let mut stats = Stats::default();
         stats.set(Counter::RecordsLost, u64::MAX);
         stats.add(Counter::RecordsLost, 1);

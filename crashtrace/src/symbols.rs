@@ -1,18 +1,16 @@
-//! PURE: names of the few kernel functions that tell how an OOM came about, for the return addresses in a
-//! record's stack.
+//! PURE: names of the few kernel functions that show how an OOM came about, for the return addresses in a record's stack.
 //!
-//! The kernel lists its symbols in `/proc/kallsyms`, more than 100 000 lines; only the address ranges of
-//! [`FUNCTIONS`] are kept. They are absolute, like the addresses in the records, and a recording carries them:
-//! a machine that replays it has other addresses.
+//! The kernel lists its symbols in `/proc/kallsyms`, more than 100 000 lines; only the address ranges of [`FUNCTIONS`] are
+//! stored. They are absolute, like the addresses in the records, and a recording carries them: a machine that replays it has
+//! other addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
 
 use serde::{Deserialize, Serialize};
 
-/// The functions that are looked for (`mm/oom_kill.c`, `mm/memcontrol.c`, `mm/vmscan.c`, `mm/page_alloc.c`,
-/// `drivers/tty/sysrq.c`; 5.10 to 7.3), and those that run in interrupts
-/// ([`INTERRUPT`](crate::event::alloc::INTERRUPT)).
+/// The functions to look for (`mm/oom_kill.c`, `mm/memcontrol.c`, `mm/vmscan.c`, `mm/page_alloc.c`, `drivers/tty/sysrq.c`; 5.10
+/// to 7.3), and those that run in interrupts ([`INTERRUPT`](crate::event::alloc::INTERRUPT)).
 pub const FUNCTIONS: [&str; 26] = [
     "mem_cgroup_out_of_memory",
     "out_of_memory",
@@ -42,25 +40,25 @@ pub const FUNCTIONS: [&str; 26] = [
     "irq_work_run_list",
 ];
 
-/// Data whose address is looked for: the array of pointers to the NUMA nodes (`mm/numa.c` or the architecture's), or the
-/// only node of a kernel that is built for one (`mm/memblock.c`). Many kernels list functions only.
+/// Data whose address is needed: the array of pointers to the NUMA nodes (`mm/numa.c` or the architecture's), or the only node
+/// of a kernel that is built for one (`mm/memblock.c`). Many kernels list functions only.
 const DATA: [&str; 2] = ["node_data", "contig_page_data"];
 
-/// No function is longer. It bounds the range of a function with nothing, or a hole, behind it.
+/// No function is longer. It bounds the range of a function that is followed by nothing, or by a hole.
 const MAX_FUNCTION_BYTES: u64 = 64 * 1024;
 
-/// Where the kernel's functions are.
+/// Addresses of the kernel's functions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Symbols {
     /// Address ranges. A function may have more than one: the compiler moves rare code elsewhere.
     ranges: Vec<Range>,
-    /// Those of [`FUNCTIONS`] that exist under exactly that name: what a kprobe can name.
+    /// Those of [`FUNCTIONS`] that exist under exactly that name: the names that a kprobe can use.
     exact: BTreeSet<String>,
-    /// Addresses of [`DATA`], of those that stand there once: static data of another file may have the name as well. Of no
-    /// use on another machine.
+    /// Addresses of [`DATA`], of names that are listed once: static data of another file may have the name as well. Not valid
+    /// on another machine.
     #[serde(skip)]
     data: BTreeMap<String, u64>,
-    /// The list had symbols of the kernel proper: what is not in `exact` does not exist.
+    /// The list had symbols of the kernel proper: a function that is not in `exact` does not exist.
     listed: bool,
     /// Why no address can be named.
     unusable: Option<String>,
@@ -75,14 +73,14 @@ struct Range {
 }
 
 impl Symbols {
-    /// Picks the functions out of kallsyms' text. Lines may come in any order; those of modules are skipped, and
-    /// so is what does not look like a symbol.
+    /// Parses kallsyms' text for the functions. Lines may come in any order; those of modules are skipped, and so are lines
+    /// that do not look like a symbol.
     #[must_use]
     pub fn parse(mut reader: impl BufRead) -> Self {
         let mut symbols = Self::default();
         let mut starts: Vec<(u64, &str)> = Vec::new();
-        // Only the address of each symbol is held, a megabyte for the while: a function ends where the next
-        // symbol begins, and that may be on any line.
+        // Only the address of each symbol is stored, temporarily a megabyte: a function ends where the next symbol begins, and
+        // that may be on any line.
         let mut addresses: Vec<u64> = Vec::new();
         let mut ambiguous = false;
         let mut line = Vec::with_capacity(256);
@@ -91,7 +89,7 @@ impl Symbols {
             match reader.read_until(b'\n', &mut line) {
                 Ok(0) => break,
                 Ok(_) => {}
-                // A table that ends early gives functions the wrong end.
+                // A list that ends early gives functions the wrong end.
                 Err(error) => return Self::without(format!("the list of kernel symbols broke off: {error}")),
             }
             let Some((address, name)) = parse_line(&line) else { continue };
@@ -136,40 +134,40 @@ impl Symbols {
         symbols
     }
 
-    /// What there is where the list cannot be read: nothing, and the reason.
+    /// For a list that cannot be read: no symbols, and the reason.
     #[must_use]
     pub fn without(reason: String) -> Self {
         Self { unusable: Some(reason), ..Self::default() }
     }
 
-    /// Why no address can be named, if that is so.
+    /// Why no address can be named, if none can.
     #[must_use]
     pub fn unusable(&self) -> Option<&str> {
         self.unusable.as_deref()
     }
 
-    /// Whether the list had any symbol: only then does [`Self::has`] tell what does not exist.
+    /// Whether the list had any symbol: only then does [`Self::has`] show that a function does not exist.
     #[must_use]
     pub fn listed(&self) -> bool {
         self.listed
     }
 
-    /// Whether the kernel lists a function of exactly this name, one of [`FUNCTIONS`]. Names are listed even
-    /// where addresses are hidden.
+    /// Whether the kernel lists a function of exactly this name, one of [`FUNCTIONS`]. Names are listed even if addresses are
+    /// hidden.
     #[must_use]
     pub fn has(&self, function: &str) -> bool {
         self.exact.contains(function)
     }
 
-    /// Where the kernel's array of nodes is, and where its only node: 0 for what it does not have or does not show.
+    /// Address of the kernel's array of nodes, and of its only node: 0 if it does not have it or does not show it.
     #[must_use]
     pub fn nodes(&self) -> (u64, u64) {
         let [array, only] = DATA.map(|data| self.data.get(data).copied().unwrap_or(0));
         (array, only)
     }
 
-    /// Whether addresses in `function`, one of [`FUNCTIONS`], can be named. Where they cannot, because it was
-    /// inlined, say, its absence from a stack means nothing.
+    /// Whether addresses in `function`, one of [`FUNCTIONS`], can be named. If they cannot, for example because it was inlined,
+    /// its absence from a stack means nothing.
     #[must_use]
     pub fn covers(&self, function: &str) -> bool {
         self.ranges.iter().any(|range| range.function == function)
@@ -178,10 +176,9 @@ impl Symbols {
     /// The function that a return address lies in, if it is one of [`FUNCTIONS`].
     #[must_use]
     pub fn name_of(&self, return_address: u64) -> Option<&str> {
-        // It is the address behind the call. Where the call is a function's last instruction, that is already
-        // the next function's.
+        // It is the address after the call. If the call is a function's last instruction, that is already the next function's.
         let call = return_address.checked_sub(1)?;
-        // Few enough to look at all; and a recording may hold them in any order.
+        // Few enough for a linear search; and a recording may have them in any order.
         let range = self.ranges.iter().find(|range| (range.start..range.end).contains(&call))?;
         Some(&range.function)
     }
@@ -211,8 +208,8 @@ fn parse_line(line: &[u8]) -> Option<(u64, &[u8])> {
     Some((address, name))
 }
 
-/// The function that a symbol is (a part of), and whether it has just that name. Compilers append `.constprop.0`,
-/// `.isra.0` and `.part.0` to variants of a function, and `.cold` to what they moved out of it.
+/// The function that a symbol is (a part of), and whether it has just that name. Compilers append `.constprop.0`, `.isra.0` and
+/// `.part.0` to variants of a function, and `.cold` to code that they moved out of it.
 fn wanted(symbol: &[u8]) -> Option<(&'static str, bool)> {
     FUNCTIONS.into_iter().find_map(|function| match symbol.strip_prefix(function.as_bytes())? {
         [] => Some((function, true)),

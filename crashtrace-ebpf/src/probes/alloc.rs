@@ -1,12 +1,13 @@
-//! Failed allocations: `void warn_alloc(gfp_t gfp_mask, const nodemask_t *nodemask, const char *fmt, ...)`,
-//! `mm/page_alloc.c`, 5.10 to 7.3, or tracepoint `kmem:mm_page_alloc` where no probe can sit on that.
+//! Failed allocations: `void warn_alloc(gfp_t gfp_mask, const nodemask_t *nodemask, const char *fmt, ...)`, `mm/page_alloc.c`,
+//! 5.10 to 7.3, or tracepoint `kmem:mm_page_alloc` if no probe can be attached there.
 //!
 //! `warn_alloc` is called at the end of each allocation that failed, and decides only then whether to log it: a probe at its
-//! entry sees all that the log's rate limit (one in ten seconds) swallows. It is variadic, so no trampoline can be attached.
+//! entry sees all failures that the log's rate limit (one in ten seconds) suppresses. It is variadic, so no trampoline can be
+//! attached.
 //! A failed `vmalloc` calls it too, with another format: the format is copied, and the user side tells them apart.
 //!
-//! The tracepoint is hit by every allocation, failed or not, so the way out for the others is all there is in that
-//! program; what to do about a failure is a subprogram of its own.
+//! Every allocation hits the tracepoint, failed or not, so that program only returns early if there is a page; a subprogram
+//! handles a failure.
 
 use core::arch::asm;
 
@@ -30,13 +31,13 @@ use crate::lineage;
 use crate::maps::{BUDGET, BUDGET_RECORDS, FAILURES, slot};
 use crate::probes::zones;
 
-/// The format of a failed page allocation begins with this: the argument behind it is an order, of 32 bits.
+/// The format of a failed page allocation begins with this: the argument after it is an order, of 32 bits.
 const PAGE_ALLOC: u64 = u64::from_le_bytes(*b"page all");
 
 /// `BPF_NOEXIST`.
 const NO_EXIST: u64 = 1;
 
-/// What was asked for.
+/// The allocation that failed.
 #[derive(Clone, Copy)]
 struct Request {
     gfp: u32,
@@ -78,7 +79,7 @@ fn mm_page_alloc(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Not inlined: see above. By value, which is a register. The switch is looked at here, where no page that is there comes by.
+/// Not inlined: see above. By value, which is a register. The switch is read here, which only failed allocations reach.
 #[inline(never)]
 #[expect(clippy::needless_pass_by_value, reason = "a reference would be to the stack")]
 fn no_page(ctx: RawTracePointContext) -> u64 {
@@ -113,7 +114,8 @@ fn failure<C: EbpfContext>(ctx: &C, request: Request, hook: u8) {
     }
     // SAFETY: the helper takes nothing.
     let task = unsafe { bpf_get_current_task() };
-    // `tsk_is_oom_victim` (`include/linux/oom.h`). One that may not sleep may be an interrupt's, which is nobody's.
+    // `tsk_is_oom_victim` (`include/linux/oom.h`). An allocation that may not sleep may be an interrupt's, which belongs to no
+    // task.
     let oom_mm: u64 = member(member(task, fields::TASK_SIGNAL), fields::SIGNAL_OOM_MM);
     if oom_mm != 0 && request.gfp & gfp_bits().direct_reclaim != 0 {
         count(counter::ALLOC_OF_VICTIM);
@@ -134,7 +136,7 @@ fn failure<C: EbpfContext>(ctx: &C, request: Request, hook: u8) {
     write(ctx, task, request, key, counted, hook);
 }
 
-/// Counts a failure; gives the counts if it is to have a record.
+/// Counts a failure; gives the counts if a record is due.
 #[inline(always)]
 fn speak_up(key: &FailureKey) -> Option<FailureCount> {
     // SAFETY: the helper takes nothing.
@@ -142,7 +144,7 @@ fn speak_up(key: &FailureKey) -> Option<FailureCount> {
     let entry = match FAILURES.get_ptr_mut(key) {
         Some(entry) => entry,
         None => {
-            // Another CPU may be faster, and then its entry counts.
+            // Another CPU may insert first, and then its entry counts.
             let _ = FAILURES.insert(key, FailureCount { sent_ns: 0, total: 0, since_ns: now }, NO_EXIST);
             FAILURES.get_ptr_mut(key)?
         }
@@ -150,7 +152,7 @@ fn speak_up(key: &FailureKey) -> Option<FailureCount> {
     // SAFETY: the entry is in the map, and its members are aligned. Two CPUs may both write a record; the count of each
     // includes the other's, and the user side takes differences.
     unsafe {
-        // The oldest atomic instruction, which 5.10 has; the language has none for this target.
+        // The oldest atomic instruction, which 5.10 has; Rust has none for this target.
         asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) &raw mut (*entry).total, in(reg) 1_u64);
         let sent_ns = (&raw const (*entry).sent_ns).read_volatile();
         if sent_ns != 0 && now.wrapping_sub(sent_ns) < FAILURE_QUIET_NS {
@@ -172,7 +174,7 @@ fn speak_up(key: &FailureKey) -> Option<FailureCount> {
 #[inline(always)]
 fn within_budget(now: u64) -> bool {
     let Some(budget) = BUDGET.get_ptr_mut(0) else { return false };
-    // SAFETY: the entry is in the map. What CPUs lose to each other is a record more or less.
+    // SAFETY: the entry is in the map. A race between CPUs costs a record more or less.
     unsafe {
         if now.wrapping_sub((*budget).since_ns) >= FAILURE_QUIET_NS {
             (*budget).since_ns = now;
@@ -201,7 +203,7 @@ fn write<C: EbpfContext>(
         (*body).since_ns = counted.since_ns;
         (*body).total = counted.total;
         (*body).sent_ns = counted.sent_ns;
-        // 0, at which nothing can be read, if there is none; and an empty mask makes no request.
+        // Address 0, which cannot be read, if there is none; and no allocation has an empty mask.
         copy(&raw mut (*body).nodemask, request.nodemask);
         let no_nodemask = is_zero(request.nodemask);
         let no_mems = copy_member(&raw mut (*body).mems_allowed, task, fields::TASK_MEMS_ALLOWED);

@@ -1,8 +1,8 @@
-//! OOM kills: the decision, its victims, and what is copied of both before the memory is freed.
+//! OOM kills: the decision and its victims, copied before the memory is freed.
 //!
-//! [`decision`] has the hooks on `oom_kill_process`, [`victim`] that on `oom:mark_victim`, [`memcg`] those on the memory controller.
-//! [`oom_control`] finds the decision on the killer's stack where nothing but the tracepoint may be hooked, and [`holders`] walks the
-//! cgroups that hold the node's memory.
+//! [`decision`] has the hooks on `oom_kill_process`, [`victim`] that on `oom:mark_victim`, [`memcg`] those on the memory
+//! controller. [`oom_control`] finds the decision on the killer's stack if only the tracepoint may be hooked, and [`holders`]
+//! walks the cgroups that hold the node's memory.
 
 mod decision;
 mod holders;

@@ -1,7 +1,7 @@
-//! What the field table comes to, tried on the process that is about to believe it.
+//! A test of the field table, on the process that is about to rely on it.
 //!
 //! The user side has the kernel run this once at its start (`BPF_PROG_TEST_RUN`, for raw tracepoints since 5.10), in its own
-//! context, and compares. It is attached to nothing, so it runs for nobody else.
+//! context, and compares. It is attached to no hook, so it runs for no other process.
 
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,

@@ -1,12 +1,12 @@
-//! The zones of the page allocator, copied at the failure or the decision: what is free, in blocks of which size, and how
-//! much of it the kernel keeps back.
+//! The zones of the page allocator, copied at the failure or the decision: free memory, the sizes of its blocks, and the
+//! reserves.
 //!
-//! Zones are found from the kernel's array of nodes (`node_data`; `contig_page_data` where it is built for one node), whose
-//! address the loader knows from kallsyms. Some kernels do not list data there; an `oom_control` has a list of zones all
-//! the same. Otherwise there is no section, and the user side has to look by itself.
+//! Zones are found from the kernel's array of nodes (`node_data`; `contig_page_data` if it is built for one node), whose
+//! address the loader knows from kallsyms. Some kernels do not list data there, but an `oom_control` also has a list of zones.
+//! Otherwise there is no section, and the user side reads the zones itself.
 //!
-//! As in `holders`, zones are first noted down as addresses and copied afterwards, in a program of its own: that keeps the
-//! copying, which is long, out of the loops that search.
+//! As in `holders`, zones are first noted as addresses and copied afterwards by a subprogram, so that the copying, which is
+//! long, is outside the loops that search.
 
 use core::ptr;
 
@@ -20,12 +20,12 @@ use crate::emit::{Record, end, grow};
 use crate::kernel::{copy, copy_member, copy_string, field, is_zero, member, nodes, read};
 use crate::maps::{HOLDERS_AT, Scratch, slot};
 
-/// Migrate types that are looked at: 5 or 6 are built in.
+/// Migrate types that are read: kernels have 5 or 6.
 const MAX_TYPES: usize = 6;
 /// Bytes of a `struct list_head`.
 const LIST_HEAD: u64 = 16;
 
-/// Writes the record of the zones at a decision whose `zonelist` that is.
+/// Writes the record of the zones at a decision with this `zonelist`.
 #[inline(always)]
 pub(crate) fn record(zonelist: u64, decision_ns: u64, hook: u8) {
     let Some(record) = Record::begin::<()>(slot::HOLDERS, kind::OOM_ZONES, hook) else { return };
@@ -35,7 +35,7 @@ pub(crate) fn record(zonelist: u64, decision_ns: u64, hook: u8) {
     record.send();
 }
 
-/// Appends the section. `zonelist` is where else to look for zones, or 0.
+/// Appends the section. `zonelist` is another source of zones, or 0.
 #[inline(always)]
 pub(crate) fn append(record: &Record, zonelist: u64) {
     // SAFETY: `Record::begin` took the scratch from its map.
@@ -45,7 +45,7 @@ pub(crate) fn append(record: &Record, zonelist: u64) {
     }
 }
 
-/// The notes: addresses of zones. One place more than is copied, for what finds all others taken.
+/// The notes: addresses of zones. One place more than is copied, which is used when all others are taken.
 #[inline(always)]
 fn notes(scratch: *mut Scratch) -> *mut u64 {
     // SAFETY: the place is a constant within the scratch.
@@ -55,7 +55,7 @@ fn notes(scratch: *mut Scratch) -> *mut u64 {
 const _: () = assert!(HOLDERS_AT + (MAX_ZONES + 1) * 8 <= crate::maps::OFFSET_LIMIT);
 const _: () = assert!(size_of::<Header>() < HOLDERS_AT);
 
-/// Notes populated zones. How many it found stands in `candidates`.
+/// Notes populated zones, and writes their number to `candidates`.
 ///
 /// # Safety
 /// `scratch` must be a value of the map.
@@ -71,7 +71,7 @@ unsafe fn note(scratch: *mut Scratch, zonelist: u64) -> u64 {
             return 0;
         };
         for node in 0..MAX_NUMA_NODES {
-            // A node that is not there is a null pointer, at which nothing can be read.
+            // A node that does not exist is a null pointer, which cannot be read.
             let pgdat: u64 = if array != 0 { read(array + 8 * node as u64) } else { only };
             for index in 0..MAX_ZONE_TYPES {
                 if index as u64 >= count {
@@ -90,7 +90,7 @@ unsafe fn note(scratch: *mut Scratch, zonelist: u64) -> u64 {
         return 0;
     };
     for index in 0..MAX_ZONES {
-        // The list ends with a null pointer; what is behind it is not noted, for nothing can be read there.
+        // The list ends with a null pointer; entries after it are not noted, because null cannot be read.
         let zone: u64 = member(zonelist + refs + index as u64 * stride, fields::ZONEREF_ZONE);
         if zone == 0 {
             break;
@@ -101,7 +101,7 @@ unsafe fn note(scratch: *mut Scratch, zonelist: u64) -> u64 {
     0
 }
 
-/// Notes a zone, but counts it only if there is memory in it: without a branch, as in `holders`.
+/// Notes a zone, but counts it only if it has memory: without a branch, as in `holders`.
 ///
 /// # Safety
 /// `scratch` must be a value of the map.
@@ -120,7 +120,7 @@ unsafe fn add(scratch: *mut Scratch, zone: u64) {
     }
 }
 
-/// Writes the section with what was noted; nothing if that is nothing.
+/// Writes the section with the noted zones; nothing if there are none.
 ///
 /// # Safety
 /// `scratch` must be a value of the map.

@@ -1,9 +1,9 @@
-//! What the name of one cgroup says by itself: a level of kubelet's tree, a container, a unit of systemd.
+//! Facts in the name of one cgroup: a level of kubelet's tree, a container, a unit of systemd.
 
 use super::{Place, Placement};
 use crate::schema::{Qos, Runtime};
 
-/// A cgroup that kubelet makes, with what its name says.
+/// A cgroup that kubelet makes, with the facts in its name.
 #[derive(Clone, Copy)]
 pub(super) enum Level<'a> {
     Kubepods,
@@ -12,12 +12,12 @@ pub(super) enum Level<'a> {
 }
 
 impl<'a> Level<'a> {
-    /// The name that shows that Kubernetes' tree begins here. A slice says it all by itself.
+    /// The name at which Kubernetes' tree begins. A slice's name has all levels.
     pub(super) fn first(name: &'a str) -> Option<Self> {
         if name == "kubepods" { Some(Self::Kubepods) } else { Self::of_slice(name) }
     }
 
-    /// The name as a child of `kubepods` or of a class, whichever `above` is.
+    /// The name as a child of `kubepods` or of a class, depending on `above`.
     pub(super) fn next(name: &'a str, above: &Placement) -> Option<Self> {
         let below_class = above.place == Place::Qos;
         match Self::first(name).or_else(|| Self::of_folder(name, above.qos))? {
@@ -66,9 +66,9 @@ pub(super) struct Container<'a> {
     pub(super) id: &'a str,
     pub(super) runtime: Option<Runtime>,
     pub(super) monitor: bool,
-    /// Made for a kubelet, wherever it stands.
+    /// Made for a kubelet, anywhere in the tree.
     pub(super) cri: bool,
-    /// The pod, where a runtime took the slice that it was told for a part of the name.
+    /// The pod, if a runtime took the slice from kubelet for a part of the name.
     pub(super) pod: Option<Level<'a>>,
 }
 
@@ -103,7 +103,7 @@ impl<'a> Container<'a> {
 
 /// The name as that of a systemd unit that has a cgroup.
 pub(super) fn unit(name: &str) -> Option<&str> {
-    // systemd puts a `_` before a name that the kernel keeps for itself ("cgroup.…", "cpu.…").
+    // systemd puts a `_` before a name that the kernel reserves ("cgroup.…", "cpu.…").
     let name = name.strip_prefix('_').unwrap_or(name);
     let (stem, kind) = name.rsplit_once('.')?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);

@@ -1,16 +1,16 @@
-//! Where a node's cgroups begin.
+//! The root of a node's cgroups.
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Level, Lineage};
 
-/// Where a node's cgroups begin. A node may be a container of the machine (kind, k3d, minikube): what it has for the root of
-/// its hierarchy is then a cgroup of the machine's, while the kernel gives paths from the machine's root.
+/// The root of a node's cgroups. A node may be a container of the machine (kind, k3d, minikube): the root of its hierarchy is
+/// then a cgroup of the machine, while the kernel gives paths from the machine's root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRoot {
     /// Inode of that cgroup in the memory controller's hierarchy; `None` for the root of the machine.
     pub cgroup_id: Option<u64>,
-    /// The memory controller is on cgroup v1. Cgroups of the unified hierarchy then have inodes of their own.
+    /// The memory controller is on cgroup v1. Cgroups of the unified hierarchy then have different inodes.
     pub v1: bool,
 }
 
@@ -21,7 +21,7 @@ impl NodeRoot {
         self.cgroup_id.is_some() && self.cgroup_id == level.cgroup_id && !level.root
     }
 
-    /// The length of the path up to there, in bytes; 0 where the path is not below it.
+    /// The length of the path up to there, in bytes; 0 if the path is not below it.
     #[must_use]
     pub fn bytes_in(self, lineage: &Lineage) -> usize {
         let at = lineage

@@ -50,7 +50,7 @@ fn or_dash(text: Option<String>) -> String {
 }
 
 #[test]
-fn every_path_of_the_table_is_placed_as_reviewed() {
+fn every_path_of_the_table_has_its_reviewed_placement() {
     let mut rows = 0;
     let mut wrong = Vec::new();
     for line in TABLE.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
@@ -60,7 +60,7 @@ fn every_path_of_the_table_is_placed_as_reviewed() {
             panic!("a row has 10 cells, this one {}: {line}", cells.len());
         };
         assert!(["recorded", "documented", "constructed"].contains(&source), "source {source:?}: {line}");
-        // What is left of "!!" is the one that it was delegated to.
+        // The end of the delegated cgroup is marked "!!".
         let delegate_end = path.find("!!").map(|at| marked(&path[..at]).0.len());
         let (plain, with) = marked(&path.replace("!!", ""));
         let path = &*path.replace("!!", "");
@@ -86,7 +86,7 @@ fn every_path_of_the_table_is_placed_as_reviewed() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// The container that the path is said to be: pod and ID, whether below it, and whether there is more that it only claims.
+/// The container of the path: pod and ID, whether the path is below it, and whether it has claims.
 fn whose(path: &str) -> (Option<String>, Option<String>, bool, bool) {
     let got = parse(path.as_bytes());
     (got.pod_uid, got.container_id, got.nested, got.claims.is_some())
@@ -128,7 +128,7 @@ fn a_container_of_a_runtime_for_kubernetes_outside_kubepods_cannot_pass_for_a_po
 }
 
 #[test]
-fn the_pod_of_a_slice_is_believed_before_the_name_of_a_container_in_it() {
+fn the_pod_of_a_slice_takes_precedence_over_the_name_of_a_container_in_it() {
     let slice = format!("kubepods-besteffort-pod{}.slice", B_POD.replace('-', "_"));
     let path = format!("/kubepods/burstable/pod{A_POD}/{slice}:cri-containerd:{A_ID}");
     assert_eq!(whose(&path), (Some(A_POD.to_owned()), Some(A_ID.to_owned()), false, false));
@@ -154,7 +154,7 @@ fn only_the_systemd_of_the_host_names_its_units() {
 }
 
 #[test]
-fn what_only_resembles_an_id_is_none() {
+fn text_that_only_resembles_an_id_is_no_id() {
     let long = format!("{A_ID}0");
     let upper = A_ID.to_uppercase();
     for name in
@@ -185,7 +185,7 @@ fn a_pod_whose_uid_has_no_known_form_is_a_pod_without_a_uid() {
 }
 
 #[test]
-fn nul_and_invalid_utf8_are_names_of_nobody() {
+fn nul_and_invalid_utf8_name_no_owner() {
     for bad in [&b"\0"[..], b"\xff", b"kubepods\0", b"\xffkubepods.slice", b"kubelet\xff.service"] {
         let path = [b"/system.slice/", bad].concat();
         let got = parse(&path);
@@ -206,7 +206,7 @@ fn nul_and_invalid_utf8_are_names_of_nobody() {
 }
 
 #[test]
-fn empty_components_count_for_nothing_and_the_ends_stay_those_of_the_path() {
+fn empty_components_are_skipped_and_the_ends_stay_those_of_the_path() {
     let got = parse(b"//kubepods///burstable//");
     assert_eq!(got.place, Place::Qos);
     assert_eq!((got.kubepods_end, got.qos_end), (Some(10), Some(22)));
@@ -288,8 +288,8 @@ fn holds_together(path: &[u8]) {
         assert!(matches!(path.get(end), None | Some(b'/')) || &path[end..] == b" (deleted)", "{ends:?}");
         last = end;
     }
-    // What an end names is what the prefix by itself is: the prefix of a removed one, since it may itself end in what
-    // `/proc` puts behind those.
+    // The prefix up to an end, parsed by itself, is the place of that end: the prefix of a removed one, since it may itself end
+    // in the suffix that `/proc` appends to those.
     let places = [Place::NodeAllocatable, Place::Qos, Place::Pod, Place::Container];
     for (end, place) in ends.into_iter().zip(places).filter_map(|(end, place)| Some((end?, place))) {
         let ancestor = parse(&[&path[..end], b" (deleted)"].concat());
@@ -301,7 +301,7 @@ fn holds_together(path: &[u8]) {
         got.place == Place::HostService && !got.infra
     );
     assert!(!got.static_pod || got.pod_uid.is_some());
-    // Of what is only claimed nothing is said as a fact.
+    // No fact is taken from claims.
     assert_eq!(got.claims.is_some(), got.delegate_end.is_some());
     if let (Some(claims), Some(end)) = (&got.claims, got.delegate_end) {
         assert!(claims.claims.is_none());
@@ -322,7 +322,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_arrangements_of_known_names_hold_together(path in words()) {
+    fn arbitrary_arrangements_of_known_names_have_consistent_placements(path in words()) {
         holds_together(&path);
     }
 
@@ -333,7 +333,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_a_container_nests_changes_whose_it_is(below in words()) {
+    fn no_nested_name_changes_the_owner_of_a_container(below in words()) {
         let path = [A.as_bytes(), b"/", &below].concat();
         let got = parse(&path);
         prop_assert_eq!(got.pod_uid.as_deref(), Some(A_POD));

@@ -1,20 +1,20 @@
-//! Failed allocations: why there was nothing to give.
+//! Failed allocations: why the kernel had no memory for them.
 //!
 //! | what failed | what the figures say | cause | shortage |
 //! |---|---|---|---|
-//! | pages, charged (`__GFP_ACCOUNT`), seen at the tracepoint | the zones could have served, or they do not tell and a cgroup of the one who asked is at its limit | `cgroup_oom`, inferred | none |
+//! | pages, charged (`__GFP_ACCOUNT`), seen at the tracepoint | the zones could have served, or they do not tell and a cgroup of the allocating task is at its limit | `cgroup_oom`, inferred | none |
 //! | pages | by the table in [`crate::fragmentation::assess`]: fragmentation | `fragmentation` | `fragmentation` |
-//! | pages | the same: low memory | `low_memory` | `low_memory`; `atomic_reserves` if the request may use the reserves |
-//! | pages | the same: would be met now, or cannot be told | `unknown` | none |
-//! | vmalloc | not even a single page could be had | `low_memory` | `low_memory` |
-//! | vmalloc | else: more than the machine has, or than the address space | `unknown` | none |
+//! | pages | the same: low memory | `low_memory` | `low_memory`; `atomic_reserves` if the allocation may use the reserves |
+//! | pages | the same: would succeed now, or cannot be told | `unknown` | none |
+//! | vmalloc | not even a single page was allocated | `low_memory` | `low_memory` |
+//! | vmalloc | else: more than the machine's memory, or than the address space | `unknown` | none |
 //! | anything else | | `unknown` | none |
 //!
-//! At the tracepoint a page that was got and given back, because it could not be charged, looks like none
-//! (`__alloc_pages`, `mm/page_alloc.c`, 5.10 to 7.3): hence the first row. `warn_alloc` is not called for that. A cgroup at its
-//! limit says little by itself, since page cache fills most of them up; where the zones had no page to give, none was charged.
+//! At the tracepoint a page that was allocated and freed again, because its charge failed, looks like no page (`__alloc_pages`,
+//! `mm/page_alloc.c`, 5.10 to 7.3): hence the first row. `warn_alloc` is not called for that. A cgroup at its limit proves
+//! little by itself, since page cache fills most of them up; if the zones had no free page, none was charged.
 //!
-//! What was read late, after the failure, says less: the cause is then inferred.
+//! Figures that were read late, after the failure, prove less: the cause is then inferred.
 
 use super::zones::{self, Sight};
 use super::{Facts, LimitFinding, Open, Reason, Verdict, certainty, level_of};
@@ -24,17 +24,16 @@ use crate::event::{AllocFailure, Asked, Constraint, Hook, Limit};
 use crate::fragmentation;
 use crate::schema::{Cause, Field, Level, LimitField, Origin, Shortage, VerdictField};
 
-/// What stands between a cgroup's usage and its limit when a charge fails: what CPUs keep in stock, as in
-/// `oom/limit.rs`.
+/// Room between a cgroup's usage and its limit when a charge fails: the CPUs' stocks, as in `oom/limit.rs`.
 const STOCK_BYTES: u64 = 1 << 20;
 
-/// What the verdict on a failed allocation rests on.
+/// The facts behind the verdict on a failed allocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllocFacts {
     pub cause: AllocCause,
-    /// Whose doing the allocation was.
+    /// Task or interrupt that allocated.
     pub caller: Caller,
-    /// vmalloc wanted more than all memory of the node, which is this.
+    /// All memory of the node, if vmalloc's size was larger.
     pub beyond_node_bytes: Option<u64>,
 }
 
@@ -50,16 +49,16 @@ pub enum AllocCause {
     Unknown,
 }
 
-/// Whose doing an allocation was.
+/// Task or interrupt that allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// The current task's.
     Task,
     /// An interrupt's, which has nothing to do with the current task.
     Interrupt,
-    /// An interrupt's, whose work was left to ksoftirqd.
+    /// An interrupt's, whose work was deferred to ksoftirqd.
     Ksoftirqd,
-    /// The current task's or an interrupt's: the stack could not be named.
+    /// The current task's or an interrupt's: the stack has no function names.
     TaskOrInterrupt,
 }
 
@@ -135,7 +134,7 @@ fn inferred(cause: AllocCause, late: bool) -> Vec<Field> {
     }
 }
 
-/// What stays open.
+/// Unknown fields, with their reasons.
 fn open(
     cause: AllocCause,
     level: Option<Level>,
@@ -176,8 +175,8 @@ struct FailedCharge {
     limit: Option<LimitFinding>,
 }
 
-/// A charge that failed: the allocation was one that is charged, only the tracepoint saw it, and nothing else stands in
-/// its way; a limit does where it cannot be told what else might.
+/// A failed charge: the allocation is charged, only the tracepoint saw it, and the zones could have served it, or they do not
+/// tell and a cgroup is at its limit.
 fn charge(case: &Case, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> Option<FailedCharge> {
     let is_charged = case.traits.is_some_and(|traits| traits.account);
     if failure.stamp.hook != Hook::RawTracepoint || !is_charged || failure.in_interrupt() {
@@ -191,7 +190,7 @@ fn charge(case: &Case, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> Opt
     Some(FailedCharge { limit })
 }
 
-/// The innermost cgroup of the process that has no room left.
+/// The innermost cgroup of the process that is at its limit.
 fn full(case: &Case, failure: &AllocFailure) -> Option<LimitFinding> {
     let (cgroups, owned) = (failure.cgroups.as_ref()?, case.owners.trigger()?);
     let index = cgroups.levels.iter().position(|level| {
@@ -203,13 +202,13 @@ fn full(case: &Case, failure: &AllocFailure) -> Option<LimitFinding> {
     Some(LimitFinding { cgroups: cgroups.from_level(index), party, charged_at })
 }
 
-/// All memory of the node, where the allocation was for more.
+/// All memory of the node, if the allocation was larger.
 fn beyond_node_bytes(case: &Case, failure: &AllocFailure) -> Option<u64> {
     let Asked::Vmalloc { bytes: Some(bytes) } = failure.asked else { return None };
     case.node_memory_bytes.filter(|node| bytes > *node)
 }
 
-/// Which nodes it was bound to. One of an interrupt is bound to none.
+/// Which NUMA nodes the allocation was bound to. An interrupt's is bound to none.
 fn constraint(case: &Case, failure: &AllocFailure, found: AllocCause) -> Constraint {
     let bound = case.request.and_then(|request| request.nodes);
     let all = failure.zones.iter().flat_map(|zones| &zones.list).filter_map(|zone| zone.numa_node);
@@ -224,7 +223,7 @@ fn constraint(case: &Case, failure: &AllocFailure, found: AllocCause) -> Constra
 }
 
 fn caller(case: &Case, failure: &AllocFailure) -> Caller {
-    // Without names for the stack an interrupt does not show, but one may not sleep.
+    // Without function names an interrupt cannot be told from a task, but an allocation of an interrupt may not sleep.
     let in_doubt = failure.stack.is_none() && case.traits.is_some_and(|traits| !traits.may_sleep);
     match () {
         () if failure.in_ksoftirqd() => Caller::Ksoftirqd,

@@ -1,12 +1,12 @@
-//! OOM kills, and OOMs that killed nobody.
+//! OOM kills, and OOMs without a victim.
 //!
 //! # The decision table
 //!
-//! The first row that fits decides. "Request" is the kernel's `oom_control` (or what the kernel passed to
-//! an OOM that ended without a kill). Where there is no probe on the decision it is looked for on the
-//! killer's stack; if it is not found, the names of the functions on that stack speak.
+//! The first row that fits decides. "`oom_control`" is the kernel's structure (or the arguments of an OOM that ended without a
+//! kill). Without a probe on the decision it is searched for on the killer's stack; if it is not found, the names of the
+//! functions on that stack decide.
 //!
-//! | request | no request: stack has | else | cause | origin | level |
+//! | `oom_control` | no `oom_control`: stack has | else | cause | origin | level |
 //! |---|---|---|---|---|---|
 //! | of a task that waits | | | `cgroup_oom` | `charge` | of the limit's cgroup |
 //! | of a memory cgroup | `mem_cgroup_out_of_memory`, or another way into it | a limit's cgroup, or the message "Memory cgroup out of memory" | `cgroup_oom` | `limit_write` if `memory_max_write` is on the stack, `charge` if a function that charges is, else unknown | of the limit's cgroup |
@@ -16,17 +16,16 @@
 //! | | | the message "Out of memory" | `system_oom` | unknown | unknown |
 //! | | | nothing of all that | `unknown` | unknown | unknown |
 //!
-//! - **A charge and a lowered limit look alike** in the request, and only the stack tells them apart: without a
-//!   stack that shows its way in, the origin of a cgroup OOM stays unknown, in every tier.
-//! - **sysrq** is a `system_oom` because the kernel goes the same way and kills anywhere on the node, but it is
-//!   not a shortage: the summary says that it was requested, and there is no level, for no limit was hit.
-//! - **cpuset and mempolicy** are a `system_oom` of level `node` too: the memory that ran out is the machine's,
-//!   but only of the NUMA nodes that the request was bound to. [`Verdict::constraint`], summary and remedy tell.
-//!   Without a request that cannot be seen, and the summary leaves it open.
-//! - The level of a limit follows from the path of its cgroup (`classify/oom/limit.rs`), as does where a pod's limit
-//!   is in truth that of its only container. Without a request the limit's owner is inferred, or left open.
-//! - Nothing is concluded from who ran into the limit: trigger, victim and owner of the limit are three
-//!   parties.
+//! - **A charge and a lowered limit look alike** in `oom_control`, and only the stack tells them apart: if no stack shows the
+//!   way into the OOM killer, the origin of a cgroup OOM stays unknown, in every tier.
+//! - **sysrq** is a `system_oom` because the kernel goes the same way and kills anywhere on the node, but it is not a shortage:
+//!   the summary says that a user requested it, and there is no level, for no limit was hit.
+//! - **cpuset and mempolicy** are a `system_oom` of level `node` too: the memory that ran out is the machine's, but only of the
+//!   NUMA nodes that the allocation was bound to. [`Verdict::constraint`], summary and remedy tell. Without `oom_control` the
+//!   constraint is unknown, and the summary leaves it open.
+//! - The level of a limit follows from the path of its cgroup (`classify/oom/limit.rs`), as does whether a pod's limit is in
+//!   truth that of its only container. Without `oom_control` the limit owner is inferred, or left open.
+//! - Nothing is concluded from the trigger: trigger, victim and limit owner are three parties.
 
 use super::{Facts, Open, Verdict, certainty, zones};
 use crate::schema::Cause;
@@ -45,17 +44,17 @@ pub use limit::{NearLimit, SharedLimit};
 pub use scene::{Actor, Request, Scene};
 pub use victim::StartUp;
 
-/// What the verdict on an OOM rests on.
+/// The facts behind the verdict on an OOM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OomFacts {
     pub cause: OomCause,
-    /// What the cause rests on.
+    /// The facts behind the cause.
     pub basis: Basis,
-    /// How the pod's limit stands to that of its container, where the limit is a pod's.
+    /// How the pod's limit relates to that of its container, if the limit is a pod's.
     pub shared_limit: Option<SharedLimit>,
-    /// The cgroups that were near their limits, where the limit is inferred; the one that was chosen first.
+    /// The cgroups that were near their limits, if the limit is inferred; the chosen one first.
     pub near_limit: Vec<NearLimit>,
-    /// How the limit stands to what Kubernetes has.
+    /// How the kernel's limit relates to Kubernetes' limit.
     pub kubernetes: Option<KubernetesLimit>,
 }
 
@@ -96,7 +95,7 @@ pub(super) fn verdict(scene: &Scene<'_>) -> Verdict {
     }
 }
 
-/// Why it is not known of an OOM of the node what was short; `None` if it is, or if nothing was.
+/// Why the shortage of a node's OOM is not known; `None` if it is, or if there was none.
 fn zones_open(scene: &Scene<'_>, row: &cause::Row) -> Option<Open> {
     use super::Reason;
     use crate::event::Constraint;

@@ -1,9 +1,9 @@
-//! What a verdict leaves open, and why.
+//! Unknown fields of a verdict, and their reasons.
 
 use crate::enrich::NoOwner;
 use crate::schema::Field;
 
-/// A field that is not known.
+/// An unknown field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
     pub field: Field,
@@ -40,7 +40,7 @@ pub enum Reason {
     NoneNearLimit,
     /// The figure is read only for a limit that the kernel named.
     LimitInferred,
-    /// The owner has what is below from a delegation.
+    /// The names below the owner come from a delegation.
     Claims,
     Unreadable,
     NoOomGroup,
@@ -51,13 +51,13 @@ pub enum Reason {
     ZonesIncomplete,
     /// A large enough block was free when the zones were read.
     FreeNow,
-    /// `oom_control` does not have which NUMA nodes the allocation was bound to.
+    /// `oom_control` does not show which NUMA nodes the allocation was bound to.
     NodesUnknown,
     /// The kernel's message is of an allocation that this version does not know.
     UnknownAllocation,
-    /// There was memory, so vmalloc may have lacked address space.
+    /// Enough memory was free, so vmalloc may have lacked address space.
     VmallocNotForMemory,
-    /// vmalloc wanted more than the node has.
+    /// vmalloc's size was larger than the node's memory.
     VmallocBeyondNode,
     /// No cgroup of the process is at its limit any more.
     NoFullCgroup,
@@ -65,7 +65,7 @@ pub enum Reason {
     NotReadForCharge,
 }
 
-/// Why what the kernel left on its stack does not show what it was.
+/// Why the kernel's stack does not show the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTrace {
     DecisionLost,

@@ -1,4 +1,4 @@
-//! Verdicts of incidents as the kernel tells them, in each tier.
+//! Verdicts of incidents as the kernel reports them, in each tier.
 
 use super::Verdict;
 use crate::event::{Constraint, Limit, Lineage, Rss, Stack, Task};
@@ -25,7 +25,7 @@ fn expect(verdict: &Verdict, cause: Cause, level: Option<Level>, origin: Option<
     assert_eq!((verdict.cause, verdict.level, verdict.origin), (cause, level, origin), "{verdict:#?}");
 }
 
-/// Path of the limit's cgroup, its level, and what the summary calls its owner.
+/// Path of the limit owner, its level, and its name in the summary.
 const LEVELS: [(&str, Level, &str); 9] = [
     ("@api", Level::Container, "container 4f2a00000000… of pod 1f6cbd1e… hit its own limit of 512 MiB"),
     (POD, Level::Pod, "pod 1f6cbd1e… hit its limit of 512 MiB"),
@@ -42,7 +42,7 @@ const LEVELS: [(&str, Level, &str); 9] = [
 fn a_memcg_oom_names_level_and_owner_in_every_tier_and_for_both_origins() {
     for (path, level, words) in LEVELS {
         let path = path.replace("@api", &api());
-        // The victim is at least in the cgroup; pods have a container, and it has no limit.
+        // The victim is in the cgroup or below it; pods have a container, and it has no limit.
         let victim = if api().starts_with(&path) { api() } else { path.clone() };
         let victim = lineage(&victim).with(&path, 512 * MIB, 512 * MIB);
         for (names, origin) in [(CHARGE, Origin::Charge), (WRITE, Origin::LimitWrite)] {
@@ -95,7 +95,7 @@ fn an_oom_of_the_node_is_told_apart_by_origin_and_constraint() {
 }
 
 #[test]
-fn sysrq_is_a_request_and_says_nothing_about_the_nodes_memory() {
+fn sysrq_is_requested_by_a_user_and_proves_no_shortage() {
     let names = ["out_of_memory", "moom_callback"];
     let worker = Task { rss: None, ..task("kworker/0:1", 12) };
     let seen = kill(&full_container(), None, &names)
@@ -163,7 +163,7 @@ fn a_container_at_its_limit_during_an_oom_of_the_node_is_not_its_cause() {
 }
 
 #[test]
-fn without_stack_and_request_the_cause_is_unknown_whatever_is_near_its_limit() {
+fn without_stack_and_oom_control_the_cause_is_unknown_even_with_a_cgroup_near_its_limit() {
     let victim = full_container();
     for lost in [None, Some(Stack::default())] {
         let mut incident = kill(&victim, Some(victim.clone()), &CHARGE).raw();
@@ -184,14 +184,14 @@ fn without_stack_and_request_the_cause_is_unknown_whatever_is_near_its_limit() {
 }
 
 #[test]
-fn the_kernels_message_tells_the_cause_where_request_and_stack_are_missing() {
+fn the_kernels_message_tells_the_cause_if_oom_control_and_stack_are_missing() {
     let rows = [("Memory cgroup out of memory", Cause::CgroupOom), ("Out of memory", Cause::SystemOom)];
     for (message, cause) in rows {
         let mut incident = kill(&full_container(), None, &[]).raw();
         incident.decision().message = Some(message.into());
         let verdict = incident.verdict();
         assert_eq!((verdict.cause, verdict.origin), (cause, None));
-        // "Out of memory" is also what sysrq is logged as.
+        // "Out of memory" is also sysrq's message.
         assert!(cause == Cause::CgroupOom || verdict.level.is_none());
     }
 }
@@ -227,7 +227,7 @@ fn a_group_kill_tells_the_group_and_how_many_died() {
     incident.complete = false;
     let verdict = incident.clone().verdict();
     assert!(verdict.shows(&["at least 3 processes"]) && verdict.summary.contains("at least 2 more"));
-    // Set above the cgroup whose limit it is, it does not count.
+    // Set above the limit owner, it does not count.
     let above = full_container().with_group(POD);
     assert!(!kill(&above, Some(above.clone()), &CHARGE).verdict().shows(&["memory.oom.group"]));
     assert!(kill(&above, None, &SYSTEM).verdict().shows(&["memory.oom.group", "pod1f6c", "1 process"]));
@@ -270,7 +270,7 @@ fn a_killed_child_leaves_a_container_that_may_be_broken() {
     incident.victims[0].task.container_pid = Some(7);
     let verdict = incident.clone().verdict();
     assert!(verdict.shows(&["pid 7, not pid 1"]) && verdict.remedy.contains("may go on without it"));
-    // With the host's pids there is nothing to tell.
+    // With the host's pids nothing can be concluded.
     incident.victims[0].task.container_pid = Some(4211);
     assert!(!incident.verdict().remedy.contains("may go on without it"));
 }
@@ -316,7 +316,7 @@ fn an_oom_without_a_victim_says_that_no_process_could_be_killed_and_how_often() 
 }
 
 #[test]
-fn an_oom_of_the_node_for_a_large_order_is_said_to_need_contiguous_pages() {
+fn an_oom_of_the_node_for_a_large_order_is_reported_with_its_order() {
     let verdict =
         kill(&full_container(), None, &SYSTEM).with_control(|control| control.order = Some(3)).verdict();
     assert!(verdict.shows(&["order-3 (8 contiguous pages)"]));
@@ -339,7 +339,7 @@ fn hostile_names_are_escaped_and_long_ones_cut() {
 }
 
 #[test]
-fn usage_without_a_limit_any_more_is_said() {
+fn usage_is_reported_after_the_limit_was_removed() {
     let mut victim = full_container();
     victim.level_mut(&api()).limit = Some(Limit::Unlimited);
     let verdict = kill(&victim, Some(victim.clone()), &CHARGE).verdict();

@@ -1,4 +1,4 @@
-//! The zones, as an allocation met them.
+//! The zones at the moment of an allocation.
 
 use super::Reason;
 use crate::enrich::Case;
@@ -6,7 +6,7 @@ use crate::event::{Zone, Zones};
 use crate::fragmentation::{Assessment, Request, Shortage, ZoneFinding, assess};
 use crate::schema;
 
-/// The zones with what each says about the allocation.
+/// The zones with the assessment of each for the allocation.
 pub struct Sight<'a> {
     pub zones: &'a Zones,
     pub request: Request,
@@ -14,7 +14,7 @@ pub struct Sight<'a> {
     pub page_size_bytes: u64,
 }
 
-/// `None` where the case has no zones, or no allocation of the node's pages.
+/// `None` if the case has no zones, or no allocation of the node's pages.
 #[must_use]
 pub fn sight<'a>(case: &Case, zones: Option<&'a Zones>) -> Option<Sight<'a>> {
     let (zones, request) = (zones?, case.request?);
@@ -29,15 +29,15 @@ impl Sight<'_> {
         Some((self.zones.list.get(index)?, self.assessment.zones.get(index)?))
     }
 
-    /// No zone that the request may use has room for it.
+    /// No eligible zone has room for the allocation.
     #[must_use]
     pub fn no_room(&self) -> bool {
         let mut eligible = self.assessment.zones.iter().filter(|zone| zone.eligible).peekable();
         eligible.peek().is_some() && eligible.all(|zone| zone.room == Some(false))
     }
 
-    /// What an OOM of the node lacked. Where it was a single page that was asked for, memory, whatever has come free since;
-    /// else the OOM killer may have been called by what is no shortage any more.
+    /// The shortage at an OOM of the node. If the allocation was a single page, it was memory, however much has been freed
+    /// since; else the shortage that invoked the OOM killer may be over already.
     #[must_use]
     pub fn shortage(&self) -> Option<schema::Shortage> {
         match self.assessment.shortage {
@@ -47,27 +47,27 @@ impl Sight<'_> {
         }
     }
 
-    /// It is certain that none had: at the failure, for what was read later is of another moment.
+    /// It is certain that no zone had room: if the zones were read later, they may have changed since the failure.
     #[must_use]
     pub fn could_not_serve(&self) -> bool {
         matches!(self.assessment.shortage, Shortage::Fragmentation | Shortage::LowMemory) && !self.zones.late
     }
 
-    /// Some zone has room for it and a block.
+    /// A zone has room for it and a suitable block.
     #[must_use]
     pub fn could_serve(&self) -> bool {
         let mut zones = self.assessment.zones.iter();
         zones.any(|zone| zone.eligible && zone.room == Some(true) && zone.suitable_block == Some(true))
     }
 
-    /// What the request might use in the zones that have room for it.
+    /// Usable memory in the zones that have room for it.
     #[must_use]
     pub fn usable_pages(&self) -> u64 {
         let with_room = self.assessment.zones.iter().filter(|zone| zone.eligible && zone.room == Some(true));
         with_room.filter_map(|zone| zone.usable_pages).fold(0, u64::saturating_add)
     }
 
-    /// The largest order of which a zone that has room has a block for this request.
+    /// The largest order for which a zone that has room has a block for this allocation.
     #[must_use]
     pub fn largest_block_order(&self) -> Option<u32> {
         let zones = self.zones.list.iter().zip(&self.assessment.zones);
@@ -88,7 +88,7 @@ impl Sight<'_> {
         }
     }
 
-    /// A zone that has blocks that are large enough, and keeps all of them: for CMA, for atomic allocations.
+    /// A zone that has large enough blocks, all of them reserved: for CMA, for atomic allocations.
     #[must_use]
     pub fn kept_blocks(&self) -> Option<KeptBlocks<'_>> {
         let zones = self.zones.list.iter().zip(&self.assessment.zones);
@@ -114,8 +114,8 @@ impl Sight<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct KeptBlocks<'a> {
     pub zone: &'a Zone,
-    /// Some are kept for movable memory.
+    /// Some are reserved for movable memory.
     pub cma: bool,
-    /// Some are kept for atomic allocations.
+    /// Some are reserved for atomic allocations.
     pub highatomic: bool,
 }

@@ -1,10 +1,10 @@
-//! Failed allocations, folded: of failures with the same request in the same cgroup the first is an incident at once, the
-//! rest one a second with a count.
+//! Failed allocations, folded: of equal allocations that fail in the same cgroup, the first is an incident at once, the rest
+//! one a second with a count.
 //!
-//! The kernel side counts each failure and writes a record of few. A count reaches this side with the next record of its
-//! kind, or when the map of counts is read ([`AllocFolds::counts`]), whichever is first: so each is told, whether more
-//! records come or not. What is known by the map alone has no record of its own, and goes out as another revision of the
-//! incident before, with the count of both.
+//! The kernel side counts each failure and writes few records. A count reaches this side with the next record of its kind, or
+//! when the map of counts is read ([`AllocFolds::counts`]), whichever is first: so each failure is reported, even if no more
+//! records come. Failures that only the map has counted have no record, and go out as another revision of the incident before,
+//! with the count of both.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,54 +12,53 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{FOLD_NS, Incident};
 use crate::event::{AllocFailure, Asked, Counted, FailureKey};
 
-/// Kinds that are remembered: more than the kernel side counts apart.
+/// Kinds that are remembered: more than the kernel side's map has.
 pub(super) const KINDS: usize = 600;
 
-/// Allocations that failed alike.
+/// Allocations that failed in the same way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AllocFailures {
     /// The first of them since the last incident.
     pub event: Box<AllocFailure>,
-    /// How many more this stands for.
+    /// How many more failures this incident counts.
     pub repeats: u64,
-    /// 1; higher where the incident went out before, and more were counted since.
+    /// 1; higher if the incident went out before, and more were counted since.
     pub revision: u32,
 }
 
-/// What folds together, as far as anybody outside the kernel can tell. Of a request that an interrupt made the cgroup is
-/// nobody's.
+/// Key for folding, with the facts that are known outside the kernel. An allocation in an interrupt belongs to no cgroup.
 type Kind = (Asked, u32, Option<u64>);
 
-/// The kinds of late.
+/// Recent kinds.
 #[derive(Debug, Default)]
 pub(crate) struct AllocFolds {
-    /// What the kernel side counts apart may look alike from here: the same message from two places, say. Those that it has
-    /// forgotten are forgotten here, too.
+    /// Kinds of the kernel side may be equal here: the same message from two places, for example. Kinds that the kernel side
+    /// has forgotten are forgotten here, too.
     told: BTreeMap<FailureKey, Told>,
     folds: BTreeMap<Kind, Fold>,
-    /// Failures of no kind that is known here, by the counts that were read last; their record may still come.
+    /// Failures of unknown kinds, by the counts that were read last; their record may still come.
     untold: BTreeMap<FailureKey, Untold>,
-    /// Such that the kernel side has forgotten.
+    /// Such failures whose kind the kernel side has forgotten.
     lost: u64,
 }
 
-/// What is known of a count.
+/// State of one count.
 #[derive(Clone, Copy, Debug)]
 struct Told {
-    /// How far it has been told, or is about to be.
+    /// The count up to which failures have been reported, or are about to be.
     counted: Counted,
-    /// What the latest record was of.
+    /// Kind of the latest record.
     kind: Kind,
-    /// The count that was read last, if it is ahead of a record that was not here yet.
+    /// The count that was read last, if it is ahead of a record that has not arrived yet.
     ahead: Option<Counted>,
-    /// It was not among the counts that were read last.
+    /// It was missing among the counts that were read last.
     gone: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Untold {
     failures: u64,
-    /// The counts that were read before those had it as well, so a record of it would have come by now.
+    /// The previous reading had this count too, so a record of it would have arrived by now.
     settled: bool,
 }
 
@@ -68,9 +67,9 @@ struct Fold {
     /// The incident that went out last.
     last: AllocFailures,
     sent_ns: u64,
-    /// The one to go out next, and the time of its record.
+    /// The next incident to go out, and the time of its record.
     waiting: Option<Box<AllocFailure>>,
-    /// Failures that no incident has told.
+    /// Failures that no incident has counted yet.
     untold: u64,
 }
 
@@ -82,7 +81,7 @@ impl AllocFolds {
         let kind = (event.asked, event.gfp, cgroup.filter(|_| !event.in_interrupt()));
         let new = self.recorded(&event, kind);
         if new == 0 && self.folds.get(&kind).is_none_or(|fold| fold.untold == 0) {
-            // The counts were read before the record, and all that it stands for has been told.
+            // The counts were read before the record, and all of its failures have been reported.
             return Vec::new();
         }
         let mut done = self.forget(&kind);
@@ -107,7 +106,7 @@ impl AllocFolds {
         let nothing = Counted { total: 0, ..event.counted };
         let new = Told { counted: nothing, kind, ahead: None, gone: false };
         let told = self.told.entry(event.key).or_insert(new);
-        // What is counted from here on belongs to what this record is of.
+        // Failures counted from here on belong to this record's kind.
         (told.kind, told.ahead, told.gone) = (kind, None, false);
         told.rise(event.counted)
     }
@@ -124,7 +123,7 @@ impl AllocFolds {
                 untold.insert(key, Untold { failures, settled });
             }
         }
-        // A record that was written before the counts were read is in before they are read again.
+        // A record that was written before the counts were read arrives before they are read again.
         self.told.retain(|key, told| {
             let stays = seen.contains(key) || !told.gone;
             told.gone = !seen.contains(key);
@@ -135,10 +134,10 @@ impl AllocFolds {
         self.lost = forgotten.fold(self.lost, |lost, (_, untold)| lost.saturating_add(untold.failures));
     }
 
-    /// Takes one of them. Gives how many of its failures there is nowhere to tell.
+    /// Takes one of them. Gives how many of its failures cannot be attributed to an incident.
     ///
-    /// A count may be ahead of its record, which is then on its way: it must not be told as a revision of an incident of
-    /// hours ago. What is still on its way at the next reading is lost.
+    /// A count may be ahead of its record, which is then still in the ring: it must not be reported as a revision of an
+    /// incident of hours ago. A record that is missing at the next reading is lost.
     fn counted(&mut self, key: FailureKey, counted: Counted) -> u64 {
         let Some(told) = self.told.get_mut(&key) else { return counted.total };
         let is_ahead = counted.sent_ns > told.counted.sent_ns;
@@ -146,36 +145,36 @@ impl AllocFolds {
             told.ahead = Some(counted);
             return 0;
         }
-        // The next record of a kind that was forgotten here brings its count along.
+        // The next record of a kind that was forgotten here carries its count.
         let Some(fold) = self.folds.get_mut(&told.kind) else { return { *told }.rise(counted) };
         fold.untold = fold.untold.saturating_add(told.rise(counted));
         0
     }
 
-    /// How many failures are of kinds that no record was seen of: for certain, or `with_late` if no more records come.
+    /// How many failures have a kind without a record: for certain, or with `with_late` if no more records come.
     pub(crate) fn untold(&self, with_late: bool) -> u64 {
         let open = self.untold.values().filter(|untold| with_late || untold.settled);
         open.fold(self.lost, |sum, untold| sum.saturating_add(untold.failures))
     }
 
-    /// Gives what is due.
+    /// Gives the incidents that are due.
     pub(crate) fn tick(&mut self, now_ns: u64) -> Vec<Incident> {
         self.folds.values_mut().filter_map(|fold| fold.due(now_ns)).collect()
     }
 
-    /// How many counts and kinds are kept.
+    /// Number of counts and kinds.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> (usize, usize) {
         (self.told.len(), self.folds.len())
     }
 
-    /// When there is something to give.
+    /// When the next incident is due.
     pub(crate) fn deadline_ns(&self) -> Option<u64> {
         let waiting = self.folds.values().filter(|fold| fold.untold > 0);
         waiting.map(|fold| fold.sent_ns.saturating_add(FOLD_NS)).min()
     }
 
-    /// Gives all that is untold. Records that have not come by now are lost.
+    /// Gives all unreported failures. Records that have not come by now are lost.
     pub(crate) fn finish(&mut self) -> Vec<Incident> {
         for told in self.told.values_mut() {
             let Some(fold) = self.folds.get_mut(&told.kind) else { continue };
@@ -185,8 +184,8 @@ impl AllocFolds {
         self.tick(u64::MAX)
     }
 
-    /// Makes room for a kind: the one that has been quiet longest goes, and what it has untold goes out before its time.
-    /// How far its counts were told is kept, so that they are not told again when it comes back.
+    /// Makes room for a kind: the one without failures for the longest time goes, and its unreported failures go out early. The
+    /// counts that were reported stay, so that they are not reported again when it comes back.
     fn forget(&mut self, newcomer: &Kind) -> Vec<Incident> {
         if self.folds.len() < KINDS || self.folds.contains_key(newcomer) {
             return Vec::new();
@@ -198,7 +197,7 @@ impl AllocFolds {
 }
 
 impl Told {
-    /// By how much the count has risen. Records and the counts are read one after the other, so one may be behind the other.
+    /// The rise of the count. Records and the counts are read one after the other, so one may be behind the other.
     fn rise(&mut self, counted: Counted) -> u64 {
         let before = match counted.since_ns.cmp(&self.counted.since_ns) {
             Ordering::Less => return 0,
@@ -213,7 +212,7 @@ impl Told {
 }
 
 impl Fold {
-    /// The next incident, if there is something to tell and it is time.
+    /// The next incident, if one is due.
     fn due(&mut self, now_ns: u64) -> Option<Incident> {
         if self.untold == 0 || now_ns < self.sent_ns.saturating_add(FOLD_NS) {
             return None;

@@ -1,14 +1,13 @@
-//! OOM decisions with their victims, and OOMs that killed nobody.
+//! OOM decisions with their victims, and OOMs without a victim.
 //!
-//! `oom_lock` lets the kernel carry out one OOM decision at a time, so at most one is open here. It closes on its
-//! end record. In the raw-tracepoint tier there is no end: a decision whose victim has no `memory.oom.group` among
-//! its cgroups has one victim and closes with it; any other closes when the next one begins, or [`QUIET_NS`] after
-//! its last victim, and then nobody can know that it was the last. An incident is complete only if none of its
-//! records can have been lost: a victim that is not there must not look like one that never was. Nor is one complete that
-//! had begun before the hooks were switched on, or was not over when they were switched off.
+//! `oom_lock` lets the kernel carry out one OOM decision at a time, so at most one is open here. It closes on its end record.
+//! In the raw-tracepoint tier there is no end: a decision whose victim has no `memory.oom.group` among its cgroups has one
+//! victim and closes with it; any other closes when the next one begins, or [`QUIET_NS`] after its last victim, and then it is
+//! unknown whether that was the last. An incident is complete only if none of its records can have been lost: a lost victim
+//! must not look like one that never existed. An incident is also incomplete if it had begun before the hooks were switched on,
+//! or was not over when they were switched off.
 //!
-//! OOMs without a kill fold by the cgroup whose limit it was: the first goes out at once, the rest as one a
-//! second, with a count.
+//! OOMs without a kill fold by the limit owner: the first goes out at once, the rest as one a second, with a count.
 
 use std::collections::BTreeMap;
 
@@ -28,52 +27,52 @@ pub use victims::{complete_victims, same_process};
 /// which takes a serial console of 115,200 baud 13 ms and one of 9,600 baud 160 ms: a shorter wait tears group kills
 /// apart.
 pub(super) const QUIET_NS: u64 = 250_000_000;
-/// How long a decision with an end waits for it after a victim, when records have been lost: it may be among them.
+/// How long a decision with an end waits for it after a victim, when records have been lost: the end may be among them.
 pub(super) const LOST_END_NS: u64 = 1_000_000_000;
-/// How long it waits for its first victim, and then for the next or for its end. In between the kernel logs the state of
-/// memory and every task (`dump_header`), or waits for others' messages to leave: a node with thousands of tasks and a
-/// serial console takes many seconds for that.
+/// How long it waits for its first victim, and then for the next or for its end. In between the kernel logs the state of memory
+/// and every task (`dump_header`), or waits for other messages to leave: a node with thousands of tasks and a serial console
+/// takes many seconds for that.
 pub(super) const CONSOLE_NS: u64 = 60_000_000_000;
-/// How long a decision that was given up is remembered: what comes late makes another revision of its incident.
+/// How long a decision that was given up is remembered: later records make another revision of its incident.
 pub(super) const LATE_NS: u64 = 60_000_000_000;
-/// Limits that are remembered for folding; beyond it the one that has been quiet longest is forgotten.
+/// Limits that are remembered for folding; above that the one without events for the longest time is forgotten.
 pub(super) const FOLDS: usize = 256;
 
-/// Victims of one incident that are kept with all that is known of them: a cgroup whose processes die together may have as
-/// many as its tenant likes.
+/// Victims of one incident whose facts are stored: in a cgroup whose processes die together, the tenant decides how many there
+/// are.
 pub(super) const VICTIMS: usize = 512;
 
 /// A decision and all its victims.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OomKill {
-    /// What names the incident: the decision's time and CPU, or its first victim's if the decision was lost. So
-    /// victims that come after their decision was given up do not take the name of what was reported then.
+    /// Names the incident: the decision's time and CPU, or its first victim's if the decision was lost. So victims that come
+    /// after their decision was given up do not take the name of the incident that was reported then.
     pub ktime_ns: u64,
     /// See `ktime_ns`.
     pub cpu: u32,
     /// The decision; `None` if its record was lost.
     pub decision: Option<Box<OomDecision>>,
-    /// Every process that was marked, each once, in the order of the marks. Empty where the chosen process was
-    /// gone before it could be marked.
+    /// Every process that was marked, each once, in the order of the marks. Empty if the chosen process was gone before it
+    /// could be marked.
     pub victims: Vec<OomVictim>,
-    /// How many more processes were killed than `victims` has: it keeps the largest of very many.
+    /// How many more processes were killed than `victims` has: it has the largest of very many.
     pub unlisted: u64,
-    /// Who held the node's memory; `None` for a memory cgroup's OOM, and where that could not be gathered.
+    /// The holders of the node's memory; `None` for a memory cgroup's OOM, and if they could not be gathered.
     pub holders: Option<Box<OomHolders>>,
     /// The zones at the decision; the same.
     pub zones: Option<Box<Zones>>,
-    /// 1; higher where the incident went out before, and more of it came late.
+    /// 1; higher if the incident went out before, and more records came late.
     pub revision: u32,
-    /// Seen from its decision to its end, or known to have no more to it, with no record lost on the way.
+    /// Seen from its decision to its end, or known to be over, with no record lost.
     pub complete: bool,
-    /// It was given up before its end was seen, and what still comes of it makes another revision.
+    /// It was given up before its end was seen, and later records make another revision.
     pub may_grow: bool,
-    /// Further kills that this stands for.
+    /// Further kills that this incident counts.
     pub folded: Option<Box<Folded>>,
 }
 
 impl OomKill {
-    /// One of which nothing is known but its decision.
+    /// A kill with a decision and nothing else.
     pub(super) fn begun(ktime_ns: u64, cpu: u32, decision: Option<Box<OomDecision>>) -> Self {
         Self {
             ktime_ns,
@@ -97,24 +96,24 @@ impl OomKill {
     }
 }
 
-/// Kills that an incident stands for beside its own.
+/// Kills that an incident counts beside its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Folded {
     /// How many.
     pub kills: u64,
     /// Processes that were killed by them.
     pub victims_total: u64,
-    /// Of these, how many were ending already: the kernel only let them at its reserves.
+    /// Of these, how many were exiting already: the kernel only gave them access to its reserves.
     pub exiting: u64,
-    /// What they had resident, as far as that could be read.
+    /// Their resident memory, as far as it could be read.
     pub resident_bytes: u64,
-    /// Of how many it could not.
+    /// How many of them had unreadable memory.
     pub unread: u64,
     /// How many of the kills may have more victims: their end was not seen.
     pub incomplete: u64,
     /// Time of the last.
     pub until_ns: u64,
-    /// The processes in the order of their deaths, as many as are kept.
+    /// The processes in the order of their deaths, as many as are stored.
     pub victims: Vec<FoldedVictim>,
 }
 
@@ -127,7 +126,7 @@ pub struct FoldedVictim {
     pub pid: Option<u32>,
     /// Its name.
     pub comm: Option<Name>,
-    /// The end of its cgroup's path, where that is not the cgroup of the incident's own first victim.
+    /// The end of its cgroup's path, if that is not the cgroup of the incident's own first victim.
     pub cgroup: Option<Vec<u8>>,
 }
 
@@ -136,11 +135,11 @@ pub struct FoldedVictim {
 pub struct OomNoKill {
     /// The first of them since the last line.
     pub event: Box<OomNoVictim>,
-    /// How many more this stands for.
+    /// How many more OOMs this incident counts.
     pub repeats: u64,
 }
 
-/// Puts the events of OOM decisions together.
+/// Collects the events of OOM decisions.
 #[derive(Debug, Default)]
 pub(super) struct Ooms {
     open: Option<Open>,
@@ -149,12 +148,12 @@ pub(super) struct Ooms {
     written: Option<Written>,
     /// A decision that was given up before its end was known.
     given_up: Option<Open>,
-    /// Time of the latest mark of a task that was dying anyway.
+    /// Time of the latest mark of a task that was dying already.
     dying_ns: Option<u64>,
-    /// Stacks have `oom_kill_process` where it leads to a mark.
+    /// Stacks have `oom_kill_process` if it leads to a mark.
     kills_show: bool,
-    /// A hook sits on the decision: one that was gathered at a mark had begun before the hooks were switched on, or its hook
-    /// was passed over.
+    /// A hook is attached to the decision: a decision that was gathered at a mark had begun before the hooks were switched on,
+    /// or its hook did not run.
     decisions_hooked: bool,
 }
 
@@ -213,24 +212,24 @@ impl Ooms {
         self.fold(event)
     }
 
-    /// The kill that is open, if that is what `stamp` is of.
+    /// The open kill, if `stamp` belongs to it.
     fn kill_of(&mut self, stamp: &Stamp) -> Option<&mut OomKill> {
         let open = self.open.as_mut().filter(|open| Some(open.decision_ns) == stamp.decision_ns)?;
         Some(&mut open.kill)
     }
 
-    /// Notes that records were lost: what is open may lack one.
+    /// Notes that records were lost: an open incident may lack one.
     pub(super) fn gap(&mut self) {
         if let Some(open) = &mut self.open {
             open.torn = true;
         }
     }
 
-    /// Lets time pass; gives the incidents that are due.
+    /// Advances the time; gives the incidents that are due.
     pub(super) fn tick(&mut self, now_ns: u64) -> Vec<Incident> {
         let mut done = Vec::new();
         if self.open.as_ref().is_some_and(|open| now_ns >= open.deadline_ns()) {
-            // With an end, it was lost; with one victim to come, that was lost; and a group may have had more.
+            // If it has an end record, that was lost; if it has one victim, that was lost; and a group may have had more.
             self.given_up = self.open.clone().map(|open| Open { latest_ns: now_ns, ..open });
             let mut given_up = self.close(false);
             if let Some(Incident::OomKill(kill)) = &mut given_up {
@@ -252,14 +251,14 @@ impl Ooms {
         done
     }
 
-    /// When [`Self::tick`] has something to do, if nothing comes before.
+    /// When the next [`Self::tick`] is due, if no event comes before.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
         let folds = self.folds.values().filter(|fold| fold.waiting.is_some());
         let folds = folds.map(|fold| fold.sent_ns.saturating_add(FOLD_NS));
         folds.chain(self.open.as_ref().map(Open::deadline_ns)).min()
     }
 
-    /// Gives all that is open: no more events will come.
+    /// Gives all open incidents: no more events will come.
     pub(super) fn finish(&mut self) -> Vec<Incident> {
         let mut done: Vec<_> = self.close(false).into_iter().collect();
         let folds = std::mem::take(&mut self.folds);
@@ -269,7 +268,7 @@ impl Ooms {
         done
     }
 
-    /// Opens again what was given up, if nothing else is open and this belongs to it.
+    /// Reopens the decision that was given up, if no other is open and this event belongs to it.
     fn resume(&mut self, decision_ns: Option<u64>, now_ns: u64) {
         if self.open.is_none()
             && let Some(mut open) = self.given_up.take_if(|open| Some(open.decision_ns) == decision_ns)
@@ -280,8 +279,8 @@ impl Ooms {
         }
     }
 
-    /// Whether this was gathered at a mark that no kill led to: `out_of_memory` (`mm/oom_kill.c`, 5.10 to 7.3) gives a task
-    /// that is dying, and asks for memory to do so, access to the reserves. A victim does so again and again.
+    /// Whether this was gathered at a mark that no kill led to: `out_of_memory` (`mm/oom_kill.c`, 5.10 to 7.3) marks a task
+    /// that is dying and allocates memory to do so, which gives it access to the reserves. A victim does so again and again.
     fn marks_the_dying(&self, decision: &OomDecision) -> bool {
         let stack = decision.stack.as_ref();
         self.kills_show
@@ -294,7 +293,7 @@ impl Ooms {
             })
     }
 
-    /// Closes what is open; `over` if it is known that the kernel is through with it.
+    /// Closes the open decision; `over` if the kernel is known to be done with it.
     fn close(&mut self, over: bool) -> Option<Incident> {
         let mut open = self.open.take()?;
         self.written = Written::of(&open.kill, open.latest_ns).or(self.written);
@@ -302,8 +301,8 @@ impl Ooms {
         Some(incident(open.kill))
     }
 
-    /// Closes what is open because the next decision shows: the kernel would not have begun that before it was
-    /// through with this one. But its end should have been seen before, or else the victim that it was seen by.
+    /// Closes the open decision because the next one begins: the kernel would not have begun that before it was done with this
+    /// one. It is incomplete if its end record is missing, or, in the tier without ends, its victim.
     fn close_before_next(&mut self) -> Option<Incident> {
         let over = self.open.as_ref().is_some_and(|open| !open.has_end && !open.kill.victims.is_empty());
         self.close(over)
@@ -311,8 +310,8 @@ impl Ooms {
 
     pub(super) fn victim(&mut self, victim: OomVictim, stats: &mut Stats) -> Vec<Incident> {
         let Some(decision_ns) = victim.stamp.decision_ns else {
-            // Outside of any decision the kernel marks tasks that are dying anyway, so that they get at its
-            // reserves: nobody kills them.
+            // Outside of any decision the kernel marks tasks that are dying already, to give them access to its reserves: that
+            // is no kill.
             if victim.task.exiting == Some(true) {
                 stats.add(Counter::MarkedAlreadyDying, 1);
                 return Vec::new();
@@ -355,13 +354,13 @@ impl Ooms {
                 return done;
             }
         } else if self.folds.len() >= FOLDS {
-            // One that has nothing waiting, if there is one; else what it has goes out before its time.
+            // A fold with no event waiting, if there is one; else the waiting event goes out early.
             let quietest = self.folds.iter().min_by_key(|(_, fold)| (fold.waiting.is_some(), fold.sent_ns));
             let quietest = quietest.map(|(&key, _)| key);
             let forgotten = quietest.and_then(|key| self.folds.remove(&key)?.waiting);
             done.extend(forgotten.map(Box::new).map(Incident::OomNoKill));
         }
-        // `push` has let the time pass that came with this event, so nothing of its limit is waiting here.
+        // `push` has advanced the time to this event, so no event of its limit is waiting here.
         self.folds.insert(key, Fold { sent_ns: now_ns, waiting: None });
         done.push(Incident::OomNoKill(Box::new(OomNoKill { event, repeats })));
         done

@@ -1,4 +1,4 @@
-//! The correlator against sequences of events: whole ones, torn ones, and any.
+//! The correlator against sequences of events: complete ones, incomplete ones, and arbitrary ones.
 
 use super::oom::*;
 use super::*;
@@ -69,7 +69,7 @@ impl Desk {
         self.correlator.push(event, &mut self.stats)
     }
 
-    /// What all of `events` give.
+    /// All incidents of `events`.
     fn all(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<Incident> {
         events.into_iter().flat_map(|event| self.push(event)).collect()
     }
@@ -119,7 +119,7 @@ fn a_group_is_one_incident_with_each_process_once() {
 
 /// A tenant decides how many processes die together.
 #[test]
-fn of_a_group_without_end_the_first_and_the_largest_are_kept_and_the_rest_counted() {
+fn of_a_very_large_group_the_first_and_the_largest_are_stored_and_the_rest_counted() {
     let task = |pid: u32| Task {
         pid: Some(pid),
         rss: Some(crate::event::Rss { anon_bytes: pid.into(), ..crate::event::Rss::default() }),
@@ -128,7 +128,7 @@ fn of_a_group_without_end_the_first_and_the_largest_are_kept_and_the_rest_counte
     let mut desk = Desk::default();
     desk.push(decision(100, Hook::Fentry, Some(cgroups(Some(1)))));
     desk.all((0..2000).map(|pid| mark_of(101, Some(100), task(pid))));
-    // The chosen one is marked twice.
+    // The chosen process is marked twice.
     desk.push(mark_of(101, Some(100), task(0)));
     let done = desk.push(end(500, 100));
     let Incident::OomKill(kill) = &done[0] else { panic!("no kill") };
@@ -150,7 +150,7 @@ fn the_same_pid_started_at_another_time_is_another_process() {
         mark_of(102, Some(100), task(Some(7), 7, 2)),
         // Another thread of the first.
         mark_of(103, Some(100), task(Some(7), 8, 1)),
-        // Nothing but a thread id, twice; and nothing at all, twice.
+        // Only a thread id, twice; and no field at all, twice.
         mark_of(104, Some(100), task(None, 9, 1)),
         mark_of(105, Some(100), task(None, 9, 1)),
         mark_of(106, Some(100), Task::default()),
@@ -175,7 +175,7 @@ fn victims_of_a_lost_decision_are_together_and_not_complete() {
 }
 
 #[test]
-fn an_end_that_belongs_to_nothing_is_counted() {
+fn an_end_without_a_decision_is_counted() {
     let mut desk = Desk::default();
     assert_eq!(desk.push(end(120, 100)), []);
     desk.push(decision(200, Hook::Fentry, None));
@@ -204,7 +204,7 @@ fn a_lost_end_is_made_up_for_by_the_next_decision_or_by_time() {
     assert_eq!(shapes(&desk.correlator.finish()), incomplete);
 }
 
-/// `dump_header` stands between decision and mark, and a serial console is slow.
+/// `dump_header` runs between decision and mark, and a serial console is slow.
 #[test]
 fn a_victim_may_come_long_after_its_decision() {
     let mut desk = Desk::default();
@@ -216,7 +216,7 @@ fn a_victim_may_come_long_after_its_decision() {
 }
 
 #[test]
-fn without_an_end_one_victim_completes_a_decision_that_is_no_groups() {
+fn without_an_end_one_victim_completes_a_decision_without_a_group() {
     let mut desk = Desk::default();
     assert_eq!(desk.push(decision(100, Hook::RawTracepoint, Some(cgroups(None)))), []);
     assert_eq!(shapes(&desk.push(mark(101, Some(100), 7))), [(100, true, vec![7], true)]);
@@ -246,7 +246,7 @@ fn without_an_end_a_group_is_complete_at_the_next_decision_and_not_by_time() {
     }
 }
 
-/// The decision is seen by its first mark: one without a mark has lost it.
+/// The decision is seen by its first mark: without a mark it is lost.
 #[test]
 fn without_an_end_a_decision_without_a_victim_is_never_complete() {
     for group in [cgroups(None), cgroups(Some(0))] {
@@ -261,7 +261,7 @@ fn without_an_end_a_decision_without_a_victim_is_never_complete() {
 }
 
 #[test]
-fn what_lost_a_record_on_the_way_is_not_complete() {
+fn an_incident_that_lost_a_record_is_not_complete() {
     let whole = || [decision(100, Hook::Fentry, None), mark(101, Some(100), 7), end(110, 100)];
     for at in 0..=3 {
         let mut desk = Desk::default();

@@ -41,7 +41,7 @@ pub(super) fn failure(
             2 => MigrateType::Reclaimable,
             other => MigrateType::Other(other),
         }),
-        // An empty one cannot be met, and stands for one of which the nodes above 63 alone are named.
+        // An empty mask is impossible, and means that only nodes above 63 are in it.
         nodemask: Some(nodemask).filter(|nodes| flags & failure_flag::NODEMASK != 0 && *nodes != 0),
         mems_allowed: Some(mems_allowed)
             .filter(|nodes| flags & failure_flag::MEMS_ALLOWED != 0 && *nodes != 0),
@@ -54,7 +54,7 @@ pub(super) fn failure(
     }))
 }
 
-/// Reads the section of zones; a record of them without one is of a machine that has none.
+/// Reads the section of zones; a record of zones without it is of a machine that has none.
 pub(super) fn zones(reader: &mut Reader, machine: &Machine) -> Result<Box<Zones>, DecodeError> {
     let zones = lineage::sections(reader, machine)?.zones.unwrap_or_default();
     if possible::zones(&zones) {
@@ -64,16 +64,16 @@ pub(super) fn zones(reader: &mut Reader, machine: &Machine) -> Result<Box<Zones>
     }
 }
 
-/// What the argument behind the format is. The tracepoint has no format, and is hit for pages only.
+/// The meaning of the argument after the format. The tracepoint has no format, and is hit for pages only.
 fn asked(key: FailureKey, format: Option<&Name>) -> Asked {
     const PAGES: &[u8] = b"page allocation failure: order:";
-    // An order is an unsigned int, and registers hold what they hold above it.
+    // An order is an unsigned int, and the upper half of the register is undefined.
     let order = key.argument as u32;
     match format {
         None if key.format_address == 0 => Asked::Pages { order },
         Some(format) if format.0.starts_with(PAGES) => Asked::Pages { order },
         Some(format) if format.0.starts_with(b"vmalloc") => {
-            // The first placeholder is what the argument goes to; a size is the only long one.
+            // The first placeholder takes the argument; only a size is long.
             let first = format.0.iter().position(|byte| *byte == b'%').and_then(|at| format.0.get(at..));
             let is_size = first.is_some_and(|rest| rest.starts_with(b"%lu"));
             Asked::Vmalloc { bytes: is_size.then_some(key.argument) }

@@ -20,7 +20,7 @@ impl Sections {
     }
 }
 
-/// Reads all that is left.
+/// Reads all remaining sections.
 pub(super) fn sections(reader: &mut Reader, machine: &Machine) -> Result<Sections, DecodeError> {
     let mut sections = Sections::default();
     while !reader.is_empty() {

@@ -1,4 +1,4 @@
-//! The records of OOM decisions and victims, of OOMs that killed nobody, and of who held the memory.
+//! The records of OOM decisions and victims, of OOMs without a victim, and of the holders of memory.
 
 use crashtrace_ebpf as abi;
 use crashtrace_ebpf::missing;
@@ -116,7 +116,7 @@ pub(super) fn holders(
     }))
 }
 
-/// sysrq asks for no page and says -1.
+/// sysrq allocates no page and has -1.
 fn order_of(order: i32) -> Option<u32> {
     u32::try_from(order).ok()
 }

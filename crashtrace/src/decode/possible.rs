@@ -1,9 +1,10 @@
-//! PURE: what no kernel says. A record that holds it was read at the wrong places, so all of it is refused.
+//! PURE: values that no kernel has. A record with such a value was read at the wrong places, so all of it is refused.
 //!
-//! Only what cannot be on any kernel from 5.10 to 7.3: a real kill that is refused is worse than a figure that is odd. So a size that
-//! an accounting error of the kernel could bring about is not refused, but left out ([`size`]), and for times there is a
-//! minute's grace: `bpf_ktime_get_boot_ns` is `ktime_get_boot_fast_ns` (`kernel/time/timekeeping.c`), which may be behind the clock
-//! that a task's start was taken from. Whether a record is later than now is not asked: this process may be in a time namespace.
+//! Only values that are impossible on every kernel from 5.10 to 7.3: refusing a real kill is worse than an odd figure. So a
+//! size that an accounting error of the kernel could cause is not refused, but left out ([`size`]), and for times there is a
+//! minute's grace: `bpf_ktime_get_boot_ns` is `ktime_get_boot_fast_ns` (`kernel/time/timekeeping.c`), which may be behind the
+//! clock that a task's start was taken from. Whether a record is later than now is not checked: this process may be in a time
+//! namespace.
 
 use super::DecodeError;
 use crate::event::{Asked, Event, Level, Lineage, Stamp, Task, Zones};
@@ -11,11 +12,11 @@ use crate::event::{Asked, Event, Level, Lineage, Stamp, Task, Zones};
 /// `PID_MAX_LIMIT` on 64 bits (`include/linux/threads.h`): ids are below it (`alloc_pid`, `kernel/pid.c`).
 const PID_MAX_LIMIT: u32 = 4 * 1024 * 1024;
 /// `OOM_SCORE_ADJ_MIN` and `OOM_SCORE_ADJ_MAX` (`include/uapi/linux/oom.h`): `oom_score_adj_write` and `oom_adj_write`
-/// (`fs/proc/base.c`) take nothing else, and a new process inherits it.
+/// (`fs/proc/base.c`) accept no other value, and a new process inherits it.
 const OOM_SCORE_ADJ: std::ops::RangeInclusive<i16> = -1000..=1000;
 /// See the module.
 const GRACE_NS: u64 = 60_000_000_000;
-/// `get_order` of all that 64 bits can address: what the largest charge could ask for. -1 is sysrq.
+/// `get_order` of all that 64 bits can address: the order of the largest charge. -1 is sysrq.
 const ORDER: std::ops::RangeInclusive<i32> = -1..=52;
 /// The largest address space of a process is 2^56 bytes (x86 with five levels of page tables), and no machine has more memory.
 const SIZE_LIMIT_BYTES: u64 = 1 << 57;
@@ -24,15 +25,15 @@ const MAX_NUMNODES: u32 = 1024;
 /// `zone_names` (`mm/page_alloc.c`).
 const ZONE_NAMES: [&[u8]; 6] = [b"DMA", b"DMA32", b"Normal", b"HighMem", b"Movable", b"Device"];
 
-/// Refuses an event that cannot be.
+/// Refuses an impossible event.
 pub(super) fn check(event: &Event) -> Result<(), DecodeError> {
     let stamp = event.stamp();
     let decided_ns = stamp.decision_ns.unwrap_or_default();
     past(stamp, decided_ns, "time of a decision, in ns")?;
     match event {
         Event::OomDecision(it) => {
-            // `constrained_alloc` sets it before a victim is looked for, to `mem_cgroup_get_max() ?: 1` or to memory and swap of
-            // the nodes (`mm/oom_kill.c`).
+            // `constrained_alloc` sets it before the search for a victim, to `mem_cgroup_get_max() ?: 1` or to memory and swap
+            // of the nodes (`mm/oom_kill.c`).
             if let Some(control) = it.control.as_ref().filter(|control| control.total_bytes == 0) {
                 return Err(impossible("size of what may be used, in bytes", control.total_bytes));
             }
@@ -61,21 +62,20 @@ pub(super) fn check(event: &Event) -> Result<(), DecodeError> {
     }
 }
 
-/// A request's order.
+/// The order of an allocation.
 pub(super) fn order(order: i32) -> Result<i32, DecodeError> {
     let value = u64::from(order.cast_unsigned());
     if ORDER.contains(&order) { Ok(order) } else { Err(impossible("order", value)) }
 }
 
-/// A size that can be. The kernel's counters of pages, charges and page tables are `atomic_long_t`s, and one that was
-/// counted down once too often is negative, which is a huge size: a fault of the kernel's in one figure, and no reason to
-/// drop a kill.
+/// A possible size. The kernel's counters of pages, charges and page tables are `atomic_long_t`s, and one that was decremented
+/// once too often is negative, which is a huge size: a kernel fault in one figure, and no reason to drop a kill.
 pub(super) fn size(bytes: u64) -> Option<u64> {
     Some(bytes).filter(|bytes| *bytes < SIZE_LIMIT_BYTES)
 }
 
-/// Whether zones can be: found from the right place, each has a name of the kernel's own, a node and not more memory than there is. Where they
-/// cannot be, `/proc` has them.
+/// Whether zones are possible: read at the right place, each has a name that the kernel knows, a node and not more memory than
+/// a machine can have. If they are impossible, `/proc` has them.
 pub(super) fn zones(zones: &Zones) -> bool {
     zones.list.iter().all(|zone| {
         zone.name.as_ref().is_none_or(|name| ZONE_NAMES.contains(&name.0.as_slice()))
@@ -85,7 +85,7 @@ pub(super) fn zones(zones: &Zones) -> bool {
     })
 }
 
-/// Somebody who is to die: never the idle task, which is in no list of processes (`for_each_process`, `oom_badness`).
+/// A victim: never the idle task, which is in no list of processes (`for_each_process`, `oom_badness`).
 fn victim(victim: &Task, stamp: &Stamp) -> Result<(), DecodeError> {
     if victim.pid == Some(0) || victim.tid == Some(0) {
         return Err(impossible("process id of a victim", 0));

@@ -1,4 +1,4 @@
-//! The self-test's record: the process that ran it as the kernel side reads any task, and as the kernel's helpers know it.
+//! The self-test's record: the process that ran it as the kernel side reads any task, and by the kernel's helpers.
 
 use std::mem::offset_of;
 
@@ -9,7 +9,7 @@ use crashtrace_ebpf::{COMM_BYTES, kind, section, task_missing};
 use super::{DecodeError, Machine, Reader, header, lineage, name, task};
 use crate::event::{Lineage, Name, Task};
 
-/// What it says.
+/// The facts in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SelfTest {
     /// When it ran, in the kernel's nanoseconds of `CLOCK_BOOTTIME`.
@@ -36,7 +36,7 @@ pub struct SelfTest {
     pub thread_comm: Name,
 }
 
-/// Reads it. What is impossible elsewhere is a finding here, and not refused.
+/// Reads it. Impossible values are a finding here, and not refused.
 ///
 /// # Errors
 /// The bytes are no such record.
@@ -45,7 +45,7 @@ pub fn self_test(record: &Bytes, machine: &Machine) -> Result<SelfTest, DecodeEr
     if header.kind != kind::SELF_TEST {
         return Err(DecodeError::Kind(header.kind));
     }
-    // What a report has no use for: read beside the task.
+    // Fields that no report has: read beside the task.
     let body = reader.bytes.clone();
     let beside = |offset: usize, bit: u32| -> Result<Option<u32>, DecodeError> {
         let mut at = Reader { bytes: body.clone(), total: record.len() };

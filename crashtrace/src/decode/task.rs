@@ -32,13 +32,13 @@ pub(super) fn task(reader: &mut Reader, machine: &Machine) -> Result<Task, Decod
     let has = |bit: u32| missing & bit == 0;
     // The kernel's counters may be below zero for a moment.
     let bytes = |pages: i64| u64::try_from(pages).unwrap_or(0).saturating_mul(machine.page_size_bytes);
-    // As `__task_will_free_mem` (`mm/oom_kill.c`) has it: that one thread is ending says nothing of a process with more.
-    // Nor does a process that writes its core give its memory back soon.
+    // As in `__task_will_free_mem` (`mm/oom_kill.c`): one exiting thread does not mean that a process with more threads exits.
+    // Nor does a process that writes its core free its memory soon.
     let exiting = !dumps_core
         && (task_flags & PF_EXITING != 0 && threads <= 1 || signal_flags & SIGNAL_GROUP_EXIT != 0);
     let has_flags =
         has(task_missing::TASK_FLAGS) && has(task_missing::SIGNAL_FLAGS) && has(task_missing::THREADS);
-    // A record that lacks a task's ids may still have its thread id: all that old kernels' `mark_victim` gives.
+    // A record that lacks a task's ids may still have its thread id: old kernels' `mark_victim` has only that.
     let bare_tid = missing == task_missing::ALL && tid != 0;
     let rss = Rss {
         anon_bytes: bytes(anon),

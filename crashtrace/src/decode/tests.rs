@@ -1,4 +1,4 @@
-//! The decoder against records that [`crashtrace_records`] writes: every field, every bit, every way to be broken.
+//! The decoder against records that [`crashtrace_records`] writes: every field, every bit, every kind of fault.
 
 use bytes::Bytes;
 use crashtrace_ebpf as abi;
@@ -72,7 +72,7 @@ fn with_task(task: abi::Task) -> Task {
 }
 
 #[test]
-fn an_end_is_nothing_but_its_stamp() {
+fn an_end_has_only_its_stamp() {
     let mut end = record(Body::End, 7_000, 5, hook::KPROBE);
     end.header.seq = 12;
     let stamp = |decision_ns| crate::event::Stamp {
@@ -103,7 +103,7 @@ fn counters_that_are_below_zero_for_a_moment_are_zero() {
 }
 
 #[test]
-fn sizes_past_the_end_of_the_numbers_stop_there() {
+fn sizes_saturate_at_the_largest_number() {
     let mut record = memcg_kill(1, 0, b"/a", b"a").swap_remove(0);
     let body = OomDecision { points: i64::MIN, totalpages: u64::MAX, ..plain_decision() };
     record.body = Body::Decision(Box::new(body));
@@ -121,17 +121,17 @@ fn a_name_ends_at_its_nul_or_with_its_field() {
 }
 
 #[test]
-fn only_one_that_had_begun_to_end_is_exiting() {
+fn only_a_process_that_had_begun_to_exit_is_exiting() {
     for (task_flags, signal_flags, threads, dumps_core, exiting) in [
         (0, 0, 1, 0, false),
         (4, 0, 1, 0, true),
         (0, 4, 1, 0, true),
         (4, 4, 1, 0, true),
         (!4, !12, 1, 0, false),
-        // The first thread has ended, and another one goes on.
+        // The first thread has exited, and another one goes on.
         (4, 0, 2, 0, false),
         (4, 4, 2, 0, true),
-        // It writes its core, which newer kernels tell by a pointer and older ones by a flag.
+        // It writes its core, which newer kernels show by a pointer and older ones by a flag.
         (0, 4, 1, 1, false),
         (0, 12, 1, 0, false),
     ] {

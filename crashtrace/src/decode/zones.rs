@@ -5,7 +5,7 @@ use crashtrace_ebpf::{self as abi, MAX_ORDERS, MAX_ZONE_TYPES, MAX_ZONES, NO_TYP
 use super::{DecodeError, Reader, name};
 use crate::event::{BlockTypes, Watermarks, Zone, ZoneTypes, Zones};
 
-/// Migrate types that any request may take from (`MIGRATE_PCPTYPES`, 5.10 to 7.3: unmovable, movable, reclaimable).
+/// Migrate types that any allocation may take from (`MIGRATE_PCPTYPES`, 5.10 to 7.3: unmovable, movable, reclaimable).
 const ANY: u8 = 0b111;
 /// `MIGRATE_HIGHATOMIC`, which is `MIGRATE_PCPTYPES`.
 const HIGHATOMIC: u8 = 1 << 3;
@@ -26,7 +26,7 @@ pub(super) fn read(reader: &mut Reader, count: u16, skipped: u16) -> Result<Zone
     if orders > MAX_ORDERS {
         return Err(impossible("number of orders", orders as u64));
     }
-    // A type that no byte has a bit for is none.
+    // A type without a bit in a byte is none.
     let cma = 1_u8.checked_shl(cma_type.into()).unwrap_or(0);
     let list = (0..count).map(|_| zone(reader, orders, cma)).collect::<Result<_, _>>()?;
     if !reader.is_empty() {
@@ -50,7 +50,7 @@ fn zone(reader: &mut Reader, orders: usize, cma: u8) -> Result<Zone, DecodeError
     let (numa_node, missing) = (reader.u32()?, reader.u32()?);
 
     let has = |bit: u32| missing & bit == 0;
-    // A statistic that CPUs add to later may be below zero for a moment.
+    // A statistic to which CPUs add later may be below zero for a moment.
     let pages = |pages: i64| u64::try_from(pages).unwrap_or(0);
     let block_types = types.iter().take(orders).map(|types| BlockTypes {
         any: types & ANY != 0,

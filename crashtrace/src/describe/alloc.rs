@@ -55,14 +55,14 @@ fn at_limit(finding: &LimitFinding) -> Option<String> {
     usage(&cgroup(&finding.party), finding.cgroups.levels.first()?)
 }
 
-/// The allocation was larger than the machine.
+/// The allocation was larger than the machine's memory.
 fn beyond(failure: &AllocFailure, facts: &AllocFacts) -> Option<String> {
     let Asked::Vmalloc { bytes: Some(bytes) } = failure.asked else { return None };
     let node = facts.beyond_node_bytes?;
     Some(format!("the allocation was {}, and the node has {} of memory in all", size(bytes), size(node)))
 }
 
-/// Whose doing it was, where that is not the current task's.
+/// The task or interrupt that allocated, if it was not the current task.
 fn caller(failure: &AllocFailure, caller: Caller) -> Option<String> {
     let task = phrase::process(&failure.task);
     Some(match caller {

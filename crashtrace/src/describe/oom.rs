@@ -1,4 +1,4 @@
-//! OOM kills, and OOMs that killed nobody.
+//! OOM kills, and OOMs without a victim.
 
 use super::{Description, owner};
 use crate::classify::oom::{Actor, OomCause, Scene};
@@ -62,7 +62,7 @@ impl Oom<'_> {
         self.scene.oom_group(self.cause(), self.limit())
     }
 
-    /// What people would call the limit owner: where a pod's limit is its container's, the container.
+    /// The limit owner as users would call it: if a pod's limit is its container's, the container.
     fn limit_owner(&self) -> Option<String> {
         use crate::cgroup::Place;
 
@@ -93,7 +93,7 @@ fn actor_owner(actor: &Actor<'_>) -> Option<String> {
     actor.party().map(owner)
 }
 
-/// ` of pod shop/api`, or nothing where the owner is not known.
+/// ` of pod shop/api`, or nothing if the owner is not known.
 fn of_owner(actor: &Actor<'_>) -> String {
     actor_owner(actor).map_or_else(String::new, |owner| format!(" of {owner}"))
 }

@@ -1,4 +1,4 @@
-//! What the zones say about an allocation.
+//! The zones, for the sentences about an allocation.
 
 use crate::classify::zones::{KeptBlocks, Sight};
 use crate::event::{Unmovable, Zone};
@@ -33,7 +33,7 @@ pub(super) fn order(sight: &Sight<'_>) -> String {
     format!("order-{order}{size}")
 }
 
-/// What was free, and its largest block.
+/// Free memory, and its largest block.
 pub(super) fn fragmented(sight: &Sight<'_>) -> String {
     let free = pages_size(sight, sight.usable_pages());
     match sight.largest_block_order().filter(|order| *order < sight.request.order) {
@@ -45,7 +45,7 @@ pub(super) fn fragmented(sight: &Sight<'_>) -> String {
     }
 }
 
-/// What was free, and what of it had to stay so.
+/// Free memory, and the part of it that the allocation had to leave free.
 pub(super) fn short(sight: &Sight<'_>) -> String {
     const SHORT: &str = "memory was short";
     let Some((zone, finding)) = sight.largest() else { return SHORT.to_owned() };
@@ -90,7 +90,7 @@ fn quote(sight: &Sight<'_>, zone: &Zone, finding: &ZoneFinding) -> Option<String
 }
 
 fn index(sight: &Sight<'_>, zone: &Zone, finding: &ZoneFinding) -> Option<String> {
-    // Of single pages there is nothing to say.
+    // For single pages no sentence is needed.
     let order = Some(sight.request.order).filter(|order| *order > 0)?;
     let index = thousandths(finding.fragmentation_index?);
     let unusable = finding.unusable_index?;
@@ -117,7 +117,7 @@ fn kept_blocks(kept: KeptBlocks<'_>) -> String {
     format!("{} has large enough blocks, but reserves them for {whom}", name(kept.zone))
 }
 
-/// What holds memory that cannot be moved.
+/// Holders of unmovable memory.
 fn unmovable(held: &Unmovable) -> Option<String> {
     let kinds = [
         (held.unevictable_bytes, "unevictable (locked, or files in memory without swap)"),

@@ -12,7 +12,7 @@ use crate::schema::{AllocationField, Field, MemoryField, ProcessField, Unresolve
 
 pub(super) fn failure(failures: &AllocFailures, node: &mut Node) -> Found {
     let event = &*failures.event;
-    // The current task has nothing to do with what an interrupt asks for.
+    // The current task has nothing to do with an interrupt's allocation.
     let trigger = event.cgroups.as_ref().filter(|_| !event.in_interrupt());
     let owners = Owners::resolve(&Lineages { trigger, ..Lineages::default() }, node.root);
     let mut unresolved = gaps(event, &owners);
@@ -22,27 +22,27 @@ pub(super) fn failure(failures: &AllocFailures, node: &mut Node) -> Found {
     Found { owners, request, traits: Some(traits), unmovable, unresolved, ..Found::default() }
 }
 
-/// The request for pages, if it was one.
+/// The allocation of pages, if it was one.
 fn request(event: &AllocFailure, traits: Traits) -> Option<Request> {
     let order = match event.asked {
         Asked::Pages { order } => order,
-        // It is put together from single pages.
+        // It is made of single pages.
         Asked::Vmalloc { .. } => 0,
         Asked::Other => return None,
     };
     Some(Request { order, traits, nodes: nodes(event, traits) })
 }
 
-/// The NUMA nodes that a request may use; `None` if all. A cpuset binds it only if its flags say so
-/// (`__GFP_HARDWALL`): the kernel's own requests may leave it when its nodes are empty (`cpuset_zone_allowed`,
-/// `kernel/cgroup/cpuset.c`, 5.10 to 7.3).
+/// The NUMA nodes that an allocation may use; `None` if all. A cpuset binds it only if its flags say so (`__GFP_HARDWALL`): the
+/// kernel's own allocations may leave it when its nodes are empty (`cpuset_zone_allowed`, `kernel/cgroup/cpuset.c`, 5.10 to
+/// 7.3).
 fn nodes(event: &AllocFailure, traits: Traits) -> Option<u64> {
     let cpuset = event.mems_allowed.filter(|_| traits.hardwall && !event.in_interrupt());
     let only = traits.this_node.then(|| 1_u64.checked_shl(event.numa_node)).flatten();
     [event.nodemask, cpuset, only].into_iter().flatten().reduce(|one, other| one & other)
 }
 
-/// What cannot be moved, where that may be the point.
+/// Unmovable memory, if it may be the reason.
 fn unmovable(event: &AllocFailure, request: Option<Request>) -> Option<Result<Unmovable, String>> {
     let fragmented = assess(event.zones.as_ref()?, &request?).shortage == Shortage::Fragmentation;
     let unread = || "/proc/meminfo could not be read when it failed".to_owned();

@@ -1,6 +1,6 @@
-//! What the events of an incident lack: one entry for each field of the report that is null for it, with the reason.
+//! Gaps of an incident's events: one entry for each field of the report that is null because of them, with the reason.
 //!
-//! What the verdict leaves open (`verdict.*`, `origin`, `constraint`, `limit.*`) is in
+//! Unknown fields of the verdict (`verdict.*`, `origin`, `constraint`, `limit.*`) are in
 //! [`Verdict::unresolved`](crate::classify::Verdict::unresolved).
 
 use std::fmt::Display;
@@ -23,7 +23,7 @@ const TID_ONLY: &str =
     "this kernel's oom:mark_victim gives only a thread id, and no recorded decision names it";
 const NO_CGROUPS: &str = "its cgroups could not be read";
 
-/// A field of a process, whether a task lacks it, and why it may.
+/// A field of a process, whether a task lacks it, and the reason.
 type Lack = (ProcessField, fn(&Task) -> bool, &'static str);
 
 const FIELDS: [Lack; 15] = [
@@ -44,7 +44,7 @@ const FIELDS: [Lack; 15] = [
     (ProcessField::Exiting, |task| task.exiting.is_none(), UNREADABLE),
 ];
 
-/// What is unknown of the trigger; `exiting` is the reason where that is not known.
+/// Unknown fields of the trigger; `exiting` is the reason if that is not known.
 pub(super) fn process(
     task: &Task,
     cgroups: Option<&Lineage>,
@@ -55,12 +55,12 @@ pub(super) fn process(
     lacks.into_iter().map(|(field, reason)| Unresolved { field: Field::Trigger(field), reason })
 }
 
-/// The reason where it holds for some of several processes.
+/// The reason if it holds for some of several processes.
 pub(super) fn counted(count: impl Display, total: impl Display, reason: &str) -> String {
     format!("{count} of {total} processes: {reason}")
 }
 
-/// What of one process is unknown, and why.
+/// Unknown fields of one process, with their reasons.
 pub(super) fn lacks(
     task: &Task,
     cgroups: Option<&Lineage>,

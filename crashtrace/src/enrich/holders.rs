@@ -1,7 +1,7 @@
-//! Who held the node's memory: owners and their shares, from the kernel's walk over the tree of cgroups. PURE.
+//! The holders of the node's memory: owners and their shares, from the kernel's walk over the tree of cgroups. PURE.
 //!
-//! Owners are pods and, outside of pods, the innermost cgroups that are large: a service, a scope, a plain cgroup. What
-//! is inside of a pod is the pod's, and what is above of them (slices, `kubepods`, a class) is only their sum.
+//! Owners are pods and, outside of pods, the innermost large cgroups: a service, a scope, a plain cgroup. Cgroups inside of a
+//! pod belong to the pod, and those above owners (slices, `kubepods`, a class) are only their sum.
 
 use std::collections::BTreeSet;
 
@@ -9,44 +9,44 @@ use super::Party;
 use crate::cgroup::{self, NodeRoot, Place};
 use crate::event::{Holder, Level, Limit, Name, OomHolders};
 
-/// Who held the node's memory at the decision.
+/// The holders of the node's memory at the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// What all pods held, where that is large.
+    /// Memory of all pods, if that is large.
     pub pods: Option<Held>,
     /// Owners, the largest first.
     pub holders: Vec<Held>,
-    /// Every cgroup that holds at least `least_bytes` and was seen, by its path: the owners, what is in them, and what is
-    /// only a sum of them.
+    /// Every cgroup that holds at least `least_bytes` and was visited, by its path: the owners, cgroups inside them, and
+    /// cgroups that are only a sum of them.
     pub large: BTreeSet<Vec<u8>>,
     /// From this size on an owner is in `holders`.
     pub least_bytes: u64,
-    /// Cgroups that hold less, among those that were looked at.
+    /// Smaller cgroups, among those that were visited.
     pub small: u32,
-    /// What those hold together.
+    /// Memory of the smaller cgroups together.
     pub small_bytes: u64,
-    /// Cgroups that were looked at.
+    /// Cgroups that were visited.
     pub looked_at: u32,
-    /// Cgroups that there are.
+    /// Cgroups in the tree.
     pub total: Option<u32>,
-    /// There may be large ones that were not looked at, or for which there was no place.
+    /// Large cgroups may be missing: they were not visited, or had no place.
     pub incomplete: bool,
 }
 
-/// A cgroup and what it held.
+/// A cgroup and its memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Whose it is.
+    /// Its owner.
     pub party: Party,
-    /// What it held.
+    /// Its memory.
     pub usage_bytes: u64,
     /// Its limit.
     pub limit: Option<Limit>,
 }
 
 impl Memory {
-    /// The place, from 0, of the holder that this belongs to. What is in a pod is the pod's, and what is in a service the
-    /// service's; what is in a slice or a plain cgroup is not all that is in there.
+    /// The place, from 0, of the holder that this belongs to. Cgroups in a pod belong to the pod, and those in a service to the
+    /// service; those in a slice or a plain cgroup are only a part of it.
     #[must_use]
     pub fn rank(&self, of: &Party) -> Option<usize> {
         self.holders.iter().position(|held| {
@@ -74,13 +74,13 @@ pub fn memory(walk: &OomHolders, root: NodeRoot) -> Memory {
         total: walk.total,
         incomplete: walk.unfinished || walk.left_out > 0,
     };
-    // Of each one its path, `None` where a name is unknown, whether it is in a pod, and how much of the path leads to where the
-    // node's cgroups begin.
+    // Of each one its path, `None` if a name is unknown, whether it is in a pod, and the length of the path to the root of the
+    // node's cgroups.
     let mut placed: Vec<(Option<Vec<u8>>, bool, usize)> = Vec::new();
     for (index, Holder { parent, level }) in walk.holders.iter().enumerate() {
         let (path, in_pod, above) = match parent {
             None => (Some(Vec::new()), false, 0),
-            // What comes first is known by now; what says otherwise is no tree.
+            // Parents come first and are known by now; any other order is no tree.
             Some(parent) => placed.get(*parent).cloned().unwrap_or_default(),
         };
         let path = path.and_then(|path| below(path, level.name.as_ref()));
@@ -123,7 +123,7 @@ fn below(mut path: Vec<u8>, name: Option<&Name>) -> Option<Vec<u8>> {
     Some(path)
 }
 
-/// A cgroup and what it held; `None` where that is unknown.
+/// A cgroup and its memory; `None` if that is unknown.
 fn held(path: Vec<u8>, level: &Level, root_bytes: usize) -> Option<Held> {
     let placement = cgroup::parse_below(&path, root_bytes);
     Some(Held { party: Party::at(path, placement), usage_bytes: level.usage_bytes?, limit: level.limit })
@@ -138,7 +138,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const POD: &str = "pod8b9f2a6e-1c3d-4e5f-9a7b-2c4d6e8f0a1b";
 
-    /// A cgroup below the one that is `parent`th in the list, from 1; below the root for 0.
+    /// A cgroup below number `parent` in the list, from 1; below the root for 0.
     fn at(parent: usize, name: &str, mib: u64) -> Holder {
         let level = Level {
             name: Some(Name::from(name)),
@@ -174,7 +174,7 @@ mod tests {
         memory.holders.iter().map(name).collect()
     }
 
-    /// Pods and services are named, sums above of them and containers below are not, and the largest comes first.
+    /// Pods and services are named, sums above them and containers below are not, and the largest comes first.
     #[test]
     fn names_owners_and_not_their_sums_or_parts() {
         let memory = memory_of(vec![
@@ -201,7 +201,7 @@ mod tests {
         assert!(!memory.incomplete);
     }
 
-    /// The node's own pods count, whatever a cluster inside of one of its containers calls its own.
+    /// The node's own pods count, not those of a cluster inside one of its containers.
     #[test]
     fn the_pods_are_those_of_the_node() {
         let inner = [
@@ -249,9 +249,9 @@ mod tests {
         assert_eq!(kinds(outside), (vec![OwnerKind::Container, OwnerKind::Container], None));
     }
 
-    /// What is below a cgroup without a name has no path, and a parent that does not come first is none: said, not guessed.
+    /// A cgroup below one without a name has no path, and a parent that does not come first is none: reported, not guessed.
     #[test]
-    fn what_cannot_be_placed_makes_it_incomplete() {
+    fn holders_that_cannot_be_placed_make_it_incomplete() {
         let mut nameless = at(0, "", 50);
         nameless.level.name = None;
         let found = memory_of(vec![nameless, at(0, "user.slice", 30), at(1, "x.service", 40)]);
@@ -266,9 +266,9 @@ mod tests {
         assert!(memory(&OomHolders { unfinished: true, ..walk(Vec::new()) }, NodeRoot::default()).incomplete);
     }
 
-    /// A container has its pod's place and a process of a service the service's; what is in a slice has none.
+    /// A container has its pod's place and a process of a service the service's; a process in a slice has none.
     #[test]
-    fn ranks_what_belongs_to_a_holder() {
+    fn ranks_parties_that_belong_to_a_holder() {
         let memory = memory_of(vec![
             at(0, "kubepods", 90),
             at(0, "user.slice", 85),

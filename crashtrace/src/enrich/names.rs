@@ -1,7 +1,7 @@
-//! Names of the owners of a case, from whoever knows pods ([`PodNames`]). PURE but for asking.
+//! Names of the owners of a case, from the source of pods' names ([`PodNames`]). PURE but for its lookups.
 //!
-//! The pods and containers of processes, limit and holders are asked about; what is answered goes on each level of each lineage.
-//! Asking again later costs the same, and shows what has become known since.
+//! The pods and containers of processes, limit and holders are looked up; the answers go on each level of each lineage. A later
+//! lookup costs the same, and shows names that have become known since.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use super::{Case, Owned, Party};
 use crate::names::{Answer, Names, PodNames, Who};
 use crate::schema::{Field, LimitField, MemoryField, OwnerKind, ProcessField, Qos, Unresolved};
 
-/// The most places of one case that are asked about: a group kill may have thousands of victims, but they are in one pod.
+/// Lookups of one case at most: a group kill may have thousands of victims, but they are in one pod.
 const MOST_ASKED: usize = 256;
 
-/// What was answered about the owners of a case.
+/// The answers about the owners of a case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameBook {
     answers: BTreeMap<Key, Answer>,
 }
 
-/// What a path says of a pod.
+/// The pod in a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     pod_uid: String,
@@ -28,12 +28,12 @@ struct Key {
 }
 
 impl NameBook {
-    /// Puts the names on a place that was asked about, or that is in a pod that was.
+    /// Puts the names on a place that was looked up, or that is in a pod that was.
     fn name(&self, party: &mut Party) {
         let Some(key) = key(party) else { return };
         let names = match self.answers.get(&key) {
             Some(answer) => answer.names.clone(),
-            // Any container of it knows the pod.
+            // Any container of the pod has its name.
             None if key.container_id.is_none() => self.of_pod(&key),
             None => None,
         };
@@ -71,8 +71,8 @@ impl NameBook {
     }
 }
 
-/// What there is to ask about a place: in a pod, its pod and container. A container without a pod is Docker's or Podman's own,
-/// which nobody here names.
+/// The key to look up for a place: in a pod, its pod and container. A container without a pod is Docker's or Podman's own, for
+/// which there is no source.
 fn key(party: &Party) -> Option<Key> {
     let (owner, placement) = (&party.owner, &party.placement);
     let pod_uid = owner.pod_uid.clone().or_else(|| placement.odd_uid.clone())?;
@@ -83,8 +83,8 @@ fn key(party: &Party) -> Option<Key> {
     })
 }
 
-/// Asks about all owners of the case, anew if that was done before, and puts their names on them. Says whether that has
-/// changed anything.
+/// Looks up all owners of the case, again if that was done before, and puts their names on them. Gives whether that has changed
+/// the case.
 pub fn name(case: &mut Case, pods: &mut dyn PodNames) -> bool {
     let mut book = NameBook::default();
     for party in case.owners.parties().chain(holders(case)) {
@@ -107,7 +107,7 @@ fn holders(case: &Case) -> impl Iterator<Item = &Party> {
     case.memory.iter().flat_map(|memory| &memory.holders).map(|held| &held.party)
 }
 
-/// Which owners have no name, or not all of it, and why.
+/// Owners without a name or a part of it, with the reasons.
 fn nameless(case: &Case, book: &NameBook) -> Vec<Unresolved> {
     let of = |owned: Option<&Owned>| owned.and_then(|owned| book.missing(owned.nearest().ok()?));
     let mut gaps = Vec::new();

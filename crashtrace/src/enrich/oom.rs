@@ -1,4 +1,4 @@
-//! OOM kills, and OOMs that killed nobody.
+//! OOM kills, and OOMs without a victim.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub(super) fn kill(kill: &OomKill, node: &mut Node) -> Found {
     let limit_shmem_bytes = take(shmem(limit_cgroups, &owners, node), LIMIT_SHMEM, &mut unresolved);
     let control = decision.and_then(|decision| decision.control);
     let traits = control.map(|control| node.gfp.traits(control.gfp));
-    // Which nodes a cpuset or a policy allows is not in the decision.
+    // The nodes that a cpuset or a policy allows are not in the decision.
     let of_pages = control.filter(|control| !control.memcg && control.constraint == Constraint::None);
     let order = of_pages.and_then(|control| control.order);
     let request = order.zip(traits).map(|(order, traits)| Request { order, traits, nodes: None });
@@ -66,7 +66,7 @@ pub(super) fn no_kill(no_kill: &OomNoKill, node: &mut Node) -> Found {
 
 const LIMIT_SHMEM: Field = Field::Limit(LimitField::ShmemBytes);
 
-/// Shared memory of the cgroup whose limit was hit, if the kernel said which that is.
+/// Shared memory of the limit owner, if the kernel named it.
 fn shmem(cgroups: Option<&Lineage>, owners: &Owners, node: &mut Node) -> Option<Result<u64, String>> {
     let cgroups = cgroups?;
     let limit = owners.limit().and_then(|limit| limit.nearest().ok());
@@ -74,18 +74,18 @@ fn shmem(cgroups: Option<&Lineage>, owners: &Owners, node: &mut Node) -> Option<
         return Some(Err("the path of the cgroup could not be read whole".to_owned()));
     };
     let cgroup_id = cgroups.levels.first()?.cgroup_id;
-    // Files are found from where the node's cgroups begin.
+    // Files are found from the root of the node's cgroups.
     let path = limit.path.get(node.root.bytes_in(cgroups)..).unwrap_or_default();
     Some(node.cgroups.memory_stat(path, cgroup_id).and_then(|stat| node::shmem_bytes(&stat)))
 }
 
-/// What cannot be moved, where that may be the point.
+/// Unmovable memory, if it may be the reason.
 fn unmovable(kill: &OomKill, request: Option<Request>, node: &mut Node) -> Option<Result<Unmovable, String>> {
     if assess(kill.zones.as_deref()?, &request?).shortage != Shortage::Fragmentation {
         return None;
     }
     let meminfo = node.proc.read(ProcFile::Meminfo);
-    // By now a victim has given back what it had locked, which may have been what was in the way.
+    // By now the kernel has freed the victim's locked memory, which may have been the unmovable part.
     Some(meminfo.map(|meminfo| Unmovable { unevictable_bytes: None, ..meminfo::parse(&meminfo) }))
 }
 
@@ -117,7 +117,7 @@ fn gaps_of_kill(kill: &OomKill, owners: &Owners) -> Vec<Unresolved> {
             }
             if kill.holders.is_none() && decision.control.is_none_or(|control| !control.memcg) {
                 let reason = if decision.control.is_none() { BLIND_TIER } else { HOLDERS_LOST };
-                // The zones are memory's other part.
+                // The zones are the other part of memory.
                 let field = if kill.zones.is_some() { MemoryField::Holders } else { MemoryField::Whole };
                 gaps.push(Unresolved::new(Field::Memory(field), reason));
             }
@@ -149,7 +149,7 @@ fn gaps_of_no_kill(no_kill: &OomNoKill, owners: &Owners) -> Vec<Unresolved> {
     gaps
 }
 
-/// The victims. The report sorts them, so with several of them a gap counts processes in place of naming one.
+/// The victims. The report sorts them, so with several of them a gap counts processes instead of naming one.
 fn victims(kill: &OomKill, owners: &Owners, gaps: &mut Vec<Unresolved>) {
     if kill.victims.is_empty() {
         let reason = if kill.complete {
@@ -181,7 +181,7 @@ fn victims(kill: &OomKill, owners: &Owners, gaps: &mut Vec<Unresolved>) {
     }
 }
 
-/// What is unknown of folded kills.
+/// Unknown fields of folded kills.
 fn folded(folded: &Folded) -> Vec<Unresolved> {
     let listed =
         |missing: fn(&FoldedVictim) -> bool| folded.victims.iter().filter(|it| missing(it)).count() as u64;

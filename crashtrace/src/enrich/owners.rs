@@ -1,4 +1,4 @@
-//! Who owns what: the owner of each level of each lineage of an incident, resolved once. Later stages only choose among them.
+//! Owners: the owner of each level of each lineage of an incident, resolved once. Later stages only choose among them.
 
 use crate::cgroup::{self, NodeRoot, Place, Placement};
 use crate::event::Lineage;
@@ -10,14 +10,14 @@ use crate::schema::{self, OwnerKind, Qos, Runtime, Text};
 pub struct Party {
     /// Path of the cgroup in the memory controller's hierarchy.
     pub path: Vec<u8>,
-    /// What the path says.
+    /// The facts in the path.
     pub placement: Placement,
-    /// Whose it is.
+    /// Its owner.
     pub owner: Owner,
 }
 
 impl Party {
-    /// The part of the path that says whose it is: what is below a delegation is left out.
+    /// The part of the path that names the owner: without the names below a delegation.
     #[must_use]
     pub fn owners_path(&self) -> &[u8] {
         self.placement.delegate_end.and_then(|end| self.path.get(..end)).unwrap_or(&self.path)
@@ -39,7 +39,7 @@ impl Party {
 /// The container, pod or host service that a process or a limit belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// What it is.
+    /// Its kind.
     pub kind: OwnerKind,
     /// The pod's UID; for a static pod the hash of its configuration.
     pub pod_uid: Option<String>,
@@ -49,28 +49,28 @@ pub struct Owner {
     pub container_id: Option<String>,
     /// The pod's QoS class.
     pub qos_class: Option<Qos>,
-    /// The container runtime, where the path says.
+    /// The container runtime, if the path has it.
     pub runtime: Option<Runtime>,
     /// The systemd unit of a host process.
     pub unit: Option<String>,
-    /// How Kubernetes calls it, where that is known.
+    /// Its names in Kubernetes, if they are known.
     pub names: Option<Box<Names>>,
-    /// What the rest of the path says below what was delegated to this owner. Nothing is concluded from it.
+    /// Names in the rest of the path, below the cgroup that was delegated to this owner. Nothing is concluded from them.
     pub claims: Option<Box<Claims>>,
 }
 
 impl Owner {
-    /// The same in the words of the report.
+    /// The same as the report has it.
     #[must_use]
     pub fn in_schema(&self) -> schema::Owner {
         in_schema(self)
     }
 }
 
-/// What cgroups' names say that somebody could have chosen who is not known by them.
+/// Facts in cgroups' names that are not trusted, because an unknown party could have chosen the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// What it claims to be.
+    /// The claimed kind.
     pub kind: OwnerKind,
     /// The pod's UID, or a static pod's hash.
     pub pod_uid: Option<String>,
@@ -80,7 +80,7 @@ pub struct Claims {
     pub qos_class: Option<Qos>,
 }
 
-/// Why a cgroup names no owner.
+/// Why a cgroup has no owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum NoOwner {
     #[error("the way up to the root cgroup could not be read to its end, so the path lacks its beginning")]
@@ -96,7 +96,7 @@ pub enum NoOwner {
 pub struct Owned {
     /// In the order of the lineage.
     levels: Vec<Result<Party, NoOwner>>,
-    /// Of the cgroup itself, where it is deeper than the lineage holds.
+    /// Of the cgroup itself, if it is deeper than the lineage.
     deeper: Option<Result<Party, NoOwner>>,
 }
 
@@ -111,7 +111,7 @@ impl Owned {
         }
     }
 
-    /// The owner of the cgroup that the lineage leads up from.
+    /// The owner of the first cgroup of the lineage.
     ///
     /// # Errors
     /// It cannot be told.
@@ -138,13 +138,13 @@ impl Owned {
 /// The lineages of an incident.
 #[derive(Debug, Default)]
 pub struct Lineages<'a> {
-    /// Of the process that hit the limit or wanted the page.
+    /// Of the process that hit the limit or allocated the page.
     pub trigger: Option<&'a Lineage>,
     /// Of the victims, one for each.
     pub victims: Vec<Option<&'a Lineage>>,
     /// Of the process that the kernel chose, at the decision.
     pub chosen: Option<&'a Lineage>,
-    /// Of the cgroup whose limit was hit, where the kernel named it.
+    /// Of the limit owner, if the kernel named it.
     pub limit: Option<&'a Lineage>,
 }
 
@@ -207,7 +207,7 @@ impl Owners {
         self.at(self.limit)
     }
 
-    /// The owner of each process and of the limit, where it is known.
+    /// The owner of each process and of the limit, if it is known.
     pub fn parties(&self) -> impl Iterator<Item = &Party> + Clone {
         let places = [self.trigger].into_iter().chain(self.victims.iter().copied()).chain([self.limit]);
         places.filter_map(|place| self.at(place)?.nearest().ok())
@@ -234,12 +234,12 @@ fn has_same_path(one: &Lineage, other: &Lineage) -> bool {
         })
 }
 
-/// The place of a lineage's nearest cgroup and its owner, or why they cannot be told.
+/// The place of a lineage's nearest cgroup and its owner, or why they are unknown.
 ///
-/// A path without its beginning names nobody: it could begin in a container, with names that the container
-/// chose. Where the end is missing (levels left out for depth, a name that could not be read), what is left
-/// names the owner if it is a container's, for whatever lies below is in that container; a pod, a slice or
-/// a plain directory could hold a container or a pod of its own, so there the owner stays unknown.
+/// A path without its beginning has no owner: it could begin in a container, with names that the container chose. If the end is
+/// missing (levels left out for depth, a name that could not be read), the rest names the owner if it is a container's, because
+/// every cgroup below is in that container; a pod, a slice or a plain directory could contain a container or a pod, so there
+/// the owner stays unknown.
 fn party(lineage: &Lineage, node_root: NodeRoot) -> Result<Party, NoOwner> {
     if lineage.incomplete || !lineage.levels.last().is_some_and(|level| level.root) {
         return Err(NoOwner::NoBeginning);
@@ -249,7 +249,7 @@ fn party(lineage: &Lineage, node_root: NodeRoot) -> Result<Party, NoOwner> {
     let (path, root_bytes) = (lineage.path_of(first), node_root.bytes_in(lineage));
     let mut placement = cgroup::parse_below(&path, root_bytes);
     if first > 0 || lineage.skipped > 0 {
-        // A node that is a container holds pods of its own.
+        // A node that is a container has its own pods.
         if placement.place != Place::Container || root_bytes >= path.len() {
             return Err(if first > 0 { NoOwner::Nameless } else { NoOwner::TooDeep });
         }
@@ -258,7 +258,7 @@ fn party(lineage: &Lineage, node_root: NodeRoot) -> Result<Party, NoOwner> {
     Ok(Party::at(lineage.path(), placement))
 }
 
-/// Whose cgroup it is. What is nested in a container is the container's.
+/// The owner of a cgroup. Cgroups nested in a container are the container's.
 fn owner(placement: &Placement) -> Owner {
     let kind = kind(placement);
     let container_of =
@@ -293,13 +293,13 @@ fn kind(placement: &Placement) -> OwnerKind {
         Place::Pod => OwnerKind::Pod,
         Place::Container => OwnerKind::Container,
         Place::HostService => OwnerKind::HostService,
-        // A container's monitor, say: the pod's, but no container's.
+        // For example a container's monitor: the pod's, but no container's.
         Place::Other if placement.pod_end.is_some() => OwnerKind::Pod,
         Place::Other => OwnerKind::Cgroup,
     }
 }
 
-/// An owner in the words of the report.
+/// An owner as the report has it.
 fn in_schema(owner: &Owner) -> schema::Owner {
     let text = |value: &Option<String>| value.as_deref().map(Text::from);
     let names = owner.names.as_deref();

@@ -15,7 +15,7 @@ use crate::schema::Qos;
 mod claims;
 mod zones;
 
-/// A node whose cgroups have a page of shared memory, and only those that a pod's path leads to.
+/// A node whose cgroups have a page of shared memory, and only those on a pod's path.
 fn node() -> crate::node::Node {
     #[derive(Debug)]
     struct Pods;
@@ -32,7 +32,7 @@ fn node() -> crate::node::Node {
     crate::node::Node { memory_bytes: Some(1 << 34), cgroups: Box::new(Pods), ..unseen }
 }
 
-/// To an agent on the machine itself.
+/// As an agent on the machine itself sees it.
 fn party(lineage: &Lineage) -> Result<Party, NoOwner> {
     Owned::resolve(lineage, NodeRoot::default()).nearest().cloned()
 }
@@ -148,7 +148,7 @@ fn a_bare_mark_is_filled_from_the_decision_of_the_same_process() {
 }
 
 #[test]
-fn whether_a_victim_was_ending_is_taken_from_a_probe_on_the_decision_or_from_the_stack() {
+fn whether_a_victim_was_exiting_is_taken_from_a_probe_on_the_decision_or_from_the_stack() {
     let exiting = |kill: OomKill| {
         let case = case(kill);
         let Incident::OomKill(kill) = &case.incident else { panic!("a kill") };
@@ -163,7 +163,7 @@ fn whether_a_victim_was_ending_is_taken_from_a_probe_on_the_decision_or_from_the
 }
 
 #[test]
-fn a_request_found_on_the_stack_that_contradicts_the_stack_is_dropped() {
+fn an_oom_control_found_on_the_stack_that_contradicts_the_stack_is_dropped() {
     let control = |memcg: bool, hook: Hook| {
         let mut kill = a_kill();
         let decision = kill.decision();
@@ -179,7 +179,7 @@ fn a_request_found_on_the_stack_that_contradicts_the_stack_is_dropped() {
 }
 
 #[test]
-fn what_a_task_lacks_is_listed_field_by_field() {
+fn unknown_fields_of_a_task_are_listed_one_by_one() {
     let mut incident = a_kill();
     let lacking = Task { rss: None, oom_score_adj: None, ..task("java", 4211) };
     incident.decision().victim = Some(lacking.clone());
@@ -201,13 +201,13 @@ fn what_a_task_lacks_is_listed_field_by_field() {
 }
 
 #[test]
-fn the_tier_without_a_probe_says_that_it_cannot_see_the_request() {
+fn the_tier_without_a_probe_reports_that_it_cannot_see_the_oom_control() {
     let case = case(a_kill().raw());
     assert!(reason(&case, "allocation").is_some_and(|reason| reason.contains("recorded at oom:mark_victim")));
 }
 
 #[test]
-fn a_lost_decision_and_missing_marks_are_said() {
+fn a_lost_decision_and_missing_marks_are_reported() {
     let lost = case(OomKill { decision: None, ..a_kill() });
     for field in ["trigger", "allocation"] {
         assert!(reason(&lost, field).is_some_and(|reason| reason.contains("lost")), "{field}");
@@ -241,9 +241,9 @@ fn hundreds_of_victims_do_not_make_hundreds_of_gaps() {
     assert!(case(incident).unresolved.len() < 25);
 }
 
-/// The request can be found on the stack there, and the mark still comes after the signal.
+/// `oom_control` can be found on the stack there, and the mark still comes after the signal.
 #[test]
-fn a_request_that_was_found_at_the_mark_makes_the_mark_no_earlier() {
+fn an_oom_control_that_was_found_at_the_mark_makes_the_mark_no_earlier() {
     let mut incident = a_kill();
     let decision = incident.decision();
     decision.stamp.hook = Hook::RawTracepoint;

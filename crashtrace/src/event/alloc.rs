@@ -14,74 +14,74 @@ pub struct AllocFailure {
     pub key: FailureKey,
     /// Failures of this kind so far, this one included.
     pub counted: Counted,
-    /// What was asked for.
+    /// What was allocated.
     pub asked: Asked,
-    /// What the kernel would log, with its placeholders; `None` at the tracepoint, which has nothing of the kind.
+    /// Format of the kernel's log message; `None` at the tracepoint, which has no message.
     pub format: Option<Name>,
-    /// Flags of the request.
+    /// Flags of the allocation.
     pub gfp: u32,
-    /// What the memory was to be for.
+    /// The use of the memory.
     pub migrate_type: Option<MigrateType>,
-    /// Bit `n` is NUMA node `n`: the nodes that the request named, of the first 64; `None` if it named none.
+    /// Bit `n` is NUMA node `n`: the first 64 nodes of the allocation's nodemask; `None` if it has none.
     pub nodemask: Option<u64>,
     /// The same for the nodes that the current task's cpuset allows it.
     pub mems_allowed: Option<u64>,
-    /// NUMA node of the CPU that asked.
+    /// NUMA node of the CPU that allocated.
     pub numa_node: u32,
-    /// The current task: who asked, unless an interrupt did.
+    /// The current task: it allocated, unless an interrupt did.
     pub task: Task,
     /// Its cgroups.
     pub cgroups: Option<Lineage>,
     /// Kernel functions that led here, innermost first, as far as they are of interest.
     pub stack: Option<Stack>,
-    /// The zones at that moment; `None` where the kernel side could not reach them, until the user side has looked.
+    /// The zones at that moment; `None` if the kernel side could not reach them, until the user side has read them.
     pub zones: Option<Zones>,
-    /// What cannot be moved; `None` until the user side has looked.
+    /// Unmovable memory; `None` until the user side has read it.
     pub unmovable: Option<Unmovable>,
 }
 
-/// What the kernel side has counted of a kind.
+/// The kernel side's count of a kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// When that count began: with a later one it began anew.
     pub since_ns: u64,
     /// Failures since then.
     pub total: u64,
-    /// When the latest record of this kind was written: the one that has this, or one that is on its way.
+    /// When the latest record of this kind was written: the record with this count, or one that is still in the ring.
     pub sent_ns: u64,
 }
 
-/// What was asked for.
+/// What was allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Asked {
-    /// 2^order pages in one piece.
+    /// 2^order contiguous pages.
     Pages {
         /// The order.
         order: u32,
     },
-    /// Pages that are put together in the kernel's address space.
+    /// Pages that are mapped together in the kernel's address space.
     Vmalloc {
-        /// How many bytes, where the format tells that this is what stands in it.
+        /// How many bytes, if the format shows that its argument is the size.
         bytes: Option<u64>,
     },
     /// Something else that `warn_alloc` is called for.
     Other,
 }
 
-/// What pages are for, as far as it decides which blocks they may come from (`enum migratetype`).
+/// The use of pages, as far as it decides which blocks they may come from (`enum migratetype`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MigrateType {
-    /// Memory of the kernel, which stays where it is.
+    /// Memory of the kernel, which cannot be moved.
     Unmovable,
     /// Memory of processes, which can be moved, and may use CMA.
     Movable,
-    /// Caches of the kernel that can be given back.
+    /// Reclaimable caches of the kernel.
     Reclaimable,
     /// A value that this version does not know.
     Other(u32),
 }
 
-/// Functions that run in an interrupt, whatever task is current: at the bottom of each way into one.
+/// Functions that run in an interrupt, with any task as the current one: at the bottom of each way into one.
 /// `kernel/softirq.c` (`__do_softirq` up to 6.8, `handle_softirqs` since), `kernel/irq/handle.c`,
 /// `kernel/irq/chip.c`, `kernel/time/hrtimer.c`, `kernel/smp.c`, `kernel/irq_work.c`; 5.10 to 7.3.
 pub const INTERRUPT: [&str; 7] = [
@@ -95,14 +95,14 @@ pub const INTERRUPT: [&str; 7] = [
 ];
 
 impl AllocFailure {
-    /// Whether an interrupt asked, as far as the stack tells: then the current task has nothing to do with it.
+    /// Whether an interrupt allocated, as far as the stack tells: then the current task has nothing to do with it.
     #[must_use]
     pub fn in_interrupt(&self) -> bool {
         self.stack.as_ref().is_some_and(|stack| INTERRUPT.iter().any(|function| stack.has(function)))
     }
 
-    /// Whether the current task is the one that does what interrupts leave behind (`kernel/softirq.c`): it is at it, and was
-    /// not interrupted. A process that calls itself so has memory of its own, or another user or cgroup than the kernel's tasks.
+    /// Whether the current task is ksoftirqd, which does the deferred work of interrupts (`kernel/softirq.c`): it was not
+    /// interrupted. A process with that name has memory, or another user or cgroup than the kernel's tasks.
     #[must_use]
     pub fn in_ksoftirqd(&self) -> bool {
         let task = &self.task;

@@ -1,26 +1,25 @@
-//! OOM kills, and OOMs that killed nobody.
+//! OOM kills, and OOMs without a victim.
 
 use super::{Level, Lineage, Name, Stack, Stamp, Task};
 
-/// Entry of `oom_kill_process`, or what could be gathered of it at the first `oom:mark_victim`.
+/// Entry of `oom_kill_process`, or the facts about it that could be gathered at the first `oom:mark_victim`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OomDecision {
     /// When and where.
     pub stamp: Stamp,
-    /// The kernel's `oom_control`; `None` where it was not found.
+    /// The kernel's `oom_control`; `None` if it was not found.
     pub control: Option<OomControl>,
-    /// The message that the kernel logs the kill under.
+    /// The kernel's log message for the kill.
     pub message: Option<Name>,
-    /// The current task: who ran into the limit, asked for the page, or wrote the limit.
+    /// The current task: the trigger, or the writer of the limit.
     pub trigger: Task,
     /// Its cgroups.
     pub trigger_cgroups: Option<Lineage>,
-    /// Whom the kernel chose, if that could be read.
+    /// The task that the kernel chose, if it could be read.
     pub victim: Option<Task>,
     /// The victim's cgroups.
     pub victim_cgroups: Option<Lineage>,
-    /// The cgroup whose limit was hit, and its ancestors; `None` for an OOM that is not a memcg's, and
-    /// where the `oom_control` was not found.
+    /// The limit owner, and its ancestors; `None` for an OOM that is not a memcg's, and if the `oom_control` was not found.
     pub limit_cgroups: Option<Lineage>,
     /// Kernel functions that led here, innermost first, as far as they are of interest.
     pub stack: Option<Stack>,
@@ -33,11 +32,11 @@ pub struct OomControl {
     pub total_bytes: u64,
     /// Badness of the chosen process in bytes: its memory, shifted by `oom_score_adj` thousandths of the total.
     pub points_bytes: i64,
-    /// Flags of the request.
+    /// Flags of the allocation.
     pub gfp: u32,
-    /// Order of the request; `None` for sysrq, which has none.
+    /// Order of the allocation; `None` for sysrq, which has none.
     pub order: Option<u32>,
-    /// Which memory the request was bound to.
+    /// Which memory the allocation was bound to.
     pub constraint: Constraint,
     /// The limit of a memory cgroup was hit.
     pub memcg: bool,
@@ -73,67 +72,67 @@ pub struct OomVictim {
     pub marker_tid: u32,
 }
 
-/// Why an OOM killed nobody.
+/// Why an OOM had no victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NoKill {
-    /// There is no process that the kernel may kill.
+    /// The kernel may kill none of the processes.
     NobodyFound,
     /// The OOM killer of the memory cgroup is switched off (v1's `oom_kill_disable`): the task waits.
     SwitchedOff,
 }
 
-/// An OOM that killed nobody.
+/// An OOM without a victim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OomNoVictim {
     /// When and where.
     pub stamp: Stamp,
     /// Why.
     pub why: NoKill,
-    /// How many more of the same memcg there were since the last event, not sent one by one.
+    /// How many more of the same memcg there were since the last event, which were only counted.
     pub repeats: u64,
-    /// Flags of the request; `None` for a wait where the kernel does not keep them (from 6.12 on).
+    /// Flags of the allocation; `None` for a wait if the kernel does not store them (from 6.12 on).
     pub gfp: Option<u32>,
-    /// Order of the request; `None` for sysrq.
+    /// Order of the allocation; `None` for sysrq.
     pub order: Option<u32>,
     /// The limit of a memory cgroup was hit.
     pub memcg: bool,
-    /// Who asked.
+    /// The task whose charge failed, or the task that waits.
     pub trigger: Task,
     /// Its cgroups.
     pub trigger_cgroups: Option<Lineage>,
-    /// The cgroup whose limit was hit, and its ancestors.
+    /// The limit owner, and its ancestors.
     pub limit_cgroups: Option<Lineage>,
     /// Kernel functions that led here.
     pub stack: Option<Stack>,
 }
 
-/// Who holds the node's memory: a walk over the memory controller's tree that went only into what is large.
+/// The holders of the node's memory: a walk over the memory controller's tree that descended only into large cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OomHolders {
     /// When and where, and of which decision.
     pub stamp: Stamp,
-    /// What holds at least this much is large.
+    /// Minimum for a large holder.
     pub least_bytes: u64,
-    /// The large ones, level by level.
+    /// The large cgroups, level by level.
     pub holders: Vec<Holder>,
-    /// Large ones that found no place in the record.
+    /// Large cgroups that had no place in the record.
     pub left_out: u32,
-    /// Cgroups that hold less, among those that were looked at.
+    /// Smaller cgroups, among those that were visited.
     pub small: u32,
-    /// What those hold together.
+    /// Memory of the smaller cgroups together.
     pub small_bytes: u64,
-    /// Cgroups looked at, large and small.
+    /// Cgroups visited, large and small.
     pub looked_at: u32,
-    /// Cgroups that there are.
+    /// Cgroups in the tree.
     pub total: Option<u32>,
-    /// The walk ended before it was through.
+    /// The walk is incomplete.
     pub unfinished: bool,
 }
 
-/// A cgroup that holds much.
+/// A large cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Which of those before it is its parent; `None` for the root's children.
+    /// Index of its parent among the holders before it; `None` for the root's children.
     pub parent: Option<usize>,
     /// The cgroup.
     pub level: Level,

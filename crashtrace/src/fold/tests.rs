@@ -1,4 +1,4 @@
-//! Which kills fold, into what, and that none is lost or told twice.
+//! Which kills fold, into which incident, and that each is reported exactly once.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ fn shapes(incidents: &[Incident]) -> Vec<(u64, u64)> {
     incidents.iter().map(told).map(|kill| (kill.ktime_ns, kills(kill))).collect()
 }
 
-/// Pushes kills, with time passing to each of them.
+/// Pushes kills, and advances the time to each of them.
 fn play(folds: &mut KillFolds, kills: impl IntoIterator<Item = OomKill>) -> Vec<Incident> {
     let mut done = Vec::new();
     for kill in kills {
@@ -80,7 +80,7 @@ fn a_flood_is_one_line_a_second_and_its_end_is_seen() {
     let own = told(&rest[5]).victims[0].task.pid.expect("a pid");
     assert_eq!(pids, (own + 1..).take(pids.len()).collect::<Vec<_>>(), "in their order, after its own");
     assert!(folded.victims.iter().all(|victim| victim.cgroup.is_none()), "all of the same container");
-    // A while later it is as if nothing had been.
+    // A while later the flood is forgotten.
     assert_eq!(shapes(&play(&mut folds, [of_limit(70 * SECOND, 5, 1)])), [(70 * SECOND, 1)]);
 }
 
@@ -93,10 +93,10 @@ fn flooded() -> KillFolds {
 }
 
 #[test]
-fn another_limit_another_pod_and_the_node_have_folds_of_their_own() {
+fn another_limit_another_pod_and_the_node_have_separate_folds() {
     let mut folds = flooded();
     assert_eq!(shapes(&play(&mut folds, [of_limit(SECOND / 2, 6, 9)])), [(SECOND / 2, 1)]);
-    // The same limit's owner, say all pods together, and a process of another pod.
+    // The same limit owner, for example all pods together, and a process of another pod.
     let mut other = of_limit(SECOND / 2, 5, 9);
     let cgroups = other.victims[0].cgroups.as_mut().expect("cgroups");
     let pod = cgroups
@@ -109,7 +109,7 @@ fn another_limit_another_pod_and_the_node_have_folds_of_their_own() {
     node.decision().limit_cgroups = None;
     node.decision().control.as_mut().expect("a request").memcg = false;
     assert_eq!(play(&mut folds, [node]).len(), 1);
-    // Without the kernel's request it is the victim's cgroup that counts.
+    // Without `oom_control` the victim's cgroup counts.
     let mut untold = of_limit(SECOND / 2, 5, 9);
     untold.decision().limit_cgroups = None;
     untold.decision().control = None;
@@ -118,7 +118,7 @@ fn another_limit_another_pod_and_the_node_have_folds_of_their_own() {
 }
 
 #[test]
-fn what_may_grow_and_what_replaces_another_is_never_folded() {
+fn an_incident_that_may_grow_or_replaces_another_is_never_folded() {
     let mut folds = flooded();
     let at = SECOND / 2;
     assert_eq!(play(&mut folds, [OomKill { may_grow: true, ..of_limit(at, 5, 1) }]).len(), 1);
@@ -158,7 +158,7 @@ fn sums_stay_at_the_largest_number() {
     assert_eq!((folded.victims_total, folded.unread), (u64::MAX, u64::MAX));
 }
 
-/// Each below what folds by itself.
+/// Each below the rate at which one limit folds.
 #[test]
 fn many_limits_together_are_bounded_too() {
     let mut folds = KillFolds::default();
@@ -212,7 +212,7 @@ proptest! {
             marks += 1;
             prop_assert!(folds.folds.len() <= FOLDS);
         }
-        // A tick at the deadline gives something, and before it nothing.
+        // A tick at the deadline gives an incident, and before it none.
         for _ in 0..2 * FOLDS {
             let Some(deadline_ns) = folds.deadline_ns() else { break };
             if let Some(before) = deadline_ns.checked_sub(1) {

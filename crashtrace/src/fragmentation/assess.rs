@@ -1,63 +1,63 @@
-//! Why a request for pages could not be met: for want of memory, or of a block large enough.
+//! Why an allocation of pages failed: memory was short, or no block was large enough.
 //!
 //! Zone by zone, as `__zone_watermark_ok` (`mm/page_alloc.c`, 5.10 to 7.3) does:
 //!
-//! - A zone is **eligible** if the request may use it: its kind is not above the highest that the flags allow, it is no
-//!   device's, and its node is among those that the request is bound to.
-//! - It has **room** if what is free in it, less what this request may not touch (CMA memory unless it is for movable
-//!   pages, the reserve for atomic requests unless it is one), is 2^order pages above the `min` watermark with its boost and
-//!   `lowmem_reserve`, which keeps low zones from requests that could use a higher one. Of `min` a half is enough for
-//!   `__GFP_HIGH`, three eighths for those of them that may not sleep.
-//! - It has a **suitable block** if there is one of the order or above of a kind that the request may take.
+//! - A zone is **eligible** if the allocation may use it: its kind is not above the highest that the flags allow, it is no
+//!   device's, and its node is among those that the allocation is bound to.
+//! - It has **room** if its free pages, less those that this allocation may not use (CMA memory unless it is for movable pages,
+//!   the atomic reserves unless it is atomic), are 2^order pages above the `min` watermark with its boost and `lowmem_reserve`,
+//!   which reserves low zones from allocations that could use a higher one. Half of `min` is enough for `__GFP_HIGH`, three
+//!   eighths for those of them that may not sleep.
+//! - It has a **suitable block** if there is one of the order or above of a kind that the allocation may take.
 //!
 //! | an eligible zone has room | one of those has a suitable block | order | verdict |
 //! |---|---|---|---|
 //! | no | | | low memory |
 //! | yes | no | | fragmentation |
-//! | yes | yes | 0 | low memory: for one page nothing else can be lacking; some was given back since |
-//! | yes | yes | above | none: the request would be met now |
+//! | yes | yes | 0 | low memory: for one page only memory can be short; some was freed since |
+//! | yes | yes | above | none: the allocation would succeed now |
 //!
-//! A block in a zone without room does not count: the kernel would not give it. The lowest zones mostly have their large
+//! A block in a zone without room does not count: the kernel would not allocate it. The lowest zones mostly have their large
 //! blocks left, and are protected.
 
 use crate::event::{BlockTypes, Zone, Zones};
 use crate::fragmentation::{block_pages, fragmentation_index, unusable_index};
 use crate::gfp::{Highest, Traits};
 
-/// A request, as far as it decides which memory it may have.
+/// An allocation, with the facts that decide which memory it may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// 2^order pages in one piece.
+    /// 2^order contiguous pages.
     pub order: u32,
-    /// What its flags say.
+    /// Traits by its flags.
     pub traits: Traits,
     /// Bit `n` is NUMA node `n`: it may use memory of these, and of any above 63; `None` if of all.
     pub nodes: Option<u64>,
 }
 
-/// What the zones say about a request.
+/// The assessment of the zones for an allocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assessment {
     /// One for each zone, in their order.
     pub zones: Vec<ZoneFinding>,
-    /// The eligible zone that manages most memory: what is quoted.
+    /// The eligible zone that manages most memory: the report quotes it.
     pub largest: Option<usize>,
     /// Why it failed.
     pub shortage: Shortage,
 }
 
-/// What one zone says.
+/// The assessment of one zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ZoneFinding {
-    /// The request may use it.
+    /// The allocation may use it.
     pub eligible: bool,
     /// Free pages that it may use.
     pub usable_pages: Option<u64>,
-    /// Pages that this request must leave free: of `min` with its boost what holds against it, and the reserve.
+    /// Pages that this allocation must leave free: its share of `min` with the boost, and the reserve.
     pub kept_pages: Option<u64>,
-    /// That leaves enough.
+    /// The usable pages above that are enough.
     pub room: Option<bool>,
-    /// There is a block for it.
+    /// It has a suitable block.
     pub suitable_block: Option<bool>,
     /// The kernel's fragmentation index in thousandths.
     pub fragmentation_index: Option<i32>,
@@ -65,25 +65,25 @@ pub struct ZoneFinding {
     pub unusable_index: Option<u32>,
 }
 
-/// Why a request failed.
+/// Why an allocation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shortage {
-    /// There was enough memory, in pieces that were too small.
+    /// There was enough memory, in blocks that were too small.
     Fragmentation,
     /// There was not enough memory.
     LowMemory,
-    /// There was memory for it.
+    /// There was enough memory, and a suitable block.
     None,
-    /// What was read of the zones does not tell.
+    /// Not enough of the zones was read.
     Unknown,
 }
 
-/// Looks at all zones.
+/// Assesses all zones.
 #[must_use]
 pub fn assess(zones: &Zones, request: &Request) -> Assessment {
     let findings: Vec<_> = zones.list.iter().map(|zone| finding(zones, zone, request)).collect();
     let eligible = || findings.iter().enumerate().filter(|(_, finding)| finding.eligible);
-    // Of zones of the same size the first, as the kernel would look at it.
+    // Of zones of the same size the first, as the kernel would try it.
     let size = |index: usize| zones.list.get(index).and_then(|zone| zone.managed_pages);
     let largest = eligible().map(|(index, _)| index).rev().max_by_key(|index| size(*index));
     let of_eligible: Vec<_> = eligible().map(|(_, finding)| finding).collect();
@@ -97,7 +97,7 @@ fn shortage(eligible: &[&ZoneFinding], request: &Request, others_unseen: bool) -
     if with_room().any(|zone| zone.suitable_block == Some(true)) {
         return if request.order == 0 { Shortage::LowMemory } else { Shortage::None };
     }
-    // What was not seen may be what would have served.
+    // An unread zone may have had room.
     let unseen = |zone: &&ZoneFinding| {
         zone.room.is_none() && zone.suitable_block != Some(false)
             || zone.room == Some(true) && zone.suitable_block.is_none()
@@ -149,8 +149,8 @@ fn finding(zones: &Zones, zone: &Zone, request: &Request) -> ZoneFinding {
     }
 }
 
-/// How much of `min` holds against the request (`__zone_watermark_ok`, `mm/page_alloc.c`: `ALLOC_HIGH` and `ALLOC_HARDER` up
-/// to 6.2, `ALLOC_MIN_RESERVE` and `ALLOC_NON_BLOCK` since; the same comes of it).
+/// The part of `min` that the allocation must leave free (`__zone_watermark_ok`, `mm/page_alloc.c`: `ALLOC_HIGH` and
+/// `ALLOC_HARDER` up to 6.2, `ALLOC_MIN_RESERVE` and `ALLOC_NON_BLOCK` since, with the same result).
 fn for_whom(min_pages: u64, traits: Traits) -> u64 {
     let mut kept = min_pages;
     if traits.high {
@@ -162,11 +162,11 @@ fn for_whom(min_pages: u64, traits: Traits) -> u64 {
     kept
 }
 
-/// What the zone keeps from a request that might use a higher one as well.
+/// The zone's reserve against an allocation that might use a higher zone as well.
 #[must_use]
 pub fn reserve_pages(zones: &Zones, zone: &Zone, traits: Traits) -> Option<u64> {
     let types = &zones.types;
-    // A kernel that is built without a zone serves requests for it from the next one.
+    // A kernel that is built without a zone serves allocations for it from the next one.
     let place = match traits.highest {
         Highest::Dma => types.dma.or(types.dma32).or(types.normal),
         Highest::Dma32 => types.dma32.or(types.normal),
@@ -176,7 +176,7 @@ pub fn reserve_pages(zones: &Zones, zone: &Zone, traits: Traits) -> Option<u64> 
     zone.lowmem_reserve_pages.as_ref()?.get(place?).copied()
 }
 
-/// Whether the request may use it cannot be told.
+/// Whether the allocation may use it is unknown.
 fn is_unknown(zone: &Zone, request: &Request) -> bool {
     zone.name.is_none() || request.nodes.is_some() && zone.numa_node.is_none()
 }
@@ -187,7 +187,7 @@ fn is_eligible(zone: &Zone, request: &Request) -> bool {
         Some(b"DMA32") => Some(Highest::Dma32),
         Some(b"Normal") => Some(Highest::Normal),
         Some(b"Movable") => Some(Highest::Movable),
-        // Device memory is never allocated from; and what is not known is not counted on.
+        // Device memory is never allocated from; and an unknown zone is not counted.
         _ => None,
     };
     let on_node = match (request.nodes, zone.numa_node) {

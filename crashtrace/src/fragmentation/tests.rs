@@ -39,7 +39,8 @@ fn the_index_of_fragmentation_is_the_kernels() {
     }
 }
 
-/// One block of half the size: 8 * 1000 / 16 = 500; 1500 / 1. The kernel gives less than 0 then, and no block is there.
+/// One block of half the size: 8 * 1000 / 16 = 500; 1500 / 1. The kernel's index is then below 0, but there is no suitable
+/// block.
 #[test]
 fn one_block_that_is_nearly_large_enough_gives_less_than_nothing_but_is_not_suitable() {
     assert_eq!(fragmentation_index(&[0, 0, 0, 1, 0], 4), -500);
@@ -50,7 +51,7 @@ fn one_block_that_is_nearly_large_enough_gives_less_than_nothing_but_is_not_suit
 fn the_index_of_unusable_free_space_is_the_kernels() {
     for (blocks, order, index) in [
         (mixed(), 0, 0),
-        // Blocks of one page are of no use: 100 of 320.
+        // Blocks of one page are too small: 100 of 320.
         (mixed(), 1, 312),
         // 200 of 320 are.
         (mixed(), 2, 625),
@@ -67,13 +68,13 @@ fn the_index_of_unusable_free_space_is_the_kernels() {
 }
 
 #[test]
-fn where_nothing_is_free_there_is_no_fragmentation_and_all_is_unusable() {
+fn without_free_memory_there_is_no_fragmentation_and_all_is_unusable() {
     for blocks in [&[][..], &[0; 11]] {
         assert_eq!((fragmentation_index(blocks, 3), unusable_index(blocks, 3)), (0, 1000));
     }
 }
 
-/// As the kernel has it: a request that it cannot serve at all is not fragmentation.
+/// As in the kernel: an allocation of an order that it does not have is not fragmentation.
 #[test]
 fn an_order_above_the_largest_has_an_index_of_0() {
     let full = vec![9; 11];
@@ -92,7 +93,7 @@ fn pages_are_blocks_by_their_size() {
 }
 
 #[test]
-fn figures_past_the_end_of_the_numbers_stop_there() {
+fn figures_saturate_at_the_largest_number() {
     let huge = vec![u64::MAX; 16];
     assert_eq!(pages(&huge), u64::MAX);
     assert_eq!((fragmentation_index(&huge, 15), unusable_index(&huge, 0)), (SUITABLE, 0));
@@ -101,7 +102,7 @@ fn figures_past_the_end_of_the_numbers_stop_there() {
     assert_eq!(unusable_index(&low, 10), 1000);
 }
 
-/// What is free of each order: nothing mostly, or a few, or more than any machine has.
+/// Free blocks of each order: mostly none, or a few, or more than any machine has.
 fn free_blocks() -> impl Strategy<Value = Vec<u64>> {
     prop::collection::vec(prop_oneof![Just(0), 0_u64..5, 0_u64..1 << 20, any::<u64>()], 0..70)
 }
@@ -115,7 +116,7 @@ proptest! {
         let index = fragmentation_index(&blocks, order);
         prop_assert!((-1000..=1000).contains(&index), "{}", index);
         let there = blocks.iter().skip(order as usize).any(|blocks| *blocks > 0);
-        // An order of a block of more than 2^63 pages is none.
+        // A block of more than 2^63 pages has no order.
         prop_assert_eq!(index == SUITABLE, there && order < 64);
         let unusable = unusable_index(&blocks, order);
         prop_assert!(unusable <= 1000);
@@ -125,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn the_larger_the_request_the_more_is_unusable(blocks in prop::collection::vec(0_u64..1 << 30, 11), order in 0_u32..10) {
+    fn the_larger_the_order_the_more_is_unusable(blocks in prop::collection::vec(0_u64..1 << 30, 11), order in 0_u32..10) {
         prop_assert!(unusable_index(&blocks, order) <= unusable_index(&blocks, order + 1));
     }
 }

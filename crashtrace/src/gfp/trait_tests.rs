@@ -1,4 +1,4 @@
-//! What the flags of a request say, on kernels with `__GFP_ATOMIC` and without.
+//! Traits of an allocation by its flags, on kernels with `__GFP_ATOMIC` and without.
 
 use proptest::prelude::*;
 
@@ -28,18 +28,18 @@ fn the_highest_zone_is_that_of_the_kernels_own_table() {
 }
 
 #[test]
-fn an_atomic_request_is_known_by_both_definitions() {
+fn an_atomic_allocation_is_recognised_by_both_definitions() {
     let atomic = |mask| both().map(|names| names.traits(mask).atomic());
     // GFP_ATOMIC up to 6.2, and since.
     assert_eq!((atomic(0xa20), atomic(0x820)), ([true; 2], [true; 2]));
-    // GFP_NOWAIT may not sleep, but has no claim to the reserves; nor has GFP_KERNEL with __GFP_HIGH left to wait.
+    // GFP_NOWAIT may not sleep, but may not use the reserves; nor may GFP_KERNEL with __GFP_HIGH, which may sleep.
     for mask in [0x800, 0x2800, 0xcc0, 0xce0, 0x200] {
         assert_eq!(atomic(mask), [false; 2], "{mask:#x}");
     }
 }
 
 #[test]
-fn each_flag_is_a_trait_of_its_own() {
+fn each_flag_is_a_separate_trait() {
     type Set = fn(&mut Traits);
     let flags: [(u32, Set); 10] = [
         (3, |traits| traits.movable = true),
@@ -61,7 +61,7 @@ fn each_flag_is_a_trait_of_its_own() {
 }
 
 #[test]
-fn a_flag_is_where_the_kernel_has_it() {
+fn a_flag_has_the_kernels_bit() {
     let moved = GfpNames::from_bits([(30, "___GFP_NOWARN_BIT".to_owned()), (31, "__GFP_MOVABLE".to_owned())]);
     assert_eq!(moved.traits(1 << 30), Traits { nowarn: true, ..Traits::default() });
     let bits = moved.kernel_bits();
@@ -70,7 +70,7 @@ fn a_flag_is_where_the_kernel_has_it() {
 }
 
 #[test]
-fn the_kernel_side_is_given_the_bits_that_all_kernels_have() {
+fn the_kernel_side_gets_the_bits_that_all_kernels_have() {
     for names in both() {
         let bits = names.kernel_bits();
         assert_eq!(

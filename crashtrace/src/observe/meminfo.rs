@@ -1,4 +1,4 @@
-//! PURE: what holds memory that compaction cannot move, from `/proc/meminfo` (`fs/proc/meminfo.c`, 5.10 to 7.3).
+//! PURE: holders of memory that compaction cannot move, from `/proc/meminfo` (`fs/proc/meminfo.c`, 5.10 to 7.3).
 
 use crate::event::Unmovable;
 
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_what_is_there_and_no_more() {
+    fn takes_only_the_fields_that_the_file_has() {
         let text =
             b"MemTotal:  1 kB\nUnevictable:        12168 kB\nSlab: 5 kB\nSReclaimable:     293512 kB\n\
                      SUnreclaim:        34348 kB\nKernelStack:      1352 kB\nPageTables:  x kB\n\

@@ -1,15 +1,15 @@
 //! PURE: the zones of the page allocator from `/proc/buddyinfo`, `/proc/zoneinfo` and `/proc/pagetypeinfo` (`mm/vmstat.c`,
 //! 5.10 to 7.3).
 //!
-//! The last one, which is for root alone, has what the free blocks are kept for: without it a large block that only movable
-//! memory may use looks like one for all. Of what is kept for atomic requests no kernel tells there how much is free.
+//! The last one, which is for root alone, has the types of the free blocks: without it a large block that only movable memory
+//! may use looks usable for all allocations. For the atomic reserves no kernel shows there how much is free.
 
 use crate::event::{BlockTypes, Name, Zone, Zones};
 
 /// The zones, marked as read late.
 ///
 /// # Errors
-/// The files do not look like that, as a phrase.
+/// The files have another format, as a phrase.
 pub fn parse(buddyinfo: &[u8], zoneinfo: &[u8]) -> Result<Zones, String> {
     let mut zones = Zones { late: true, ..Zones::default() };
     let (mut node, mut place) = (None, 0_usize);
@@ -58,14 +58,14 @@ pub fn parse(buddyinfo: &[u8], zoneinfo: &[u8]) -> Result<Zones, String> {
     Ok(zones)
 }
 
-/// Adds what blocks are kept for, from the table of free blocks in `/proc/pagetypeinfo`:
+/// Adds the types of blocks, from the table of free blocks in `/proc/pagetypeinfo`:
 ///
 /// ```text
 /// Free pages count per migrate type at order       0      1      2
 /// Node    0, zone      DMA, type    Unmovable      3      0     >100000
 /// ```
 ///
-/// The other table of that file has lines that begin alike, but no type.
+/// The other table of that file has lines with the same beginning, but no type.
 pub fn add_types(zones: &mut Zones, pagetypeinfo: &[u8]) {
     for line in String::from_utf8_lossy(pagetypeinfo).lines() {
         let Some((numa_node, rest)) = heading(line) else { continue };
@@ -81,7 +81,7 @@ pub fn add_types(zones: &mut Zones, pagetypeinfo: &[u8]) {
             if order == types.len() {
                 types.push(BlockTypes::default());
             }
-            // Many are told as `>100000`.
+            // Large counts are printed as `>100000`.
             let Some(types) = types.get_mut(order).filter(|_| count != "0") else { continue };
             match kind {
                 "Unmovable" | "Movable" | "Reclaimable" => types.any = true,
@@ -129,7 +129,7 @@ fn figure(zone: &mut Zone, line: &str) {
         "nr_free_cma" => zone.free_cma_pages = value,
         "min" => watermarks.min_pages = value,
         "low" => watermarks.low_pages = value,
-        // A CPU's list has one as well, with a colon.
+        // A per-CPU list has one as well, with a colon.
         "high" => watermarks.high_pages = value,
         _ => return,
     }

@@ -1,23 +1,23 @@
-//! Lines that are made anew: a report that went out before the names of its pods were known goes out once more when they
-//! are. No line waits for a name; only the case does, for a few seconds. PURE but for asking.
+//! Revised lines: a report that went out before the names of its pods were known goes out once more when they are. No line
+//! waits for a name; only the case does, for a few seconds. PURE but for its lookups.
 
 use std::collections::VecDeque;
 
 use crate::enrich::{Case, name};
 use crate::names::PodNames;
 
-/// How long a case waits for names. The API server tells of a container within two seconds of its start, the runtime at once.
+/// How long a case waits for names. The API server reports a container within two seconds of its start, the runtime at once.
 pub(super) const WAIT_NS: u64 = 5_000_000_000;
-/// How often they are asked for again.
+/// Interval between lookups.
 const AGAIN_NS: u64 = 250_000_000;
-/// Cases that wait at one time. What comes beyond them has its one line.
+/// Cases that wait at one time. Cases above that have only their first line.
 const MOST: usize = 256;
-/// Victims of all these, for a case may have hundreds.
+/// Victims of all these cases; a single case may have hundreds.
 const VICTIMS: usize = 1024;
-/// Incidents whose revision is remembered. Only those that are some seconds old are revised at all.
+/// Incidents whose revision is remembered. Only incidents of the last seconds are revised at all.
 const REMEMBERED: usize = 1024;
 
-/// What may be revised.
+/// Cases that may be revised.
 #[derive(Debug, Default)]
 pub(super) struct Revisions {
     waiting: VecDeque<Waiting>,
@@ -31,12 +31,12 @@ struct Waiting {
     case: Case,
     until_ns: u64,
     next_ns: u64,
-    /// More is known than went out.
+    /// More is known than in the line that went out.
     changed: bool,
 }
 
 impl Revisions {
-    /// The number that this line must have: the incident's own, or the next one if as many went out.
+    /// The revision that this line must have: the incident's own, or the next one if as many went out.
     pub(super) fn number(&mut self, id: &str, revision: u32) -> u32 {
         if let Some((_, sent)) = self.sent.iter_mut().find(|(sent, _)| sent == id) {
             *sent = revision.max(sent.saturating_add(1));
@@ -49,7 +49,7 @@ impl Revisions {
         revision
     }
 
-    /// Takes a case whose line has just gone out, if names may still come. It stands for what went out before.
+    /// Takes a case whose line has just gone out, if names may still come. It replaces the case that went out before.
     pub(super) fn wait(&mut self, id: &str, case: &Case, now_ns: u64) {
         self.waiting.retain(|waiting| waiting.id != id);
         let victims: usize = self.waiting.iter().map(|waiting| waiting.case.owners.victims()).sum();
@@ -65,7 +65,7 @@ impl Revisions {
         }
     }
 
-    /// Asks again, and gives the cases of which more is known now: once all of it is, or time is up.
+    /// Looks names up again, and gives the cases of which more is known now: once all of it is, or time is up.
     pub(super) fn due(&mut self, now_ns: u64, pods: &mut dyn PodNames) -> Vec<Case> {
         let mut due = Vec::new();
         let mut still = VecDeque::new();
@@ -86,7 +86,7 @@ impl Revisions {
         due
     }
 
-    /// When [`Self::due`] has something to do.
+    /// When the next [`Self::due`] is due.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
         self.waiting.iter().map(|waiting| waiting.next_ns).min()
     }

@@ -1,4 +1,4 @@
-//! The stages in a row: what is lost is said, what is filtered is counted, and each line is one JSON object.
+//! The stages in a row: losses are reported, filtered incidents are counted, and each line is one JSON object.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -48,7 +48,7 @@ fn lines(pipeline: &mut Pipeline, records: &[Record]) -> Vec<Value> {
         .collect()
 }
 
-/// One line, held to what every line must be.
+/// One line, checked for the properties of every line.
 fn json(line: &Line) -> Value {
     let bytes = to_json_line(line);
     assert!(bytes.len() <= MAX_LINE_BYTES);
@@ -79,7 +79,7 @@ fn a_session_begins_and_ends_with_a_line_and_numbers_all_of_them() {
     let mut all = vec![json(&pipeline.started(1))];
     let kill = memcg_kill(100, 0, POD, b"java");
     all.extend(lines(&mut pipeline, &numbered([kill, vec![no_victim(9_000, 1, HOST, 0)]].concat())));
-    // Its end does not come any more.
+    // Its end never comes.
     let mut open = memcg_kill(20_000, 1, POD, b"ruby");
     open[0].header.seq = 1;
     all.extend(lines(&mut pipeline, &open[..1]));
@@ -145,7 +145,7 @@ fn a_loss_that_only_the_kernel_saw_tears_the_open_incident() {
 }
 
 #[test]
-fn a_loss_has_a_line_of_its_own_only_where_no_other_line_told_it_and_lost_adds_up() {
+fn a_loss_has_its_own_line_only_if_no_other_line_reported_it_and_lost_adds_up() {
     let mut pipeline = pipeline(Filter::default());
     pipeline.started(1);
     assert!(pipeline.losses(1).is_none());
@@ -165,7 +165,7 @@ fn a_loss_has_a_line_of_its_own_only_where_no_other_line_told_it_and_lost_adds_u
 }
 
 #[test]
-fn what_is_counted_but_not_lost_gives_no_loss() {
+fn counted_events_without_a_loss_give_no_loss_line() {
     let mut pipeline = pipeline(Filter::default());
     let mut dying = process(7, b"sh", 1);
     dying.task_flags = 4;
@@ -178,7 +178,7 @@ fn what_is_counted_but_not_lost_gives_no_loss() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_counts_once_where_its_fault_says() {
+fn an_unreadable_record_counts_once_in_the_counter_of_its_fault() {
     let good = numbered(memcg_kill(100, 0, POD, b"java"));
     for (at, value, counter) in [
         (2, 99, Counter::RecordsOfUnknownKind),
@@ -195,7 +195,7 @@ fn a_record_that_cannot_be_read_counts_once_where_its_fault_says() {
 }
 
 #[test]
-fn a_filter_by_cause_keeps_the_others_back_and_counts_them() {
+fn a_filter_by_cause_drops_the_others_and_counts_them() {
     let records = numbered([memcg_kill(100, 0, POD, b"a"), memcg_kill(10_000, 0, HOST, b"b")].concat());
     for (causes, through) in [
         (vec![], 2),
@@ -211,7 +211,7 @@ fn a_filter_by_cause_keeps_the_others_back_and_counts_them() {
 }
 
 #[test]
-fn a_loss_before_an_incident_that_is_kept_back_has_a_line() {
+fn a_loss_before_a_filtered_incident_has_a_line() {
     let mut pipeline = pipeline(Filter { causes: vec![Cause::SystemOom], namespaces: Vec::new() });
     let mut records = numbered(memcg_kill(100, 0, POD, b"a"));
     for record in &mut records {
@@ -222,7 +222,7 @@ fn a_loss_before_an_incident_that_is_kept_back_has_a_line() {
 }
 
 #[test]
-fn a_filter_by_namespace_lets_through_what_may_be_meant_and_nothing_of_the_host() {
+fn a_filter_by_namespace_passes_unknown_namespaces_and_nothing_of_the_host() {
     let records = numbered([memcg_kill(100, 0, POD, b"a"), memcg_kill(10_000, 0, HOST, b"b")].concat());
     let mut pipeline = pipeline(Filter { causes: Vec::new(), namespaces: vec!["shop".into()] });
     let through = lines(&mut pipeline, &records);
@@ -232,7 +232,7 @@ fn a_filter_by_namespace_lets_through_what_may_be_meant_and_nothing_of_the_host(
 }
 
 #[test]
-fn time_alone_closes_what_is_open() {
+fn time_alone_closes_open_incidents() {
     let mut pipeline = pipeline(Filter::default());
     let records = numbered(memcg_kill(100, 0, POD, b"java"));
     lines(&mut pipeline, &records[..2]);
@@ -243,7 +243,7 @@ fn time_alone_closes_what_is_open() {
 }
 
 #[test]
-fn names_that_mean_harm_stay_inside_of_their_line() {
+fn hostile_names_stay_inside_of_their_line() {
     let harm: [&[u8]; 5] =
         [b"\n{\"kind\":\"x", b"\x1b[2J\x07", b"\"},\\\"", b"\xff\xfe\xc3\x28", b"\r\n\t\x01\x7f"];
     for name in harm {
@@ -272,7 +272,7 @@ proptest! {
         let mut pipeline = pipeline(Filter::default());
         let mut all = vec![json(&pipeline.started(1))];
         for index in order.into_iter().skip(dropped) {
-            // More levels than a record holds are refused, and counted.
+            // More levels than a record may have are refused, and counted.
             all.extend(lines(&mut pipeline, &records[index..=index]));
         }
         all.extend(pipeline.losses(9).iter().map(json));
@@ -284,7 +284,7 @@ proptest! {
 }
 
 #[test]
-fn a_clock_that_was_set_is_said_and_the_lines_after_it_are_by_the_new_one() {
+fn a_clock_that_was_set_is_reported_and_later_lines_use_the_new_one() {
     let mut pipeline = pipeline(Filter::default());
     let before = lines(&mut pipeline, &memcg_kill(1_000_000_000, 0, POD, b"java"));
     assert_eq!(before[0]["time"], "1970-01-01T00:00:01.000000000Z");
@@ -309,7 +309,7 @@ fn a_clock_that_was_set_is_said_and_the_lines_after_it_are_by_the_new_one() {
 
 /// The hooks are on for a moment before the time of the start is taken.
 #[test]
-fn what_is_older_than_the_start_is_not_told_and_what_it_began_is_half_seen() {
+fn records_before_the_start_are_skipped_and_their_incidents_are_incomplete() {
     let mut pipeline = pipeline(Filter::default());
     let mut records = memcg_kill(1_000, 0, POD, b"java");
     let later = memcg_kill(100_000, 0, POD, b"java");

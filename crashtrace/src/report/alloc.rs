@@ -30,7 +30,7 @@ pub(super) fn failure(
     if let Asked::Vmalloc { bytes } = event.asked {
         asked.bytes = bytes;
     }
-    // A cpuset that allows all nodes there are binds to none.
+    // A cpuset that allows all existing nodes does not bind the allocation.
     let bound = case.request.and_then(|request| request.nodes);
     let binds =
         matches!(told.verdict.constraint, Some(event::Constraint::Cpuset | event::Constraint::Mempolicy));

@@ -1,4 +1,4 @@
-//! What the report needs to know about the machine that the events come from.
+//! Facts that the report needs about the machine of the events.
 
 use crate::gfp::GfpNames;
 
@@ -10,8 +10,8 @@ pub struct Context {
     pub page_size_bytes: u64,
     /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME`. It changes when the wall clock is set.
     pub realtime_offset_ns: i64,
-    /// The memory controller is on cgroup v1, whose limit of swap is one of memory and swap together. `None` where
-    /// that is not known.
+    /// The memory controller is on cgroup v1, whose limit of swap is one of memory and swap together. `None` if that is not
+    /// known.
     pub memory_cgroup_v1: Option<bool>,
     /// Names of the allocation flags.
     pub gfp: GfpNames,
@@ -22,7 +22,7 @@ impl Context {
     #[must_use]
     pub fn time(&self, ktime_ns: u64) -> String {
         let since_epoch_ns = i128::from(ktime_ns) + i128::from(self.realtime_offset_ns);
-        // The sum is between the years 1677 and 2847, which jiff can hold: the other branch is never taken.
+        // The sum is between the years 1677 and 2847, which jiff can represent: the other branch is never taken.
         let time = jiff::Timestamp::from_nanosecond(since_epoch_ns).unwrap_or(jiff::Timestamp::MAX);
         format!("{time:.9}")
     }

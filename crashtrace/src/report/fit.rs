@@ -1,19 +1,19 @@
 //! A line as bytes, never above [`MAX_LINE_BYTES`].
 //!
-//! Nearly all lines fit. One that does not is cut, rung after rung of a ladder, until it does:
+//! Nearly all lines fit. A longer line is cut, rung after rung of a ladder, until it fits:
 //!
-//! 1. Victims beyond the largest ones go, and what `unresolved` says of them; as many stay as fit, if at least four
-//!    do. `victims_total` keeps the number.
+//! 1. Victims after the largest ones go, and their entries in `unresolved`; as many stay as fit, if at least four do.
+//!    `victims_total` has the full number.
 //! 2. If that is not enough, long texts lose their middle (`…`), above all cgroup paths, and long lists their end;
 //!    then as many victims stay as fit.
-//! 3. The same again with shorter texts and lists, down to one victim. What is left then is bounded by the schema,
-//!    whatever was in the line; names of the incident and of the session stay whole.
+//! 3. The same again with shorter texts and lists, down to one victim. The rest is bounded by the schema, for any content of
+//!    the line; names of the incident and of the session stay whole.
 //!
-//! Folded victims (`folded.victims`) have what is left: as many as fit, the first ones.
+//! Folded victims (`folded.victims`) get the remaining space: as many as fit, the first ones.
 //!
-//! An incident says so in `truncated`. Lines of the agent itself hold no text from outside but the kernel's release
-//! and the node's name, and lists of its own hooks and counters: they are bounded in the same way, but have no such
-//! field because they are never so long.
+//! An incident has a mark for it in `truncated`. Lines of the agent itself have no external text but the kernel's release and
+//! the node's name, and lists of its own hooks and counters: they are bounded in the same way, but have no such field because
+//! they are never so long.
 
 use std::io;
 
@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use crate::schema::json::{self, SERIALISES};
 use crate::schema::{Line, MAX_LINE_BYTES, shorten};
 
-/// How much of a line may stay.
+/// Limits on the parts of a line.
 struct Rung {
     /// Victims that must fit for this rung to be enough.
     victims: usize,
@@ -49,7 +49,7 @@ const NAMING_TEXT_BYTES: usize = 128;
 ///
 /// # Panics
 ///
-/// Never: a [`Line`] holds nothing that JSON cannot.
+/// Never: every [`Line`] can be serialised as JSON.
 #[must_use]
 pub fn to_json_line(line: &Line) -> Vec<u8> {
     let mut whole = AtMost { bytes: Vec::with_capacity(MAX_LINE_BYTES), max: MAX_LINE_BYTES - 1 };
@@ -76,7 +76,7 @@ pub fn to_json_line(line: &Line) -> Vec<u8> {
     bytes
 }
 
-/// Refuses what is longer: a line of megabytes is given up at its first 12 KiB.
+/// Refuses longer output: serialising a line of megabytes stops at its first 12 KiB.
 struct AtMost {
     bytes: Vec<u8>,
     max: usize,
@@ -96,7 +96,7 @@ impl io::Write for AtMost {
     }
 }
 
-/// Cuts texts and lists, but for the two lists that [`cut_victims`] takes care of.
+/// Cuts texts and lists, but for the two lists that [`cut_victims`] handles.
 fn shorten_line(line: &mut Value, rung: &Rung) {
     for (name, value) in line.as_object_mut().into_iter().flatten() {
         match value {
@@ -147,9 +147,9 @@ fn shorten_value(value: &mut Value, rung: &Rung) {
     }
 }
 
-/// Leaves as many victims as fit, if these are enough for `rung`; else leaves all for the next rung. True if the line
-/// is done. Sizes are added up, so that the line is serialised once, however many victims it has.
-/// `victims_of_gaps` has for each entry of `unresolved` the victim that it is of, if it is of one.
+/// Leaves as many victims as fit, if these are enough for `rung`; else leaves all for the next rung. True if the line is done.
+/// Sizes are added up, so that the line is serialised once, for any number of victims. `victims_of_gaps` has the victim of each
+/// entry of `unresolved`, if it is about one.
 fn cut_victims(line: &mut Value, victims_of_gaps: &[Option<usize>], rung: &Rung) -> bool {
     let Some(line) = line.as_object_mut() else { return true };
     let Some(Value::Bool(truncated)) = line.get_mut("truncated") else {
@@ -159,7 +159,7 @@ fn cut_victims(line: &mut Value, victims_of_gaps: &[Option<usize>], rung: &Rung)
     let victims = take_list(line, "victims");
     let unresolved = take_list(line, "unresolved");
 
-    // What is unknown of one victim goes where that victim goes.
+    // Gaps of a victim are removed with that victim.
     let mut of_line: Vec<Value> = Vec::new();
     let mut of_victim: Vec<Vec<Value>> = vec![Vec::new(); victims.len()];
     for (gap, victim) in unresolved.iter().zip(victims_of_gaps) {
@@ -176,7 +176,7 @@ fn cut_victims(line: &mut Value, victims_of_gaps: &[Option<usize>], rung: &Rung)
         used <= MAX_LINE_BYTES
     });
     let fitting = fitting.count();
-    // Without a victim, `used` is still what the rest takes.
+    // Without a victim, `used` is still the size of the rest.
     if fitting < rung.victims.min(victims.len()) || (victims.is_empty() && used > MAX_LINE_BYTES) {
         line.insert("victims".to_owned(), victims.into());
         line.insert("unresolved".to_owned(), unresolved.into());

@@ -7,7 +7,7 @@ use crate::event::{self, Limit};
 use crate::fragmentation::ZoneFinding;
 use crate::schema::{HOLDERS, Holder, Memory, Text, Unmovable, ZONES, Zone};
 
-/// What a case holds of it; `None` if nothing.
+/// Memory of a case; `None` if it has no such facts.
 pub(super) fn of(
     case: &Case,
     zones: Option<&event::Zones>,
@@ -90,7 +90,7 @@ fn unmovable(found: event::Unmovable) -> Unmovable {
     }
 }
 
-/// Who held the node's memory. Shares are of the memory that the decision was about, if that was all of the node's.
+/// The holders of the node's memory. Shares are of the memory that the decision was about, if that was all of the node's.
 fn holders(memory: &enrich::Memory, control: Option<event::OomControl>) -> Memory {
     let whole = control.filter(|control| control.constraint == event::Constraint::None);
     let total_bytes = whole.map(|control| control.total_bytes);

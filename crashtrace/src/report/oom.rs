@@ -1,4 +1,4 @@
-//! OOM kills, and OOMs that killed nobody.
+//! OOM kills, and OOMs without a victim.
 
 use std::cmp::Reverse;
 
@@ -36,7 +36,7 @@ pub(super) fn kill(case: &Case, kill: &OomKill, told: Told<'_>, context: &Contex
         folded: kill.folded.as_deref().map(|it| folded(it, context)),
         allocation: control.map(|control| Allocation {
             scope_total_bytes: Some(control.total_bytes),
-            // 0 is no process's weight: the kernel weighed nobody.
+            // 0 is no process's weight: the kernel weighed no process.
             victim_points_bytes: Some(control.points_bytes).filter(|points| *points != 0),
             ..request(control.gfp, control.order, control.memcg, context)
         }),
@@ -97,7 +97,7 @@ fn largest_first(victims: &[OomVictim]) -> Vec<usize> {
     order
 }
 
-/// What led to an OOM. A charge has flags of its own, whatever the memory is for that is charged.
+/// The allocation behind an OOM. A charge has its own flags, for any use of the charged memory.
 fn request(gfp: u32, order: Option<u32>, memcg: bool, context: &Context) -> Allocation {
     let asked = allocation(gfp, order, context);
     Allocation { migrate_type: asked.migrate_type.filter(|_| !memcg), ..asked }

@@ -8,7 +8,7 @@ use crate::schema::{
     self, Allocation, Constraint, Envelope, Field, Kind, LimitHit, MigrateType, Process, Text, Unresolved,
 };
 
-/// What all kinds of incidents have.
+/// The fields of all kinds of incidents.
 pub(super) fn frame(
     kind: Kind,
     (ktime_ns, cpu): (u64, u32),
@@ -52,7 +52,7 @@ pub(super) fn frame(
     }
 }
 
-/// What the kernel says in other numbers than ours is unknown; the verdict has the reason.
+/// A constraint with an unknown number is unknown; the verdict has the reason.
 fn constraint(constraint: Option<event::Constraint>) -> Option<Constraint> {
     match constraint? {
         event::Constraint::None => Some(Constraint::None),
@@ -89,7 +89,7 @@ fn limit_hit(
     }
 }
 
-/// A process. Where the owner is not known, what is known of the path is shown all the same.
+/// A process. If the owner is not known, the known part of the path is still shown.
 pub(super) fn process(task: &Task, cgroups: Option<&Lineage>, party: Option<&Party>) -> Process {
     let cgroup = party.map(|party| Text::new(&party.path));
     let cgroup = cgroup.or_else(|| Some(Text::new(&cgroups?.path())));
@@ -116,7 +116,7 @@ pub(super) fn process(task: &Task, cgroups: Option<&Lineage>, party: Option<&Par
     }
 }
 
-/// An allocation; one of an order that no kernel has is of no size.
+/// An allocation; if no kernel has its order, it has no size.
 pub(super) fn allocation(gfp: u32, order: Option<u32>, context: &Context) -> Allocation {
     let bytes = order.and_then(|order| 1_u64.checked_shl(order)?.checked_mul(context.page_size_bytes));
     Allocation {
@@ -135,7 +135,7 @@ pub(super) fn allocation(gfp: u32, order: Option<u32>, context: &Context) -> All
     }
 }
 
-/// What case and verdict leave open. The case counts the victims as the kernel marked them, the report by `order`.
+/// Unresolved fields of case and verdict. The case counts the victims as the kernel marked them, the report by `order`.
 pub(super) fn unresolved(case: &Case, told: Told<'_>, order: &[usize]) -> Vec<Unresolved> {
     let gaps = case.unresolved.iter().chain(&told.description.unresolved).chain(&case.nameless);
     let in_order = |field: Field| {

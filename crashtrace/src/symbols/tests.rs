@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Lines of a 6.1 kernel, cut to what is of interest.
+/// Lines of a 6.1 kernel, cut to those of interest.
 const SAMPLE: &str = "\
 0000000000000000 A fixed_percpu_data
 ffffffff81000000 T _stext
@@ -55,12 +55,12 @@ fn a_return_address_names_the_function_that_it_returns_to() {
 /// A call of a function that never returns may be the caller's last instruction: the return address is then
 /// the next function's first.
 #[test]
-fn the_address_behind_a_functions_last_call_is_still_that_functions() {
+fn the_address_after_a_functions_last_call_is_still_that_functions() {
     let symbols = sample();
     assert_eq!(symbols.name_of(0xffff_ffff_8132_0150), Some("mem_cgroup_out_of_memory"));
     assert_eq!(symbols.name_of(0xffff_ffff_8132_0151), Some("memory_max_write"));
     assert_eq!(symbols.name_of(0xffff_ffff_8132_0301), None);
-    // Nothing returns to a function's very beginning.
+    // No call returns to the first address of a function.
     assert_eq!(symbols.name_of(0xffff_ffff_812a_0f10), None);
 }
 
@@ -77,7 +77,7 @@ fn variants_and_moved_out_parts_have_the_name_of_their_function() {
 }
 
 #[test]
-fn only_an_exact_name_counts_as_something_to_hook() {
+fn only_an_exact_name_can_be_hooked() {
     let symbols = sample();
     assert!(symbols.has("oom_kill_process") && symbols.has("mem_cgroup_out_of_memory"));
     assert!(!symbols.has("__alloc_pages_slowpath") && symbols.covers("__alloc_pages_slowpath"));
@@ -121,7 +121,7 @@ fn without_addresses_names_are_known_and_nothing_is_named() {
 }
 
 #[test]
-fn a_list_without_the_functions_or_without_symbols_says_so() {
+fn a_list_without_the_functions_or_without_symbols_has_a_reason() {
     let other = Symbols::parse("ffffffff81000000 T _text\n".as_bytes());
     assert!(
         other.listed() && other.unusable().is_some_and(|reason| reason.contains("none of the functions"))
@@ -132,7 +132,7 @@ fn a_list_without_the_functions_or_without_symbols_says_so() {
 
 /// A reader that fails in the middle of the list.
 #[test]
-fn a_list_that_breaks_off_is_not_used() {
+fn an_incomplete_list_is_not_used() {
     struct Failing;
     impl Read for Failing {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -155,7 +155,7 @@ fn the_last_symbol_of_the_list_has_an_end_too() {
 }
 
 #[test]
-fn what_a_recording_carries_names_the_same() {
+fn symbols_of_a_recording_give_the_same_names() {
     let json = serde_json::to_string(&sample()).unwrap();
     assert_eq!(serde_json::from_str::<Symbols>(&json).unwrap(), sample());
 }
@@ -179,7 +179,7 @@ fn lines_that_are_no_symbols_are_skipped() {
     }
 }
 
-/// The running kernel's own list: whatever it has is taken, and its functions are found where they are shown.
+/// The running kernel's own list: any content is accepted, and its functions are found if they are shown.
 #[test]
 fn the_list_of_the_running_kernel_is_understood() {
     let Ok(file) = std::fs::File::open("/proc/kallsyms") else { return };
@@ -220,12 +220,12 @@ proptest! {
     }
 }
 
-/// The address of data that two files have is that of one of them, and nobody says of which.
+/// The address of data that two files have is that of one of them, and the list does not say of which.
 #[test]
-fn the_nodes_are_found_where_they_stand_once() {
+fn the_nodes_are_found_if_they_are_listed_once() {
     let nodes = |lines: &str| Symbols::parse(format!("{SAMPLE}{lines}").as_bytes()).nodes();
     let (array, only) = (0xffff_ffff_8276_e0c0, 0xffff_ffff_8266_4a40);
-    // Of either letter: what is read-only after the start is listed with the code by some kernels.
+    // With each letter: some kernels list data that is read-only after the start with the code.
     for letter in ["D", "B", "T", "d"] {
         assert_eq!(nodes(&format!("ffffffff8276e0c0 {letter} node_data\n")), (array, 0), "{letter}");
     }

@@ -14,8 +14,8 @@ use crate::lineage;
 use crate::maps::{CALLS, OPEN, Open, slot};
 use crate::probes::zones;
 
-/// Argument `n` of a trampoline's context, as a plain number: read as memory, since what `ctx.arg` gives is a typed
-/// pointer to the verifier, with rules of its own that differ between kernels.
+/// Argument `n` of a trampoline's context, as a plain number: read as memory, since the result of `ctx.arg` is a typed pointer
+/// to the verifier, with rules that differ between kernels.
 #[inline(always)]
 pub(crate) fn trampoline_arg<C: EbpfContext>(ctx: &C, n: u64) -> u64 {
     read(ctx.as_ptr() as u64 + 8 * n)
@@ -93,8 +93,8 @@ fn copy_control(record: &Record, control: u64) -> u64 {
     chosen & is_zero(chosen.wrapping_add(1)).wrapping_sub(1)
 }
 
-/// Fills in the decision that `control` holds, opens it and sends the record. `victim` stands in where `control` is
-/// 0 and tells nothing, and `message` may be 0. Gives the decision's time.
+/// Fills in the decision from `control`, opens it and sends the record. `victim` is used if `control` is 0, and `message` may
+/// be 0. Gives the decision's time.
 #[inline(always)]
 pub(crate) fn finish<C: EbpfContext>(
     ctx: &C,

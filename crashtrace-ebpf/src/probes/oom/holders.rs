@@ -1,15 +1,15 @@
-//! Who holds the node's memory, copied at the decision: a walk over the memory controller's tree.
+//! The holders of the node's memory, copied at the decision: a walk over the memory controller's tree.
 //!
-//! In the kernel and not in the user side afterwards, because then the victim's memory is already on its way back, and
-//! because opening files takes memory, of which there is none.
+//! In the kernel and not in the user side afterwards, because then the victim's memory is already being freed, and because
+//! opening files takes memory, of which none is free.
 //!
-//! The walk goes level by level, over `css.children` and `css.sibling` (`include/linux/cgroup-defs.h`, 5.10 to 7.3),
-//! which are lists under RCU, as BPF programs are. It descends only into what holds much: what is below a small cgroup is
-//! smaller still. Removed cgroups stay in these lists while memory is charged to them, and count like others; where
-//! there are more than the walk has steps, those nearest to the root have been seen all the same.
+//! The walk goes level by level, over `css.children` and `css.sibling` (`include/linux/cgroup-defs.h`, 5.10 to 7.3), which are
+//! lists under RCU, as BPF programs are. It descends only into large cgroups: the children of a small cgroup are smaller still.
+//! Removed cgroups stay in these lists while memory is charged to them, and count like others; if there are more cgroups than
+//! steps, those nearest to the root have still been visited.
 //!
-//! A step has no branch. What it finds is noted down as addresses, which are also the queue of what to descend into, and
-//! copied with names afterwards: to copy within the walk would make the verifier go through the copying in each step.
+//! A step has no branch. It notes the addresses of large cgroups, which are also the queue of cgroups to descend into. A
+//! subprogram copies them with names afterwards: copying within the walk would make the verifier follow it in each step.
 
 use crashtrace_ebpf::fields;
 use crashtrace_ebpf::{
@@ -21,18 +21,18 @@ use crate::kernel::{copy_member, field, is_zero, member, memory_css, opaque, rea
 use crate::lineage;
 use crate::maps::{HOLDERS_AT, Scratch, Step, slot};
 
-/// Levels that the way up to the root may have; [`crashtrace_ebpf::MAX_LEVELS`] and those skipped.
+/// Levels that the way up to the root may have: [`crashtrace_ebpf::MAX_LEVELS`] and the skipped ones.
 const MAX_DEPTH: usize = 64;
 
-/// A record may be this long; one more cgroup fits behind. Above are the addresses.
+/// A record may be this long; one more cgroup fits after it. Above are the addresses.
 const RECORD_LIMIT: u64 = (HOLDERS_AT - 512) as u64;
 
-/// A cgroup that was found to hold much.
+/// A large cgroup.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Found {
     css: u64,
-    /// Which of those found before is its parent, from 1; 0 is the root.
+    /// Index of its parent among the cgroups found before, from 1; 0 is the root.
     parent: u64,
 }
 
@@ -123,8 +123,8 @@ unsafe fn begin(scratch: *mut Scratch, css: u64) -> u64 {
             step.head = root + offsets.children;
             step.node = read(step.head);
         }
-        // On cgroup v1 without `use_hierarchy` (up to 5.10) a cgroup's usage is its own alone, and says nothing of what
-        // is below it: its counter then has no parent, though it has one itself.
+        // On cgroup v1 without `use_hierarchy` (up to 5.10) a cgroup's usage does not include its children: its counter then
+        // has no parent, though the cgroup has one.
         let memcg = css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0));
         let counter: u64 = member(memcg, fields::MEMCG_COUNTER_PARENT);
         step.broken = is_zero(step.node) | (is_zero(counter) & (is_zero(root ^ css) ^ 1));
@@ -140,7 +140,7 @@ unsafe fn begin(scratch: *mut Scratch, css: u64) -> u64 {
 #[inline(never)]
 unsafe fn walk(scratch: *mut Scratch) -> u64 {
     let Some(offsets) = offsets() else { return 0 };
-    // SAFETY: the caller vouches for `scratch`; what changes from step to step stands in it and not in registers, so
+    // SAFETY: the caller vouches for `scratch`; state that changes from step to step is stored in it and not in registers, so
     // that the verifier sees the same state in each. Places in the list of notes are masked to lie within.
     unsafe {
         let step = &raw mut (*scratch).step;
@@ -150,19 +150,19 @@ unsafe fn walk(scratch: *mut Scratch) -> u64 {
             let node = (&raw const (*step).node).read_volatile();
             let head = (&raw const (*step).head).read_volatile();
             let parent = (&raw const (*step).parent).read_volatile();
-            // A list ends at its head, which belongs to the parent: nothing is there to visit. Nor is there when the walk
-            // is over, and it stays so. To leave the loop then would be a branch, and its other side is gone through for
-            // each step; the steps that are left take 50 µs at most.
+            // A list ends at its head, which belongs to the parent: there is no cgroup to visit. The same holds when the walk
+            // is over, and it stays over. Leaving the loop then would be a branch, whose other side the verifier follows for
+            // each step; the remaining steps take 50 µs at most.
             let end = is_zero(node ^ head) | is_zero(node);
             let css = node.wrapping_sub(offsets.sibling);
             let usage: u64 = read(css.wrapping_add(offsets.usage));
-            // Page counts are far below 2^63, so the sign of the difference tells.
+            // Page counts are far below 2^63, so the sign of the difference decides.
             let is_small = opaque(usage.wrapping_sub(least) >> 63);
             let large = (is_small ^ 1) & (end ^ 1);
             let small = is_small & (end ^ 1);
 
-            // Noted in any case, but the place counts as taken only by what is large. The last place is for what finds
-            // all others taken, and is neither copied nor descended into.
+            // Noted in any case, but only a large cgroup takes the place. The last place is used when all others are taken, and
+            // is neither copied nor descended into.
             let noted = (&raw const (*step).large).read_volatile();
             let place = (noted | is_zero(noted / MAX_HOLDERS as u64).wrapping_sub(1)) & LAST;
             found.add(place as usize).write_volatile(Found { css, parent });
@@ -170,7 +170,7 @@ unsafe fn walk(scratch: *mut Scratch) -> u64 {
             add(&raw mut (*step).small, small);
             add(&raw mut (*step).small_pages, usage & small.wrapping_neg());
 
-            // On along the list; at its end to the list of the next one found, if there is one.
+            // On along the list; at its end to the list of the next large cgroup, if there is one.
             let along: u64 = read(node);
             let next = (&raw const (*step).descended).read_volatile();
             let next_head =
@@ -201,7 +201,7 @@ unsafe fn add(to: *mut u64, more: u64) {
     unsafe { to.write_volatile(to.read_volatile() + more) };
 }
 
-/// Copies what was noted, with names, as far as there is room.
+/// Copies the noted cgroups with their names, as far as there is room.
 ///
 /// # Safety
 /// `scratch` must be a value of the map.

@@ -2,11 +2,11 @@
 //! 7.3; and `bool mem_cgroup_oom_synchronize(bool handle)`, in the same file, from 6.11 on in `mm/memcontrol-v1.c` and only
 //! with cgroup v1 built in.
 //!
-//! True means "try the charge again", not "killed": thousands of those may go with one kill. They are counted. False
-//! means that nobody could be killed, and is the only sign of that.
+//! True means "try the charge again", not "killed": there may be thousands of those for one kill. They are counted. False means
+//! that there was no victim, and is the only sign of that.
 //!
-//! On cgroup v1 with `oom_kill_disable` there is no OOM at all: a task whose page fault meets the limit goes to sleep in
-//! `mem_cgroup_oom_synchronize` until somebody makes room or raises the limit, and a system call fails.
+//! On cgroup v1 with `oom_kill_disable` there is no OOM at all: a task whose page fault hits the limit sleeps in
+//! `mem_cgroup_oom_synchronize` until memory is freed or the limit is raised, and a system call fails.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_boot_ns};
@@ -21,7 +21,7 @@ use crate::kernel::{copy_member, member, read, task_facts};
 use crate::lineage;
 use crate::maps::{About, CALLS, Call, QUIET, Quiet, slot};
 
-/// At least this long between two records about one memcg: what falls in between is counted in the next.
+/// At least this long between two records about one memcg: events in between are counted in the next.
 const QUIET_NS: u64 = 200_000_000;
 
 #[fexit(function = "mem_cgroup_out_of_memory")]
@@ -35,7 +35,7 @@ fn memcg_oom_fexit(ctx: FExitContext) -> i32 {
         order: trampoline_arg(&ctx, 2) as i32,
         caller: 0,
     };
-    // The return value stands behind the arguments. Only the low byte of a bool is defined.
+    // The return value follows the arguments. Only the low byte of a bool is defined.
     let killed_or_retry = trampoline_arg(&ctx, 3) as u8 != 0;
     returned(&ctx, call, killed_or_retry, hook::FENTRY);
     0
@@ -57,13 +57,14 @@ fn memcg_oom_kprobe(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// Where the function at whose entry the probe sits returns to. The probes on returns are attached first, and of probes in
-/// one place the kernel runs the latest first (`add_new_kprobe`, `kernel/kprobes.c`): so this comes before a kretprobe of
-/// ours puts its own address there. One of somebody else's may have; then this is a trampoline, and names nothing.
+/// Return address of the function at whose entry the probe is attached. The probes on returns are attached first, and of probes
+/// in one place the kernel runs the latest first (`add_new_kprobe`, `kernel/kprobes.c`): so this runs before our kretprobe
+/// replaces the address. Another program's kretprobe may have replaced it; then this is a trampoline's address, and names no
+/// function.
 #[inline(always)]
 fn return_address(ctx: &ProbeContext) -> u64 {
     #[cfg(bpf_target_arch = "x86_64")]
-    // SAFETY: the context of a kprobe is the registers; on top of the stack is where it returns to.
+    // SAFETY: the context of a kprobe is the registers; the return address is on top of the stack.
     let address = read(unsafe { (*ctx.regs).rsp });
     #[cfg(bpf_target_arch = "aarch64")]
     // SAFETY: the context of a kprobe is the registers; the link register is 30.
@@ -77,7 +78,7 @@ fn memcg_oom_kretprobe(ctx: RetProbeContext) -> u32 {
         return 0;
     }
     let tid = current_tid() as u32;
-    // SAFETY: the entry is this thread's own, and the thread is here.
+    // SAFETY: the entry is this thread's, and the thread is running here.
     let Some(call) = (unsafe { CALLS.get(tid).copied() }) else { return 0 };
     let _ = CALLS.remove(tid);
     returned(&ctx, call, ctx.ret::<u64>() as u8 != 0, hook::KPROBE);
@@ -111,8 +112,8 @@ fn returned<C: EbpfContext>(ctx: &C, call: Call, killed_or_retry: bool, hook: u8
     nobody(ctx, kind::OOM_NO_VICTIM, call, 0, hook);
 }
 
-/// It is called at the end of every page fault that had no memory; only with `handle`, and for a task that met the
-/// limit of a memcg whose OOM killer is off, does it sleep.
+/// It is called at the end of every page fault that failed for lack of memory; it sleeps only with `handle`, and for a task
+/// that hit the limit of a memcg whose OOM killer is off.
 #[inline(always)]
 fn synchronizes<C: EbpfContext>(ctx: &C, handle: bool, hook: u8) {
     // SAFETY: the helper takes nothing.
@@ -131,10 +132,10 @@ fn synchronizes<C: EbpfContext>(ctx: &C, handle: bool, hook: u8) {
     nobody(ctx, kind::OOM_WAIT, call, unknown * u64::from(missing::REQUEST), hook);
 }
 
-/// Writes that the limit of `call.memcg` was met and nobody is killed for it.
+/// Writes that the limit of `call.memcg` was hit and no task is killed for it.
 #[inline(always)]
 fn nobody<C: EbpfContext>(ctx: &C, kind: u16, call: Call, lacks: u64, hook: u8) {
-    // A task that waits is followed by no other event of its cgroup, which could carry a count: so each task speaks up.
+    // No other event of its cgroup follows for a task that waits, which could carry a count: so each task has a record.
     let tid = if kind == kind::OOM_WAIT { current_tid() } else { 0 };
     let about = About { memcg: call.memcg, cgroup_id: lineage::cgroup_id(call.memcg), tid };
     let Some(repeats) = speak_up(about) else {
@@ -163,7 +164,7 @@ fn nobody<C: EbpfContext>(ctx: &C, kind: u16, call: Call, lacks: u64, hook: u8) 
     debug!(ctx, "nobody to kill in memcg {:x}, {} more before", call.memcg, repeats);
 }
 
-/// How many were not written about this since the last one, if it is time for one again.
+/// How many were not written since the last record about this memcg, if another one is due.
 #[inline(always)]
 fn speak_up(about: About) -> Option<u64> {
     // SAFETY: the helper takes nothing.

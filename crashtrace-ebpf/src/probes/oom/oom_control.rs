@@ -1,11 +1,11 @@
 //! The `oom_control` of a decision, found on the killer's stack.
 //!
-//! Where only raw tracepoints can be used, `oom:mark_victim` brings the victim and nothing about the decision. But
-//! its context is the killer's, and the killer's `struct oom_control` is a local variable of a function further up
-//! its stack (`mem_cgroup_out_of_memory` in `mm/memcontrol.c`, `__alloc_pages_may_oom` in `mm/page_alloc.c`,
-//! `moom_callback` in `drivers/tty/sysrq.c`, 5.10 to 7.3). Its member `chosen` is the address of the victim, which
-//! is known, so it can be looked for; the members around it tell whether it is one. What is read is then what a
-//! probe on `oom_kill_process` would have read.
+//! If only raw tracepoints can be used, `oom:mark_victim` has the victim and nothing about the decision. But its context is the
+//! killer's, and the killer's `struct oom_control` is a local variable of a function further up its stack
+//! (`mem_cgroup_out_of_memory` in `mm/memcontrol.c`, `__alloc_pages_may_oom` in `mm/page_alloc.c`, `moom_callback` in
+//! `drivers/tty/sysrq.c`, 5.10 to 7.3). Its member `chosen` is the known address of the victim, so the stack can be searched
+//! for it; the members around it tell whether it is an `oom_control`. The fields read are then those that a probe on
+//! `oom_kill_process` would have read.
 //!
 //! Nothing is assumed about frames: the search goes word by word from the tracepoint's arguments, which lie on the
 //! same stack, towards its base.
@@ -15,14 +15,14 @@ use crashtrace_ebpf::fields;
 use crate::kernel::{copy, field, is_zero, member, opaque, read};
 use crate::maps::{CANDIDATES, Open, Scratch};
 
-/// Bytes that are searched at a time, and how often: 2 KiB. The distance was 264 bytes on 6.18, and the frames in
-/// between cannot take more than a few hundred; each word costs the verifier some 50 steps. In pieces, since the
-/// stack may end before, and with it what can be read.
+/// Bytes that are searched at a time, and how often: 2 KiB. The distance was 264 bytes on 6.18, and the frames in between
+/// cannot take more than a few hundred; each word costs the verifier some 50 steps. In parts, since the stack may end earlier,
+/// and a read past its end fails.
 const PIECE_BYTES: usize = 512;
 const PIECES: usize = 4;
 const WORDS: usize = PIECE_BYTES / 8;
 
-/// Where the pieces are put: the end of the scratch, which no record reaches while its body is being filled.
+/// Where a part is copied to: the end of the scratch, which no record reaches while its body is being filled.
 const PIECE_AT: usize = 8192;
 
 /// Address of the `oom_control` that chose `task` or its process, 0 if there is none within reach of `context`, an
@@ -34,8 +34,8 @@ pub(crate) fn on_stack(context: u64, scratch: *mut Scratch, task: u64) -> u64 {
     }
     // The kernel chooses processes by their first thread, and marks a thread that still has its memory.
     let leader: u64 = member(task, fields::TASK_GROUP_LEADER);
-    // SAFETY: the scratch is this CPU's, for this kind of record. What is written through a volatile pointer and
-    // read back is a plain number to the verifier: the context is a typed pointer before.
+    // SAFETY: the scratch is this CPU's, for this kind of record. A value that is written through a volatile pointer and read
+    // back is a plain number to the verifier: the context is a typed pointer before.
     unsafe {
         (&raw mut (*scratch).context).write_volatile(context);
         (&raw mut (*scratch).candidates).write_volatile(0);
@@ -64,11 +64,11 @@ unsafe fn collect(scratch: *mut Scratch, task: u64, leader: u64) -> u64 {
             break;
         }
         for word in 0..WORDS {
-            // SAFETY: the word lies within the piece.
+            // SAFETY: the word lies within the part.
             let value = unsafe { place.cast::<u64>().add(word).read_volatile() };
-            // SAFETY: the index is masked to the number of places. Each word is noted, and stays noted if it is the
-            // victim's address; a branch for each would be too much for the verifier. Where the victim is the task
-            // that is running, its address is all over the stack: what comes after the last place is not noted.
+            // SAFETY: the index is masked to the number of places. Each word is noted, and stays noted if it is the victim's
+            // address; a branch for each would be too much for the verifier. If the victim is the running task, its address
+            // occurs in many places on the stack: those after the last place are not noted.
             unsafe {
                 let count = &raw mut (*scratch).candidates;
                 let index = count.read_volatile() & (2 * CANDIDATES as u64 - 1);
@@ -94,8 +94,8 @@ unsafe fn choose(scratch: *mut Scratch) -> u64 {
     for index in 0..CANDIDATES {
         // SAFETY: as above.
         let control = unsafe { (&raw const (*scratch).candidate).cast::<u64>().add(index).read_volatile() };
-        // 0, which nothing can be read at, where there is no such candidate. Not a branch: the optimiser makes
-        // `count` the bound of the loop then, which the verifier of 6.1 loses track of.
+        // Address 0, which cannot be read, if there is no such candidate. Not a branch: the optimiser makes `count` the bound
+        // of the loop then, which the verifier of 6.1 loses track of.
         let control = control & opaque((index as u64).wrapping_sub(count) >> 63).wrapping_neg();
         if plausible(control) != 0 {
             // SAFETY: as above.
@@ -118,8 +118,7 @@ fn plausible(control: u64) -> u64 {
         return 0;
     }
     if memcg == 0 {
-        // A request for pages: zones (none if it is kswapd's) at kernel addresses, flags, and a size that a machine
-        // can have.
+        // An allocation: zones (none if it is kswapd's) at kernel addresses, flags, and a size that a machine can have.
         let zonelist: u64 = member(control, fields::OC_ZONELIST);
         let nodemask: u64 = member(control, fields::OC_NODEMASK);
         let gfp: u32 = member(control, fields::OC_GFP);
@@ -132,7 +131,7 @@ fn plausible(control: u64) -> u64 {
     if constraint != MEMCG {
         return 0;
     }
-    // A memcg's css points to its cgroup, which has a name: nothing else at that place does.
+    // A memcg's css points to its cgroup, which has a name: no other structure has that at this place.
     let css = memcg + field(fields::MEMCG_CSS).unwrap_or(0);
     let kn: u64 = member(member(css, fields::CSS_CGROUP), fields::CGROUP_KN);
     let name: u64 = member(kn, fields::KN_NAME);

@@ -22,16 +22,16 @@ fn mark_victim(ctx: RawTracePointContext) -> i32 {
     }
     let decision_ns = match open_decision() {
         Some(open) => open.ktime_ns,
-        // A task that is dying anyway; or the probe on the decision was passed over. The kernel runs no kprobe's program
-        // on a CPU that is in a bpf() call (`trace_call_bpf`, `kernel/trace/bpf_trace.c`; `bpf_disable_instrumentation`),
-        // and where that can be preempted, an OOM may fall into it. The stack tells the two apart.
+        // A task that is dying already; or the probe on the decision did not run. The kernel runs no kprobe's program on a CPU
+        // that is in a bpf() call (`trace_call_bpf`, `kernel/trace/bpf_trace.c`; `bpf_disable_instrumentation`), and if that
+        // call can be preempted, an OOM may happen in it. The stack tells the two apart.
         None => unseen(&ctx),
     };
     victim(&ctx, decision_ns);
     0
 }
 
-/// Where no probe can sit on the decision.
+/// Without a probe on the decision.
 #[raw_tracepoint(tracepoint = "mark_victim")]
 fn mark_victim_alone(ctx: RawTracePointContext) -> i32 {
     if !armed() {
@@ -61,7 +61,7 @@ fn open_decision() -> Option<Open> {
     if open.ktime_ns != 0 && open.tid == current_tid() { Some(open) } else { None }
 }
 
-/// Writes what can be known of a decision that no probe has seen, without a search for the kernel's request.
+/// Writes the known facts of a decision that no probe has seen, without a search for `oom_control`.
 #[inline(always)]
 fn unseen(ctx: &RawTracePointContext) -> u64 {
     let task = if mark_victim_arg() == mark_victim_arg::TASK { argument(ctx) } else { 0 };
@@ -70,7 +70,7 @@ fn unseen(ctx: &RawTracePointContext) -> u64 {
         return 0;
     };
     let decision_ns = decision::finish(ctx, record, 0, task, 0);
-    // Nothing will tell its end, so it must not be taken for what the next mark belongs to.
+    // No hook will see its end, so the next mark must not be attributed to it.
     if let Some(open) = OPEN.get_ptr_mut(0) {
         // SAFETY: written under oom_lock only, which is held here.
         unsafe { *open = Open::NONE };

@@ -1,12 +1,12 @@
-//! What was delegated: whose it is, and what is only claimed.
+//! Delegated cgroups: their owners, and claims below them.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A runtime's own service has nothing in it but what the runtime puts there; any other service names what it likes.
+/// Only the runtime puts cgroups into its service; any other service may choose the names in it.
 #[test]
-fn a_misplaced_container_keeps_its_pod_whatever_it_nests() {
+fn a_misplaced_container_has_its_pod_whatever_names_it_nests() {
     let slice = format!("kubepods-burstable-pod{}.slice", A_POD.replace('-', "_"));
     let inners = [B, B_SCOPE, "/x", ""];
     for service in RUNTIMES {
@@ -30,7 +30,7 @@ fn a_misplaced_container_keeps_its_pod_whatever_it_nests() {
             );
         }
     }
-    // Its own tree of pods is no runtime's, which is told by kubelet where to put them.
+    // A tree of pods in it is not made by the runtime: kubelet tells a runtime where to put containers.
     for inner in [B, B_SCOPE, &format!("/{B_ID}"), &format!("/cri-containerd-{B_ID}.scope")] {
         let path = format!("/system.slice/containerd.service{inner}");
         let got = parse(path.as_bytes());
@@ -55,7 +55,7 @@ fn moved(by: usize, mut placement: Placement) -> Placement {
 
 const USER: &str = "/user.slice/user-1000.slice/user@1000.service";
 
-/// Each with what it is itself: place, unit, container.
+/// Each with its place, unit and container.
 fn delegates() -> [(String, Place, Option<String>, Option<String>); 14] {
     let id = || Some(A_ID.to_owned());
     let scope = |runtime: &str| format!("{runtime}-{A_ID}.scope");
@@ -82,9 +82,9 @@ fn delegates() -> [(String, Place, Option<String>, Option<String>); 14] {
     ]
 }
 
-/// A user's service manager, a service, a container of another runtime: what they name is theirs, and only a claim.
+/// A user's service manager, a service, a container of another runtime: the names below belong to it, and are only claims.
 #[test]
-fn below_a_delegation_the_owner_is_the_one_that_it_was_delegated_to() {
+fn below_a_delegation_the_owner_is_the_delegate() {
     for (outer, place, unit, id) in delegates() {
         for between in ["", "/kubelet", "/x.slice", "/a/b/c"] {
             for inner in [A, B, B_SCOPE, "/kubepods", "/kubepods.slice/kubepods-burstable.slice"] {
@@ -102,7 +102,7 @@ fn below_a_delegation_the_owner_is_the_one_that_it_was_delegated_to() {
                 assert_eq!(got.claims.as_deref(), Some(&claimed), "{path}");
             }
         }
-        // By itself, and with names that say nothing, it claims nothing.
+        // By itself, and with names of no known form, it has no claims.
         for inner in ["", "/x", "/app.slice/x.service", "/kubepodsx/burstable"] {
             let path = format!("{outer}{inner}");
             let got = parse(path.as_bytes());
@@ -139,7 +139,7 @@ fn a_container_below_a_service_or_in_a_directory_of_unknown_origin_is_a_claim_to
 
 /// In kind the node is a container: to an agent in it, the same path is its kubelet's.
 #[test]
-fn below_the_root_of_the_agents_node_names_are_as_good_as_on_a_machine() {
+fn below_the_root_of_the_agents_node_names_are_trusted_as_on_a_machine() {
     for (outer, ..) in delegates() {
         for inner in [
             A,
@@ -153,11 +153,11 @@ fn below_the_root_of_the_agents_node_names_are_as_good_as_on_a_machine() {
             let got = parse_below(path.as_bytes(), outer.len());
             assert_eq!(got, moved(outer.len(), parse(inner.as_bytes())), "{path}");
         }
-        // The node's container itself is the machine's.
+        // The node's container itself belongs to the machine.
         for itself in [outer.clone(), format!("{outer}/")] {
             assert_eq!(parse_below(itself.as_bytes(), outer.len()), parse(itself.as_bytes()), "{itself}");
         }
-        // A root that no component ends at is none.
+        // A root that ends within a component is no root.
         let path = format!("{outer}x{B}");
         assert_eq!(parse_below(path.as_bytes(), outer.len()), parse(path.as_bytes()), "{path}");
     }
@@ -166,7 +166,7 @@ fn below_the_root_of_the_agents_node_names_are_as_good_as_on_a_machine() {
 
 proptest! {
     #[test]
-    fn nothing_below_a_delegation_is_said_to_be_in_a_pod(which in 0_usize..14, below in words()) {
+    fn nothing_below_a_delegation_is_placed_in_a_pod(which in 0_usize..14, below in words()) {
         let (outer, place, unit, id) = delegates()[which].clone();
         let path = [outer.as_bytes(), b"/", &below].concat();
         let got = parse(&path);

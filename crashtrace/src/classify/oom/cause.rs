@@ -1,15 +1,15 @@
-//! What an OOM was: the rows of the decision table in [`super`].
+//! The cause of an OOM: the rows of the decision table in [`super`].
 
 use super::scene::Scene;
 use crate::classify::{NoTrace, Open, Reason};
 use crate::event::Constraint;
 use crate::schema::{Field, Origin, VerdictField};
 
-/// The memcg OOM itself. It says nothing about the way there: a stack may end at it, where a kretprobe has put its
-/// trampoline in place of the return address (x86 before 5.16, whose unwinder does not see through that).
+/// The memcg OOM itself. It does not show the way there: a stack may end at it, if a kretprobe has replaced the return address
+/// by its trampoline (x86 before 5.16, whose unwinder does not see through that).
 const MEMCG: &str = "mem_cgroup_out_of_memory";
-/// The ways into it by a charge. Most compilers leave `try_charge_memcg` a function of its own; the others are its
-/// callers. No page allocation below them comes to an OOM of the node, for reclaim runs with `PF_MEMALLOC`.
+/// The ways into it by a charge. Most compilers do not inline `try_charge_memcg`; the others are its callers. No page
+/// allocation below them comes to an OOM of the node, for reclaim runs with `PF_MEMALLOC`.
 const CHARGE: [&str; 7] = [
     "try_charge_memcg",
     "try_charge",
@@ -20,13 +20,13 @@ const CHARGE: [&str; 7] = [
     "mem_cgroup_charge",
     "obj_cgroup_charge_pages",
 ];
-/// A write to `memory.max`, which kills until the new limit is kept. Writes to v1's limit never do.
+/// A write to `memory.max`, which kills until usage is below the new limit. Writes to v1's limit never do.
 const LIMIT_WRITE: &str = "memory_max_write";
 const SYSRQ: [&str; 1] = ["moom_callback"];
 const KSWAPD: [&str; 2] = ["kswapd", "balance_pgdat"];
 const OOM: [&str; 1] = ["out_of_memory"];
 
-/// How the messages of `oom_kill_process` begin.
+/// Prefixes of the messages of `oom_kill_process`.
 const MEMCG_MESSAGE: &[u8] = b"Memory cgroup out of memory";
 const SYSTEM_MESSAGE: &[u8] = b"Out of memory";
 
@@ -40,7 +40,7 @@ pub enum OomCause {
     Unknown,
 }
 
-/// What tells the cause.
+/// The fact that shows the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis {
     /// The task waits at a limit whose OOM killer is switched off.
@@ -57,13 +57,13 @@ pub enum Basis {
     OnStack(&'static str),
     /// `out_of_memory` is on the stack, and no way into a memcg's OOM.
     OutOfMemoryOnStack,
-    /// The cgroup whose limit was hit was read, the rest of `oom_control` not.
+    /// The limit owner was read, the rest of `oom_control` not.
     LimitCgroups,
     /// The kernel logs the kill as "Memory cgroup out of memory".
     MemcgMessage,
     /// The kernel logs it as "Out of memory".
     SystemMessage,
-    /// Neither the request nor the stack is known.
+    /// Neither `oom_control` nor the stack is known.
     Nothing(NoTrace),
 }
 
@@ -130,7 +130,7 @@ fn by_traces(scene: &Scene<'_>) -> (OomCause, Option<Origin>, Basis) {
     }
     match scene.message {
         Some(message) if message.0.starts_with(MEMCG_MESSAGE) => (OomCause::Limit, None, Basis::MemcgMessage),
-        // Also what sysrq is logged as: no more follows from it.
+        // Also sysrq's message: so there is no further conclusion.
         Some(message) if message.0.starts_with(SYSTEM_MESSAGE) => {
             (OomCause::Node, None, Basis::SystemMessage)
         }
@@ -153,7 +153,7 @@ fn no_trace(scene: &Scene<'_>) -> NoTrace {
     }
 }
 
-/// What the row leaves open.
+/// Fields that the row leaves unknown.
 pub(super) fn open(scene: &Scene<'_>, row: &Row, constraint: Option<Constraint>) -> Vec<Open> {
     let mut open = Vec::new();
     if row.cause == OomCause::Unknown {

@@ -1,10 +1,10 @@
-//! Who held the node's memory, and how the victim stood to that.
+//! The holders of the node's memory, and the victim among them.
 
 use super::Scene;
 use crate::event::{self, Constraint, Limit};
 use crate::schema::{ContainerRole, NameSource, Qos};
 
-/// How the victim stands to those that hold the node's memory.
+/// How the victim relates to the holders of the node's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
     /// It belongs to the holder at this place, from 0.
@@ -13,26 +13,26 @@ pub enum Rank {
     Bystander { of_pod: bool, held_bytes: u64 },
 }
 
-/// How the use of the victim's container stands to what it requests.
+/// How the usage of the victim's container relates to its resource request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Requested {
     pub by: Requester,
     pub used_bytes: u64,
 }
 
-/// What tells the request.
+/// The source of the resource request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requester {
-    /// The API server; `None` if the container requests nothing.
+    /// The API server; `None` if the container has no request.
     Kubernetes(Option<u64>),
     /// `oom_score_adj` is 1000, which kubelet gives to `BestEffort`.
     BestEffort,
-    /// `oom_score_adj` is what kubelet gives to a container that requests between these.
+    /// `oom_score_adj` is the value that kubelet gives to a container with a request between these.
     Score { adj: i16, least_bytes: u64, most_bytes: u64 },
 }
 
 impl Scene<'_> {
-    /// What all pods used, of what: by the walk, else by the way from victim or trigger to the root.
+    /// Memory that all pods used, and the total: by the walk, else by the way from victim or trigger to the root.
     #[must_use]
     pub fn usage_of_pods(&self) -> Option<(u64, Limit)> {
         let walked = self.memory.and_then(|memory| memory.pods.as_ref());
@@ -40,7 +40,7 @@ impl Scene<'_> {
         walked.or_else(|| self.kubepods().and_then(|level| Some((level.usage_bytes?, level.limit?))))
     }
 
-    /// Where the pods' own cgroup stands: it is on the way from each pod to the root.
+    /// The pods' own cgroup in a lineage: it is on the way from each pod to the root.
     fn kubepods(&self) -> Option<&event::Level> {
         [&self.victim, &self.trigger].into_iter().flatten().find_map(|actor| {
             let end = actor.party()?.placement.kubepods_end?;
@@ -48,21 +48,21 @@ impl Scene<'_> {
         })
     }
 
-    /// What shares are of: the memory and swap that the decision was about, if that was all of the node's, for usage is counted
-    /// over the whole node.
+    /// The total for shares: the memory and swap that the decision was about, if that was all of the node's, because usage is
+    /// counted over the whole node.
     #[must_use]
     pub fn share_of(&self) -> Option<u64> {
         let control = self.control.filter(|control| control.constraint == Constraint::None)?;
         Some(control.total_bytes).filter(|total| *total > 0)
     }
 
-    /// Where the victim's pod or service stands among the holders, if all that is large was seen.
+    /// Position of the victim's pod or service among the holders, if all large ones were seen.
     #[must_use]
     pub fn rank(&self) -> Option<Rank> {
         let memory = self.memory.filter(|memory| !memory.incomplete && !memory.holders.is_empty())?;
         let victim = self.victim.as_ref()?;
         let (party, cgroups) = (victim.party()?, victim.cgroups?);
-        // What has no memory controller of its own is charged to a cgroup further up.
+        // A cgroup without a memory controller is charged to a cgroup further up.
         if cgroups.unified {
             return None;
         }
@@ -78,11 +78,11 @@ impl Scene<'_> {
         (!memory.large.contains(&party.path)).then_some(Rank::Bystander { of_pod, held_bytes })
     }
 
-    /// How the victim's container stood to its request, which kubelet puts into `oom_score_adj` (`GetContainerOOMScoreAdjust`,
-    /// `pkg/kubelet/qos/policy.go`): for a Burstable container `1000 - 1000 * request / capacity`, rounded, and kept within
-    /// 3 and 999; 1000 for `BestEffort`. A sidecar may get that of the container beside it, a request of the pod's own is
-    /// spread over its containers, and a process may set its own: so what is said is what kubelet means by the figure. Where
-    /// the API server has told of the request, that is said in its place. What it told may be of before a resize.
+    /// How the usage of the victim's container related to its resource request, which kubelet encodes in `oom_score_adj`
+    /// (`GetContainerOOMScoreAdjust`, `pkg/kubelet/qos/policy.go`): for a Burstable container `1000 - 1000 * request /
+    /// capacity`, rounded, and clamped to 3 and 999; 1000 for `BestEffort`. A sidecar may get that of the container beside it,
+    /// a request of the pod is spread over its containers, and a process may set its own: so the sentence names kubelet's
+    /// meaning of the figure. If the API server's request is known, it is used instead. It may date from before a resize.
     #[must_use]
     pub fn requested(&self) -> Option<Requested> {
         let victim = self.victim.as_ref()?;
@@ -111,7 +111,7 @@ impl Scene<'_> {
     }
 }
 
-/// Memory and swap of a cgroup; on cgroup v1 the second figure has the first in it.
+/// Memory and swap of a cgroup; on cgroup v1 the second figure includes the first.
 fn held_bytes(level: &event::Level) -> Option<u64> {
     Some(level.usage_bytes?.saturating_add(level.swap_usage_bytes?))
 }

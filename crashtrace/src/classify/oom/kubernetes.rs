@@ -1,27 +1,27 @@
-//! How the limit that was hit stands to what Kubernetes has as the limit. PURE.
+//! How the limit that was hit relates to Kubernetes' limit. PURE.
 //!
 //! | the kernel's limit | [`Agreement`] |
 //! |---|---|
 //! | the spec's | `Same` |
 //! | the status's (`limit_in_force_bytes`), and the spec has another | `Resizing`: a resize is under way, or cannot be done |
-//! | neither's | `Differs`: changed by hand, or a resize that Kubernetes has not told of yet |
-//! | there, and Kubernetes has none | `NoneInSpec`: the same |
+//! | neither's | `Differs`: changed by hand, or a resize that Kubernetes has not reported yet |
+//! | exists, and Kubernetes has none | `NoneInSpec`: the same |
 //!
-//! What Kubernetes says may be older than the kill: the kernel's number is the one that was in force, and the only one that
-//! the summary quotes.
+//! Kubernetes' figures may be older than the kill: the kernel's number was in force, and is the only one that the summary
+//! quotes.
 
 use crate::classify::LimitFinding;
 use crate::enrich::Owner;
 use crate::names::{MemoryBounds, Names};
 use crate::schema::{Level, NameSource};
 
-/// What Kubernetes has for the limit owner.
+/// Kubernetes' figures for the limit owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KubernetesLimit {
     pub bounds: MemoryBounds,
-    /// How the kernel's limit stands to it; `None` where the kernel's is not known.
+    /// How the kernel's limit relates to it; `None` if the kernel's is not known.
     pub agreement: Option<Agreement>,
-    /// The API server has not been heard for so long; `None` while it is heard.
+    /// Seconds since the API server was last reached; `None` while it is.
     pub stale_seconds: Option<u64>,
 }
 
@@ -33,8 +33,8 @@ pub enum Agreement {
     NoneInSpec { kernel_bytes: u64 },
 }
 
-/// The bounds are the container's where people would call the limit the container's, the pod's where it is the pod's.
-/// `container` is the owner of the process that hit it.
+/// The bounds are the container's if users would call the limit the container's, the pod's if it is the pod's. `container` is
+/// the owner of the process that hit it.
 pub(super) fn limit(
     level: Option<Level>,
     finding: &LimitFinding,
@@ -66,7 +66,7 @@ fn bounds(level: Option<Level>, limit: &Owner, container: Option<&Owner>) -> Opt
 }
 
 fn agreement(bounds: MemoryBounds, kernel_bytes: u64, page_size_bytes: u64) -> Agreement {
-    // `page_counter_memparse` (`mm/page_counter.c`) cuts what is written to whole pages.
+    // `page_counter_memparse` (`mm/page_counter.c`) cuts the written value to whole pages.
     let same = |bytes: u64| bytes / page_size_bytes.max(1) == kernel_bytes / page_size_bytes.max(1);
     match (bounds.limit_bytes, bounds.limit_in_force_bytes) {
         (Some(spec_bytes), _) if same(spec_bytes) => Agreement::Same { spec_bytes },

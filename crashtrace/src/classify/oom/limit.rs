@@ -1,31 +1,29 @@
-//! Whose limit was hit, and at what level.
+//! The limit owner, and the level of the limit.
 //!
 //! # One container in a pod
 //!
-//! Kubelet gives a pod of one container the container's limit, and the sandbox (pause) is charged to the
-//! pod too: so the pod is full first, and the kernel names the pod where people mean the container. Hence:
-//! where the limit's cgroup is a pod, and the container of the victim in it has the same limit **and holds
-//! nearly all of what the pod uses**, the level is `container`, and `charged_at` says `pod`.
+//! Kubelet gives a pod of one container the container's limit, and the sandbox (pause) is charged to the pod too: so the pod is
+//! full first, and the kernel names the pod where users mean the container. Hence: if the limit owner is a pod, and the
+//! container of the victim in it has the same limit **and holds nearly all of the pod's usage**, the level is `container`, and
+//! `charged_at` is `pod`.
 //!
-//! The limits alone do not tell: in a pod with a limit of its own (`spec.resources`) kubelet gives each
-//! container without a limit the pod's number. There one container is killed for what another one holds,
-//! and "it hit its own limit" would be wrong. So would it be where a memory-backed emptyDir, which outlives
-//! its container, has filled the pod. "Nearly all" is 7/8: a sandbox takes some 200 KiB, what ended
-//! containers left behind a little more, and a second container worth the name takes its share.
+//! The limits alone do not tell: in a pod with a limit in its own `spec.resources` kubelet gives each container without a limit
+//! the pod's number. There one container is killed for the memory of another, and "it hit its own limit" would be wrong. It
+//! would also be wrong if a memory-backed emptyDir, which outlives its container, has filled the pod. "Nearly all" is 7/8: a
+//! sandbox takes some 200 KiB, memory left by exited containers a little more, and a second container of any size takes its
+//! share.
 //!
 //! # Inference
 //!
-//! Where the kernel's request was not found the limit's cgroup is not named, but it is one of the victim's, for the
-//! kernel seeks victims below it; and where memory was charged it is one of the trigger's too (but for the
-//! few charges on somebody else's account), so those of both are preferred. It is full:
-//! `mem_cgroup_out_of_memory` goes on to kill only if less than the request, at most 8 pages, is left
-//! (`mem_cgroup_margin`). By the time the record is written memory may have come back: other CPUs drain
-//! their stocks, of up to 64 pages each (`MEMCG_CHARGE_BATCH`), and some process may end. So a cgroup
-//! counts as full with up to 2 MiB left, the stocks of 8 CPUs with pages of 4 KiB, or with 1/64 of its
-//! limit, since large limits stand on large machines; but with no more than 1/8 of a small limit, where 2
-//! MiB would call an idle cgroup full, and no more than 32 MiB, the stocks of 128 CPUs. Of several the one
-//! with the least left is taken, and among equals the innermost, which the kernel tries first
-//! (`page_counter_try_charge`).
+//! If `oom_control` was not found the limit owner is not named, but it is one of the victim's cgroups, for the kernel seeks
+//! victims below it; and if memory was charged it is one of the trigger's too (but for the few charges on the account of
+//! another process), so those of both are preferred. It is full: `mem_cgroup_out_of_memory` goes on to kill only if less than
+//! the charge, at most 8 pages, is left (`mem_cgroup_margin`). By the time the record is written memory may have been freed:
+//! other CPUs drain their stocks, of up to 64 pages each (`MEMCG_CHARGE_BATCH`), and a process may exit. So a cgroup counts as
+//! full with up to 2 MiB left, the stocks of 8 CPUs with pages of 4 KiB, or with 1/64 of its limit, since large limits occur on
+//! large machines; but with no more than 1/8 of a small limit, where 2 MiB would call an idle cgroup full, and no more than 32
+//! MiB, the stocks of 128 CPUs. Of several the one with the least left is taken, and among equals the innermost, which the
+//! kernel tries first (`page_counter_try_charge`).
 
 use super::cause::{OomCause, Row};
 use super::scene::Scene;
@@ -38,7 +36,7 @@ const MIB: u64 = 1 << 20;
 const LIMIT: Field = Field::Limit(LimitField::Whole);
 const LEVEL: Field = Field::Verdict(VerdictField::Level);
 
-/// What came out.
+/// The result.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) limit: Option<LimitFinding>,
@@ -53,7 +51,7 @@ pub(super) struct Found {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedLimit {
     pub limit_bytes: u64,
-    /// What the container held, and what the pod; `None` where that is not known.
+    /// Usage of the container, and of the pod; `None` if that is not known.
     pub held_bytes: Option<(u64, u64)>,
     /// The container held nearly all of it, so the limit is its own.
     pub is_the_containers: bool,
@@ -102,7 +100,7 @@ fn observed(scene: &Scene<'_>, lineage: &Lineage) -> Found {
         Err(why) => return open(Reason::NoOwner(why)),
     };
     if lineage.skipped > 0 {
-        // That it has an owner vouches that what is there of the path is a container's: the limit is of a cgroup inside.
+        // It has an owner, so the rest of the path is a container's: the limit is of a cgroup inside.
         return Found {
             level: Some(Level::Cgroup),
             open: vec![Open { field: LIMIT, reason: Reason::LimitTooDeep }],
@@ -128,7 +126,7 @@ fn settle(scene: &Scene<'_>, cgroups: Lineage, party: Party) -> Found {
     }
 }
 
-/// The container of the victim (of the trigger, where there is no victim) in the pod whose limit it is, and
+/// The container of the victim (of the trigger, where there is no victim) in the pod that is the limit owner, and
 /// the pod.
 fn container_in_pod<'a>(
     scene: &'a Scene<'_>,
@@ -148,7 +146,7 @@ fn container_in_pod<'a>(
         .then_some((container, pod))
 }
 
-/// Whether the pod's limit is that of its container; `None` if that has another.
+/// Whether the pod's limit is that of its container; `None` if the container has another.
 fn same_limit(container: &event::Level, pod: &event::Level) -> Option<SharedLimit> {
     let limit_bytes = pod.limit.and_then(Limit::bytes).filter(|_| container.limit == pod.limit)?;
     let held_bytes = container.usage_bytes.zip(pod.usage_bytes);
@@ -156,12 +154,12 @@ fn same_limit(container: &event::Level, pod: &event::Level) -> Option<SharedLimi
     Some(SharedLimit { limit_bytes, held_bytes, is_the_containers })
 }
 
-/// How much of a limit may be left in a cgroup that counts as full.
+/// How much of its limit a cgroup that counts as full may have left.
 fn slack_bytes(limit_bytes: u64) -> u64 {
     (limit_bytes / 64).max((2 * MIB).min(limit_bytes / 8)).min(32 * MIB)
 }
 
-/// What is left in a cgroup that counts as full.
+/// Bytes left in a cgroup that counts as full.
 fn left_of_full(level: &event::Level) -> Option<u64> {
     let limit = level.limit?.bytes()?;
     level.at_limit(slack_bytes(limit)).then(|| limit.saturating_sub(level.usage_bytes.unwrap_or_default()))
@@ -202,7 +200,7 @@ fn infer(scene: &Scene<'_>, origin: Option<Origin>) -> Found {
     found
 }
 
-/// What was not read of a limit.
+/// Figures of a limit that were not read.
 fn unread(cgroups: &Lineage) -> Vec<Open> {
     let Some(level) = cgroups.levels.first() else { return Vec::new() };
     let fields = [

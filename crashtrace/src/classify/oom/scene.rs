@@ -1,4 +1,4 @@
-//! An OOM as rules and sentences need it, whether it ended in a kill or not.
+//! An OOM in the form that rules and sentences use, with a kill or without.
 
 use crate::classify::zones::{Sight, sight};
 use crate::correlate::{OomKill, OomNoKill, same_process};
@@ -9,9 +9,9 @@ use crate::event::{Constraint, Hook, Lineage, Name, NoKill, OomControl, OomVicti
 pub struct Scene<'a> {
     /// The incident was a kill.
     pub kill: Option<&'a OomKill>,
-    /// The incident killed nobody.
+    /// The incident had no victim.
     pub no_kill: Option<&'a OomNoKill>,
-    /// What the kernel was asked for; `None` where that was not found.
+    /// The allocation or charge; `None` if it was not found.
     pub request: Option<Request>,
     /// The kernel's `oom_control`.
     pub control: Option<&'a OomControl>,
@@ -22,18 +22,18 @@ pub struct Scene<'a> {
     pub limit: Option<&'a Owned>,
     /// Shared memory of that cgroup.
     pub limit_shmem_bytes: Option<u64>,
-    /// Who held the node's memory.
+    /// The holders of the node's memory.
     pub memory: Option<&'a Memory>,
-    /// What the zones say about the request.
+    /// The zones, with their assessment for the allocation.
     pub sight: Option<Sight<'a>>,
-    /// What cannot be moved.
+    /// Unmovable memory.
     pub unmovable: Option<&'a Unmovable>,
     /// Bytes of a page.
     pub page_size_bytes: u64,
     /// All memory of the node.
     pub node_memory_bytes: Option<u64>,
     pub trigger: Option<Actor<'a>>,
-    /// The process that was killed first; where none was, the one that the kernel had chosen.
+    /// The process that was killed first; without a kill, the process that the kernel had chosen.
     pub victim: Option<Actor<'a>>,
 }
 
@@ -54,14 +54,14 @@ impl<'a> Actor<'a> {
     }
 }
 
-/// What the kernel was asked for.
+/// The allocation or charge behind an OOM.
 #[derive(Clone, Copy)]
 pub struct Request {
     pub memcg: bool,
     /// `None` for sysrq.
     pub order: Option<u32>,
     pub gfp: u32,
-    /// Where not read: unknown.
+    /// `None`: not read.
     pub zonelist: Option<bool>,
     pub constraint: Option<Constraint>,
 }
@@ -71,7 +71,7 @@ impl<'a> Scene<'a> {
     pub fn of_kill(case: &'a Case, kill: &'a OomKill) -> Self {
         let decision = kill.decision.as_deref();
         let control = decision.and_then(|decision| decision.control.as_ref());
-        // Usage is compared with the limit's: so both of the same moment, where the decision has it.
+        // Usage is compared with the limit's: so both are of the same moment, if the decision has them.
         let at_decision = |task: &Task| {
             let decision = decision.filter(|decision| {
                 decision.victim.as_ref().is_some_and(|chosen| same_process(task, chosen))
@@ -157,15 +157,15 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The owner of the process that hit a limit, if it is in the cgroup that has the limit: a victim always is, but who
-    /// lowers a limit need not be.
+    /// The owner of the process that hit a limit, if it is in the limit owner: a victim always is, but a process that lowers a
+    /// limit need not be.
     #[must_use]
     pub fn actor_in(&self, limit: &Party) -> Option<&'a Party> {
         let party = self.victim.as_ref().or(self.trigger.as_ref())?.party()?;
         party.is_within(limit).then_some(party)
     }
 
-    /// The kernel put the task to sleep in place of killing.
+    /// The kernel put the task to sleep instead of killing.
     #[must_use]
     pub fn waits(&self) -> bool {
         self.no_kill.is_some_and(|none| none.event.why == NoKill::SwitchedOff)
@@ -177,9 +177,9 @@ impl<'a> Scene<'a> {
         self.kill.map_or(&[], |kill| &kill.victims)
     }
 
-    /// The victim may have been ending already: its mark was seen alone, and the way there does not lead through
-    /// `__oom_kill_process`, which sends the signal. A process that is ending is marked without it, but a compiler
-    /// may also have inlined it, so it is no more than a doubt.
+    /// The victim may have been exiting already: only its mark was seen, and its stack does not have `__oom_kill_process`,
+    /// which sends the signal. A process that is exiting is marked without it, but a compiler may also have inlined it, so it
+    /// is no more than a doubt.
     #[must_use]
     pub fn kill_in_doubt(&self) -> bool {
         let out_of_memory = self.on_stack(&["out_of_memory"]).is_some();
@@ -189,7 +189,7 @@ impl<'a> Scene<'a> {
             && self.on_stack(&["__oom_kill_process"]).is_none()
     }
 
-    /// Whether what is known of the decision was gathered at a mark, and not by a probe on it.
+    /// Whether the facts about the decision were gathered at a mark, and not by a probe on it.
     fn at_mark(&self) -> bool {
         let decision = self.kill.and_then(|kill| kill.decision.as_deref());
         decision.is_none_or(|decision| decision.stamp.hook == Hook::RawTracepoint)

@@ -1,23 +1,23 @@
-//! What the victim was: a child of a container's first process, one of a group, the runtime's own process.
+//! The victim: a child of a container's first process, one of a group, the runtime's own process.
 
 use super::scene::Actor;
 use super::{OomCause, Scene};
 use crate::cgroup::Place;
 use crate::classify::LimitFinding;
 
-/// How long the runtime's process may have been there: it lives for milliseconds, and between the making of a container and its
-/// start for seconds on a slow node.
+/// Maximum age of the runtime's process: it lives for milliseconds, and between the creation of a container and its start for
+/// seconds on a slow node.
 const START_UP_NS: u64 = 60_000_000_000;
 
-/// A victim with the name that the runtime's process goes by in a container until it runs the program that it is to
-/// run: that of a container that starts, or of an `exec` (a probe, `kubectl exec`) in one that runs. Any process may call itself
-/// so, and nothing in the record proves that it is no other: so what is said of it is said of the name. One that has run
-/// for long is no such process.
+/// A victim with the name that the runtime's process has in a container until it runs the container's program: that of a
+/// container that starts, or of an `exec` (a probe, `kubectl exec`) in a running one. Any process may take that name, and
+/// nothing in the record proves that this one is the runtime's: so the sentence is about the name. A process older than that is
+/// not the runtime's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartUp {
     /// It was the first process of its container too.
     pub is_first: bool,
-    /// How long it had been there.
+    /// Its age.
     pub age_ns: Option<u64>,
 }
 
@@ -35,8 +35,8 @@ impl Scene<'_> {
         self.kill?.ktime_ns.checked_sub(actor.task.start_boottime_ns?)
     }
 
-    /// The cgroup that was killed as a whole, by its place in the victim's lineage: the outermost with `memory.oom.group` between
-    /// the victim's own and the one whose limit it is (`mem_cgroup_get_oom_group`), the root left out.
+    /// The cgroup that was killed as a whole, by its place in the victim's lineage: the outermost with `memory.oom.group`
+    /// between the victim's own and the limit owner (`mem_cgroup_get_oom_group`), without the root.
     #[must_use]
     pub fn oom_group(&self, cause: OomCause, limit: Option<&LimitFinding>) -> Option<usize> {
         let cgroups = self.victim.as_ref()?.cgroups?;
@@ -60,7 +60,7 @@ impl Actor<'_> {
     pub fn is_child(&self) -> Option<u32> {
         let container_pid = self.task.container_pid?;
         let in_container = self.party()?.placement.place == Place::Container;
-        // The same number inside and outside is no number of a container: the pod uses the host's pids.
+        // If both numbers are equal it is no number of a container: the pod uses the host's pids.
         (in_container && container_pid != 1 && self.task.pid != Some(container_pid)).then_some(container_pid)
     }
 }

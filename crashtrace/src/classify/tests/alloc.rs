@@ -1,4 +1,4 @@
-//! Failed allocations: row by row, and what is said of them.
+//! Failed allocations: row by row, with their sentences.
 
 use super::build::{API, MIB, POD, api, lineage, stamp, task};
 use crate::classify::Verdict;
@@ -21,7 +21,7 @@ pub(super) const KERNEL: u32 = 0xcc0;
 const ACCOUNT: u32 = 1 << 22;
 const NOWARN: u32 = 1 << 13;
 
-/// Zone Normal of 1 GiB, which must keep 4 MiB, with `free` pages, none of which has a neighbour.
+/// Zone Normal of 1 GiB, which must leave 4 MiB free, with `free` pages, none of which has a free neighbour.
 pub(super) fn normal(free: u64) -> Zone {
     let mut free_blocks = vec![0; 11];
     free_blocks[0] = free;
@@ -58,12 +58,12 @@ pub(crate) fn fragmented() -> Zones {
     zones(vec![normal(8960)])
 }
 
-/// 5 MiB free, of which 4 must stay.
+/// 5 MiB free, of which 4 must stay free.
 pub(crate) fn short() -> Zones {
     zones(vec![normal(1280)])
 }
 
-/// `nginx` of a container asks for 2^order pages and gets none.
+/// An allocation of order `order` by `nginx` of a container, which failed.
 pub(crate) fn failure(order: u32, gfp: u32, zones: Option<Zones>) -> AllocFailure {
     AllocFailure {
         stamp: crate::event::Stamp { decision_ns: None, ..stamp(Hook::Kprobe) },
@@ -84,7 +84,7 @@ pub(crate) fn failure(order: u32, gfp: u32, zones: Option<Zones>) -> AllocFailur
     }
 }
 
-/// Memory that cannot be moved: a good deal of it.
+/// Much unmovable memory.
 const MEMINFO: &[u8] =
     b"Unevictable: 409600 kB\nSUnreclaim: 204800 kB\nSReclaimable: 2048 kB\nHugePages_Total: 0\n\
                          Hugepagesize: 2048 kB\n";
@@ -177,7 +177,7 @@ fn too_little_memory_is_no_fragmentation() {
     assert!(!verdict.shows(&["compaction"]));
 }
 
-/// For one page nothing else can have been lacking, whatever has come free since; and that is said.
+/// For one page only memory can have been short, however much has been freed since; and the evidence has that.
 #[test]
 fn a_single_page_that_failed_is_low_memory_even_if_there_is_plenty_now() {
     let now = zones(vec![with_blocks(normal(100_000), 10, 5)]);
@@ -204,7 +204,7 @@ fn an_atomic_allocation_exhausts_the_reserves_or_lacks_a_block() {
         );
         assert!(empty.summary.ends_with("failed: the atomic reserves were exhausted"), "{}", empty.summary);
         assert!(empty.remedy.starts_with("Raise vm.min_free_kbytes"), "{}", empty.remedy);
-        // Below min, but not below what such a request may use.
+        // Below min, but not below the minimum of an atomic allocation.
         let pieces = verdict(failure(3, atomic, Some(zones(vec![normal(900)]))));
         expect(&pieces, Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));
     }
@@ -238,7 +238,7 @@ fn zones_that_were_not_read_leave_it_open() {
     assert!(part.gap("verdict.cause").is_some_and(|why| why.contains("not all eligible zones")));
 }
 
-/// One free block of half the size: the kernel's index is below 0, and there is no block all the same.
+/// One free block of half the size: the kernel's index is below 0, but no block is large enough.
 #[test]
 fn an_index_below_zero_is_no_block() {
     let mut zone = with_blocks(normal(0), 8, 1);
@@ -249,7 +249,7 @@ fn an_index_below_zero_is_no_block() {
 }
 
 #[test]
-fn what_is_in_a_protected_zone_is_not_counted_as_free() {
+fn memory_in_a_protected_zone_is_not_counted_as_free() {
     let mut dma = with_blocks(normal(256), 10, 3);
     dma.name = Some("DMA".into());
     dma.managed_pages = Some(3840);
@@ -266,7 +266,7 @@ fn what_is_in_a_protected_zone_is_not_counted_as_free() {
 }
 
 #[test]
-fn blocks_that_are_reserved_are_named_with_what_for() {
+fn reserved_blocks_are_named_with_their_purpose() {
     let kept = |set: fn(&mut BlockTypes)| {
         let mut zone = normal(8960);
         zone.free_blocks.as_mut().expect("blocks")[9] = 2;
@@ -288,7 +288,7 @@ fn blocks_that_are_reserved_are_named_with_what_for() {
 }
 
 #[test]
-fn a_boost_is_said_to_be_one() {
+fn a_boost_is_reported() {
     let zone = Zone { boost_pages: 512, ..normal(8960) };
     let verdict = verdict(failure(9, KERNEL, Some(zones(vec![zone]))));
     assert!(
@@ -332,7 +332,7 @@ fn vmalloc_is_told_apart() {
 }
 
 #[test]
-fn an_unknown_kind_of_allocation_is_said_to_be_one() {
+fn an_unknown_kind_of_allocation_is_reported_as_unknown() {
     let format = Some("vmemmap alloc failure: order:%u\n".into());
     let other =
         verdict(AllocFailure { asked: Asked::Other, format, ..failure(0, KERNEL, Some(fragmented())) });
@@ -343,7 +343,7 @@ fn an_unknown_kind_of_allocation_is_said_to_be_one() {
 }
 
 #[test]
-fn an_expected_failure_is_said_to_be_one() {
+fn an_expected_failure_is_reported_as_expected() {
     let verdict = verdict(failure(9, KERNEL | NOWARN, Some(fragmented())));
     assert!(verdict.shows(&["expects that this may fail (__GFP_NOWARN)"]));
     assert!(verdict.remedy.contains("An expected failure needs no remedy"), "{}", verdict.remedy);
@@ -369,7 +369,7 @@ fn an_allocation_by_an_interrupt_has_no_owner() {
     assert!(verdict.shows(&["not from nginx (pid 301), the task that it interrupted"]));
 }
 
-/// What comes after an interrupt may be done by a task of the kernel's, which nothing interrupted.
+/// A task of the kernel's may do the work of interrupts, and then no interrupt interrupted it.
 #[test]
 fn the_task_that_does_the_work_of_interrupts_was_not_interrupted() {
     let kernels = Task { rss: None, total_vm_bytes: None, page_table_bytes: None, ..task("ksoftirqd/3", 30) };
@@ -390,7 +390,7 @@ fn the_task_that_does_the_work_of_interrupts_was_not_interrupted() {
     );
     assert!(verdict.shows(&["from an interrupt, whose work was left to ksoftirqd/3 (pid 30)"]));
     assert!(!verdict.shows(&["interrupted"]));
-    // Any process may call itself so. It has memory, or an owner.
+    // Any process may take that name, but then it has memory, or an owner.
     let user = Task { uid: Some(1000), ..kernels.clone() };
     for (task, cgroups) in [(task("ksoftirqd/3", 30), "/"), (user, "/"), (kernels, "/system.slice/x.service")]
     {
@@ -404,7 +404,7 @@ fn the_task_that_does_the_work_of_interrupts_was_not_interrupted() {
     }
 }
 
-/// Without names for its stack an interrupt does not show, and one that may not sleep may be one.
+/// Without function names an interrupt is not visible, and an allocation that may not sleep may be an interrupt's.
 #[test]
 fn the_caller_is_in_doubt_where_the_stack_has_no_names() {
     let doubt = "came from nginx (pid 301) or from an interrupt on its CPU";
@@ -414,7 +414,7 @@ fn the_caller_is_in_doubt_where_the_stack_has_no_names() {
 }
 
 #[test]
-fn an_owner_is_named_where_there_is_one() {
+fn an_owner_is_named_if_it_is_known() {
     let of = |cgroups: Option<Lineage>| {
         verdict(AllocFailure { cgroups, ..failure(9, KERNEL, Some(short())) }).summary
     };

@@ -1,4 +1,4 @@
-//! Incidents, built as the kernel would tell them.
+//! Incidents, built as the kernel would report them.
 
 use crate::classify::{Verdict, classify};
 use crate::correlate::{Incident, OomKill, OomNoKill, complete_victims};
@@ -15,7 +15,7 @@ pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const KUBEPODS: &str = "/kubepods";
 pub(crate) const BURSTABLE: &str = "/kubepods/burstable";
 pub(crate) const POD: &str = "/kubepods/burstable/pod1f6cbd1e-0d5a-4a4f-8f5c-2b8f0a2f6f11";
-/// Ids of containers, to go behind a pod's path.
+/// Ids of containers, to append to a pod's path.
 pub(crate) const API: &str = "4f2a00000000000000000000000000000000000000000000000000000000beef";
 pub(crate) const SIDE: &str = "77aa00000000000000000000000000000000000000000000000000000000cafe";
 
@@ -127,7 +127,7 @@ pub(crate) fn mark(task: Task, cgroups: Option<Lineage>) -> OomVictim {
     OomVictim { stamp: stamp(Hook::RawTracepoint), task, cgroups, marker_tid: 4211 }
 }
 
-/// A kill: `java` of `victim` is both trigger and victim, the request is a memcg's where there is a limit.
+/// A kill: `java` of `victim` is both trigger and victim, and `oom_control` is a memcg's if there is a limit.
 pub(crate) fn kill(victim: &Lineage, limit: Option<Lineage>, names: &[&str]) -> OomKill {
     let decision = OomDecision {
         stamp: stamp(Hook::Fentry),
@@ -144,7 +144,7 @@ pub(crate) fn kill(victim: &Lineage, limit: Option<Lineage>, names: &[&str]) -> 
         ktime_ns: 100,
         cpu: 0,
         decision: Some(Box::new(decision)),
-        // The mark comes after the signal, so the task looks as if it was ending.
+        // The mark comes after the signal, so the task looks as if it was exiting.
         victims: vec![mark(Task { exiting: Some(true), ..task("java", 4211) }, Some(victim.clone()))],
         holders: None,
         zones: None,
@@ -197,7 +197,7 @@ impl OomKill {
     }
 }
 
-/// An OOM without a victim: `java` asked.
+/// An OOM without a victim, with `java` as trigger.
 pub(crate) fn no_kill(trigger: Lineage, limit: Option<Lineage>, names: &[&str]) -> OomNoKill {
     let event = OomNoVictim {
         stamp: stamp(Hook::Fentry),
@@ -226,7 +226,7 @@ pub(crate) fn an_incident(mut kill: OomKill) -> Incident {
     Incident::OomKill(Box::new(kill))
 }
 
-/// A verdict, and what is said of it.
+/// A verdict, and its sentences.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) verdict: Verdict,
@@ -251,17 +251,17 @@ pub(crate) fn told(case: &Case) -> Told {
 }
 
 impl Told {
-    /// Whether some sentence of the evidence has all of these in it.
+    /// Whether one sentence of the evidence has all of these.
     pub(crate) fn shows(&self, parts: &[&str]) -> bool {
         self.evidence.iter().any(|sentence| parts.iter().all(|part| sentence.contains(part)))
     }
 
-    /// The paths of what was inferred.
+    /// The paths of inferred fields.
     pub(crate) fn inferred(&self) -> Vec<String> {
         self.verdict.inferred.iter().map(ToString::to_string).collect()
     }
 
-    /// Why a field is open.
+    /// Why a field is unresolved.
     pub(crate) fn gap(&self, field: &str) -> Option<&str> {
         self.unresolved.iter().find(|gap| gap.field.to_string() == field).map(|gap| gap.reason.as_str())
     }

@@ -1,11 +1,11 @@
-//! Whose limit: pods of one container and of several, inference, and paths that cannot be trusted.
+//! Limit owners: pods of one container and of several, inference, and paths that cannot be trusted.
 
 use super::build::{API, CHARGE, KUBEPODS, MIB, POD, WRITE, api, kill, lineage, no_kill, side, task};
 use super::expect;
 use crate::event::Lineage;
 use crate::schema::{Cause, Certainty, Level, Origin};
 
-/// A pod and its container `api`, each with what it uses of its limit.
+/// A pod and its container `api`, each with usage and limit.
 fn pod(pod: (u64, u64), container: (u64, u64)) -> Lineage {
     lineage(&api()).with(POD, pod.0, pod.1).with(&api(), container.0, container.1)
 }
@@ -70,7 +70,7 @@ fn another_pods_container_does_not_make_a_pods_limit_a_containers() {
 }
 
 #[test]
-fn an_inferred_limit_says_so_and_what_else_was_near() {
+fn an_inferred_limit_is_reported_with_the_other_cgroups_near_their_limits() {
     let victim = pod((200 * MIB - MIB, 200 * MIB), (100 * MIB, 100 * MIB));
     let verdict = kill(&victim, Some(victim.clone()), &CHARGE).raw().verdict();
     assert_eq!(
@@ -82,14 +82,14 @@ fn an_inferred_limit_says_so_and_what_else_was_near() {
 }
 
 #[test]
-fn of_two_that_are_as_full_the_inner_one_is_inferred() {
+fn of_two_equally_full_cgroups_the_inner_one_is_inferred() {
     let victim = pod((200 * MIB, 200 * MIB), (100 * MIB, 100 * MIB));
     assert_eq!(kill(&victim, None, &CHARGE).raw().verdict().level, Some(Level::Container));
 }
 
 #[test]
-fn a_limit_that_the_trigger_is_under_too_is_preferred_for_a_charge_but_not_for_a_lowered_limit() {
-    // The victim's container is full by chance; what the sibling ran into is the pod's limit.
+fn a_limit_above_the_trigger_too_is_preferred_for_a_charge_but_not_for_a_lowered_limit() {
+    // The victim's container is full by chance; the sibling hit the pod's limit.
     let victim = pod((200 * MIB - 4096, 200 * MIB), (100 * MIB, 100 * MIB));
     let trigger = lineage(&side()).with(POD, 200 * MIB - 4096, 200 * MIB);
     for (names, level) in [(CHARGE, Level::Pod), (WRITE, Level::Container)] {
@@ -112,7 +112,7 @@ fn where_no_cgroup_is_near_its_limit_the_limit_stays_open_and_the_cause_stands()
 #[test]
 fn how_full_is_full_depends_on_the_size_of_the_limit() {
     let gib = 1024 * MIB;
-    // Limit, what may be left, what may not.
+    // Limit, bytes left of a full cgroup, bytes left of one that is not full.
     for (limit, left, too_much) in [
         (MIB, MIB / 8, MIB / 8 + 1),
         (64 * MIB, 2 * MIB, 2 * MIB + 1),
@@ -161,7 +161,7 @@ fn a_limit_deeper_than_the_record_is_inside_the_container_and_its_numbers_are_no
 }
 
 #[test]
-fn what_of_the_limit_could_not_be_read_is_listed() {
+fn unread_figures_of_the_limit_are_listed() {
     let mut victim = pod((1, 1), (64 * MIB, 64 * MIB));
     let level = victim.level_mut(&api());
     (level.usage_bytes, level.limit, level.oom_group, level.swap_limit) = (None, None, None, None);

@@ -1,4 +1,4 @@
-//! What a verdict says of the node's memory, of requests, and of who cannot start.
+//! Verdicts on the node's memory, on resource requests, and on containers that cannot start.
 
 use super::*;
 use crate::cgroup;
@@ -66,7 +66,7 @@ fn the_largest_holders_are_named_with_their_shares_and_the_rest_is_counted() {
     );
 }
 
-/// A kill by the node in the pod, of which the pod's cgroup held so much memory and swap.
+/// A kill by the node in the pod, whose cgroup held this much memory and swap.
 fn of_pod(memory_mib: u64, swap_mib: u64) -> OomKill {
     let mut cgroups = lineage(&api());
     let pod = cgroups.level_mut(POD);
@@ -86,17 +86,17 @@ fn a_victim_that_held_little_is_a_bystander_only_where_that_is_known() {
     let mut unified = of_pod(10, 0);
     unified.decision().victim_cgroups.as_mut().expect("cgroups").unified = true;
     assert!(!says(unified, memory(holders())), "its memory is charged elsewhere");
-    // One of a plain cgroup that is large with all that is below it.
+    // In a plain cgroup that is large together with all cgroups below it.
     let inner = || kill(&lineage("/docker"), None, &SYSTEM);
     assert!(says(inner(), memory(holders())));
     let large = Memory { large: [b"/docker".to_vec()].into(), ..memory(holders()) };
     assert!(!says(inner(), large));
-    // Why it was chosen is another matter, and not known here.
+    // Why it was chosen is a different question, and not known here.
     assert!(!on_node(of_pod(10, 0), memory(holders())).shows(&["a bystander", "chosen"]));
 }
 
 #[test]
-fn what_was_not_looked_at_is_not_spoken_of() {
+fn figures_that_were_not_read_are_not_reported() {
     let holders = || vec![held("/system.slice/db.service", 700, None)];
     let victim = || kill(&lineage("/system.slice/db.service"), None, &SYSTEM);
     let whole = on_node(victim(), memory(holders()));
@@ -136,9 +136,9 @@ fn no_badness_is_given_where_the_allocating_task_is_killed() {
     assert!(weighed(600) && weighed(-600) && !weighed(0));
 }
 
-/// `oom_score_adj` tells the request of a Burstable container, to a thousandth of the node's memory.
+/// `oom_score_adj` shows the resource request of a Burstable container, to a thousandth of the node's memory.
 #[test]
-fn the_request_is_read_off_the_oom_score_adj_where_kubelet_puts_it() {
+fn the_resource_request_is_computed_from_the_oom_score_adj_that_kubelet_sets() {
     let says = |adj: i16, used_mib: u64| {
         let mut cgroups = lineage(&api());
         for level in &mut cgroups.levels {
@@ -163,9 +163,9 @@ fn the_request_is_read_off_the_oom_score_adj_where_kubelet_puts_it() {
     }
 }
 
-/// The API server's own figure takes the place of what the `oom_score_adj` is meant to say.
+/// The API server's own figure replaces the estimate from `oom_score_adj`.
 #[test]
-fn the_request_that_kubernetes_has_is_said_where_it_is_known() {
+fn the_resource_request_of_kubernetes_is_reported_if_it_is_known() {
     #[derive(Debug)]
     struct Requests(Option<u64>);
     impl PodNames for Requests {
@@ -210,7 +210,7 @@ fn a_task_that_waits_is_no_oom_without_a_victim() {
     assert!(!verdict.remedy.contains("-1000"), "{}", verdict.remedy);
 }
 
-/// A kill in a pod, of a process with this name, whose limit's cgroup holds so much shared memory.
+/// A kill in a pod, of a process with this name, whose limit owner holds this much shared memory.
 fn in_pod(comm: &str, shmem_bytes: u64) -> Told {
     #[derive(Debug)]
     struct Shmem(u64);
@@ -254,8 +254,8 @@ fn the_runtimes_start_up_is_named_as_such() {
     }
 }
 
-/// `runc exec`, for a probe say, goes by the same name, in a container that runs; and where the node has run out, or all of
-/// its pods, no limit of the container is too small.
+/// `runc exec`, for a probe for example, has the same name, in a running container; and if the node is out of memory, or all of
+/// its pods are, no limit of the container is too small.
 #[test]
 fn only_a_container_that_was_about_to_start_could_not_start() {
     let runc = |container_pid, limit: Option<&str>, functions: &[&str]| {
@@ -272,7 +272,7 @@ fn only_a_container_that_was_about_to_start_could_not_start() {
         assert!(!verdict.shows(&["had not begun"]) && !cannot_start(&verdict));
     }
     assert!(!cannot_start(&runc(Some(1), Some(KUBEPODS), &CHARGE)));
-    // Any process may call itself so, but the runtime's does not stay.
+    // Any process may take that name, but the runtime's is short-lived.
     let old = |age_ns: u64| {
         let mut incident = kill(&lineage(&api()), Some(lineage(POD)), &CHARGE);
         let task = Task { start_boottime_ns: Some(5), ..task("runc:[2:INIT]", 4211) };

@@ -1,4 +1,4 @@
-//! What holds of any incident, sensible or not.
+//! Properties of any incident, sensible or not.
 
 use crate::classify::tests::build::told;
 use proptest::collection::vec;
@@ -223,13 +223,13 @@ proptest! {
         let verdict = told(&case);
         prop_assert_eq!(verdict.certainty == Certainty::Observed, verdict.inferred.is_empty());
         prop_assert!(!verdict.summary.is_empty() && !verdict.remedy.is_empty() && !verdict.evidence.is_empty());
-        // What is null has its reason.
+        // Every null field has its reason.
         let gap = |field: &str| verdict.gap(field).is_some();
         prop_assert_eq!(verdict.level.is_none(), gap("verdict.level"));
         prop_assert_eq!(verdict.origin.is_none(), gap("origin"));
         prop_assert_eq!(verdict.constraint.is_none(), gap("constraint"));
         prop_assert_eq!(verdict.cause == Cause::Unknown, gap("verdict.cause"));
-        // Not where a cgroup was short, or nothing was.
+        // Not for a cgroup's limit, nor without a shortage.
         prop_assert!(verdict.shortage.is_none() || !gap("verdict.shortage"));
         if verdict.cause == Cause::SystemOom && verdict.origin != Some(Origin::Sysrq) {
             prop_assert!(verdict.shortage.is_some() || gap("verdict.shortage"));

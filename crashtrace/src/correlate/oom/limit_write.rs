@@ -1,11 +1,11 @@
-//! Limits that were lowered below what is in use: what the kernel does for them beyond the kill is no incident.
+//! Limits that were lowered below usage: OOMs without a victim that belong to such a kill are no incident.
 
 use super::OomKill;
 use crate::event::{Limit, OomNoVictim};
 
-/// How long the memory of a killed process may take to come back: `exit_mmap` of one that is large, on a busy machine.
+/// How long the kernel may take to free the memory of a killed process: `exit_mmap` of a large one, on a busy machine.
 pub(in crate::correlate) const ON_ITS_WAY_NS: u64 = 2_000_000_000;
-/// The function that lowers a limit, and kills until that is kept.
+/// The function that lowers a limit, and kills until usage is below it.
 const LIMIT_WRITE: &str = "memory_max_write";
 
 /// A kill for a limit that was lowered.
@@ -18,7 +18,7 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// This kill, if it is one for a limit that was lowered; `latest_ns` is when its latest record was written.
+    /// This kill, if it is for a limit that was lowered; `latest_ns` is the time of its latest record.
     pub(super) fn of(kill: &OomKill, latest_ns: u64) -> Option<Self> {
         let decision = kill.decision.as_ref()?;
         decision.stack.as_ref().filter(|stack| stack.has(LIMIT_WRITE))?;
@@ -32,10 +32,10 @@ impl Written {
     }
 }
 
-/// Whether this is the writer of a limit that has been met meanwhile, or will be as soon as what was killed for it has
-/// given its memory back. `memory_max_write` (`mm/memcontrol.c`, 5.10 to 7.3) asks for one victim after the other until
-/// usage is below the new limit, and may ask once more while the last victim is on its way out: there is nobody left, and
-/// nothing is wanting. A charge that finds nobody has failed, whatever the usage is a moment later.
+/// Whether this is the writer of a limit above usage again, or as soon as the memory of the killed processes is freed.
+/// `memory_max_write` (`mm/memcontrol.c`, 5.10 to 7.3) kills one victim after the other until usage is below the new limit, and
+/// may invoke the OOM killer once more while the last victim exits: there is no victim left then, and no memory is short. A
+/// charge without a victim has failed, whatever the usage is a moment later.
 pub(super) fn met(event: &OomNoVictim, killed: Option<Written>) -> bool {
     let written = event.stack.as_ref().is_some_and(|stack| stack.has(LIMIT_WRITE));
     let Some(level) = event.limit_cgroups.as_ref().and_then(|cgroups| cgroups.levels.first()) else {

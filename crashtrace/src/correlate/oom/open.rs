@@ -6,7 +6,7 @@ use crate::event::{Hook, OomDecision, OomVictim, Stamp};
 #[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) kill: OomKill,
-    /// What its other records call it.
+    /// The decision's time in its other records.
     pub(super) decision_ns: u64,
     /// Records were lost since it began.
     pub(super) torn: bool,
@@ -34,7 +34,7 @@ impl Open {
         }
     }
 
-    /// A decision whose record was lost: whether an end will come is not known, so it is not waited for long.
+    /// A decision whose record was lost: whether an end will come is not known, so the wait for it is short.
     pub(super) fn lost(decision_ns: u64, victim: &Stamp) -> Self {
         Self {
             kill: OomKill::begun(victim.ktime_ns, victim.cpu, None),
@@ -54,11 +54,11 @@ impl Open {
         })
     }
 
-    /// A group kill goes through the chosen process twice, and each process is one victim. Two of which nothing
-    /// could be read are two. Of very many the first, which the kernel chose, and the largest are kept.
+    /// A group kill goes through the chosen process twice, and each process is one victim. Two unreadable tasks are two
+    /// victims. Of very many the first, which the kernel chose, and the largest are stored.
     pub(super) fn add(&mut self, victim: OomVictim) {
-        // `oom_kill_process` kills the one that was chosen before the others of its group (`mm/oom_kill.c`, 5.10 to 7.3). Where
-        // only marks are seen, the hooks may have been switched on in the middle of a group.
+        // `oom_kill_process` kills the chosen process before the others of its group (`mm/oom_kill.c`, 5.10 to 7.3). If only
+        // marks are seen, the hooks may have been switched on in the middle of a group.
         let chosen = self.kill.decision.as_ref().and_then(|decision| decision.victim.as_ref()?.pid);
         if !self.has_end && self.kill.victims.is_empty() && chosen.is_some() && chosen != victim.task.pid {
             self.torn = true;

@@ -1,15 +1,14 @@
-//! Victims set right. Two things can be told only where a mark and its decision are side by side:
+//! Corrections of victims. Two facts are known only with the mark and its decision together:
 //!
-//! - The mark of an old kernel is a bare thread id; what the decision knows of the same process fills it.
-//! - `exiting` of a mark says nothing: `__oom_kill_process` (`mm/oom_kill.c`, 5.10 to 7.3) sends the signal first and marks
-//!   then, so each victim looks as if it was ending. A probe on the decision comes early enough to tell; without
-//!   one, the stack of the mark does.
+//! - The mark of an old kernel is a bare thread id; the decision's facts about the same process complete it.
+//! - `exiting` of a mark proves nothing: `__oom_kill_process` (`mm/oom_kill.c`, 5.10 to 7.3) sends the signal first and marks
+//!   then, so each victim looks as if it was exiting. A probe on the decision runs early enough to tell; without one, the stack
+//!   of the mark tells.
 
 use super::OomKill;
 use crate::event::{Hook, Task};
 
-/// Whether both are the same process. A mark may be of another thread than the decision, and may hold no
-/// process id.
+/// Whether both are the same process. A mark may be of another thread than the decision, and may have no process id.
 #[must_use]
 pub fn same_process(mark: &Task, chosen: &Task) -> bool {
     match (mark.pid, chosen.pid) {
@@ -18,7 +17,7 @@ pub fn same_process(mark: &Task, chosen: &Task) -> bool {
     }
 }
 
-/// Sets the victims right; see the module.
+/// Corrects the victims; see the module.
 pub fn complete_victims(kill: &mut OomKill) {
     let Some(decision) = &mut kill.decision else {
         for victim in &mut kill.victims {
@@ -26,7 +25,7 @@ pub fn complete_victims(kill: &mut OomKill) {
         }
         return;
     };
-    // An `oom_control` that was found on the stack must fit the functions on it, or it is something else.
+    // An `oom_control` that was found on the stack must fit the functions on it, or it is a false match.
     if decision.stamp.hook == Hook::RawTracepoint
         && let (Some(control), Some(stack)) = (&decision.control, &decision.stack)
         && (stack.has("mem_cgroup_out_of_memory") && !control.memcg
@@ -36,8 +35,8 @@ pub fn complete_victims(kill: &mut OomKill) {
         decision.limit_cgroups = None;
         kill.holders = None;
     }
-    // Without a probe on the decision, its record is from the first mark. There the stack tells: a process that is
-    // on its way out anyway is marked by `oom_kill_process` itself, any other by `__oom_kill_process`.
+    // Without a probe on the decision, its record is from the first mark. There the stack tells: `oom_kill_process` itself
+    // marks a process that is exiting already, `__oom_kill_process` any other.
     if decision.stamp.hook == Hook::RawTracepoint
         && let Some(chosen) = &mut decision.victim
     {
@@ -60,7 +59,7 @@ pub fn complete_victims(kill: &mut OomKill) {
     }
 }
 
-/// Fills what `task` lacks.
+/// Fills the missing fields of `task`.
 fn fill(task: &mut Task, from: &Task) {
     fn or<T: Clone>(value: &mut Option<T>, from: Option<&T>) {
         if value.is_none() {
@@ -78,7 +77,7 @@ fn fill(task: &mut Task, from: &Task) {
     or(&mut task.total_vm_bytes, from.total_vm_bytes.as_ref());
     or(&mut task.start_boottime_ns, from.start_boottime_ns.as_ref());
     or(&mut task.exiting, from.exiting.as_ref());
-    // The only one that is of a thread.
+    // The only field that is of a thread.
     if task.tid == from.tid {
         or(&mut task.thread_comm, from.thread_comm.as_ref());
     }

@@ -1,4 +1,4 @@
-//! Failed allocations: the first at once, and each counted once, whatever comes when.
+//! Failed allocations: the first at once, and each counted once, in any order of events.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub(super) fn key(cgroup_id: u64) -> FailureKey {
     FailureKey { cgroup_id, format_address: 2, argument: 9, gfp: 0xcc0, pad: 0 }
 }
 
-/// The `total`th failure of the kind that `css` tells, in cgroup `css` mod 1000.
+/// Failure number `total` of the kind `css`, in cgroup `css` mod 1000.
 pub(super) fn failure(ktime_ns: u64, css: u64, total: u64) -> Event {
     let mut cgroups = cgroups(None);
     cgroups.levels[0].cgroup_id = Some(css % 1000);
@@ -35,7 +35,7 @@ pub(super) fn failure(ktime_ns: u64, css: u64, total: u64) -> Event {
     }))
 }
 
-/// A count that began with time, and the time of its latest record.
+/// A count that began at time 0, and the time of its latest record.
 pub(super) fn counted(total: u64, sent_ns: u64) -> Counted {
     Counted { since_ns: 0, total, sent_ns }
 }
@@ -46,7 +46,7 @@ fn changed(event: Event, change: impl FnOnce(&mut AllocFailure)) -> Event {
     Event::AllocFailure(failure)
 }
 
-/// When its first was, how many it stands for besides that, and which revision it is.
+/// Time of its first failure, number of further ones, and revision.
 pub(super) fn told(incident: &Incident) -> (u64, u64, u32) {
     let Incident::AllocFailure(failures) = incident else { panic!("no failure: {incident:?}") };
     (failures.event.stamp.ktime_ns, failures.repeats, failures.revision)
@@ -56,7 +56,7 @@ fn all_told(incidents: &[Incident]) -> Vec<(u64, u64, u32)> {
     incidents.iter().map(told).collect()
 }
 
-/// What all incidents stand for: of each the highest revision.
+/// Failures that all incidents count: of each the highest revision.
 pub(super) fn sum(incidents: &[Incident]) -> u64 {
     let mut last: BTreeMap<(u64, Option<u64>), (u32, u64)> = BTreeMap::new();
     for incident in incidents {
@@ -72,7 +72,7 @@ pub(super) fn sum(incidents: &[Incident]) -> u64 {
 }
 
 #[test]
-fn the_first_goes_out_at_once_with_what_went_before_it_unrecorded() {
+fn the_first_goes_out_at_once_with_the_unrecorded_failures_before_it() {
     let mut desk = Desk::default();
     assert_eq!(all_told(&desk.push(failure(10, 5, 1))), [(10, 0, 1)]);
     assert_eq!(all_told(&desk.push(failure(11, 6, 40))), [(11, 39, 1)]);
@@ -80,7 +80,7 @@ fn the_first_goes_out_at_once_with_what_went_before_it_unrecorded() {
 }
 
 #[test]
-fn a_second_record_waits_for_its_second_and_takes_along_what_came_since() {
+fn a_second_record_waits_for_its_second_and_includes_the_failures_since() {
     let mut desk = Desk::default();
     desk.push(failure(10, 5, 1));
     assert_eq!(desk.push(failure(20, 5, 4)), []);
@@ -93,7 +93,7 @@ fn a_second_record_waits_for_its_second_and_takes_along_what_came_since() {
 }
 
 #[test]
-fn what_only_the_counts_tell_makes_a_revision_of_the_incident_before() {
+fn failures_in_the_counts_alone_make_a_revision_of_the_incident_before() {
     let mut desk = Desk::default();
     desk.push(failure(10, 5, 1));
     assert_eq!(desk.correlator.alloc_counts(&[(key(5), counted(7, 10))]), 0);
@@ -106,7 +106,7 @@ fn what_only_the_counts_tell_makes_a_revision_of_the_incident_before() {
 }
 
 #[test]
-fn a_record_that_the_counts_overtook_tells_nothing_twice() {
+fn a_record_that_the_counts_overtook_reports_no_failure_twice() {
     let mut desk = Desk::default();
     desk.push(failure(10, 5, 1));
     // Written before the counts were read, and taken from the ring after that.
@@ -123,11 +123,11 @@ fn a_record_that_the_counts_overtook_tells_nothing_twice() {
 }
 
 #[test]
-fn kinds_fold_by_request_and_cgroup() {
+fn kinds_fold_by_allocation_and_cgroup() {
     let mut desk = Desk::default();
     let done = desk.all([
         failure(10, 5, 1),
-        // The cgroup's number again, at another address: removed and made anew, or counted apart for its format.
+        // The cgroup's number again, at another address: removed and made anew, or counted separately for its format.
         failure(11, 1005, 1),
         failure(12, 6, 1),
         changed(failure(13, 5, 1), |failure| {
@@ -143,9 +143,9 @@ fn kinds_fold_by_request_and_cgroup() {
     assert_eq!(all_told(&desk.correlator.finish()), [(11, 0, 1)]);
 }
 
-/// Whose it interrupts has nothing to do with it.
+/// The interrupted task has nothing to do with it.
 #[test]
-fn what_interrupts_ask_for_folds_whatever_task_is_current() {
+fn allocations_of_interrupts_fold_for_any_current_task() {
     let mut desk = Desk::default();
     let by_interrupt = |at, css| {
         changed(failure(at, css, 1), |failure| {
@@ -159,7 +159,7 @@ fn what_interrupts_ask_for_folds_whatever_task_is_current() {
 }
 
 #[test]
-fn failures_that_no_record_told_of_are_lost_once_a_record_would_have_come() {
+fn failures_without_a_record_are_lost_once_a_record_would_have_come() {
     let mut desk = Desk::default();
     let counts = |desk: &mut Desk, counts: &[(u64, u64)]| {
         let counts: Vec<_> = counts.iter().map(|(css, total)| (key(*css), counted(*total, 10))).collect();
@@ -178,7 +178,7 @@ fn failures_that_no_record_told_of_are_lost_once_a_record_would_have_come() {
 
 /// Ids of removed cgroups never come back: months of pods leave nothing behind.
 #[test]
-fn what_the_kernel_has_forgotten_is_forgotten() {
+fn kinds_that_the_kernel_has_forgotten_are_forgotten() {
     let mut desk = Desk::default();
     for pod in 0..5_000 {
         desk.push(failure(pod * SECOND, pod, 1));
@@ -195,7 +195,7 @@ fn what_the_kernel_has_forgotten_is_forgotten() {
 fn a_kind_that_was_forgotten_here_is_not_told_again_when_it_comes_back() {
     let mut desk = Desk::default();
     let kinds = KINDS as u64;
-    // Of another order each.
+    // Each of another order.
     let of = |at, number: u64, total| {
         changed(failure(at, 5, total), |failure| {
             failure.asked = Asked::Vmalloc { bytes: Some(number) };
@@ -205,7 +205,7 @@ fn a_kind_that_was_forgotten_here_is_not_told_again_when_it_comes_back() {
     let mut done = desk.all((0..kinds).map(|number| of(number, number, 2)));
     assert_eq!(done.len() as u64, kinds);
     done.extend(desk.push(of(5_000, kinds, 2)));
-    // The first has been forgotten. Its count goes on, and is told with its next record.
+    // The first has been forgotten. Its count goes on, and is reported with its next record.
     let count = |total| [(FailureKey { argument: 0, ..key(5) }, counted(total, 0))];
     assert_eq!(desk.correlator.alloc_counts(&count(6)), 0);
     let again = desk.push(of(6_000, 0, 7));

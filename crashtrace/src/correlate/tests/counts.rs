@@ -46,7 +46,7 @@ fn since(since_ns: u64, total: u64, sent_ns: u64) -> Counted {
 fn a_record_that_was_written_before_the_counts_were_read_adds_nothing_to_them() {
     let mut folds = AllocFolds::default();
     assert_eq!(told(&folds.push(failure(10, since(9, 1, 9)))), [(10, 1, 0)]);
-    // Of a record that was lost, the count is told at the second reading.
+    // If a record was lost, the count is reported at the second reading.
     folds.counts(&[(KEY, since(9, 530, 19))]);
     assert_eq!(folds.deadline_ns(), None);
     folds.counts(&[(KEY, since(9, 540, 19))]);
@@ -57,12 +57,12 @@ fn a_record_that_was_written_before_the_counts_were_read_adds_nothing_to_them() 
 }
 
 #[test]
-fn a_count_that_began_anew_is_taken_as_it_is() {
+fn a_count_that_began_anew_counts_from_zero() {
     let mut folds = AllocFolds::default();
     folds.push(failure(10, since(9, 500, 9)));
     // Fewer than before, and all of them new.
     assert_eq!(told(&folds.push(failure(10 + FOLD_NS, since(700, 3, 700)))), [(10 + FOLD_NS, 1, 2)]);
-    // What is left of the count before that is not.
+    // The rest of the count before that is not.
     assert_eq!(told(&folds.push(failure(20, since(9, 501, 19)))), []);
     assert_eq!(told(&folds.finish()), []);
 }
@@ -81,10 +81,10 @@ fn a_count_that_is_ahead_of_its_record_waits_for_it() {
 }
 
 #[test]
-fn what_is_counted_after_a_record_belongs_to_what_that_is_of() {
+fn failures_counted_after_a_record_belong_to_its_kind() {
     let mut folds = AllocFolds::default();
     folds.push(failure(10, since(9, 1, 9)));
-    // The same key, and by now it is another request.
+    // The same key, but now for another allocation.
     let mut other = failure(2 * FOLD_NS, since(9, 2, 2 * FOLD_NS));
     other.asked = Asked::Pages { order: 4 };
     assert_eq!(told(&folds.push(other)), [(2 * FOLD_NS, 1, 0)]);

@@ -21,7 +21,7 @@ pub(super) fn none(ktime_ns: u64, id: u64, repeats: u64) -> Event {
     }))
 }
 
-/// When it was, whose limit, and how many it stands for besides itself.
+/// Time, limit owner, and number of further OOMs.
 fn folded(incident: &Incident) -> (u64, u64, u64) {
     let Incident::OomNoKill(none) = incident else { panic!("a kill: {incident:?}") };
     let limit = none.event.limit_cgroups.as_ref().expect("a limit");
@@ -53,7 +53,8 @@ fn a_lowered_limit_that_was_met_meanwhile_is_no_incident() {
     assert_eq!(desk.stats.get(Counter::LimitWritesMet), 0);
 }
 
-/// The kernel asks once more while the victim's memory is on its way back: there is nobody left, and nothing is wanting.
+/// The kernel invokes the OOM killer once more while the victim's memory is being freed: there is no victim left, and no memory
+/// is short.
 #[test]
 fn a_lowered_limit_that_a_kill_is_about_to_meet_is_no_incident() {
     let kill = |cgroup: u64, held_bytes| {
@@ -107,7 +108,7 @@ fn the_first_goes_out_at_once_and_the_rest_as_one_a_second() {
 }
 
 #[test]
-fn an_event_that_comes_late_sends_what_waits_and_waits_in_its_place() {
+fn an_event_that_comes_late_sends_the_waiting_one_and_waits_in_its_place() {
     let mut desk = Desk::default();
     desk.all([none(10, 5, 0), none(20, 5, 0)]);
     assert_eq!(all_folded(&desk.push(none(10 + FOLD_NS, 5, 1))), [(20, 5, 0)]);
@@ -127,7 +128,7 @@ fn beyond_the_limits_that_are_remembered_a_quiet_one_is_forgotten_first() {
     let mut desk = Desk::default();
     let limits = FOLDS as u64;
     desk.all((0..limits).map(|id| none(id, id, 0)));
-    // Every limit but 9 has something waiting.
+    // Every limit but 9 has an event waiting.
     assert_eq!(desk.all((0..limits).filter(|&id| id != 9).map(|id| none(1_000 + id, id, 0))), []);
     assert_eq!(all_folded(&desk.push(none(5_000, limits, 0))), [(5_000, limits, 0)]);
     assert_eq!(desk.correlator.ooms.folds.len(), FOLDS);
@@ -135,7 +136,7 @@ fn beyond_the_limits_that_are_remembered_a_quiet_one_is_forgotten_first() {
 }
 
 #[test]
-fn where_all_have_something_waiting_one_is_sent_before_its_time_and_none_is_lost() {
+fn if_all_have_an_event_waiting_one_is_sent_early_and_none_is_lost() {
     let mut desk = Desk::default();
     let limits = FOLDS as u64;
     desk.all((0..limits).flat_map(|id| [none(id, id, 0), none(id, id, 0)]));

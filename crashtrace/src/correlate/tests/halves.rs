@@ -8,9 +8,9 @@ fn chose(event: Event, pid: u32) -> Event {
     Event::OomDecision(Box::new(OomDecision { victim, ..*decision }))
 }
 
-/// The mark makes up for a decision that its hook was not there for; without a hook there is nothing to be there.
+/// The mark replaces a decision at which its hook did not run; without a hook there is nothing to replace.
 #[test]
-fn a_decision_that_only_its_mark_tells_is_half_seen_where_it_has_a_hook() {
+fn a_decision_that_only_its_mark_shows_is_incomplete_if_it_has_a_hook() {
     for decisions_hooked in [true, false] {
         let mut desk = Desk { correlator: Correlator::new(false, decisions_hooked), ..Desk::default() };
         let begun = decision(100, Hook::RawTracepoint, Some(cgroups(None)));
@@ -24,7 +24,7 @@ fn a_decision_that_only_its_mark_tells_is_half_seen_where_it_has_a_hook() {
 }
 
 #[test]
-fn a_group_whose_first_mark_is_not_the_chosen_one_is_half_seen() {
+fn a_group_whose_first_mark_is_not_the_chosen_process_is_incomplete() {
     for (first, whole) in [(7, true), (8, false)] {
         let mut desk = Desk::default();
         let begun = decision(100, Hook::RawTracepoint, Some(cgroups(Some(0))));
@@ -35,7 +35,7 @@ fn a_group_whose_first_mark_is_not_the_chosen_one_is_half_seen() {
 }
 
 #[test]
-fn what_is_open_at_the_end_is_half_seen_whatever_came_of_it() {
+fn a_decision_that_is_open_at_the_end_is_always_incomplete() {
     for hook in [Hook::Fentry, Hook::Kprobe, Hook::RawTracepoint] {
         for marks in 0..3 {
             let mut desk = Desk::default();

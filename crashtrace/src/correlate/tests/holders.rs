@@ -1,4 +1,4 @@
-//! Who held the node's memory goes with its decision, and with no other.
+//! The holders of the node's memory belong to their decision, and to no other.
 
 use super::*;
 use crate::event::OomHolders;
@@ -41,7 +41,7 @@ fn the_holders_go_with_their_decision() {
 }
 
 #[test]
-fn holders_of_a_lost_decision_are_counted_and_given_to_nobody() {
+fn holders_of_a_lost_decision_are_counted_and_in_no_incident() {
     let mut desk = Desk::default();
     assert_eq!(desk.push(holders(5, 4)), []);
     desk.push(decision(10, Hook::Fentry, Some(cgroups(None))));
@@ -75,9 +75,9 @@ fn the_zones_go_with_their_decision_and_with_no_other() {
     assert_eq!((left_out(&done), has_holders(&done)), (Some(5), vec![true]));
 }
 
-/// A cgroup may find nobody to kill, and later hang with its OOM killer off: neither is a repeat of the other.
+/// A cgroup may have no victim, and later hang with its OOM killer off: neither is a repeat of the other.
 #[test]
-fn a_wait_does_not_fold_into_an_oom_that_found_nobody() {
+fn a_wait_does_not_fold_into_an_oom_without_a_victim() {
     let mut desk = Desk::default();
     let wait = |ktime_ns| {
         let Event::OomNoVictim(mut event) = folds::none(ktime_ns, 7, 0) else { unreachable!() };

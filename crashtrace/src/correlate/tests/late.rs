@@ -1,4 +1,4 @@
-//! What comes after its incident was given up, and marks that no kill led to.
+//! Records that come after their incident was given up, and marks that no kill led to.
 
 use super::*;
 use crate::event::{OomControl, Stack};
@@ -11,7 +11,7 @@ fn revisions(incidents: &[Incident]) -> Vec<u32> {
     incidents.iter().map(of).collect()
 }
 
-/// A line a victim on a slow console tears a group kill apart where nothing tells its end.
+/// A line for each victim on a slow console splits a group kill if no record shows its end.
 #[test]
 fn late_victims_of_a_group_make_another_revision_of_the_same_incident() {
     let mut desk = Desk::default();
@@ -28,7 +28,7 @@ fn late_victims_of_a_group_make_another_revision_of_the_same_incident() {
 }
 
 #[test]
-fn a_late_victim_and_a_late_end_complete_what_was_given_up() {
+fn a_late_victim_and_a_late_end_complete_an_incident_that_was_given_up() {
     let mut desk = Desk::default();
     desk.push(decision(100, Hook::Fentry, None));
     let late = 100 + CONSOLE_NS;
@@ -40,7 +40,7 @@ fn a_late_victim_and_a_late_end_complete_what_was_given_up() {
 }
 
 #[test]
-fn what_comes_too_late_has_a_name_of_its_own() {
+fn records_that_come_too_late_make_a_new_incident() {
     let mut desk = Desk::default();
     desk.push(decision(100, Hook::Fentry, None));
     assert_eq!(desk.correlator.tick(100 + CONSOLE_NS).len(), 1);
@@ -50,7 +50,7 @@ fn what_comes_too_late_has_a_name_of_its_own() {
     assert_eq!((shapes(&done), revisions(&done)), (vec![(late, false, vec![7], false)], vec![1]));
 }
 
-/// What the raw tracepoint gathers at a mark, with these functions on the stack.
+/// The raw tracepoint's record of a mark, with these functions on the stack.
 fn gathered(ktime_ns: u64, functions: &[&str], control: Option<OomControl>) -> Event {
     let Event::OomDecision(mut event) = decision(ktime_ns, Hook::RawTracepoint, Some(cgroups(None))) else {
         unreachable!()
@@ -60,7 +60,7 @@ fn gathered(ktime_ns: u64, functions: &[&str], control: Option<OomControl>) -> E
     Event::OomDecision(event)
 }
 
-/// A victim asks for memory to die, and is given it: no kill, however often.
+/// A victim allocates from the reserves to die: no kill, however often.
 #[test]
 fn a_dying_task_that_is_marked_again_is_no_incident() {
     let control = OomControl {
@@ -85,7 +85,7 @@ fn a_dying_task_that_is_marked_again_is_no_incident() {
     assert_eq!(count(true, &dying, Some(control)), (1, 0), "the kernel's request has chosen it");
     assert_eq!(count(false, &dying, None), (1, 0), "oom_kill_process would not show");
 
-    // Nor does it end what is open.
+    // Nor does it end the open decision.
     let mut desk = Desk { correlator: Correlator::new(true, false), ..Desk::default() };
     desk.all([decision(5, Hook::RawTracepoint, Some(cgroups(Some(0)))), mark(6, Some(5), 1)]);
     assert_eq!(desk.all([gathered(10, &dying, None), mark(11, Some(10), 1)]), []);

@@ -1,4 +1,4 @@
-//! What holds for any sequence of events.
+//! Properties of any sequence of events.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::folds::none;
 use super::*;
 
-/// Something that happens to a correlator.
+/// One step of a correlator's input.
 #[derive(Clone, Debug)]
 enum Step {
     Event(Event),
@@ -66,7 +66,7 @@ fn run(steps: Vec<Step>) -> (Desk, Vec<Incident>) {
 
 proptest! {
     #[test]
-    fn no_mark_is_in_two_incidents_and_what_is_complete_has_its_decision(
+    fn no_mark_is_in_two_incidents_and_a_complete_one_has_its_decision(
         steps in prop::collection::vec(step(), 0..60),
     ) {
         let decisions = steps.iter().filter(|step| matches!(step, Step::Event(Event::OomDecision(_)))).count();
@@ -79,7 +79,7 @@ proptest! {
             let Incident::OomKill(kill) = incident else { continue };
             prop_assert!(kill.decision.is_some() || !kill.complete && !kill.victims.is_empty());
             if kill.revision > 1 {
-                // It replaces what went out before, and has all of that.
+                // It replaces the incident that went out before, and has all of its facts.
                 let replaced = |earlier: &&&OomKill| {
                     earlier.revision + 1 == kill.revision
                         && earlier.decision == kill.decision
@@ -101,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    fn a_tick_at_the_deadline_always_gives_something(steps in prop::collection::vec(step(), 0..60)) {
+    fn a_tick_at_the_deadline_always_gives_an_incident(steps in prop::collection::vec(step(), 0..60)) {
         let (mut desk, _) = run(steps);
         for _ in 0..100 {
             let Some(deadline_ns) = desk.correlator.deadline_ns() else { return Ok(()) };

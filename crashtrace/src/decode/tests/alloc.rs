@@ -1,4 +1,4 @@
-//! Failed allocations: what was asked for, and by whom.
+//! Failed allocations: their kind, and the task that allocated.
 
 use std::mem::offset_of;
 
@@ -39,7 +39,7 @@ fn a_failure_is_read_with_its_zones_and_its_cgroups() {
 }
 
 #[test]
-fn a_failure_is_written_as_it_lies_in_memory() {
+fn a_failure_is_written_in_its_layout_in_memory() {
     let mut stack = [0; FAILURE_STACK_FRAMES];
     (stack[0], stack[FAILURE_STACK_FRAMES - 1]) = (0x51, OUT_OF_MEMORY);
     let body = AllocFailure {
@@ -95,7 +95,7 @@ fn a_failure_is_written_as_it_lies_in_memory() {
 }
 
 #[test]
-fn the_format_tells_what_the_argument_is() {
+fn the_format_shows_the_kind_of_the_argument() {
     let asked = |format: &[u8], argument| {
         changed(|body| {
             body.format = text::<FORMAT_BYTES>(format);
@@ -122,7 +122,7 @@ fn the_format_tells_what_the_argument_is() {
     }
 }
 
-/// A register holds what it holds above an `unsigned int`.
+/// The upper half of the register of an `unsigned int` is undefined.
 #[test]
 fn the_upper_half_of_an_order_is_undefined() {
     let asked = changed(|body| body.key.argument = 0xdead_beef_0000_0009).asked;
@@ -143,7 +143,7 @@ fn the_tracepoint_has_no_format_and_is_for_pages() {
     (body.key.format_address, body.key.argument) = (0, 4);
     let at_tracepoint = failure(&record);
     assert_eq!((at_tracepoint.format, at_tracepoint.asked), (None, Asked::Pages { order: 4 }));
-    // A format that is there and could not be read may be any.
+    // A format that exists and could not be read may be any.
     let Body::Failure(body) = &mut record.body else { panic!("a failure") };
     body.key.format_address = 0x12;
     assert_eq!(failure(&record).asked, Asked::Other);

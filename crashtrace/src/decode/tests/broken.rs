@@ -12,7 +12,7 @@ fn decoded(bytes: Vec<u8>) -> Result<Event, DecodeError> {
     decode(&Bytes::from(bytes), &machine())
 }
 
-/// Cut to `length`, and saying so.
+/// Cut to `length`, with that length in the header.
 fn cut(bytes: &[u8], length: usize) -> Vec<u8> {
     let mut bytes = bytes[..length].to_vec();
     if let Some(stated) = bytes.get_mut(offset_of!(Header, length)..offset_of!(Header, seq)) {
@@ -43,9 +43,9 @@ fn a_record_cut_anywhere_is_refused() {
     }
 }
 
-/// A record that was cut and says so is whole only where a section begins.
+/// A record that is cut with a matching length is valid only if it is cut where a section begins.
 #[test]
-fn a_record_that_is_cut_and_says_so_is_refused_but_between_sections() {
+fn a_record_cut_with_a_matching_length_is_refused_but_between_sections() {
     for record in each_kind() {
         let bytes = record.bytes();
         let without = Record { zones: None, sections: Vec::new(), ..record.clone() };
@@ -113,19 +113,19 @@ fn another_layout_an_unknown_kind_and_an_unknown_hook_are_named_and_counted() {
         assert_eq!(error.counter(), counter);
         assert!(counter.is_loss());
     }
-    // The layout is judged before anything that it decides on.
+    // The layout is checked before any field that depends on it.
     assert_eq!(decoded(vec![9, 0]), Err(DecodeError::Layout(9)));
 }
 
 #[test]
-fn where_a_record_of_unknown_kind_stands_is_known() {
+fn a_record_of_unknown_kind_has_its_position() {
     let mut bytes = each_kind().swap_remove(0).bytes();
     bytes[offset_of!(Header, kind)] = 99;
     assert_eq!(position(&Bytes::from(bytes)), Ok((3, 0)));
 }
 
 #[test]
-fn a_section_that_lies_about_itself_is_refused() {
+fn a_section_with_wrong_lengths_is_refused() {
     let record = each_kind().swap_remove(1);
     let section = size_of::<Header>() + size_of::<OomVictim>();
     let length = (record.bytes().len() - section) as u32;
@@ -138,13 +138,13 @@ fn a_section_that_lies_about_itself_is_refused() {
         let got = patched(&record, section + offset_of!(Section, levels), &lie.to_le_bytes());
         assert!(got.is_err(), "{lie} {got:?}");
     }
-    // A section of exactly its header, with its levels outside of it.
+    // A section with the length of its header, and its levels outside of it.
     let got = patched(&record, section + offset_of!(Section, length), &16_u32.to_le_bytes());
     assert!(got.is_err(), "{got:?}");
 }
 
 #[test]
-fn a_level_that_lies_about_itself_is_refused() {
+fn a_level_with_wrong_lengths_is_refused() {
     let record = each_kind().swap_remove(1);
     let level = size_of::<Header>() + size_of::<OomVictim>() + size_of::<Section>();
     for lie in [0_u16, 47, 48, 55, 57, u16::MAX] {
@@ -193,7 +193,7 @@ proptest! {
             Ok(())
         };
         check(&bytes)?;
-        // The same with a header that is believed.
+        // The same with a valid header.
         if bytes.len() >= size_of::<Header>() {
             bytes[..2].copy_from_slice(&abi::LAYOUT_VERSION.to_le_bytes());
             bytes[2..4].copy_from_slice(&kind.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Who held the node's memory, and tasks that wait.
+//! Holders of the node's memory, and tasks that wait.
 
 use std::mem::offset_of;
 
@@ -29,7 +29,7 @@ fn pages_become_bytes_and_flags_become_words() {
 }
 
 #[test]
-fn what_the_walk_could_not_do_is_said() {
+fn an_incomplete_walk_is_reported() {
     let flagged = |flags| {
         let mut record = holders(1_000, 3);
         if let Body::Holders(body, _) = &mut record.body {
@@ -42,9 +42,9 @@ fn what_the_walk_could_not_do_is_said() {
     assert_eq!(flagged(0).left_out, 4);
 }
 
-/// More than any writer puts into a record is not read, and a count beyond what is there runs out of bytes.
+/// More holders than any writer puts into a record are not read, and a count above the real number runs out of bytes.
 #[test]
-fn a_count_that_cannot_be_is_refused() {
+fn an_impossible_count_is_refused() {
     let with_count = |count: u32| {
         let mut bytes = holders(1_000, 3).bytes();
         let at = size_of::<Header>() + offset_of!(OomHolders, holders);
@@ -80,7 +80,7 @@ fn a_holder_is_read_as_it_lies_in_memory() {
 }
 
 #[test]
-fn a_wait_is_told_from_an_oom_that_found_nobody() {
+fn a_wait_is_told_from_an_oom_without_a_victim() {
     let Ok(Event::OomNoVictim(wait)) = read(&wait(6_000, 2, b"/kubepods/pod1", 2)) else { panic!("no wait") };
     assert_eq!((wait.why, wait.repeats, wait.memcg), (NoKill::SwitchedOff, 2, true));
     assert_eq!((wait.gfp, wait.order), (None, None), "what the kernel does not keep is not 0");

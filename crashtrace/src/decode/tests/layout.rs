@@ -1,4 +1,4 @@
-//! The order in which fields are read, and written by [`crashtrace_records`], is that of the ABI's types in memory.
+//! [`crashtrace_records`] writes fields in the order of the ABI's types in memory, and the decoder reads them in that order.
 
 use std::mem::offset_of;
 
@@ -8,7 +8,7 @@ use crate::event::{
 
 use super::*;
 
-/// A record that is written by offsets alone.
+/// A record that is written by offsets only.
 struct Raw(Vec<u8>);
 
 impl Raw {
@@ -36,7 +36,7 @@ impl Raw {
         self.at(size_of::<Header>() + offset, bytes);
     }
 
-    /// A task at `offset` of the body, of which each field has a value of its own, from `base` on.
+    /// A task at `offset` of the body, each field with a different value, from `base` on.
     fn task(&mut self, offset: usize, base: u8) -> Task {
         macro_rules! put {
             ($($field:ident: $type:ty = $value:expr),+) => {
@@ -99,7 +99,7 @@ fn a_decision_is_read_as_it_lies_in_memory() {
     raw.body(offset_of!(OomDecision, message), &[b'm'; abi::MESSAGE_BYTES]);
     let trigger = raw.task(offset_of!(OomDecision, trigger), 1);
     let victim = raw.task(offset_of!(OomDecision, victim), 17);
-    // The last place, and a frame that has no name before it.
+    // The last place, and a frame without a name before it.
     raw.body(offset_of!(OomDecision, stack), &5_u64.to_le_bytes());
     raw.body(offset_of!(OomDecision, stack) + 8 * (STACK_FRAMES - 1), &OUT_OF_MEMORY.to_le_bytes());
     assert_eq!(
@@ -204,7 +204,7 @@ fn a_section_and_its_levels_are_read_as_they_lie_in_memory() {
 }
 
 #[test]
-fn what_the_tests_write_has_the_size_that_the_types_have() {
+fn records_of_the_tests_have_the_size_of_the_types() {
     let size = |body| record(body, 1, 0, hook::FENTRY).bytes().len() - size_of::<Header>();
     let [decision, victim, _, none, wait, held, _, failure] = &each_kind()[..] else { panic!("eight kinds") };
     assert_eq!(size(decision.body.clone()), size_of::<OomDecision>());

@@ -57,7 +57,7 @@ fn of_two_sections_of_a_kind_the_first_counts_and_an_unknown_one_is_skipped() {
 }
 
 #[test]
-fn what_a_section_says_of_itself_is_kept() {
+fn flags_and_skipped_levels_of_a_section_are_decoded() {
     for (flags, incomplete, unified) in [
         (0, false, false),
         (section_flag::INCOMPLETE, true, false),
@@ -94,7 +94,7 @@ fn a_limit_of_the_counters_end_is_none() {
 }
 
 #[test]
-fn names_of_any_length_and_bytes_come_through() {
+fn names_of_any_length_and_bytes_are_decoded() {
     for name in [b"a".to_vec(), vec![b'n'; 8], vec![0xff; 255], b"\n\x1b[2J\"\\".to_vec()] {
         let mut section = cgroups(section::VICTIM, b"/x", 8);
         section.levels[0].1.clone_from(&name);

@@ -1,4 +1,4 @@
-//! Every bit that says that something is missing takes away just that.
+//! Each bit for a missing field removes only that field.
 
 use crashtrace_ebpf::{level_flag, missing, task_missing};
 
@@ -9,7 +9,7 @@ fn task_without(bits: u32) -> Task {
 }
 
 #[test]
-fn each_bit_of_a_task_takes_just_its_own_field() {
+fn each_bit_of_a_task_removes_only_its_field() {
     type Take = fn(&mut Task);
     let bits: [(u32, Take); 13] = [
         (task_missing::IDS, |task| (task.pid, task.tid) = (None, None)),
@@ -34,21 +34,21 @@ fn each_bit_of_a_task_takes_just_its_own_field() {
         assert_ne!(expected, whole, "{bit:#x}");
         assert_eq!(task_without(bit), expected, "{bit:#x}");
     }
-    // A bit of a later version says nothing to this one.
+    // This version ignores a bit of a later one.
     assert_eq!(task_without(1 << 13), whole);
 }
 
 #[test]
-fn a_bare_thread_id_is_kept_and_nothing_else() {
+fn of_a_bare_thread_id_only_the_id_is_decoded() {
     let bare = Task { tid: Some(4211), ..Task::default() };
     assert_eq!(task_without(task_missing::ALL), bare);
     assert_eq!(with_task(abi::Task { missing: task_missing::ALL, ..abi::Task::default() }), Task::default());
-    // With anything else there, the ids that could not be read are no ids.
+    // If any other field is there, unreadable ids are no ids.
     assert_eq!(task_without(task_missing::ALL & !task_missing::UID).tid, None);
 }
 
 #[test]
-fn each_bit_of_a_decision_takes_just_its_own_field() {
+fn each_bit_of_a_decision_removes_only_its_field() {
     type Take = fn(&mut Decided);
     let bits: [(u32, Take); 4] = [
         (missing::OOM_CONTROL, |decision| decision.control = None),
@@ -80,7 +80,7 @@ fn an_oom_without_a_victim_can_lack_its_stack() {
 }
 
 #[test]
-fn each_bit_of_a_level_says_just_its_own() {
+fn each_bit_of_a_level_sets_only_its_fact() {
     type Say = fn(&mut EventLevel);
     let bits: [(u32, Say); 8] = [
         (level_flag::OOM_GROUP, |level| level.oom_group = Some(true)),
@@ -94,7 +94,7 @@ fn each_bit_of_a_level_says_just_its_own() {
     ];
     let level = |flags| {
         let mut section = cgroups(section::VICTIM, b"/pod", 64);
-        // Without limits, for the root has none.
+        // Without limits, because the root has none.
         section.levels[0].0 = Level { flags, max_pages: u64::MAX, ..section.levels[0].0 };
         let mut record = each_kind().swap_remove(1);
         record.sections = vec![section];

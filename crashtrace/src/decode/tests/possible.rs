@@ -1,4 +1,4 @@
-//! What no kernel says is refused, what a kernel may say at its limits is not.
+//! Impossible values are refused, possible extremes are not.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -28,7 +28,7 @@ fn refused(got: Result<Event, DecodeError>, what: &str, value: u64) {
 }
 
 #[test]
-fn what_no_kernel_says_of_a_kill_is_refused() {
+fn impossible_values_of_a_kill_are_refused() {
     type Change = fn(&mut Header, &mut OomDecision);
     let adj = |adj: i16| u64::from(adj.cast_unsigned());
     let cases: [(&str, u64, Change); 11] = [
@@ -53,9 +53,9 @@ fn what_no_kernel_says_of_a_kill_is_refused() {
     refused(read(&record), "process id of a victim", 0);
 }
 
-/// The largest and the smallest that there may be.
+/// The largest and the smallest possible values.
 #[test]
-fn what_a_kernel_may_say_at_its_limits_is_not() {
+fn possible_extremes_are_accepted() {
     let event = kill(|header, body| {
         (body.victim.oom_score_adj, body.trigger.oom_score_adj) = (1000, -1000);
         (body.victim.tgid, body.victim.tid) = (4_194_303, 4_194_303);
@@ -65,7 +65,7 @@ fn what_a_kernel_may_say_at_its_limits_is_not() {
         (body.totalpages, body.order) = (1, -1);
     });
     assert!(event.is_ok(), "{event:?}");
-    // The idle task asks for memory in an interrupt.
+    // The idle task allocates in an interrupt.
     let mut record = alloc_failure(7_000, 1, b"/kubepods/pod1/c1", 5);
     let Body::Failure(body) = &mut record.body else { unreachable!() };
     (body.trigger.tgid, body.trigger.tid, body.trigger.start_boottime_ns) = (0, 0, 0);
@@ -73,7 +73,7 @@ fn what_a_kernel_may_say_at_its_limits_is_not() {
     let Body::Failure(body) = &mut record.body else { unreachable!() };
     body.since_ns = u64::MAX;
     refused(read(&record), "time of a count, in ns", u64::MAX);
-    // What cannot be read is zero, and means nothing.
+    // An unreadable value is zero, and means nothing.
     let event = kill(|header, body| {
         header.missing |= abi::missing::OOM_CONTROL | abi::missing::VICTIM;
         body.totalpages = 0;
@@ -95,12 +95,12 @@ fn the_root_of_all_cgroups_has_no_limit() {
     let what = "limit of the root of all cgroups, in bytes";
     refused(with(|root| root.max_pages = 0), what, 0);
     refused(with(|root| root.swap_max_pages = 5), what, 5 * PAGE);
-    // PAGE_COUNTER_MAX, and what cannot be read.
+    // PAGE_COUNTER_MAX, and an unreadable value.
     assert!(with(|root| root.max_pages = i64::MAX.cast_unsigned() / PAGE).is_ok());
     assert!(with(|root| (root.max_pages, root.flags) = (0, root.flags | abi::level_flag::NO_MEMORY)).is_ok());
 }
 
-/// A counter that the kernel has counted down once too often is negative. The kill is real all the same.
+/// A counter that the kernel has decremented once too often is negative. The kill is real all the same.
 #[test]
 fn a_size_that_no_machine_has_is_left_out() {
     let event = kill(|_, body| {
@@ -119,9 +119,9 @@ fn a_size_that_no_machine_has_is_left_out() {
     assert_eq!((limit.levels[0].usage_bytes, limit.levels[0].limit), (None, Some(Limit::Bytes(8192 * PAGE))));
 }
 
-/// As where the kernel's array of nodes is not where it was looked for.
+/// As if the kernel's array of nodes was read at a wrong address.
 #[test]
-fn zones_of_a_name_that_the_kernel_does_not_have_are_not_believed() {
+fn zones_of_a_name_that_the_kernel_does_not_have_are_left_out() {
     let rename = |record: &mut Record| record.zones.as_mut().expect("zones").list[0].name = [0xfe; 16];
     let mut record = oom_zones(1_000, 3);
     rename(&mut record);
@@ -136,7 +136,7 @@ fn zones_of_a_name_that_the_kernel_does_not_have_are_not_believed() {
 }
 
 #[test]
-fn what_real_kernels_said_is_possible() {
+fn recordings_of_real_kernels_are_possible() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/recordings");
     let mut records = 0;
     for entry in std::fs::read_dir(folder).expect("fixtures") {

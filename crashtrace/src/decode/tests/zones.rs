@@ -24,7 +24,7 @@ fn with(list: Vec<Zone>, change: impl FnOnce(&mut ZonesHead)) -> Result<Zones, D
     zones(&Record { zones: Some(section), ..oom_zones(1_000, 3) })
 }
 
-/// A zone in which each figure has a value of its own.
+/// A zone in which each figure has a different value.
 fn numbered() -> Zone {
     let mut number = 0_u64;
     let mut next = || {
@@ -79,7 +79,7 @@ fn a_zone_is_read_with_each_of_its_figures() {
     assert_eq!(zones.types, types);
 }
 
-/// By offsets alone: the order of [`crashtrace_records`] is that of the types in memory.
+/// By offsets only: the order of [`crashtrace_records`] is that of the types in memory.
 #[test]
 fn zones_are_written_as_they_lie_in_memory() {
     let section = Section { skipped: 77, ..Section::default() };
@@ -122,12 +122,12 @@ fn zones_are_written_as_they_lie_in_memory() {
 }
 
 #[test]
-fn each_bit_of_a_zone_takes_just_its_own_figure() {
+fn each_bit_of_a_zone_removes_only_its_figure() {
     type Take = fn(&mut EventZone);
     let bits: [(u32, Take); 11] = [
         (zone_missing::FREE, |zone| zone.free_pages = None),
         (zone_missing::CMA, |zone| zone.free_cma_pages = 0),
-        // Where what is free of the reserve cannot be told, all of it counts.
+        // If the free part of the reserve is unknown, all of it counts.
         (zone_missing::FREE_HIGHATOMIC, |zone| zone.highatomic_pages = 3),
         (zone_missing::FREE_HIGHATOMIC | zone_missing::RESERVED_HIGHATOMIC, |zone| zone.highatomic_pages = 0),
         (zone_missing::WATERMARKS, |zone| zone.watermarks = None),
@@ -157,7 +157,7 @@ fn statistics_that_are_below_zero_for_a_moment_are_zero() {
     assert_eq!(zone.lowmem_reserve_pages, Some(vec![0; 5]));
 }
 
-/// Without CMA its number is that of isolated blocks, which nobody may use.
+/// Without CMA its number is that of isolated blocks, which cannot be allocated.
 #[test]
 fn a_kernel_without_a_type_has_no_blocks_of_it() {
     for cma_type in [NO_TYPE, 8, 200] {
@@ -173,7 +173,7 @@ fn a_kernel_without_a_type_has_no_blocks_of_it() {
 }
 
 #[test]
-fn as_many_orders_as_there_are_are_read_and_no_more() {
+fn only_the_orders_of_the_kernel_are_read() {
     for orders in [0, 11, MAX_ORDERS] {
         let zones = with(vec![numbered()], |head| head.orders = orders as u8).expect("zones");
         let zone = &zones.list[0];
@@ -198,7 +198,7 @@ fn a_record_of_zones_without_any_is_of_a_machine_that_has_none() {
 }
 
 #[test]
-fn a_section_of_zones_that_lies_about_itself_is_refused() {
+fn a_section_of_zones_with_wrong_lengths_is_refused() {
     let bytes = oom_zones(1_000, 3).bytes();
     let section = size_of::<Header>();
     let patched = |offset: usize, value: &[u8]| {

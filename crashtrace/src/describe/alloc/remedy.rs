@@ -8,7 +8,7 @@ use crate::enrich::Case;
 use crate::event::{AllocFailure, Asked, Unmovable};
 use crate::phrase::size;
 
-/// Kernel memory that is worth a word: an eighth of what a node of 1 GiB has, and of larger ones less.
+/// The least kernel memory that is mentioned: an eighth of what a node of 1 GiB has, and of larger ones less.
 const MUCH_BYTES: u64 = 128 << 20;
 
 pub(super) fn of(
@@ -55,7 +55,7 @@ pub(super) fn of(
     advice.join(" ")
 }
 
-/// What helps against fragmentation.
+/// Remedies for fragmentation.
 pub(in crate::describe) fn fragmentation(unmovable: Option<&Unmovable>) -> Vec<String> {
     let mut advice = vec![
         "Now: `echo 1 > /proc/sys/vm/compact_memory` compacts free memory. Permanently: raise vm.compaction_proactiveness (20 by \

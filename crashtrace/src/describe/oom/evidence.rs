@@ -1,4 +1,4 @@
-//! The facts that a verdict on an OOM rests on, with their numbers.
+//! The facts behind a verdict on an OOM, with their numbers.
 
 use super::{Oom, memory, of_owner};
 use crate::classify::oom::{Agreement, Basis, OomCause, Scene};
@@ -8,7 +8,7 @@ use crate::event::{Constraint, Limit};
 use crate::phrase::{self, process, processes, seconds, signed_size, size};
 use crate::schema::{Level, Origin};
 
-/// How `oom_kill_process`'s message ends if `out_of_memory` (`mm/oom_kill.c`, 5.10 to 7.3) did not weigh anybody.
+/// Suffix of `oom_kill_process`'s message if `out_of_memory` (`mm/oom_kill.c`, 5.10 to 7.3) did not weigh processes.
 const ALLOCATING_TASK: &[u8] = b"(oom_kill_allocating_task)";
 
 pub(super) fn of(oom: &Oom<'_>) -> Vec<String> {
@@ -16,7 +16,7 @@ pub(super) fn of(oom: &Oom<'_>) -> Vec<String> {
     let mut evidence = vec![basis(oom.facts.basis)];
     evidence.extend(limit(oom));
     evidence.extend(kubernetes(oom));
-    // Who writes a limit allocates nothing, and neither does kswapd here: what they pass is fixed.
+    // A writer of a limit allocates nothing, and neither does kswapd here: their flags and order are fixed.
     if !matches!(oom.origin(), Some(Origin::LimitWrite | Origin::Kswapd)) {
         evidence.extend(allocation(scene));
     }
@@ -65,7 +65,7 @@ fn basis(basis: Basis) -> String {
     words.to_owned()
 }
 
-/// How full the cgroup at its limit was, and how that was found.
+/// How full the limit owner was, and how that was found.
 fn limit(oom: &Oom<'_>) -> Vec<String> {
     let mut evidence = Vec::new();
     let Some(finding) = oom.limit() else {
@@ -127,7 +127,7 @@ fn victim_cgroup(scene: &Scene<'_>, index: usize) -> String {
     )
 }
 
-/// What Kubernetes has as the limit.
+/// Kubernetes' limit.
 fn kubernetes(oom: &Oom<'_>) -> Option<String> {
     let known = oom.facts.kubernetes?;
     let party = &oom.limit()?.party;
@@ -195,7 +195,7 @@ fn scope(oom: &Oom<'_>) -> Option<String> {
     Some(format!("{scope}: {}{weighed}", size(control.total_bytes)))
 }
 
-/// In an OOM of the node: how the victim's container stood to its own limit.
+/// In an OOM of the node: usage and limit of the victim's container.
 fn own_limit(scene: &Scene<'_>) -> Option<String> {
     let actor = scene.victim.as_ref()?;
     let level = actor.cgroups?.level_at(actor.party()?.placement.container_end?)?;
@@ -209,11 +209,11 @@ fn own_limit(scene: &Scene<'_>) -> Option<String> {
     })
 }
 
-/// Share of the usage from which on shared memory is worth a word: a process maps a little of it without being told to.
+/// Share of the usage from which on shared memory is mentioned: every process maps a little of it.
 const SHMEM_PERCENT: u128 = 10;
 
-/// Shared memory and tmpfs of the limit's cgroup. What has a name in a file system stays when processes die; anonymous
-/// shared memory goes with the last of them.
+/// Shared memory and tmpfs of the limit owner. Files in a file system stay when processes die; anonymous shared memory is freed
+/// with the last of them.
 fn shmem(oom: &Oom<'_>) -> Option<String> {
     let shmem = oom.scene.limit_shmem_bytes?;
     let percent = u128::from(shmem) * 100 / u128::from(oom.limit()?.usage_bytes()?.max(1));
@@ -281,7 +281,7 @@ fn victim(scene: &Scene<'_>) -> Vec<String> {
     evidence
 }
 
-/// The trigger: not by itself at fault, and often not the victim.
+/// The trigger: not at fault by itself, and often not the victim.
 fn trigger(oom: &Oom<'_>) -> Option<String> {
     let scene = &oom.scene;
     let trigger = scene.trigger.as_ref()?;
@@ -366,7 +366,7 @@ fn no_kill(oom: &Oom<'_>) -> Vec<String> {
     evidence
 }
 
-/// What the report stands for beside its own kill.
+/// Kills that the report counts beside its own.
 fn folded(scene: &Scene<'_>) -> Option<String> {
     let folded = scene.kill?.folded.as_ref()?;
     let held = match folded.unread {

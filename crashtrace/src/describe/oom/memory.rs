@@ -1,4 +1,4 @@
-//! Who held the node's memory, and how the victim stood to that.
+//! The holders of the node's memory, and the victim among them.
 
 use super::Oom;
 use crate::classify::oom::{Rank, Requester, Scene};
@@ -24,7 +24,7 @@ fn pods(oom: &Oom<'_>) -> Option<String> {
     let Limit::Bytes(limit) = limit else {
         return Some(format!("all pods together used {usage}, and have no node-allocatable limit"));
     };
-    // Bound to a part of the node's memory, the allocation says nothing about the rest.
+    // An allocation that was bound to a part of the node's memory proves nothing about the rest.
     let node = oom.scene.node_memory_bytes.filter(|_| oom.verdict.constraint == Some(Constraint::None));
     let rest = node.and_then(|node| node.checked_sub(limit)).map_or_else(String::new, |rest| {
         format!(
@@ -103,7 +103,7 @@ fn ordinal(number: usize) -> String {
     }
 }
 
-/// How the use of the victim's container stands to its request.
+/// How the usage of the victim's container relates to its resource request.
 pub(super) fn requested(scene: &Scene<'_>) -> Option<String> {
     let requested = scene.requested()?;
     let used = requested.used_bytes;

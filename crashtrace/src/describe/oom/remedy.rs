@@ -1,4 +1,4 @@
-//! What to do about an OOM, in sentences that can be acted on.
+//! What to do about an OOM.
 
 use super::{Oom, memory};
 use crate::cgroup::Place;
@@ -10,7 +10,7 @@ use crate::fragmentation::block_pages;
 use crate::phrase::{path, process, size};
 use crate::schema::{Level, Origin};
 
-/// The remedy: the main thing first, then what the numbers add to it.
+/// The remedy: the main advice first, then the advice that follows from the numbers.
 pub(super) fn of(oom: &Oom<'_>) -> String {
     let mut advice = Vec::new();
     match (oom.cause(), oom.origin()) {
@@ -43,7 +43,7 @@ pub(super) fn of(oom: &Oom<'_>) -> String {
     } else if oom.scene.no_kill.is_some() && oom.origin() != Some(Origin::Sysrq) {
         advice.push(no_kill(oom).to_owned());
     }
-    // Where the pods of a class or of the node are too many together, one process's memory is not the point.
+    // If the pods of a class or of the node are too many together, the remedy is not one process's memory.
     let too_many = matches!(oom.level(), Some(Level::Qos | Level::NodeAllocatable));
     if oom.cause() == OomCause::Limit && oom.origin() != Some(Origin::LimitWrite) && !too_many {
         advice.extend(kinds_of_memory(oom));
@@ -119,25 +119,25 @@ fn limit(oom: &Oom<'_>) -> String {
     }
 }
 
-/// The unit of the host that the limit's cgroup lies in, and that may have set it.
+/// The unit of the host that the limit owner lies in, and that may have set the limit.
 fn delegate(oom: &Oom<'_>) -> Option<String> {
     let party = &oom.limit()?.party;
     let unit = party.owner.unit.as_deref().filter(|unit| unit.strip_suffix(".slice").is_none())?;
     (party.placement.place == Place::HostService && party.placement.nested).then(|| path(unit.as_bytes()))
 }
 
-/// The limit's cgroup is in a pod.
+/// The limit owner is in a pod.
 fn in_a_pod(oom: &Oom<'_>) -> bool {
     let limit = oom.limit().map(|limit| &limit.party);
     let both = [limit, limit.and_then(|limit| oom.scene.actor_in(limit))];
     both.into_iter().flatten().any(|party| party.placement.is_in_pod())
 }
 
-/// Where that is to be changed, if it is known: ` (container api in Deployment shop/api)`.
+/// The manifest to change, if it is known: ` (container api in Deployment shop/api)`.
 fn manifest(oom: &Oom<'_>, container: bool) -> String {
     let limit = oom.limit().map(|limit| &limit.party);
     let actor = limit.and_then(|limit| oom.scene.actor_in(limit));
-    // Of a limit that is the pod's and only one container's, the process is in that container.
+    // If the limit is the pod's and only one container's, the process is in that container.
     let parties = if container { [actor, limit] } else { [limit, None] };
     let mut all = parties.into_iter().flatten().filter_map(|party| party.owner.names.as_deref());
     let Some(names) = all.find(|names| names.container.is_some() || !container) else { return String::new() };
@@ -177,7 +177,7 @@ fn limit_write(oom: &Oom<'_>) -> String {
     )
 }
 
-/// Where to look first: the largest holder, if it is one that can be named.
+/// Where to look first: the largest holder, if it has a name.
 fn largest(oom: &Oom<'_>) -> Option<String> {
     let memory = oom.scene.memory.filter(|memory| !memory.incomplete)?;
     let held = memory.holders.first()?;
@@ -224,7 +224,7 @@ fn system(oom: &Oom<'_>, advice: &mut Vec<String>) {
     }
     advice.extend(largest(oom));
     advice.push(match oom.scene.usage_of_pods() {
-        // Only where the whole node is full does the rest follow.
+        // The rest follows only if the whole node is full.
         Some((usage, Limit::Bytes(limit)))
             if usage <= limit && order == 0 && oom.verdict.constraint == Some(Constraint::None) =>
         {
@@ -255,7 +255,7 @@ fn system(oom: &Oom<'_>, advice: &mut Vec<String>) {
     );
 }
 
-/// The container's program never ran, if the victim is what it is called: then that program is not to blame.
+/// The container's program never ran, if the victim is the runtime's process: then that program is not the cause.
 fn start_up(oom: &Oom<'_>) -> String {
     let victim = oom.scene.victim.as_ref();
     let victim = victim.map_or_else(|| "the victim".to_owned(), |victim| process(victim.task));
@@ -287,7 +287,7 @@ fn no_kill(oom: &Oom<'_>) -> &'static str {
     }
 }
 
-/// What kind of memory the victim held, where that hints at a remedy.
+/// The kind of memory that the victim held, if it suggests a remedy.
 fn kinds_of_memory(oom: &Oom<'_>) -> Vec<String> {
     let mut advice = Vec::new();
     let Some(victim) = &oom.scene.victim else { return advice };
@@ -319,7 +319,7 @@ fn kinds_of_memory(oom: &Oom<'_>) -> Vec<String> {
     advice
 }
 
-/// The killed processes held only a part of what was in use.
+/// The killed processes held only a part of the usage.
 fn held_elsewhere(oom: &Oom<'_>) -> Option<String> {
     let usage = oom.limit()?.usage_bytes()?;
     let mut held = 0_u64;

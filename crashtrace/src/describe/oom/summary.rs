@@ -1,4 +1,4 @@
-//! What ran out, and who was killed, in one sentence.
+//! What ran out, and which process was killed, in one sentence.
 
 use super::{Oom, actor_owner};
 use crate::classify::LimitFinding;
@@ -58,7 +58,7 @@ fn limit(oom: &Oom<'_>, owner: &str) -> String {
         return format!("the memory limit of {owner} was lowered{to}, below what was in use");
     }
     let of = limit.map_or_else(String::new, |limit| format!(" of {limit}"));
-    // No charge leads far beyond a limit, but whether it was lowered was not seen.
+    // No charge leads far beyond a limit, but the write that lowered it was not seen.
     if oom.origin().is_none() && oom.limit().is_some_and(is_beyond) {
         return format!("{owner} was above its limit{of}");
     }
@@ -73,14 +73,14 @@ fn limit(oom: &Oom<'_>, owner: &str) -> String {
     }
 }
 
-/// More in use than the limit allows, by more than what CPUs keep in stock.
+/// Usage above the limit, by more than the CPUs' stocks.
 fn is_beyond(finding: &LimitFinding) -> bool {
     const STOCK_BYTES: u64 = 2 << 20;
     let both = finding.usage_bytes().zip(finding.bytes());
     both.is_some_and(|(usage, limit)| usage > limit.saturating_add(STOCK_BYTES))
 }
 
-/// Who was killed. The owner is left out where it has just been named.
+/// The killed processes. The owner is left out if the sentence has just named it.
 fn outcome(oom: &Oom<'_>, named: Option<&str>) -> String {
     let scene = &oom.scene;
     if scene.waits() {
@@ -115,7 +115,7 @@ fn outcome(oom: &Oom<'_>, named: Option<&str>) -> String {
     }
 }
 
-/// How many more kills the report stands for.
+/// How many more kills the report counts.
 fn folded_kills(begun_ns: u64, folded: &Folded) -> String {
     let kills = if folded.kills == 1 { "kill" } else { "kills" };
     format!(

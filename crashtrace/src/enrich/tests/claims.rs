@@ -1,4 +1,4 @@
-//! What a cgroup only claims to be, and whose names are taken: everything from the path to the report's line.
+//! Claims in a cgroup's path, and the names that are trusted: from the path to the report's line.
 
 use crate::classify::tests::build::{Told, told};
 use crate::describe::describe;
@@ -20,7 +20,7 @@ use crate::report::Context;
 use crate::schema::{Cause, Level as VerdictLevel};
 
 const UID: &str = "1f6cbd1e-0d5a-4a4f-8f5c-2b8f0a2f6f11";
-/// Stands in each name of the pod that the directory knows.
+/// Part of each name of the pod that the directory has.
 const MARK: &str = "zq9";
 const USER: &str = "/user.slice/user-1000.slice/user@1000.service";
 
@@ -58,7 +58,7 @@ fn asking(pod: Pod, root: NodeRoot) -> Node {
     Node { pods: Box::new(pods), root, ..Node::unseen("a test") }
 }
 
-/// A kill in the cgroup of this path, whose own limit, or that of the first so many names of the path, was hit.
+/// A kill in the cgroup of this path, at its own limit, or at that of the path's first `names_of_limit` names.
 fn killed(path: &str, names_of_limit: usize, node: &mut Node) -> (Case, Told, String) {
     let limited: String = path
         .split('/')
@@ -88,9 +88,9 @@ fn imitation(outer: &str) -> String {
     format!("{outer}{}", api())
 }
 
-/// The fault that this is about: the pod is there, and its UID and container are the ones that the path claims.
+/// The attack: the pod exists, and the path claims its UID and container.
 #[test]
-fn who_imitates_a_pod_below_a_delegation_does_not_get_its_names() {
+fn a_cgroup_that_imitates_a_pod_below_a_delegation_does_not_get_its_names() {
     let docker = format!("/system.slice/docker-{SIDE}.scope");
     for (outer, whose, kind, level) in [
         (USER, "host unit user@1000.service", OwnerKind::HostService, VerdictLevel::Cgroup),
@@ -140,13 +140,13 @@ fn texts(verdict: &Told) -> Vec<String> {
     all
 }
 
-/// No name in the line, no figure of Kubernetes', and not a line of that namespace.
+/// No name in the line, no figure of Kubernetes', and not reported for that namespace.
 fn nothing_rests_on(case: &Case, verdict: &Told, line: &str) {
     assert!(!line.contains(MARK), "{line}");
     assert!(!line.contains("Kubernetes has"), "{line}");
     assert_eq!(verdict.kubernetes, None);
     let filter = Filter { namespaces: vec![format!("namespace-{MARK}")], ..Filter::default() };
-    // A pod without a name goes through, be it the trigger's, a victim's or the limit's; what only claims to be one does not.
+    // A pod without a name passes, as trigger, victim or limit owner; a claim of a pod does not.
     let in_a_pod = case.owners.parties().any(|party| party.placement.is_in_pod());
     assert_eq!(filter.lets_through(case, verdict), in_a_pod);
 }
@@ -164,7 +164,7 @@ fn the_same_path_is_a_pods_to_an_agent_in_that_container() {
     assert!(verdict.summary.starts_with(&summary), "{}", verdict.summary);
     assert!(line.contains("Kubernetes has the same limit of 64 MiB"));
     assert_eq!(reason(&case, "victims[0].owner"), None);
-    // In another container, or where the root is another hierarchy's.
+    // In another container, or if the root is another hierarchy's.
     for root in [NodeRoot { cgroup_id: Some(3), v1: false }, NodeRoot { cgroup_id: None, v1: false }] {
         let (case, verdict, line) = killed(&path, all, &mut asking(pod(), root));
         nothing_rests_on(&case, &verdict, &line);
@@ -176,7 +176,7 @@ fn the_same_path_is_a_pods_to_an_agent_in_that_container() {
         0,
         "its ids are of another hierarchy"
     );
-    // The container that the node is: the machine's.
+    // The container that is the node: the machine's.
     let (case, verdict, line) = killed(&outer, 2, &mut asking(pod(), NodeRoot { cgroup_id: id, v1: false }));
     assert_eq!(
         (verdict.level, case.victim(0).map(|it| it.owner.kind)),
@@ -187,7 +187,7 @@ fn the_same_path_is_a_pods_to_an_agent_in_that_container() {
 
 /// The end of the path is missing: it may be in a pod of the node that is this container.
 #[test]
-fn what_lies_deep_in_the_node_that_is_a_container_is_not_taken_for_that_containers() {
+fn cgroups_deep_in_a_node_that_is_a_container_are_not_taken_for_that_containers() {
     let outer = format!("/system.slice/docker-{SIDE}.scope");
     let deep = Lineage { skipped: 3, ..lineage(&outer) };
     let inside = NodeRoot { cgroup_id: deep.levels[0].cgroup_id, v1: false };
@@ -207,9 +207,9 @@ fn a_pod_that_is_the_nodes_own_root_goes_through_the_filter_by_its_limit() {
     nothing_rests_on(&case, &verdict, &line);
 }
 
-/// The path is kubelet's, and what the API server says does not fit it.
+/// The path is kubelet's, and the API server's facts do not fit it.
 #[test]
-fn names_are_taken_only_where_uid_and_class_are_the_paths() {
+fn names_are_taken_only_if_uid_and_class_are_the_paths() {
     let of = |pod: Pod| killed(&api(), 4, &mut asking(pod, NodeRoot::default()));
     let (_, verdict, _) = of(a_pod(UID, Some(Qos::Burstable)));
     assert!(verdict.summary.contains(MARK));
@@ -232,9 +232,9 @@ fn names_are_taken_only_where_uid_and_class_are_the_paths() {
     }
 }
 
-/// Somebody else's process lowers a limit: its container is not the one that the limit is of.
+/// A process of another container lowers a limit: its container is not the limit owner.
 #[test]
-fn the_writer_of_a_limit_lends_it_no_names() {
+fn the_limit_owner_does_not_get_the_names_of_the_writer_of_the_limit() {
     let limit = "/kubepods/burstable/pod242832fb-e8e5-40d4-8e26-ed956de27eb3/77aa00000000000000000000000000000000000000000000000000000000cafe";
     let limited = lineage(limit).with(limit, 64 * MIB, 64 * MIB);
     let nobody = no_kill(lineage(&api()), Some(limited), &["mem_cgroup_out_of_memory", "memory_max_write"]);
@@ -280,10 +280,10 @@ fn some_path() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Whatever the paths are and whatever the API server has: a name is in a line only if the UID that kubelet or the
-    /// runtime gave a cgroup is the pod's, and its class.
+    /// For any paths and any pods of the API server: a name is in a line only if the UID that kubelet or the runtime gave a
+    /// cgroup is the pod's, and its class.
     #[test]
-    fn no_name_is_said_that_is_not_confirmed(
+    fn no_unconfirmed_name_is_reported(
         path in some_path(),
         names in 1_usize..9,
         uid in proptest::sample::select(vec![UID, "242832fb-e8e5-40d4-8e26-ed956de27eb3", "x", ""]),

@@ -1,4 +1,4 @@
-//! The zones and the request of a failed allocation, and what cannot be moved.
+//! The zones of a failed allocation, the allocation itself, and unmovable memory.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ fn looked(failure: AllocFailure, node: &mut Node) -> Option<crate::event::Zones>
 }
 
 #[test]
-fn the_node_is_looked_at_where_the_kernel_side_saw_nothing() {
+fn the_zones_are_read_from_the_node_if_the_kernel_side_has_none() {
     let both = || with([("zoneinfo", ZONEINFO), ("buddyinfo", BUDDYINFO)]);
     let zones = looked(failure(9, 0xcc0, None), &mut both()).expect("zones");
     assert_eq!((zones.list.len(), zones.late), (3, true));
@@ -53,7 +53,7 @@ fn the_node_is_looked_at_where_the_kernel_side_saw_nothing() {
 }
 
 #[test]
-fn the_request_is_what_was_asked_for() {
+fn the_request_has_the_order_of_the_allocation() {
     let request = |asked| case_of(AllocFailure { asked, ..failure(9, 0x10_0cca, Some(short())) }).request;
     let pages = request(Asked::Pages { order: 9 }).expect("a request");
     assert_eq!((pages.order, pages.traits.movable, pages.nodes), (9, true, Some(1)), "__GFP_HARDWALL");
@@ -85,13 +85,13 @@ fn bounds_on_nodes_come_together() {
 }
 
 #[test]
-fn what_cannot_be_moved_is_read_where_it_is_the_point() {
+fn unmovable_memory_is_read_if_it_may_be_the_reason() {
     let of = |zones, node: &mut Node| {
         let mut event = Event::AllocFailure(Box::new(failure(9, 0xcc0, Some(zones))));
         observe(&mut event, node.proc.as_mut());
         let Event::AllocFailure(event) = event else { panic!("{event:?}") };
         let failures = AllocFailures { event, repeats: 0, revision: 1 };
-        // When the incident goes out, nothing is read any more: others have the memory by then.
+        // When the incident goes out, nothing is read any more: the memory has changed by then.
         enrich(Incident::AllocFailure(Box::new(failures)), &mut with([]))
     };
     let meminfo = || with([("meminfo", "SUnreclaim: 5 kB\n")]);

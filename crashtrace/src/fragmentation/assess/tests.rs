@@ -22,7 +22,7 @@ fn request(order: u32, gfp: u32) -> Request {
     Request { order, traits: traits(gfp), nodes: None }
 }
 
-/// A zone of 1 GiB on node 0 whose free pages are all single: 4000 above its watermark.
+/// A zone of 1 GiB on NUMA node 0 whose free pages are all single: 4000 above its watermark.
 fn zone(name: &str) -> Zone {
     let mut free_blocks = vec![0; ORDERS];
     free_blocks[0] = 5000;
@@ -39,7 +39,7 @@ fn zone(name: &str) -> Zone {
     }
 }
 
-/// Types of blocks, of which those of `order` alone are there.
+/// Types of blocks, with blocks of `order` only.
 fn types(order: usize, set: impl Fn(&mut BlockTypes)) -> Vec<BlockTypes> {
     let mut types = vec![BlockTypes::default(); ORDERS];
     set(&mut types[order]);
@@ -53,7 +53,7 @@ fn with_block(mut zone: Zone, order: usize) -> Zone {
     zone
 }
 
-/// With no more than what must stay.
+/// With only the pages that must stay free.
 fn full(zone: Zone) -> Zone {
     Zone { free_pages: Some(1000), ..zone }
 }
@@ -89,12 +89,12 @@ fn each_row_of_the_table() {
 
 #[test]
 fn room_is_measured_to_the_page() {
-    // 1000 must stay, 2^3 are asked for.
+    // 1000 must stay free, and 2^3 are allocated.
     for (free, room) in [(1007, false), (1008, true)] {
         let zone = Zone { free_pages: Some(free), ..zone("Normal") };
         assert_eq!(assess(&zones(vec![zone]), &request(3, KERNEL)).zones[0].room, Some(room), "{free}");
     }
-    // The boost is a part of what must stay.
+    // The boost is a part of the pages that must stay free.
     let boosted = Zone { boost_pages: 500, free_pages: Some(1507), ..zone("Normal") };
     let finding = assess(&zones(vec![boosted]), &request(3, KERNEL)).zones[0];
     assert_eq!((finding.kept_pages, finding.room), (Some(1500), Some(false)));
@@ -102,7 +102,7 @@ fn room_is_measured_to_the_page() {
 
 /// `GFP_ATOMIC` may go down to three eighths of `min`: a half less, and a quarter of the rest.
 #[test]
-fn those_who_may_use_the_reserves_go_below_the_watermark() {
+fn allocations_that_may_use_the_reserves_go_below_the_watermark() {
     let kept = |gfp| assess(&zones(vec![zone("Normal")]), &request(3, gfp)).zones[0].kept_pages;
     let high = KERNEL | 0x20;
     for (gfp, pages) in [(KERNEL, 1000), (0x800, 1000), (high, 500), (ATOMIC, 375), (0x820, 375)] {
@@ -116,9 +116,9 @@ fn those_who_may_use_the_reserves_go_below_the_watermark() {
     assert_eq!(finding.kept_pages, Some(1075), "what is kept from higher requests stays whole");
 }
 
-/// The lowest zones mostly have their large blocks left, and are not for those who may use a higher one.
+/// The lowest zones mostly have their large blocks left, and are reserved from allocations that may use a higher one.
 #[test]
-fn a_low_zone_is_protected_from_requests_that_may_use_a_higher_one() {
+fn a_low_zone_is_protected_from_allocations_that_may_use_a_higher_one() {
     let dma = Zone {
         lowmem_reserve_pages: Some(vec![0, 3000, 8000, 8000, 8000]),
         managed_pages: Some(4000),
@@ -152,7 +152,7 @@ fn a_kernel_without_a_zone_takes_the_reserve_of_the_next() {
 }
 
 #[test]
-fn memory_for_movable_pages_is_for_nobody_else() {
+fn only_movable_pages_may_use_cma_memory() {
     let mut cma = Zone { free_cma_pages: 4500, ..zone("Normal") };
     cma.free_blocks.as_mut().expect("blocks")[9] = 8;
     cma.block_types.as_mut().expect("types")[9].cma = true;
@@ -165,7 +165,7 @@ fn memory_for_movable_pages_is_for_nobody_else() {
 }
 
 #[test]
-fn the_reserve_for_atomic_requests_is_for_those_of_more_than_a_page() {
+fn the_atomic_reserves_are_for_allocations_of_more_than_a_page() {
     let mut kept = Zone { highatomic_pages: 2000, ..zone("Normal") };
     kept.free_blocks.as_mut().expect("blocks")[3] = 250;
     kept.block_types.as_mut().expect("types")[3].highatomic = true;
@@ -184,7 +184,7 @@ fn the_reserve_for_atomic_requests_is_for_those_of_more_than_a_page() {
 }
 
 #[test]
-fn isolated_blocks_are_for_nobody() {
+fn isolated_blocks_are_not_allocatable() {
     let mut isolated = zone("Normal");
     isolated.free_blocks.as_mut().expect("blocks")[9] = 1;
     isolated.block_types.as_mut().expect("types")[9].other = true;
@@ -216,7 +216,7 @@ fn a_zone_above_the_highest_or_of_no_known_kind_is_not_eligible() {
 }
 
 #[test]
-fn only_the_nodes_that_the_request_is_bound_to_count() {
+fn only_the_nodes_that_the_allocation_is_bound_to_count() {
     let on = |node, zone: Zone| Zone { numa_node: Some(node), ..zone };
     let list =
         vec![on(0, zone("Normal")), on(1, with_block(zone("Normal"), 9)), on(63, full(zone("Normal")))];
@@ -232,7 +232,7 @@ fn only_the_nodes_that_the_request_is_bound_to_count() {
         assert_eq!(bound(nodes).shortage, shortage, "{nodes:?}");
     }
     assert_eq!(bound(Some(1 << 20)).largest, None);
-    // The mask has no bit for it, so it cannot be ruled out.
+    // The mask has no bit for it, so it cannot be excluded.
     let far = vec![on(64, with_block(zone("Normal"), 9))];
     let found = assess(&zones(far), &Request { nodes: Some(1), ..request(9, KERNEL) });
     assert_eq!((found.zones[0].eligible, found.shortage), (true, Shortage::None));
@@ -250,9 +250,9 @@ fn the_largest_is_the_first_of_those_of_the_same_size() {
     assert_eq!(largest(&[]), None);
 }
 
-/// What was not seen may be what would have served.
+/// An unread zone may have had room.
 #[test]
-fn what_is_missing_leaves_it_open() {
+fn missing_figures_leave_the_shortage_unknown() {
     type Take = fn(&mut Zone);
     let lacking = |take: Take| {
         let mut zone = zone("Normal");
@@ -267,14 +267,14 @@ fn what_is_missing_leaves_it_open() {
         ("blocks", |zone| (zone.free_blocks, zone.block_types) = (None, None)),
     ];
     for (what, take) in cases {
-        // A block may be there, but for what is not known.
+        // There may be a block, but its types are unknown.
         let mut with = with_block(zone("Normal"), 9);
         take(&mut with);
         for list in [vec![with.clone()], vec![with, full(zone("Normal"))]] {
             assert_eq!(shortage_of(list, request(9, KERNEL)), Shortage::Unknown, "{what}");
         }
     }
-    // A zone without a block would not have served, whatever else is unknown of it; nor one without room.
+    // A zone without a block would not have sufficed, whatever else is unknown about it; nor one without room.
     let blockless = lacking(|zone| zone.free_pages = None);
     assert_eq!(
         shortage_of(vec![blockless.clone(), zone("Normal")], request(9, KERNEL)),
@@ -293,7 +293,7 @@ fn what_is_missing_leaves_it_open() {
     assert_eq!(shortage_of(Vec::new(), request(0, KERNEL)), Shortage::Unknown);
 }
 
-/// Zones that did not find room in the record may have served; that one of those that did has served is certain.
+/// Zones that had no place in the record may have had room; a zone in the record that would suffice is certain.
 #[test]
 fn zones_that_were_left_out_leave_it_open_unless_one_would_serve() {
     let some = |list| Zones { left_out: 1, ..zones(list) };
@@ -306,7 +306,7 @@ fn zones_that_were_left_out_leave_it_open_unless_one_would_serve() {
     }
 }
 
-/// Without their types, as in `/proc/buddyinfo`, blocks are for anybody.
+/// Without their types, as in `/proc/buddyinfo`, any allocation may take the blocks.
 #[test]
 fn blocks_whose_types_are_not_known_count() {
     let untyped = |zone: Zone| Zone { block_types: None, ..zone };

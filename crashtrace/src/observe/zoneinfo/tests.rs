@@ -1,4 +1,4 @@
-//! What a real machine's files say, what others add to them, and nonsense.
+//! Files of a real machine, lines that other machines add to them, and invalid ones.
 
 use proptest::prelude::*;
 
@@ -41,14 +41,14 @@ fn a_real_machine_has_the_zones_with_memory() {
         block_types: None,
     };
     assert_eq!(zones.list[1], dma32);
-    // The two files are of two moments, and what CPUs keep is in neither; but the blocks of a quiet zone are its free pages.
+    // The two files are of two moments, and per-CPU pages are in neither; but the blocks of a quiet zone are its free pages.
     let blocks = zones.list[1].free_blocks.as_ref().expect("blocks");
     assert_eq!(crate::fragmentation::pages(blocks), 770_528);
 }
 
-/// The boost is a part of the listed watermarks, whether it has a line of its own, as since 5.15, or not.
+/// The boost is a part of the listed watermarks, whether it has its own line, as since 5.15, or not.
 #[test]
-fn the_boost_is_taken_out_of_the_watermarks_where_it_is_told() {
+fn the_boost_is_subtracted_from_the_watermarks_if_it_is_listed() {
     let zone = |boost: &str| {
         let text = format!(
             "Node 0, zone   Normal\n  pages free     9\n{boost}        min      900\n        low      1000\n        high     1100\n        managed  5000\n"
@@ -64,7 +64,7 @@ fn the_boost_is_taken_out_of_the_watermarks_where_it_is_told() {
 }
 
 #[test]
-fn each_node_has_zones_of_its_own() {
+fn each_node_has_its_own_zones() {
     let node = |node, zones: &[(&str, u64)]| {
         let zone = |(name, managed): &(&str, u64)| {
             format!(
@@ -88,7 +88,7 @@ fn each_node_has_zones_of_its_own() {
 }
 
 #[test]
-fn what_is_not_there_is_missing_and_not_zero() {
+fn absent_figures_are_missing_and_not_zero() {
     let bare = "Node 0, zone Normal\n managed 5\n protection: (1, x)\n pages free lots\n";
     let zone = parsed("Node 0, zone Normal 1 2 x\n", bare).list.swap_remove(0);
     assert_eq!(
@@ -98,7 +98,7 @@ fn what_is_not_there_is_missing_and_not_zero() {
 }
 
 #[test]
-fn files_of_another_kind_are_refused_with_a_phrase() {
+fn files_of_another_format_are_refused_with_a_phrase() {
     for zoneinfo in
         ["", "MemTotal: 5 kB\n", "Node 0, zone Normal\n", "Node x, zone Normal\n managed 5\n", " managed 5\n"]
     {

@@ -1,4 +1,4 @@
-//! Failed allocations on their way through all stages.
+//! Failed allocations through all stages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -7,7 +7,7 @@ use super::*;
 use crate::node::{ProcFile, ProcFiles};
 use crashtrace_records::alloc_failure;
 
-/// A machine whose memory is in pieces, and that counts how often it was asked.
+/// A machine whose memory is fragmented, and which counts how often it was read.
 #[derive(Debug)]
 struct Proc(Arc<AtomicUsize>);
 
@@ -47,7 +47,7 @@ fn key_of(record: &Record) -> FailureKey {
     }
 }
 
-/// What the kernel side has counted of a kind whose only record is that of [`alloc_failure`] at 100.
+/// The kernel side's count of a kind whose only record is that of [`alloc_failure`] at 100.
 fn of_kind(total: u64) -> Counted {
     Counted { since_ns: 50, total, sent_ns: 100 }
 }
@@ -75,9 +75,9 @@ fn zones_that_came_with_the_record_are_not_read_again() {
     assert_eq!(asked.load(SeqCst), 0);
 }
 
-/// What a revision adds is a count; the figures are those of the moment.
+/// A revision adds a count; the figures are those of the first moment.
 #[test]
-fn zones_are_read_once_where_the_kernel_side_could_not() {
+fn zones_are_read_once_if_the_kernel_side_could_not_read_them() {
     let (mut pipeline, asked) = with_proc();
     let first = without_zones(100, 1);
     let key = key_of(&first);
@@ -133,7 +133,7 @@ fn the_kernel_sides_counts_of_failures_are_counters_and_no_loss() {
 }
 
 #[test]
-fn failures_of_which_no_record_came_are_a_loss() {
+fn failures_without_a_record_are_a_loss() {
     let mut pipeline = pipeline(Filter::default());
     let record = alloc_failure(100, 0, POD, 1);
     let unknown = FailureKey { cgroup_id: 77, ..key_of(&record) };

@@ -11,7 +11,7 @@ use crate::schema::NameSource;
 
 const LIMIT_BYTES: u64 = 32 << 20;
 
-/// Answers what it is told to.
+/// Gives the answer that the test has set.
 #[derive(Clone, Debug)]
 struct Told(Rc<RefCell<Answer>>);
 
@@ -39,7 +39,7 @@ fn spec(limit_bytes: u64) -> MemoryBounds {
     MemoryBounds { limit_bytes: Some(limit_bytes), ..MemoryBounds::default() }
 }
 
-/// A pipeline before somebody who knows pods, and what that one says.
+/// A pipeline with a source of names, and the answer of that source.
 fn before(answer: Answer, filter: Filter) -> (Pipeline, Rc<RefCell<Answer>>) {
     let told = Rc::new(RefCell::new(answer));
     let mut pipeline = pipeline(filter);
@@ -123,14 +123,14 @@ fn a_name_that_does_not_come_is_not_waited_for_longer_than_seconds() {
     *told.borrow_mut() = names(spec(LIMIT_BYTES));
     assert_eq!(tick(&mut pipeline, 8 * SECOND), [Value::Null; 0]);
     assert_eq!(pipeline.deadline_ns(), None);
-    // Nor where nobody expects one.
+    // Nor if no name is expected.
     *told.borrow_mut() = unknown(false);
     assert_eq!(kill(&mut pipeline, 9 * SECOND).len(), 1);
     assert_eq!(pipeline.deadline_ns(), None);
 }
 
 #[test]
-fn what_is_known_at_the_end_is_said() {
+fn names_that_are_known_at_the_end_are_reported() {
     let (mut pipeline, told) = before(unknown(true), Filter::default());
     kill(&mut pipeline, SECOND);
     *told.borrow_mut() = names(spec(LIMIT_BYTES));
@@ -162,7 +162,7 @@ fn kills_that_fold_get_their_names_as_well_and_are_counted_once() {
 }
 
 #[test]
-fn at_the_end_what_has_folded_is_said() {
+fn at_the_end_folded_kills_are_reported() {
     let (mut pipeline, _) = before(names(spec(LIMIT_BYTES)), Filter::default());
     let first = (0..100).map(|at| kill(&mut pipeline, SECOND + at).len()).sum::<usize>();
     let last: Vec<_> = pipeline.stopping(SECOND + 200, "signal").iter().map(json).collect();
@@ -171,7 +171,7 @@ fn at_the_end_what_has_folded_is_said() {
 }
 
 #[test]
-fn a_thousand_nameless_incidents_cost_no_more_than_some() {
+fn the_number_of_waiting_nameless_incidents_is_bounded() {
     let mut unseen =
         Node { pods: Box::new(Told(Rc::new(RefCell::new(unknown(true))))), ..Node::unseen("a test") };
     let record = memcg_kill(SECOND, 0, POD, b"java");
@@ -199,7 +199,7 @@ fn a_thousand_nameless_incidents_cost_no_more_than_some() {
 }
 
 #[test]
-fn another_namespace_is_kept_back_once_it_is_known() {
+fn an_incident_of_another_namespace_is_dropped_once_that_is_known() {
     let filter = |namespace: &str| Filter { namespaces: vec![namespace.into()], ..Filter::default() };
     for (namespace, answer, expected) in [
         ("shop", names(spec(LIMIT_BYTES)), 1),
@@ -213,7 +213,7 @@ fn another_namespace_is_kept_back_once_it_is_known() {
 
 /// The test's kill is at a limit of `LIMIT_BYTES`, that of the pod's cgroup and the container's.
 #[test]
-fn a_limit_that_kubernetes_does_not_have_is_said() {
+fn a_limit_that_kubernetes_does_not_have_is_reported() {
     let in_force = MemoryBounds { limit_in_force_bytes: Some(LIMIT_BYTES), ..spec(2 * LIMIT_BYTES) };
     let by_hand = MemoryBounds { limit_in_force_bytes: Some(2 * LIMIT_BYTES), ..spec(2 * LIMIT_BYTES) };
     for (memory, said) in [
@@ -239,9 +239,9 @@ fn a_limit_that_kubernetes_does_not_have_is_said() {
     }
 }
 
-/// The runtime knows no limits: what it lacks is no disagreement.
+/// The runtime has no limits: a missing limit is no disagreement.
 #[test]
-fn a_runtime_says_nothing_of_limits() {
+fn a_runtime_has_no_limits() {
     let mut answer = names(MemoryBounds::default());
     answer.names.iter_mut().for_each(|names| names.source = NameSource::Cri);
     let (mut pipeline, _) = before(answer, Filter::default());
@@ -251,7 +251,7 @@ fn a_runtime_says_nothing_of_limits() {
 }
 
 #[test]
-fn names_are_given_with_the_age_of_what_was_heard() {
+fn names_are_reported_with_the_age_of_their_source() {
     let mut answer = names(spec(LIMIT_BYTES));
     answer.names.iter_mut().for_each(|names| names.stale_seconds = Some(240));
     let (mut pipeline, _) = before(answer, Filter::default());

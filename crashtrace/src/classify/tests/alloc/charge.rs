@@ -1,4 +1,4 @@
-//! Charges that failed, which the tracepoint alone sees.
+//! Failed charges, which only the tracepoint sees.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn a_charge_that_failed_at_a_full_cgroup_is_told_by_it() {
 }
 
 #[test]
-fn the_innermost_full_cgroup_is_the_one() {
+fn the_innermost_full_cgroup_is_the_limit_owner() {
     let both = full().with(POD, 128 * MIB, 128 * MIB);
     assert_eq!(verdict(charged(both, None)).level, Some(Level::Container));
     let outer = lineage(&api()).with(&api(), 8 * MIB, 64 * MIB).with(POD, 128 * MIB, 128 * MIB);
@@ -59,9 +59,9 @@ fn the_innermost_full_cgroup_is_the_one() {
     );
 }
 
-/// Page cache fills most cgroups to their limits; a page that was not to be had was not charged.
+/// Page cache fills most cgroups to their limits; a page that could not be allocated was not charged.
 #[test]
-fn a_full_cgroup_is_no_reason_where_the_zones_had_nothing_to_give() {
+fn a_full_cgroup_is_no_reason_if_the_zones_had_no_free_page() {
     let of = |order, zones| {
         let asked = on_tracepoint(failure(order, KERNEL | ACCOUNT, Some(zones)));
         verdict(AllocFailure { cgroups: Some(full()), ..asked })
@@ -71,7 +71,7 @@ fn a_full_cgroup_is_no_reason_where_the_zones_had_nothing_to_give() {
     expect(&of(0, empty), Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
 }
 
-/// The page was there and is gone again: nothing but the charge can have failed.
+/// The page was allocated and freed again: only the charge can have failed.
 #[test]
 fn where_the_zones_could_have_served_it_was_the_charge() {
     let roomy = lineage(&api()).with(&api(), 8 * MIB, 64 * MIB);
@@ -84,7 +84,7 @@ fn where_the_zones_could_have_served_it_was_the_charge() {
 }
 
 #[test]
-fn what_is_not_charged_or_was_seen_by_the_probe_is_no_charge() {
+fn a_failure_without_a_charge_or_seen_by_the_probe_is_no_failed_charge() {
     let pages =
         on_tracepoint(AllocFailure { cgroups: Some(full()), ..failure(9, KERNEL, Some(fragmented())) });
     expect(&verdict(pages), Cause::Fragmentation, Some(Shortage::Fragmentation), Some(Level::Node));

@@ -1,11 +1,11 @@
-//! The zones at an OOM of the node, and nodes that a request is bound to.
+//! The zones at an OOM of the node, and nodes that an allocation is bound to.
 
 use super::super::build::{SYSTEM, kill, no_kill};
 use super::*;
 use crate::classify::tests::build::{Told, an_incident, told};
 use crate::correlate::OomKill;
 
-/// An OOM of the node, of a request for 2^order pages.
+/// An OOM of the node, by an allocation of order `order`.
 fn oom(order: i32, zones: Option<Zones>) -> OomKill {
     let order = u32::try_from(order).ok();
     let kill = kill(&lineage("/system.slice/db.service"), None, &SYSTEM);
@@ -18,7 +18,7 @@ fn of(kill: OomKill) -> Told {
     told(&enrich(an_incident(kill), &mut a_node()))
 }
 
-/// The order of a fork. The kernel kills for it, and what it frees need not be contiguous.
+/// The order of a fork. The kernel kills for it, and the freed memory need not be contiguous.
 #[test]
 fn a_fragmented_node_is_told_from_one_that_is_full() {
     let pieces = of(oom(3, Some(fragmented())));
@@ -58,7 +58,7 @@ fn a_fragmented_node_is_told_from_one_that_is_full() {
 }
 
 #[test]
-fn where_the_zones_do_not_tell_that_is_said() {
+fn zones_without_an_answer_are_reported_as_unresolved() {
     let why = |verdict: &Told| {
         assert_eq!((verdict.cause, verdict.shortage), (Cause::SystemOom, None));
         verdict.gap("verdict.shortage").map(str::to_owned).expect("a reason")
@@ -86,14 +86,14 @@ fn an_oom_of_a_cgroup_has_nothing_to_do_with_the_zones() {
     assert_eq!((nobody.shortage, nobody.gap("verdict.shortage")), (None, None));
 }
 
-/// Two nodes of which the second would serve.
+/// Two nodes of which the second would suffice.
 fn two_nodes() -> Zones {
     let far = Zone { numa_node: Some(1), ..with_blocks(normal(8960), 9, 9) };
     zones(vec![normal(8960), far])
 }
 
 #[test]
-fn a_request_that_is_bound_to_a_node_lacks_what_that_node_lacks() {
+fn an_allocation_that_is_bound_to_a_node_has_the_shortage_of_that_node() {
     let with = |change: fn(&mut AllocFailure)| {
         let mut failure = failure(9, KERNEL, Some(two_nodes()));
         change(&mut failure);

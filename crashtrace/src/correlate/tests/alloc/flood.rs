@@ -1,27 +1,27 @@
-//! Any mix of records and readings of the counts tells each failure once.
+//! Any mix of records and readings of the counts reports each failure once.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// The kernel side's counts, and what of it is on its way.
+/// The kernel side's counts, and its records that are still in the ring.
 #[derive(Default)]
 struct KernelSide {
     now_ns: u64,
     counts: BTreeMap<u64, Counted>,
     ring: Vec<Event>,
-    /// Failures that it forgot before anybody had seen them.
+    /// Failures that it forgot before they were seen.
     forgotten: u64,
     failures: u64,
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many failures of a kind; the last one with a record, or none.
+    /// This many failures of a kind; the last one with a record, or none.
     Fail(u64, u64, bool),
-    /// The user side takes the ring, in the order that CPUs happened to write in.
+    /// The user side takes the ring, in the order in which CPUs wrote.
     Drain(bool),
-    /// It takes the ring and then reads the counts; so many of a kind fail in between.
+    /// It takes the ring and then reads the counts; this many of a kind fail in between.
     Count(u64, u64, bool),
     /// Time passes.
     Pass(u64),
@@ -51,7 +51,7 @@ impl KernelSide {
     }
 }
 
-/// Plays it. Gives what the user side told, and the kernel side as it was in the end.
+/// Plays the steps. Gives the incidents of the user side, and the final state of the kernel side.
 fn play(steps: Vec<Step>) -> (Desk, Vec<Incident>, KernelSide) {
     let (mut kernel, mut desk, mut done) = (KernelSide::default(), Desk::default(), Vec::new());
     let drain = |kernel: &mut KernelSide, desk: &mut Desk, swapped: bool| {
@@ -68,7 +68,7 @@ fn play(steps: Vec<Step>) -> (Desk, Vec<Incident>, KernelSide) {
         kernel.counts.iter().map(|(kind, counted)| (key(*kind), *counted)).collect()
     };
     for step in steps {
-        // No two records are of the same nanosecond.
+        // No two records have the same nanosecond.
         kernel.now_ns += 1;
         match step {
             Step::Fail(kind, times, recorded) => kernel.fail(kind, times, recorded),
@@ -127,7 +127,7 @@ proptest! {
     ) {
         let (_, done, kernel) = play(steps);
         prop_assert!(sum(&done) <= kernel.failures, "{} told of {}", sum(&done), kernel.failures);
-        // What it forgot may have been seen before, or not.
+        // Forgotten failures may have been seen before, or not.
         prop_assert!(sum(&done) + kernel.forgotten >= kernel.failures.saturating_sub(kernel.forgotten));
     }
 }
