@@ -1,11 +1,11 @@
-//! What kubeconfigs say. kube reads their YAML, puts several together, and makes a `Config` of them; the files are read here,
+//! Kubeconfigs. kube reads their YAML, merges several, and makes a `Config` of them; the files are read here,
 //! bounded, and whole before kube sees them.
 //!
 //! # Users that are a program
 //!
-//! A user may be a program that writes a token (`exec`). It is run as whoever the agent is, which is root: so whoever can write the
-//! file is root. Where a group or others can, or the file or a folder that it is in belongs to somebody else, the program is not run
-//! and that is said ([`only_ours`]). It is run for each connection, and a connection is good for one watch.
+//! A user may be a program that writes a token (`exec`). It is run as the agent's user, which is root: so any user who can write
+//! the file is root. Where a group or others can, or the file or a folder that it is in belongs to another user, the program is not
+//! run and that is said ([`only_ours`]). It is run for each connection, and a connection is good for one watch.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -25,14 +25,14 @@ use super::source::Takes;
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 /// Others may go through a folder.
 const OTHERS_SEARCH: u32 = 0o001;
-/// What is in such a folder may be replaced by its owner only.
+/// In such a folder only the owner of a file may replace it.
 const STICKY: u32 = 0o1000;
 
-/// What these files come to, as `kubectl` has it: of what two of them say, the first holds. Of this context, or of the current
-/// one. May hang.
+/// The access by these files, merged as `kubectl` does: where two of them set the same, the first holds. Of this context, or of
+/// the current one. May hang.
 ///
 /// # Errors
-/// What is wrong, and with which file.
+/// The problem, and the file that has it.
 pub(super) fn access(paths: &[PathBuf], context: Option<&str>) -> Result<Access, Wrong> {
     let (mut file, at) = merged(paths)?;
     let wrong = |reason: String| Wrong { path: at.clone(), reason };
@@ -57,7 +57,7 @@ pub(super) fn access(paths: &[PathBuf], context: Option<&str>) -> Result<Access,
     Access::of(&config, token).map_err(wrong)
 }
 
-/// What it takes to use these files, and those that this context names. May hang.
+/// What the use of these files takes, and of those that this context names. May hang.
 pub(super) fn takes(paths: &[PathBuf], context: Option<&str>) -> Takes {
     let mut files = paths.to_vec();
     let mut programs = false;
@@ -85,14 +85,14 @@ fn is_of_another_user(path: &Path) -> bool {
     is(path, |_| true) || ways.iter().flatten().any(|way| way.ancestors().skip(1).any(closed))
 }
 
-/// What is wrong with a kubeconfig.
+/// A problem of a kubeconfig.
 #[derive(Debug)]
 pub(super) struct Wrong {
     pub(super) path: PathBuf,
     pub(super) reason: String,
 }
 
-/// All of them in one, and the first. One that is not there is passed over, if another is.
+/// All of them merged, and the first. A file that does not exist is passed over, if another exists.
 fn merged(paths: &[PathBuf]) -> Result<(Kubeconfig, PathBuf), Wrong> {
     let mut all: Option<(Kubeconfig, PathBuf)> = None;
     let mut absent = None;
@@ -178,13 +178,13 @@ fn complete(cluster: &mut Cluster, user: &mut AuthInfo) -> Result<(Option<PathBu
     let mut key = None;
     put(&mut key, &mut user.client_key).map_err(|reason| format!("client-key: {reason}"))?;
     user.client_key_data = user.client_key_data.take().or(key.map(Into::into));
-    // As kubectl has it: the file is newer than what was written down once.
+    // As kubectl has it: the file is newer than a token in the kubeconfig.
     let token = user.token_file.take().filter(|path| !path.is_empty()).map(PathBuf::from);
     if token.is_some() {
         (user.token, user.username, user.password, user.exec) = (None, None, None, None);
     }
     let program = user.exec.as_mut().map(|exec| {
-        // Nobody is there to be asked.
+        // There is no terminal and no user to answer.
         exec.interactive_mode = Some(ExecInteractiveMode::Never);
         exec.command.clone().unwrap_or_default()
     });
@@ -204,7 +204,7 @@ fn put(data: &mut Option<String>, file: &mut Option<String>) -> Result<(), Strin
     Ok(())
 }
 
-/// Nobody but root and who we are can write the file, or replace it or a folder that it is in.
+/// Only root and the agent's user can write the file, or replace it or a folder that it is in.
 fn only_ours(path: &Path) -> Result<(), String> {
     let path = match std::fs::canonicalize(path) {
         // Nothing was read of it.
