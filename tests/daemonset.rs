@@ -29,7 +29,7 @@ const MIB: u64 = 1 << 20;
 const SOON: Duration = Duration::from_mins(1);
 const NODE: &str = "worker-1";
 
-/// A container of the image, as the manifest asks for it.
+/// A container of the image, by the manifest.
 struct Deployed<'a> {
     runtime: &'a Runtime,
     tokio: &'a tokio::runtime::Runtime,

@@ -1,4 +1,4 @@
-//! The command as it is run: what it prints, where, and what it exits with. Needs no rights.
+//! The command as it is run: its output, where it goes, and the exit code. Needs no rights.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -49,7 +49,7 @@ fn the_version_is_the_packages() {
 }
 
 #[test]
-fn wrong_usage_is_2_and_says_what_was_wrong() {
+fn wrong_usage_is_2_and_names_the_mistake() {
     for (args, says) in [
         (&[][..], "Usage"),
         (&["watsch"], "watsch"),

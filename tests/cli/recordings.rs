@@ -126,7 +126,7 @@ fn a_replay_has_the_times_that_the_session_had() {
     );
 }
 
-/// What one decision wrote goes into one line, and a task that hangs has a kind of its own.
+/// The messages of one decision go into one line, and a hung task has its own kind.
 #[test]
 fn a_replay_says_who_held_the_nodes_memory_and_who_hangs() {
     let mut records = memcg_kill(100, 0, POD, b"java");
@@ -260,7 +260,7 @@ fn a_recording_has_its_zones_with_it() {
 }
 
 #[test]
-fn what_is_no_recording_is_refused_with_its_name_and_the_reason() {
+fn a_file_that_is_no_recording_is_refused_with_its_name_and_the_reason() {
     let no_more = format!("{{\"format\":\"crashtrace-recording/v1\",\"layout\":{LAYOUT_VERSION}}}\n");
     for (content, says) in [
         (&b""[..], "no recording"),
@@ -361,7 +361,7 @@ fn a_reader_that_goes_away_is_a_quiet_end() {
     }
 }
 
-/// What a kernel really wrote: one process that ran into its container's limit, cgroup v1, raw tracepoint.
+/// A recording of a real kernel: one process hit its container's limit, cgroup v1, raw tracepoint.
 ///
 /// `CRASHTRACE_BLESS=1` writes the expected lines anew.
 #[test]

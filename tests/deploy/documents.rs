@@ -1,4 +1,4 @@
-//! What the documents and comments say of the manifests: needs with their reasons, and overlays.
+//! The manifests in documents and comments: needs with their reasons, and overlays.
 
 use std::collections::BTreeSet;
 use std::path::Path;

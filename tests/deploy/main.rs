@@ -119,7 +119,7 @@ fn they_are_objects_of_kubernetes_and_fit_together() {
         let policy = policy.spec.expect("a spec");
         assert_eq!(policy.pod_selector.and_then(|pods| pods.match_labels), labels);
         assert_eq!(pod(form).service_account_name, account.metadata.name);
-        // The class of its pods is the one that the quota lets in.
+        // The quota admits the class of its pods.
         let selector = quota.spec.expect("a spec").scope_selector.expect("a selector");
         let classes = selector.match_expressions.unwrap_or_default().remove(0).values;
         assert_eq!(classes, Some(vec![pod(form).priority_class_name.expect("a class")]));
@@ -157,7 +157,7 @@ impl Environment for InPod {
     }
 }
 
-/// What the program makes of its arguments in a pod of these objects.
+/// The program's options in a pod of these objects.
 fn watch(objects: &[Value]) -> cli::Watch {
     let container = container_of(&pod_of(objects));
     let arguments = ["crashtrace"].into_iter().chain(container.args.iter().flatten().map(String::as_str));
@@ -168,7 +168,7 @@ fn watch(objects: &[Value]) -> cli::Watch {
 }
 
 #[test]
-fn the_program_takes_its_arguments_and_does_what_is_meant() {
+fn the_program_takes_its_arguments_as_they_are_meant() {
     for form in Form::ALL {
         let container = container(form);
         assert_eq!(container.command, None, "the image's entry point is the program");
@@ -190,7 +190,7 @@ fn the_program_takes_its_arguments_and_does_what_is_meant() {
     }
 }
 
-/// What the manifests give, in the words of the table.
+/// All that the manifests give, in the words of the table.
 fn given(objects: &[Value]) -> BTreeSet<String> {
     let pod = pod_of(objects);
     let container = container_of(&pod);
@@ -224,7 +224,7 @@ fn given(objects: &[Value]) -> BTreeSet<String> {
     given.iter().map(|what| format!("{what:?}")).collect()
 }
 
-/// What this form needs by the table.
+/// The needs of this form, by the table.
 fn needed(form: Form) -> BTreeSet<String> {
     let needed = NEEDS.iter().filter(|need| need.only.is_none_or(|only| only == form));
     needed.map(named).collect()
@@ -235,7 +235,7 @@ fn named(need: &Need) -> String {
 }
 
 #[test]
-fn they_give_what_is_needed_and_no_more() {
+fn they_meet_the_needs_and_give_no_more() {
     for form in Form::ALL {
         assert_eq!(given(&rendered(form)), needed(form), "{form:?}");
         let pod = pod(form);
@@ -317,7 +317,7 @@ fn only_prometheus_reaches_the_metrics() {
     assert_eq!(json!(rule.from), from);
 }
 
-/// The table against what the program itself looks for.
+/// The table against the program's own needs.
 #[test]
 fn the_table_of_needs_is_the_programs() {
     let known = Capability::VARIANTS.iter().filter(|capability| **capability != Capability::SysAdmin);

@@ -63,7 +63,7 @@ fn of_level(lines: &[Line], level: &str) -> bool {
     lines.iter().any(|line| line.value["kind"] == "oom_kill" && line.value["verdict"]["level"] == level)
 }
 
-/// Plays while clients of all kinds ask without a pause. How often they were answered.
+/// Plays while clients of all kinds send requests without a pause. The number of answers.
 fn play_under_siege(address: SocketAddr, mut scenario: Command) -> u64 {
     let (over, answers) = (AtomicBool::new(false), AtomicU64::new(0));
     let silent: Vec<_> = (0..64).filter_map(|_| TcpStream::connect(address).ok()).collect();
@@ -72,7 +72,7 @@ fn play_under_siege(address: SocketAddr, mut scenario: Command) -> u64 {
             let (over, answers) = (&over, &answers);
             scope.spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    // One that is let go for the sake of others is not answered.
+                    // A connection that is closed to make room for others has no answer.
                     answers.fetch_add(u64::from(http::get(address, path).is_ok()), Ordering::Relaxed);
                 }
             });
@@ -88,7 +88,7 @@ fn play_under_siege(address: SocketAddr, mut scenario: Command) -> u64 {
 }
 
 #[test]
-fn prometheus_has_what_the_stream_has() {
+fn prometheus_and_the_stream_agree() {
     let Some(mut scenario) = program() else { return };
     let _alone = alone();
     scenario.args(["run", "--crashtrace", CRASHTRACE, "--hooks", "tracepoint"]);
@@ -116,7 +116,7 @@ fn prometheus_has_what_the_stream_has() {
     assert_eq!((&index["source"], &index["state"]), (&json!("cri"), &json!("degraded")), "{readiness}");
     assert!(index["problem"].as_str().is_some_and(|it| it.contains(nowhere)), "{readiness}");
 
-    // The older format; Prometheus asks for the newer one.
+    // The older format; Prometheus requests the newer one.
     let answer = http::get(address, "/metrics").expect("it answers");
     assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
     prometheus::pleases(&["check", "metrics"], &answer.body);
@@ -158,7 +158,7 @@ fn prometheus_has_what_the_stream_has() {
     let latest = kills.map(|line| now_ns - line.value["ktime_ns"].as_u64().expect("a time"));
     let latest_seconds = Duration::from_nanos(latest.sum()).as_secs_f64();
     let count: f64 = same.iter().filter(|(what, _)| what[0] == "oom_kill").map(|(_, count)| count).sum();
-    // What folds has no latency: others may have a storm of kills here.
+    // Folded kills have no latency: other tests may have a storm of kills here.
     let folded = agent.lines.iter().filter(|line| line.value["repeats"].as_u64().is_some_and(|it| it > 0));
     let count = count - folded.filter(|line| line.value["kind"] == "oom_kill").count() as f64;
     is("crashtrace_report_latency_seconds_count{kind=\"oom_kill\"}", count).expect("each kill's");
@@ -171,7 +171,7 @@ fn prometheus_has_what_the_stream_has() {
     is("crashtrace_lines_written_total", last["seq"].as_f64().expect("a number")).expect("each line");
     is("sum(crashtrace_lost_total)", last["lost"].as_f64().expect("a number")).expect("as the stream");
 
-    // What a cgroup of all pods does to users of the alerts.
+    // The effect of a cgroup of all pods on the alerts.
     prometheus
         .wait("the alert is sent", |it| {
             let alerts = it.ask("/api/v1/alerts")?;

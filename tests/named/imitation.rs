@@ -243,7 +243,7 @@ fn a_cgroup_that_imitates_a_pod_does_not_get_its_names() {
     let real = tree.kill(1, &pod.path());
     is_named(&report(&mut outside, real), &pod);
     is_named(&report(&mut filtered, real), &pod);
-    // What is in a pod without a name goes through the filter, the imitation does not.
+    // A kill in a pod without a name passes the filter, the imitation does not.
     let through: Vec<_> = filtered.lines.iter().map(|line| line.value["victims"][0]["pid"].clone()).collect();
     let is_through = |pid: u32| through.iter().any(|it| *it == pid);
     assert!(is_through(moved) && is_through(class) && !is_through(imitation), "{through:?}");

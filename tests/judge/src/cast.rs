@@ -25,7 +25,7 @@ pub struct Process {
     pub anon: (u64, u64),
     /// Path of its cgroup.
     pub path: Vec<u8>,
-    /// Fields of its owner.
+    /// Fields of its owner in reports.
     pub owner: Value,
 }
 
@@ -34,7 +34,7 @@ pub struct Process {
 pub struct Place {
     /// Its path.
     pub path: Vec<u8>,
-    /// Fields of its owner.
+    /// Fields of its owner in reports.
     pub owner: Value,
 }
 
@@ -51,7 +51,7 @@ pub struct Cast {
     pub last_touch_ns: Option<u64>,
     /// Kills by the OOM killer in the scenario's cgroups as the kernel itself has counted them; `None` where it does not.
     pub kills: Option<u64>,
-    /// The kernel's fragmentation index in debugfs, right before a request that was to fail: by zone, and by order.
+    /// The kernel's fragmentation index in debugfs, right before an allocation that was to fail: by zone, and by order.
     pub extfrag: BTreeMap<String, Vec<f64>>,
     /// Its unusable free space index, the same.
     pub unusable: BTreeMap<String, Vec<f64>>,

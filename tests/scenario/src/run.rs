@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let chosen = choose(&catalogue, &args.names)?;
     let hierarchy = Hierarchy::find()?;
     if args.guest {
-        // The harness and the agents must survive what it brings about; its victims set their own.
+        // The harness and the agents must survive the scenarios' OOMs; the victims set their own.
         std::fs::write("/proc/self/oom_score_adj", "-999").context("cannot set oom_score_adj")?;
     }
     let deployment = args.deployed.as_deref();
@@ -180,7 +180,7 @@ impl Session<'_> {
             reports.push((watcher.tier, compared.into_iter().cloned().collect::<Vec<_>>()));
         }
         if self.together {
-            // In its pod it knows the node by another name, and asks others for the names of pods.
+            // In its pod it knows the node by another name, and has other sources of pods' names.
             let deployed = self.watchers.iter().any(Watcher::is_deployed);
             let own: &[&str] = if deployed { &["node", "unresolved"] } else { &[] };
             let excuse = |tier: Tier| self.catalogue.exceptions(tier, &self.surroundings);

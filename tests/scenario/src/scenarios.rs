@@ -74,7 +74,7 @@ const ALL: &[(&str, Play)] = &[
     ("busy_node", fragmentation::busy_node),
 ];
 
-/// What a scenario plays on.
+/// The surroundings of a scenario.
 pub struct Stage<'a> {
     pub hierarchy: &'a Hierarchy,
     /// The agents.

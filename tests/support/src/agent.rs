@@ -104,7 +104,7 @@ impl Agent {
         });
         let stderr = std::thread::spawn(move || {
             let mut text = Vec::new();
-            let _ = stderr.read_to_end(&mut text); // What was read until then is enough for a message.
+            let _ = stderr.read_to_end(&mut text); // The text read until then is enough for a message.
             String::from_utf8_lossy(&text).into_owned()
         });
         Ok(Self {
@@ -173,7 +173,7 @@ impl Agent {
         }
     }
 
-    /// Stops it as a service manager would, takes the rest of its lines, and says what was wrong with its end.
+    /// Stops it as a service manager would, and takes the rest of its lines; an error if it did not end well.
     pub fn stop(&mut self) -> Result<()> {
         self.signal(Signal::TERM);
         self.forget();
@@ -194,7 +194,7 @@ impl Agent {
         Ok(())
     }
 
-    /// How it ended, and what it said to stderr.
+    /// Its exit status, and its stderr.
     fn ended(&mut self) -> Result<(ExitStatus, String)> {
         let status = self.child.wait().context("cannot wait for the agent")?;
         if let Some(text) = self.stderr.take().and_then(|thread| thread.join().ok()) {
@@ -203,7 +203,7 @@ impl Agent {
         Ok((status, self.log.clone()))
     }
 
-    /// What it has said to stderr. Empty until it has ended.
+    /// Its stderr. Empty until it has ended.
     pub fn log(&self) -> &str {
         &self.log
     }

@@ -1,4 +1,4 @@
-//! Names and needs of the scenarios, and of what is checked of the agent as it is deployed.
+//! Names and needs of the scenarios, and of the checks of the agent as it is deployed.
 
 use super::super::catalogue::{Catalogue, Need, Tier};
 use super::super::deployed::{Check, Deployed};

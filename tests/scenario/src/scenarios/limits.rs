@@ -34,7 +34,7 @@ pub(super) fn one_container(stage: &Stage<'_>) -> Result<Cast> {
     for cgroup in [&pod.cgroup, &container.cgroup] {
         cgroup.set_limit(48 * MIB)?;
     }
-    // What the sandbox holds fills the pod before its container is full.
+    // The sandbox's memory fills the pod before its container is full.
     let pause = fed(&sandbox.cgroup, &Role::eats("pause", 1))?;
     let eater = feed(&container.cgroup)?;
     ensure!(pause.lives(), "the sandbox's process died too");
@@ -73,8 +73,8 @@ pub(super) fn bystander(stage: &Stage<'_>) -> Result<Cast> {
     let mut worker = Actor::start(&small.cgroup, &Role::eats("worker", 40))?;
     worker.go()?;
     holder.killed()?;
-    // It goes on, and may meet the limit again before the kernel has given back what the holder had: then it is the only
-    // one left. That is a kill of its own, which the kernel counts.
+    // It goes on, and may meet the limit again before the kernel has freed the holder's memory: then it is the only
+    // process left. That is a separate kill, which the kernel counts.
     let died = worker.killed_or_done()?;
     ensure!(died || worker.lives(), "the trigger is gone, and was not killed");
     // How far it was when the holder died, only the kernel knows.
@@ -178,7 +178,7 @@ pub(super) fn swap(stage: &Stage<'_>) -> Result<Cast> {
     container.cgroup.set_limits(32 * MIB, 24 * MIB)?;
     let eater = feed(&container.cgroup)?;
     let mut it = eater.part(&container.place.owner)?;
-    // What is in swap is not in memory.
+    // Swapped-out pages are not in memory.
     it.anon.0 = it.anon.0.saturating_sub(24 * MIB);
     let cast = scratch.cast()?.process("eater", it);
     touched(cast.place("container", container.place), &eater)

@@ -1,4 +1,4 @@
-//! Processes that take the node's memory: almost all of it, or so that what is free is fragmented.
+//! Processes that take the node's memory: almost all of it, or so that the free memory is fragmented.
 
 use std::fs;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::param::page_size;
 use rustix::system::sysinfo;
 
-/// How much is taken at a time: by less than this there may be less free than was asked for.
+/// How much is taken at a time: the free memory may be less than the wanted amount by less than this.
 const STEP: usize = 256 << 10;
 
 #[derive(Clone, clap::Args)]

@@ -1,4 +1,4 @@
-//! What kubelet asks the container runtime for by a manifest, as far as deploy/ has it.
+//! kubelet's requests to the container runtime for a manifest, as far as deploy/ needs them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ const OOM_SCORE_ADJ: i64 = -997;
 const HOST_TO_CONTAINER: i32 = 1;
 /// `Unconfined`; 0 is the runtime's default.
 const UNCONFINED: i32 = 1;
-/// What a container that is not privileged does not see, and what it may not write.
+/// The paths that an unprivileged container does not see, and those that it may not write.
 const MASKED: [&str; 10] = [
     "/proc/asound",
     "/proc/acpi",
@@ -139,7 +139,7 @@ pub fn spare(config: &mut ContainerConfig, machine: &Machine) {
     }
 }
 
-/// What this machine can give.
+/// The features of this machine.
 #[derive(Debug)]
 pub struct Machine {
     shares_mounts: bool,
