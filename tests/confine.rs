@@ -43,7 +43,7 @@ impl Drop for Targets {
     }
 }
 
-/// Something that an attacker would do. Arguments that do no harm are chosen where it would go through: the kernel then says so with another
+/// An action that an attacker would try. Where it would go through, its arguments do no harm: the kernel then answers with another
 /// error than that of a right that is missing.
 type Attack = fn(&Targets) -> io::Result<()>;
 
@@ -64,7 +64,7 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("become one that is in memory", |_| call(libc::SYS_execveat, [-1, 0, 0, 0, 0])),
     ("have a file in memory", |_| call(libc::SYS_memfd_create, [c"x".as_ptr() as i64, 0, 0, 0, 0])),
     ("trace a process", |targets| {
-        // PTRACE_SEIZE, of a process that is there.
+        // PTRACE_SEIZE, of an existing process.
         call(libc::SYS_ptrace, [0x4206, targets.pid(), 0, 0, 0])
     }),
     ("read its memory", |targets| call(libc::SYS_process_vm_readv, [targets.pid(), 0, 0, 0, 0])),
@@ -202,7 +202,7 @@ fn an_attacker_is_refused_each_attack() {
 
 /// The agent itself keeps the operations that it goes on to need, and no more of each.
 #[test]
-fn the_agent_can_do_what_it_needs() {
+fn the_agent_can_do_its_work() {
     if skipped() {
         return;
     }
@@ -247,7 +247,8 @@ fn the_agent_can_do_what_it_needs() {
     });
 }
 
-/// A kubeconfig may name a program that makes credentials: that program can be run, and has no more rights than the agent, which says so.
+/// A kubeconfig may name a program that makes credentials: that program can be run, and has no more rights than the agent, which
+/// says so.
 #[test]
 fn a_program_that_makes_credentials_can_be_run() {
     if skipped() {

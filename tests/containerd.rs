@@ -134,7 +134,7 @@ fn check_named(it: &CriContainer, pod: &Pod, container: &Container) {
     );
 }
 
-/// Holds a report's victim, trigger and verdict against the container.
+/// Compares a report's victim, trigger and verdict with the container.
 fn check_report(report: &Value, pod: &Pod, container: &Container, charged_at: &str) {
     let told = |owner: &Value| {
         json!([

@@ -1,4 +1,4 @@
-//! The documents: that their links and paths lead somewhere, that README stays short, and that fields and exit codes are the program's.
+//! The documents: their links and paths lead somewhere, README stays short, and fields and exit codes are the program's.
 //! `cargo xtask docs --check` compares their generated parts with the sources.
 
 use std::collections::BTreeSet;

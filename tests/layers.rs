@@ -1,5 +1,5 @@
-//! ARCHITECTURE.md's table of rooms is held against the paths of the code: a room (a top-level module of the agent) uses what its row
-//! has and nothing else, nothing below its own row, and there is no circle. The last holds of xtask's modules, too.
+//! Compares ARCHITECTURE.md's table of rooms with the paths of the code: a room (a top-level module of the agent) uses the rooms of
+//! its row and nothing else, nothing below its own row, and there is no circle. The last holds for xtask's modules, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -121,7 +121,7 @@ fn the_schema_has_a_title_and_descriptions() {
     }
 }
 
-/// Fields, their types and their values are those that v1 began with, or more; what describes them may change.
+/// Fields, their types and their values are those that v1 began with, or more; their descriptions may change.
 #[test]
 fn the_schema_holds_all_that_v1_had() {
     /// The fields that `old` has and `new` has not.
@@ -266,7 +266,7 @@ fn every_field_that_is_unknown_has_a_reason() {
                 && (line["verdict"]["cause"] != "system_oom" || line["origin"] == "sysrq")
             || path == "allocation.migrate_type"
                 && (line["verdict"]["cause"] == "cgroup_oom" || line["allocation"]["order"].is_null())
-            // Only an OOM of the node has holders, and only fragmentation a list of what cannot be moved.
+            // Only an OOM of the node has holders, and only fragmentation a list of unmovable memory.
             || path.starts_with("memory.")
                 && (line["victims_total"] == 0 || line["unresolved"].to_string().contains("\"memory.holders\""))
             || path == "folded" || path == "folded.victims[*].cgroup"

@@ -82,7 +82,7 @@ fn each_shell_gets_a_script_that_names_the_commands() {
 }
 
 #[test]
-fn what_schema_prints_accepts_what_replay_prints() {
+fn the_printed_schema_accepts_replays_output() {
     let schema: Value = serde_json::from_str(stdout(&run(&["schema"]))).expect("JSON");
     let validator = jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema");
     let folder = tempfile::tempdir().expect("a directory");

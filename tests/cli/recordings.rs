@@ -128,7 +128,7 @@ fn a_replay_has_the_times_that_the_session_had() {
 
 /// The messages of one decision go into one line, and a hung task has its own kind.
 #[test]
-fn a_replay_says_who_held_the_nodes_memory_and_who_hangs() {
+fn a_replay_names_the_holders_of_the_nodes_memory_and_hung_tasks() {
     let mut records = memcg_kill(100, 0, POD, b"java");
     if let Body::Decision(decision) = &mut records[0].body {
         (decision.flags, decision.constraint, decision.gfp) = (0, 0, 0x14_0dca);
@@ -277,7 +277,7 @@ fn a_file_that_is_no_recording_is_refused_with_its_name_and_the_reason() {
 }
 
 #[test]
-fn a_recording_of_another_layout_names_both_and_who_wrote_it() {
+fn a_recording_of_another_layout_names_both_and_its_writer() {
     let other = Preamble { layout: LAYOUT_VERSION + 1, ..preamble() };
     let output = replay_of(&bytes(&other, &two_kills()), &[]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));

@@ -1,6 +1,6 @@
-//! The manifests in deploy/: that Kubernetes accepts them, that the program accepts its arguments, and that they give it what it needs
-//! and nothing else. `tests/daemonset.rs` runs containers by them, and so do guests (`tests/scenario/src/deployed.rs`), where `oci` tells
-//! runc what a container runtime would. Needs kubectl (`cargo xtask setup --tools`).
+//! The manifests in deploy/: that Kubernetes accepts them, that the program accepts its arguments, and that they meet its needs
+//! and give nothing else. `tests/daemonset.rs` runs containers by them, and so do guests (`tests/scenario/src/deployed.rs`), where
+//! `oci` gives runc the configuration that a container runtime would. Needs kubectl (`cargo xtask setup --tools`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -176,7 +176,7 @@ fn the_program_takes_its_arguments_as_they_are_meant() {
         assert_eq!(watch.output, cli::Output::Json);
         assert_eq!(watch.node_name, "worker-1", "not the pod's own name");
         assert_eq!(watch.allocations, cli::Allocations::Unexpected);
-        // Probes and scrapes come to where it listens.
+        // Probes and scrapes reach the address where it listens.
         let metrics = watch.metrics.expect("it serves metrics");
         assert!(metrics.ip().is_unspecified(), "the pod's address is not known here");
         let ports = json!(container.ports);
@@ -259,7 +259,8 @@ fn with(form: Form, components: &[&str]) -> Result<Vec<Value>, String> {
     render::render_with(form.folder(), components)
 }
 
-/// The runtime's socket equals root on the node: only its component mounts it, in either form, and the component changes nothing else.
+/// The runtime's socket equals root on the node: only its component mounts it, in either form, and the component changes nothing
+/// else.
 #[test]
 fn the_runtimes_socket_is_a_component_for_either_form() {
     for form in Form::ALL {

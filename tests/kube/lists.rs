@@ -54,7 +54,7 @@ async fn after_a_while_a_streamed_list_is_tried_again() {
     assert_eq!(server.kinds(), [Kind::StreamedList, Kind::StreamedList]);
 }
 
-/// Older servers pass over what they do not know, and send the pods as new, without an end.
+/// Older servers ignore unknown parameters, and send the pods as new, without an end.
 #[tokio::test]
 async fn a_streamed_list_that_never_ends_is_replaced_by_a_plain_one() {
     let endless = |bookmark: bool| {

@@ -15,9 +15,9 @@ mod log;
 mod outage;
 mod refusals;
 
-/// For what must come: a machine that is busy takes its time.
+/// For events that must come: a busy machine takes its time.
 const LONG: Duration = Duration::from_mins(1);
-/// For what must not come.
+/// For events that must not come.
 const SHORT: Duration = Duration::from_millis(200);
 /// Pods in the recorded lists.
 const PODS: usize = 16;

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_in_the_room_is_no_arrow() {
+    fn a_use_within_a_room_is_no_arrow() {
         for (module, source) in [
             ("enrich", "use self::gaps::Gap; use crate::enrich::names; use gaps::X;"),
             ("enrich::names", "use super::gaps; use super::{Node, zones::Zone}; use super::*;"),

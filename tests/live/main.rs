@@ -1,8 +1,8 @@
 //! Real OOM kills on this machine, through its own kernel: the scenarios of `tests/scenario` that do no harm to it,
 //! with the hooks that work on every kernel. Guests (`cargo xtask vm --scenario all`) have the rest.
 //!
-//! They need root and a memory controller, and fail without: a test that was not run has shown nothing. Where that
-//! cannot be had, `CRASHTRACE_SKIP_LIVE=1` leaves them out.
+//! They need root and a memory controller, and fail without: a test that was not run has shown nothing. Where these
+//! are not available, `CRASHTRACE_SKIP_LIVE=1` leaves them out.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -48,7 +48,7 @@ const CRASHTRACE: &str = env!("CARGO_BIN_EXE_crashtrace");
 
 /// All that do no harm, in one run of the agent; that this tier is blind to one of them is shown as well.
 #[test]
-fn the_scenarios_that_do_no_harm_are_reported_as_they_must_be() {
+fn the_scenarios_that_do_no_harm_pass() {
     let Some(mut scenario) = program() else { return };
     let output = scenario.args(["run", "--crashtrace", CRASHTRACE, "--hooks", "tracepoint", "all"]).output();
     let output = output.expect("it starts");

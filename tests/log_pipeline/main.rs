@@ -1,7 +1,7 @@
 //! crashtrace's stream through a log pipeline: a real containerd writes a container's output into a log file, in CRI's
 //! framing, and a real collector (Debian's rsyslog, with the configuration of `deploy/pipelines`) makes records of it.
 //!
-//! Needs what `tests/containerd.rs` needs, and rsyslog (`cargo xtask setup --runtime --tools`). `CRASHTRACE_SKIP_LIVE=1`
+//! Needs the same as `tests/containerd.rs`, and rsyslog (`cargo xtask setup --runtime --tools`). `CRASHTRACE_SKIP_LIVE=1`
 //! leaves it out.
 
 use std::fs;
@@ -158,10 +158,10 @@ fn a_collector_has_every_line_with_its_fields() {
     let (file, recording) = (folder.path().join("a.rec"), bytes(&preamble(), &records()));
     fs::write(&file, &recording).expect("a file");
     let printed = printed(&file);
-    // No line of crashtrace's: what others write is split at the default too.
+    // No line of crashtrace's: lines of other programs are split at the default too.
     let long = format!("[\"{}\"]", "ü ".repeat(12_000));
 
-    // As containerd has it, at which crashtrace's lines stay whole; and far less, as the runtimes that split by what they read.
+    // As containerd has it, at which crashtrace's lines stay whole; and far less, as the runtimes that split at each read.
     for log_line_bytes in [LOG_LINE_BYTES, 1_000] {
         let runtime = tokio.block_on(Runtime::start_with(log_line_bytes)).expect("containerd starts");
         let logs = runtime.folder(LOGS).expect("a folder");

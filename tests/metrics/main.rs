@@ -1,7 +1,7 @@
-//! `crashtrace watch --metrics`: what Debian's Prometheus has of a real agent, before which real processes are killed, and what
-//! `deploy/monitoring` makes of it.
+//! `crashtrace watch --metrics`: the values that Debian's Prometheus has of a real agent, before which real processes are killed,
+//! and the alerts of `deploy/monitoring` from them.
 //!
-//! Needs what `tests/live` needs, and Prometheus (`cargo xtask setup --tools`); `CRASHTRACE_SKIP_LIVE=1` leaves the kills out.
+//! Needs the same as `tests/live`, and Prometheus (`cargo xtask setup --tools`); `CRASHTRACE_SKIP_LIVE=1` leaves the kills out.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -49,7 +49,7 @@ fn counted(lines: &[Line]) -> BTreeMap<[String; 3], f64> {
     counts
 }
 
-/// The same of what Prometheus has.
+/// The same from Prometheus.
 fn scraped(prometheus: &Prometheus) -> anyhow::Result<BTreeMap<[String; 3], f64>> {
     let samples = prometheus.query("crashtrace_incidents_total > 0")?;
     let label = |labels: &Value, name| labels[name].as_str().unwrap_or_default().to_owned();
@@ -102,7 +102,7 @@ fn prometheus_and_the_stream_agree() {
     agent.wait_started().expect("it watches");
     let address = http::listening(agent.pid(), SOON).expect("it serves");
 
-    // The names of pods cannot be had: it is ready, and says so.
+    // The names of pods are not available: it is ready, and says so.
     let (status, health) = ask(address, "/healthz");
     assert_eq!((status, &health["alive"]), (200, &json!(true)), "{health}");
     let (status, short) = ask(address, "/readyz");
@@ -135,7 +135,7 @@ fn prometheus_and_the_stream_agree() {
     is("crashtrace_pod_index_synced{source=\"cri\"}", 0.0).expect("as /readyz");
     is("crashtrace_blind_spots", blind as f64).expect("as the stream");
     is("crashtrace_hooks_info{tier=\"raw_tp\"}", 1.0).expect("as it was told");
-    // They are there before anything has happened: Prometheus sees a rise only between two samples.
+    // They exist before anything has happened: Prometheus sees a rise only between two samples.
     let all = prometheus.query("crashtrace_incidents_total").expect("an answer");
     assert_eq!(all.len(), crashtrace::metrics::incidents::expected().len(), "{all:?}");
 
@@ -145,7 +145,7 @@ fn prometheus_and_the_stream_agree() {
     agent.read_until(Instant::now() + SOON, both).expect("the agent goes on");
     assert!(both(&agent.lines), "{:#?}", agent.lines);
 
-    // On a machine that others use, they have kills of their own: what counts is that both say the same.
+    // Other users of the machine have their own kills: it counts that both have the same.
     let same = prometheus.wait("both have the same incidents", |it| {
         agent.read_until(Instant::now(), |_| false)?;
         let (told, scraped) = (counted(&agent.lines), scraped(it)?);

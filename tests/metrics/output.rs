@@ -53,7 +53,7 @@ impl Watch {
         address
     }
 
-    /// It ends within what kubelet gives it, with much room for a busy machine.
+    /// It ends within kubelet's grace period, with much room for a busy machine.
     fn end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + SOON;
         loop {

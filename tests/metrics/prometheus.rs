@@ -145,7 +145,7 @@ impl Prometheus {
         }
     }
 
-    /// Waits until this comes to something.
+    /// Waits until this gives a value.
     pub(crate) fn wait<T>(&self, what: &str, mut ask: impl FnMut(&Self) -> Result<Option<T>>) -> Result<T> {
         let end = Instant::now() + START;
         loop {

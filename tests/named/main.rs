@@ -191,7 +191,7 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
     };
     let [known, late, resized] = ["web-7d9c5b8f6d-a", "web-7d9c5b8f6d-b", "web-7d9c5b8f6d-c"].map(run);
 
-    // The limit in the last one's spec is not what its cgroup has.
+    // The limit in the last one's spec differs from that of its cgroup.
     let api_server =
         ApiServer::start(&[object(&known.0, &known.1, "64Mi"), object(&resized.0, &resized.1, "96Mi")]);
     let crashtrace = Path::new(env!("CARGO_BIN_EXE_crashtrace"));

@@ -150,7 +150,7 @@ fn the_worst_of_all_at_once_fits_the_limit_of_the_manifest() {
     });
     let killed = kills(&limited.cgroup.dir, limited.trees.hierarchy.version).expect("it can be read");
     assert_eq!(killed, Some(0));
-    // Pages of the program are charged to who touched them first, which on a node is the agent.
+    // Pages of the program are charged to the first process that touches them, which on a node is the agent.
     let (charged, of_files) = (limited.peak_bytes(), file_bytes(agent.pid()));
     println!("{charged} bytes charged at most, {of_files} of files, of {limit_bytes}; {known}");
     assert!(charged + of_files < limit_bytes, "{charged} bytes and {of_files} of files of {limit_bytes}");

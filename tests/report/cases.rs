@@ -185,7 +185,7 @@ fn no_kill() -> Made {
     made(vec![Event::OomNoVictim(Box::new(no_victim(NoKill::NobodyFound)))])
 }
 
-/// Two tasks more hang at the same limit.
+/// Two more tasks hang at the same limit.
 fn oom_wait() -> Made {
     let waits = OomNoVictim { repeats: 2, gfp: None, order: None, ..no_victim(NoKill::SwitchedOff) };
     made(vec![Event::OomNoVictim(Box::new(waits))])

@@ -293,7 +293,7 @@ fn three_hundred_hostile_victims_take_no_time() {
     assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
-/// Text with what terminals act on.
+/// Text with characters that terminals act on.
 fn nasty() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         any::<String>(),

@@ -6,8 +6,8 @@
 //! | the source has | of whom | then |
 //! |---|---|---|
 //! | UID or hash, and class, are the path's | | the names |
-//! | another UID, or none | the container of this id | no names; both UIDs are said |
-//! | another class | the pod | no names; both classes are said |
+//! | another UID, or none | the container of this id | no names; the reason has both UIDs |
+//! | another class | the pod | no names; the reason has both classes |
 //! | the mirror of a static pod of another node | the hash | no names |
 //! | another name than the runtime has | the pod of the API server | no names: kubelet gave the runtime its names |
 
@@ -16,7 +16,7 @@ use super::pod::Pod;
 use crate::cgroup::is_uuid;
 use crate::names::Who;
 
-/// Whether this is the pod's UID, or its hash. A UID of neither form stands in a path as it is, or with `_` for each `-`.
+/// Whether this is the pod's UID, or its hash. A UID of neither form is in a path as it is, or with `_` for each `-`.
 fn is_of_path(who: Who<'_>, uid: &str) -> bool {
     let path = who.pod_uid;
     path == uid || !is_uuid(path) && path == uid.replace('-', "_")

@@ -35,7 +35,7 @@ use runs::{Earlier, Id, Run};
 pub const KEPT: Duration = Duration::from_mins(10);
 /// How often entries that were kept for long enough are looked for.
 pub const SWEEP: Duration = Duration::from_mins(1);
-/// The most pods that are there.
+/// The most existing pods.
 pub const MAX_PODS: usize = 4096;
 /// The most pods that are gone.
 pub const MAX_GONE: usize = 1024;
@@ -107,7 +107,7 @@ impl Entry {
 }
 
 impl Index {
-    /// A pod that is there, new or changed. `false` where there is no room for it: then it is not known (any more).
+    /// An existing pod, new or changed. `false` where there is no room for it: then it is not known (any more).
     ///
     /// Of a pod that is deleted, the last object too; then [`Index::remove`].
     pub fn apply(&mut self, pod: Pod, now: Instant) -> bool {
@@ -144,7 +144,7 @@ impl Index {
         self.lists = self.lists.saturating_add(1);
     }
 
-    /// The list has ended: what did not come since it began is gone.
+    /// The list has ended: a pod that did not come since it began is gone.
     pub fn end_replace(&mut self, now: Instant) {
         let missing = |entry: &&Entry| entry.gone.is_none() && entry.list < self.lists;
         let missing: Vec<_> =
@@ -196,7 +196,7 @@ impl Index {
         self.hashes.get(hash).filter(|_| !is_uuid(hash)).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// How many pods are there.
+    /// The number of existing pods.
     #[must_use]
     pub fn pods(&self) -> usize {
         self.pods.len() - self.gone.len()

@@ -74,7 +74,7 @@ pub const MOST_BYTES: usize = super::index::MAX_BYTES + (8 << 20);
 pub struct Options {
     /// The node's name, as the API server has it.
     pub node: String,
-    /// Where the server is, and who we are.
+    /// Where the server is, and the credentials.
     pub source: Source,
     /// How long TCP may take to connect.
     pub connect_deadline: Duration,

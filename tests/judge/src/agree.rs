@@ -60,7 +60,7 @@ pub fn faults<'a>(
             let mut left_out = left_out.clone();
             let excused = |tier: Tier, line: &Value| excused(&excuse(tier), line).collect::<Vec<_>>();
             for field in excused(*first, expected).into_iter().chain(excused(*tier, got)) {
-                // And what rests on it.
+                // And the fields that rest on it.
                 left_out.extend([
                     field,
                     "unresolved",
@@ -136,7 +136,7 @@ const MOVING: [&str; 9] = [
 ];
 
 /// How much of a zone may be freed or taken between two probes in one place, on one CPU: they may be interrupted, and an interrupt
-/// gives back what others had.
+/// frees memory of other tasks.
 const MOVED_BYTES: u64 = 4 << 20;
 
 /// Leaves out figures of a zone that moved a little between the two agents' readings, and texts that follow from them. A figure
@@ -147,7 +147,7 @@ fn leave_out_what_moved(one: &mut Value, other: &mut Value) {
     else {
         return;
     };
-    // With two nodes there are two CPUs, and whatever one frees is there for the second agent and not for the first.
+    // With two NUMA nodes there are two CPUs, and memory that one frees is there for the second agent and not for the first.
     let most = if zones.iter().any(|zone| zone["numa_node"] != 0) { u64::MAX } else { MOVED_BYTES };
     let mut moved = false;
     for (zone, same) in zones.iter_mut().zip(others) {

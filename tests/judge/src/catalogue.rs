@@ -43,7 +43,7 @@ pub struct Exception {
     pub beside: Tier,
     /// In reports of these tiers.
     pub tiers: Vec<Tier>,
-    /// The fields. Each must then be in `unresolved`, and evidence and remedy may lack what rests on it.
+    /// The fields. Each must then be in `unresolved`, and evidence and remedy may lack sentences that rest on it.
     pub may_be_null: Vec<String>,
 }
 
@@ -260,7 +260,7 @@ pub struct AnyNamed {
     pub comm_prefix: String,
 }
 
-/// Who is killed.
+/// A victim.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Victim {
@@ -294,7 +294,7 @@ pub struct Actor {
     pub may_be_ending: bool,
 }
 
-/// Who held the node's memory.
+/// The holders of the node's memory.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
@@ -317,7 +317,7 @@ pub struct Pods {
     pub usage_mib: (u64, u64),
 }
 
-/// Who holds memory.
+/// A holder of memory.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Holder {
@@ -344,7 +344,7 @@ pub struct WordsOf {
 }
 
 impl Words {
-    /// Them, if they must stand in a report of this tier.
+    /// The words, if a report of this tier must have them.
     pub fn of(&self, tier: Tier) -> Option<&str> {
         match self {
             Self::Always(text) => Some(text),

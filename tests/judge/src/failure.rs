@@ -2,7 +2,7 @@
 //!
 //! Beside the checks by `scenarios.toml`, each line must be consistent: indices, room and suitable blocks are
 //! computed here again from the figures of each zone, by the kernel's formulas (`mm/vmstat.c`), and the cause must follow
-//! from them. And all lines together must come to as many failures as there were.
+//! from them. And all lines together must count as many failures as the scenario caused.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const PAGE: u64 = 4096;
 /// How much of the free memory may lie in lists of CPUs' own, or come free while figure after figure is read.
 const SLACK: u64 = 1 << 20;
 
-/// By how many thousandths a zone's index may differ from what debugfs has shown just before.
+/// By how many thousandths a zone's index may differ from the one in debugfs just before.
 const NEAR: f64 = 0.02;
 
 /// Whether a line is about a failed allocation.

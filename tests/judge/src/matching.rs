@@ -32,7 +32,7 @@ pub fn expected<'a>(scenario: &'a Scenario, tier: Tier, cast: &'a Cast) -> Resul
     Ok(all)
 }
 
-/// Whether all lines are there that may be waited for.
+/// Whether all lines that may be waited for have come.
 pub fn enough(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&Value]) -> bool {
     // A role without a process is found when the lines are judged.
     let Ok(expected) = expected(scenario, tier, cast) else { return true };
@@ -53,8 +53,8 @@ pub fn goes_on(scenario: &Scenario, tier: Tier) -> Option<&str> {
     folds.or(scenario.goes_on.as_deref().filter(|kind| last.kind == *kind))
 }
 
-/// The lines that agents with other hooks must have too. What folds goes on for as long as it takes to be judged, so of it only
-/// those that are expected are.
+/// The lines that agents with other hooks must have too. Folded reports go on for as long as the judging takes, so of those only
+/// the expected ones count.
 pub fn compared<'a>(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&'a Value]) -> Vec<&'a Value> {
     if scenario.storm.is_some() {
         return Vec::new();

@@ -252,7 +252,7 @@ impl<'a> Expected<'a> {
             let share = holder["usage_bytes"].as_u64().zip(scope);
             check
                 .eq(&format!("{at}.share_permille"), json!(share.map(|(usage, scope)| usage * 1000 / scope)));
-            // Those are sums of what others hold.
+            // Those are sums over other holders.
             let kind = holder["owner"]["kind"].as_str().unwrap_or_default();
             if ["", "kubepods", "qos", "host"].contains(&kind) {
                 check.fault(&format!("{at}.owner.kind"), "one who holds memory");

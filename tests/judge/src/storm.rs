@@ -1,5 +1,5 @@
-//! A storm of kills: what must hold of its lines, whichever kills are lines of their own and whichever are folded. That is a
-//! matter of when, and of how fast the machine is.
+//! A storm of kills: rules for its lines, whichever kills have separate lines and whichever are folded. That depends on
+//! their times, and on how fast the machine is.
 
 use std::collections::BTreeSet;
 

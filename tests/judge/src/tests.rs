@@ -114,7 +114,7 @@ fn the_reviewed_file_is_sound() {
 }
 
 #[test]
-fn refuses_what_could_not_fail() {
+fn a_file_that_could_not_fail_is_refused() {
     Catalogue::parse(FILE).expect("a good file");
     for (from, to) in [
         ("name = \"one\"", "name = \"One\""),
@@ -146,7 +146,7 @@ fn refuses_what_could_not_fail() {
 }
 
 #[test]
-fn a_report_that_is_as_it_must_be_has_no_fault() {
+fn the_expected_report_has_no_fault() {
     assert_eq!(judge(&[&line()]), [""; 0]);
 }
 
@@ -164,7 +164,7 @@ fn each_field_that_is_wrong_is_a_fault() {
     }
 }
 
-/// The same process, killed by the node, with who held the node's memory.
+/// The same process, killed by the node, with the holders of the node's memory.
 fn node_line() -> Value {
     let mut line = line();
     line["verdict"] = json!({ "cause": "system_oom", "shortage": "low_memory", "level": "node", "certainty": "observed", "inferred": [],

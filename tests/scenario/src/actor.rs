@@ -303,7 +303,7 @@ impl Actor {
         Ok(self.reaped)
     }
 
-    /// Kills it without waiting for its end. It may have come to one already.
+    /// Kills it without waiting for its end. It may have ended already.
     pub fn kill(&self) {
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::KILL);

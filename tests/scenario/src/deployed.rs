@@ -1,5 +1,5 @@
 //! The agent as deploy/ has it: in a container that runc makes of the manifests, in a guest. `deployed.toml` says what must hold
-//! of it; `scenario run --deployed` plays scenarios before it, and this does what else there is.
+//! of it; `scenario run --deployed` plays scenarios before it, and this makes the other checks.
 
 mod container;
 mod leave_out;
@@ -49,7 +49,7 @@ pub struct Args {
     names: Vec<String>,
 }
 
-/// Does them, and prints one JSON object for each. Says whether all is as it must be.
+/// Makes the checks, and prints one JSON object for each. Returns whether all passed.
 pub fn run(args: &Args) -> Result<bool> {
     let catalogue = Deployed::read()?;
     let hierarchy = Hierarchy::find()?;
@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> Result<bool> {
     Ok(good)
 }
 
-/// Prints what came of a check.
+/// Prints the result of a check.
 pub fn print(name: &str, failures: &[String]) {
     let result =
         json!({ "scenario": name, "hooks": NAME, "pass": failures.is_empty(), "failures": failures });

@@ -15,7 +15,7 @@ use crashtrace_judge::cast::{Cast, Place};
 use crashtrace_test_support::cgroup::{Cgroup, Hierarchy, kills, random_hex, remove};
 use crashtrace_test_support::cleanup;
 
-/// Who names the cgroups.
+/// The program that names the cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// kubelet's driver `cgroupfs`.

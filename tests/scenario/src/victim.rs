@@ -1,6 +1,6 @@
 //! `scenario victim`: a process of a container, as a test wants it. The other side is `actor`.
 //!
-//! It joins its cgroup before it touches any memory, says who it is, waits for `go`, and then runs its workload (`workload`):
+//! It joins its cgroup before it touches any memory, prints its ids, waits for `go`, and then runs its workload (`workload`):
 //! most touch page after page. It ends when its stdin closes, so also when the process that started it is gone.
 
 mod allocations;

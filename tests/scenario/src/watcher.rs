@@ -1,4 +1,4 @@
-//! The agents before which scenarios are played: their start, what each has said about a scenario, and their end.
+//! The agents before which scenarios are played: their start, their reports about a scenario, and their end.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -33,7 +33,7 @@ pub struct Watcher {
     container: Option<Container>,
 }
 
-/// Starts agents and prints what became of that. Those that the kernel refuses are left out if they may be.
+/// Starts agents and prints the result. Agents that the kernel refuses are left out if they may be.
 pub fn start(
     crashtrace: &Path,
     tiers: &[Tier],
@@ -174,7 +174,7 @@ impl Watcher {
         self.agent.borrow_mut().stop()
     }
 
-    /// Makes sure that `crashtrace doctor` names something as what these hooks do not see.
+    /// Makes sure that `crashtrace doctor` names this as a blind spot of these hooks.
     pub fn ensure_blind(&self, crashtrace: &Path, what: &str) -> Result<()> {
         let mut blind = self.blind.borrow_mut();
         let list = match &mut *blind {

@@ -43,7 +43,7 @@ pub struct Line {
 /// A running agent.
 #[derive(Debug)]
 pub struct Agent {
-    /// The hooks that it was told to use, or what else messages call it.
+    /// The hooks that it was told to use, or another name for it in messages.
     pub hooks: String,
     /// Its first line.
     pub started: Value,
@@ -73,7 +73,7 @@ impl Agent {
         Self::spawn_command(command, hooks, output)
     }
 
-    /// Starts one by a command whose output is that of `watch`. `name` is what messages call it.
+    /// Starts one by a command whose output is that of `watch`. Messages call it `name`.
     pub fn spawn_command(mut command: Command, name: &str, output: Output) -> Result<Self> {
         let spawned_ns = boottime_ns();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -139,7 +139,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Reads on until `enough` of its lines or the deadline; whichever it was, `lines` has what came.
+    /// Reads on until `enough` of its lines or the deadline; in either case `lines` has those that came.
     pub fn read_until(&mut self, deadline: Instant, enough: impl Fn(&[Line]) -> bool) -> Result<()> {
         while !enough(&self.lines) {
             match self.incoming.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

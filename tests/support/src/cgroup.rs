@@ -1,4 +1,4 @@
-//! Cgroups in whichever hierarchy has the memory controller: what can be set and read there, and how they go.
+//! Cgroups in the hierarchy that has the memory controller: their settings, their counters, and their removal.
 
 use std::fs;
 use std::io;

@@ -67,8 +67,8 @@ impl Cache {
         uids.collect::<HashSet<_>>().len()
     }
 
-    /// Whether another list could tell what this id is. It cannot once a list that was begun after the first question did
-    /// not: a container is listed before its first process runs, so it is none of this runtime's, or was removed.
+    /// Whether another list could have this id. It cannot once a list that was begun after the first lookup lacked
+    /// it: a container is listed before its first process runs, so it is none of this runtime's, or was removed.
     pub fn wants(&mut self, id: &str, now: Instant) -> bool {
         if let Some(since) = self.asked.get(id) {
             return self.listed.is_none_or(|listed| listed < *since);

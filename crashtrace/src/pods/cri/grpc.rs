@@ -31,7 +31,7 @@ const PREFIX: usize = 5;
 /// How much of a server's own words goes into a reason, in characters.
 const WORDS: usize = 500;
 
-/// Who takes an answer's message.
+/// The reader of an answer's message.
 pub trait Answer {
     /// It begins, and is so many bytes long.
     fn begin(&mut self, length: u64);
@@ -101,7 +101,7 @@ impl Connection {
         if head.status != StatusCode::OK {
             return Err(Problem::Nonsense(format!("HTTP status {}", head.status.as_u16())));
         }
-        // An error without a body: its trailers stand in the head.
+        // An error without a body: its trailers are in the head.
         if head.headers.contains_key("grpc-status") {
             check(&head.headers)?;
         }
@@ -118,7 +118,7 @@ impl Drop for Connection {
 
 /// Reads a body to its end, and hands on the one message that is in it. Gives the trailers.
 ///
-/// An error that the server finds on the way stands in the trailers, so a body that is empty is for them to explain.
+/// The server reports an error that it finds on the way in the trailers, so an empty body is for them to explain.
 async fn read(mut body: RecvStream, answer: &mut impl Answer) -> Result<Option<HeaderMap>, Problem> {
     let mut message = Unframed::default();
     let mut at_once = 0;

@@ -137,7 +137,7 @@ impl Cri {
                 match self.look(id) {
                     Ok(found) => return Some(found),
                     Err(false) => return None,
-                    // It cannot end before the handle that is asked.
+                    // The sender cannot go before this handle.
                     Err(true) => status.changed().await.ok()?,
                 }
             }

@@ -18,7 +18,7 @@ pub enum Want {
     Nothing,
 }
 
-/// Who reads. A path has the numbers of the fields from the outermost to this one.
+/// The reader of a message's fields. A path has the numbers of the fields from the outermost to this one.
 pub trait Visit {
     /// A field begins. A wanted field that has another type on the wire is passed over.
     fn want(&mut self, path: &[u32]) -> Want;

@@ -199,7 +199,7 @@ fn the_reasons_of_both_are_given() {
 
 /// For each contradiction: nothing is taken of either source, the reason says what does not fit, and there is no name.
 #[test]
-fn what_does_not_fit_the_path_gives_no_names() {
+fn a_source_that_contradicts_the_path_gives_no_names() {
     let of_other_pod = |asked: Asked| {
         let found = match asked.found.expect("it is listed") {
             Listed::Container(it) => {

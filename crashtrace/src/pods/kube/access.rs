@@ -29,7 +29,7 @@ pub(super) struct Access {
     pub(super) tls: ClientConfig,
     /// The name in the server's certificate, where it is not that of the URL.
     pub(super) server_name: Option<ServerName<'static>>,
-    /// Says who we are, unless a certificate or `token` does.
+    /// The credentials, unless a certificate or `token` has them.
     pub(super) auth: Option<AuthLayer>,
     /// The user to act as, if the configuration impersonates one.
     pub(super) headers: ExtraHeadersLayer,

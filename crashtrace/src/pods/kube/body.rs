@@ -42,7 +42,7 @@ impl Pieces {
         Self::new(body, Sieve::lines(&shapes::EVENT, "event"))
     }
 
-    /// Of a list: its items, then what is around them.
+    /// Of a list: its items, then the text around them.
     pub(super) fn of_list(body: Body) -> Self {
         Self::new(body, Sieve::whole(&shapes::LIST, "list"))
     }
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// All of it is there at once, so that nothing has to be waited for.
+    /// The whole body is ready at once, so there is nothing to wait for.
     #[tokio::test]
     async fn others_have_their_turns_while_an_answer_is_read() {
         let turns = Arc::new(AtomicUsize::new(0));

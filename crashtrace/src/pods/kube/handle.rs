@@ -97,7 +97,7 @@ impl Kube {
     }
 }
 
-/// What the watch writes and the handles read.
+/// The state that the watch writes and the handles read.
 #[derive(Debug)]
 pub(super) struct Shared {
     inner: Mutex<Inner>,
@@ -143,7 +143,7 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes it, and tells those who wait.
+    /// Changes it, and wakes the waiting handles.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Inner, Instant) -> T) -> T {
         let result = change(&mut self.inner(), Instant::now());
         self.changes.send_replace(());

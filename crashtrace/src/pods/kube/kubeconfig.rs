@@ -21,7 +21,7 @@ use kube::config::{AuthInfo, Cluster, ExecInteractiveMode, Kubeconfig};
 use super::access::{Access, certificates, read};
 use super::source::Takes;
 
-/// Who may write: the group, others.
+/// The group or others may write.
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 /// Others may go through a folder.
 const OTHERS_SEARCH: u32 = 0o001;
@@ -73,7 +73,7 @@ pub(super) fn takes(paths: &[PathBuf], context: Option<&str>) -> Takes {
     Takes { programs, files_of_others: files.iter().any(|path| is_of_another_user(path)) }
 }
 
-/// Its owner is not who we are, or a folder on the way to it is another's and not everybody may go through.
+/// Its owner is not the agent's user, or a folder on the way to it is another user's and not every user may go through.
 fn is_of_another_user(path: &Path) -> bool {
     let own = rustix::process::geteuid().as_raw();
     let is = |path: &Path, what: fn(&Metadata) -> bool| {
@@ -154,7 +154,7 @@ fn chosen<'a>(file: &'a mut Kubeconfig, name: &str) -> Result<(&'a mut Cluster, 
     Ok((cluster, info.ok_or_else(|| format!("it has no user {user}"))?))
 }
 
-/// Puts what stands in other files into these, so that kube reads none. Its token's file, and its program.
+/// Puts the contents of other files into these, so that kube reads none. Its token's file, and its program.
 fn complete(cluster: &mut Cluster, user: &mut AuthInfo) -> Result<(Option<PathBuf>, Option<String>), String> {
     if user.auth_provider.is_some() {
         let reason = "its user has an auth-provider, which Kubernetes 1.26 took away; use exec in its place";
@@ -191,7 +191,7 @@ fn complete(cluster: &mut Cluster, user: &mut AuthInfo) -> Result<(Option<PathBu
     Ok((token, program))
 }
 
-/// Reads a file that stands in the place of data.
+/// Reads a file that is named in place of data.
 fn put(data: &mut Option<String>, file: &mut Option<String>) -> Result<(), String> {
     let path = file.take().filter(|path| !path.is_empty());
     *data = match (data.take().filter(|data| !data.is_empty()), path) {

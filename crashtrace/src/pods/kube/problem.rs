@@ -11,10 +11,10 @@ use crate::harmless::one_line;
 /// The longest text of others that is passed on: a reason must be short.
 const LONGEST_TEXT: usize = 240;
 
-/// Why the API server tells nothing.
+/// Why the API server gives no pods.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// Where it is, or who we are, cannot be made out of what there is.
+    /// The address, or the credentials, cannot be found out.
     #[error("no way to the API server: {0}")]
     Settings(String),
     /// A token that cannot be read, or is none.

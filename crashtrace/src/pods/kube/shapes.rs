@@ -131,7 +131,7 @@ mod tests {
         }
     }
 
-    /// Fields that are there.
+    /// The names of all fields in it.
     fn names(value: &Value, into: &mut std::collections::BTreeSet<String>) {
         match value {
             Value::Object(map) => {

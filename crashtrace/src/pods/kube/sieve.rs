@@ -43,7 +43,7 @@ pub(super) enum Shape {
     Object(&'static [(&'static str, Self)]),
     /// Of a list, so many elements.
     List(&'static Self, usize),
-    /// A list whose elements become pieces of their own.
+    /// A list whose elements become separate pieces.
     Items(&'static Self),
 }
 
@@ -72,7 +72,7 @@ enum State {
         escaped: bool,
     },
     Colon,
-    /// A comma is due, or the end of what is open.
+    /// A comma is due, or the end of the open object or list.
     After,
     InText {
         escaped: bool,
@@ -157,13 +157,13 @@ impl Sieve {
         }
     }
 
-    /// Takes bytes until something comes to its end. How many it took.
+    /// Takes bytes until a part of the text ends. Gives the number of bytes taken.
     ///
     /// # Errors
     /// It is no JSON, or has no end.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, Option<Piece>), Problem> {
         for (at, byte) in bytes.iter().enumerate() {
-            // Nothing but what follows a number ends it, and that is another's.
+            // Only the byte after a number ends it, and that byte is not the number's.
             if matches!(self.state, State::InNumber | State::SkipNumber)
                 && !is_of_number(*byte)
                 && let Some(piece) = self.value_ends()

@@ -1,4 +1,4 @@
-//! Where the API server is and who we are: a pod's service account, or a kubeconfig.
+//! Where the API server is, and the credentials: a pod's service account, or a kubeconfig.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// How long [`Source::takes`] may take.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Where the API server is and who we are. Files are read anew for each connection, the token for each request.
+/// Where the API server is, and the credentials. Files are read anew for each connection, the token for each request.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// As pods have it.

@@ -12,7 +12,7 @@ pub struct WatchStatus {
     pub state: State,
     /// The last thing that went wrong, if nothing has gone well since. In [`State::Degraded`] once it lasts.
     pub problem: Option<Problem>,
-    /// Pods that are there.
+    /// Existing pods.
     pub pods: usize,
     /// Ids of containers that are known, with those of earlier runs and of pods that are gone.
     pub containers: usize,

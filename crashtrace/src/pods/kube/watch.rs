@@ -20,8 +20,8 @@
 //! - `refusals::a_refusal_that_lasts_names_the_rights_that_lack`, `broken::a_watch_that_falls_silent_is_made_anew`: it does not
 //!   report that a watch was begun anew, or that a bookmark came. So a trouble that is over still counts, until a pod
 //!   changes; and two bookmarks that are missing cannot be told from a quiet node.
-//! - `refusals::a_version_that_is_always_refused_is_given_up`: it never does, so a server that was restored from a backup leaves the
-//!   node without names until the agent starts anew.
+//! - `refusals::a_version_that_is_always_refused_is_given_up`: it never does, so a server that was restored from a backup leaves
+//!   the node without names until the agent starts anew.
 //! - `a_list_of_any_size_takes_little_memory` (`tests/kube_memory.rs`): its client has a list in memory twice, 120 MB for 60 MB. In
 //!   pages it lists without `resourceVersion=0`: each page then comes from the server's database (see [`Watch::list`]).
 //!
@@ -163,7 +163,7 @@ impl Watch {
             _ => inner.fails(problem.clone(), now),
         });
         match problem.code() {
-            // Certificates, and what a kubeconfig says, are read when a connection is opened.
+            // Certificates, and the kubeconfig, are read when a connection is opened.
             Some(401) | None => self.connection = None,
             // Of these none is about the version.
             Some(403 | 429) => {}

@@ -1,8 +1,8 @@
 //! Mirror pods: how the API server shows a static pod, which kubelet has from a file of the node. PURE.
 //!
-//! A static pod's cgroups have its config hash in place of a UID, and only the annotation `kubernetes.io/config.mirror` ties the hash
-//! to the pod in the API. Any client that may create pods may write that annotation. So it counts only where all else is as kubelet
-//! makes it (`pkg/kubelet/pod/mirror_client.go`, `pkg/kubelet/config/common.go`, 1.20 to 1.36):
+//! A static pod's cgroups have its config hash in place of a UID, and only the annotation `kubernetes.io/config.mirror` ties the
+//! hash to the pod in the API. Any client that may create pods may write that annotation. So it counts only where all else is as
+//! kubelet makes it (`pkg/kubelet/pod/mirror_client.go`, `pkg/kubelet/config/common.go`, 1.20 to 1.36):
 //!
 //! - the owner that controls it is a `Node` of `v1`,
 //! - whose name is that of `spec.nodeName`,

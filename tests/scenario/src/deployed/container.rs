@@ -40,7 +40,7 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// `manifests` has what kubectl makes of each form of deploy/.
+    /// `manifests` has each form of deploy/, as kubectl renders it.
     pub fn new(manifests: &Path, crashtrace: &Path, hierarchy: &Hierarchy) -> Result<Self> {
         for dir in [ROOT, FOLDER, RUNC] {
             fs::create_dir_all(dir).with_context(|| format!("cannot create {dir}"))?;

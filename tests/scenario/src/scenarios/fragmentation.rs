@@ -122,7 +122,7 @@ fn index(name: &str) -> Result<BTreeMap<String, Vec<f64>>> {
     let rows = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace().skip(3);
         let zone = words.next()?.to_owned();
-        // One just below 0, which the kernel's integers can come to, stands there as `0.-23`.
+        // A value just below 0, which the kernel's integers can reach, is written as `0.-23`.
         let value = |word: &str| match word.split_once(".-") {
             Some((whole, rest)) => format!("-{whole}.{rest:0>3}").parse().ok(),
             None => word.parse().ok(),

@@ -1,4 +1,4 @@
-//! A container or pod at its limit, and who runs into it and who dies there.
+//! A container or pod at its limit: triggers and victims.
 
 use std::time::{Duration, Instant};
 
@@ -148,7 +148,7 @@ pub(super) fn oom_kill_disable(stage: &Stage<'_>) -> Result<Cast> {
         eater.hangs()?;
         ensure_under_oom(&container.cgroup)?;
     }
-    // The first is told at once, what comes in the second after it when that is over.
+    // The first is reported at once; those that come in the second after it, when that is over.
     (stage.wait)(&scratch.prefixes(), 2)?;
     let mut cast = scratch.cast()?;
     for (role, eater) in ["first", "second", "third"].into_iter().zip(&eaters) {
@@ -165,7 +165,7 @@ fn ensure_under_oom(cgroup: &Cgroup) -> Result<()> {
     let begun = Instant::now();
     while !cgroup.is_under_oom()? {
         ensure!(begun.elapsed() < HANG, "a process sleeps, but not because of the limit");
-        // The kernel tells those who wait by eventfd; here looking again is enough.
+        // The kernel notifies by eventfd; here polling is enough.
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Containers that do not come to anything: the runtime's own process is killed in them.
+//! Containers that fail to start: the runtime's own process is killed in them.
 
 use std::fs;
 use std::path::PathBuf;

@@ -87,7 +87,7 @@ fn atomic(count: u64) -> Result<u64> {
     let result = unsafe { libc::setrlimit(libc::RLIMIT_SIGPENDING, &raw const no_limit) };
     ensure!(result == 0, "cannot raise RLIMIT_SIGPENDING: {}", io::Error::last_os_error());
     let signal = libc::SIGRTMIN();
-    // SAFETY: it sets bits of a local variable, and what this process does with a signal that only it sends.
+    // SAFETY: it sets bits of a local variable, and this process's action on a signal that only it sends.
     unsafe {
         let mut blocked = std::mem::zeroed();
         libc::sigemptyset(&raw mut blocked);

@@ -115,8 +115,8 @@ fn take_larger(order: u32) -> Result<Vec<OwnedFd>> {
     Ok(kept)
 }
 
-/// Free blocks of this order that an unmovable allocation could use: without the reserves (`HighAtomic`, `Isolate`), and without those
-/// for movable pages alone (`CMA`).
+/// Free blocks of this order that an unmovable allocation could use: without the reserves (`HighAtomic`, `Isolate`), and without
+/// those for movable pages alone (`CMA`).
 fn free_blocks(order: u32) -> Result<u32> {
     const USABLE: [&str; 3] = ["Unmovable", "Movable", "Reclaimable"];
     let text = fs::read_to_string("/proc/pagetypeinfo").context("cannot read /proc/pagetypeinfo")?;

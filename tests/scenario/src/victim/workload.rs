@@ -180,7 +180,7 @@ pub fn lose_a_child(memory: &mut [u8]) -> Result<()> {
         unsafe { libc::_exit(1) };
     }
     let mut status = 0;
-    // SAFETY: `status` is there for as long as it takes.
+    // SAFETY: `status` outlives the call.
     let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
     ensure!(waited == pid, "cannot wait for a child: {}", std::io::Error::last_os_error());
     ensure!(

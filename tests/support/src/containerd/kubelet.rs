@@ -118,8 +118,8 @@ fn security(of: &SecurityContext) -> LinuxContainerSecurityContext {
     }
 }
 
-/// Leaves out what this machine cannot give, which would keep the container from starting: a mount that follows the host's where
-/// none of the host's is shared (systemd shares all), capabilities that its own root does not have, and the seccomp profile
+/// Leaves out settings that this machine cannot give, which would keep the container from starting: a mount that follows the host's
+/// where none of the host's is shared (systemd shares all), capabilities that its own root does not have, and the seccomp profile
 /// of a containerd that lets `bpf()` through for `CAP_SYS_ADMIN` alone (before 1.7).
 pub fn spare(config: &mut ContainerConfig, machine: &Machine) {
     /// Its number in the kernel's sets. The others are the least that the agent works with.

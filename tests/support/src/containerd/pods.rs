@@ -224,7 +224,7 @@ impl Container {
         fs::write(self.signals.join("go"), "").expect("the signal can be given");
     }
 
-    /// How many kills the kernel has counted in it. Only while it is there.
+    /// How many kills the kernel has counted in it. Only while it exists.
     pub fn kills(&self) -> Option<u64> {
         kills(&self.cgroup, self.hierarchy.version).expect("its cgroup is there")
     }

@@ -28,7 +28,7 @@ pub struct Remains {
 impl Remains {
     /// Removes all of self.
     pub fn remove(&self) {
-        // First those who would make or remove something themselves, then the containers.
+        // First the processes that would make or remove something themselves, then the containers.
         if let Some(pid) = self.containerd {
             kill(pid, Signal::KILL);
             // Its owner may have waited for it already.

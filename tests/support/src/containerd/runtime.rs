@@ -191,7 +191,7 @@ fn socket(dir: &Path) -> PathBuf {
     dir.join("run/containerd.sock")
 }
 
-/// containerd's configuration. Version 2 is what 1.6 has, and newer ones read it.
+/// containerd's configuration. Version 2 is that of 1.6, and newer ones read it.
 fn configuration(dir: &Path, log_line_bytes: usize) -> String {
     let socket = socket(dir).display().to_string();
     let dir = dir.display();

@@ -3,7 +3,7 @@
 /// Something that is needed.
 pub struct Need {
     pub what: What,
-    /// For what, as the table in `deploy/README.md` has it.
+    /// The reason, as the table in `deploy/README.md` has it.
     pub reason: &'static str,
     /// `None` if both forms have it.
     pub only: Option<Form>,

@@ -20,7 +20,7 @@ use super::needs::Form;
 const CALLS: [(&str, &str); 3] =
     [("CAP_BPF", "bpf"), ("CAP_PERFMON", "perf_event_open"), ("CAP_SYSLOG", "syslog")];
 
-/// A pod, and what containerd made of its container.
+/// A pod, and containerd's configuration of its container.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Recorded {
     /// The pod.

@@ -19,7 +19,7 @@ use super::message::{ListContainersResponse, ListPodSandboxResponse};
 pub(super) enum Manner {
     /// Answers with the recorded lists.
     Lists,
-    /// The same, but the whole of this list is too long for it: it sends only parts of it.
+    /// The same, but refuses the whole of this list as too long: it sends only the parts that a filter selects.
     ListsInParts(&'static str),
     /// Lists its containers, and hangs up in the middle of its sandboxes.
     BreaksOff,
@@ -130,7 +130,7 @@ async fn serve(stream: UnixStream, manner: Manner) {
                     continue;
                 };
                 let _ = stream.send_data(body.slice(..body.len() / 2), false);
-                // All data must be sent before the end.
+                // The data must be sent before the reset.
                 open.push(respond);
                 tokio::spawn(async move { stream.send_reset(h2::Reason::CANCEL) });
                 continue;

@@ -15,7 +15,7 @@ use super::message::listing;
 use super::server::{Manner, Server};
 
 const SHORT: Duration = Duration::from_millis(300);
-/// For what answers: a machine that is busy takes its time.
+/// For answers that must come: a busy machine takes its time.
 const LONG: Duration = Duration::from_secs(20);
 
 async fn reason(manner: Manner, deadline: Duration) -> String {
@@ -54,7 +54,7 @@ async fn one_list_that_is_too_long_costs_no_names() {
 }
 
 #[tokio::test]
-async fn what_came_before_the_end_stays() {
+async fn items_before_the_end_stay() {
     let server = Server::start(Manner::BreaksOff);
     let (got, problem) = list_all(std::slice::from_ref(&server.socket), LONG).await;
     let got = got.expect("a part");
