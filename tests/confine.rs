@@ -43,7 +43,7 @@ impl Drop for Targets {
     }
 }
 
-/// Something that an attacker would do. Arguments that do no harm are chosen where it would go through: the kernel then says so with another
+/// An action that an attacker would try. Where it would go through, its arguments do no harm: the kernel then answers with another
 /// error than that of a right that is missing.
 type Attack = fn(&Targets) -> io::Result<()>;
 
@@ -64,7 +64,7 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("become one that is in memory", |_| call(libc::SYS_execveat, [-1, 0, 0, 0, 0])),
     ("have a file in memory", |_| call(libc::SYS_memfd_create, [c"x".as_ptr() as i64, 0, 0, 0, 0])),
     ("trace a process", |targets| {
-        // PTRACE_SEIZE, of a process that is there.
+        // PTRACE_SEIZE, of an existing process.
         call(libc::SYS_ptrace, [0x4206, targets.pid(), 0, 0, 0])
     }),
     ("read its memory", |targets| call(libc::SYS_process_vm_readv, [targets.pid(), 0, 0, 0, 0])),
@@ -123,8 +123,8 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("have keys", |_| call(libc::SYS_keyctl, [0; 5])),
 ];
 
-/// What a machine may refuse to root, too: `kernel.yama.ptrace_scope`, `kernel.modules_disabled`, `kernel.io_uring_disabled`
-/// and lockdown do. All else must work without confinement, or this test shows nothing.
+/// Attempts that a machine may refuse to root, too: `kernel.yama.ptrace_scope`, `kernel.modules_disabled`,
+/// `kernel.io_uring_disabled` and lockdown do. All else must work without confinement, or this test shows nothing.
 const MAY_BE_REFUSED: &[&str] = &[
     "trace a process",
     "read its memory",
@@ -152,7 +152,7 @@ fn landlock_abi() -> Option<i32> {
     i32::try_from(abi).ok().filter(|abi| *abi > 0)
 }
 
-/// In a thread of its own, confined to this.
+/// In a separate thread, confined to this.
 fn confined<T: Send>(needs: &Needs, then: impl FnOnce(&Confinement) -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| then(&confine::apply(Whom::Thread, needs, || true)));
@@ -184,7 +184,7 @@ fn an_attacker_is_refused_each_attack() {
     let missing: Vec<_> = open.iter().map(|(what, _)| **what).collect();
     let silent: Vec<_> = missing.iter().filter(|what| !MAY_BE_REFUSED.contains(what)).collect();
     assert!(silent.is_empty(), "nothing shows here of: {silent:?}");
-    // Files that the same user may read are kept from it by landlock alone.
+    // Only landlock denies files that the same user may read.
     let by_landlock = ["read a file of the node", "read its variables"];
     for needs in [agent(), agent_in_a_pod()] {
         let (state, done) = confined(&needs, |state| {
@@ -200,9 +200,9 @@ fn an_attacker_is_refused_each_attack() {
     }
 }
 
-/// What the agent itself goes on to do is left to it, and no more of each.
+/// The agent itself keeps the operations that it goes on to need, and no more of each.
 #[test]
-fn the_agent_can_do_what_it_needs() {
+fn the_agent_can_do_its_work() {
     if skipped() {
         return;
     }
@@ -223,7 +223,7 @@ fn the_agent_can_do_what_it_needs() {
     needs.reads.push(tokens.clone());
     let socket = sockets.join("runtime.sock");
     let needs = needs.runtime([socket.as_path()]);
-    // Ports are landlock's business from its version 4 on. Asked here, since seccomp has no call for it.
+    // Landlock confines ports from its version 4 on. The version is read here, since seccomp has no call for it.
     let ports = landlock_abi().is_some_and(|abi| abi >= 4);
     confined(&needs, |_| {
         assert!(fs::read_to_string("/proc/meminfo").is_ok_and(|text| text.contains("MemFree")));
@@ -247,7 +247,8 @@ fn the_agent_can_do_what_it_needs() {
     });
 }
 
-/// A kubeconfig may name a program that makes credentials: that program can be run, and has no more rights than the agent, which says so.
+/// A kubeconfig may name a program that makes credentials: that program can be run, and has no more rights than the agent, which
+/// says so.
 #[test]
 fn a_program_that_makes_credentials_can_be_run() {
     if skipped() {

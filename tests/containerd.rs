@@ -1,9 +1,9 @@
-//! Pods of a real containerd, made through CRI as kubelet makes them, and real OOM kills in them: what crashtrace reports of
-//! each, and what the CRI client says of the very same containers.
+//! Pods of a real containerd, made through CRI as kubelet makes them, and real OOM kills in them: crashtrace's report of
+//! each, and the CRI client's answer about the very same containers.
 //!
 //! Needs root, a memory controller, containerd, runc and busybox (`cargo xtask setup --runtime` installs the last three), and
-//! fails without. Where that cannot be had, `CRASHTRACE_SKIP_LIVE=1` leaves these tests out. The containerd
-//! that runs here is its own: its folders, its socket, its images; nothing of it stays.
+//! fails without. Where these are not available, `CRASHTRACE_SKIP_LIVE=1` leaves these tests out. The test starts its own
+//! containerd, with its own folders, socket and images; nothing of it stays.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -40,7 +40,7 @@ struct Stage {
     tokio: tokio::runtime::Runtime,
     cri: Cri,
     agent: Agent,
-    /// Goes last: what is above uses it.
+    /// Goes last: the fields above use it.
     runtime: Runtime,
 }
 
@@ -54,7 +54,7 @@ impl Stage {
         let more = ["--pods".as_ref(), "cri".as_ref(), "--cri-socket".as_ref(), socket];
         let agent = Agent::spawn_with(crashtrace, "tracepoint", Output::Json, &more);
         let mut agent = agent.expect("it starts");
-        // What is under way stands still while this thread waits for the agent.
+        // Tasks of this runtime stand still while this thread waits for the agent.
         let options =
             Options { deadline: SOON * 3, ..Options::at(&format!("unix://{}", runtime.socket.display())) };
         let cri = tokio.block_on(async { Cri::start(options) });
@@ -78,7 +78,7 @@ impl Stage {
         lines[0].value.clone()
     }
 
-    /// What a fresh list says of this container.
+    /// This container in a fresh list.
     fn listed(&self, container: &Container) -> Option<CriContainer> {
         let listing = self.tokio.block_on(cri::list(&self.runtime.socket, SOON)).expect("a list");
         listing.containers.into_iter().find(|it| it.id == container.id)
@@ -97,7 +97,7 @@ impl Stage {
         }
     }
 
-    /// What the handle says of this container.
+    /// This container, from the handle.
     fn known(&self, container: &Container) -> Option<CriContainer> {
         match self.tokio.block_on(self.cri.find_within(&container.id, SOON))? {
             Listed::Container(it) => Some(CriContainer::clone(&it)),
@@ -113,7 +113,7 @@ impl Stage {
     }
 }
 
-/// Holds what CRI says of a container against what it was made as.
+/// Compares CRI's answer about a container with the configuration that it was made with.
 fn check_named(it: &CriContainer, pod: &Pod, container: &Container) {
     let expected = CriContainer {
         id: container.id.clone(),
@@ -134,7 +134,7 @@ fn check_named(it: &CriContainer, pod: &Pod, container: &Container) {
     );
 }
 
-/// Holds a report's victim, trigger and verdict against the container.
+/// Compares a report's victim, trigger and verdict with the container.
 fn check_report(report: &Value, pod: &Pod, container: &Container, charged_at: &str) {
     let told = |owner: &Value| {
         json!([
@@ -238,7 +238,7 @@ fn killed_containers_are_reported_and_named() {
     let it = stage.known(&hog).expect("it is known still");
     check_named(&it, &alone, &hog);
 
-    // The runtime hangs, is gone, comes back: what it listed is known all along.
+    // The runtime hangs, is gone, comes back: its containers stay known all along.
     stage.runtime.hold().expect("it can be stopped");
     let short = Duration::from_millis(500);
     let problem = stage.tokio.block_on(cri::list(&stage.runtime.socket, short)).expect_err("it hangs");
@@ -273,7 +273,7 @@ fn killed_containers_are_reported_and_named() {
     assert_eq!(left_of(&name), [""; 0]);
 }
 
-/// Not a test of its own: what [`nothing_is_left`] ends in the middle.
+/// Not a test by itself: [`nothing_is_left`] runs it, and ends it in the middle.
 #[test]
 #[ignore = "it runs until it is interrupted, or panics"]
 fn in_the_middle() {

@@ -1,7 +1,8 @@
-//! The image that `cargo xtask image` made, in a real containerd, in containers as kubelet makes them by the manifests in deploy/: what
-//! they report of a real OOM kill, what `doctor` says in them, what memory they take, and how they end.
+//! The image that `cargo xtask image` made, in a real containerd, in containers as kubelet makes them by the manifests in deploy/:
+//! their report of a real OOM kill, the result of `doctor` in them, their memory, and how they end.
 //!
-//! `cargo xtask image --test` runs this; it names the image in `CRASHTRACE_IMAGE`. Needs what `tests/containerd.rs` needs, and kubectl.
+//! `cargo xtask image --test` runs this; it names the image in `CRASHTRACE_IMAGE`. Needs the same as `tests/containerd.rs`, and
+//! kubectl.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ const MIB: u64 = 1 << 20;
 const SOON: Duration = Duration::from_mins(1);
 const NODE: &str = "worker-1";
 
-/// A container of the image, as the manifest asks for it.
+/// A container of the image, by the manifest.
 struct Deployed<'a> {
     runtime: &'a Runtime,
     tokio: &'a tokio::runtime::Runtime,
@@ -152,7 +153,7 @@ fn check_report(report: &Value, pod: &Pod, container: &Container, form: Form) {
 
 #[test]
 #[ignore = "takes the image: `cargo xtask image --test`"]
-fn containers_of_the_image_do_what_they_are_deployed_for() {
+fn containers_of_the_image_report_a_kill_and_end_well() {
     let archive = std::env::var_os("CRASHTRACE_IMAGE").expect("CRASHTRACE_IMAGE names the image's archive");
     cleanup::on_signals().expect("signals can be waited for");
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -176,7 +177,7 @@ fn containers_of_the_image_do_what_they_are_deployed_for() {
         });
         check_report(&report, &pod, &hog, form);
 
-        // Its start is what takes most: the limit leaves room for pods' names and for more processors.
+        // The peak is at its start: the limit leaves room for pods' names and for more processors.
         let (peak, limit) = (it.peak_bytes(), it.limit_bytes);
         eprintln!("{form:?}: {peak} of {limit} bytes");
         assert!(peak * 3 < limit * 2, "{form:?}: {peak} of {limit} bytes");
@@ -184,7 +185,7 @@ fn containers_of_the_image_do_what_they_are_deployed_for() {
         let said = it.exec(&["/crashtrace", "doctor", "--output", "json"]);
         let doctor: Value = serde_json::from_slice(&said.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&said.stderr)));
-        // All is seen, or all but what this kernel hides.
+        // No blind spot, or only those of this kernel.
         assert!([0, 3].contains(&said.exit_code), "{doctor:#}");
         assert!(doctor["uses"].is_string(), "{doctor:#}");
         let left = &doctor["confinement"];

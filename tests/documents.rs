@@ -1,5 +1,5 @@
-//! The documents: that their links and paths lead somewhere, that README stays short, and that fields and exit codes are the program's.
-//! What else is generated in them, `cargo xtask docs --check` holds against its source.
+//! The documents: their links and paths lead somewhere, README stays short, and fields and exit codes are the program's.
+//! `cargo xtask docs --check` compares their generated parts with the sources.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -48,7 +48,7 @@ impl Document {
         links.filter(|link| !link.contains("://")).collect()
     }
 
-    /// What it has between backticks.
+    /// Its words between backticks.
     fn words(&self) -> Vec<&str> {
         self.prose().flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
     }
@@ -95,7 +95,7 @@ fn all() -> Vec<Document> {
     found.iter().map(|path| Document::read(path)).collect()
 }
 
-/// What of this document's links leads nowhere.
+/// The links of this document that lead nowhere.
 fn broken(document: &Document) -> Vec<String> {
     let mut broken = document.links();
     broken.retain(|link| {
@@ -117,7 +117,7 @@ fn broken(document: &Document) -> Vec<String> {
     broken
 }
 
-/// What of this document's words looks like a path of this repository and is none. A part in `<` and `>` is to be filled in.
+/// The words of this document that look like a path of this repository and are none. A part in `<` and `>` is to be filled in.
 fn lost(document: &Document) -> Vec<String> {
     let folders = ["crashtrace/", "crashtrace-ebpf/", "xtask/", "tests/", "deploy/"];
     let mut lost: Vec<_> = document.words().into_iter().map(str::to_owned).collect();
@@ -202,7 +202,7 @@ fn the_exit_codes_are_those_of_the_help() {
     assert_eq!(page.column("exit code"), codes.collect());
 }
 
-/// What people read: documents, manifests and what belongs to them, reports as text, and the help. By name.
+/// The texts for readers: documents, manifests and their files, reports as text, and the help. By name.
 fn readings() -> Vec<(String, String)> {
     fn find(folder: &Path, found: &mut Vec<(String, String)>) {
         for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
@@ -223,7 +223,7 @@ fn readings() -> Vec<(String, String)> {
     for command in command.get_subcommands_mut() {
         found.push((command.get_name().to_owned(), command.render_long_help().to_string()));
     }
-    // The first has the list. What the other says of blind spots is in a recording, and so in the words of the agent that made it.
+    // The first has the list. The other has blind spots from a recording, and so in the words of the agent that made it.
     found.retain(|(name, _)| name != "CONTRIBUTING.md" && !name.contains("report/agent_started."));
     found
 }

@@ -1,4 +1,4 @@
-//! What the watch of pods takes of memory while lists come that are far larger than what is kept of them. One test alone in its
+//! The memory of the watch of pods while lists come that are far larger than their kept parts. One test alone in its
 //! program, so that no other test allocates.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_mins(2);
 const PODS: usize = 50;
 const MIB: usize = 1 << 20;
 
-/// A pod as large as a database takes them: labels, annotations and variables of the environment, and all that is kept after them.
+/// A pod as large as a database stores: labels, annotations and variables of the environment, and the kept fields after them.
 fn pod(number: usize) -> String {
     let id = format!("{number:064x}");
     let label = "l".repeat(1000);

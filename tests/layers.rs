@@ -1,5 +1,5 @@
-//! ARCHITECTURE.md's table of rooms is held against the paths of the code: a room (a top-level module of the agent) uses what its row
-//! has and nothing else, nothing below its own row, and there is no circle. The last holds of xtask's modules, too.
+//! Compares ARCHITECTURE.md's table of rooms with the paths of the code: a room (a top-level module of the agent) uses the rooms of
+//! its row and nothing else, nothing below its own row, and there is no circle. The last holds for xtask's modules, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -32,7 +32,7 @@ fn table() -> Vec<Row> {
     rows(&fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it can be read"))
 }
 
-/// What the code does that the table does not allow.
+/// The uses in the code that the table does not allow.
 fn faults(rows: &[Row], read: &Read) -> Vec<String> {
     let mut faults = Vec::new();
     let in_table: BTreeSet<_> = rows.iter().map(|row| row.room.clone()).collect();
@@ -63,7 +63,7 @@ fn circle(read: &Read) -> Option<Vec<String>> {
     for Arrow { from, to, .. } in &read.arrows {
         uses.entry(from).or_default().insert(to);
     }
-    // What uses nothing that is left is in no circle.
+    // A room that uses none of the rooms left is in no circle.
     loop {
         let left: Vec<_> = uses.keys().copied().collect();
         let before = uses.len();
@@ -86,7 +86,7 @@ fn circle(read: &Read) -> Option<Vec<String>> {
 }
 
 #[test]
-fn rooms_use_what_the_table_says() {
+fn rooms_use_only_rooms_that_the_table_allows() {
     let read = agent();
     assert!(read.arrows.len() > 300, "{} arrows are too few to be all", read.arrows.len());
     let faults = faults(&table(), &read);
@@ -130,7 +130,7 @@ fn planted(rooms: &[&str], arrows: &[(&str, &str)]) -> Read {
 }
 
 #[test]
-fn what_the_table_does_not_have_is_found() {
+fn a_use_that_the_table_does_not_have_is_found() {
     let table = |below: &str| {
         rows(&format!(
             "| layer | room | may use |\n|---|---|---|\n| words | `a` | {below} |\n| | `b` | `a` |\n| | `c` | `a` |\n"

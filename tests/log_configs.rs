@@ -1,5 +1,5 @@
-//! The collectors' configurations in `deploy/pipelines`, of which no program is at hand here: that each option is one that the
-//! collector has, that sizes have room for a report, and that all read what `deploy/` makes and the page says.
+//! The collectors' configurations in `deploy/pipelines`, for collectors that cannot be run here: each option must be one that the
+//! collector has, sizes must have room for a report, and all must read the paths and formats of `deploy/` and of the page.
 //! `tests/log_pipeline` runs rsyslog's.
 
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ const VECTOR: [(&str, &[&str]); 3] = [
 ];
 
 /// Components, blocks and arguments of Grafana Alloy 1.18 that are used, as `docs/sources/reference/components` has them. Keys of
-/// maps (what is taken of a report) are none.
+/// maps (fields taken of a report) are not listed.
 const ALLOY: [&str; 34] = [
     "discovery.kubernetes",
     "role",
@@ -97,7 +97,7 @@ fn options<'a>(known: &[(&str, &'a [&'a str])], of: &str) -> &'a [&'a str] {
     known.iter().find(|(name, _)| *name == of).unwrap_or_else(|| panic!("no {of} is known")).1
 }
 
-/// Holds what is set against what there is.
+/// Checks the options that are set against the known ones.
 fn check(set: &Value, known: &[(&str, &[&str])], of: &str) {
     let known = options(known, of);
     for option in set.as_object().unwrap_or(&Map::new()).keys() {
@@ -190,7 +190,7 @@ fn alloy_has_these_components_and_arguments() {
     for (open, close) in [('{', '}'), ('[', ']'), ('(', ')')] {
         assert_eq!(config.matches(open).count(), config.matches(close).count(), "{open}");
     }
-    // Each component that is referred to is there, and each is referred to but the one that reads and hands on.
+    // Each component that is referred to exists, and each is referred to but the first, which reads and hands on.
     let mut components = BTreeSet::new();
     for line in config.lines().filter(|line| !line.starts_with([' ', '/', '}']) && !line.is_empty()) {
         let (component, label) = line.split_once(" \"").expect("a component with a label");
@@ -208,7 +208,7 @@ fn alloy_has_these_components_and_arguments() {
 }
 
 #[test]
-fn the_page_says_what_the_configurations_and_the_code_have() {
+fn the_page_has_the_values_of_the_configurations_and_the_code() {
     let page = text("README.md");
     for file in ["rsyslog.conf", "fluent-bit.yaml", "vector.yaml", "alloy.alloy"] {
         assert!(page.contains(&format!("({file})")), "{file}");

@@ -1,4 +1,4 @@
-//! What lists of the runtime and recordings take of memory at their worst, as the allocator has it. The tests of this program take
+//! The most memory that the runtime's lists and recordings take, as the allocator counts it. The tests of this program take
 //! turns, so that no other test allocates.
 
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +18,7 @@ static TURN: Mutex<()> = Mutex::new(());
 const MIB: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// What a runtime with these answers lists, why not all, and how much memory that took at its peak.
+/// The list of a runtime with these answers, why it is not whole, and the peak of its memory.
 fn listed(sandboxes: Body, containers: Body) -> (Option<Listing>, Option<String>, usize) {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     tokio.block_on(async {
@@ -54,7 +54,7 @@ fn empty_items_take_no_memory() {
     assert!(peak < 4 * MIB, "{peak} bytes");
 }
 
-/// A runtime with more than there is room for: what is kept is bounded, and the rest is counted and said.
+/// A runtime with more than there is room for: the kept items are bounded, and the rest is counted and reported.
 #[test]
 fn a_runtime_that_lists_without_end_is_cut() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

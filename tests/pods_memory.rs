@@ -15,7 +15,7 @@ const LIST: &str = include_str!("fixtures/kubernetes/api/pods-list.json");
 const PODS: usize = 500;
 const EVENTS: usize = 100_000;
 
-/// The recorded pods again and again, each with names and ids of its own.
+/// The recorded pods again and again, each with other names and ids.
 struct Node {
     recorded: Vec<Pod>,
     runs: Vec<usize>,
@@ -55,8 +55,8 @@ impl Node {
     }
 }
 
-/// Where keys come and go, a table grows once more than their number asks for, at a moment that the keys of its hashes decide:
-/// both together by less than a third of all. One pod that leaked, or one id of each event, would come to far more.
+/// Where keys come and go, a table grows once more than their number needs, at a moment that the keys of its hashes decide:
+/// both together by less than a third of all. A pod that leaked, or an id of each event, would come to far more.
 fn assert_flat(what: &str, early: usize, late: usize) {
     assert!(late < early + early / 3, "{what}: {early}, then {late} bytes");
 }
@@ -73,7 +73,7 @@ fn a_hundred_thousand_events_of_five_hundred_pods_leave_memory_as_it_was() {
     }
     let full = held(before);
     assert!(full < 2 << 20, "{full} bytes for {PODS} pods");
-    // What the index says of itself is about so.
+    // The index's own count is close to that.
     let said = index.bytes();
     assert!((full / 2..full * 2).contains(&said), "it says {said} and holds {full}");
 
@@ -84,7 +84,7 @@ fn a_hundred_thousand_events_of_five_hundred_pods_leave_memory_as_it_was() {
     assert_flat("the same objects again", full, held(before));
     assert_eq!(index.bytes(), said);
 
-    // Every event is another run: earlier ones are kept, up to their number.
+    // Every event is another run: earlier ones are kept, up to a bound.
     let mut most = 0;
     for event in 0..EVENTS / 2 {
         let number = event % PODS;

@@ -1,5 +1,5 @@
-//! The report as its readers get it: reviewed lines, the schema, a reader of its own, and what hostile names and
-//! enormous incidents do to it.
+//! The report as its readers get it: reviewed lines, the schema, an independent reader, and the effect of hostile names and
+//! enormous incidents.
 //!
 //! `CRASHTRACE_BLESS=1 cargo test --test report` writes the expected lines anew; review the difference.
 
@@ -36,7 +36,7 @@ fn validator() -> jsonschema::Validator {
     jsonschema::options().should_validate_formats(true).build(&json_schema()).expect("a valid schema")
 }
 
-/// What is wrong with `line` by the schema.
+/// The faults of `line` by the schema.
 fn faults(validator: &jsonschema::Validator, line: &Value) -> Vec<String> {
     validator.iter_errors(line).map(|error| error.to_string()).collect()
 }
@@ -73,7 +73,7 @@ fn each_line_is_as_the_schema_says() {
 }
 
 #[test]
-fn the_schema_refuses_what_is_no_line() {
+fn the_schema_refuses_a_text_that_is_no_line() {
     let validator = validator();
     let (_, line) = &cases::all()[0];
     let good = parsed(&to_json_line(line));
@@ -94,7 +94,7 @@ fn the_schema_refuses_what_is_no_line() {
 }
 
 #[test]
-fn the_schema_names_the_line_and_speaks_to_people() {
+fn the_schema_has_a_title_and_descriptions() {
     let schema = json_schema();
     assert_eq!((&schema["$id"], &schema["title"]), (&"urn:crashtrace:v1".into(), &"crashtrace/v1".into()));
     assert!(!schema.to_string().contains("[`"), "a link of rustdoc leads nowhere in a schema");
@@ -121,10 +121,10 @@ fn the_schema_names_the_line_and_speaks_to_people() {
     }
 }
 
-/// Fields, their types and their values are those that v1 began with, or more; what describes them may change.
+/// Fields, their types and their values are those that v1 began with, or more; their descriptions may change.
 #[test]
 fn the_schema_holds_all_that_v1_had() {
-    /// What `old` has and `new` has not.
+    /// The fields that `old` has and `new` has not.
     fn missing(
         path: &str,
         (old_root, old): (&Value, &Value),
@@ -192,7 +192,7 @@ fn the_schema_holds_all_that_v1_had() {
 }
 
 #[test]
-fn a_reader_of_its_own_reads_every_incident() {
+fn an_independent_reader_reads_every_incident() {
     for (name, line) in cases::all() {
         if let Line::Incident(_) = line {
             let read: reader::Incident = serde_json::from_slice(&to_json_line(&line)).expect(name);
@@ -239,7 +239,7 @@ fn the_order_of_fields_is_fixed() {
 }
 
 #[test]
-fn the_largest_victim_is_first_and_what_is_unknown_of_each_moves_along() {
+fn the_largest_victim_is_first_and_its_gaps_move_along() {
     let (_, mut made) = cases::built().swap_remove(2);
     // Of the fourth in the kernel's order, which is the third by size.
     made.case
@@ -256,8 +256,8 @@ fn the_largest_victim_is_first_and_what_is_unknown_of_each_moves_along() {
 /// A reason comes from the stage that could not find the fact, and nothing but the whole row shows that none was forgotten.
 #[test]
 fn every_field_that_is_unknown_has_a_reason() {
-    /// Null because there is nothing to say: an owner has what its kind has, an unlimited limit no bytes, an OOM of the
-    /// node no limit, a kill by itself nothing folded, and one of a cgroup nobody who holds the node's memory.
+    /// Null because there is no value: an owner has the fields of its kind, an unlimited limit has no bytes, an OOM of the
+    /// node no limit, a kill by itself nothing folded, and an OOM of a cgroup no holders of the node's memory.
     fn may_be_empty(path: &str, line: &Value) -> bool {
         path.contains(".owner.")
             || path == "limit" && line["verdict"]["cause"] == "system_oom"
@@ -266,7 +266,7 @@ fn every_field_that_is_unknown_has_a_reason() {
                 && (line["verdict"]["cause"] != "system_oom" || line["origin"] == "sysrq")
             || path == "allocation.migrate_type"
                 && (line["verdict"]["cause"] == "cgroup_oom" || line["allocation"]["order"].is_null())
-            // Only an OOM of the node has holders, and only fragmentation a list of what cannot be moved.
+            // Only an OOM of the node has holders, and only fragmentation a list of unmovable memory.
             || path.starts_with("memory.")
                 && (line["victims_total"] == 0 || line["unresolved"].to_string().contains("\"memory.holders\""))
             || path == "folded" || path == "folded.victims[*].cgroup"
@@ -303,7 +303,7 @@ fn every_field_that_is_unknown_has_a_reason() {
         }
     }
     for (name, made) in cases::built() {
-        // Nothing is known of the node but what the record has.
+        // Nothing is known of the node beyond the record.
         let mut node = Node { gfp: cases::context().gfp, ..Node::unseen("a test") };
         let line = parts::Made::of(made.case.incident, &mut node).report();
         let line = parsed(&to_json_line(&Line::Incident(Box::new(line))));
@@ -332,7 +332,7 @@ fn any_time_of_the_clock_can_be_written() {
 }
 
 #[test]
-fn a_request_of_any_order_can_be_written() {
+fn an_allocation_of_any_order_can_be_written() {
     for (order, bytes) in
         [(Some(10), Some(4 << 20)), (Some(51), Some(1 << 63)), (Some(52), None), (Some(u32::MAX), None)]
     {

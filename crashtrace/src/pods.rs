@@ -6,8 +6,8 @@
 //! runtime    --cri---> lists ------------> Known ---+
 //! ```
 //!
-//! What a pod object says of a pod is in [`object`], what is kept of it in [`pod`], and where it is kept in [`index`]. What a
-//! report says of it is in [`names`], who is asked for it in [`directory`], and what is taken of their answers in `confirm`.
+//! [`object`] reads a pod object, [`pod`] is what is kept of it, and [`index`] keeps it. [`names`] makes a report's names from each
+//! source, [`directory`] chooses the sources for a pod, and `confirm` decides what is taken of their answers.
 
 mod confirm;
 pub mod cri;

@@ -1,4 +1,4 @@
-//! `cargo bench -p crashtrace --bench pods`: what the pod index costs, beside what one would take otherwise.
+//! `cargo bench -p crashtrace --bench pods`: the cost of the pod index, beside other ways.
 //!
 //! 500 pods, the recorded ones again and again. All ways are timed in turn, many times, and the median is shown: other work on
 //! the machine slows all of them, so that the ratio says more than the nanoseconds.
@@ -15,7 +15,7 @@ use crashtrace::pods::pod::{Container, Pod};
 const LIST: &str = include_str!("../fixtures/kubernetes/api/pods-list.json");
 const PODS: usize = 500;
 const ROUNDS: usize = 50;
-/// Each way is asked about all ids so many times a round; the linear one about a part of them.
+/// Each way looks up all ids so many times a round; the linear one a part of them.
 const TURNS: usize = 20;
 const LINEAR_PART: usize = 20;
 
@@ -95,7 +95,7 @@ fn read(object: &str) -> Pod {
     pod(&object).expect("a pod")
 }
 
-/// A recorded pod with names and ids of its own.
+/// A recorded pod with another name and other ids.
 fn numbered(objects: &[String], number: usize) -> Pod {
     let recorded = read(&objects[number % objects.len()]);
     // Ids look random, as a runtime's do.

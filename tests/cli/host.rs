@@ -1,4 +1,4 @@
-//! `crashtrace watch` and `doctor` where they cannot work: they say why, and what to do.
+//! `crashtrace watch` and `doctor` where they cannot work: they give the reason and the remedy.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The command as it is run: what it prints, where, and what it exits with. Needs no rights.
+//! The command as it is run: its output, where it goes, and the exit code. Needs no rights.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -49,7 +49,7 @@ fn the_version_is_the_packages() {
 }
 
 #[test]
-fn wrong_usage_is_2_and_says_what_was_wrong() {
+fn wrong_usage_is_2_and_names_the_mistake() {
     for (args, says) in [
         (&[][..], "Usage"),
         (&["watsch"], "watsch"),
@@ -82,7 +82,7 @@ fn each_shell_gets_a_script_that_names_the_commands() {
 }
 
 #[test]
-fn what_schema_prints_accepts_what_replay_prints() {
+fn the_printed_schema_accepts_replays_output() {
     let schema: Value = serde_json::from_str(stdout(&run(&["schema"]))).expect("JSON");
     let validator = jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema");
     let folder = tempfile::tempdir().expect("a directory");

@@ -96,7 +96,7 @@ fn standard_error_that_takes_nothing_changes_no_line_and_no_exit_code() {
         let lines = lines(&output);
         assert_eq!(lines.len(), expected, "{name}");
         let counters = &lines.last().expect("a line")["counters"];
-        // What waits for a reader is not dropped yet.
+        // Lines that wait for a reader are not dropped yet.
         assert_eq!(counters["messages_dropped"], dropped, "{name}: {counters}");
     }
     let output = with_closed("2", &["replay", path(&file)]);

@@ -126,9 +126,9 @@ fn a_replay_has_the_times_that_the_session_had() {
     );
 }
 
-/// What one decision wrote goes into one line, and a task that hangs has a kind of its own.
+/// The messages of one decision go into one line, and a hung task has its own kind.
 #[test]
-fn a_replay_says_who_held_the_nodes_memory_and_who_hangs() {
+fn a_replay_names_the_holders_of_the_nodes_memory_and_hung_tasks() {
     let mut records = memcg_kill(100, 0, POD, b"java");
     if let Body::Decision(decision) = &mut records[0].body {
         (decision.flags, decision.constraint, decision.gfp) = (0, 0, 0x14_0dca);
@@ -260,7 +260,7 @@ fn a_recording_has_its_zones_with_it() {
 }
 
 #[test]
-fn what_is_no_recording_is_refused_with_its_name_and_the_reason() {
+fn a_file_that_is_no_recording_is_refused_with_its_name_and_the_reason() {
     let no_more = format!("{{\"format\":\"crashtrace-recording/v1\",\"layout\":{LAYOUT_VERSION}}}\n");
     for (content, says) in [
         (&b""[..], "no recording"),
@@ -277,7 +277,7 @@ fn what_is_no_recording_is_refused_with_its_name_and_the_reason() {
 }
 
 #[test]
-fn a_recording_of_another_layout_names_both_and_who_wrote_it() {
+fn a_recording_of_another_layout_names_both_and_its_writer() {
     let other = Preamble { layout: LAYOUT_VERSION + 1, ..preamble() };
     let output = replay_of(&bytes(&other, &two_kills()), &[]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
@@ -361,7 +361,7 @@ fn a_reader_that_goes_away_is_a_quiet_end() {
     }
 }
 
-/// What a kernel really wrote: one process that ran into its container's limit, cgroup v1, raw tracepoint.
+/// A recording of a real kernel: one process hit its container's limit, cgroup v1, raw tracepoint.
 ///
 /// `CRASHTRACE_BLESS=1` writes the expected lines anew.
 #[test]

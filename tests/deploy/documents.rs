@@ -1,4 +1,4 @@
-//! What the documents and comments say of the manifests: needs with their reasons, and overlays.
+//! The manifests in documents and comments: needs with their reasons, and overlays.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -89,7 +89,7 @@ fn an_overlay_names_a_registry_the_socket_of_another_runtime_and_where_prometheu
     assert_eq!(selector, Some(json!({ "kubernetes.io/metadata.name": "observability" })));
 }
 
-/// README's five lines: the overlay that they write, with what `cargo xtask image` writes (its own test has the very file).
+/// README's five lines: the overlay that they write, with the line that `cargo xtask image` writes (its own test has that file).
 #[test]
 fn the_readme_installs_the_image_by_its_digest() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("it can be read");

@@ -1,6 +1,6 @@
-//! The manifests in deploy/: that Kubernetes accepts them, that the program accepts its arguments, and that they give it what it needs
-//! and nothing else. `tests/daemonset.rs` runs containers by them, and so do guests (`tests/scenario/src/deployed.rs`), where `oci` tells
-//! runc what a container runtime would. Needs kubectl (`cargo xtask setup --tools`).
+//! The manifests in deploy/: that Kubernetes accepts them, that the program accepts its arguments, and that they meet its needs
+//! and give nothing else. `tests/daemonset.rs` runs containers by them, and so do guests (`tests/scenario/src/deployed.rs`), where
+//! `oci` gives runc the configuration that a container runtime would. Needs kubectl (`cargo xtask setup --tools`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -119,7 +119,7 @@ fn they_are_objects_of_kubernetes_and_fit_together() {
         let policy = policy.spec.expect("a spec");
         assert_eq!(policy.pod_selector.and_then(|pods| pods.match_labels), labels);
         assert_eq!(pod(form).service_account_name, account.metadata.name);
-        // The class of its pods is the one that the quota lets in.
+        // The quota admits the class of its pods.
         let selector = quota.spec.expect("a spec").scope_selector.expect("a selector");
         let classes = selector.match_expressions.unwrap_or_default().remove(0).values;
         assert_eq!(classes, Some(vec![pod(form).priority_class_name.expect("a class")]));
@@ -157,7 +157,7 @@ impl Environment for InPod {
     }
 }
 
-/// What the program makes of its arguments in a pod of these objects.
+/// The program's options in a pod of these objects.
 fn watch(objects: &[Value]) -> cli::Watch {
     let container = container_of(&pod_of(objects));
     let arguments = ["crashtrace"].into_iter().chain(container.args.iter().flatten().map(String::as_str));
@@ -168,7 +168,7 @@ fn watch(objects: &[Value]) -> cli::Watch {
 }
 
 #[test]
-fn the_program_takes_its_arguments_and_does_what_is_meant() {
+fn the_program_takes_its_arguments_as_they_are_meant() {
     for form in Form::ALL {
         let container = container(form);
         assert_eq!(container.command, None, "the image's entry point is the program");
@@ -176,7 +176,7 @@ fn the_program_takes_its_arguments_and_does_what_is_meant() {
         assert_eq!(watch.output, cli::Output::Json);
         assert_eq!(watch.node_name, "worker-1", "not the pod's own name");
         assert_eq!(watch.allocations, cli::Allocations::Unexpected);
-        // Probes and scrapes come to where it listens.
+        // Probes and scrapes reach the address where it listens.
         let metrics = watch.metrics.expect("it serves metrics");
         assert!(metrics.ip().is_unspecified(), "the pod's address is not known here");
         let ports = json!(container.ports);
@@ -190,7 +190,7 @@ fn the_program_takes_its_arguments_and_does_what_is_meant() {
     }
 }
 
-/// What the manifests give, in the words of the table.
+/// All that the manifests give, in the words of the table.
 fn given(objects: &[Value]) -> BTreeSet<String> {
     let pod = pod_of(objects);
     let container = container_of(&pod);
@@ -224,7 +224,7 @@ fn given(objects: &[Value]) -> BTreeSet<String> {
     given.iter().map(|what| format!("{what:?}")).collect()
 }
 
-/// What this form needs by the table.
+/// The needs of this form, by the table.
 fn needed(form: Form) -> BTreeSet<String> {
     let needed = NEEDS.iter().filter(|need| need.only.is_none_or(|only| only == form));
     needed.map(named).collect()
@@ -235,7 +235,7 @@ fn named(need: &Need) -> String {
 }
 
 #[test]
-fn they_give_what_is_needed_and_no_more() {
+fn they_meet_the_needs_and_give_no_more() {
     for form in Form::ALL {
         assert_eq!(given(&rendered(form)), needed(form), "{form:?}");
         let pod = pod(form);
@@ -259,7 +259,8 @@ fn with(form: Form, components: &[&str]) -> Result<Vec<Value>, String> {
     render::render_with(form.folder(), components)
 }
 
-/// The runtime's socket equals root on the node: only its component mounts it, in either form, and the component changes nothing else.
+/// The runtime's socket equals root on the node: only its component mounts it, in either form, and the component changes nothing
+/// else.
 #[test]
 fn the_runtimes_socket_is_a_component_for_either_form() {
     for form in Form::ALL {
@@ -317,7 +318,7 @@ fn only_prometheus_reaches_the_metrics() {
     assert_eq!(json!(rule.from), from);
 }
 
-/// The table against what the program itself looks for.
+/// The table against the program's own needs.
 #[test]
 fn the_table_of_needs_is_the_programs() {
     let known = Capability::VARIANTS.iter().filter(|capability| **capability != Capability::SysAdmin);

@@ -191,7 +191,7 @@ fn kubeconfig(server: &Server, user: &str) -> String {
 
 /// As cloud providers have it. The file that names the program may be one of several.
 #[tokio::test]
-async fn a_program_may_say_who_we_are_and_is_asked_for_each_watch() {
+async fn a_program_may_give_the_credentials_and_runs_for_each_watch() {
     let server = Server::start(well).await;
     let (program, runs) = (server.file("program"), server.file("runs"));
     let answer = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"good-token"}}"#;

@@ -29,7 +29,7 @@ async fn a_watch_that_falls_silent_is_made_anew() {
     knows(&kube);
 }
 
-/// A server that hangs: what is known is as old as its last word, not as the moment when that was noticed.
+/// A server that hangs: the index is as old as the server's last message, not as the moment when the silence was noticed.
 #[tokio::test]
 async fn a_server_that_hangs_is_out_of_step_as_soon_as_bookmarks_are_missing() {
     let server = Server::start(well).await;
@@ -44,8 +44,8 @@ async fn a_server_that_hangs_is_out_of_step_as_soon_as_bookmarks_are_missing() {
     knows(&kube);
 }
 
-/// A server that hangs before its first bookmark is out of step as soon as two are missing. One that goes on after it may be one that
-/// sends none: its watches may be silent for longer.
+/// A server that hangs before its first bookmark is out of step as soon as two are missing. A server that goes on after it may send
+/// no bookmarks: its watches may be silent for longer.
 #[tokio::test]
 async fn a_watch_without_bookmarks_may_be_silent_for_longer() {
     let server = Server::start(|seen: &Seen| match seen.kind {
@@ -94,7 +94,7 @@ async fn a_request_without_an_answer_is_made_anew() {
     assert_ne!(seen[1].connection, seen[0].connection);
 }
 
-/// A listener that accepts and does nothing: TLS has no deadline of its own.
+/// A listener that accepts and does nothing: TLS itself has no deadline.
 #[tokio::test]
 async fn a_port_that_says_nothing_is_given_up() {
     let server = Server::start(well).await;
@@ -124,7 +124,7 @@ async fn a_connection_that_breaks_goes_on_where_it_was() {
     knows(&kube);
 }
 
-/// In the middle of the first list: what came is known, and the list is asked for again, from its beginning.
+/// In the middle of the first list: pods that came are known, and the list is requested again, from its beginning.
 #[tokio::test]
 async fn a_list_that_breaks_is_no_list() {
     let half = || {
@@ -141,7 +141,7 @@ async fn a_list_that_breaks_is_no_list() {
     knows(&kube);
 }
 
-/// What is not the API's words: a proxy's page, a line without an end, half a line, no JSON at all.
+/// Answers that are not the API's: a proxy's page, a line without an end, half a line, no JSON at all.
 #[tokio::test]
 async fn babble_is_survived() {
     let page = b"<html>\x1b[2J<body>Bad gateway</body></html>\n".to_vec();

@@ -40,7 +40,7 @@ async fn one_request_brings_the_pods_and_then_their_changes() {
 }
 
 #[tokio::test]
-async fn a_line_may_come_in_pieces() {
+async fn a_line_may_come_in_chunks() {
     let server = Server::start(|_| Answer::Open(Vec::new())).await;
     let kube = Kube::start(options(&server));
     server.wait_for_requests(1, LONG).await;
@@ -52,7 +52,7 @@ async fn a_line_may_come_in_pieces() {
     knows(&kube);
 }
 
-/// A server ends each watch at the time that it was asked for.
+/// A server ends each watch at the time that the request set.
 #[tokio::test]
 async fn a_watch_that_ends_goes_on_where_it_was() {
     let server = Server::start(well).await;
@@ -123,7 +123,7 @@ async fn a_kubeconfig_will_do_as_well() {
 }
 
 #[tokio::test]
-async fn a_check_asks_for_all_that_is_needed() {
+async fn a_check_uses_each_right_that_the_watch_needs() {
     let server = Server::start(well).await;
     let checked = check(&options(&server), LONG).await.expect("all is well");
     assert_eq!((checked.pods, checked.list_bytes), (PODS, recorded!("pods-list.json").len() as u64));

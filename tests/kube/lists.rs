@@ -18,7 +18,7 @@ fn old(seen: &Seen) -> Answer {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_to_stream_lists_is_not_asked_again() {
+async fn a_refused_streamed_list_is_not_tried_again() {
     let server = Server::start(old).await;
     let kube = Kube::start(options(&server));
     let status = synced(&kube).await;
@@ -40,7 +40,7 @@ async fn a_server_that_refuses_to_stream_lists_is_not_asked_again() {
 
 /// So that an upgrade is noticed.
 #[tokio::test]
-async fn after_a_while_it_is_asked_again() {
+async fn after_a_while_a_streamed_list_is_tried_again() {
     let server = Server::start(old).await;
     let kube = Kube::start(Options { plain_lists: Duration::ZERO, ..options(&server) });
     server.answer_by({
@@ -54,9 +54,9 @@ async fn after_a_while_it_is_asked_again() {
     assert_eq!(server.kinds(), [Kind::StreamedList, Kind::StreamedList]);
 }
 
-/// Older servers pass over what they do not know, and send the pods as new, without an end.
+/// Older servers ignore unknown parameters, and send the pods as new, without an end.
 #[tokio::test]
-async fn a_server_that_never_ends_the_list_is_asked_plainly() {
+async fn a_streamed_list_that_never_ends_is_replaced_by_a_plain_one() {
     let endless = |bookmark: bool| {
         move |seen: &Seen| match seen.kind {
             Kind::StreamedList => {
@@ -92,7 +92,7 @@ fn list() -> Value {
     serde_json::from_slice(&recorded!("pods-list.json")).expect("JSON")
 }
 
-/// The client does not ask for chunks (`limit`), but a server may send them.
+/// The client does not request chunks (`limit`), but a server may send them.
 #[tokio::test]
 async fn a_list_in_pages_is_read_to_its_end() {
     let server = Server::start(|seen| match seen.kind {
@@ -153,9 +153,9 @@ async fn a_watch_that_is_refused_as_too_old_brings_a_new_list() {
     knows(&kube);
 }
 
-/// What is gone when the new list comes is gone, and known for a while.
+/// A pod that is missing in the new list is gone, and known for a while.
 #[tokio::test]
-async fn a_new_list_takes_away_what_is_not_in_it() {
+async fn a_new_list_removes_pods_that_are_not_in_it() {
     let server = Server::start(well).await;
     let kube = Kube::start(options(&server));
     synced(&kube).await;

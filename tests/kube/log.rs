@@ -1,4 +1,4 @@
-//! What the log says of trouble with the server.
+//! The log of trouble with the server.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use super::{LONG, json, knows, options, recorded, synced, well};
 use crashtrace::pods::kube::{Kube, Options};
 use crashtrace_test_support::api_server::{Answer, Server};
 
-/// What is logged on this thread for as long as it lives.
+/// The lines logged on this thread for as long as it lives.
 struct Log {
     text: Text,
     _default: DefaultGuard,

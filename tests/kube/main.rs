@@ -1,5 +1,5 @@
-//! The watch of a node's pods, before an API server of the tests' own: over TLS, with answers that a real one gave. What goes
-//! wrong there, and what becomes of what was known.
+//! The watch of a node's pods, before the tests' own API server: over TLS, with recorded answers of a real one. The failures that
+//! can occur there, and the known pods meanwhile.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ mod log;
 mod outage;
 mod refusals;
 
-/// For what must come: a machine that is busy takes its time.
+/// For events that must come: a busy machine takes its time.
 const LONG: Duration = Duration::from_mins(1);
-/// For what must not come.
+/// For events that must not come.
 const SHORT: Duration = Duration::from_millis(200);
 /// Pods in the recorded lists.
 const PODS: usize = 16;
@@ -90,7 +90,7 @@ async fn degraded(kube: &Kube) -> String {
     status.reason().expect("a reason")
 }
 
-/// What was known is known.
+/// The pods are still known.
 fn knows(kube: &Kube) {
     assert_eq!(kube.status().pods, PODS);
     let pod = kube.find_pod(UID).expect("the pod");

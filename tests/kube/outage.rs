@@ -1,4 +1,4 @@
-//! A server that is away for a while: what is known meanwhile, and how often it is asked.
+//! A server that is away for a while: the known pods meanwhile, and how often requests are sent.
 
 use std::time::{Duration, Instant};
 
@@ -55,8 +55,8 @@ async fn a_server_that_is_not_there_yet_is_waited_for() {
     assert_eq!(server.kinds(), [Kind::StreamedList]);
 }
 
-/// The numbers of many agents over minutes are in the unit tests of the pauses. This holds the agent against them: it asks once
-/// for each pause, and never besides.
+/// The numbers of many agents over minutes are in the unit tests of the pauses. This checks the agent against them: it sends one
+/// request for each pause, and no others.
 #[tokio::test]
 async fn each_pause_is_followed_by_one_request() {
     const REFUSALS: usize = 40;

@@ -10,7 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// As flow control does it: not JSON, and a header.
 #[tokio::test]
-async fn too_many_requests_are_held_back_as_long_as_it_wants() {
+async fn after_too_many_requests_it_waits_as_long_as_the_server_wants() {
     let server = Server::start(first(|| {
         let body = recorded!("errors/429-watch-pods.txt").into();
         Answer::Whole(429, "text/plain; charset=utf-8", Some("1"), body)
@@ -42,9 +42,9 @@ async fn a_server_that_lags_behind_is_given_the_time_that_it_wants() {
     knows(&kube);
 }
 
-/// While a server starts it has not read yet what it is to allow.
+/// A server that starts has not read yet which rights it is to grant.
 #[tokio::test]
-async fn a_refusal_of_a_moment_is_not_complained_of() {
+async fn a_refusal_of_a_moment_is_not_reported() {
     let server =
         Server::start(first(|| json(403, recorded!("errors/403-while-apiserver-starts.json")))).await;
     let kube = Kube::start(Options { grace: LONG, ..options(&server) });
@@ -82,7 +82,7 @@ async fn a_refusal_that_lasts_names_the_rights_that_lack() {
     knows(&kube);
 }
 
-/// A server whose data is older than what was seen: a version that is refused again and again is given up.
+/// A server whose data is older than the known version: a version that is refused again and again is given up.
 #[tokio::test]
 async fn a_version_that_is_always_refused_is_given_up() {
     let server = Server::start(|seen| match seen.kind {

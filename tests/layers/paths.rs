@@ -25,7 +25,7 @@ pub(crate) struct Crate<'a> {
     pub(crate) name: &'a str,
 }
 
-/// What was read of a crate.
+/// The paths and files that were read of a crate.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
     pub(crate) rooms: BTreeSet<String>,
@@ -71,7 +71,7 @@ impl Crate<'_> {
         let shown = path.strip_prefix(folder).unwrap_or(path).display().to_string();
         read.files.push((module.to_owned(), reader.paths.clone()));
         for used in reader.paths {
-            // A glob of the crate's root would hide what is used.
+            // A glob of the crate's root would hide the used room.
             let to = used.first().cloned().unwrap_or_else(|| "*".to_owned());
             if to != room {
                 read.arrows.push(Arrow {
@@ -98,7 +98,7 @@ impl Crate<'_> {
     }
 }
 
-/// A module that lies in a file of its own.
+/// A module in a separate file.
 #[derive(Debug, PartialEq, Eq)]
 struct Child {
     module: Vec<String>,
@@ -160,7 +160,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What macros are given is no syntax yet: paths are looked for among the tokens.
+    /// The arguments of macros are no syntax yet: paths are looked for among the tokens.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let mut at = 0;
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_in_the_room_is_no_arrow() {
+    fn a_use_within_a_room_is_no_arrow() {
         for (module, source) in [
             ("enrich", "use self::gaps::Gap; use crate::enrich::names; use gaps::X;"),
             ("enrich::names", "use super::gaps; use super::{Node, zones::Zone}; use super::*;"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// A row: a room, and what it may use.
+/// A row: a room, and the rooms that it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) layer: String,

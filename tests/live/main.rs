@@ -1,8 +1,8 @@
 //! Real OOM kills on this machine, through its own kernel: the scenarios of `tests/scenario` that do no harm to it,
 //! with the hooks that work on every kernel. Guests (`cargo xtask vm --scenario all`) have the rest.
 //!
-//! They need root and a memory controller, and fail without: a test that was not run has shown nothing. Where that
-//! cannot be had, `CRASHTRACE_SKIP_LIVE=1` leaves them out.
+//! They need root and a memory controller, and fail without: a test that was not run has shown nothing. Where these
+//! are not available, `CRASHTRACE_SKIP_LIVE=1` leaves them out.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -48,7 +48,7 @@ const CRASHTRACE: &str = env!("CARGO_BIN_EXE_crashtrace");
 
 /// All that do no harm, in one run of the agent; that this tier is blind to one of them is shown as well.
 #[test]
-fn the_scenarios_that_do_no_harm_are_reported_as_they_must_be() {
+fn the_scenarios_that_do_no_harm_pass() {
     let Some(mut scenario) = program() else { return };
     let output = scenario.args(["run", "--crashtrace", CRASHTRACE, "--hooks", "tracepoint", "all"]).output();
     let output = output.expect("it starts");
@@ -62,7 +62,7 @@ fn the_scenarios_that_do_no_harm_are_reported_as_they_must_be() {
     for it in catalogue.scenarios.iter().filter(|it| it.needs.iter().all(|need| harmless.contains(need))) {
         let result = results.iter().find(|result| result["scenario"] == it.name.as_str());
         let result = result.unwrap_or_else(|| panic!("{} has no result", it.name));
-        // Only what is of the other version of cgroups may be left out.
+        // Only scenarios of the other version of cgroups may be left out.
         assert_eq!(result["skipped"].is_string(), result["pass"].is_null(), "{result}");
         assert!(result["pass"] == true || !it.needs.is_empty(), "{result}");
         assert_eq!(
@@ -179,7 +179,7 @@ fn the_demo_shows_a_kill_as_text_and_as_json() {
     }
 }
 
-/// SIGINT as from a terminal, at some of the steps that the demo tells of.
+/// SIGINT as from a terminal, at some of the steps that the demo prints.
 #[test]
 fn an_interrupted_demo_leaves_nothing_behind() {
     for step in ["starting", "made cgroup", "touches page"] {

@@ -21,7 +21,7 @@ fn watch() -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
 }
 
-/// Waits until its thread that loads is there.
+/// Waits until its thread that loads exists.
 fn until_it_loads(child: &Child) {
     let begun = Instant::now();
     let tasks = format!("/proc/{}/task", child.id());
@@ -100,7 +100,7 @@ fn an_agent_that_is_told_to_end_while_it_loads_ends_well_and_says_so() {
             assert!(messages.contains("stopped by a signal before the hooks were in place"), "{messages}");
             broken_off += 1;
         } else {
-            // It was done just then. What stands between is a kill that another test had made.
+            // It was ready just then. Lines between these are kills of another test.
             let ends = [lines.first(), lines.last()].map(|line| line.and_then(|line| line["kind"].as_str()));
             assert_eq!(ends, [Some("agent_started"), Some("agent_stopping")]);
         }

@@ -1,7 +1,7 @@
-//! crashtrace's stream through a log pipeline: a real containerd writes what a container prints into a log file, in CRI's
+//! crashtrace's stream through a log pipeline: a real containerd writes a container's output into a log file, in CRI's
 //! framing, and a real collector (Debian's rsyslog, with the configuration of `deploy/pipelines`) makes records of it.
 //!
-//! Needs what `tests/containerd.rs` needs, and rsyslog (`cargo xtask setup --runtime --tools`). `CRASHTRACE_SKIP_LIVE=1`
+//! Needs the same as `tests/containerd.rs`, and rsyslog (`cargo xtask setup --runtime --tools`). `CRASHTRACE_SKIP_LIVE=1`
 //! leaves it out.
 
 use std::fs;
@@ -39,7 +39,7 @@ const SCRIPT: &str = "/signal/loader --library-path /signal/libraries /signal/cr
 
 const CUT: &[u8] = b"{\"schema\":\"crashtrace/v1\",\"seq\":";
 
-/// What names have in them is two bytes a character, so that some parts of lines end in the middle of one.
+/// Most letters have two bytes, so that some parts of lines end in the middle of a letter.
 const SERVICE: &str = "/system.slice/üöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöäüöä.service";
 const CONTAINER_PATH: &[u8] = b"/kubepods/burstable/podb2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d/3f2a9c0d1e4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeef";
 
@@ -61,7 +61,7 @@ fn records() -> Vec<Record> {
     numbered([one, vec![alloc_failure(5_000_000, 0, CONTAINER_PATH, 4)], group].concat())
 }
 
-/// What crashtrace prints of the recording, without a pipeline.
+/// crashtrace's output for the recording, without a pipeline.
 fn printed(recording: &Path) -> Vec<Value> {
     let crashtrace = Command::new(env!("CARGO_BIN_EXE_crashtrace")).arg("replay").arg(recording).output();
     let stdout = String::from_utf8(crashtrace.expect("it runs").stdout).expect("UTF-8");
@@ -76,7 +76,7 @@ fn printed(recording: &Path) -> Vec<Value> {
     lines
 }
 
-/// Gives a container what it runs, and lets it run.
+/// Copies the program and its input into a container, and starts it.
 fn run(container: &Container, recording: &[u8], long: &str) {
     let crashtrace = Path::new(env!("CARGO_BIN_EXE_crashtrace"));
     let (folder, libraries) = (container.folder(), container.folder().join("libraries"));
@@ -94,14 +94,14 @@ fn run(container: &Container, recording: &[u8], long: &str) {
     container.go();
 }
 
-/// What the runtime wrote of stdout, once it has written all: the tag and the text of each line.
+/// The lines of stdout that the runtime wrote, once it has written all: the tag and the text of each line.
 fn framed(pod: &Pod, attempt: u32) -> Vec<(u8, Vec<u8>)> {
     let file = pod.logs().join(format!("{CONTAINER}/{attempt}.log"));
     let deadline = Instant::now() + PATIENCE;
     loop {
         let written = fs::read(&file).expect("a log file");
         let framed = log::parts(&written, "stdout");
-        // What the end of the container cut comes when it has ended.
+        // The line that the container's end cut comes when it has ended.
         if framed.last().is_some_and(|(tag, text)| *tag == b'P' && text.ends_with(CUT)) {
             return framed.into_iter().map(|(tag, text)| (tag, text.to_vec())).collect();
         }
@@ -110,7 +110,7 @@ fn framed(pod: &Pod, attempt: u32) -> Vec<(u8, Vec<u8>)> {
     }
 }
 
-/// Holds what the collector made of it against what was printed.
+/// Compares the collector's records with the printed lines.
 fn check(records: &[Value], printed: &[Value], long: &str) {
     for record in records {
         assert_eq!(record["kubernetes"]["namespace"], NAMESPACE, "{record:#}");
@@ -132,7 +132,7 @@ fn check(records: &[Value], printed: &[Value], long: &str) {
     }
     assert_eq!(sessions.len(), 2);
     for mut session in sessions {
-        // Each run has a name of its own. All else is the same.
+        // Each run has a separate name. All else is the same.
         let name = session[0]["session"].clone();
         for line in &mut session {
             assert_eq!(line["session"], name, "{line:#}");
@@ -158,10 +158,10 @@ fn a_collector_has_every_line_with_its_fields() {
     let (file, recording) = (folder.path().join("a.rec"), bytes(&preamble(), &records()));
     fs::write(&file, &recording).expect("a file");
     let printed = printed(&file);
-    // No line of crashtrace's: what others write is split at the default too.
+    // No line of crashtrace's: lines of other programs are split at the default too.
     let long = format!("[\"{}\"]", "ü ".repeat(12_000));
 
-    // As containerd has it, at which crashtrace's lines stay whole; and far less, as the runtimes that split by what they read.
+    // As containerd has it, at which crashtrace's lines stay whole; and far less, as the runtimes that split at each read.
     for log_line_bytes in [LOG_LINE_BYTES, 1_000] {
         let runtime = tokio.block_on(Runtime::start_with(log_line_bytes)).expect("containerd starts");
         let logs = runtime.folder(LOGS).expect("a folder");
@@ -181,7 +181,7 @@ fn a_collector_has_every_line_with_its_fields() {
             let halves = framed.iter().any(|(_, text)| std::str::from_utf8(text).is_err());
             let split = framed.iter().filter(|(tag, _)| *tag == b'P').count();
             if log_line_bytes == LOG_LINE_BYTES {
-                // That of `long`, and what the end of the container cut.
+                // That of `long`, and the line that the container's end cut.
                 assert_eq!((lines, split), (printed.len(), long.len() / LOG_LINE_BYTES + 1), "{framed:?}");
             } else {
                 assert!(lines < printed.len() && split > long.len() / log_line_bytes && halves, "{framed:?}");

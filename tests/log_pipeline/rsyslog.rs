@@ -23,7 +23,7 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// Starts one that follows the log files of pods in this folder, with what is its own in the other.
+    /// Starts one that follows the log files of pods in this folder; its own files are in the other.
     pub(crate) fn start(logs: &Path, own: &Path) -> Result<Self> {
         let own = tempfile::tempdir_in(own)?.keep();
         let records = own.join("records");

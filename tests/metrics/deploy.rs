@@ -1,4 +1,4 @@
-//! What `deploy/monitoring` asks Prometheus: only what there is, and promtool has nothing against it.
+//! The queries of `deploy/monitoring`: they use only names that exist, and promtool accepts them.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ pub(crate) fn as_sent(query: &str) -> String {
     sent
 }
 
-/// What each alert has of this.
+/// This field of each alert.
 fn of_alerts(what: &str) -> Vec<String> {
     let alerts = yaml("alerts.yaml");
     let groups = alerts["groups"].as_array().expect("groups").iter();
@@ -52,7 +52,7 @@ fn labels(query: &str) -> Vec<&str> {
 }
 
 #[test]
-fn only_metrics_and_labels_that_exist_are_asked_for() {
+fn only_metrics_and_labels_that_exist_are_queried() {
     let queries = queries();
     let conditions = of_alerts("expr");
     let mut asked = BTreeSet::new();
@@ -83,7 +83,7 @@ fn the_labels_of_a_query_are_found() {
 
 /// Words of the report's enums: a label that has another value never matches.
 #[test]
-fn values_that_are_asked_for_exist() {
+fn values_that_are_queried_exist() {
     use crashtrace::metrics::incidents::{expected, word};
     let known: BTreeSet<_> = expected()
         .iter()
@@ -126,7 +126,7 @@ fn promtool_has_nothing_against_the_scrape_job() {
 
 /// As far as can be told without one.
 #[test]
-fn the_dashboard_is_one_that_grafana_reads() {
+fn grafana_can_read_the_dashboard() {
     let dashboard: Value = serde_json::from_str(&text("dashboard.json")).expect("JSON");
     let panels = dashboard["panels"].as_array().expect("panels");
     let ids: BTreeSet<_> = panels.iter().filter_map(|panel| panel["id"].as_u64()).collect();

@@ -1,7 +1,7 @@
-//! `crashtrace watch --metrics`: what Debian's Prometheus has of a real agent, before which real processes are killed, and what
-//! `deploy/monitoring` makes of it.
+//! `crashtrace watch --metrics`: the values that Debian's Prometheus has of a real agent, before which real processes are killed,
+//! and the alerts of `deploy/monitoring` from them.
 //!
-//! Needs what `tests/live` needs, and Prometheus (`cargo xtask setup --tools`); `CRASHTRACE_SKIP_LIVE=1` leaves the kills out.
+//! Needs the same as `tests/live`, and Prometheus (`cargo xtask setup --tools`); `CRASHTRACE_SKIP_LIVE=1` leaves the kills out.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -49,7 +49,7 @@ fn counted(lines: &[Line]) -> BTreeMap<[String; 3], f64> {
     counts
 }
 
-/// The same of what Prometheus has.
+/// The same from Prometheus.
 fn scraped(prometheus: &Prometheus) -> anyhow::Result<BTreeMap<[String; 3], f64>> {
     let samples = prometheus.query("crashtrace_incidents_total > 0")?;
     let label = |labels: &Value, name| labels[name].as_str().unwrap_or_default().to_owned();
@@ -63,7 +63,7 @@ fn of_level(lines: &[Line], level: &str) -> bool {
     lines.iter().any(|line| line.value["kind"] == "oom_kill" && line.value["verdict"]["level"] == level)
 }
 
-/// Plays while clients of all kinds ask without a pause. How often they were answered.
+/// Plays while clients of all kinds send requests without a pause. The number of answers.
 fn play_under_siege(address: SocketAddr, mut scenario: Command) -> u64 {
     let (over, answers) = (AtomicBool::new(false), AtomicU64::new(0));
     let silent: Vec<_> = (0..64).filter_map(|_| TcpStream::connect(address).ok()).collect();
@@ -72,7 +72,7 @@ fn play_under_siege(address: SocketAddr, mut scenario: Command) -> u64 {
             let (over, answers) = (&over, &answers);
             scope.spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    // One that is let go for the sake of others is not answered.
+                    // A connection that is closed to make room for others has no answer.
                     answers.fetch_add(u64::from(http::get(address, path).is_ok()), Ordering::Relaxed);
                 }
             });
@@ -88,7 +88,7 @@ fn play_under_siege(address: SocketAddr, mut scenario: Command) -> u64 {
 }
 
 #[test]
-fn prometheus_has_what_the_stream_has() {
+fn prometheus_and_the_stream_agree() {
     let Some(mut scenario) = program() else { return };
     let _alone = alone();
     scenario.args(["run", "--crashtrace", CRASHTRACE, "--hooks", "tracepoint"]);
@@ -102,7 +102,7 @@ fn prometheus_has_what_the_stream_has() {
     agent.wait_started().expect("it watches");
     let address = http::listening(agent.pid(), SOON).expect("it serves");
 
-    // The names of pods cannot be had: it is ready, and says so.
+    // The names of pods are not available: it is ready, and says so.
     let (status, health) = ask(address, "/healthz");
     assert_eq!((status, &health["alive"]), (200, &json!(true)), "{health}");
     let (status, short) = ask(address, "/readyz");
@@ -116,7 +116,7 @@ fn prometheus_has_what_the_stream_has() {
     assert_eq!((&index["source"], &index["state"]), (&json!("cri"), &json!("degraded")), "{readiness}");
     assert!(index["problem"].as_str().is_some_and(|it| it.contains(nowhere)), "{readiness}");
 
-    // The older format; Prometheus asks for the newer one.
+    // The older format; Prometheus requests the newer one.
     let answer = http::get(address, "/metrics").expect("it answers");
     assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
     prometheus::pleases(&["check", "metrics"], &answer.body);
@@ -135,7 +135,7 @@ fn prometheus_has_what_the_stream_has() {
     is("crashtrace_pod_index_synced{source=\"cri\"}", 0.0).expect("as /readyz");
     is("crashtrace_blind_spots", blind as f64).expect("as the stream");
     is("crashtrace_hooks_info{tier=\"raw_tp\"}", 1.0).expect("as it was told");
-    // They are there before anything has happened: Prometheus sees a rise only between two samples.
+    // They exist before anything has happened: Prometheus sees a rise only between two samples.
     let all = prometheus.query("crashtrace_incidents_total").expect("an answer");
     assert_eq!(all.len(), crashtrace::metrics::incidents::expected().len(), "{all:?}");
 
@@ -145,7 +145,7 @@ fn prometheus_has_what_the_stream_has() {
     agent.read_until(Instant::now() + SOON, both).expect("the agent goes on");
     assert!(both(&agent.lines), "{:#?}", agent.lines);
 
-    // On a machine that others use, they have kills of their own: what counts is that both say the same.
+    // Other users of the machine have their own kills: it counts that both have the same.
     let same = prometheus.wait("both have the same incidents", |it| {
         agent.read_until(Instant::now(), |_| false)?;
         let (told, scraped) = (counted(&agent.lines), scraped(it)?);
@@ -158,7 +158,7 @@ fn prometheus_has_what_the_stream_has() {
     let latest = kills.map(|line| now_ns - line.value["ktime_ns"].as_u64().expect("a time"));
     let latest_seconds = Duration::from_nanos(latest.sum()).as_secs_f64();
     let count: f64 = same.iter().filter(|(what, _)| what[0] == "oom_kill").map(|(_, count)| count).sum();
-    // What folds has no latency: others may have a storm of kills here.
+    // Folded kills have no latency: other tests may have a storm of kills here.
     let folded = agent.lines.iter().filter(|line| line.value["repeats"].as_u64().is_some_and(|it| it > 0));
     let count = count - folded.filter(|line| line.value["kind"] == "oom_kill").count() as f64;
     is("crashtrace_report_latency_seconds_count{kind=\"oom_kill\"}", count).expect("each kill's");
@@ -171,7 +171,7 @@ fn prometheus_has_what_the_stream_has() {
     is("crashtrace_lines_written_total", last["seq"].as_f64().expect("a number")).expect("each line");
     is("sum(crashtrace_lost_total)", last["lost"].as_f64().expect("a number")).expect("as the stream");
 
-    // What a cgroup of all pods does to users of the alerts.
+    // The effect of a cgroup of all pods on the alerts.
     prometheus
         .wait("the alert is sent", |it| {
             let alerts = it.ask("/api/v1/alerts")?;

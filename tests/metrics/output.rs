@@ -53,7 +53,7 @@ impl Watch {
         address
     }
 
-    /// It ends within what kubelet gives it, with much room for a busy machine.
+    /// It ends within kubelet's grace period, with much room for a busy machine.
     fn end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + SOON;
         loop {
@@ -83,7 +83,7 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// What `/readyz` says, once this is why it says no, or null for yes.
+/// The answer of `/readyz`, once this is its reason, or null if it is ready.
 fn readiness(address: SocketAddr, why: &Value) -> Value {
     let deadline = Instant::now() + SOON;
     loop {
@@ -159,7 +159,7 @@ fn output_that_is_not_read_is_told_and_costs_nothing_but_its_time() {
 }
 
 #[test]
-fn an_agent_whose_output_is_not_read_ends_when_it_is_told_to_and_says_what_is_lost() {
+fn an_agent_whose_output_is_not_read_ends_on_a_signal_and_counts_lost_lines() {
     if skipped() {
         return;
     }

@@ -26,7 +26,7 @@ pub(crate) fn text(name: &str) -> String {
     std::fs::read_to_string(deployed(name)).expect("it is there")
 }
 
-/// The same as what it says.
+/// The same, parsed.
 pub(crate) fn yaml(name: &str) -> Value {
     serde_saphyr::from_str(&text(name)).expect("YAML")
 }
@@ -41,7 +41,7 @@ fn program(name: &str) -> Command {
 
 const MISSING: &str = "Prometheus does not start: `cargo xtask setup --tools` fetches it";
 
-/// Holds that promtool has nothing against this: the name of a file as its last argument, or what it reads.
+/// Checks that promtool accepts this: the name of a file as its last argument, or its input.
 pub(crate) fn pleases(arguments: &[&str], input: &str) {
     let mut promtool = program("promtool");
     promtool.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -93,7 +93,7 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// One that scrapes these.
+    /// Starts one that scrapes these.
     pub(crate) fn start(targets: &[Target<'_>]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("prometheus.yaml");
@@ -113,7 +113,7 @@ impl Prometheus {
         Ok(prometheus)
     }
 
-    /// Asks its API.
+    /// Sends a request to its API.
     pub(crate) fn ask(&self, path: &str) -> Result<Value> {
         let answer = http::get(self.address, path)?;
         let value: Value =
@@ -124,7 +124,7 @@ impl Prometheus {
         Ok(value["data"].clone())
     }
 
-    /// What a query comes to now: labels and values.
+    /// The current result of a query: labels and values.
     pub(crate) fn query(&self, query: &str) -> Result<Vec<(Value, f64)>> {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
         let data = self.ask(&format!("/api/v1/query?{query}"))?;
@@ -145,7 +145,7 @@ impl Prometheus {
         }
     }
 
-    /// Waits until this comes to something.
+    /// Waits until this gives a value.
     pub(crate) fn wait<T>(&self, what: &str, mut ask: impl FnMut(&Self) -> Result<Option<T>>) -> Result<T> {
         let end = Instant::now() + START;
         loop {

@@ -15,7 +15,7 @@ use crashtrace_test_support::{cleanup, http, skipped};
 use super::{ApiServer, MIB, SOON, index_once};
 
 const LIMIT_BYTES: u64 = 16 * MIB;
-/// Stands in each name of these pods, and in nothing else.
+/// A part of each name of these pods, and of no other text.
 const NAMES: &str = "zq9";
 
 /// A pod that the API server knows, with its one container.
@@ -160,8 +160,8 @@ fn only_claims(report: &Value, pod: &Known, kind: &str, unit: &str) {
     assert!(reason(report, "victims[0].owner").contains("not confirmed"), "{report:#}");
 }
 
-/// Waits until the metrics have as many kills of this level as there are lines. A line is counted just after it is written, and others
-/// kill too.
+/// Waits until the metrics have as many kills of this level as there are lines. A line is counted just after it is written, and
+/// other programs kill too.
 fn is_counted(agent: &mut Agent, level: &str) {
     let address = http::listening(agent.pid(), SOON).expect("it serves");
     let labels = format!("{{kind=\"oom_kill\",cause=\"cgroup_oom\",level=\"{level}\"}} ");
@@ -207,7 +207,7 @@ fn a_cgroup_that_imitates_a_pod_does_not_get_its_names() {
     };
     let mut outside = started(watch(&[]), "on the machine");
     let mut filtered = started(watch(&["--namespace".to_owned(), format!("shop-{NAMES}")]), "with a filter");
-    // As in kind: what this one has for the root of the hierarchy is the node's container.
+    // As in kind: the root of the hierarchy that this one sees is the node's container.
     let mut command = Command::new("unshare");
     command.args([
         "--mount",
@@ -243,7 +243,7 @@ fn a_cgroup_that_imitates_a_pod_does_not_get_its_names() {
     let real = tree.kill(1, &pod.path());
     is_named(&report(&mut outside, real), &pod);
     is_named(&report(&mut filtered, real), &pod);
-    // What is in a pod without a name goes through the filter, the imitation does not.
+    // A kill in a pod without a name passes the filter, the imitation does not.
     let through: Vec<_> = filtered.lines.iter().map(|line| line.value["victims"][0]["pid"].clone()).collect();
     let is_through = |pid: u32| through.iter().any(|it| *it == pid);
     assert!(is_through(moved) && is_through(class) && !is_through(imitation), "{through:?}");

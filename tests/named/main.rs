@@ -1,8 +1,8 @@
-//! The whole of it: real OOM kills in pods of a real containerd, before an agent that asks an API server for their names. What
-//! it reports while the API server knows a pod, does not know it yet, and is gone.
+//! The whole of it: real OOM kills in pods of a real containerd, before an agent that has their names from an API server. The
+//! reports while the API server knows a pod, does not know it yet, and is gone.
 //!
-//! The API server is the tests' own (`tests/support/src/api_server.rs`), over TLS with a token, found by a kubeconfig. It tells of these very
-//! pods. Needs what `tests/containerd.rs` needs; `CRASHTRACE_SKIP_LIVE=1` leaves it out.
+//! The API server is the tests' own (`tests/support/src/api_server.rs`), over TLS with a token, found by a kubeconfig. It has these
+//! very pods. Needs the same as `tests/containerd.rs`; `CRASHTRACE_SKIP_LIVE=1` leaves it out.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -25,7 +25,7 @@ const MIB: u64 = 1 << 20;
 /// How long a report or an answer may take on a busy machine.
 const SOON: Duration = Duration::from_mins(1);
 
-/// An API server in a thread of its own, so that it answers while the test waits for the agent.
+/// An API server in a separate thread, so that it answers while the test waits for the agent.
 struct ApiServer {
     server: Option<Server>,
     kubeconfig: PathBuf,
@@ -34,7 +34,7 @@ struct ApiServer {
 }
 
 impl ApiServer {
-    /// One that has these pods.
+    /// Starts one that has these pods.
     fn start(pods: &[Value]) -> Self {
         let list: Vec<u8> = pods.iter().flat_map(|pod| event("ADDED", pod)).chain(bookmark()).collect();
         let (tell, told) = channel();
@@ -101,7 +101,7 @@ fn bookmark() -> Vec<u8> {
     event("BOOKMARK", &object)
 }
 
-/// What an API server has of this pod, whose container is limited to so much.
+/// The API server's object of this pod, whose container is limited to so much.
 fn object(pod: &Pod, container: &Container, limit: &str) -> Value {
     json!({
         "kind": "Pod",
@@ -155,7 +155,7 @@ fn check_named(report: &Value, pod: &Pod, container: &Container, revision: u64) 
     assert!(unresolved.iter().all(|it| !it["field"].as_str().unwrap_or_default().ends_with("owner.pod")));
 }
 
-/// What `/readyz?verbose` says of the only one who is asked for names, once that is in this state.
+/// The only source of names in `/readyz?verbose`, once it is in this state.
 fn index_once(agent: &Agent, state: &str) -> Value {
     let address = http::listening(agent.pid(), SOON).expect("it serves");
     let end = Instant::now() + SOON;
@@ -191,7 +191,7 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
     };
     let [known, late, resized] = ["web-7d9c5b8f6d-a", "web-7d9c5b8f6d-b", "web-7d9c5b8f6d-c"].map(run);
 
-    // The limit in the last one's spec is not what its cgroup has.
+    // The limit in the last one's spec differs from that of its cgroup.
     let api_server =
         ApiServer::start(&[object(&known.0, &known.1, "64Mi"), object(&resized.0, &resized.1, "96Mi")]);
     let crashtrace = Path::new(env!("CARGO_BIN_EXE_crashtrace"));
@@ -236,7 +236,7 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
     let whose = format!("container web of pod shop/{} hit its own limit of 64 MiB", known.0.name);
     assert!(named["verdict"]["summary"].as_str().is_some_and(|it| it.starts_with(&whose)), "{named:#}");
 
-    // The API server goes away: what it told is still known.
+    // The API server goes away: its pods are still known.
     api_server.server().break_streams();
     drop(api_server);
     resized.1.go();
@@ -248,7 +248,7 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
     agent.stop().expect("it ends well");
 }
 
-/// A recorded pod, with names and ids of its own.
+/// A recorded pod, with other names and ids.
 fn numbered((number, pod): (usize, &Value)) -> Value {
     let mut pod = pod.clone();
     pod["metadata"]["uid"] = json!(format!("{number:08x}-0d3e-4b6a-9c57-000000000000"));
@@ -290,7 +290,7 @@ fn memory_with_250_pods() {
     agent.wait_started().expect("it watches");
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     tokio.block_on(api_server.server().wait_for_requests(1, SOON));
-    // It has taken all of the list when what it holds does not grow any more.
+    // It has taken all of the list when its memory does not grow any more.
     let held = || held_kib(agent.pid());
     let (mut kib, mut times) = (held(), 0);
     while times < 10 {

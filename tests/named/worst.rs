@@ -1,4 +1,4 @@
-//! The worst of all at once, in the memory that the manifest gives: the start with what the kernel charges for its verifier, a
+//! The worst of all at once, in the memory that the manifest gives: the start with the verifier's memory charged to it, a
 //! list of 60 MB from the API server, 16 MiB of labels and more containers than are taken from the runtime, and clients that
 //! hold every connection but one of the metrics' server. The kernel does the sum: it would kill the agent.
 
@@ -22,12 +22,12 @@ const ENVIRONMENT_BYTES: usize = 240_000;
 const SANDBOXES: usize = 12;
 const LABELS_BYTES: usize = 650_000;
 const CONTAINERS: usize = 5000;
-/// All but the one that the test asks by.
+/// All but the connection of the test itself.
 const CLIENTS: usize = crashtrace::metrics::server::CONNECTIONS - 1;
 /// A debug build decodes slowly, on a machine that does other things, too.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// What the container may take.
+/// The container's limit.
 fn limit_bytes() -> u64 {
     let manifest = include_str!("../../deploy/base/daemonset.yaml");
     let it: DaemonSet = serde_saphyr::from_str(manifest).expect("a DaemonSet");
@@ -53,7 +53,7 @@ impl Limited {
         Self { cgroup, trees }
     }
 
-    /// The most that was charged; where the kernel does not keep that (v2 before 5.19), what is now.
+    /// The highest charge; where the kernel does not keep that (v2 before 5.19), the current one.
     fn peak_bytes(&self) -> u64 {
         let files = ["memory.peak", "memory.max_usage_in_bytes"].map(|name| self.cgroup.dir.join(name));
         let peak = files.iter().find_map(|file| std::fs::read_to_string(file).ok());
@@ -62,7 +62,7 @@ impl Limited {
     }
 }
 
-/// The runtime in a thread of its own, until it is dropped.
+/// The runtime in a separate thread, until it is dropped.
 struct Served {
     socket: PathBuf,
     _stop: oneshot::Sender<()>,
@@ -93,7 +93,7 @@ impl Drop for SetWhenDropped<'_> {
     }
 }
 
-/// Clients that never come to the end of what they ask, and come again.
+/// Clients that never end their requests, and connect again.
 fn hold(address: SocketAddr, over: &AtomicBool) {
     let mut clients: Vec<TcpStream> = Vec::new();
     while !over.load(Ordering::Relaxed) {
@@ -150,21 +150,21 @@ fn the_worst_of_all_at_once_fits_the_limit_of_the_manifest() {
     });
     let killed = kills(&limited.cgroup.dir, limited.trees.hierarchy.version).expect("it can be read");
     assert_eq!(killed, Some(0));
-    // Pages of the program are charged to who touched them first, which on a node is the agent.
+    // Pages of the program are charged to the first process that touches them, which on a node is the agent.
     let (charged, of_files) = (limited.peak_bytes(), file_bytes(agent.pid()));
     println!("{charged} bytes charged at most, {of_files} of files, of {limit_bytes}; {known}");
     assert!(charged + of_files < limit_bytes, "{charged} bytes and {of_files} of files of {limit_bytes}");
     agent.stop().expect("it was not killed, and ends well");
 }
 
-/// What a process has mapped of files, in bytes.
+/// The file-backed memory that a process has mapped, in bytes.
 fn file_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let kib = status.lines().find_map(|line| line.strip_prefix("RssFile:")).expect("a size");
     kib.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
-/// What is known of pods once the API server's are, and as many of the runtime's containers as there is room for.
+/// The known pods once the API server's are all there, and as many of the runtime's containers as there is room for.
 fn all_known(address: SocketAddr) -> Value {
     let end = Instant::now() + PATIENCE;
     loop {

@@ -1,4 +1,4 @@
-//! The reviewed lines. Each is what the stages make of the events that are built here: every sentence in them is one that
+//! The reviewed lines. The stages make each from the events that are built here: every sentence in them is one that
 //! crashtrace writes.
 
 use crashtrace::decode::Machine;
@@ -185,7 +185,7 @@ fn no_kill() -> Made {
     made(vec![Event::OomNoVictim(Box::new(no_victim(NoKill::NobodyFound)))])
 }
 
-/// Two tasks more hang at the same limit.
+/// Two more tasks hang at the same limit.
 fn oom_wait() -> Made {
     let waits = OomNoVictim { repeats: 2, gfp: None, order: None, ..no_victim(NoKill::SwitchedOff) };
     made(vec![Event::OomNoVictim(Box::new(waits))])
@@ -249,7 +249,7 @@ fn hostile_names() -> Made {
     made(events)
 }
 
-/// What the raw tracepoints do not see, as an agent that used them said it.
+/// The blind spots of the raw tracepoints, as an agent that used them reported them.
 fn blind_spots() -> Vec<BlindSpot> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/recordings/host-own-limit.json");
     let lines: serde_json::Value =
@@ -257,7 +257,7 @@ fn blind_spots() -> Vec<BlindSpot> {
     serde_json::from_value(lines[0]["blind"].clone()).expect("blind spots")
 }
 
-/// What the agent says of itself: at the start, of a loss, of a clock that was set, and at the end.
+/// The agent's lines about itself: at the start, of a loss, of a clock that was set, and at the end.
 fn agent_lines() -> Vec<(&'static str, Line)> {
     let session = Session {
         node: "worker-3".into(),

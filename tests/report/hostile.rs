@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use crate::{cases, faults, parsed, validator};
 
-/// How many of what is in a line.
+/// The number of items in a line.
 #[derive(Clone, Copy, Debug)]
 struct Size {
     victims: usize,
@@ -73,7 +73,7 @@ fn lines_of(text: &str, size: Size) -> Vec<Line> {
                     vec![BlindSpot { field: text.to_owned(), reason: text.to_owned() }; size.items];
             }
             Line::Loss(loss) => loss.counters.clone_from(&counters),
-            // Nobody chooses a word in it.
+            // It has no text from outside.
             Line::ClockChanged(_) => {}
             Line::AgentStopping(stopping) => {
                 text.clone_into(&mut stopping.reason);
@@ -226,7 +226,7 @@ fn sixteen_zones_fit_a_line_as_they_are() {
 }
 
 #[test]
-fn what_is_cut_is_cut_in_order() {
+fn lists_are_cut_in_order() {
     let incident = |text: &str, size| match lines_of(text, size).remove(0) {
         Line::Incident(incident) => *incident,
         _ => unreachable!("the first case is an incident"),
@@ -289,11 +289,11 @@ fn three_hundred_hostile_victims_take_no_time() {
     }
     let start = std::time::Instant::now();
     fits(&lines[0]);
-    // Ten times what a debug build takes on a busy machine, and far below anything quadratic.
+    // Ten times as long as a debug build needs on a busy machine, and far below anything quadratic.
     assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
-/// Text with what terminals act on.
+/// Text with characters that terminals act on.
 fn nasty() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         any::<String>(),
@@ -325,7 +325,7 @@ fn nasty() -> impl Strategy<Value = String> {
         .prop_filter("some text", |it| !it.is_empty())
 }
 
-/// What a terminal would act on, in each line of a text.
+/// The bytes that a terminal would act on, in each line of a text.
 struct Escapes {
     each: Vec<usize>,
     /// Lines are missing at its end.
@@ -349,8 +349,8 @@ proptest! {
             let colored = render(hostile, true);
             let reference = render(&tame, true);
             prop_assert!(plain.len().max(colored.len()) <= MAX_LINE_BYTES);
-            // With colours each line has as many escapes as it has without a nasty name, and there are as many lines; of what was
-            // cut the first ones.
+            // With colours each line has as many escapes as it has without a nasty name, and there are as many lines; a text that
+            // was cut has the first ones.
             let (colored, reference) = (escapes(&colored), escapes(&reference));
             let both = colored.each.len().min(reference.each.len());
             prop_assert_eq!(&colored.each[..both], &reference.each[..both]);

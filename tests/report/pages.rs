@@ -49,7 +49,7 @@ fn zone(name: &str, managed: u64, min: u64, reserves: [u64; 4], free_blocks: [u6
     }
 }
 
-/// Of 8 GiB: the lowest zone is nearly untouched, the others are in pieces.
+/// Of 8 GiB: the lowest zone is nearly untouched, the others are fragmented.
 fn in_pieces() -> Zones {
     let dma = zone("DMA", 3840, 32, [0, 2964, 7936, 7936], [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 3]);
     let dma32 =
@@ -85,7 +85,7 @@ fn failure(asked: Asked, gfp: u32) -> AllocFailure {
     }
 }
 
-/// A control message of 4 MiB, asked for 42 times.
+/// A control message of 4 MiB, allocated 42 times in vain.
 fn fragmentation() -> (u64, AllocFailure) {
     (41, failure(Asked::Pages { order: 10 }, 0x4_0cc0))
 }
@@ -106,7 +106,7 @@ fn low_memory() -> (u64, AllocFailure) {
     (0, AllocFailure { stack: Some(stack), zones: Some(zones), ..failure(Asked::Pages { order: 2 }, 0xa20) })
 }
 
-/// A module asks for more than there is.
+/// A module allocates more than the machine has.
 fn vmalloc() -> (u64, AllocFailure) {
     let asked = Asked::Vmalloc { bytes: Some(16 << 30) };
     let format = "vmalloc error: size %lu, failed to allocate pages";
@@ -158,7 +158,7 @@ fn storm() -> Made {
     Made::of(all.pop().expect("the folded one"), &mut node())
 }
 
-/// All of 8 GiB in use but for what the kernel must keep.
+/// All of 8 GiB in use but for the reserves.
 pub(crate) fn used_up() -> Zones {
     let few = [300, 110, 22, 4, 1, 0, 0, 0, 0, 0, 0];
     zones(vec![

@@ -1,4 +1,4 @@
-//! What incidents are built from: tasks, cgroups, events, and the stages that make reports of them.
+//! The parts of incidents: tasks, cgroups, events, and the stages that make reports of them.
 
 use crashtrace::cgroup::NodeRoot;
 use crashtrace::classify::{Verdict, classify};
@@ -82,7 +82,7 @@ pub(crate) fn decision(hook: Hook, functions: &[&str]) -> OomDecision {
     }
 }
 
-/// `victim_mib` is what the victim holds, page tables included, at an `oom_score_adj` of 986.
+/// `victim_mib` is the victim's memory, page tables included, at an `oom_score_adj` of 986.
 pub(crate) fn control(constraint: Constraint, total_bytes: u64, victim_mib: u64) -> OomControl {
     let badness = victim_mib * MIB + total_bytes / 1000 * 986;
     OomControl {
@@ -141,7 +141,7 @@ pub(crate) fn with_oom_group(mut lineage: Lineage) -> Lineage {
     lineage
 }
 
-/// What Kubernetes has as the container's bounds.
+/// The container's request and limit in Kubernetes.
 fn bounds() -> MemoryBounds {
     MemoryBounds {
         request_bytes: Some(256 * MIB),
@@ -233,7 +233,7 @@ impl Made {
     }
 }
 
-/// What comes of these events.
+/// The incidents of these events.
 pub(crate) fn incidents(events: Vec<Event>) -> Vec<Incident> {
     let probed = events.iter().any(
         |event| matches!(event, Event::OomDecision(decision) if decision.stamp.hook != Hook::RawTracepoint),

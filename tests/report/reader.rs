@@ -1,6 +1,6 @@
-//! A reader of the stream that knows nothing of crashtrace's own types: what a consumer would write. A field that is
-//! renamed, or left out where it should be null, breaks it. So does a new one, here only: a consumer ignores what it does
-//! not know, this one is to be told.
+//! A reader of the stream that knows nothing of crashtrace's own types, as a consumer would write it. A field that is
+//! renamed, or left out where it should be null, breaks it. So does a new field, here only: a consumer ignores unknown
+//! fields, but this test must be told of them.
 
 use serde::{Deserialize, Deserializer};
 

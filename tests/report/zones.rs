@@ -1,4 +1,4 @@
-//! Terminal output of what has zones in it, through the whole row of stages.
+//! Terminal output of incidents with zones, through all stages.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::parts::{API, in_pod, lineage, made, stamp, task};
 use crate::{cases, faults, parsed, validator};
 
-/// What cannot be moved there.
+/// The unmovable memory there.
 const UNMOVABLE: Unmovable = Unmovable {
     slab_unreclaimable_bytes: Some(6900 << 10),
     slab_reclaimable_bytes: Some(10_000 << 10),
@@ -50,7 +50,7 @@ fn zones() -> Zones {
     Zones { list, types, ..Zones::default() }
 }
 
-/// A container that asks for 4 MiB of kernel memory, from zones in which there is none in one piece.
+/// A container that allocates 4 MiB of contiguous kernel memory, from zones that have no such block.
 fn failure(zones: Zones) -> schema::Incident {
     let event = AllocFailure {
         stamp: stamp(Hook::Kprobe),
@@ -117,9 +117,9 @@ fn a_zone_with_a_hostile_name_moves_nothing() {
     assert!(!text.contains('\x1b') && text.contains("\n  NUMA 0 \\x1b[2J"), "{text}");
 }
 
-/// The kernel calls the OOM killer for want of large blocks too.
+/// A shortage of large blocks makes the kernel call the OOM killer, too.
 #[test]
-fn the_headline_tells_want_of_large_blocks_from_want_of_memory() {
+fn the_headline_tells_fragmentation_from_low_memory() {
     let system = cases::all().into_iter().find(|(name, _)| *name == "system_oom").expect("the case").1;
     let headline = |shortage| {
         let Line::Incident(mut incident) = system.clone() else { panic!("an incident") };

@@ -1,13 +1,13 @@
-//! Whether what somebody knows is about the pod that the cgroup's path names. PURE.
+//! Whether a source's pod is the pod that the cgroup's path names. PURE.
 //!
-//! A container's id is unique by chance, not by anybody's care, and what an object says of ids is only what was written
-//! into it. So names are taken only where the pod's UID is the path's (of a static pod, the config hash), and its class too:
+//! A container's id is unique by chance only, and an object's ids are only text that a client wrote. So names are taken only
+//! where the pod's UID is the path's (of a static pod, the config hash), and its class too:
 //!
-//! | what somebody knows | of whom | then |
+//! | the source has | of whom | then |
 //! |---|---|---|
 //! | UID or hash, and class, are the path's | | the names |
-//! | another UID, or none | the container of this id | no names; both UIDs are said |
-//! | another class | the pod | no names; both classes are said |
+//! | another UID, or none | the container of this id | no names; the reason has both UIDs |
+//! | another class | the pod | no names; the reason has both classes |
 //! | the mirror of a static pod of another node | the hash | no names |
 //! | another name than the runtime has | the pod of the API server | no names: kubelet gave the runtime its names |
 
@@ -16,7 +16,7 @@ use super::pod::Pod;
 use crate::cgroup::is_uuid;
 use crate::names::Who;
 
-/// Whether this is the pod's UID, or its hash. A UID of neither form stands in a path as it is, or with `_` for each `-`.
+/// Whether this is the pod's UID, or its hash. A UID of neither form is in a path as it is, or with `_` for each `-`.
 fn is_of_path(who: Who<'_>, uid: &str) -> bool {
     let path = who.pod_uid;
     path == uid || !is_uuid(path) && path == uid.replace('-', "_")
@@ -27,7 +27,7 @@ pub(super) fn is_by_hash(who: Who<'_>) -> bool {
     !is_uuid(who.pod_uid)
 }
 
-/// What speaks against the API server's pod, as a phrase. `node` is the name of this node, where it is known.
+/// What contradicts the API server's pod, as a phrase. `node` is the name of this node, where it is known.
 pub(super) fn against_pod(who: Who<'_>, pod: &Pod, node: Option<&str>) -> Option<String> {
     let by_hash = pod.config_hash.as_deref().is_some_and(|hash| is_by_hash(who) && is_of_path(who, hash));
     if !by_hash && !is_of_path(who, &pod.uid) {
@@ -48,7 +48,7 @@ pub(super) fn against_pod(who: Who<'_>, pod: &Pod, node: Option<&str>) -> Option
     })
 }
 
-/// What speaks against the runtime's container or sandbox, as a phrase.
+/// What contradicts the runtime's container or sandbox, as a phrase.
 pub(super) fn against_listed(who: Who<'_>, listed: &Listed) -> Option<String> {
     let uid = match listed {
         Listed::Container(container) => container.pod_uid.as_deref(),
@@ -57,7 +57,7 @@ pub(super) fn against_listed(who: Who<'_>, listed: &Listed) -> Option<String> {
     (!uid.is_some_and(|uid| is_of_path(who, uid))).then(|| other_pod("the container runtime", uid, who))
 }
 
-/// What speaks against both together: the runtime has its names from kubelet.
+/// What contradicts both together: the runtime has its names from kubelet.
 pub(super) fn against_both(pod: &Pod, listed: &Listed) -> Option<String> {
     let (namespace, name) = match listed {
         Listed::Container(container) => (&container.namespace, &container.pod_name),

@@ -1,4 +1,4 @@
-//! Pods by way of the container runtime: what the CRI socket lists. It needs no API server.
+//! Pods from the container runtime, by the lists of its CRI socket. It needs no API server.
 //!
 //! ```text
 //! socket -> connection -> fields -> listing -> known -> find
@@ -8,10 +8,10 @@
 //! Source: `ListPodSandbox` and `ListContainers` of CRI v1 (`runtime.v1.RuntimeService`); nothing else is ever called, and
 //! neither changes anything. kubelet's labels in it name the pod. containerd, CRI-O and cri-dockerd all serve this.
 //!
-//! What a runtime sends is as large as tenants make it (kubelet hands it all labels of a pod), so an answer is read as it
-//! comes, nothing is kept but what names a pod, and of that no more than [`decode`] says.
+//! The size of a runtime's answer is up to tenants (kubelet hands it all labels of a pod), so an answer is read as it
+//! comes, only the fields that name a pod are kept, and of those no more than [`decode`] says.
 //!
-//! [`list`] asks once. [`Cri`] keeps what was listed, asks again when it has reason to, and answers from memory.
+//! [`list`] lists once. [`Cri`] keeps the list, lists anew when it has reason to, and answers from memory.
 
 pub mod cache;
 pub mod decode;
@@ -55,11 +55,11 @@ pub struct CriContainer {
     pub sandbox_id: Option<String>,
     /// When it was made, in nanoseconds since 1970.
     pub created_unix_ns: Option<u64>,
-    /// What it was doing when it was last listed.
+    /// Its state in the last list.
     pub state: CriState,
 }
 
-/// What a container is doing.
+/// A container's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CriState {
     /// Made, not started.
@@ -100,7 +100,7 @@ pub struct Listing {
     pub containers: Vec<CriContainer>,
     /// Sandboxes and containers that there was no room for.
     pub refused: u64,
-    /// What is kept of all of them.
+    /// Bytes kept of all of them.
     bytes: usize,
 }
 
@@ -127,7 +127,7 @@ pub enum Problem {
         /// The runtime's words.
         message: String,
     },
-    /// What came is not what CRI says.
+    /// The answer does not follow CRI.
     #[error("not an answer of CRI v1: {0}")]
     Nonsense(String),
     /// It has more than is taken.
@@ -137,7 +137,7 @@ pub enum Problem {
         mib = decode::MOST_BYTES >> 20
     )]
     TooMany(u64),
-    /// What is wrong at each of the sockets that were asked in vain.
+    /// The problem at each socket; none gave a list.
     #[error("{}", problems_of(.0))]
     At(Vec<(PathBuf, Self)>),
 }
@@ -160,17 +160,17 @@ const RESOURCE_EXHAUSTED: u32 = 8;
 /// gRPC's number for a service that the server does not have.
 const UNIMPLEMENTED: u32 = 12;
 
-/// Asks the runtime behind one socket for all that it has.
+/// Lists all containers and sandboxes of the runtime behind one socket.
 ///
 /// # Errors
-/// It cannot be asked, does not answer within `deadline`, answers something else, or has too much. Never blocks longer.
+/// The runtime cannot be reached, does not answer within `deadline`, answers something else, or has too much. Never blocks longer.
 pub async fn list(socket: &Path, deadline: Duration) -> Result<Listing, Problem> {
     let mut listing = Listing::default();
     list_into(&mut listing, socket, deadline).await?;
     Ok(listing)
 }
 
-/// The same, with what was there before. What was read before a problem stays.
+/// The same, into a list that may have items already. Items that were read before a problem stay.
 async fn list_into(listing: &mut Listing, socket: &Path, deadline: Duration) -> Result<(), Problem> {
     let before = listing.refused;
     let asked = tokio::time::timeout(deadline, ask(listing, socket)).await;
@@ -193,7 +193,7 @@ async fn ask(listing: &mut Listing, socket: &Path) -> Result<(), Problem> {
         return containers;
     }
     let sandboxes = list_sandboxes(&mut connection, listing, None).await;
-    // A runtime refuses a list that is longer than it sends, for one large pod. Then each of the other list's pods is asked for.
+    // A runtime refuses a list that is longer than it sends, for one large pod. Then each of the other list's pods is listed alone.
     if containers.as_ref().is_err_and(Problem::is_for_length) && sandboxes.is_ok() {
         let ids = listing.sandboxes[had_sandboxes..].iter().map(|it| it.id.clone()).collect::<Vec<_>>();
         for id in ids {
@@ -279,11 +279,11 @@ impl Answer for Reading<'_> {
     }
 }
 
-/// Asks each runtime whose socket is there, one after the other, and puts what they have together: beside the one that
+/// Lists from each runtime whose socket exists, one after the other, and merges the lists: beside the runtime that
 /// kubelet uses there may be another, empty one. Takes at most `deadline` for each.
 ///
-/// `None` if nobody gave a list. With a list, a problem says that it is not whole: some other runtime gave none, or one gave a
-/// part.
+/// `None` if no runtime gave a list. With a list, a problem says that it is not whole: some other runtime gave none, or one
+/// gave a part.
 pub async fn list_all(candidates: &[PathBuf], deadline: Duration) -> (Option<Listing>, Option<Problem>) {
     let present = socket::present(candidates);
     if present.is_empty() {

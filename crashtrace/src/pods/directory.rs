@@ -1,4 +1,4 @@
-//! All who know pods, asked as one: the API server for everything, the container runtime where it does not answer (yet).
+//! All sources of pods as one: the API server for everything, the container runtime where it does not answer (yet).
 //!
 //! | the API server's watch | the runtime's list | the names | missing |
 //! |---|---|---|---|
@@ -6,13 +6,13 @@
 //! | has the pod, not the container | has the container | from the API server, the container by its name from the runtime | nothing |
 //! | has the pod, not the container | has the sandbox | from the API server, the container is the sandbox | nothing |
 //! | has the pod, not the container | does not have it | the pod's | the container |
-//! | does not have the pod | has it | from the runtime | workload, requests and limits, if the API server is asked |
+//! | does not have the pod | has it | from the runtime | workload, requests and limits, if the API server is a source |
 //! | does not have the pod | does not have it | none | all |
 //! | has it in another pod, or otherwise than the path | | none | all: what does not fit (`pods/confirm.rs`) |
 //! | | has it in another pod | none | the same |
 //!
-//! Of a static pod the runtime is asked in any case: anybody can write the annotation that ties a pod of the API server to
-//! its hash. Where the mirror does not fit the path and the runtime does, the runtime names it.
+//! A static pod is looked up in the runtime in any case: any client that may create pods can write the annotation that ties a pod
+//! of the API server to its hash. Where the mirror does not fit the path and the runtime does, the runtime names it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,7 +44,7 @@ pub trait PodWatch: std::fmt::Debug {
 pub struct Reliance {
     /// It has not been heard for so long; `None` while it is.
     pub stale_seconds: Option<u64>,
-    /// Why it may not know of a pod that there is, as a phrase.
+    /// Why it may not know of an existing pod, as a phrase.
     pub reason: String,
     /// It may know more in a moment.
     pub soon: bool,
@@ -53,18 +53,18 @@ pub struct Reliance {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Directory {
-    /// The API server's watch, if it is asked.
+    /// The API server's watch, if it is a source.
     pub kube: Option<Box<dyn PodWatch>>,
-    /// The container runtime, if it is asked.
+    /// The container runtime, if it is a source.
     pub cri: Option<Cri>,
     /// The node's name, as the API server has it.
     pub node: Option<String>,
-    /// Why nobody is asked, where nobody is.
+    /// Why there is no source, where there is none.
     pub nobody: &'static str,
 }
 
 impl Directory {
-    /// Those that are asked.
+    /// The sources.
     #[must_use]
     pub fn sources(&self) -> Vec<NameSource> {
         let kube = self.kube.iter().map(|_| NameSource::Kube);
@@ -89,7 +89,7 @@ impl PodNames for Directory {
     }
 }
 
-/// Whether the runtime is asked as well. Not without need: an id that it does not know makes it list anew. PURE.
+/// Whether the runtime is a source for this pod too. Not without need: an unknown id makes it list anew. PURE.
 fn asks_runtime(who: Who<'_>, watched: Option<&Watched>) -> bool {
     let is_static = confirm::is_by_hash(who) || watched.is_some_and(Watched::is_mirror);
     let is_known = watched.is_some_and(|watched| {
@@ -115,7 +115,7 @@ fn of_cri(status: CriStatus, now: Instant) -> NamesStatus {
     }
 }
 
-/// What the watch knows.
+/// The watch's answer.
 #[derive(Debug, Default)]
 struct Watched {
     container: Option<IndexedContainer>,
@@ -146,13 +146,13 @@ impl Watched {
         self.pod.as_ref().is_some_and(|pod| pod.config_hash.is_some())
     }
 
-    /// Less what a mirror says that does not fit the path, with what does not fit for a reason.
+    /// Without the names of a mirror that does not fit the path; the reason says what does not fit.
     fn without_mirror(self, reason: String) -> Self {
         Self { container: None, pod: None, reason, soon: false, ..self }
     }
 }
 
-/// What the runtime knows.
+/// The runtime's answer.
 #[derive(Debug, Default)]
 struct Asked {
     found: Option<Listed>,
@@ -173,12 +173,12 @@ impl Asked {
             None if status.listed == 0 => "the container runtime has not answered yet".to_owned(),
             None => "the container runtime does not list it".to_owned(),
         };
-        // To ask was to make it list anew, and what it lists is known within a second or two.
+        // The lookup made it list anew, and the list is known within a second or two.
         Self { soon: found.is_none(), found, reason }
     }
 }
 
-/// What both told of one place in the tree.
+/// The answers of both about one place in the tree.
 #[derive(Debug)]
 struct Told<'a> {
     who: Who<'a>,
@@ -193,7 +193,7 @@ impl Told<'_> {
         self.listed.as_ref()?.found.as_ref()
     }
 
-    /// What speaks against the mirror of a static pod, as a phrase, where the runtime has what the path has. The mirror is a copy that
+    /// What contradicts the mirror of a static pod, as a phrase, where the runtime agrees with the path. The mirror is a copy that
     /// the API server may have changed (its admission sets requests, and so the class, for kubelet's static pods too), and a
     /// manifest may set a UID, which the path then has in place of a hash. kubelet gave the runtime its names.
     fn against_mirror(&self) -> Option<String> {
@@ -202,7 +202,7 @@ impl Told<'_> {
         confirm::against_listed(self.who, self.listed()?).is_none().then_some(against)
     }
 
-    /// What speaks against taking any name, as a phrase.
+    /// What contradicts any name, as a phrase.
     fn contradiction(&self) -> Option<String> {
         let pod = self.watched.as_ref().and_then(|watched| watched.pod.as_deref());
         let all = [
@@ -225,7 +225,7 @@ impl Told<'_> {
     }
 }
 
-/// What can be said where nothing speaks against it.
+/// The answer where nothing contradicts it.
 fn together(who: Who<'_>, watched: Option<Watched>, listed: Asked) -> Answer {
     let Asked { found: listed, reason: runtime_reason, soon: runtime_soon } = listed;
     let Some(watched) = watched else {

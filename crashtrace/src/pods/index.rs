@@ -1,15 +1,15 @@
-//! The pods of a node and their containers, as the API server tells them, to be found by id. PURE: time is an argument.
+//! The pods of a node and their containers, from the API server, to be found by id. PURE: time is an argument.
 //!
 //! A report comes after a container's end. By then the object may name the next run, or be deleted. So the ids that a
 //! container had, and pods that are gone, stay known for [`KEPT`].
 //!
 //! # Bounds
 //!
-//! What a server sends must not make this grow without end:
+//! No server's answer may make this grow without bound:
 //!
 //! | what | at most |
 //! |---|---|
-//! | pods that are there | [`MAX_PODS`]. kubelet runs 110 unless told otherwise, and 500 are rare |
+//! | pods that exist | [`MAX_PODS`]. kubelet runs 110 unless told otherwise, and 500 are rare |
 //! | pods that are gone | [`MAX_GONE`]: those gone for longest go first |
 //! | earlier runs of a container | [`MAX_EARLIER_RUNS`], beside the two that the object names. As many as the back-off between restarts lets happen in [`KEPT`] |
 //! | all of it | [`MAX_BYTES`], as [`Index::bytes`] counts |
@@ -33,9 +33,9 @@ use runs::{Earlier, Id, Run};
 
 /// How long a pod that is gone, and a run that another followed, is known; up to [`SWEEP`] longer.
 pub const KEPT: Duration = Duration::from_mins(10);
-/// How often what was kept long enough is looked for.
+/// How often entries that were kept for long enough are looked for.
 pub const SWEEP: Duration = Duration::from_mins(1);
-/// The most pods that are there.
+/// The most existing pods.
 pub const MAX_PODS: usize = 4096;
 /// The most pods that are gone.
 pub const MAX_GONE: usize = 1024;
@@ -44,7 +44,7 @@ pub const MAX_EARLIER_RUNS: usize = 8;
 /// The most that all may take.
 pub const MAX_BYTES: usize = 32 << 20;
 
-/// What a container id stands for.
+/// The pod or container of an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexedContainer {
     /// The pod, as it was last known.
@@ -107,7 +107,7 @@ impl Entry {
 }
 
 impl Index {
-    /// A pod that is there, new or changed. `false` where there is no room for it: then it is not known (any more).
+    /// An existing pod, new or changed. `false` where there is no room for it: then it is not known (any more).
     ///
     /// Of a pod that is deleted, the last object too; then [`Index::remove`].
     pub fn apply(&mut self, pod: Pod, now: Instant) -> bool {
@@ -139,12 +139,12 @@ impl Index {
         }
     }
 
-    /// A list begins: its pods come by [`Index::apply`], then [`Index::end_replace`]. One that was not ended is given up.
+    /// A list begins: its pods come by [`Index::apply`], then [`Index::end_replace`]. A list that was not ended is given up.
     pub fn begin_replace(&mut self) {
         self.lists = self.lists.saturating_add(1);
     }
 
-    /// The list has ended: what did not come since it began is gone.
+    /// The list has ended: a pod that did not come since it began is gone.
     pub fn end_replace(&mut self, now: Instant) {
         let missing = |entry: &&Entry| entry.gone.is_none() && entry.list < self.lists;
         let missing: Vec<_> =
@@ -154,7 +154,7 @@ impl Index {
         }
     }
 
-    /// A whole list: what is not in it is gone.
+    /// A whole list: a pod that is not in it is gone.
     pub fn replace(&mut self, pods: Vec<Pod>, now: Instant) {
         self.begin_replace();
         for pod in pods {
@@ -177,9 +177,9 @@ impl Index {
         by_uid.or_else(|| self.mirror(uid)).cloned()
     }
 
-    /// Whether pods of different names claim this config hash. The name is in what is hashed, so at most one of them is the mirror
-    /// of that static pod, and which cannot be told. (A mirror that was made anew has the same name.) A UUID is disputed by
-    /// nobody, else two annotations would take any pod's names away.
+    /// Whether pods of different names claim this config hash. The name is part of the hashed text, so at most one of them is the
+    /// mirror of that static pod, and which cannot be told. (A mirror that was made anew has the same name.) A UUID is never
+    /// disputed, else two annotations would take any pod's names away.
     #[must_use]
     pub fn disputed(&self, hash: &str) -> bool {
         let claimants = self.claimants(hash);
@@ -196,7 +196,7 @@ impl Index {
         self.hashes.get(hash).filter(|_| !is_uuid(hash)).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// How many pods are there.
+    /// The number of existing pods.
     #[must_use]
     pub fn pods(&self) -> usize {
         self.pods.len() - self.gone.len()
@@ -226,7 +226,7 @@ impl Index {
         self.bytes
     }
 
-    /// Forgets what was kept for long enough. The other methods do it at times: call this where they are not called for long.
+    /// Forgets entries that were kept for long enough. The other methods do it at times: call this if they are not called for long.
     pub fn sweep(&mut self, now: Instant) {
         self.swept = Some(now);
         let old = |since: Instant| now.saturating_duration_since(since) >= KEPT;
@@ -274,8 +274,8 @@ impl Index {
             self.gone.insert(order, entry.pod.uid.clone());
         }
         let Self { pods, ids, hashes, .. } = self;
-        // Mirror pods of one static pod have the same name and containers: the newest that is there has them. Of any
-        // other two pods one names what is not its own: what a pod that is there has, is not taken from it.
+        // Mirror pods of one static pod have the same name and containers: the newest that exists has them. Of any other two
+        // pods one names a container that is not its own: an existing pod keeps its containers.
         let (there, same) = (entry.gone.is_none(), |other: &Pod| same_name(other, &entry.pod));
         let mine = |other: &Pod| {
             other.uid == entry.pod.uid

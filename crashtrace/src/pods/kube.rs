@@ -1,4 +1,4 @@
-//! Pods by way of the API server: a watch of this node's pods, by kube-rs.
+//! Pods from the API server: a watch of this node's pods, by kube-rs.
 //!
 //! ```text
 //! settings -> connection -> answer -> event  -> index -> find
@@ -7,13 +7,13 @@
 //!                  ^------------ watch, backoff: which request, and when
 //! ```
 //!
-//! Only `GET /api/v1/pods` with a field selector is ever asked for: the rights are list and watch on pods, not get.
-//! [`check()`] asks once. [`Kube`] keeps what it was told, and answers from memory.
+//! The agent sends only `GET /api/v1/pods` with a field selector: the rights are list and watch on pods, not get.
+//! [`check()`] lists once. [`Kube`] keeps the pods of the watch, and answers from memory.
 //!
-//! # What it costs the server
+//! # Cost for the server
 //!
-//! A pod's object was 3 KiB in what was recorded, which lacks `managedFields`. With these, and more containers, 8 KiB are taken
-//! here, and 30 pods a node.
+//! A recorded object of a pod has 3 KiB, without `managedFields`. With these, and more containers, the table takes it as 8 KiB,
+//! and 30 pods a node.
 //!
 //! | when | requests of a node | bytes to a node |
 //! |---|---|---|
@@ -29,13 +29,13 @@
 //! needs a new list, that is 40 MB a second for half a minute. These are the numbers of [`crate::backoff`], whose tests hold
 //! them. A change of a pod is sent to one node only.
 //!
-//! # What is not believed
+//! # What is not trusted
 //!
 //! The server's bytes are untrusted. Of each object only the fields that are used are ever held (`sieve`), one object at a time,
-//! they are read field by field, and what is known is bounded ([`super::index`]): [`MOST_BYTES`] together, whatever a server sends.
+//! each field is read by itself, and the index is bounded ([`super::index`]): [`MOST_BYTES`] together, whatever a server sends.
 //! A list of 74 MB, in 50 pods with large labels and environments, took 1.1 MB at most, and 0.2 MB as a plain list. Bytes
-//! are taken in steps, so that the loop is never kept for long. What is wrong is in [`WatchStatus`], with a reason; what was known
-//! stays known; a change of it is in the log, once (`log`).
+//! are taken in steps, so that the loop is never held up for long. [`WatchStatus`] has the problem, with its reason; known pods
+//! stay known; a change of the problem is in the log, once (`log`).
 //!
 //! Files (kubeconfig, CA, certificate, key, token) are read off the loop, with a bound and a deadline ([`crate::files`]).
 
@@ -65,36 +65,35 @@ pub use sieve::LONGEST_OBJECT;
 pub use source::{Source, Takes};
 pub use status::{State, WatchStatus};
 
-/// The most that asking the API server takes of memory: what is known, one object (what is kept of it, and it read), the buffers of
-/// a connection, and a kubeconfig while it is read.
+/// The most memory that the API server takes as a source: the index, one object (the kept part of it, and the object read), the
+/// buffers of a connection, and a kubeconfig while it is read.
 pub const MOST_BYTES: usize = super::index::MAX_BYTES + (8 << 20);
 
-/// How the API server is asked.
+/// Where the API server is, and how its pods are watched.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The node's name, as the API server has it.
     pub node: String,
-    /// Where the server is, and who we are.
+    /// Where the server is, and the credentials.
     pub source: Source,
     /// How long TCP may take to connect.
     pub connect_deadline: Duration,
-    /// How long the headers of an answer may take, TLS included. A server lets a request wait for a quarter of a minute
-    /// when it is busy.
+    /// How long the headers of an answer may take, TLS included. A busy server lets a request wait for a quarter of a minute.
     pub answer_deadline: Duration,
-    /// How long a list may take, also one that a watch begins with.
+    /// How long a list may take, also the list at the start of a watch.
     pub list_deadline: Duration,
     /// A watch that sends nothing for so long is dead: two bookmarks are missing, which come about once a minute.
     pub silence: Duration,
-    /// The same once a watch has ended for that and none had ever come: a server that goes on after it may be one that sends none,
-    /// and a quiet node must not look like trouble again and again.
+    /// The same once a watch without bookmarks was given up and no bookmark had ever come: a server that goes on like this may send
+    /// none, and a quiet node must not look like trouble again and again.
     pub silence_without_bookmarks: Duration,
     /// How long the server is to keep a watch, in seconds. Each draws anew, so that the agents do not move in step.
     pub watch_seconds: RangeInclusive<u32>,
     /// The pauses after trouble.
     pub pauses: Pauses,
-    /// Trouble that is over sooner is not complained of. A server that starts refuses for a moment what it will allow.
+    /// Trouble that is over sooner is not reported. A server that starts refuses for a moment requests that it will allow.
     pub grace: Duration,
-    /// How long a server that does not send lists as watches is not asked to. It may be upgraded.
+    /// How long lists as watches are not tried again after a server refused them. It may be upgraded.
     pub plain_lists: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What a report says of a pod, from what each source has of it. PURE.
+//! A report's names of a pod, from each source. PURE.
 
 use super::cri::cache::Listed;
 use super::pod::{Container, ContainerKind, Pod};
@@ -17,7 +17,7 @@ impl From<ContainerKind> for ContainerRole {
 }
 
 impl Names {
-    /// What the API server says of a pod.
+    /// A pod, from the API server.
     #[must_use]
     pub fn of_pod(pod: &Pod, stale_seconds: Option<u64>) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl Names {
         Self { container: Some(names), ..self }
     }
 
-    /// What the runtime says of a container or sandbox.
+    /// A container or sandbox, from the runtime.
     #[must_use]
     pub fn of_runtime(found: &Listed, stale_seconds: Option<u64>) -> Self {
         let (namespace, pod, container) = match found {
@@ -75,7 +75,7 @@ impl Names {
     }
 }
 
-/// What a pod asks for and may have: its own figures where it has them, else what follows from its containers, as kubelet
+/// A pod's memory request and limit: its own where it has them, else the figure that follows from its containers, as kubelet
 /// works it out for the pod's cgroup (`ResourceConfigForPod`, `pkg/kubelet/cm/helpers_linux.go`, Kubernetes 1.20 to 1.36): all
 /// that run side by side together, or what an init container takes beside the sidecars before it, if that is more; no limit at
 /// all as soon as one container has none.

@@ -2,19 +2,19 @@
 //!
 //! [`PodObject`] has the fields that a report needs and skips all others unread. Each field is read by itself: where a
 //! server sends another type than is due (`"spec":{"containers":null}` in a bookmark, a number where text must be, `1e400`),
-//! that field is absent, and the rest of the object is read. Only what is no JSON at all is an error.
+//! that field is absent, and the rest of the object is read. Only a text that is no JSON at all is an error.
 //!
-//! # What is kept, and how large it may be
+//! # Bounds
 //!
-//! | what | at most | what is larger |
+//! | field | at most | beyond that |
 //! |---|---|---|
 //! | names, UID, config hash | [`MAX_NAME_BYTES`] | of the pod itself: no pod. Of a container: not kept. Else absent |
 //! | image | [`MAX_IMAGE_BYTES`] | absent: half an image's name may be another image's |
 //! | container id | 64 hex digits | any other id is absent: no cgroup is named so |
 //! | containers | [`MAX_CONTAINERS`] | the first ones: init containers, then the app's, ephemeral ones last |
 //!
-//! An object that names one field twice is taken as empty. Nothing is cut: a name that was cut is a wrong name. Names that Kubernetes would not allow are kept as they are; who
-//! shows them escapes them. So a pod holds no more than [`MAX_POD_BYTES`].
+//! An object that names one field twice is taken as empty. Nothing is cut: a name that was cut is a wrong name. Names that
+//! Kubernetes would not allow are kept unchanged; the outputs escape them. So a pod holds no more than [`MAX_POD_BYTES`].
 
 use std::sync::Arc;
 
@@ -43,17 +43,17 @@ pub const MAX_CONTAINERS: usize = 128;
 pub const MAX_POD_BYTES: usize =
     7 * MAX_NAME_BYTES + MAX_CONTAINERS * (MAX_NAME_BYTES + MAX_IMAGE_BYTES + 2 * 64 + 192);
 
-/// A pod object, as a list and a watch of the API server have it. Of what comes, the fields that this has are kept
-/// (`kube/shapes.rs`; its test tells of one that is missing there). Reads any JSON; wants it as text (not buffered by serde, as
+/// A pod object, as a list and a watch of the API server have it. The fields of this type are kept of an answer
+/// (`kube/shapes.rs`; its test reports a field that is missing there). Reads any JSON; needs it as text (not buffered by serde, as
 /// an untagged enum does it).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Box<RawValue>")]
 pub struct PodObject {
     /// `metadata`.
     pub metadata: Meta,
-    /// `spec`: what is wanted.
+    /// `spec`: the wanted state.
     pub spec: Spec,
-    /// `status`: what is there.
+    /// `status`: the observed state.
     pub status: Status,
 }
 
@@ -119,8 +119,8 @@ pub struct Labels {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Annotations {
-    /// `kubernetes.io/config.mirror`: a static pod's config hash. kubelet writes it, and so may whoever makes a pod: `mirror`, and
-    /// [`super::index`] lets none of them take another's place.
+    /// `kubernetes.io/config.mirror`: a static pod's config hash. kubelet writes it, and so may any client that makes a pod:
+    /// `mirror`, and [`super::index`] lets none of them take another's place.
     #[serde(rename = "kubernetes.io/config.mirror", deserialize_with = "field")]
     pub config_mirror: Option<String>,
     /// `k8s.io/initial-events-end`: `true` in the bookmark that ends a watch's first list.
@@ -246,7 +246,7 @@ pub struct ContainerStatus {
     /// `lastState`.
     #[serde(deserialize_with = "object")]
     pub last_state: State,
-    /// `resources`: what the node has put into force.
+    /// `resources`: the amounts that the node has put into force.
     #[serde(deserialize_with = "object")]
     pub resources: Resources,
 }
@@ -269,7 +269,7 @@ pub struct Terminated {
     pub container_id: Option<String>,
 }
 
-/// What is kept of a pod object. `None` without a UID, a namespace and a name: that is no pod, or a bookmark.
+/// The pod of an object. `None` without a UID, a namespace and a name: then it is no pod, or a bookmark.
 #[must_use]
 pub fn pod(object: &PodObject) -> Option<Pod> {
     let PodObject { metadata, spec, status } = object;
@@ -375,7 +375,7 @@ fn object<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> 
     Ok(read(<&RawValue>::deserialize(from)?).unwrap_or_default())
 }
 
-/// The objects of a list, without what is in it that is none.
+/// The objects of a list, without elements that are none.
 fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
     let json = <&RawValue>::deserialize(from)?;
     let elements: Vec<&RawValue> = serde_json::from_str(json.get()).unwrap_or_default();

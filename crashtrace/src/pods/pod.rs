@@ -1,7 +1,7 @@
-//! A pod as the index keeps it: what a report says of it, and nothing else. PURE.
+//! A pod as the index keeps it: the fields that a report has, and nothing else. PURE.
 //!
-//! A node has up to some hundred pods, and an object of the API server has kilobytes of what no report needs: so only these
-//! fields are kept, in the smallest form. Each may be missing: what a server sends is not to be trusted to be whole.
+//! A node has up to some hundred pods, and an object of the API server has kilobytes that no report needs: so only these
+//! fields are kept, in the smallest form. Each may be missing: a server's answer cannot be trusted to be whole.
 
 use std::sync::Arc;
 
@@ -20,14 +20,14 @@ pub struct Pod {
     pub namespace: Box<str>,
     /// `metadata.name`.
     pub name: Box<str>,
-    /// What made it.
+    /// The controller that made it.
     pub workload: Option<Workload>,
     /// `status.qosClass`.
     pub qos: Option<Qos>,
     /// `metadata.deletionTimestamp` is set: it is being deleted.
     pub deleting: bool,
-    /// The pod's own, from `spec.resources`; what its containers come to together is not in here. `status.resources` tells
-    /// what is in force only of a pod that has a limit of its own: of others it is a sum that the node does not set (an
+    /// The pod's own, from `spec.resources`; the sum of its containers is not in here. `status.resources` has the amount
+    /// in force only for a pod with a limit at pod level: of others it is a sum that the node does not set (an
     /// init container that has ended counts in it).
     pub memory: MemoryBounds,
     /// Its containers: those of the spec, in its order, init containers first, ephemeral ones last.
@@ -35,7 +35,7 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// What it holds beside itself, in bytes.
+    /// Its size on the heap, without the struct itself, in bytes.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let texts = [Some(&self.uid), self.config_hash.as_ref(), Some(&self.namespace), Some(&self.name)];
@@ -55,7 +55,7 @@ impl Pod {
 pub struct Container {
     /// Its name in the pod.
     pub name: Box<str>,
-    /// What kind of container.
+    /// The kind of container.
     pub kind: ContainerKind,
     /// Its id, without the runtime's prefix, once it was started. The id that it had before where it is in
     /// [`Container::last_id`].
@@ -66,11 +66,11 @@ pub struct Container {
     pub image: Option<Arc<str>>,
     /// How often it was started anew.
     pub restart_count: Option<u32>,
-    /// What it asks for and may have.
+    /// Its memory request and limit.
     pub memory: MemoryBounds,
 }
 
-/// What kind of container.
+/// The kind of container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ContainerKind {
     /// One of `spec.containers`.
@@ -79,6 +79,6 @@ pub enum ContainerKind {
     Init,
     /// An init container with `restartPolicy: Always`, which runs beside the others.
     Sidecar,
-    /// Added to a running pod, by `kubectl debug` for one. Has no limit of its own.
+    /// Added to a running pod, by `kubectl debug` for one. It cannot have a limit.
     Ephemeral,
 }

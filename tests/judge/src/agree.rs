@@ -1,7 +1,7 @@
-//! Whether agents with different hooks say the same of the same kill.
+//! Whether agents with different hooks report the same of the same kill.
 //!
-//! Compared as they are, but for what cannot be the same: who speaks and when, the hooks, and how sure they are. Each
-//! agent reads the kernel's counters at an instant of its own, so numbers may differ by a little ([`close`]).
+//! All fields must be equal, but for those that cannot be: the agent's identity and the time, the hooks, and the confidence. Each
+//! agent reads the kernel's counters at another instant, so numbers may differ by a little ([`close`]).
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ const CGROUPS: [&str; 3] = [".memory.cgroups_looked_at", ".memory.cgroups_total"
 const OWN: [&str; 8] =
     ["session", "seq", "id", "time", "ktime_ns", "hooks", "verdict.certainty", "verdict.inferred"];
 
-/// What differs between the first and each of the others. Those that are blind to the scenario have no part in it. `own` are more
+/// The differences between the first and each of the others. Agents that are blind to the scenario are left out. `own` are more
 /// fields that may differ.
 pub fn faults<'a>(
     scenario: &Scenario,
@@ -23,8 +23,8 @@ pub fn faults<'a>(
     excuse: &dyn Fn(Tier) -> Vec<&'a Exception>,
     own: &[&str],
 ) -> Vec<String> {
-    // Of failed allocations each agent tells the zones at an instant of its own, and each is held against the zones that it
-    // tells: what must be the same is in `scenarios.toml` for all of them.
+    // Each agent reports the zones of failed allocations at another instant, and each is checked against its own zones: the
+    // fields that must be the same are in `scenarios.toml` for all of them.
     let reports: Vec<_> = reports
         .iter()
         .map(|(tier, lines)| {
@@ -60,7 +60,7 @@ pub fn faults<'a>(
             let mut left_out = left_out.clone();
             let excused = |tier: Tier, line: &Value| excused(&excuse(tier), line).collect::<Vec<_>>();
             for field in excused(*first, expected).into_iter().chain(excused(*tier, got)) {
-                // And what rests on it.
+                // And the fields that rest on it.
                 left_out.extend([
                     field,
                     "unresolved",
@@ -87,7 +87,7 @@ fn in_order(lines: &[Value]) -> Vec<&Value> {
     lines
 }
 
-/// What must be the same in all of them.
+/// The fields that must be the same in all of them.
 fn without(line: &Value, left_out: &[&str]) -> Value {
     let mut line = line.clone();
     for path in left_out {
@@ -122,7 +122,7 @@ pub(super) fn unboosted(mut line: Value) -> Value {
     line
 }
 
-/// Figures of a zone that move with its free memory, and what is worked out of them.
+/// Figures of a zone that move with its free memory, and figures computed from them.
 const MOVING: [&str; 9] = [
     "free_bytes",
     "usable_bytes",
@@ -136,18 +136,18 @@ const MOVING: [&str; 9] = [
 ];
 
 /// How much of a zone may be freed or taken between two probes in one place, on one CPU: they may be interrupted, and an interrupt
-/// gives back what others had.
+/// frees memory of other tasks.
 const MOVED_BYTES: u64 = 4 << 20;
 
-/// Leaves out what two agents saw of a zone that moved a little between their two looks, and what is said of it. What moved by
-/// more than a little stays in, and so differs.
+/// Leaves out figures of a zone that moved a little between the two agents' readings, and texts that follow from them. A figure
+/// that moved by more stays in, and so differs.
 fn leave_out_what_moved(one: &mut Value, other: &mut Value) {
     let [Some(zones), Some(others)] =
         [&mut *one, &mut *other].map(|line| line.pointer_mut("/memory/zones").and_then(Value::as_array_mut))
     else {
         return;
     };
-    // With two nodes there are two CPUs, and whatever one frees is there for the second agent and not for the first.
+    // With two NUMA nodes there are two CPUs, and memory that one frees is there for the second agent and not for the first.
     let most = if zones.iter().any(|zone| zone["numa_node"] != 0) { u64::MAX } else { MOVED_BYTES };
     let mut moved = false;
     for (zone, same) in zones.iter_mut().zip(others) {
@@ -169,7 +169,7 @@ fn leave_out_what_moved(one: &mut Value, other: &mut Value) {
 }
 
 /// How far apart two readings of one counter may be in any case: the kernel keeps up to 32 pages a CPU apart from the sum
-/// of a process's sizes, and what a CPU has charged in advance, up to 64 pages, from a cgroup's. Guests have two CPUs at most.
+/// of a process's sizes, and up to 64 pages that a CPU has charged in advance from a cgroup's. Guests have two CPUs at most.
 const BATCH_BYTES: f64 = 2.0 * 64.0 * 4096.0;
 
 /// Whether two readings of one counter, in bytes, may lie that close together: between the decision and the mark of its

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// How far the kernel's counters may be off: resident sizes by 32 pages a CPU, usage by what CPUs keep in stock.
+/// How far the kernel's counters may be off: resident sizes by 32 pages a CPU, usage by the pages that CPUs keep in stock.
 pub const SLACK: u64 = 1 << 20;
 
 /// A process.
@@ -25,7 +25,7 @@ pub struct Process {
     pub anon: (u64, u64),
     /// Path of its cgroup.
     pub path: Vec<u8>,
-    /// Fields of its owner.
+    /// Fields of its owner in reports.
     pub owner: Value,
 }
 
@@ -34,11 +34,11 @@ pub struct Process {
 pub struct Place {
     /// Its path.
     pub path: Vec<u8>,
-    /// Fields of its owner.
+    /// Fields of its owner in reports.
     pub owner: Value,
 }
 
-/// Who played.
+/// The processes and cgroups by role.
 #[derive(Clone, Debug, Default)]
 pub struct Cast {
     /// A report is about this scenario if it names one of these cgroups, or one below.
@@ -47,11 +47,11 @@ pub struct Cast {
     pub processes: BTreeMap<&'static str, Vec<Process>>,
     /// Cgroups by role, with the same index where there are several.
     pub places: BTreeMap<&'static str, Vec<Place>>,
-    /// When the victim touched its last page, where that is what led to the kill.
+    /// When the victim touched its last page, where that led to the kill.
     pub last_touch_ns: Option<u64>,
     /// Kills by the OOM killer in the scenario's cgroups as the kernel itself has counted them; `None` where it does not.
     pub kills: Option<u64>,
-    /// The kernel's fragmentation index in debugfs, right before a request that was to fail: by zone, and by order.
+    /// The kernel's fragmentation index in debugfs, right before an allocation that was to fail: by zone, and by order.
     pub extfrag: BTreeMap<String, Vec<f64>>,
     /// Its unusable free space index, the same.
     pub unusable: BTreeMap<String, Vec<f64>>,

@@ -1,7 +1,7 @@
-//! `scenarios.toml`: the reviewed file of what must be reported of each scenario.
+//! `scenarios.toml`: the reviewed file of the reports that each scenario must bring.
 //!
-//! What is not written has the plainest meaning: every tier of hooks reports it, nothing is folded, no field is null
-//! but those that are left out (`level`, `origin`, `constraint`, `limit`, `memory`). Sizes are in MiB.
+//! A field that is not written has the plainest meaning: every tier of hooks reports the kill, nothing is folded, no field is
+//! null but those that are left out (`level`, `origin`, `constraint`, `limit`, `memory`). Sizes are in MiB.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -26,7 +26,7 @@ const FILE: &str = include_str!("../scenarios.toml");
 pub struct Catalogue {
     #[serde(rename = "scenario")]
     pub scenarios: Vec<Scenario>,
-    /// What may be null in any report where the kernel cannot give it.
+    /// Fields that may be null in any report where the kernel cannot give them.
     #[serde(rename = "exception", default)]
     pub exceptions: Vec<Exception>,
 }
@@ -43,7 +43,7 @@ pub struct Exception {
     pub beside: Tier,
     /// In reports of these tiers.
     pub tiers: Vec<Tier>,
-    /// The fields. Each must then be in `unresolved`, and evidence and remedy may lack what rests on it.
+    /// The fields. Each must then be in `unresolved`, and evidence and remedy may lack sentences that rest on it.
     pub may_be_null: Vec<String>,
 }
 
@@ -65,18 +65,18 @@ pub struct Scenario {
     pub name: String,
     /// One line for people.
     pub about: String,
-    /// What it cannot be played without.
+    /// The conditions without which it cannot be played.
     pub needs: Vec<Need>,
     /// Tiers that cannot see it: they give no line, and `crashtrace doctor` names this as something it is blind to.
     #[serde(default)]
     pub blind: BTreeMap<Tier, String>,
-    /// What must be reported, in order (of `each` and `optional` ones in any).
+    /// The reports that must come, in order (`each` and `optional` ones in any).
     #[serde(rename = "report", default)]
     pub reports: Vec<Report>,
-    /// What must be reported of failed allocations, in any order.
+    /// The reports of failed allocations that must come, in any order.
     #[serde(rename = "failure", default)]
     pub failures: Vec<Failure>,
-    /// A kind of reports of which there may be more, after the last.
+    /// A kind of reports of which more may come after the last.
     pub goes_on: Option<String>,
     /// Steps of the wall clock: each must be reported.
     #[serde(default)]
@@ -88,7 +88,7 @@ pub struct Scenario {
     pub quiet: bool,
 }
 
-/// What a scenario cannot be played without.
+/// A condition without which a scenario cannot be played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -178,10 +178,10 @@ pub struct Report {
     pub level: Option<String>,
     pub origin: Option<String>,
     pub constraint: Option<String>,
-    /// Order of the request.
+    /// Order of the allocation.
     #[serde(default)]
     pub order: u32,
-    /// It is no request for pages: sysrq.
+    /// It has no allocation: sysrq.
     #[serde(default)]
     pub no_order: bool,
     pub limit: Option<Limit>,
@@ -204,15 +204,15 @@ pub struct Report {
     #[serde(default)]
     pub optional: bool,
     pub memory: Option<Memory>,
-    /// What of the node's memory was lacking, in an OOM of the node; `low_memory` unless given.
+    /// The kind of shortage, in an OOM of the node; `low_memory` unless given.
     pub shortage: Option<String>,
-    /// What stands in the evidence.
+    /// Words that must be in the evidence.
     #[serde(default)]
     pub evidence: Vec<Words>,
-    /// What stands in the remedy.
+    /// Words that must be in the remedy.
     #[serde(default)]
     pub remedy: Vec<Words>,
-    /// What must stand neither in the evidence nor in the remedy.
+    /// Words that must be neither in the evidence nor in the remedy.
     #[serde(default)]
     pub never: Vec<String>,
     /// Fields that must be in `unresolved`.
@@ -231,7 +231,7 @@ pub struct Limit {
     pub cgroup: String,
     pub charged_at: String,
     pub mib: u64,
-    /// What is in use, at least and at most; as much as the limit if it is not given.
+    /// The usage, at least and at most; as much as the limit if it is not given.
     pub usage_mib: Option<(u64, u64)>,
     #[serde(default)]
     pub oom_group: bool,
@@ -260,7 +260,7 @@ pub struct AnyNamed {
     pub comm_prefix: String,
 }
 
-/// Who is killed.
+/// A victim.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Victim {
@@ -279,7 +279,7 @@ pub struct All {
     pub all: String,
 }
 
-/// A process, and what is special about it.
+/// A process, and its special properties.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Actor {
@@ -287,18 +287,18 @@ pub struct Actor {
     /// Its path is too deep to be told whole.
     #[serde(default)]
     pub cgroup_cut: bool,
-    /// What of it is swapped out.
+    /// Its swapped-out memory.
     pub swap_mib: Option<(u64, u64)>,
-    /// It may have been ending by itself.
+    /// It may have been exiting already.
     #[serde(default)]
     pub may_be_ending: bool,
 }
 
-/// Who held the node's memory.
+/// The holders of the node's memory.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
-    /// Role of the pods' cgroup, its limit if it has one, and what it used.
+    /// Role of the pods' cgroup, its limit if it has one, and its usage.
     pub pods: Option<Pods>,
     /// They may be large enough to be told, and need not be.
     #[serde(default)]
@@ -317,7 +317,7 @@ pub struct Pods {
     pub usage_mib: (u64, u64),
 }
 
-/// Who holds memory.
+/// A holder of memory.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Holder {
@@ -344,7 +344,7 @@ pub struct WordsOf {
 }
 
 impl Words {
-    /// Them, if they must stand in a report of this tier.
+    /// The words, if a report of this tier must have them.
     pub fn of(&self, tier: Tier) -> Option<&str> {
         match self {
             Self::Always(text) => Some(text),
@@ -378,7 +378,7 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// What may be null in reports of this tier.
+    /// The fields that may be null in reports of this tier.
     pub fn exceptions(&self, tier: Tier, surroundings: &Surroundings) -> Vec<&Exception> {
         let applies = |it: &&Exception| {
             it.tiers.contains(&tier)

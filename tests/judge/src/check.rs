@@ -1,4 +1,4 @@
-//! Compares one line, field by field, and collects what is wrong with it.
+//! Compares one line, field by field, and collects the faults.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ impl<'a> Check<'a> {
         Self { line, faults: Vec::new() }
     }
 
-    /// What is at `victims.0.pid`, say; null if nothing is.
+    /// The value at `victims.0.pid`, say; null if there is none.
     pub(super) fn get(&self, path: &str) -> &'a Value {
         static NOTHING: Value = Value::Null;
         self.line.pointer(&format!("/{}", path.replace('.', "/"))).unwrap_or(&NOTHING)
@@ -146,7 +146,7 @@ impl<'a> Check<'a> {
         let at = format!("{path}.cgroup");
         self.eq(&format!("{path}.cgroup_cut"), cut);
         if cut {
-            // What is there of it is its beginning.
+            // The reported text is the beginning of the path.
             let told = self.get(&at).as_str().and_then(undo).unwrap_or_default();
             let rest = process.path.strip_prefix(told.as_slice()).unwrap_or_default();
             if told.is_empty() || !rest.starts_with(b"/") {

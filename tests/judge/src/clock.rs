@@ -9,21 +9,21 @@ use super::check::Check;
 const SLACK_NS: i128 = 2_000_000_000;
 const SECOND_NS: i128 = 1_000_000_000;
 
-/// A line, and what the wall clock was ahead of the clock of `ktime_ns` when it was read, in nanoseconds.
+/// A line, and by how many nanoseconds the wall clock was ahead of the clock of `ktime_ns` when it was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Timed<'a> {
     pub line: &'a Value,
     pub wall_ahead_ns: i64,
 }
 
-/// What is wrong with the time of a line.
+/// The faults of a line's time.
 pub(super) fn faults(timed: Timed<'_>) -> Vec<String> {
     let mut check = Check::new(timed.line);
     time(&mut check, "time", i128::from(timed.wall_ahead_ns));
     check.faults
 }
 
-/// What is wrong with the `clock_changed` lines after these steps.
+/// The faults of the `clock_changed` lines after these steps.
 pub(super) fn changes(steps_s: &[i64], told: &[Timed<'_>]) -> Vec<String> {
     if steps_s.len() != told.len() {
         let steps: Vec<_> = told.iter().map(|told| &told.line["step_ns"]).collect();

@@ -21,19 +21,19 @@ pub struct Check {
     pub name: String,
     /// One line for people.
     pub about: String,
-    /// What is left out of the manifest.
+    /// The parts that are left out of the manifest.
     pub without: Option<Without>,
     /// `kernel.perf_event_paranoid`, if not mainline's own.
     pub perf_event_paranoid: Option<i32>,
-    /// What doctor must find then.
+    /// The status that doctor must find then.
     pub status: Option<String>,
     /// On kernels before this one nothing works then.
     pub unusable_before: Option<(u32, u32)>,
-    /// What doctor and the log must name then.
+    /// The words that doctor and the log must have then.
     pub says: Option<String>,
 }
 
-/// What is left out of a manifest.
+/// The parts that are left out of a manifest.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Without {

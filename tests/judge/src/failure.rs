@@ -1,8 +1,8 @@
-//! Failed allocations: what is wrong with the lines of one agent about failures of one kind.
+//! Failed allocations: the faults in one agent's lines about failures of one kind.
 //!
-//! Beside what `scenarios.toml` says of them, each line must be true to itself: indices, room and suitable blocks are
+//! Beside the checks by `scenarios.toml`, each line must be consistent: indices, room and suitable blocks are
 //! computed here again from the figures of each zone, by the kernel's formulas (`mm/vmstat.c`), and the cause must follow
-//! from them. And all lines together must come to as many failures as there were.
+//! from them. And all lines together must count as many failures as the scenario caused.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const PAGE: u64 = 4096;
 /// How much of the free memory may lie in lists of CPUs' own, or come free while figure after figure is read.
 const SLACK: u64 = 1 << 20;
 
-/// By how many thousandths a zone's index may differ from what debugfs has shown just before.
+/// By how many thousandths a zone's index may differ from the one in debugfs just before.
 const NEAR: f64 = 0.02;
 
 /// Whether a line is about a failed allocation.
@@ -44,7 +44,7 @@ pub fn expected(scenario: &Scenario, tier: Tier) -> u64 {
     scenario.failures(tier).map(|failure| failure.count).sum()
 }
 
-/// What is wrong with the lines of one agent.
+/// The faults in one agent's lines.
 pub fn faults(
     scenario: &Scenario,
     cast: &Cast,
@@ -173,7 +173,7 @@ impl Zone {
         self.blocks.iter().enumerate().map(|(order, blocks)| blocks << order).sum()
     }
 
-    /// Blocks of `order` that there are, larger ones taken apart.
+    /// The number of free blocks of `order`, larger ones split.
     fn suitable(&self, order: usize) -> u64 {
         self.blocks.iter().enumerate().skip(order).map(|(at, blocks)| blocks << (at - order)).sum()
     }
@@ -234,7 +234,7 @@ fn zones(check: &mut Check<'_>, failure: &Failure, cast: &Cast) {
         let room = number("usable_bytes").zip(kept).map(|(usable, kept)| usable >= kept + (PAGE << order));
         check.eq(&format!("{at}.room"), json!(room));
         let there = figures.suitable(order as usize) > 0;
-        // What is there may be kept for others.
+        // A free block may be of a type that this allocation may not use.
         if zone["suitable_block"].as_bool().is_none_or(|said| said && !there) {
             check.fault(&format!("{at}.suitable_block"), there);
         }
@@ -244,7 +244,7 @@ fn zones(check: &mut Check<'_>, failure: &Failure, cast: &Cast) {
             if largest.is_none_or(|(most, _)| managed > most) {
                 largest = Some((managed, index));
             }
-            // What was read late has changed: a process may have been killed for it.
+            // Figures that were read late have changed: a process may have been killed for it.
             if !(order == 0 && check.get("memory.late") == true) {
                 near_debugfs(check, &at, zone, failure, cast);
             }
@@ -255,7 +255,7 @@ fn zones(check: &mut Check<'_>, failure: &Failure, cast: &Cast) {
     let fits = match failure.shortage.as_deref() {
         Some("fragmentation") => has_room && !can_serve,
         Some(_) => !has_room,
-        // The node's memory is not what was lacking.
+        // The node's memory was not short.
         None => can_serve,
     };
     // The reserves are free again by the time that they can be read: then the cause is inferred.
@@ -273,7 +273,7 @@ fn zones(check: &mut Check<'_>, failure: &Failure, cast: &Cast) {
     }
 }
 
-/// Holds a zone's indices against what the kernel itself has shown in debugfs just before the request.
+/// Compares a zone's indices with the kernel's own in debugfs, read just before the allocation.
 fn near_debugfs(check: &mut Check<'_>, at: &str, zone: &Value, failure: &Failure, cast: &Cast) {
     let Some(order) = failure.order else { return };
     let name = zone["zone"].as_str().unwrap_or_default();

@@ -1,9 +1,9 @@
-//! Holds what agents reported against what `scenarios.toml` says must be reported. PURE: no kernel, no processes.
+//! Compares agents' reports with the reports that `scenarios.toml` demands. PURE: no kernel, no processes.
 //!
-//! The file (`catalogue`) says what each report must be and names processes and cgroups by their roles. A scenario that was
-//! played gives its cast (`cast`): who had these roles. `matching` finds the line for each report, `report` compares
-//! the two, field by field (`check`), and `clock` compares their times with the clock. `agree` compares what agents with
-//! different hooks say of the same kill. `deployed` and `starts` have checks beside the scenarios.
+//! The file (`catalogue`) has each report that must come and names processes and cgroups by their roles. A scenario that was
+//! played gives its cast (`cast`): which process had which role. `matching` finds the line for each report, `report` compares
+//! the two, field by field (`check`), and `clock` compares their times with the clock. `agree` compares the reports of agents with
+//! different hooks about the same kill. `deployed` and `starts` have checks beside the scenarios.
 
 #![expect(clippy::must_use_candidate, reason = "only tests call these")]
 

@@ -32,7 +32,7 @@ pub fn expected<'a>(scenario: &'a Scenario, tier: Tier, cast: &'a Cast) -> Resul
     Ok(all)
 }
 
-/// Whether all lines are there that may be waited for.
+/// Whether all lines that may be waited for have come.
 pub fn enough(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&Value]) -> bool {
     // A role without a process is found when the lines are judged.
     let Ok(expected) = expected(scenario, tier, cast) else { return true };
@@ -45,7 +45,7 @@ pub fn enough(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&Value]) ->
         && kills.is_none_or(|kills| kills_in(lines) >= kills)
 }
 
-/// A kind of reports that goes on after the last one that is waited for: what folds comes once a second, until the
+/// A kind of reports that goes on after the last report that is waited for: folded kills come once a second, until the
 /// process at its limit has been ended.
 pub fn goes_on(scenario: &Scenario, tier: Tier) -> Option<&str> {
     let last = scenario.reports(tier).last()?;
@@ -53,8 +53,8 @@ pub fn goes_on(scenario: &Scenario, tier: Tier) -> Option<&str> {
     folds.or(scenario.goes_on.as_deref().filter(|kind| last.kind == *kind))
 }
 
-/// The lines that agents with other hooks must have too. What folds goes on for as long as it takes to be judged, so of it only
-/// those that are expected are.
+/// The lines that agents with other hooks must have too. Folded reports go on for as long as the judging takes, so of those only
+/// the expected ones count.
 pub fn compared<'a>(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&'a Value]) -> Vec<&'a Value> {
     if scenario.storm.is_some() {
         return Vec::new();
@@ -69,8 +69,8 @@ pub fn compared<'a>(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&'a V
     lines.iter().copied().take(expected.len()).collect()
 }
 
-/// Kills in these reports, as the kernel counts them: in a group it kills the one that it chose twice, and one that
-/// was ending already it does not kill. No scenario folds groups.
+/// Kills in these reports, as the kernel counts them: in a group it counts the chosen victim twice, and it does not count a victim
+/// that was already exiting. No scenario folds groups.
 pub fn kills_in(lines: &[&Value]) -> u64 {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let of = |line: &&Value| {
@@ -85,24 +85,24 @@ pub fn kills_in(lines: &[&Value]) -> u64 {
     lines.iter().filter(|line| line["kind"] == "oom_kill").map(of).sum()
 }
 
-/// What an agent has said about a scenario.
+/// The lines of one agent about a scenario.
 pub struct Said<'a> {
     pub tier: Tier,
     /// The hooks whose way of seeing failed allocations it has: the kernel may refuse it the better one by itself.
     pub failures: Tier,
     pub surroundings: &'a Surroundings,
-    /// What may be null in it.
+    /// Fields that may be null in it.
     pub exceptions: Vec<&'a Exception>,
     pub lines: Vec<&'a Value>,
     /// Lengths of the lines.
     pub bytes: Vec<usize>,
-    /// What the wall clock was ahead of the clock of `ktime_ns` when each was read, in nanoseconds.
+    /// By how many nanoseconds the wall clock was ahead of the clock of `ktime_ns` when each was read.
     pub wall_ahead_ns: Vec<i64>,
     /// The `clock_changed` lines. `None` on a machine where others may set the clock.
     pub clock: Option<Vec<Timed<'a>>>,
 }
 
-/// What is wrong with the lines of one agent.
+/// The faults in one agent's lines.
 pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> {
     let Said { tier, failures, surroundings, exceptions, lines: all, .. } = said;
     let tier = *tier;

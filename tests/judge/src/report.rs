@@ -1,4 +1,4 @@
-//! One report: its roles filled from the cast, and what is wrong with a line that is to be it.
+//! One report: its roles filled from the cast, and the faults of a line that is compared with it.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub struct Expected<'a> {
     places: BTreeMap<&'a str, &'a Place>,
 }
 
-/// A process, and what is special about it.
+/// A process, and its special properties.
 #[derive(Clone, Copy, Debug)]
 pub struct Special<'a> {
     pub process: &'a Process,
@@ -91,7 +91,7 @@ impl<'a> Expected<'a> {
         }
     }
 
-    /// What is wrong with `line`, one sentence a field.
+    /// The faults of `line`, one sentence a field.
     pub fn faults(&self, tier: Tier, exceptions: &[&Exception], line: &Value) -> Vec<String> {
         let mut check = Check::new(line);
         let excused: Vec<_> = excused(exceptions, line).collect();
@@ -116,7 +116,7 @@ impl<'a> Expected<'a> {
         check.eq("truncated", report.truncated);
         check.within("repeats", (report.repeats, if report.repeats > 0 { u64::MAX } else { 0 }));
         check.eq("hooks", self.hooks(tier));
-        // The last tier may find the kernel's request on the killer's stack, and then infers nothing either.
+        // The last tier may find the kernel's `oom_control` on the killer's stack, and then infers nothing either.
         let inferred = !check.list("verdict.inferred").is_empty();
         check.eq("verdict.certainty", if inferred { "inferred" } else { "observed" });
         if tier.sees_decision() {
@@ -252,7 +252,7 @@ impl<'a> Expected<'a> {
             let share = holder["usage_bytes"].as_u64().zip(scope);
             check
                 .eq(&format!("{at}.share_permille"), json!(share.map(|(usage, scope)| usage * 1000 / scope)));
-            // Those are sums of what others hold.
+            // Those are sums over other holders.
             let kind = holder["owner"]["kind"].as_str().unwrap_or_default();
             if ["", "kubepods", "qos", "host"].contains(&kind) {
                 check.fault(&format!("{at}.owner.kind"), "one who holds memory");
@@ -282,7 +282,7 @@ impl<'a> Expected<'a> {
         check.within("memory.small_bytes", (0, least.saturating_mul(looked_at)));
     }
 
-    /// What of the node's memory was lacking: said of what any of it would have been enough for.
+    /// The shortage of the node's memory that must be reported, in an OOM of the node whose allocation is known.
     fn shortage(&self, tier: Tier, line: &Value) -> Option<&str> {
         let report = self.report;
         let known = tier.sees_decision() || !line["allocation"].is_null();

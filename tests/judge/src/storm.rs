@@ -1,5 +1,5 @@
-//! A storm of kills: what must hold of its lines, whichever kills are lines of their own and whichever are folded. That is a
-//! matter of when, and of how fast the machine is.
+//! A storm of kills: rules for its lines, whichever kills have separate lines and whichever are folded. That depends on
+//! their times, and on how fast the machine is.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::cast::Cast;
 use super::check::Check;
 
-/// Kills that are lines of their own however fast they come, and how many lines more there may be in a second: four of kills
-/// that are slow enough, and one of what is folded.
+/// Kills that have separate lines however fast they come, and the most lines that may follow in a second: four of kills
+/// that are slow enough, and one of folded kills.
 const AT_ONCE: u64 = 64;
 const A_SECOND: u64 = 5;
 
-/// What must be reported.
+/// The reports that must come.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Storm {
@@ -22,7 +22,7 @@ pub struct Storm {
     pub cgroup: String,
 }
 
-/// What is wrong with the lines.
+/// The faults of the lines.
 pub(super) fn faults(storm: &Storm, cast: &Cast, lines: &[&Value]) -> Vec<String> {
     let Some([place]) = cast.places.get(storm.cgroup.as_str()).map(Vec::as_slice) else {
         return vec![format!("{} is not one cgroup", storm.cgroup)];

@@ -114,7 +114,7 @@ fn the_reviewed_file_is_sound() {
 }
 
 #[test]
-fn refuses_what_could_not_fail() {
+fn a_file_that_could_not_fail_is_refused() {
     Catalogue::parse(FILE).expect("a good file");
     for (from, to) in [
         ("name = \"one\"", "name = \"One\""),
@@ -146,7 +146,7 @@ fn refuses_what_could_not_fail() {
 }
 
 #[test]
-fn a_report_that_is_as_it_must_be_has_no_fault() {
+fn the_expected_report_has_no_fault() {
     assert_eq!(judge(&[&line()]), [""; 0]);
 }
 
@@ -155,7 +155,7 @@ fn each_field_that_is_wrong_is_a_fault() {
     let mut paths = Vec::new();
     leaves(&line(), "", &mut paths);
     assert!(paths.len() > 50, "{paths:?}");
-    // Any reason is as good as another, and whether who asks is ending is the kernel's own affair.
+    // Any reason will do, and the kernel alone decides whether the trigger is exiting.
     let free = |path: &&String| path.ends_with("/reason") || *path == "/trigger/exiting";
     for path in paths.iter().filter(|path| !free(path)) {
         let mut line = line();
@@ -164,7 +164,7 @@ fn each_field_that_is_wrong_is_a_fault() {
     }
 }
 
-/// The same process, killed by the node, with who held the node's memory.
+/// The same process, killed by the node, with the holders of the node's memory.
 fn node_line() -> Value {
     let mut line = line();
     line["verdict"] = json!({ "cause": "system_oom", "shortage": "low_memory", "level": "node", "certainty": "observed", "inferred": [],
@@ -188,7 +188,7 @@ fn node_line() -> Value {
 }
 
 #[test]
-fn what_is_wrong_of_the_nodes_memory_is_a_fault() {
+fn a_wrong_figure_of_the_nodes_memory_is_a_fault() {
     let mut file = String::new();
     for line in FILE.lines().filter(|line| !line.starts_with("limit")) {
         let line = line.replace("cgroup_oom", "system_oom").replace("48 MiB", "largest");
@@ -331,7 +331,7 @@ fn a_line_is_about_whose_cgroups_it_names() {
 }
 
 #[test]
-fn an_exception_excuses_what_is_null_and_said() {
+fn an_exception_excuses_a_null_field_that_has_a_reason() {
     let text = format!(
         "{FILE}[[exception]]\nabout = \"x\"\nkernels_before = [5, 16]\nbeside = \"kprobe\"\n\
          tiers = [\"fentry\"]\nmay_be_null = [\"origin\"]\n"
@@ -368,7 +368,7 @@ fn an_exception_excuses_what_is_null_and_said() {
 }
 
 #[test]
-fn a_report_that_may_come_and_has_no_victim_is_known_by_who_asked() {
+fn an_optional_report_without_a_victim_is_known_by_its_trigger() {
     let report = FILE
         .replace("victims = [\"eater\"]", "each = true\noptional = true")
         .replace("victims[0].exiting", "victims");

@@ -1,4 +1,4 @@
-//! What a `scenarios.toml` must keep beyond its form: a slip there would make a test that cannot fail.
+//! Rules for a `scenarios.toml` beyond its form: a slip there would make a test that cannot fail.
 
 use std::collections::BTreeSet;
 
@@ -106,7 +106,7 @@ fn report(report: &Report) -> Result<()> {
     known("shortage", report.shortage.as_ref(), &SHORTAGES)?;
     ensure!(of_node || report.shortage.is_none(), "only an OOM of the node lacks the node's memory");
     let kills = report.kind == "oom_kill";
-    // One that may come or not may be of a process that was ending already, and then no process is killed.
+    // An optional report may be of a process that was exiting already, and then no process is killed.
     ensure!(kills || report.victims.is_empty(), "only a kill has victims");
     ensure!(!kills || report.optional || !report.victims.is_empty(), "a kill has victims");
     ensure!(kills || !report.group, "a group without a kill");

@@ -31,7 +31,7 @@ pub struct Record {
     pub sections: Vec<Cgroups>,
 }
 
-/// What comes between header and sections.
+/// The body between header and sections.
 #[derive(Clone, Debug)]
 pub enum Body {
     Decision(Box<OomDecision>),
@@ -243,7 +243,7 @@ pub fn memcg_kill(ktime_ns: u64, cpu: u32, path: &[u8], comm: &[u8]) -> Vec<Reco
     records
 }
 
-/// An OOM of the cgroup `path` that found nobody to kill.
+/// An OOM of the cgroup `path` that found no process to kill.
 pub fn no_victim(ktime_ns: u64, cpu: u32, path: &[u8], repeats: u64) -> Record {
     let body = OomNoVictim {
         repeats,
@@ -260,7 +260,7 @@ pub fn no_victim(ktime_ns: u64, cpu: u32, path: &[u8], repeats: u64) -> Record {
     }
 }
 
-/// A task that waits at the limit of the cgroup `path`, on a kernel that does not keep its request.
+/// A task that waits at the limit of the cgroup `path`, on a kernel that does not store the allocation's order and flags.
 pub fn wait(ktime_ns: u64, cpu: u32, path: &[u8], repeats: u64) -> Record {
     let mut record = no_victim(ktime_ns, cpu, path, repeats);
     if let Body::NoVictim(body) = record.body {

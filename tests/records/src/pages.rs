@@ -82,7 +82,7 @@ pub fn oom_zones(ktime_ns: u64, cpu: u32) -> Record {
     record
 }
 
-/// What `warn_alloc` is to log of a failed page allocation.
+/// The format by which `warn_alloc` logs a failed page allocation.
 pub const PAGES_FORMAT: &[u8] = b"page allocation failure: order:%u";
 
 /// A failed allocation of a process in `path`: of 2^9 pages, the `total`th of its kind, on a fragmented zone.

@@ -37,7 +37,7 @@ enum Thread {
     Any,
 }
 
-/// What kind of process it is to be.
+/// The kind of process that an actor is.
 #[derive(Clone, Debug)]
 pub struct Role {
     comm: Vec<u8>,
@@ -45,7 +45,7 @@ pub struct Role {
     oom_score_adj: i16,
     at_once: bool,
     thread: Thread,
-    /// What it touches is its own memory.
+    /// It touches anonymous memory.
     anonymous: bool,
     args: Vec<OsString>,
 }
@@ -63,7 +63,7 @@ impl Role {
         }
     }
 
-    /// One that touches no memory of its own.
+    /// One that touches no anonymous memory.
     pub fn not_anonymous(comm: &str) -> Self {
         Self { anonymous: false, ..Self::new(comm, 0) }
     }
@@ -174,7 +174,7 @@ pub struct Actor {
     /// The thread that touches.
     tid: Option<u32>,
     role: Role,
-    /// What it had before it touched anything.
+    /// Its anonymous memory before it touched anything.
     anon_before: u64,
     /// Between which times it was started, in nanoseconds of `CLOCK_BOOTTIME`.
     started_ns: (u64, u64),
@@ -237,7 +237,7 @@ impl Actor {
             actor.anon_before = number(&spawned, "anon_bytes")?.into();
             actor.started_ns.1 = boottime_ns();
             actor.tid = Some(actor.pid);
-            // The first in a namespace of its own.
+            // The first process of a new namespace.
             actor.container_pid = 1;
             return Ok(actor);
         }
@@ -276,7 +276,7 @@ impl Actor {
     }
 
     /// When it touched its last page, in nanoseconds of `CLOCK_BOOTTIME`, and how many bytes of pages it had touched
-    /// before. To be asked when it eats no more.
+    /// before. To be called when it eats no more.
     pub fn last_touch(&self) -> Result<(u64, u64)> {
         let mut record = [0; STAMP_BYTES];
         self.stamps.read_exact_at(&mut record, 0).context("cannot read a memfd")?;
@@ -303,7 +303,7 @@ impl Actor {
         Ok(self.reaped)
     }
 
-    /// Kills it without waiting for its end. It may have come to one already.
+    /// Kills it without waiting for its end. It may have ended already.
     pub fn kill(&self) {
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::KILL);
@@ -324,7 +324,7 @@ impl Actor {
         }
     }
 
-    /// Its part in a report. To be asked for when it has touched all that it will.
+    /// Its part in a report. To be called when it has touched all that it will.
     pub fn part(&self, owner: &Value) -> Result<Process> {
         let (_, touched) = self.last_touch()?;
         let touched = if self.role.anonymous { touched } else { 0 };

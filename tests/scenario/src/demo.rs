@@ -1,6 +1,6 @@
-//! One real OOM kill in a scratch pod, and what crashtrace says of it, as text and as JSON.
+//! One real OOM kill in a scratch pod, and crashtrace's report of it, as text and as JSON.
 //!
-//! It all has names of its own, so two demos at once do no harm to each other, and it goes whatever happens.
+//! Each demo has its own names, so two at once do no harm to each other, and all is removed whatever happens.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ fn block_with(lines: &[&str], part: &str) -> Option<String> {
     Some(lines[first..end].join("\n").trim_end().to_owned())
 }
 
-/// What keeps crashtrace from working here, and what to do about it.
+/// The reasons why crashtrace does not work here, with remedies.
 fn doctor(crashtrace: &Path) -> String {
     match Command::new(crashtrace).args(["doctor", "--output", "text"]).stdin(Stdio::null()).output() {
         Ok(output) => format!(

@@ -1,5 +1,5 @@
 //! The agent as deploy/ has it: in a container that runc makes of the manifests, in a guest. `deployed.toml` says what must hold
-//! of it; `scenario run --deployed` plays scenarios before it, and this does what else there is.
+//! of it; `scenario run --deployed` plays scenarios before it, and this makes the other checks.
 
 mod container;
 mod leave_out;
@@ -26,13 +26,13 @@ use crashtrace_test_support::deploy::needs::Form;
 pub use self::container::{Container, Deployment, remove_cgroups};
 pub use self::verify::tiers;
 
-/// What results call it.
+/// Its name in results.
 pub const NAME: &str = "deployed";
 /// The check that is done while scenarios are played before it.
 const AS_DEPLOYED: &str = "as_deployed";
-/// What mainline's kernels have. Debian's have 3, before which scenarios are played.
+/// The value of mainline kernels. Debian's have 3, and with that the scenarios are played.
 const PERF_EVENT_PARANOID: i32 = 2;
-/// What `crashtrace doctor` and `watch` exit with where nothing can be watched.
+/// The exit code of `crashtrace doctor` and `watch` where nothing can be watched.
 const UNUSABLE: i32 = 4;
 
 /// What to do.
@@ -49,7 +49,7 @@ pub struct Args {
     names: Vec<String>,
 }
 
-/// Does them, and prints one JSON object for each. Says whether all is as it must be.
+/// Makes the checks, and prints one JSON object for each. Returns whether all passed.
 pub fn run(args: &Args) -> Result<bool> {
     let catalogue = Deployed::read()?;
     let hierarchy = Hierarchy::find()?;
@@ -70,14 +70,14 @@ pub fn run(args: &Args) -> Result<bool> {
     Ok(good)
 }
 
-/// Prints what came of a check.
+/// Prints the result of a check.
 pub fn print(name: &str, failures: &[String]) {
     let result =
         json!({ "scenario": name, "hooks": NAME, "pass": failures.is_empty(), "failures": failures });
     println!("{result}");
 }
 
-/// What is wrong with its reports beside what would be wrong with anybody's: it has the files of the cgroup whose limit was hit.
+/// Faults that only this agent can have: it has access to the files of the cgroup whose limit was hit.
 pub fn faults(lines: &[&Value]) -> Vec<String> {
     let unknown = |line: &&&Value| line["limit"].is_object() && line["limit"]["shmem_bytes"].is_null();
     let unknown = lines.iter().filter(unknown).map(|line| &line["unresolved"]);
@@ -92,7 +92,7 @@ pub fn watch(deployment: &Deployment) -> Result<(Container, Agent)> {
     Ok((container, agent))
 }
 
-/// Whether that container is what the manifest says.
+/// Whether that container is as the manifest says.
 pub fn verify(deployment: &Deployment, container: &Container) {
     let pod = deployment.pod(Form::Capabilities);
     let volumes = pod.map(|pod| volumes(&pod).map(|(_, at)| at.to_owned()).collect::<Vec<_>>());
@@ -134,7 +134,7 @@ fn says_what_is_missing(deployment: &Deployment, check: &Check) -> Result<()> {
     if let Some(without) = &check.without {
         leave_out(without, &mut pod)?;
     }
-    // How fast it goes has nothing to do with what it may do.
+    // The CPU limit has no effect on its rights.
     if let Some(limits) =
         pod.containers.iter_mut().find_map(|container| container.resources.as_mut()?.limits.as_mut())
     {

@@ -1,10 +1,10 @@
-//! Real OOM kills, and what `crashtrace watch` must say of them: on this machine (`tests/live`, `cargo xtask
+//! Real OOM kills, and the reports that `crashtrace watch` must make of them: on this machine (`tests/live`, `cargo xtask
 //! demo`) and in guests (`cargo xtask vm --scenario`), where it is one static program.
 //!
 //! A scenario (`scenarios`) makes a scratch tree of cgroups (`scratch`, `cgroup`), starts processes in it (`actor`;
-//! their own side is `victim`), lets the kernel kill, and gives its cast: who had which role. What must be
-//! reported of whom stands in `scenarios.toml`. `run` has agents watch (`agent`) and holds what they say against that
-//! (`judge`), against each other, and against what the kernel itself has counted.
+//! their own side is `victim`), lets the kernel kill, and gives its cast: which process had which role. `scenarios.toml` says
+//! what must be reported of each role. `run` has agents watch (`agent`) and compares their reports with it
+//! (`judge`), with each other, and with the kernel's own counts.
 
 #![allow(unreachable_pub, reason = "a program: its items have no users outside")]
 

@@ -1,4 +1,4 @@
-//! `scenario faults`: what a page costs that is faulted in and given back. `cargo xtask bench` runs it with agents and
+//! `scenario faults`: the cost of a page that is faulted in and given back. `cargo xtask bench` runs it with agents and
 //! without, in a guest whose clock counts instructions.
 
 use std::hint::black_box;

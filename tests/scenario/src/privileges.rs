@@ -1,4 +1,4 @@
-//! Whether a running agent has given up what it does not need: asked of the kernel, of each of its threads.
+//! Whether a running agent has dropped the privileges that it does not need: read from the kernel, for each of its threads.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ const BPF: u64 = 1 << 39;
 /// From here on maps that are open are read without it (`__sys_bpf`).
 const READS_MAPS_WITHOUT: (u32, u32) = (5, 19);
 
-/// What it has too much.
+/// The privileges that it has too many.
 pub fn faults(pid: u32, kernel: Option<(u32, u32)>) -> Vec<String> {
     look(pid, kernel).unwrap_or_else(|error| vec![format!("{error:#}")])
 }

@@ -1,7 +1,7 @@
-//! Plays scenarios before one or more agents at once, and holds what each reports against what happened.
+//! Plays scenarios before one or more agents at once, and compares each agent's reports with the events.
 //!
 //! Several agents with different hooks see the very same kill, so their reports must agree as well. A result is printed
-//! as soon as all that was waited for is there; what comes later, and should not, is found when the agents have ended.
+//! as soon as all expected lines have come; a later line, which should not come, is found when the agents have ended.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -76,14 +76,14 @@ struct Outcome<'a> {
     counts: Vec<usize>,
 }
 
-/// Plays, and prints one JSON object for each scenario and agent. Says whether all is as it must be.
+/// Plays, and prints one JSON object for each scenario and agent. Returns whether all passed.
 pub fn run(args: &Args) -> Result<bool> {
     let catalogue = Catalogue::read()?;
     scenarios::fit(&catalogue.names())?;
     let chosen = choose(&catalogue, &args.names)?;
     let hierarchy = Hierarchy::find()?;
     if args.guest {
-        // The harness and the agents must survive what it brings about; its victims set their own.
+        // The harness and the agents must survive the scenarios' OOMs; the victims set their own.
         std::fs::write("/proc/self/oom_score_adj", "-999").context("cannot set oom_score_adj")?;
     }
     let deployment = args.deployed.as_deref();
@@ -151,7 +151,7 @@ impl Session<'_> {
         }
     }
 
-    /// Plays, judges, and says whether all was as it must be. `None` if it could not be played to its end.
+    /// Plays and judges, and returns whether all passed. `None` if it could not be played to its end.
     fn play<'a>(&self, scenario: &'a Scenario) -> Option<(Outcome<'a>, bool)> {
         let before: Vec<_> = self.watchers.iter().map(Watcher::count).collect();
         let begun = Instant::now();
@@ -180,7 +180,7 @@ impl Session<'_> {
             reports.push((watcher.tier, compared.into_iter().cloned().collect::<Vec<_>>()));
         }
         if self.together {
-            // In its pod it knows the node by another name, and asks others for the names of pods.
+            // In its pod it knows the node by another name, and has other sources of pods' names.
             let deployed = self.watchers.iter().any(Watcher::is_deployed);
             let own: &[&str] = if deployed { &["node", "unresolved"] } else { &[] };
             let excuse = |tier: Tier| self.catalogue.exceptions(tier, &self.surroundings);
@@ -269,7 +269,7 @@ impl Session<'_> {
         println!("{result}");
     }
 
-    /// Ends the agents, and finds what should not have been said: about a scenario after it was judged, and about
+    /// Ends the agents, and finds lines that should not have come: about a scenario after it was judged, and about
     /// nothing that was played.
     fn end(&self, outcomes: &[Outcome<'_>], broken: bool) -> bool {
         let mut good = true;

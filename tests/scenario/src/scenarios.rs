@@ -1,4 +1,4 @@
-//! The scenarios: each brings one kind of OOM about, and gives its cast. What must be reported stands in
+//! The scenarios: each causes one kind of OOM, and gives its cast. The reports that must come are in
 //! `scenarios.toml`, with a line about each.
 
 mod clock_set;
@@ -74,7 +74,7 @@ const ALL: &[(&str, Play)] = &[
     ("busy_node", fragmentation::busy_node),
 ];
 
-/// What a scenario plays on.
+/// The surroundings of a scenario.
 pub struct Stage<'a> {
     pub hierarchy: &'a Hierarchy,
     /// The agents.
@@ -136,7 +136,7 @@ fn fed(cgroup: &Cgroup, role: &Role) -> Result<Actor> {
     Ok(actor)
 }
 
-/// The cast with the time of this process's last touch, which is what led to the kill.
+/// The cast with the time of this process's last touch, which led to the kill.
 fn touched(cast: Cast, actor: &Actor) -> Result<Cast> {
     let (last_touch_ns, _) = actor.last_touch()?;
     Ok(Cast { last_touch_ns: Some(last_touch_ns), ..cast })

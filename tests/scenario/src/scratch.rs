@@ -1,6 +1,6 @@
 //! Scratch trees of cgroups, shaped like those of Kubernetes' nodes.
 //!
-//! What is made here goes after its [`Scratch`] ([`remove_what_is_over`]), also when a test fails half-way, and on a
+//! These trees go after their [`Scratch`] ([`remove_what_is_over`]), also when a test fails half-way, and on a
 //! signal (`cleanup`): first the processes in it, then the directories from the leaves up.
 
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use crashtrace_judge::cast::{Cast, Place};
 use crashtrace_test_support::cgroup::{Cgroup, Hierarchy, kills, random_hex, remove};
 use crashtrace_test_support::cleanup;
 
-/// Who names the cgroups.
+/// The program that names the cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// kubelet's driver `cgroupfs`.
@@ -29,7 +29,7 @@ pub enum Names {
 pub struct Scratch {
     hierarchy: Hierarchy,
     names: Names,
-    /// What is removed in the end.
+    /// The trees to remove in the end.
     roots: Vec<PathBuf>,
     /// Where cgroups that are no pods go.
     base: PathBuf,
@@ -77,7 +77,7 @@ impl Scratch {
         Ok(self)
     }
 
-    /// A pod in it, with a UID of its own.
+    /// A pod in it, with a new UID.
     pub fn pod(&self) -> Result<Pod<'_>> {
         let uid = fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot make up a UID")?;
         let uid = uid.trim().to_owned();
@@ -121,7 +121,7 @@ impl Scratch {
         &self.hierarchy.mount
     }
 
-    /// An empty cast. To be asked for when all that was to happen has happened.
+    /// An empty cast. To be called when all that was to happen has happened.
     pub fn cast(&self) -> Result<Cast> {
         let mut sum = Some(0);
         for root in &self.roots {
@@ -131,8 +131,8 @@ impl Scratch {
         Ok(Cast { prefixes: self.prefixes(), kills: sum, ..Cast::default() })
     }
 
-    /// What the paths of all its cgroups begin with. In the tree of a node, where names come again, those of what is in
-    /// it now.
+    /// The beginnings of the paths of all its cgroups. In the tree of a node, where names come again, the paths of the cgroups
+    /// that are in it now.
     pub fn prefixes(&self) -> Vec<String> {
         let path = |dir: &Path| {
             let below = dir.strip_prefix(&self.hierarchy.mount).unwrap_or(dir);

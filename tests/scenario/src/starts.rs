@@ -29,7 +29,7 @@ pub struct Args {
     checks: Vec<Check>,
 }
 
-/// What a check found; `details` are for people.
+/// The result of a check; `details` are for people.
 struct Found {
     failures: Vec<String>,
     details: Value,

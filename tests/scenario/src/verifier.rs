@@ -1,10 +1,10 @@
-//! What the running kernel's verifier has to do for each program of the kernel object, in its own numbers.
+//! The cost of each program of the kernel object for the running kernel's verifier, in the verifier's own numbers.
 //!
-//! A kernel from 5.16 on tells of a loaded program how many instructions were verified; the stack, and anything on
-//! older kernels, is only in the verifier's log, which aya hands over with an error alone. So the programs are made
-//! to fail, by the last step of the load: with no file descriptor to be had, the kernel verifies the program, and
+//! A kernel from 5.16 on tells of a loaded program how many instructions were verified; the stack, and all figures on
+//! older kernels, are only in the verifier's log, which aya hands over with an error alone. So the programs are made
+//! to fail, by the last step of the load: with no file descriptor left, the kernel verifies the program, and
 //! then cannot give it out (`bpf_prog_load` in `kernel/bpf/syscall.c`, 5.10 to 7.2). Nothing is left in the kernel,
-//! and what is measured is what `crashtrace watch` loads, by the same loader with the same globals.
+//! and the measured programs are those that `crashtrace watch` loads, by the same loader with the same globals.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -30,7 +30,7 @@ use crate::verifier_log::{self, Cost};
 /// Lines of the verifier's log that tell why it refused a program.
 const REASON_LINES: usize = 4;
 
-/// What is printed of a program.
+/// The printed figures of a program.
 #[derive(Serialize)]
 struct Line<'a> {
     program: &'a str,
@@ -46,7 +46,7 @@ struct Line<'a> {
 pub fn run() -> Result<()> {
     let btf = KernelBtf::open(Path::new(KERNEL_BTF))?;
     let mark_victim_arg = btf.mark_victim_arg().context("BTF does not describe oom:mark_victim")?;
-    // Every program is to be tried: the kernel says what it refuses, not the plan.
+    // Every program is to be tried: the kernel decides which it refuses, not the plan.
     let all = Functions::by(|_| true);
     let view = KernelView {
         btf_functions: all,
@@ -60,7 +60,7 @@ pub fn run() -> Result<()> {
     let targets: HashMap<_, _> = attaches.map(|attach| (attach.program, attach.target)).collect();
 
     let layout = Layout::resolve(&btf);
-    // What hangs on a flag or an address that is not known is dead code to the verifier.
+    // Code behind a flag or an address that is not known is dead code to the verifier.
     let kallsyms = File::open("/proc/kallsyms").context("cannot open /proc/kallsyms")?;
     let kernel = Kernel {
         layout: &layout,
@@ -124,7 +124,7 @@ fn verify(program: &mut Program, target: Option<&str>, btf: &Btf) -> Result<Cost
     Err(if reason.is_empty() { refused } else { refused.context(reason) })
 }
 
-/// While this is there, the process can open nothing more; what is open stays so.
+/// While this exists, the process can open nothing more; open files stay open.
 struct NoNewFiles(Rlimit);
 
 impl NoNewFiles {

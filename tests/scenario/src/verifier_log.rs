@@ -1,7 +1,7 @@
-//! PURE: what the verifier says at the end of its log with statistics (`print_verification_stats` in
+//! PURE: the statistics at the end of the verifier's log (`print_verification_stats` in
 //! `kernel/bpf/verifier.c`, 5.2 and later).
 
-/// What a program cost the verifier.
+/// The cost of a program for the verifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Instructions gone through, over all paths. The kernel gives up at a million.

@@ -1,6 +1,6 @@
 //! `scenario victim`: a process of a container, as a test wants it. The other side is `actor`.
 //!
-//! It joins its cgroup before it touches any memory, says who it is, waits for `go`, and then runs its workload (`workload`):
+//! It joins its cgroup before it touches any memory, prints its ids, waits for `go`, and then runs its workload (`workload`):
 //! most touch page after page. It ends when its stdin closes, so also when the process that started it is gone.
 
 mod allocations;
@@ -175,7 +175,7 @@ fn parent(without: &str, event: &str, tell: bool) -> Result<()> {
     let args = std::env::args_os().skip(1).filter(|arg| arg != without);
     let mut child = Command::new("/proc/self/exe").args(args).spawn().context("cannot start a child")?;
     if tell {
-        // The child is dead before it could tell what it has; this is the same program, and as far.
+        // The child is dead before it could report its memory; this is the same program, at the same point.
         let anon_bytes = resident_anon_bytes("/proc/self/status")?;
         say(&json!({ "event": "spawned", "pid": child.id(), "anon_bytes": anon_bytes }))?;
     }

@@ -1,4 +1,4 @@
-//! The agents before which scenarios are played: their start, what each has said about a scenario, and their end.
+//! The agents before which scenarios are played: their start, their reports about a scenario, and their end.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -21,19 +21,19 @@ const CLOCK_CHANGED: &str = "clock_changed";
 
 /// An agent before which scenarios are played.
 pub struct Watcher {
-    /// What results call it.
+    /// Its name in results.
     pub name: &'static str,
     pub tier: Tier,
     /// The hooks whose way of seeing failed allocations it has.
     pub failures: Tier,
     agent: RefCell<Agent>,
-    /// What `crashtrace doctor` says that these hooks do not see. It is asked when a scenario wants to know.
+    /// The blind spots of these hooks by `crashtrace doctor`, which runs when a scenario first needs them.
     blind: RefCell<Option<Vec<String>>>,
     /// Where it is, if it is in one.
     container: Option<Container>,
 }
 
-/// Starts agents and prints what became of that. Those that the kernel refuses are left out if they may be.
+/// Starts agents and prints the result. Agents that the kernel refuses are left out if they may be.
 pub fn start(
     crashtrace: &Path,
     tiers: &[Tier],
@@ -137,7 +137,7 @@ impl Watcher {
         self.agent.borrow_mut().read_until(Instant::now() + REPORT, enough)
     }
 
-    /// What it has said about a scenario so far.
+    /// Its reports about a scenario so far.
     pub fn reports(&self, cast: &Cast) -> Vec<Line> {
         let agent = self.agent.borrow();
         agent.lines.iter().filter(|line| cast.is_about(&line.value)).cloned().collect()
@@ -161,7 +161,7 @@ impl Watcher {
         self.agent.borrow().lines.len()
     }
 
-    /// What it has counted, when it has been stopped.
+    /// Its counters, when it has been stopped.
     pub fn counters(&self) -> Value {
         let agent = self.agent.borrow();
         let mut last = agent.lines.iter().rev().map(|line| &line.value);
@@ -169,12 +169,12 @@ impl Watcher {
             .map_or(Value::Null, |line| line["counters"].clone())
     }
 
-    /// Stops it and says what was wrong with that.
+    /// Stops it; an error if it did not end well.
     pub fn stop(&self) -> Result<()> {
         self.agent.borrow_mut().stop()
     }
 
-    /// Makes sure that `crashtrace doctor` names something as what these hooks do not see.
+    /// Makes sure that `crashtrace doctor` names this as a blind spot of these hooks.
     pub fn ensure_blind(&self, crashtrace: &Path, what: &str) -> Result<()> {
         let mut blind = self.blind.borrow_mut();
         let list = match &mut *blind {
@@ -194,7 +194,7 @@ fn clock_changes(lines: &[Line], after: usize) -> impl Iterator<Item = &Line> {
     lines.iter().skip(after).filter(|line| line.value["kind"] == CLOCK_CHANGED)
 }
 
-/// What is not seen with these hooks.
+/// The blind spots of these hooks.
 fn doctor(crashtrace: &Path, tier: Tier) -> Result<Vec<String>> {
     let mut command = Command::new(crashtrace);
     command.args(["doctor", "--output", "json", "--hooks", tier.name()]).stdin(Stdio::null());

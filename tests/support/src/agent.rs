@@ -43,7 +43,7 @@ pub struct Line {
 /// A running agent.
 #[derive(Debug)]
 pub struct Agent {
-    /// The hooks that it was told to use, or what else messages call it.
+    /// The hooks that it was told to use, or another name for it in messages.
     pub hooks: String,
     /// Its first line.
     pub started: Value,
@@ -73,7 +73,7 @@ impl Agent {
         Self::spawn_command(command, hooks, output)
     }
 
-    /// Starts one by a command whose output is that of `watch`. `name` is what messages call it.
+    /// Starts one by a command whose output is that of `watch`. Messages call it `name`.
     pub fn spawn_command(mut command: Command, name: &str, output: Output) -> Result<Self> {
         let spawned_ns = boottime_ns();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -104,7 +104,7 @@ impl Agent {
         });
         let stderr = std::thread::spawn(move || {
             let mut text = Vec::new();
-            let _ = stderr.read_to_end(&mut text); // What was read until then is enough for a message.
+            let _ = stderr.read_to_end(&mut text); // The text read until then is enough for a message.
             String::from_utf8_lossy(&text).into_owned()
         });
         Ok(Self {
@@ -139,7 +139,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Reads on until `enough` of its lines or the deadline; whichever it was, `lines` has what came.
+    /// Reads on until `enough` of its lines or the deadline; in either case `lines` has those that came.
     pub fn read_until(&mut self, deadline: Instant, enough: impl Fn(&[Line]) -> bool) -> Result<()> {
         while !enough(&self.lines) {
             match self.incoming.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -173,7 +173,7 @@ impl Agent {
         }
     }
 
-    /// Stops it as a service manager would, takes the rest of its lines, and says what was wrong with its end.
+    /// Stops it as a service manager would, and takes the rest of its lines; an error if it did not end well.
     pub fn stop(&mut self) -> Result<()> {
         self.signal(Signal::TERM);
         self.forget();
@@ -194,7 +194,7 @@ impl Agent {
         Ok(())
     }
 
-    /// How it ended, and what it said to stderr.
+    /// Its exit status, and its stderr.
     fn ended(&mut self) -> Result<(ExitStatus, String)> {
         let status = self.child.wait().context("cannot wait for the agent")?;
         if let Some(text) = self.stderr.take().and_then(|thread| thread.join().ok()) {
@@ -203,7 +203,7 @@ impl Agent {
         Ok((status, self.log.clone()))
     }
 
-    /// What it has said to stderr. Empty until it has ended.
+    /// Its stderr. Empty until it has ended.
     pub fn log(&self) -> &str {
         &self.log
     }

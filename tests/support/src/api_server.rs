@@ -1,4 +1,4 @@
-//! An API server as far as the agent can tell: HTTPS with a CA of its own, bearer tokens, answers by a script.
+//! An API server as far as the agent can tell: HTTPS with its own CA, bearer tokens, answers by a script.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -25,7 +25,7 @@ mod tls;
 
 use tls::Ca;
 
-/// What kind of request.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A watch that begins with the list.
@@ -35,7 +35,7 @@ pub enum Kind {
     List,
 }
 
-/// A request that came.
+/// A request that was received.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub kind: Kind,
@@ -58,11 +58,11 @@ pub enum Piece {
     Break,
 }
 
-/// What the server does with a request.
+/// The server's answer to a request.
 pub enum Answer {
     /// Status, content type, `Retry-After`, body.
     Whole(u16, &'static str, Option<&'static str>, Bytes),
-    /// These bytes, and then what the test sends, till it ends the streams.
+    /// These bytes, and then the test's, till it ends the streams.
     Open(Vec<u8>),
     /// These bytes, and the end.
     Closed(Vec<u8>),

@@ -1,4 +1,4 @@
-//! Cgroups in whichever hierarchy has the memory controller: what can be set and read there, and how they go.
+//! Cgroups in the hierarchy that has the memory controller: their settings, their counters, and their removal.
 
 use std::fs;
 use std::io;
@@ -131,7 +131,7 @@ impl Cgroup {
         if swap.exists() { write(&swap, &swap_bytes.to_string()) } else { Ok(()) }
     }
 
-    /// What it uses, in bytes.
+    /// Its usage, in bytes.
     pub fn usage_bytes(&self) -> Result<u64> {
         let file = if self.version == Version::V1 { "memory.usage_in_bytes" } else { "memory.current" };
         self.number(file)
@@ -197,7 +197,7 @@ pub fn random_hex() -> Result<String> {
 
 /// How many kills the kernel has counted in this tree of cgroups; `None` where it does not count (v1 before 4.13).
 pub fn kills(dir: &Path, version: Version) -> Result<Option<u64>> {
-    // v2 counts at each level what is below, v1 only what is in the cgroup itself.
+    // v2 counts at each level the kills below it, v1 only those in the cgroup itself.
     let file = dir.join(if version == Version::V1 { "memory.oom_control" } else { "memory.events" });
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let Some(count) = text.lines().find_map(|line| line.strip_prefix("oom_kill ")) else { return Ok(None) };
@@ -212,7 +212,7 @@ pub fn kills(dir: &Path, version: Version) -> Result<Option<u64>> {
     Ok(Some(sum))
 }
 
-/// Kills what is in a tree of cgroups and removes it.
+/// Kills the processes in a tree of cgroups and removes it.
 pub fn remove(dir: &Path) -> Result<()> {
     if !dir.exists() {
         return Ok(());

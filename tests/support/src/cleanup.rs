@@ -1,8 +1,8 @@
-//! What must not outlive a test program, however it ends: processes, cgroups with all that is in them, containerds with their
-//! containers.
+//! Removes the objects that must not outlive a test program, however it ends: processes, cgroups with all processes in them,
+//! containerds with their containers.
 //!
-//! Each has an owner that removes it on drop. A signal ends the process without drops, so what there is stands in
-//! a list as well, and a thread that waits for signals works it off.
+//! Each has an owner that removes it on drop. A signal ends the process without drops, so all of them are also in
+//! a list, and a thread that waits for signals works it off.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cgroup;
 use crate::containerd::remains::Remains;
 
-/// What there is to remove.
+/// The objects to remove.
 #[derive(Debug)]
 pub struct Known {
     /// Agents and other children that have not been reaped.

@@ -1,4 +1,4 @@
-//! What deploy/ stands for: what the agent needs, what kubectl makes of the manifests, and what a container runtime makes of a pod.
+//! The deployment of deploy/: the agent's needs, the manifests as kubectl renders them, and a pod as a container runtime makes it.
 
 pub mod needs;
 pub mod oci;

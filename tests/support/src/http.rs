@@ -19,11 +19,11 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Asks for this path, on a connection of its own.
+/// Gets this path, on a new connection.
 pub fn get(address: SocketAddr, path: &str) -> Result<Answer> {
     let mut stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
     stream.set_read_timeout(Some(ANSWER))?;
-    // An answer to HTTP/1.0 ends with its connection, and comes in one piece.
+    // An answer to HTTP/1.0 ends with its connection, and is not chunked.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text).with_context(|| format!("no answer to {path}"))?;

@@ -9,7 +9,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, string};
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 
-/// A list: pieces, and how often each is sent.
+/// A list: chunks, and how often each is sent.
 #[derive(Clone, Debug, Default)]
 pub struct Body(pub Vec<(Bytes, usize)>);
 

@@ -1,5 +1,5 @@
-//! What tests have in common: agents under test, cgroups, a containerd of their own, an API server of their own, recordings, and what
-//! must not outlive a test.
+//! Shared parts of the tests: agents under test, cgroups, their own containerd, their own API server, recordings, and the removal
+//! of all that must not outlive a test.
 
 #![expect(clippy::must_use_candidate, clippy::missing_panics_doc, reason = "only tests call these")]
 

@@ -7,10 +7,10 @@ use std::time::SystemTime;
 
 use crate::skipped;
 
-/// What it is made of, but for the agent's own crate.
+/// Its sources, but for the agent's own crate.
 const SOURCES: [&str; 3] = ["scenario", "judge", "support"];
 
-/// It, or `None` if what takes root and kills is to be left out.
+/// It, or `None` if tests that take root and kill are to be left out.
 pub fn program() -> Option<Command> {
     if skipped() {
         return None;

@@ -15,7 +15,7 @@ pub struct Trees {
 }
 
 impl Trees {
-    /// Their roots, at the top of the hierarchy, have a name of their own with each of these endings. They are not made here.
+    /// Their roots, at the top of the hierarchy, have one new name with each of these endings. They are not made here.
     pub fn new(endings: &[&str]) -> Result<Self> {
         let hierarchy = Hierarchy::find()?;
         let name = format!("ct-{}-{}", std::process::id(), &random_hex()?[..8]);

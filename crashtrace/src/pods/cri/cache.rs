@@ -1,7 +1,7 @@
-//! What is known of a runtime's containers, from one list to the next. PURE: time is an argument.
+//! The containers of a runtime that are known, from one list to the next. PURE: time is an argument.
 //!
-//! A report comes after its container's end, and what has ended may be removed a moment later. So what is no longer listed
-//! is kept for a while, in bounded number.
+//! A report comes after its container's end, and the runtime may remove an ended container a moment later. So items that are
+//! no longer listed are kept for a while, in bounded number.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use super::{CriContainer, CriSandbox, Listing};
 
 /// How long something is known after the runtime has removed it.
 pub const KEPT: Duration = Duration::from_mins(10);
-/// How many of these there may be: containers, and as many sandboxes. The same holds for what a list lacks that is not whole.
+/// The most containers that are kept, and as many sandboxes. The same holds for items that a list which is not whole lacks.
 pub const MOST_KEPT: usize = 4096;
 /// How much of memory these may take, in bytes: containers, and as much the sandboxes.
 pub const MOST_KEPT_BYTES: usize = 2 << 20;
 /// How many questions without an answer are remembered.
 const MOST_ASKED: usize = 1024;
 
-/// What an id stands for.
+/// The container or sandbox of an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listed {
     /// A container of a pod.
@@ -32,14 +32,14 @@ pub enum Listed {
 pub struct Cache {
     containers: Shelf<CriContainer>,
     sandboxes: Shelf<CriSandbox>,
-    /// Ids that were asked for and not known, and since when.
+    /// Ids that were looked up and not known, and since when.
     asked: HashMap<String, Instant>,
     /// When the last whole list was begun.
     listed: Option<Instant>,
 }
 
 impl Cache {
-    /// What this id stands for.
+    /// The container or sandbox of this id.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<Listed> {
         let container = self.containers.get(id).map(Listed::Container);
@@ -67,8 +67,8 @@ impl Cache {
         uids.collect::<HashSet<_>>().len()
     }
 
-    /// Whether another list could tell what this id is. It cannot once a list that was begun after the first question did
-    /// not: a container is listed before its first process runs, so it is none of this runtime's, or was removed.
+    /// Whether another list could have this id. It cannot once a list that was begun after the first lookup lacked
+    /// it: a container is listed before its first process runs, so it is none of this runtime's, or was removed.
     pub fn wants(&mut self, id: &str, now: Instant) -> bool {
         if let Some(since) = self.asked.get(id) {
             return self.listed.is_none_or(|listed| listed < *since);
@@ -81,8 +81,8 @@ impl Cache {
         true
     }
 
-    /// Takes in a list that was begun at `began`. One that is not `whole` lacks what some runtime has: what is missing in it
-    /// may still be there.
+    /// Takes in a list that was begun at `began`. One that is not `whole` lacks the items of some runtime: an item that is
+    /// missing in it may still exist.
     pub fn take(&mut self, listing: Listing, whole: bool, began: Instant) {
         self.containers.take(listing.containers, whole, began);
         self.sandboxes.take(listing.sandboxes, whole, began);
@@ -100,7 +100,7 @@ impl Cache {
 /// Something that a runtime lists.
 trait Cached: PartialEq {
     fn id(&self) -> &str;
-    /// What it takes of memory.
+    /// Its size in memory.
     fn bytes(&self) -> usize;
 }
 
@@ -180,7 +180,7 @@ impl<T: Cached> Shelf<T> {
         self.shrink(&there);
     }
 
-    /// Drops what is only kept (gone, or not on a list that is not whole) where it is too much: the longest gone first.
+    /// Drops items that are only kept (gone, or not on a list that is not whole) beyond the bounds: the longest gone first.
     fn shrink(&mut self, there: &HashSet<String>) {
         let kept = self.entries.iter().filter(|(id, _)| !there.contains(*id));
         let mut kept: Vec<_> = kept

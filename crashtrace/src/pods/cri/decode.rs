@@ -1,10 +1,10 @@
-//! What the runtime lists, as neutral types, read as it comes. PURE: bytes in, values out.
+//! Reads the runtime's lists, as they come, into neutral types. PURE: bytes in, values out.
 //!
-//! Of a container and of a sandbox the fields are kept that name it; of its labels the four that kubelet names pods by. All
-//! else (other labels, annotations) is a tenant's to choose, and is passed over. What is kept has bounds: [`MOST`] of
-//! each, [`MOST_BYTES`] in all, [`LONGEST_TEXT`] for a text. What is refused is counted.
+//! Of a container and of a sandbox the fields that name it are kept; of its labels the four by which kubelet names pods. A
+//! tenant chooses the others (other labels, annotations), and they are passed over. There are bounds: [`MOST`] of
+//! each, [`MOST_BYTES`] in all, [`LONGEST_TEXT`] for a text. Items beyond them are counted.
 //!
-//! What a message lacks is `None` or absent, never made up: an empty text is how Protocol Buffers says that there is none.
+//! A field that a message lacks is `None` or absent, never made up: in Protocol Buffers an empty text means none.
 
 use std::collections::HashMap;
 
@@ -36,7 +36,7 @@ pub enum Of {
     Sandboxes,
 }
 
-/// What a field is.
+/// The meaning of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
     Item,
@@ -91,7 +91,7 @@ pub struct Items<'a> {
     item: Item,
 }
 
-/// What was read of the item that is being read.
+/// The fields so far of the item that is being read.
 #[derive(Debug, Default)]
 struct Item {
     id: Option<String>,
@@ -109,7 +109,7 @@ struct Item {
     labels: Labels,
 }
 
-/// The labels that are read, and the one that is being read.
+/// The labels that were read, and the label that is being read.
 #[derive(Debug, Default)]
 struct Labels {
     pod_uid: Option<String>,

@@ -1,9 +1,9 @@
 //! Unary gRPC calls over a unix socket: HTTP/2 by the crate `h2`, and the five bytes that gRPC puts before a message.
 //!
-//! A whole gRPC stack would bring load balancing, TLS and a server for what is two calls now and then. Nothing here has a
-//! deadline of its own: a future that is dropped resets its stream, and the connection ends with its [`Connection`].
+//! A whole gRPC stack would bring load balancing, TLS and a server for two calls now and then. Nothing here has a
+//! deadline: a future that is dropped resets its stream, and the connection ends with its [`Connection`].
 //!
-//! An answer is handed on as it comes, and never held as a whole. So what it may be long is not a question of memory:
+//! An answer is handed on as it comes, and never held as a whole. So a long answer takes no more memory than a short one:
 //! containerd sends at most 16 MiB unless told otherwise, CRI-O 80 MiB.
 
 use std::path::Path;
@@ -31,14 +31,14 @@ const PREFIX: usize = 5;
 /// How much of a server's own words goes into a reason, in characters.
 const WORDS: usize = 500;
 
-/// Who takes an answer's message.
+/// The reader of an answer's message.
 pub trait Answer {
     /// It begins, and is so many bytes long.
     fn begin(&mut self, length: u64);
     /// The next bytes of it.
     ///
     /// # Errors
-    /// Why they are not what was asked for, as a phrase.
+    /// Why they are not the expected answer, as a phrase.
     fn take(&mut self, bytes: &[u8]) -> Result<(), String>;
     /// It is over.
     ///
@@ -58,7 +58,7 @@ impl Connection {
     /// Connects to the socket. Must be called within a tokio runtime, which then drives the connection.
     ///
     /// # Errors
-    /// Nobody listens there ([`Problem::Unreachable`]), or it does not speak HTTP/2 ([`Problem::Broken`]).
+    /// No process listens on the socket ([`Problem::Unreachable`]), or it does not speak HTTP/2 ([`Problem::Broken`]).
     pub async fn open(socket: &Path) -> Result<Self, Problem> {
         let stream = UnixStream::connect(socket).await.map_err(Problem::Unreachable)?;
         let mut builder = Builder::new();
@@ -76,8 +76,8 @@ impl Connection {
     /// Calls a method, `/<service>/<method>`, and hands its answer on.
     ///
     /// # Errors
-    /// The server says no ([`Problem::Refused`]), the connection breaks ([`Problem::Broken`]), or what comes is no gRPC
-    /// or not what was asked for ([`Problem::Nonsense`]). Part of an answer may have been handed on before.
+    /// The server refuses ([`Problem::Refused`]), the connection breaks ([`Problem::Broken`]), or the answer is not gRPC
+    /// or not the expected one ([`Problem::Nonsense`]). Part of an answer may have been handed on before.
     pub async fn unary(
         &mut self,
         path: &str,
@@ -86,7 +86,7 @@ impl Connection {
     ) -> Result<(), Problem> {
         let request = Request::builder()
             .method(Method::POST)
-            // The name of a socket's file is no authority, and Go's servers refuse one that they cannot parse.
+            // The path of a socket's file is no valid authority, and Go's servers refuse an authority that they cannot parse.
             .uri(format!("http://localhost{path}"))
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
@@ -101,7 +101,7 @@ impl Connection {
         if head.status != StatusCode::OK {
             return Err(Problem::Nonsense(format!("HTTP status {}", head.status.as_u16())));
         }
-        // An error without a body: its trailers stand in the head.
+        // An error without a body: its trailers are in the head.
         if head.headers.contains_key("grpc-status") {
             check(&head.headers)?;
         }
@@ -118,7 +118,7 @@ impl Drop for Connection {
 
 /// Reads a body to its end, and hands on the one message that is in it. Gives the trailers.
 ///
-/// An error that the server finds on the way stands in the trailers, so a body that is empty is for them to explain.
+/// The server reports an error that it finds on the way in the trailers, so an empty body is for them to explain.
 async fn read(mut body: RecvStream, answer: &mut impl Answer) -> Result<Option<HeaderMap>, Problem> {
     let mut message = Unframed::default();
     let mut at_once = 0;
@@ -126,7 +126,7 @@ async fn read(mut body: RecvStream, answer: &mut impl Answer) -> Result<Option<H
         let chunk = chunk.map_err(|error| broken(&error))?;
         let bytes = chunk.len();
         message.take(chunk, answer).map_err(Problem::Nonsense)?;
-        // What was read may be sent again; it was received, so this cannot be too much.
+        // The server may send as many bytes again as were read; these were received, so this cannot be too much.
         body.flow_control().release_capacity(bytes).map_err(|error| broken(&error))?;
         at_once += bytes;
         if at_once >= TURN_BYTES {
@@ -193,7 +193,7 @@ fn framed(message: &impl Message) -> Bytes {
     bytes.freeze()
 }
 
-/// What the trailers say of the call.
+/// The result of the call, from its trailers.
 fn check(trailers: &HeaderMap) -> Result<(), Problem> {
     let text = |name| trailers.get(name).and_then(|value| value.to_str().ok());
     let code = text("grpc-status").and_then(|code| code.parse().ok());

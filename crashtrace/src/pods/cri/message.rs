@@ -1,4 +1,4 @@
-//! What CRI v1 is asked: requests of the API's `api.proto`, cut down to what is set. Its answers are read by
+//! The requests of CRI v1: messages of the API's `api.proto`, cut down to the fields that are set. The answers are read by
 //! [`decode`](super::decode).
 //!
 //! Written by hand because the published bindings run `protoc` when they are built. The numbers are the API's and never
@@ -9,7 +9,7 @@ use prost::Message;
 /// The service that all methods belong to.
 pub const SERVICE: &str = "runtime.v1.RuntimeService";
 
-/// `ListContainersRequest`. Without a filter: all that there are, ended ones too.
+/// `ListContainersRequest`. Without a filter: all, ended ones too.
 #[derive(Clone, PartialEq, Message)]
 pub struct ListContainersRequest {
     /// Which.
@@ -25,7 +25,7 @@ pub struct ContainerFilter {
     pub pod_sandbox_id: String,
 }
 
-/// `ListPodSandboxRequest`. Without a filter: all that there are, ended ones too.
+/// `ListPodSandboxRequest`. Without a filter: all, ended ones too.
 #[derive(Clone, PartialEq, Message)]
 pub struct ListPodSandboxRequest {
     /// Which.

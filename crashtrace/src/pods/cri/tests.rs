@@ -1,4 +1,4 @@
-//! What each part makes of good and of broken answers.
+//! Good and broken answers, read by each part.
 
 mod listing;
 mod memory;

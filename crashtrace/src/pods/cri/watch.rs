@@ -1,6 +1,6 @@
-//! Keeps what the runtime lists, and lists anew when there is reason to.
+//! Keeps the runtime's list, and lists anew when there is reason to.
 //!
-//! At the start, when an id is asked for that is not known, and every few minutes. While the runtime does not answer,
+//! It lists at the start, when an unknown id is looked up, and every few minutes. While the runtime does not answer,
 //! it is tried at growing intervals: it may be down, upgraded, or not there yet.
 
 use std::path::PathBuf;
@@ -14,14 +14,14 @@ use super::{CriSandbox, Problem, list_all, socket};
 use crate::backoff::Pauses;
 use crate::supervise::{self, Ended, Supervised};
 
-/// How the runtime is asked.
+/// Which sockets are listed, and how often.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Sockets that may be there. All that are will be asked.
+    /// Sockets that may exist. All that exist are used.
     pub sockets: Vec<PathBuf>,
     /// How long a runtime may take for a list.
     pub deadline: Duration,
-    /// The shortest pause between two lists; after one that took long, three times as long as that. Doubled with each list
+    /// The shortest pause between two lists; after a list that took long, three times as long as that. Doubled with each list
     /// that fails, up to [`Options::longest_pause`].
     pub pause: Duration,
     /// The longest pause after a list that failed.
@@ -43,7 +43,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Asks only this endpoint: a path, or `unix://` and a path.
+    /// Uses only this endpoint: a path, or `unix://` and a path.
     #[must_use]
     pub fn at(endpoint: &str) -> Self {
         Self { sockets: vec![socket::path(endpoint)], ..Self::default() }
@@ -57,7 +57,7 @@ pub struct CriStatus {
     pub tried: u64,
     /// Lists that a runtime gave.
     pub listed: u64,
-    /// Why the last list failed, or what was missing in it. A reason fit for a report's `unresolved`.
+    /// Why the last list failed, or which part was missing in it. A reason fit for a report's `unresolved`.
     pub problem: Option<String>,
     /// Containers that are known, ended and removed ones too.
     pub containers: usize,
@@ -67,7 +67,7 @@ pub struct CriStatus {
     pub listed_at: Option<Instant>,
 }
 
-/// A handle on what is known. Clones share it; when the last is gone, nobody asks the runtime any more.
+/// A handle on the known containers and sandboxes. Clones share it; when the last is gone, the lists end.
 #[derive(Clone, Debug)]
 pub struct Cri {
     shared: Arc<Shared>,
@@ -77,19 +77,19 @@ pub struct Cri {
 #[derive(Debug)]
 struct Shared {
     known: Mutex<Cache>,
-    /// Somebody asked for what is not known.
+    /// An unknown id was looked up.
     wanted: Notify,
     status: watch::Sender<CriStatus>,
 }
 
 impl Cri {
-    /// Begins to ask. Must be called within a tokio runtime, which then runs the asking; returns at once.
+    /// Starts the lists. Must be called within a tokio runtime, which then runs them; returns at once.
     #[must_use]
     pub fn start(options: Options) -> Self {
         Self::keep(options, run)
     }
 
-    /// Runs `ask`, anew each time that it ends: only a fault of this program ends it. What is known stays known.
+    /// Runs `ask`, anew each time that it ends: only a bug of this program ends it. Known items stay known.
     fn keep<F>(options: Options, ask: impl Fn(Arc<Shared>, Options) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -110,8 +110,8 @@ impl Cri {
         Self { shared, _task: Arc::new(task) }
     }
 
-    /// What this id stands for, from memory: never waits. `None` for an id that is not known; another list is then
-    /// made soon, if it could tell.
+    /// The container or sandbox of this id, from memory: never waits. `None` for an id that is not known; another list is then
+    /// made soon, if it could have the id.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<Listed> {
         self.look(id).ok()
@@ -137,7 +137,7 @@ impl Cri {
                 match self.look(id) {
                     Ok(found) => return Some(found),
                     Err(false) => return None,
-                    // It cannot end before the handle that is asked.
+                    // The sender cannot go before this handle.
                     Err(true) => status.changed().await.ok()?,
                 }
             }
@@ -151,7 +151,7 @@ impl Cri {
         self.shared.status.borrow().clone()
     }
 
-    /// What is found; or whether a list to come, which this asks for, could tell.
+    /// The item of this id; or whether a list to come, which this wakes, could have it.
     fn look(&self, id: &str) -> Result<Listed, bool> {
         let mut known = self.shared.known();
         let Some(found) = known.find(id) else {
@@ -208,7 +208,7 @@ async fn run(shared: Arc<Shared>, options: Options) {
     }
 }
 
-/// Logs what has changed: a runtime that does not answer is worth a word once, not each minute.
+/// Logs changes only: a runtime that does not answer is logged once, not each minute.
 fn tell(before: Option<&str>, now: Option<&Problem>, containers: usize) {
     let Some(now) = now else {
         if before.is_some() {
@@ -233,7 +233,7 @@ mod tests {
     use crate::supervise::tests::panics_once;
 
     #[tokio::test]
-    async fn asking_that_panics_is_said_and_begins_anew() {
+    async fn a_list_task_that_panics_is_logged_and_started_anew() {
         let moment = Duration::from_millis(1);
         let options = Options { pause: moment, longest_pause: moment, ..Options::default() };
         let gate = Arc::new(tokio::sync::Semaphore::new(0));

@@ -1,11 +1,11 @@
-//! Protocol Buffers as they come: a message is fed in pieces of any size, and its fields are handed out as they end. PURE.
+//! Protocol Buffers as they come: a message is fed in chunks of any size, and its fields are handed out as they end. PURE.
 //!
-//! What nobody asks for is passed over without being kept, so what a message takes of memory is decided by who reads it and
-//! not by who writes it. prost, quick-protobuf and rust-protobuf cannot do that: the first two decode what lies in memory as a
+//! Unwanted fields are passed over and not stored, so the reader decides how much memory a message takes, not the
+//! writer. prost, quick-protobuf and rust-protobuf cannot do that: the first two decode a message that lies in memory as a
 //! whole, and the last waits for a stream that blocks. Against prost as it was used here before: eight pods with 1.2 MB of
 //! labels each took 25 MB, and 16 MiB of empty items 1.8 GB. The tests hold this reader against prost.
 
-/// What is to become of a field.
+/// How a field is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
     /// It is a message whose fields are wanted.
@@ -18,9 +18,9 @@ pub enum Want {
     Nothing,
 }
 
-/// Who reads. A path has the numbers of the fields from the outermost to this one.
+/// The reader of a message's fields. A path has the numbers of the fields from the outermost to this one.
 pub trait Visit {
-    /// A field begins. What is wanted and has another type on the wire is passed over.
+    /// A field begins. A wanted field that has another type on the wire is passed over.
     fn want(&mut self, path: &[u32]) -> Want;
     /// A text that was wanted; `None` where it is too long or not UTF-8.
     fn text(&mut self, path: &[u32], text: Option<&str>);
@@ -77,7 +77,7 @@ impl Reader {
     /// Reads the next bytes of it.
     ///
     /// # Errors
-    /// They are no message. What was handed out before remains true.
+    /// They are no message. Values that were handed out before remain true.
     pub fn feed(&mut self, mut bytes: &[u8], visit: &mut impl Visit) -> Result<(), Malformed> {
         while !bytes.is_empty() {
             bytes = self.step(bytes, visit)?;
@@ -91,7 +91,7 @@ impl Reader {
         self.path.is_empty() && self.left() == 0 && self.state == State::Key(Varint::default())
     }
 
-    /// What the innermost message has left.
+    /// The bytes that the innermost message has left.
     fn left(&self) -> u64 {
         self.ends.last().map_or(0, |end| end.saturating_sub(self.at))
     }

@@ -171,7 +171,7 @@ fn each_row_of_the_table() {
 }
 
 #[test]
-fn what_the_object_has_of_a_container_goes_with_the_name_from_the_runtime() {
+fn the_objects_fields_of_a_container_go_with_the_runtimes_name() {
     let names = put(WHO, Some(watched(false, true)), Some(container("api"))).names.expect("names");
     let container = names.container.expect("a container");
     assert_eq!((container.role, container.image.as_deref()), (Some(ContainerRole::Sidecar), Some("api:1")));
@@ -179,7 +179,7 @@ fn what_the_object_has_of_a_container_goes_with_the_name_from_the_runtime() {
 }
 
 #[test]
-fn more_may_come_only_where_somebody_may_still_tell() {
+fn more_may_come_only_where_a_source_may_still_answer() {
     assert!(put(WHO, Some(watched(false, false)), Some(container("api"))).soon, "the API server");
     let silent = Watched { soon: false, ..watched(false, false) };
     assert!(!put(WHO, Some(silent), Some(not_listed())).soon);
@@ -197,9 +197,9 @@ fn the_reasons_of_both_are_given() {
     assert_eq!(nobody.find(WHO).missing.as_deref(), Some("names are off (--pods none)"));
 }
 
-/// Each of them: nothing is taken of either, and what speaks against it is said, and no name.
+/// For each contradiction: nothing is taken of either source, the reason says what does not fit, and there is no name.
 #[test]
-fn what_does_not_fit_the_path_gives_no_names() {
+fn a_source_that_contradicts_the_path_gives_no_names() {
     let of_other_pod = |asked: Asked| {
         let found = match asked.found.expect("it is listed") {
             Listed::Container(it) => {
@@ -273,7 +273,7 @@ fn what_does_not_fit_the_path_gives_no_names() {
     );
 }
 
-/// An API server that has one pod, for whatever it is asked.
+/// An API server that answers each lookup with one pod.
 #[derive(Debug)]
 pub(crate) struct OnePod {
     pub(crate) pod: Arc<Pod>,
@@ -346,8 +346,8 @@ fn a_static_pod_is_named_where_its_mirror_is_this_nodes_and_no_other_claims_its_
     assert_eq!(put(who, disputed, listed("etcd-n1")).names.and_then(|it| it.pod).as_deref(), Some("etcd-n1"));
 }
 
-/// A mirror is a copy: its class is what the API server's admission makes of it, and a manifest that sets a UUID has that in
-/// the path and in the runtime, while the mirror has another.
+/// A mirror is a copy: its class is what the API server's admission makes of it, and a manifest that sets a UUID has that UUID
+/// in the path and in the runtime, while the mirror has another.
 #[test]
 fn a_mirror_that_does_not_fit_leaves_the_names_to_the_runtime() {
     use crate::schema::Qos;
@@ -389,11 +389,11 @@ fn a_mirror_that_does_not_fit_leaves_the_names_to_the_runtime() {
         for other in [None, listed("u"), Some(not_listed())] {
             assert_eq!(put(who, known(&mirror(path)), other).names, None, "{what}");
         }
-        // What is no mirror is the pod itself: then one of both is wrong.
+        // A pod that is no mirror is the pod itself: then one of the two sources is wrong.
         let pod = Pod { config_hash: None, ..mirror(path) };
         assert_eq!(put(who, known(&pod), listed(path)).names, None, "{what}");
     }
-    // So the runtime is asked about it, although the API server has the container.
+    // So it is looked up in the runtime, although the API server has the container.
     for (path, pod, asked) in [
         (UUID, mirror(UUID), true),
         (HASH, mirror(HASH), true),
@@ -407,9 +407,9 @@ fn a_mirror_that_does_not_fit_leaves_the_names_to_the_runtime() {
     }
 }
 
-/// What it does not know it lists anew for.
+/// The runtime lists anew for an id that it does not know.
 #[test]
-fn the_runtime_is_asked_about_what_the_api_server_has_not_told() {
+fn the_runtime_is_a_source_where_the_api_server_has_no_answer() {
     let who = |container_id| Who { pod_uid: "11111111-2222-3333-4444-555555555555", container_id, qos: None };
     assert!(asks_runtime(who(Some(ID)), None), "it is not asked");
     for (container, pod, of_container, of_pod) in

@@ -1,4 +1,4 @@
-//! The API server's watch, as [`super::Directory`] asks it.
+//! The API server's watch as a source of [`super::Directory`].
 
 use std::sync::Arc;
 

@@ -80,7 +80,7 @@ pub(super) fn named(pod: &Pod) -> impl Iterator<Item = Run> {
     pod.containers.iter().enumerate().flat_map(runs)
 }
 
-/// What `old` names, and what was kept beside it, without what `new` names: the earlier runs of `new`.
+/// The runs that `old` names, and those kept beside it, without the runs that `new` names: the earlier runs of `new`.
 pub(super) fn earlier(old: &Pod, kept: &[Earlier], new: &Pod, now: Instant) -> Box<[Earlier]> {
     let position = |at: usize| {
         let name = &old.containers.get(at)?.name;
@@ -100,7 +100,7 @@ pub(super) fn earlier(old: &Pod, kept: &[Earlier], new: &Pod, now: Instant) -> B
     newest_of_each(earlier, new.containers.len())
 }
 
-/// What follows is newer: so the last ones of each container stay.
+/// Later elements are newer: so the last ones of each container stay.
 fn newest_of_each(mut earlier: Vec<Earlier>, containers: usize) -> Box<[Earlier]> {
     let mut counts = vec![0_usize; containers];
     earlier.reverse();

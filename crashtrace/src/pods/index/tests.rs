@@ -1,4 +1,4 @@
-//! What is found, for how long, and how much can be held.
+//! Lookups, how long entries stay, and how many there may be.
 
 mod bounds;
 mod consistency;

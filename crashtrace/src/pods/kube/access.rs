@@ -1,5 +1,5 @@
-//! What it takes to be let in: an address, certificates, and who we are. kube's `Config` makes it of a kubeconfig or of a pod's files;
-//! the files are read here, for it has no bound and no deadline for them.
+//! The access to a cluster: an address, certificates, and the user. kube's `Config` makes it of a kubeconfig or of a pod's files;
+//! the files are read here, for kube has no bound and no deadline for them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,27 +23,27 @@ const LARGEST_TOKEN_BYTES: u64 = 64 << 10;
 /// How long the token may take to be read.
 const TOKEN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What it takes to be let in.
+/// The access to a cluster.
 pub(super) struct Access {
     pub(super) url: http::Uri,
     pub(super) tls: ClientConfig,
     /// The name in the server's certificate, where it is not that of the URL.
     pub(super) server_name: Option<ServerName<'static>>,
-    /// Says who we are, unless a certificate or `token` does.
+    /// The credentials, unless a certificate or `token` has them.
     pub(super) auth: Option<AuthLayer>,
-    /// Says whom we speak for.
+    /// The user to act as, if the configuration impersonates one.
     pub(super) headers: ExtraHeadersLayer,
     pub(super) token: Option<TokenFile>,
-    /// A program was run for it. What it gave may be valid for a quarter of an hour.
+    /// A program was run for it. Its token or certificate may be valid for a quarter of an hour.
     pub(super) by_program: bool,
 }
 
 impl Access {
-    /// Of what is configured. Reads nothing but the system's CA certificates, if the cluster names none; runs the program that is
-    /// configured, if one is, and waits for it.
+    /// From a configuration. Reads only the system's CA certificates, if the cluster names none; runs the program that the
+    /// configuration names, if it names one, and waits for it.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// The problem, in words.
     pub(super) fn of(config: &Config, token: Option<PathBuf>) -> Result<Self, String> {
         let program = config.auth_info.exec.as_ref().map(|exec| exec.command.clone().unwrap_or_default());
         let said = |error: kube::Error| said(&error, program.as_deref().unwrap_or_default());
@@ -62,7 +62,7 @@ impl Access {
     }
 }
 
-/// What an error of kube says, but for what the program wrote: that may be a token.
+/// The text of kube's error, without the program's output: that may be a token.
 fn said(error: &kube::Error, program: &str) -> String {
     match error {
         kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => {
@@ -113,7 +113,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_regular(path, LARGEST_FILE_BYTES)
 }
 
-/// Certificates in PEM, at least one; or what is wrong with them.
+/// Certificates in PEM, at least one; or why there are none.
 pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let all: Result<Vec<_>, _> =
         CertificateDer::pem_slice_iter(pem).map(|it| it.map(|it| it.to_vec())).collect();
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn tokens_are_told_from_what_is_none() {
+    async fn only_a_valid_token_is_accepted() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("token");
         let token = TokenFile(path.clone());
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_told_from_what_is_none() {
+    fn only_valid_certificates_are_accepted() {
         for bytes in [&b""[..], b"no pem", b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
             assert!(certificates(bytes).is_err(), "{bytes:?}");
         }

@@ -1,4 +1,4 @@
-//! The body of an answer, in pieces: bounded in what is kept of it, in silence, and in how long it keeps the loop.
+//! The body of an answer, piece by piece: its memory, its silence and its time on the loop are bounded.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use super::shapes;
 use super::sieve::{Piece, Sieve};
 use crate::pods::TURN_BYTES;
 
-/// What reading gave.
+/// The result of a read.
 pub(super) enum Read {
     /// A piece.
     Piece(Piece),
-    /// No piece within the time. What came of it is kept.
+    /// No piece within the time. The bytes that came of it are kept.
     Nothing,
     /// The end of the body.
     End,
@@ -29,7 +29,7 @@ pub(super) enum Read {
 pub(super) struct Pieces {
     body: Body,
     sieve: Sieve,
-    /// What came and was not taken yet.
+    /// Bytes that came and were not taken yet.
     left: Bytes,
     /// Bytes that were taken since others had their turn.
     step: usize,
@@ -42,7 +42,7 @@ impl Pieces {
         Self::new(body, Sieve::lines(&shapes::EVENT, "event"))
     }
 
-    /// Of a list: its items, then what is around them.
+    /// Of a list: its items, then the text around them.
     pub(super) fn of_list(body: Body) -> Self {
         Self::new(body, Sieve::whole(&shapes::LIST, "list"))
     }
@@ -54,7 +54,7 @@ impl Pieces {
     /// The next piece. Whole ones count: a server that drips bytes is as good as dead.
     ///
     /// # Errors
-    /// The connection breaks, or what comes is no JSON or has no end.
+    /// The connection breaks, or the body is no JSON or has no end.
     pub(super) async fn next_within(&mut self, within: Duration) -> Result<Read, Problem> {
         match timeout(within, self.next()).await {
             Ok(Ok(Some(piece))) => Ok(Read::Piece(piece)),
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// All of it is there at once, so that nothing has to be waited for.
+    /// The whole body is ready at once, so there is nothing to wait for.
     #[tokio::test]
     async fn others_have_their_turns_while_an_answer_is_read() {
         let turns = Arc::new(AtomicUsize::new(0));

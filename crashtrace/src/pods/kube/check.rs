@@ -1,4 +1,4 @@
-//! Asks the API server once, for `crashtrace doctor`.
+//! Lists and watches once, for `crashtrace doctor`.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use super::sieve::Piece;
 use super::watch::{list_path, watch_path};
 use crate::pods::object::pod;
 
-/// What is tried again, and when: a server that starts refuses for a moment what it will allow.
+/// The pauses before refused requests are tried again: a server that starts refuses for a moment requests that it will allow.
 const AGAIN: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
-/// What asking once has shown.
+/// The result of the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
     /// The API server's URL.
@@ -32,7 +32,7 @@ pub struct Checked {
 /// Lists the node's pods, and begins a watch of them. A refusal is tried again, within the deadline.
 ///
 /// # Errors
-/// It cannot be asked, does not answer in time, or refuses.
+/// The server cannot be reached, does not answer in time, or refuses.
 pub async fn check(options: &Options, deadline: Duration) -> Result<Checked, Problem> {
     let begun = Instant::now();
     let mut last = None;
@@ -64,7 +64,7 @@ async fn attempt(options: &Options, begun: Instant) -> Result<Checked, Failure> 
             Piece::TooLarge => {}
         }
     }
-    // A right of its own. The answer begins before the first event.
+    // Watching is a separate right. The answer begins before the first event.
     drop(connection.get(&watch_path(&options.node, version.as_deref(), 1)).await?);
     Ok(Checked {
         server: connection.server().to_owned(),

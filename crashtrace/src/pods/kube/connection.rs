@@ -46,12 +46,12 @@ pub(super) struct Connection {
     token: Option<TokenFile>,
     by_program: bool,
     server: String,
-    /// For the headers of an answer. (An API server that is busy lets a request wait for a quarter of a minute.)
+    /// For the headers of an answer. (A busy API server lets a request wait for a quarter of a minute.)
     deadline: Duration,
 }
 
 impl Connection {
-    /// Reads what is configured. No connection is made yet.
+    /// Reads the configuration. No connection is made yet.
     ///
     /// kube's own stack under its client was rejected: it has no TCP keepalive, it logs each failure as an error, and it keeps a
     /// program's token for as long as the client lives, then runs the program again on the loop's own pool of threads, which the
@@ -91,7 +91,7 @@ impl Connection {
         })
     }
 
-    /// It is good for one watch: a program said who we are, and what it said holds for a quarter of an hour, maybe.
+    /// It is good for one watch: its credentials are from a program, and may be valid for a quarter of an hour only.
     pub(super) fn is_for_one_watch(&self) -> bool {
         self.by_program
     }
@@ -121,8 +121,8 @@ impl Connection {
     }
 }
 
-/// The API server says no by a `Status`, by plain text where the request does not get far, and what stands before it by
-/// anything.
+/// The API server refuses by a `Status`, or by plain text if it refuses early; a proxy before it refuses by any
+/// text.
 async fn refusal(answer: Response<Body>) -> Failure {
     let code = answer.status().as_u16();
     let seconds =

@@ -1,4 +1,4 @@
-//! The handle: what is known, from memory.
+//! The handle: answers from memory.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ impl Kube {
         })
     }
 
-    /// Runs `watch`, anew each time that it ends: only a fault of this program ends it. What is known stays known.
+    /// Runs `watch`, anew each time that it ends: only a bug of this program ends it. Known pods stay known.
     fn keep<F>(options: Options, watch: impl Fn(Arc<Shared>, Options) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -91,13 +91,13 @@ impl Kube {
             if left.is_zero() {
                 return Err(status);
             }
-            // Nobody changes it any more only when this handle is gone, too.
+            // The sender is dropped only with this handle, so an error cannot come here.
             let _ = tokio::time::timeout(left.min(TICK), changes.changed()).await;
         }
     }
 }
 
-/// What the watch writes and the handles read.
+/// The state that the watch writes and the handles read.
 #[derive(Debug)]
 pub(super) struct Shared {
     inner: Mutex<Inner>,
@@ -118,7 +118,7 @@ pub(super) struct Inner {
     heard: Option<Instant>,
     pub(super) streams_lists: bool,
     bookmarks: Bookmarks,
-    /// What goes wrong, and since when.
+    /// The current trouble, and since when.
     trouble: Option<(Instant, Problem)>,
 }
 
@@ -129,7 +129,7 @@ enum Bookmarks {
     #[default]
     Expected,
     Come,
-    /// A watch was given up for want of them, and none had ever come.
+    /// A watch without bookmarks was given up, and none had ever come.
     Missing,
 }
 
@@ -143,7 +143,7 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes it, and tells those who wait.
+    /// Changes it, and wakes the waiting handles.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Inner, Instant) -> T) -> T {
         let result = change(&mut self.inner(), Instant::now());
         self.changes.send_replace(());
@@ -208,7 +208,7 @@ impl Inner {
         self.doubts(problem, now);
     }
 
-    /// What is known may be out of date.
+    /// The pods in the index may be out of date.
     pub(super) fn doubts(&mut self, problem: Problem, now: Instant) {
         let since = self.trouble.as_ref().map_or(now, |(since, _)| *since);
         self.trouble = Some((since, problem));
@@ -233,7 +233,7 @@ impl Inner {
         self.goes_well();
     }
 
-    /// What is kept of an item of a list.
+    /// An item of a list, by the kept part of it.
     pub(super) fn takes_item(&mut self, kept: &[u8], now: Instant) {
         self.takes(&object(kept), now);
     }
@@ -275,12 +275,12 @@ impl Inner {
         }
     }
 
-    /// A list is asked for.
+    /// A list is requested.
     pub(super) fn asks_list(&mut self) {
         self.lists = self.lists.saturating_add(1);
     }
 
-    /// A watch is asked for.
+    /// A watch is requested.
     pub(super) fn asks_watch(&mut self) {
         self.watches = self.watches.saturating_add(1);
     }
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_known_is_stale_while_trouble_lasts() {
+    async fn known_pods_are_stale_while_trouble_lasts() {
         let source = Source::of_pod(|_| None, std::path::Path::new("/nowhere"));
         let kube = Kube::keep(Options::new("node", source), |_, _| std::future::pending());
         let quiet = Duration::from_secs(150);

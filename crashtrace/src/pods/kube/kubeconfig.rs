@@ -1,11 +1,11 @@
-//! What kubeconfigs say. kube reads their YAML, puts several together, and makes a `Config` of them; the files are read here,
+//! Kubeconfigs. kube reads their YAML, merges several, and makes a `Config` of them; the files are read here,
 //! bounded, and whole before kube sees them.
 //!
 //! # Users that are a program
 //!
-//! A user may be a program that writes a token (`exec`). It is run as whoever the agent is, which is root: so whoever can write the
-//! file is root. Where a group or others can, or the file or a folder that it is in belongs to somebody else, the program is not run
-//! and that is said ([`only_ours`]). It is run for each connection, and a connection is good for one watch.
+//! A user may be a program that writes a token (`exec`). It is run as the agent's user, which is root: so any user who can write
+//! the file is root. Where a group or others can, or the file or a folder that it is in belongs to another user, the program is not
+//! run and that is said ([`only_ours`]). It is run for each connection, and a connection is good for one watch.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -21,18 +21,18 @@ use kube::config::{AuthInfo, Cluster, ExecInteractiveMode, Kubeconfig};
 use super::access::{Access, certificates, read};
 use super::source::Takes;
 
-/// Who may write: the group, others.
+/// The group or others may write.
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 /// Others may go through a folder.
 const OTHERS_SEARCH: u32 = 0o001;
-/// What is in such a folder may be replaced by its owner only.
+/// In such a folder only the owner of a file may replace it.
 const STICKY: u32 = 0o1000;
 
-/// What these files come to, as `kubectl` has it: of what two of them say, the first holds. Of this context, or of the current
-/// one. May hang.
+/// The access by these files, merged as `kubectl` does: where two of them set the same, the first holds. Of this context, or of
+/// the current one. May hang.
 ///
 /// # Errors
-/// What is wrong, and with which file.
+/// The problem, and the file that has it.
 pub(super) fn access(paths: &[PathBuf], context: Option<&str>) -> Result<Access, Wrong> {
     let (mut file, at) = merged(paths)?;
     let wrong = |reason: String| Wrong { path: at.clone(), reason };
@@ -57,7 +57,7 @@ pub(super) fn access(paths: &[PathBuf], context: Option<&str>) -> Result<Access,
     Access::of(&config, token).map_err(wrong)
 }
 
-/// What it takes to use these files, and those that this context names. May hang.
+/// What the use of these files takes, and of those that this context names. May hang.
 pub(super) fn takes(paths: &[PathBuf], context: Option<&str>) -> Takes {
     let mut files = paths.to_vec();
     let mut programs = false;
@@ -73,7 +73,7 @@ pub(super) fn takes(paths: &[PathBuf], context: Option<&str>) -> Takes {
     Takes { programs, files_of_others: files.iter().any(|path| is_of_another_user(path)) }
 }
 
-/// Its owner is not who we are, or a folder on the way to it is another's and not everybody may go through.
+/// Its owner is not the agent's user, or a folder on the way to it is another user's and not every user may go through.
 fn is_of_another_user(path: &Path) -> bool {
     let own = rustix::process::geteuid().as_raw();
     let is = |path: &Path, what: fn(&Metadata) -> bool| {
@@ -85,14 +85,14 @@ fn is_of_another_user(path: &Path) -> bool {
     is(path, |_| true) || ways.iter().flatten().any(|way| way.ancestors().skip(1).any(closed))
 }
 
-/// What is wrong with a kubeconfig.
+/// A problem of a kubeconfig.
 #[derive(Debug)]
 pub(super) struct Wrong {
     pub(super) path: PathBuf,
     pub(super) reason: String,
 }
 
-/// All of them in one, and the first. One that is not there is passed over, if another is.
+/// All of them merged, and the first. A file that does not exist is passed over, if another exists.
 fn merged(paths: &[PathBuf]) -> Result<(Kubeconfig, PathBuf), Wrong> {
     let mut all: Option<(Kubeconfig, PathBuf)> = None;
     let mut absent = None;
@@ -154,7 +154,7 @@ fn chosen<'a>(file: &'a mut Kubeconfig, name: &str) -> Result<(&'a mut Cluster, 
     Ok((cluster, info.ok_or_else(|| format!("it has no user {user}"))?))
 }
 
-/// Puts what stands in other files into these, so that kube reads none. Its token's file, and its program.
+/// Puts the contents of other files into these, so that kube reads none. Its token's file, and its program.
 fn complete(cluster: &mut Cluster, user: &mut AuthInfo) -> Result<(Option<PathBuf>, Option<String>), String> {
     if user.auth_provider.is_some() {
         let reason = "its user has an auth-provider, which Kubernetes 1.26 took away; use exec in its place";
@@ -178,20 +178,20 @@ fn complete(cluster: &mut Cluster, user: &mut AuthInfo) -> Result<(Option<PathBu
     let mut key = None;
     put(&mut key, &mut user.client_key).map_err(|reason| format!("client-key: {reason}"))?;
     user.client_key_data = user.client_key_data.take().or(key.map(Into::into));
-    // As kubectl has it: the file is newer than what was written down once.
+    // As kubectl has it: the file is newer than a token in the kubeconfig.
     let token = user.token_file.take().filter(|path| !path.is_empty()).map(PathBuf::from);
     if token.is_some() {
         (user.token, user.username, user.password, user.exec) = (None, None, None, None);
     }
     let program = user.exec.as_mut().map(|exec| {
-        // Nobody is there to be asked.
+        // There is no terminal and no user to answer.
         exec.interactive_mode = Some(ExecInteractiveMode::Never);
         exec.command.clone().unwrap_or_default()
     });
     Ok((token, program))
 }
 
-/// Reads a file that stands in the place of data.
+/// Reads a file that is named in place of data.
 fn put(data: &mut Option<String>, file: &mut Option<String>) -> Result<(), String> {
     let path = file.take().filter(|path| !path.is_empty());
     *data = match (data.take().filter(|data| !data.is_empty()), path) {
@@ -204,7 +204,7 @@ fn put(data: &mut Option<String>, file: &mut Option<String>) -> Result<(), Strin
     Ok(())
 }
 
-/// Nobody but root and who we are can write the file, or replace it or a folder that it is in.
+/// Only root and the agent's user can write the file, or replace it or a folder that it is in.
 fn only_ours(path: &Path) -> Result<(), String> {
     let path = match std::fs::canonicalize(path) {
         // Nothing was read of it.

@@ -1,5 +1,5 @@
-//! Says in the log how it goes, once for each change. Reports and `/readyz` have it too, but reports are read elsewhere, and nobody
-//! may ask.
+//! Logs the state of the watch, once for each change. Reports and `/readyz` have it too, but reports are read on another machine,
+//! and it may be that no client reads `/readyz`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,7 +38,7 @@ pub(super) async fn log(shared: Arc<Shared>) {
     }
 }
 
-/// What is to be said.
+/// A message for the log.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     Trouble {
@@ -51,7 +51,7 @@ enum Told {
     },
 }
 
-/// What was said last.
+/// The last message.
 #[derive(Debug, Default)]
 struct News {
     trouble: Option<Problem>,
@@ -59,7 +59,7 @@ struct News {
 }
 
 impl News {
-    /// What is new in this. PURE.
+    /// The change in this status since the last message. PURE.
     fn of(&mut self, status: &WatchStatus) -> Option<Told> {
         match &status.state {
             State::Connecting => None,

@@ -1,4 +1,4 @@
-//! What the API server sends, as far as it is kept ([`super::sieve`]) and read: leniently, for objects are [`PodObject`]s.
+//! The API server's messages, as far as they are kept ([`super::sieve`]) and read: leniently, for objects are [`PodObject`]s.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub(super) fn object(json: &[u8]) -> PodObject {
     serde_json::from_slice(json).unwrap_or_default()
 }
 
-/// What is around the items of a list, or of a page of one.
+/// The fields around the items of a list, or of a page of one.
 #[derive(Debug)]
 pub(super) struct List {
     pub(super) version: Option<String>,

@@ -1,4 +1,4 @@
-//! What can be wrong with the API server, in words for a report's `unresolved`, for `crashtrace doctor` and for a log line.
+//! Problems with the API server, in words for a report's `unresolved`, for `crashtrace doctor` and for a log line.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use crate::harmless::one_line;
 /// The longest text of others that is passed on: a reason must be short.
 const LONGEST_TEXT: usize = 240;
 
-/// Why the API server tells nothing.
+/// Why the API server gives no pods.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// Where it is, or who we are, cannot be made out of what there is.
+    /// The address, or the credentials, cannot be found out.
     #[error("no way to the API server: {0}")]
     Settings(String),
     /// A token that cannot be read, or is none.
@@ -22,7 +22,6 @@ pub enum Problem {
     Token {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
         reason: String,
     },
     /// A CA certificate that cannot be read, or is none.
@@ -30,7 +29,6 @@ pub enum Problem {
     Ca {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
         reason: String,
     },
     /// A kubeconfig that cannot be read or used.
@@ -38,10 +36,9 @@ pub enum Problem {
     Kubeconfig {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
         reason: String,
     },
-    /// Nobody is there, or no network.
+    /// No server listens at the address, or there is no network.
     #[error("cannot connect to the API server {server}: {reason}")]
     Unreachable {
         /// Its URL.
@@ -49,14 +46,14 @@ pub enum Problem {
         /// The system's words.
         reason: String,
     },
-    /// Whoever is there cannot show that it is this cluster's API server.
+    /// The server cannot show that it is this cluster's API server.
     #[error(
         "the certificate of API server {server} is not trusted: {reason}; check the configured CA certificate"
     )]
     Untrusted {
         /// Its URL.
         server: String,
-        /// What is wrong with its certificate.
+        /// The reason, from TLS.
         reason: String,
     },
     /// A request without an answer.
@@ -79,7 +76,7 @@ pub enum Problem {
     /// This program has a fault.
     #[error("{0}")]
     Fault(String),
-    /// What came is not what the API says.
+    /// The answer does not follow the API.
     #[error("not an answer of the Kubernetes API: {0}")]
     Nonsense(String),
 }
@@ -115,7 +112,7 @@ impl Problem {
         Self::Broken(root(error))
     }
 
-    /// What to do about it, as a phrase.
+    /// The remedy, as a phrase.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
@@ -139,7 +136,7 @@ impl Problem {
         }
     }
 
-    /// What kind of problem it is: its words may differ each time.
+    /// The kind of problem: its words may differ each time.
     pub(super) fn kind(&self) -> (std::mem::Discriminant<Self>, Option<u16>) {
         (std::mem::discriminant(self), self.code())
     }
@@ -168,7 +165,7 @@ fn links<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
-/// rustls hands its errors on inside I/O errors, even two deep, and these do not count what is in them as their source.
+/// rustls hands its errors on inside I/O errors, even two deep, and these do not count the inner error as their source.
 fn tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(io) = error.downcast_ref::<std::io::Error>() {
         return tls(io.get_ref()?);
@@ -176,7 +173,7 @@ fn tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     error.downcast_ref::<rustls::Error>()
 }
 
-/// What the innermost error says: those around it say "error", and where in which library.
+/// The text of the innermost error: those around it say "error", and where in which library.
 fn root(error: &(dyn Error + 'static)) -> String {
     let text = links(error).last().map(ToString::to_string).unwrap_or_default();
     // rustls adds where to read more.

@@ -1,4 +1,4 @@
-//! What is kept of the API server's answers: the fields that [`PodObject`] has, and those of the answers around it.
+//! The fields of the API server's answers that are kept: those of [`PodObject`], and those of the answers around it.
 //!
 //! [`PodObject`]: crate::pods::object::PodObject
 
@@ -110,7 +110,7 @@ mod tests {
 
     /// A field that [`PodObject`] has newly and no shape keeps would be absent for ever.
     #[test]
-    fn all_that_is_read_of_an_object_is_kept() {
+    fn all_fields_that_an_object_reads_are_kept() {
         let mut fields = std::collections::BTreeSet::new();
         for line in RECORDED.iter().flat_map(|recorded| recorded.lines()) {
             let event: Value = serde_json::from_str(line).expect("JSON");
@@ -131,7 +131,7 @@ mod tests {
         }
     }
 
-    /// Fields that are there.
+    /// The names of all fields in it.
     fn names(value: &Value, into: &mut std::collections::BTreeSet<String>) {
         match value {
             Value::Object(map) => {

@@ -1,9 +1,10 @@
-//! Takes out of a JSON text, as it comes in pieces, what is kept of it: the rest is passed over byte by byte and never held.
+//! Takes the wanted fields out of a JSON text, as it comes in chunks: the rest is passed over byte by byte and never held.
 //! PURE.
 //!
-//! A pod's object is up to 1.5 MiB in the server's database and more as JSON, nearly all of it what nobody here wants: `env`,
-//! annotations, `managedFields`, `volumes`. A list has one such object for each pod. So bounds on the bytes that come would take away
-//! the names of pods that are large in what is not kept, and no bounds would be none. Here they are on what is kept:
+//! A pod's object is up to 1.5 MiB in the server's database and more as JSON, nearly all of it fields that are not wanted here:
+//! `env`, annotations, `managedFields`, `volumes`. A list has one such object for each pod. A bound on the bytes that come would
+//! lose the names of pods whose unwanted fields are large, and without a bound memory would have none. So the bounds are on the
+//! bytes that are kept:
 //!
 //! | what | at most | what is more |
 //! |---|---|---|
@@ -12,8 +13,8 @@
 //! | all that is kept of one object | [`MOST_KEPT`] | the object is [`Piece::TooLarge`] |
 //! | the bytes of one object, kept or not | [`LONGEST_OBJECT`] | an error: it has no end |
 //!
-//! What is kept is read by serde afterwards, so here only so much of the grammar is checked as it takes to tell where what
-//! begins and ends. What is passed over is not checked at all but for its quotes and brackets.
+//! Serde reads the kept text afterwards, so here only so much of the grammar is checked as it takes to tell where each value
+//! begins and ends. A value that is passed over is not checked at all but for its quotes and brackets.
 //!
 //! `serde_json` was rejected for this: it wants all of a text at once, or a reader that blocks; of a text that it skips it
 //! keeps a byte for each open bracket, and of a text that it takes all of it. Parsers that are fed (`actson`, `jiter`) hold each
@@ -21,19 +22,19 @@
 
 use super::problem::{Problem, clean};
 
-/// The longest text or number that is kept, as it is written. The longest that anything is made of is an image's name
+/// The longest text or number that is kept, as it is written. The longest that a pod uses is an image's name
 /// ([`crate::pods::object::MAX_IMAGE_BYTES`]), and six bytes may stand for one.
 pub(crate) const LONGEST_TEXT: usize = 4 << 10;
 /// The most that is kept of one object. A hundred containers come to 100 KiB.
 pub(crate) const MOST_KEPT: usize = 256 << 10;
 /// The longest object. An API server takes none of more than a few MiB, unless its database is set up otherwise.
 pub const LONGEST_OBJECT: u64 = 32 << 20;
-/// No name of a field that is kept is longer.
+/// The longest name of a field that is kept.
 const LONGEST_KEY: usize = 64;
 /// Of a text that is none, this much is shown.
 const HEAD: usize = 60;
 
-/// What is kept of a value. Where another kind of value comes, `null` is kept in its place.
+/// The parts of a value that are kept. Where another kind of value comes, `null` is kept in its place.
 #[derive(Debug)]
 pub(super) enum Shape {
     /// Text, a number or a truth value.
@@ -42,16 +43,16 @@ pub(super) enum Shape {
     Object(&'static [(&'static str, Self)]),
     /// Of a list, so many elements.
     List(&'static Self, usize),
-    /// A list whose elements become pieces of their own.
+    /// A list whose elements become separate pieces.
     Items(&'static Self),
 }
 
-/// What has come to its end.
+/// A part of the text that has come to its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// What is kept of an element of [`Shape::Items`].
+    /// The kept part of an element of [`Shape::Items`].
     Item(Vec<u8>),
-    /// What is kept of the whole text.
+    /// The kept part of the whole text.
     Whole(Vec<u8>),
     /// Of an element, or of the whole text, too much would be kept.
     TooLarge,
@@ -71,13 +72,13 @@ enum State {
         escaped: bool,
     },
     Colon,
-    /// A comma is due, or the end of what is open.
+    /// A comma is due, or the end of the open object or list.
     After,
     InText {
         escaped: bool,
     },
     InNumber,
-    /// In what is not kept, so many brackets deep.
+    /// In a value that is not kept, so many brackets deep.
     Skip {
         depth: u64,
     },
@@ -108,14 +109,14 @@ pub(super) struct Sieve {
     what: &'static str,
     state: State,
     levels: Vec<Level>,
-    /// What is kept of the value that is due.
+    /// The shape of the next value; none if it is not kept.
     due: Option<&'static Shape>,
     key: Vec<u8>,
     kept: Vec<u8>,
     /// Where in it the value begins that is being read.
     begun: usize,
     full: bool,
-    /// What was kept of the text around the element that is being read.
+    /// The kept part of the text around the element that is being read.
     around: Option<Vec<u8>>,
     /// Bytes of the object so far.
     bytes: u64,
@@ -156,13 +157,13 @@ impl Sieve {
         }
     }
 
-    /// Takes bytes until something comes to its end. How many it took.
+    /// Takes bytes until a part of the text ends. Gives the number of bytes taken.
     ///
     /// # Errors
     /// It is no JSON, or has no end.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, Option<Piece>), Problem> {
         for (at, byte) in bytes.iter().enumerate() {
-            // Nothing but what follows a number ends it, and that is another's.
+            // Only the byte after a number ends it, and that byte is not the number's.
             if matches!(self.state, State::InNumber | State::SkipNumber)
                 && !is_of_number(*byte)
                 && let Some(piece) = self.value_ends()
@@ -198,7 +199,7 @@ impl Sieve {
             return self.line_ends();
         }
         match self.state {
-            // What stands in quotes.
+            // Text in quotes.
             State::InText { escaped } => {
                 let escapes = byte == b'\\' && !escaped;
                 let kept = self.keep_of_value(byte);
@@ -263,7 +264,7 @@ impl Sieve {
         Ok(None)
     }
 
-    /// What is due in the object or list that is open.
+    /// The state at the next key or value of the object or list that is open.
     fn next_state(&mut self, or_end: bool) -> State {
         let Some(level) = self.levels.last_mut() else { return State::Done };
         match level.shape {

@@ -1,4 +1,4 @@
-//! Where the API server is and who we are: a pod's service account, or a kubeconfig.
+//! Where the API server is, and the credentials: a pod's service account, or a kubeconfig.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,17 +10,17 @@ use super::kubeconfig::{self, Wrong};
 use super::problem::{Problem, clean};
 use crate::files::{off_loop, within};
 
-/// Where kubelet puts what a pod's service account needs.
+/// Where kubelet mounts the files of a pod's service account.
 const SERVICE_ACCOUNT: &str = "var/run/secrets/kubernetes.io/serviceaccount";
 
-/// How long files may take to be read, and the program of a kubeconfig to answer: twice, for it is asked once for the token
+/// How long files may take to be read, and the program of a kubeconfig to answer: twice, for it runs once for the token
 /// and once for the certificate.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long it may take to see what it takes to use a kubeconfig.
+/// How long [`Source::takes`] may take.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Where the API server is and who we are. Files are read anew for each connection, the token for each request.
+/// Where the API server is, and the credentials. Files are read anew for each connection, the token for each request.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// As pods have it.
@@ -43,7 +43,7 @@ pub enum Source {
     },
 }
 
-/// What it takes to use a [`Source`].
+/// What the use of a [`Source`] takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Takes {
     /// A program is to be run ([`Source::Kubeconfig`] with a user that is `exec`).
@@ -54,8 +54,8 @@ pub struct Takes {
 }
 
 impl Source {
-    /// That of a pod: by its environment, which is read with `var`, and the files that kubelet mounts below `root`. What is
-    /// missing is said by the connections.
+    /// That of a pod: by its environment, which is read with `var`, and the files that kubelet mounts below `root`. Connections
+    /// report a missing file or variable.
     pub fn of_pod(var: impl Fn(&str) -> Option<String>, root: &Path) -> Self {
         let var = |name| var(name).unwrap_or_default();
         let account = root.join(SERVICE_ACCOUNT);
@@ -77,7 +77,7 @@ impl Source {
         read.unwrap_or_else(|error| Err(self.problem(&error.to_string())))
     }
 
-    /// What it takes to use this, beyond what a pod does. A file that cannot be read (yet) takes nothing: where programs are then
+    /// What its use takes, beyond what a pod does. A file that cannot be read (yet) takes nothing: where programs are then
     /// forbidden, [`Kube`](super::Kube) says that it cannot be run, should it name one later. For use before there is a loop.
     #[must_use]
     pub fn takes(&self) -> Takes {

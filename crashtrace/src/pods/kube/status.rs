@@ -8,11 +8,11 @@ use super::problem::Problem;
 /// How it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchStatus {
-    /// What the pods that are known are worth.
+    /// Whether the known pods can be relied on.
     pub state: State,
     /// The last thing that went wrong, if nothing has gone well since. In [`State::Degraded`] once it lasts.
     pub problem: Option<Problem>,
-    /// Pods that are there.
+    /// Existing pods.
     pub pods: usize,
     /// Ids of containers that are known, with those of earlier runs and of pods that are gone.
     pub containers: usize,
@@ -38,18 +38,18 @@ pub struct WatchStatus {
     pub streams_lists: bool,
 }
 
-/// What the pods that are known are worth.
+/// Whether the known pods can be relied on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// No list has come yet.
     Connecting,
     /// They are those of the server. A trouble that began a moment ago counts as none.
     Synced,
-    /// Trouble that lasts. What was known before is still known.
+    /// Trouble that lasts. Pods that were known before are still known.
     Degraded {
         /// For how long.
         lasted: Duration,
-        /// What is wrong.
+        /// The problem.
         problem: Problem,
     },
 }

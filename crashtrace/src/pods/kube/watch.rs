@@ -9,23 +9,23 @@
 //!
 //! # Why not `kube::runtime::watcher`
 //!
-//! Its version 5.0.0 was put in this module's place, with a layer below it that had the deadlines, the bounds, `Retry-After` and the
-//! silence, and one above it that chose how to list; `tests/kube` was run on it. 14 of 38 tests passed. Of the 24 others
-//! some only want other words, or more of the same (a server that streams no lists, 401, the 504 that says when to come
+//! Its version 5.0.0 was put in this module's place, with a layer below it that had the deadlines, the bounds, `Retry-After` and
+//! the silence, and one above it that chose how to list; `tests/kube` was run on it. 14 of 38 tests passed. Of the 24 others
+//! some only need other words, or more of the same (a server that streams no lists, 401, the 504 that says when to come
 //! back); these do not:
 //!
-//! - `broken::babble_is_survived`: an answer that ends at once, as a proxy or a server on its way out gives it, is no error to the
-//!   watcher, and it asks again without a pause: 19,300 requests in twelve seconds. A list that breaks off is asked for anew in
-//!   the same way. Both times 5,000.
-//! - `refusals::a_refusal_that_lasts_names_the_rights_that_lack`, `broken::a_watch_that_falls_silent_is_made_anew`: it tells
-//!   nobody that a watch was begun anew, or that a bookmark came. So a trouble that is over still counts, until a pod
+//! - `broken::babble_is_survived`: an answer that ends at once, as a proxy or a stopping server gives it, is no error to the
+//!   watcher, and it sends the next request without a pause: 19,300 requests in twelve seconds. A list that breaks off is requested
+//!   anew in the same way. Both times 5,000.
+//! - `refusals::a_refusal_that_lasts_names_the_rights_that_lack`, `broken::a_watch_that_falls_silent_is_made_anew`: it does not
+//!   report that a watch was begun anew, or that a bookmark came. So a trouble that is over still counts, until a pod
 //!   changes; and two bookmarks that are missing cannot be told from a quiet node.
-//! - `refusals::a_version_that_is_always_refused_is_given_up`: it never does, so a server that was restored from a backup leaves the
-//!   node without names until the agent starts anew.
+//! - `refusals::a_version_that_is_always_refused_is_given_up`: it never does, so a server that was restored from a backup leaves
+//!   the node without names until the agent starts anew.
 //! - `a_list_of_any_size_takes_little_memory` (`tests/kube_memory.rs`): its client has a list in memory twice, 120 MB for 60 MB. In
-//!   pages it asks without `resourceVersion=0`: each page then comes from the server's database (see [`Watch::list`]).
+//!   pages it lists without `resourceVersion=0`: each page then comes from the server's database (see [`Watch::list`]).
 //!
-//! The layers had become most of what is here. With it the program has 2.2 MB more (9.2 MB in place of 7.1 MB, stripped) and 35
+//! The layers had become most of this module. With it the program has 2.2 MB more (9.2 MB in place of 7.1 MB, stripped) and 35
 //! crates more, which would have been no reason.
 
 use std::sync::Arc;
@@ -43,7 +43,7 @@ use super::problem::Problem;
 use super::sieve::Piece;
 use crate::backoff::Backoff;
 
-/// Pages of a list. They are not asked for, so this is never met.
+/// The most pages of a list. The agent sends no `limit`, so this is never met.
 const MOST_PAGES: usize = 100;
 /// So often a version may be refused for reasons of which none is that it is too old; then it is given up all the same. A
 /// server whose data was restored from a backup is at an older version.
@@ -55,7 +55,7 @@ const MOMENT: Duration = Duration::from_secs(1);
 pub(super) enum End {
     /// There is a list now, or another way to get one: go on at once.
     Next,
-    /// A watch ended as was asked for.
+    /// A watch ended at the time that the request set.
     InTime,
     /// A watch ended sooner. So does a server that is stopped: it may be gone now.
     Early,
@@ -97,7 +97,7 @@ struct Watch {
     version: Option<String>,
     /// How often in a row that version was refused.
     refusals: u32,
-    /// Until then, lists are not asked for as watches.
+    /// Until then, lists are not requested as watches.
     plain_lists_until: Option<Instant>,
 }
 
@@ -163,7 +163,7 @@ impl Watch {
             _ => inner.fails(problem.clone(), now),
         });
         match problem.code() {
-            // Certificates, and what a kubeconfig says, are read when a connection is opened.
+            // Certificates, and the kubeconfig, are read when a connection is opened.
             Some(401) | None => self.connection = None,
             // Of these none is about the version.
             Some(403 | 429) => {}
@@ -182,8 +182,8 @@ impl Watch {
         self.connection.as_ref().ok_or_else(|| Problem::Broken("there is none".to_owned()))
     }
 
-    /// A whole list, from the server's memory: `resourceVersion=0` takes what it has there, so that no request reaches its
-    /// database. It may be older than what was seen before; the watch then tells the rest again.
+    /// A whole list, from the server's memory: `resourceVersion=0` takes the version that is there, so that no request reaches its
+    /// database. It may be older than the known pods; the watch then sends the newer changes again.
     ///
     /// Not in pages: a server that takes a list from its memory takes no notice of `limit`, and a list in pages is taken from the
     /// database, where each page of a node's pods is looked for among all pods of the cluster. The list is read item by
@@ -213,7 +213,7 @@ impl Watch {
         Err(Problem::nonsense("a list without an end").into())
     }
 
-    /// A watch from the version that is known, or one that begins with the list.
+    /// A watch from the known version, or a watch that begins with the list.
     async fn watch(&mut self, well_since: &mut Option<Instant>) -> Result<End, End> {
         let (least, most) = (*self.options.watch_seconds.start(), *self.options.watch_seconds.end());
         let seconds = self.random.u32(least..=most.max(least));
@@ -317,7 +317,7 @@ impl Watch {
     }
 }
 
-/// A page of a list. Each of its items is known as soon as it has come; what is not in the list goes when it has ended.
+/// A page of a list. Each of its items is known as soon as it has come; a pod that is not in the list goes when it has ended.
 async fn fetch(shared: &Shared, connection: &Connection, path: &str, first: bool) -> Result<List, Failure> {
     let mut pieces = Pieces::of_list(connection.get(path).await?);
     if first {
@@ -358,8 +358,8 @@ pub(super) fn list_path(node: &str, page: Option<&str>) -> String {
     format!("/api/v1/pods?{}", query.finish())
 }
 
-/// The path of a watch from this version, or of one that begins with the list. The latter asks for no version, so the server
-/// waits until its memory is as new as its database: then the list is never older than what was seen before.
+/// The path of a watch from this version, or of a watch that begins with the list. The latter names no version, so the server
+/// waits until its memory is as new as its database: then the list is never older than the known pods.
 pub(super) fn watch_path(node: &str, version: Option<&str>, seconds: u32) -> String {
     let mut query = query(node);
     query.append_pair("watch", "true").append_pair("allowWatchBookmarks", "true");

@@ -29,7 +29,7 @@ fn pod(memory: MemoryBounds, containers: Vec<Container>) -> Pod {
     }
 }
 
-/// How it goes with one who says no more than this.
+/// The status of a source that has only these.
 pub(crate) fn status(source: NameSource, state: NamesState) -> NamesStatus {
     NamesStatus {
         source,
@@ -65,7 +65,7 @@ pub(crate) fn shop(memory: MemoryBounds) -> Names {
 
 /// As kubelet wrote it into the cgroups of the recorded pods.
 #[test]
-fn a_pods_limit_is_the_sum_of_what_runs_side_by_side() {
+fn a_pods_limit_is_the_sum_of_containers_that_run_together() {
     use ContainerKind::{App, Ephemeral, Init, Sidecar};
     for (what, containers, expected) in [
         ("two", vec![(App, Some(64)), (App, Some(32))], Some(96)),

@@ -1,15 +1,15 @@
 //! Mirror pods: how the API server shows a static pod, which kubelet has from a file of the node. PURE.
 //!
-//! A static pod's cgroups have its config hash in place of a UID, and only the annotation `kubernetes.io/config.mirror` ties the hash
-//! to the pod in the API. Anybody who may create pods may write that annotation. So it counts only where all else is as kubelet
-//! makes it (`pkg/kubelet/pod/mirror_client.go`, `pkg/kubelet/config/common.go`, 1.20 to 1.36):
+//! A static pod's cgroups have its config hash in place of a UID, and only the annotation `kubernetes.io/config.mirror` ties the
+//! hash to the pod in the API. Any client that may create pods may write that annotation. So it counts only where all else is as
+//! kubelet makes it (`pkg/kubelet/pod/mirror_client.go`, `pkg/kubelet/config/common.go`, 1.20 to 1.36):
 //!
 //! - the owner that controls it is a `Node` of `v1`,
 //! - whose name is that of `spec.nodeName`,
 //! - and the pod's name ends in `-` and that name, in lower case.
 //!
-//! None of this is beyond somebody who makes a pod by hand. So [`crate::pods::index`] believes nobody where two claim one hash,
-//! and [`crate::pods::directory`] wants the node to be this one, and the runtime to agree if it is asked.
+//! A client that makes a pod by hand can imitate all of this. So [`crate::pods::index`] believes neither where two claim one hash,
+//! and [`crate::pods::directory`] wants the node to be this one, and the runtime to agree if it is a source.
 
 use super::{Meta, Spec, name};
 
@@ -33,7 +33,7 @@ mod tests {
 
     const HASH: &str = "349ec37f55eed21f6a216e957a510f10";
 
-    /// As kubelet makes one on a node of this name, and with what is changed.
+    /// As kubelet makes one on a node of this name, and with this change.
     fn config_hash(node: &str, change: impl FnOnce(&mut Value)) -> Option<String> {
         let owner =
             json!({ "apiVersion": "v1", "kind": "Node", "name": node, "uid": "n", "controller": true });

@@ -1,4 +1,4 @@
-//! What is read of real objects, of broken ones, and of the parts of both.
+//! Real objects, broken ones, and the parts of both.
 
 mod lenient;
 mod quantity;

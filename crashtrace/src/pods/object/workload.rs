@@ -1,6 +1,6 @@
-//! What made a pod: the controller among its owners, or what stands behind that. PURE.
+//! The workload of a pod: the controller among its owners, or that controller's owner. PURE.
 //!
-//! A pod names its direct owner only. What owns that is told by the owner's name in two cases:
+//! A pod names its direct owner only. The owner's name tells the next one in two cases:
 //!
 //! | owner | its name | workload | how sure |
 //! |---|---|---|---|

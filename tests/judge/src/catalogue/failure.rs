@@ -1,4 +1,4 @@
-//! What must be reported of allocations that fail.
+//! The reports of failed allocations that must come.
 
 use serde::Deserialize;
 
@@ -19,7 +19,7 @@ pub struct Failure {
     pub origin: String,
     #[serde(default = "no_constraint")]
     pub constraint: String,
-    /// Order of the request; none for what is no single piece.
+    /// Order of the allocation; none if it is not one contiguous block.
     pub order: Option<u32>,
     /// Names of its flags.
     pub gfp: Vec<String>,
@@ -27,7 +27,7 @@ pub struct Failure {
     #[serde(default)]
     pub gfp_may: Vec<String>,
     pub migrate_type: Option<String>,
-    /// Role of the process that asks.
+    /// Role of the trigger.
     pub trigger: String,
     /// How many there are.
     pub count: u64,
@@ -35,16 +35,16 @@ pub struct Failure {
     #[serde(default)]
     pub charge: bool,
     pub limit: Option<Limit>,
-    /// The kernel's indices of the largest zone that the request may use, at least and at most.
+    /// The kernel's indices of the largest eligible zone, at least and at most.
     pub index: Option<(f64, f64)>,
     pub unusable: Option<(f64, f64)>,
-    /// What stands in the evidence.
+    /// Words that must be in the evidence.
     #[serde(default)]
     pub evidence: Vec<Words>,
-    /// What stands in the remedy.
+    /// Words that must be in the remedy.
     #[serde(default)]
     pub remedy: Vec<Words>,
-    /// What must stand in neither.
+    /// Words that must be in neither.
     #[serde(default)]
     pub never: Vec<String>,
     /// Fields that must be in `unresolved`.

@@ -53,7 +53,7 @@ fn each_step_of_the_clock_must_be_told_as_it_was() {
 }
 
 #[test]
-fn a_step_that_was_not_told_is_a_fault_and_so_is_one_that_was_not() {
+fn a_missing_step_is_a_fault_and_so_is_an_invented_one() {
     assert_eq!(changes(&[], &[]), [""; 0]);
     assert_ne!(changes(&[3600, -3600], &[]), [""; 0]);
     let line = ahead();

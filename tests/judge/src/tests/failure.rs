@@ -1,4 +1,4 @@
-//! Failed allocations: a line that is not as it must be, or does not follow from its own figures, is a fault.
+//! Failed allocations: a wrong line, or one that does not follow from its own figures, is a fault.
 
 use super::*;
 
@@ -67,7 +67,7 @@ fn judge(lines: &[&Value]) -> Vec<String> {
 }
 
 #[test]
-fn all_lines_together_come_to_as_many_as_there_were() {
+fn all_lines_together_count_each_failure() {
     let first = failed("a", 1, 0);
     assert_eq!(judge(&[&first, &failed("b", 1, 1)]), [""; 0]);
     // Of an incident the last revision counts, in whatever order they come.
@@ -87,7 +87,7 @@ fn each_field_that_is_wrong_is_a_fault() {
     assert_eq!(judge(&[&good]), [""; 0]);
     let mut paths = Vec::new();
     leaves(&good, "", &mut paths);
-    // Names of the incident, whose sameness is another matter, and what nothing is held against.
+    // Names of the incident, which have another check, and fields that no check reads.
     let free = |path: &&String| {
         let free = [
             "/id",

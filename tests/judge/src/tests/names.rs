@@ -1,4 +1,4 @@
-//! Names and needs of the scenarios, and of what is checked of the agent as it is deployed.
+//! Names and needs of the scenarios, and of the checks of the agent as it is deployed.
 
 use super::super::catalogue::{Catalogue, Need, Tier};
 use super::super::deployed::{Check, Deployed};
@@ -8,7 +8,7 @@ fn quiet(name: &str, need: &str) -> String {
 }
 
 #[test]
-fn the_file_is_as_it_must_be() {
+fn the_file_is_valid() {
     let catalogue = Catalogue::read().expect("it is");
     let own_limit = catalogue.scenario("own_limit").expect("the first of them");
     assert!(!own_limit.about.is_empty());
@@ -23,7 +23,7 @@ fn needs_are_read_and_named_as_the_file_has_them() {
 }
 
 #[test]
-fn what_could_not_be_played_is_refused() {
+fn a_scenario_that_could_not_be_played_is_refused() {
     Catalogue::parse(&quiet("a_1", "v1")).expect("as it must be");
     for wrong in
         [quiet("a", "v3"), quiet("a; reboot", "v1"), quiet("", "v1"), quiet("a", "v1") + &quiet("a", "v2")]
@@ -42,7 +42,7 @@ fn tiers_are_read_by_their_names() {
 }
 
 #[test]
-fn the_checks_of_the_agent_as_it_is_deployed_have_names_of_their_own() {
+fn the_checks_of_the_deployed_agent_have_unique_names() {
     let (deployed, catalogue) =
         (Deployed::read().expect("it is as it must be"), Catalogue::read().expect("the scenarios"));
     for name in &deployed.scenarios {

@@ -1,7 +1,7 @@
 //! A container of the agent that runc makes of a manifest, on a node that is a guest.
 //!
-//! What kubelet and containerd would do is done here: folders of the pod, the cgroups above the container, the sandbox's
-//! namespaces. The rest is what containerd tells runc of such a pod (`tests/support/src/deploy/oci.rs`).
+//! This does kubelet's and containerd's part: folders of the pod, the cgroups above the container, the sandbox's
+//! namespaces. The rest is containerd's configuration for runc of such a pod (`tests/support/src/deploy/oci.rs`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crashtrace_test_support::deploy::oci::Recorded;
 
 /// Where containers' folders are.
 const FOLDER: &str = "/run/crashtrace-deployed";
-/// Where runc has what it knows of those that run; it leaves the folder itself.
+/// Where runc keeps the state of running containers; it leaves the folder itself.
 const RUNC: &str = "/run/runc";
 /// The root of their file systems, beside the program: it is linked, not copied.
 const ROOT: &str = "/crashtrace-root";
@@ -31,7 +31,7 @@ const CGROUPS: &str = "crashtrace-deployed";
 /// The default of `RLIMIT_MEMLOCK` (`MLOCK_LIMIT`, 5.10).
 const LOCKED_BYTES: u64 = 64 << 10;
 
-/// What containers are made of.
+/// The parts that containers are made of.
 #[derive(Debug)]
 pub struct Deployment {
     /// The manifests.
@@ -40,7 +40,7 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// `manifests` has what kubectl makes of each form of deploy/.
+    /// `manifests` has each form of deploy/, as kubectl renders it.
     pub fn new(manifests: &Path, crashtrace: &Path, hierarchy: &Hierarchy) -> Result<Self> {
         for dir in [ROOT, FOLDER, RUNC] {
             fs::create_dir_all(dir).with_context(|| format!("cannot create {dir}"))?;
@@ -114,7 +114,7 @@ pub fn volumes(pod: &PodSpec) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// What kubelet and containerd make for each container: all that is mounted into it and is no volume of the manifest.
+/// The files that kubelet and containerd make for each container: all mounts that are no volume of the manifest.
 fn files(dir: &Path, mounts: &mut Value, volumes: &[&str]) -> Result<()> {
     for mount in mounts.as_array_mut().context("it has mounts")?.iter_mut().filter(|it| it["type"] == "bind")
     {
@@ -150,12 +150,12 @@ fn mount_controller(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A container. What is left of it goes when it is dropped.
+/// A container. It is removed with all its parts when it is dropped.
 #[derive(Debug)]
 pub struct Container {
     id: String,
     dir: PathBuf,
-    /// What runc is told.
+    /// The configuration for runc.
     pub config: Value,
 }
 
@@ -163,7 +163,7 @@ impl Container {
     /// Runs runc, which makes the container, hands signals on to it, waits for its end, and removes it.
     fn run(&self) -> Command {
         let mut command = Command::new("runc");
-        // The guest's root is the kernel's first one, which pivot_root(2) cannot leave. What is mounted over it and
+        // The guest's root is the kernel's first one, which pivot_root(2) cannot leave. A root that is mounted over it and
         // entered by chroot(2) looks the same.
         command.args(["run", "--no-pivot", "--bundle"]).arg(&self.dir).arg(&self.id);
         command

@@ -1,4 +1,4 @@
-//! What an agent may leave on a node: programs, maps and links in the kernel, probes, pins, cgroups, files.
+//! The objects that an agent may leave on a node: programs, maps and links in the kernel, probes, pins, cgroups, files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,14 +12,14 @@ use aya::programs::{loaded_links, loaded_programs};
 /// How long the kernel may take to free objects without a reference: it waits for readers.
 const FREED: Duration = Duration::from_secs(30);
 
-/// The kernel's lists of what it hooks.
+/// The kernel's lists of hooked functions.
 const HOOKED: [&str; 2] = ["/sys/kernel/debug/kprobes/list", "/sys/kernel/tracing/enabled_functions"];
 
-/// Where files may be left: what the manifests mount, pins, and where containers are. Of the first only folders are looked at:
+/// Where files may be left: the mounts of the manifests, pins, and the folders of containers. Of the first only folders count:
 /// each has the kernel's own files in it. Not the container's root, which it cannot write to, and which goes with it.
 const PLACES: [(&str, bool); 3] = [("/sys/fs/cgroup", false), ("/sys/fs/bpf", true), ("/run", true)];
 
-/// What there is, each with its kind.
+/// The objects found, each with its kind.
 #[derive(Debug)]
 pub struct Remains(BTreeSet<String>);
 
@@ -48,7 +48,7 @@ impl Remains {
         Ok(Self(found))
     }
 
-    /// What is here that was not there before.
+    /// The objects that were not there before.
     pub fn beyond<'a>(&'a self, before: &'a Self) -> Vec<&'a str> {
         self.0.difference(&before.0).map(String::as_str).collect()
     }
@@ -57,7 +57,7 @@ impl Remains {
     pub fn wait_for(before: &Self) -> Result<()> {
         let deadline = Instant::now() + FREED;
         loop {
-            // What is freed in between cannot be looked at.
+            // An object that is freed in between cannot be looked at.
             match Self::look() {
                 Ok(now) if now.beyond(before).is_empty() => return Ok(()),
                 Ok(now) if Instant::now() > deadline => {
@@ -70,7 +70,7 @@ impl Remains {
         }
     }
 
-    /// Makes sure that an agent that runs is seen: else nothing would be shown by what is not.
+    /// Makes sure that a running agent is seen: else an empty list would show nothing.
     pub fn ensure_agent(&self, before: &Self) -> Result<()> {
         let beyond = self.beyond(before);
         for needed in ["program ", "map ", "link ", "hook ", "/sys/fs/cgroup/", "/run/"] {

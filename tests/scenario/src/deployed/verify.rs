@@ -1,4 +1,4 @@
-//! Whether a running container is what its manifest says: asked of the kernel, not of the runtime.
+//! Whether a running container is as its manifest says: read from the kernel, not from the runtime.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ const NAMESPACES: [(&str, &str); 7] = [
     ("user", "user"),
 ];
 
-/// What is other than it must be.
+/// The differences from the manifest.
 pub fn faults(container: &Container, volumes: &[String]) -> Result<Vec<String>> {
     let pid = container.pid()?;
     let mut faults = Vec::new();
@@ -46,7 +46,8 @@ pub fn faults(container: &Container, volumes: &[String]) -> Result<Vec<String>> 
             BITS.iter().find(|(known, _)| name == known).with_context(|| format!("which bit is {name}?"))?;
         mask |= 1 << bit.1;
     }
-    // What it was given. It takes CAP_SETPCAP to have less in this set, which gives nothing to a process that has no_new_privs.
+    // The capabilities it was given. It takes CAP_SETPCAP to reduce this set, which gives nothing to a process that has
+    // no_new_privs.
     expect("CapBnd:", format!("{mask:016x}"), of_status("CapBnd:"));
     // The runtime's filter, and the agent's own two.
     expect("Seccomp_filters:", "3".to_owned(), of_status("Seccomp_filters:"));
@@ -82,7 +83,7 @@ pub fn faults(container: &Container, volumes: &[String]) -> Result<Vec<String>> 
             faults.push(format!("{volume} is not mounted"));
         }
     }
-    // What it has kept of that.
+    // The capabilities that it has kept of those.
     faults.extend(privileges::faults(pid, crate::run::kernel()));
     Ok(faults)
 }

@@ -32,7 +32,7 @@ impl Node {
     /// One on which it is predictable which allocation fails. `min_free_kbytes` is its reserve.
     fn new(stage: &Stage<'_>, min_free_kib: u64) -> Result<Self> {
         let settings = [
-            // What is locked stays where it is. Some kernels have it so from the start.
+            // Locked pages are not moved. Some kernels have it so from the start.
             ("vm/compact_unevictable_allowed", "0".to_owned()),
             ("vm/min_free_kbytes", min_free_kib.to_string()),
             // Nor more than that for a while after pages of one kind were taken for another.
@@ -75,7 +75,7 @@ impl Node {
 /// A service's process that has the node's memory.
 struct Holder {
     actor: Actor,
-    /// What it has, in bytes.
+    /// Its anonymous memory, in bytes.
     anon: u64,
     place: Place,
 }
@@ -122,7 +122,7 @@ fn index(name: &str) -> Result<BTreeMap<String, Vec<f64>>> {
     let rows = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace().skip(3);
         let zone = words.next()?.to_owned();
-        // One just below 0, which the kernel's integers can come to, stands there as `0.-23`.
+        // A value just below 0, which the kernel's integers can reach, is written as `0.-23`.
         let value = |word: &str| match word.split_once(".-") {
             Some((whole, rest)) => format!("-{whole}.{rest:0>3}").parse().ok(),
             None => word.parse().ok(),

@@ -52,7 +52,7 @@ pub(super) fn oom_group_300(stage: &Stage<'_>) -> Result<Cast> {
     first.killed()?;
     let mut cast = scratch.cast()?.process("eater", eater.part(&container.place.owner)?);
     for mut worker in workers {
-        // Forked at some time before `first` said that it was ready, with what that had.
+        // Forked at some time before `first` said that it was ready, with the memory that `first` had.
         worker.anon.0 = 0;
         cast = cast.process("worker", worker);
     }

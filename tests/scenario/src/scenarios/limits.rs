@@ -1,4 +1,4 @@
-//! A container or pod at its limit, and who runs into it and who dies there.
+//! A container or pod at its limit: triggers and victims.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ pub(super) fn one_container(stage: &Stage<'_>) -> Result<Cast> {
     for cgroup in [&pod.cgroup, &container.cgroup] {
         cgroup.set_limit(48 * MIB)?;
     }
-    // What the sandbox holds fills the pod before its container is full.
+    // The sandbox's memory fills the pod before its container is full.
     let pause = fed(&sandbox.cgroup, &Role::eats("pause", 1))?;
     let eater = feed(&container.cgroup)?;
     ensure!(pause.lives(), "the sandbox's process died too");
@@ -73,8 +73,8 @@ pub(super) fn bystander(stage: &Stage<'_>) -> Result<Cast> {
     let mut worker = Actor::start(&small.cgroup, &Role::eats("worker", 40))?;
     worker.go()?;
     holder.killed()?;
-    // It goes on, and may meet the limit again before the kernel has given back what the holder had: then it is the only
-    // one left. That is a kill of its own, which the kernel counts.
+    // It goes on, and may meet the limit again before the kernel has freed the holder's memory: then it is the only
+    // process left. That is a separate kill, which the kernel counts.
     let died = worker.killed_or_done()?;
     ensure!(died || worker.lives(), "the trigger is gone, and was not killed");
     // How far it was when the holder died, only the kernel knows.
@@ -148,7 +148,7 @@ pub(super) fn oom_kill_disable(stage: &Stage<'_>) -> Result<Cast> {
         eater.hangs()?;
         ensure_under_oom(&container.cgroup)?;
     }
-    // The first is told at once, what comes in the second after it when that is over.
+    // The first is reported at once; those that come in the second after it, when that is over.
     (stage.wait)(&scratch.prefixes(), 2)?;
     let mut cast = scratch.cast()?;
     for (role, eater) in ["first", "second", "third"].into_iter().zip(&eaters) {
@@ -165,7 +165,7 @@ fn ensure_under_oom(cgroup: &Cgroup) -> Result<()> {
     let begun = Instant::now();
     while !cgroup.is_under_oom()? {
         ensure!(begun.elapsed() < HANG, "a process sleeps, but not because of the limit");
-        // The kernel tells those who wait by eventfd; here looking again is enough.
+        // The kernel notifies by eventfd; here polling is enough.
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())
@@ -178,7 +178,7 @@ pub(super) fn swap(stage: &Stage<'_>) -> Result<Cast> {
     container.cgroup.set_limits(32 * MIB, 24 * MIB)?;
     let eater = feed(&container.cgroup)?;
     let mut it = eater.part(&container.place.owner)?;
-    // What is in swap is not in memory.
+    // Swapped-out pages are not in memory.
     it.anon.0 = it.anon.0.saturating_sub(24 * MIB);
     let cast = scratch.cast()?.process("eater", it);
     touched(cast.place("container", container.place), &eater)

@@ -9,7 +9,7 @@ use crate::actor::{Actor, Role};
 use crate::scratch::{Container, Pod, Scratch, unit};
 use crashtrace_judge::cast::Cast;
 
-/// What kubelet allows all pods: more than the node has, so that it is never what is hit.
+/// kubelet's limit for all pods: more than the node has, so that it is never hit.
 const ALLOCATABLE: u64 = 2048 * MIB;
 
 /// The tree of a node, with the limit that kubelet sets to all pods.
@@ -24,7 +24,7 @@ fn cast(scratch: &Scratch, pod: &Pod<'_>) -> Result<Cast> {
     Ok(scratch.cast()?.place("kubepods", scratch.kubepods()?.1).place("pod", pod.place()))
 }
 
-/// One that eats more than there is, and is killed first.
+/// One that eats more memory than the node has, and is killed first.
 fn largest() -> Result<Role> {
     // All of the node's memory, of which a part is in use: more the kernel would not even promise.
     Ok(Role::eats("largest", memory_mib()?).adj(900))
@@ -86,7 +86,7 @@ pub(super) fn victim_fails(stage: &Stage<'_>) -> Result<Cast> {
     let scratch = node(stage)?;
     let pod = scratch.pod()?;
     let container = pod.container()?;
-    // While one thread brings it about, three more ask for memory, and go on to when the process has been killed.
+    // While one thread causes the OOM, three more allocate memory, and go on to when the process has been killed.
     let eater = feed_as(&container.cgroup, &largest()?.threads(3))?;
     let cast = cast(&scratch, &pod)?.process("largest", eater.part(&container.place.owner)?);
     touched(cast, &eater)

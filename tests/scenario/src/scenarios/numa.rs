@@ -7,7 +7,7 @@ use crate::actor::Role;
 use crate::scratch::Scratch;
 use crashtrace_judge::cast::Cast;
 
-/// The one that is filled: the kernel itself has little there.
+/// The NUMA node that is filled: the kernel itself has little memory there.
 const NODE: u32 = 1;
 /// More than it has, and less than the machine.
 const MIB: u64 = 384;

@@ -1,4 +1,4 @@
-//! Containers that do not come to anything: the runtime's own process is killed in them.
+//! Containers that fail to start: the runtime's own process is killed in them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::scratch::Scratch;
 use crashtrace_judge::cast::Cast;
 use crashtrace_test_support::cgroup;
 
-/// What runc calls the process that sets a container up from inside, until the container's own program takes its place.
+/// runc's name for the process that sets a container up from inside, until the container's own program takes its place.
 const RUNTIME_INIT: &str = "runc:[2:INIT]";
 
 /// It is told nothing, for it is dead before it could listen.
@@ -43,13 +43,13 @@ pub(super) fn tmpfs(stage: &Stage<'_>) -> Result<Cast> {
     let volume = Volume::new()?;
     let filler = feed_as(&container.cgroup, &Role::fills("filler", &volume.dir.join("file"), 96))?;
     let filler = filler.part(&container.place.owner)?;
-    // The runtime removes what is left of the container and makes a new one, while the volume stays as it is.
+    // The runtime removes the container's remains and makes a new one, while the volume stays as it is.
     cgroup::remove(&container.cgroup.dir)?;
     let next = pod.container()?;
     next.cgroup.set_limit(64 * MIB)?;
     let init = doomed(&next.cgroup)?;
     ensure!(pause.lives(), "the sandbox's process died too");
-    // What the volume holds is told of the second kill too, so it must not go before that.
+    // The second report names the volume's memory too, so the volume must not go before that.
     (stage.wait)(&scratch.prefixes(), 2)?;
     let cast = scratch.cast()?.process("filler", filler).process("init", init.part(&next.place.owner)?);
     Ok(cast.place("pod", pod.place()))

@@ -10,7 +10,8 @@ use crate::actor::{Actor, Role};
 use crate::scratch::Scratch;
 use crashtrace_judge::cast::{Cast, Place};
 
-/// How much the trigger has when the other process is killed from outside: from too early to too late to save it. The limit is reached at some 23 MiB.
+/// The trigger's memory when the other process is killed from outside: from too early to too late to save it. The limit is
+/// reached at some 23 MiB.
 const ROUNDS_MIB: [u64; 6] = [18, 21, 22, 23, 24, 32];
 
 /// A hostile name: quotes, a backslash, a newline, ESC, and a byte that is no UTF-8.

@@ -26,7 +26,7 @@ use crashtrace_test_support::clock::boottime_ns;
 
 /// Cgroups that kill at the same time.
 const KILLERS: usize = 2;
-/// What each may use, and what its processes want.
+/// The limit of each, and the memory that its processes take.
 const LIMIT_BYTES: u64 = 4 << 20;
 const WANTED_MIB: &str = "32";
 /// Kills that an agent must see before it is stopped.
@@ -43,7 +43,7 @@ struct Kill {
     to_ns: u64,
 }
 
-/// What an agent said from its start to its end.
+/// The lines of an agent from its start to its end.
 struct Session {
     from_ns: u64,
     to_ns: u64,
@@ -140,7 +140,7 @@ fn watch(crashtrace: &Path, tier: Tier, count: &AtomicUsize) -> Result<Session> 
     })
 }
 
-/// Whether this incident has this kill, as its own or as one that is folded into it.
+/// Whether this incident has this kill, as its own or as a folded one.
 fn tells(incident: &Value, kill: &Kill) -> bool {
     let is = |victim: &Value, time: &str| {
         let at = victim[time].as_u64();

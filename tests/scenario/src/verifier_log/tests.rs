@@ -37,7 +37,7 @@ fn every_kernel_is_understood() {
 }
 
 #[test]
-fn what_comes_before_the_end_does_not_count() {
+fn text_before_the_end_does_not_count() {
     let log = format!("processed 1 insns total_states 2 peak_states 3\nstack depth 4\nfunc#0 @0\n{V6_1}");
     assert_eq!(parse(&log), parse(V6_1));
 }

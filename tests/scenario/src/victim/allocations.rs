@@ -52,9 +52,9 @@ pub fn run(args: &Args) -> Result<Option<u64>> {
     args.allocate.map(allocate).transpose()
 }
 
-/// The control data of a message, which the kernel copies into memory of its own before it looks at it: it asks for
+/// The control data of a message, which the kernel copies into its own memory before it looks at it: it allocates with
 /// `GFP_KERNEL` and no more (`____sys_sendmsg` in `net/socket.c`, `sock_kmalloc`), which for more than 2^3 pages fails
-/// with a warning where there is no such piece, and for less has the OOM killer make one.
+/// with a warning where there is no such block, and for less has the OOM killer make one.
 fn contiguous(order: u32, count: u64) -> Result<u64> {
     let (socket, _peer) = UnixDatagram::pair().context("cannot make a pair of sockets")?;
     // More than the order below has. Nothing of it is touched here, and where the kernel has no memory not there.
@@ -71,7 +71,7 @@ fn contiguous(order: u32, count: u64) -> Result<u64> {
         let result = unsafe { libc::syscall(libc::SYS_sendmsg, socket.as_raw_fd(), &raw const message, 0) };
         match last_error(result) {
             Some(libc::ENOBUFS) => failed += 1,
-            // It had the memory, and has seen that there is nothing in it.
+            // The kernel had the memory, and has seen that the control data is empty.
             Some(libc::EINVAL) => {}
             other => bail!("a message of control data gave {other:?}"),
         }
@@ -79,7 +79,7 @@ fn contiguous(order: u32, count: u64) -> Result<u64> {
     Ok(failed)
 }
 
-/// Signals that stay pending: `__sigqueue_alloc` in `kernel/signal.c` asks for `GFP_ATOMIC`, since its caller has a
+/// Signals that stay pending: `__sigqueue_alloc` in `kernel/signal.c` allocates with `GFP_ATOMIC`, since its caller has a
 /// lock, and SLUB passes that on as it is when it needs another page.
 fn atomic(count: u64) -> Result<u64> {
     let no_limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
@@ -87,7 +87,7 @@ fn atomic(count: u64) -> Result<u64> {
     let result = unsafe { libc::setrlimit(libc::RLIMIT_SIGPENDING, &raw const no_limit) };
     ensure!(result == 0, "cannot raise RLIMIT_SIGPENDING: {}", io::Error::last_os_error());
     let signal = libc::SIGRTMIN();
-    // SAFETY: it sets bits of a local variable, and what this process does with a signal that only it sends.
+    // SAFETY: it sets bits of a local variable, and this process's action on a signal that only it sends.
     unsafe {
         let mut blocked = std::mem::zeroed();
         libc::sigemptyset(&raw mut blocked);
@@ -108,7 +108,7 @@ fn atomic(count: u64) -> Result<u64> {
             other => bail!("a signal gave {other:?}"),
         }
     }
-    // What is ignored does not stay pending. So all is free again before anybody else runs, and has to wait for it.
+    // An ignored signal does not stay pending. So all is free again before any other task runs, and has to wait for it.
     // SAFETY: no handler is installed.
     ensure!(unsafe { libc::signal(signal, libc::SIG_IGN) } != libc::SIG_ERR, "cannot ignore a signal");
     Ok(failed)
@@ -120,7 +120,7 @@ fn charged(count: u64) -> Result<u64> {
     const PIPES: usize = 64;
     const PIPE_BYTES: libc::c_int = 1 << 20;
     let mut pipes = Vec::with_capacity(PIPES);
-    // Written to, and so there: at its limit the process must not need a page of its own.
+    // Written to, and so present: at its limit the process must not need a page for itself.
     let text = vec![1_u8; page_size()];
     let mut failed = 0;
     while failed < count {
@@ -138,7 +138,7 @@ fn charged(count: u64) -> Result<u64> {
     Ok(failed)
 }
 
-/// Room for what is in a very large pipe: 2^9 pages on 4K pages (`pipe_resize_ring` in `fs/pipe.c`), for which the kernel
+/// The ring of buffers of a very large pipe: 2^9 pages on 4K pages (`pipe_resize_ring` in `fs/pipe.c`), for which the kernel
 /// kills no process where a limit is reached (`try_charge` in `mm/memcontrol.c`), and of which it does not warn.
 fn charged_at_once(count: u64) -> Result<u64> {
     let bytes =

@@ -29,7 +29,7 @@ pub fn for_seconds(seconds: u64) -> Result<()> {
 }
 
 fn memory() {
-    // So large a piece is a mapping of its own, which goes back to the kernel.
+    // So large a block is a separate mapping, which goes back to the kernel.
     black_box(&mut vec![1_u8; BYTES]);
 }
 

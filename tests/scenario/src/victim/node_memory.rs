@@ -1,4 +1,4 @@
-//! Processes that take the node's memory: almost all of it, or so that what is free is fragmented.
+//! Processes that take the node's memory: almost all of it, or so that the free memory is fragmented.
 
 use std::fs;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::param::page_size;
 use rustix::system::sysinfo;
 
-/// How much is taken at a time: by less than this there may be less free than was asked for.
+/// How much is taken at a time: the free memory may be less than the wanted amount by less than this.
 const STEP: usize = 256 << 10;
 
 #[derive(Clone, clap::Args)]
@@ -115,8 +115,8 @@ fn take_larger(order: u32) -> Result<Vec<OwnedFd>> {
     Ok(kept)
 }
 
-/// Free blocks of this order that an unmovable allocation could use: without the reserves (`HighAtomic`, `Isolate`), and without those
-/// for movable pages alone (`CMA`).
+/// Free blocks of this order that an unmovable allocation could use: without the reserves (`HighAtomic`, `Isolate`), and without
+/// those for movable pages alone (`CMA`).
 fn free_blocks(order: u32) -> Result<u32> {
     const USABLE: [&str; 3] = ["Unmovable", "Movable", "Reclaimable"];
     let text = fs::read_to_string("/proc/pagetypeinfo").context("cannot read /proc/pagetypeinfo")?;

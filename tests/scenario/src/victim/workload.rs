@@ -18,13 +18,13 @@ use crashtrace_test_support::clock::boottime_ns;
 /// `MPOL_BIND` (`include/uapi/linux/mempolicy.h`).
 const MPOL_BIND: libc::c_long = 2;
 
-/// Where the time of the last touch stands, in memory of the other side that is not charged to this process's cgroup.
-/// What is there after the kill is from right before it.
+/// The time of the last touch, in memory of the other side that is not charged to this process's cgroup.
+/// After the kill it has the time right before it.
 pub struct Stamps {
     file: File,
-    /// Locked while the stamp is written: of several threads the one that counted last must also write last.
+    /// Locked while the stamp is written: of several threads the last to count must also write last.
     pages: Mutex<u64>,
-    /// Asked for while the first thread is there: it is found in a file of /proc that is empty when that has ended.
+    /// Read while the first thread exists: it is found in a file of /proc that is empty when that has ended.
     page_bytes: usize,
 }
 
@@ -46,7 +46,7 @@ impl Stamps {
     }
 }
 
-/// What came of a workload.
+/// The result of a workload.
 pub struct Done {
     /// To be kept: with a block device's last close its page cache goes, and with a packet socket its ring.
     pub kept: Vec<OwnedFd>,
@@ -180,7 +180,7 @@ pub fn lose_a_child(memory: &mut [u8]) -> Result<()> {
         unsafe { libc::_exit(1) };
     }
     let mut status = 0;
-    // SAFETY: `status` is there for as long as it takes.
+    // SAFETY: `status` outlives the call.
     let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
     ensure!(waited == pid, "cannot wait for a child: {}", std::io::Error::last_os_error());
     ensure!(
@@ -204,7 +204,7 @@ pub fn without_first_thread(body: impl FnOnce() -> Result<()> + Send + 'static) 
         std::process::exit(i32::from(result.is_err()));
     };
     std::thread::Builder::new().name("tail".to_owned()).spawn(wait).context("cannot start a thread")?;
-    // SAFETY: it ends this thread alone. What the thread owns is never freed, and the other one has borrowed nothing.
+    // SAFETY: it ends this thread alone. The thread's values are never freed, and the other one has borrowed nothing.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     Ok(())
 }

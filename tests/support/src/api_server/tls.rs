@@ -8,7 +8,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
-    /// What `ca.crt` of a service account has.
+    /// The contents of a service account's `ca.crt`.
     pub pem: String,
 }
 

@@ -14,7 +14,7 @@ use super::runtime::Runtime;
 pub const NAME: &str = "localhost/crashtrace-test:1";
 /// Debian's packages have it here, the static one and the other.
 const BUSYBOX: &str = "/bin/busybox";
-/// What is called by name in it.
+/// The commands in it.
 const APPLETS: [&str; 3] = ["sh", "sleep", "dd"];
 
 /// Builds it and hands it to containerd.

@@ -1,4 +1,4 @@
-//! What kubelet asks the container runtime for by a manifest, as far as deploy/ has it.
+//! kubelet's requests to the container runtime for a manifest, as far as deploy/ needs them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ const OOM_SCORE_ADJ: i64 = -997;
 const HOST_TO_CONTAINER: i32 = 1;
 /// `Unconfined`; 0 is the runtime's default.
 const UNCONFINED: i32 = 1;
-/// What a container that is not privileged does not see, and what it may not write.
+/// The paths that an unprivileged container does not see, and those that it may not write.
 const MASKED: [&str; 10] = [
     "/proc/asound",
     "/proc/acpi",
@@ -118,8 +118,8 @@ fn security(of: &SecurityContext) -> LinuxContainerSecurityContext {
     }
 }
 
-/// Leaves out what this machine cannot give, which would keep the container from starting: a mount that follows the host's where
-/// none of the host's is shared (systemd shares all), capabilities that its own root does not have, and the seccomp profile
+/// Leaves out settings that this machine cannot give, which would keep the container from starting: a mount that follows the host's
+/// where none of the host's is shared (systemd shares all), capabilities that its own root does not have, and the seccomp profile
 /// of a containerd that lets `bpf()` through for `CAP_SYS_ADMIN` alone (before 1.7).
 pub fn spare(config: &mut ContainerConfig, machine: &Machine) {
     /// Its number in the kernel's sets. The others are the least that the agent works with.
@@ -139,7 +139,7 @@ pub fn spare(config: &mut ContainerConfig, machine: &Machine) {
     }
 }
 
-/// What this machine can give.
+/// The features of this machine.
 #[derive(Debug)]
 pub struct Machine {
     shares_mounts: bool,

@@ -1,4 +1,4 @@
-//! The part of CRI v1 by which kubelet makes pods: messages of the API's `api.proto`, cut down to what is set here.
+//! The part of CRI v1 by which kubelet makes pods: messages of the API's `api.proto`, cut down to the fields that are set here.
 
 use std::collections::HashMap;
 
@@ -183,7 +183,7 @@ pub struct ContainerRequest {
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct Nothing {}
 
-/// What `kubectl exec` asks for.
+/// The request of `kubectl exec`.
 #[derive(Clone, PartialEq, Message)]
 pub struct ExecSyncRequest {
     #[prost(string, tag = "1")]
@@ -249,10 +249,10 @@ pub struct ContainerMetadata {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct ImageSpec {
-    /// What kubelet asked for: mostly the id that it had resolved.
+    /// The image as kubelet named it: mostly the id that it had resolved.
     #[prost(string, tag = "1")]
     pub image: String,
-    /// What stands in the pod's manifest.
+    /// The image as the pod's manifest names it.
     #[prost(string, tag = "18")]
     pub user_specified_image: String,
 }

@@ -28,10 +28,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub const LOGS: &str = "pods";
 /// Of a Burstable container.
 const OOM_SCORE_ADJ: i64 = 900;
-/// No network of its own: there is no CNI here. PIDs of its own.
+/// The node's network: there is no CNI here. Separate PIDs.
 pub const NAMESPACES: NamespaceOption = NamespaceOption { network: NODE, pid: CONTAINER };
 
-/// What a container does once it is told to go.
+/// The program of a container, once it is told to go.
 #[derive(Clone, Copy, Debug)]
 pub enum Script {
     /// Nothing.
@@ -85,7 +85,7 @@ pub struct Container {
 }
 
 impl Pod {
-    /// Makes one, with a limit of its own, and its sandbox.
+    /// Makes one, with a limit at pod level, and its sandbox.
     pub async fn run(
         runtime: &Runtime,
         namespace: &'static str,
@@ -186,7 +186,7 @@ impl Pod {
         Ok(Container { id, name, attempt, limit_bytes, signals, socket, cgroup, hierarchy })
     }
 
-    /// Makes a container in it of whatever is asked for, starts it, and gives its id.
+    /// Makes a container in it by this configuration, starts it, and gives its id.
     pub async fn start(&self, config: ContainerConfig) -> Result<String> {
         // The runtime makes the file, and kubelet its folder.
         fs::create_dir_all(self.logs().join(&config.log_path).parent().context("a file lies in a folder")?)?;
@@ -224,7 +224,7 @@ impl Container {
         fs::write(self.signals.join("go"), "").expect("the signal can be given");
     }
 
-    /// How many kills the kernel has counted in it. Only while it is there.
+    /// How many kills the kernel has counted in it. Only while it exists.
     pub fn kills(&self) -> Option<u64> {
         kills(&self.cgroup, self.hierarchy.version).expect("its cgroup is there")
     }
@@ -279,7 +279,7 @@ pub async fn call<Q: Message, A: Message + Default>(socket: &Path, method: &str,
     A::decode(whole.0.as_slice()).with_context(|| method.to_owned())
 }
 
-/// An answer that is kept as a whole.
+/// An answer that is collected as a whole.
 struct Whole(Vec<u8>);
 
 impl Answer for Whole {

@@ -1,4 +1,4 @@
-//! What must not outlive a containerd of a test's: its shims and containers, their cgroups and mounts.
+//! The objects that must not outlive a containerd of a test's: its shims and containers, their cgroups and mounts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::cgroup;
 /// How long it may take until processes that were killed are gone.
 const END: Duration = Duration::from_secs(20);
 
-/// What there is of a runtime.
+/// The objects of a runtime.
 #[derive(Clone, Debug)]
 pub struct Remains {
     /// The folder that all of it is in. No other paths begin so.
@@ -21,14 +21,14 @@ pub struct Remains {
     pub containerd: Option<u32>,
     /// Trees of cgroups of its pods, in all hierarchies.
     pub cgroups: Vec<PathBuf>,
-    /// Folders that were made for what is above, to be removed in this order if they are empty by then.
+    /// Folders that were made for the objects above, to be removed in this order if they are empty by then.
     pub folders: Vec<PathBuf>,
 }
 
 impl Remains {
     /// Removes all of self.
     pub fn remove(&self) {
-        // First those who would make or remove something themselves, then the containers.
+        // First the processes that would make or remove something themselves, then the containers.
         if let Some(pid) = self.containerd {
             kill(pid, Signal::KILL);
             // Its owner may have waited for it already.
@@ -52,7 +52,7 @@ impl Remains {
         }
         let sockets = sockets_of(&self.dir);
         for mount in mounts_below(&self.dir).iter().rev() {
-            let _ = Command::new("umount").arg(mount).status(); // What is left shows in the folder's removal.
+            let _ = Command::new("umount").arg(mount).status(); // A mount that is left shows in the folder's removal.
         }
         if mounts_below(&self.dir).is_empty()
             && let Err(error) = fs::remove_dir_all(&self.dir)
@@ -68,7 +68,7 @@ impl Remains {
     }
 }
 
-/// What is left of the runtime in the folder of this name: for tests of the above.
+/// The remains of the runtime in the folder of this name: for tests of the above.
 pub fn left_of(name: &str) -> Vec<String> {
     let dir = std::env::temp_dir().join(name);
     let mut left: Vec<_> = processes_of(&dir).iter().map(|pid| format!("process {pid}")).collect();
@@ -82,7 +82,7 @@ pub fn left_of(name: &str) -> Vec<String> {
     left
 }
 
-/// What the UIDs of the pods of the runtime in this folder end with.
+/// The end of the UIDs of the pods of the runtime in this folder.
 pub fn suffix(name: &str) -> String {
     let pid: u64 = name.rsplit('-').next().and_then(|pid| pid.parse().ok()).unwrap_or(0);
     format!("-{pid:012}")

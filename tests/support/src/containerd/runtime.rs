@@ -1,4 +1,4 @@
-//! A containerd of its own: configuration, folders, socket and images in one folder.
+//! A containerd for one test: configuration, folders, socket and images in one folder.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ impl Runtime {
         self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// A folder of its own for something beside containerd.
+    /// A separate folder for something beside containerd.
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.dir.join(name);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -106,8 +106,8 @@ impl Runtime {
         kill_process(pid, signal).context("it is there")
     }
 
-    /// Holds containerd up: it neither answers nor ends until [`Signal::CONT`]. Its threads stop one after another, and one that
-    /// runs still may answer, so this waits for the last.
+    /// Stops containerd: it neither answers nor ends until [`Signal::CONT`]. Its threads stop one after another, and a thread that
+    /// still runs may answer, so this waits for the last.
     pub fn hold(&self) -> Result<()> {
         self.signal(Signal::STOP)?;
         let deadline = Instant::now() + PATIENCE;
@@ -191,7 +191,7 @@ fn socket(dir: &Path) -> PathBuf {
     dir.join("run/containerd.sock")
 }
 
-/// containerd's configuration. Version 2 is what 1.6 has, and newer ones read it.
+/// containerd's configuration. Version 2 is that of 1.6, and newer ones read it.
 fn configuration(dir: &Path, log_line_bytes: usize) -> String {
     let socket = socket(dir).display().to_string();
     let dir = dir.display();

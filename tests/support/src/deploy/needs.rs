@@ -1,9 +1,9 @@
-//! What the agent needs of a node and of a cluster, and why: what the manifests give must be this, no more and no less.
+//! The agent's needs of a node and of a cluster, with reasons: the manifests must give this, no more and no less.
 
 /// Something that is needed.
 pub struct Need {
     pub what: What,
-    /// For what, as the table in `deploy/README.md` has it.
+    /// The reason, as the table in `deploy/README.md` has it.
     pub reason: &'static str,
     /// `None` if both forms have it.
     pub only: Option<Form>,
@@ -69,7 +69,7 @@ pub const NEEDS: [Need; 9] = [
     both(What::Variable("NODE_NAME"), "the node's name"),
 ];
 
-/// What is needed for something that neither form has by itself: `deploy/runtime-socket` gives it to either.
+/// A need that neither form has by itself: `deploy/runtime-socket` gives it to either.
 pub const SOCKET: Need =
     both(What::Mount { host: "/run/containerd", at: "/run/containerd" }, "names from the runtime");
 

@@ -1,8 +1,8 @@
 //! PURE: the OCI configuration (`config.json`) of the agent's container, as a container runtime gives it to runc.
 //!
-//! What is the same for all pods (mounts, masked paths, namespaces, the rules of the seccomp profile) is what a real containerd wrote for
-//! one pod: `tests/fixtures/oci` has both. What a manifest decides is replaced from the manifest, so that another manifest makes another
-//! container. Anything in a manifest that cannot be translated is an error.
+//! The parts that are the same for all pods (mounts, masked paths, namespaces, the rules of the seccomp profile) are from a real
+//! containerd's configuration of one pod: `tests/fixtures/oci` has both. The parts that a manifest decides are replaced from the
+//! manifest, so that another manifest makes another container. Anything in a manifest that cannot be translated is an error.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +20,12 @@ use super::needs::Form;
 const CALLS: [(&str, &str); 3] =
     [("CAP_BPF", "bpf"), ("CAP_PERFMON", "perf_event_open"), ("CAP_SYSLOG", "syslog")];
 
-/// A pod, and what containerd made of its container.
+/// A pod, and containerd's configuration of its container.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Recorded {
     /// The pod.
     pub pod: PodSpec,
-    /// What containerd wrote.
+    /// containerd's configuration.
     pub config: Value,
 }
 
@@ -39,7 +39,7 @@ impl Recorded {
         serde_json::from_str(text).with_context(|| format!("the recorded container of {form:?}"))
     }
 
-    /// What containerd would have made of this pod in place of that one.
+    /// The configuration that containerd would have made of this pod in place of that one.
     pub fn config_of(&self, pod: &PodSpec) -> Result<Value> {
         let (before, now) = (container(&self.pod)?, container(pod)?);
         let class = |pod: &PodSpec| pod.priority_class_name.clone();
@@ -152,7 +152,7 @@ fn mounts(mounts: &mut Value, before: &PodSpec, now: &PodSpec) -> Result<()> {
     Ok(())
 }
 
-/// By the kernel's names. Kubernetes adds to what a runtime gives, so nothing is known unless that is dropped.
+/// By the kernel's names. Kubernetes adds to the runtime's own set, so nothing is known unless that is dropped.
 fn capabilities(security: &SecurityContext) -> Result<Vec<String>> {
     let wanted = security.capabilities.clone().unwrap_or_default();
     ensure!(wanted.drop.as_deref().unwrap_or_default() == ["ALL"], "not all capabilities are dropped");

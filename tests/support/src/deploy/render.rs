@@ -1,4 +1,4 @@
-//! What kubectl makes of a folder.
+//! The objects that kubectl renders of a folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -64,7 +64,7 @@ pub fn render_with(form: &str, components: &[&str]) -> Result<Vec<Value>, String
     render_own(&kustomization.to_string())
 }
 
-/// The one that xtask installed, if it did (where there was none, or one that is too old), else what is found.
+/// xtask's, if it installed one (where there was none, or it was too old), else the installed one.
 fn kubectl() -> PathBuf {
     // This program is in the same target folder.
     let this = std::env::current_exe().expect("a path");

@@ -143,7 +143,7 @@ fn labels_and_the_sandbox_say_the_same() {
 }
 
 #[test]
-fn what_is_not_said_is_none() {
+fn an_absent_field_is_none() {
     let bare =
         Container { id: "a".to_owned(), state: 77, created_at: -62_135_596_800, ..Container::default() };
     let nameless = Container::default();
@@ -163,7 +163,7 @@ fn what_is_not_said_is_none() {
     assert_eq!(found, [expected]);
 }
 
-/// A text for a name or a label, now and then one that means something.
+/// A text for a name or a label, now and then one with a meaning.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => ".{0,8}",
@@ -246,7 +246,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_too_long_or_no_text_counts_as_not_said() {
+fn a_text_that_is_too_long_or_not_utf8_is_absent() {
     let it = Container {
         id: "a".to_owned(),
         pod_sandbox_id: "s".repeat(LONGEST_TEXT),
@@ -278,7 +278,7 @@ fn what_is_too_long_or_no_text_counts_as_not_said() {
 const KEY: &str = "\x0a\x15io.kubernetes.pod.uid";
 
 #[test]
-fn there_is_a_bound_to_their_number_and_to_their_bytes_and_what_is_refused_is_counted() {
+fn number_and_bytes_are_bounded_and_refused_items_are_counted() {
     let many = |count: usize, image: usize| {
         let one = |at: usize| Container {
             id: at.to_string(),

@@ -1,4 +1,4 @@
-//! What stays known, for how long, and when another list is worth it.
+//! Which items stay known, for how long, and when another list is made.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ fn containers_sandboxes_and_pods_are_found() {
 }
 
 #[test]
-fn what_is_gone_stays_known_for_a_while() {
+fn an_item_that_is_gone_stays_known_for_a_while() {
     let (mut known, now) = (Cache::default(), Instant::now());
     known.take(one("a", 1), true, now);
     known.take(one("a", 2), true, now + SECOND);
@@ -55,7 +55,7 @@ fn what_is_gone_stays_known_for_a_while() {
 }
 
 #[test]
-fn what_a_list_that_is_not_whole_lacks_is_not_gone() {
+fn an_item_that_a_partial_list_lacks_is_not_gone() {
     let (mut known, now) = (Cache::default(), Instant::now());
     known.take(one("a", 1), true, now);
     for round in 1..4 {
@@ -65,7 +65,7 @@ fn what_a_list_that_is_not_whole_lacks_is_not_gone() {
 }
 
 #[test]
-fn what_is_gone_is_bounded_and_the_latest_are_kept() {
+fn items_that_are_gone_are_bounded_and_the_latest_stay() {
     let (mut known, now) = (Cache::default(), Instant::now());
     for second in 0..3 {
         let many =
@@ -79,7 +79,7 @@ fn what_is_gone_is_bounded_and_the_latest_are_kept() {
 }
 
 #[test]
-fn what_is_gone_is_bounded_in_bytes() {
+fn items_that_are_gone_are_bounded_in_bytes() {
     let (mut known, now) = (Cache::default(), Instant::now());
     let many = (0..3000).map(|at| Container {
         id: at.to_string(),
@@ -98,7 +98,7 @@ fn what_is_gone_is_bounded_in_bytes() {
 
 /// A runtime that gives a part of its list each time, or one of two that gives none, must not fill the memory.
 #[test]
-fn what_lists_lack_that_are_not_whole_is_bounded_and_the_latest_are_kept() {
+fn items_that_partial_lists_lack_are_bounded_and_the_latest_stay() {
     let (mut known, now) = (Cache::default(), Instant::now());
     for second in 0..4 {
         let many =

@@ -1,5 +1,5 @@
-//! The answers of CRI v1 as prost has them: messages of the API's `api.proto`, cut down to the fields that are read. What is
-//! read of them as they come must be what these are.
+//! The answers of CRI v1 as prost has them: messages of the API's `api.proto`, cut down to the fields that are read. The
+//! agent's own reader must get the same from the same bytes.
 
 use std::collections::HashMap;
 
@@ -74,7 +74,7 @@ pub(super) struct Container {
     /// Its name.
     #[prost(message, optional, tag = "3")]
     pub(super) metadata: Option<ContainerMetadata>,
-    /// What it was made from.
+    /// The image that it was made from.
     #[prost(message, optional, tag = "4")]
     pub(super) image: Option<ImageSpec>,
     /// The image's digest or id.
@@ -105,15 +105,15 @@ pub(super) struct ContainerMetadata {
 /// `ImageSpec`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ImageSpec {
-    /// What kubelet asked for: mostly the id that it had resolved.
+    /// The image as kubelet named it: mostly the id that it had resolved.
     #[prost(string, tag = "1")]
     pub(super) image: String,
-    /// What stands in the pod's manifest. Empty from kubelets before 1.28.
+    /// The image as the pod's manifest names it. Empty from kubelets before 1.28.
     #[prost(string, tag = "18")]
     pub(super) user_specified_image: String,
 }
 
-/// What is read of a list that comes in pieces of so many bytes.
+/// Reads a list that comes in chunks of so many bytes.
 pub(super) fn read_in(of: Of, bytes: &[u8], piece: usize, into: &mut Listing) -> Result<bool, Malformed> {
     let mut items = Items::new(of, into);
     let mut reader = Reader::new(bytes.len() as u64);
@@ -134,7 +134,7 @@ pub(super) fn listing(sandboxes: Vec<PodSandbox>, containers: Vec<Container>) ->
     listing
 }
 
-/// What must be read of a container.
+/// The container that must be read from this.
 pub(super) fn container(mut it: Container) -> Option<CriContainer> {
     let has_metadata = it.metadata.is_some();
     let ContainerMetadata { name, attempt } = it.metadata.unwrap_or_default();
@@ -159,7 +159,7 @@ pub(super) fn container(mut it: Container) -> Option<CriContainer> {
     })
 }
 
-/// What must be read of a sandbox.
+/// The sandbox that must be read from this.
 pub(super) fn sandbox(mut it: PodSandbox) -> Option<CriSandbox> {
     let PodSandboxMetadata { name, uid, namespace, attempt } = it.metadata.unwrap_or_default();
     let mut label = |name: &str| it.labels.remove(name).and_then(some);

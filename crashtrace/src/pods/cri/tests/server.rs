@@ -14,12 +14,12 @@ use super::super::message::{ListContainersRequest, ListPodSandboxRequest};
 use super::listing::{containers, sandboxes};
 use super::message::{ListContainersResponse, ListPodSandboxResponse};
 
-/// What it does with a call.
+/// How it answers a call.
 #[derive(Clone, Debug)]
 pub(super) enum Manner {
     /// Answers with the recorded lists.
     Lists,
-    /// The same, but has only a part for who asks for all of this list, which is too long for it.
+    /// The same, but refuses the whole of this list as too long: it sends only the parts that a filter selects.
     ListsInParts(&'static str),
     /// Lists its containers, and hangs up in the middle of its sandboxes.
     BreaksOff,
@@ -76,7 +76,7 @@ pub(super) fn framed(message: &impl Message) -> Bytes {
     bytes.freeze()
 }
 
-/// What is asked for; `None` if it is all of the list that is too long.
+/// The list of this call; `None` if the client wants all of the list that is too long.
 async fn listed(method: &str, mut body: h2::RecvStream, long: Option<&str>) -> Option<Bytes> {
     let mut question = BytesMut::new();
     while let Some(Ok(chunk)) = body.data().await {
@@ -130,7 +130,7 @@ async fn serve(stream: UnixStream, manner: Manner) {
                     continue;
                 };
                 let _ = stream.send_data(body.slice(..body.len() / 2), false);
-                // What was sent must be out before the end.
+                // The data must be sent before the reset.
                 open.push(respond);
                 tokio::spawn(async move { stream.send_reset(h2::Reason::CANCEL) });
                 continue;

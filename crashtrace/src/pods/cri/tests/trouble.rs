@@ -15,7 +15,7 @@ use super::message::listing;
 use super::server::{Manner, Server};
 
 const SHORT: Duration = Duration::from_millis(300);
-/// For what answers: a machine that is busy takes its time.
+/// For answers that must come: a busy machine takes its time.
 const LONG: Duration = Duration::from_secs(20);
 
 async fn reason(manner: Manner, deadline: Duration) -> String {
@@ -54,7 +54,7 @@ async fn one_list_that_is_too_long_costs_no_names() {
 }
 
 #[tokio::test]
-async fn what_came_before_the_end_stays() {
+async fn items_before_the_end_stay() {
     let server = Server::start(Manner::BreaksOff);
     let (got, problem) = list_all(std::slice::from_ref(&server.socket), LONG).await;
     let got = got.expect("a part");
@@ -93,7 +93,7 @@ async fn trouble_has_a_reason() {
 }
 
 #[tokio::test]
-async fn what_is_no_server_has_a_reason() {
+async fn a_socket_without_a_server_has_a_reason() {
     for words in
         [&b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n400 Bad Request"[..], b"\0\0\0\0", b""]
     {
@@ -156,7 +156,7 @@ fn options(socket: &Path) -> Options {
 }
 
 #[tokio::test]
-async fn a_handle_finds_what_is_listed_and_asks_once_for_what_is_not() {
+async fn a_handle_finds_listed_ids_and_lists_once_for_others() {
     let server = Server::start(Manner::Lists);
     let cri = Cri::start(options(&server.socket));
     let it = containers().remove(0);
@@ -170,7 +170,7 @@ async fn a_handle_finds_what_is_listed_and_asks_once_for_what_is_not() {
         assert_eq!(cri.find("unknown"), None);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // One may have been asked for while the last was under way.
+    // Another list may have been wanted while the last was under way.
     assert!(cri.status().tried <= lists + 1, "{:?}", cri.status());
     let status = cri.status();
     assert_eq!((status.problem, status.listed), (None, status.tried));

@@ -10,10 +10,10 @@ use super::super::message::ListContainersRequest;
 use super::server::{Manner, Server};
 use crate::pods::TURN_BYTES;
 
-/// HTTP/2's usual frame, which is taken in one piece.
+/// HTTP/2's usual frame, which is read at once.
 const FRAME: usize = 16 << 10;
 
-/// Counts what is read while nobody else has a turn.
+/// Counts the bytes that are read while no other task has a turn.
 #[derive(Default)]
 struct Count {
     since_turn: Arc<AtomicUsize>,

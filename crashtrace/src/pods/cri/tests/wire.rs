@@ -1,8 +1,8 @@
-//! Bytes that are no message, and what is passed over.
+//! Bytes that are no message, and fields that are passed over.
 
 use super::super::wire::{Malformed, Reader, Visit, Want};
 
-/// Wants the texts of field 1, numbers of field 2, messages in field 3; notes what it gets.
+/// Wants the texts of field 1, numbers of field 2, messages in field 3; notes each.
 #[derive(Debug, Default)]
 struct Notes(Vec<String>);
 
@@ -29,7 +29,7 @@ impl Visit for Notes {
     }
 }
 
-/// What is noted of a message, and whether it was read to its end.
+/// The notes on a message, and whether it was read to its end.
 fn read(bytes: &[u8]) -> (Vec<String>, Result<bool, Malformed>) {
     let (mut notes, mut reader) = (Notes::default(), Reader::new(bytes.len() as u64));
     let fed = bytes.chunks(1).try_for_each(|piece| reader.feed(piece, &mut notes));
@@ -56,7 +56,7 @@ fn fields_are_handed_out_as_they_end() {
 }
 
 #[test]
-fn what_is_not_wanted_or_has_another_type_is_passed_over() {
+fn unwanted_fields_and_other_types_are_passed_over() {
     // Fixed numbers, a number in place of a text, a text in place of a number, a message too deep, unknown fields.
     for bytes in [
         &b"\x09abcdefgh\x0dabcd"[..],
@@ -69,7 +69,7 @@ fn what_is_not_wanted_or_has_another_type_is_passed_over() {
 }
 
 #[test]
-fn what_is_no_message_is_malformed_or_not_done() {
+fn bytes_that_are_no_message_are_malformed_or_not_done() {
     for (bytes, wrong) in [
         (&b"\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"[..], Malformed::Number),
         (b"\x02a", Malformed::Key(2)),

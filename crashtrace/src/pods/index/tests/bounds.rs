@@ -52,7 +52,7 @@ fn one_pod_too_many_is_refused_and_counted() {
     assert!(!index.apply(running("more", MAX_PODS, None, 0), now));
     assert_eq!((index.pods(), index.refused(), index.find_pod("more")), (MAX_PODS, 1, None));
     assert!(index.find_container(&id(MAX_PODS)).is_none());
-    // One that is there may change, and one that goes makes room.
+    // An existing pod may change, and a pod that goes makes room.
     assert!(index.apply(running("7", 70_000, Some(7), 1), now));
     index.remove("8", now);
     assert!(index.apply(running("more", MAX_PODS, None, 0), now));
@@ -90,7 +90,7 @@ fn huge_pods_meet_the_bound_of_bytes() {
     assert!(index.find_pod(&huge(0).uid).is_none() && index.find_pod(&huge(1).uid).is_some());
 }
 
-/// One that grew until it has no room is not known by what it was.
+/// A pod that grew until it has no room is not known by its earlier state either.
 #[test]
 fn a_pod_that_does_not_fit_any_more_is_not_known() {
     let (mut index, now) = (Index::default(), Instant::now());
@@ -105,7 +105,7 @@ fn a_pod_that_does_not_fit_any_more_is_not_known() {
 
 /// Many events, always other ids and other pods: as much is held at the end as after the first round.
 #[test]
-fn what_is_held_does_not_grow_with_events() {
+fn memory_does_not_grow_with_events() {
     let (mut index, start) = (Index::default(), Instant::now());
     let mut held = Vec::new();
     for round in 0..60_usize {

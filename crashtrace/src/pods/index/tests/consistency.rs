@@ -9,7 +9,7 @@ use super::super::{Index, KEPT, MAX_EARLIER_RUNS};
 use super::{container, id, pod};
 use crate::pods::pod::Pod;
 
-/// What may happen. Few pods and few ids, so that they meet.
+/// Events. Few pods and few ids, so that they meet.
 #[derive(Clone, Debug)]
 enum Step {
     Apply(Pod),
@@ -63,7 +63,7 @@ fn check(index: &Index) {
     }
     assert_eq!(index.bytes, bytes);
     assert_eq!(index.gone.len(), index.pods.values().filter(|entry| entry.gone.is_some()).count());
-    // Nothing holds a pod as it was before, or one that is forgotten.
+    // No id leads to a pod as it was before, or to a forgotten pod.
     for (id, found) in &index.ids {
         let entry = &index.pods[&found.pod.uid];
         assert!(Arc::ptr_eq(&found.pod, &entry.pod));
@@ -76,7 +76,7 @@ fn check(index: &Index) {
             assert!(Arc::ptr_eq(pod, &index.pods[&pod.uid].pod));
             assert_eq!(pod.config_hash.as_ref(), Some(hash));
         }
-        // All or nobody.
+        // The hash has a pod only where all claimants have one name.
         let names: std::collections::BTreeSet<_> =
             claimants.iter().map(|pod| (&pod.namespace, &pod.name)).collect();
         assert_eq!(index.find_pod(hash).is_some(), names.len() == 1);

@@ -44,7 +44,7 @@ fn each_run_is_known_by_its_own_count() {
 }
 
 #[test]
-fn a_container_that_has_no_id_again_was_still_what_it_was() {
+fn a_container_that_lost_its_id_is_still_found_by_it() {
     let (mut index, now) = (Index::default(), Instant::now());
     index.apply(running("a", 1, None, 4), now);
     index.apply(Pod { containers: [container("c", None, None, Some(4))].into(), ..pod("a") }, now);
@@ -109,7 +109,7 @@ fn a_pod_that_is_gone_stays_known_for_a_while() {
 
 /// As in an outage of the server: only a list, or the server's word, takes a pod away.
 #[test]
-fn what_is_there_stays_known_however_long_nothing_is_heard() {
+fn an_existing_pod_stays_known_however_long_no_event_comes() {
     let (mut index, now) = (Index::default(), Instant::now());
     index.apply(running("a", 1, None, 0), now);
     index.sweep(now + 6 * KEPT);
@@ -137,7 +137,7 @@ fn a_list_tells_who_is_gone() {
     index.sweep(now + KEPT);
     assert_eq!((found(&index, 1), index.containers()), (None, 2));
 
-    // One that breaks off tells nothing, and what came meanwhile is there.
+    // A list that breaks off tells nothing, and pods that came meanwhile are known.
     index.begin_replace();
     index.apply(running("b", 2, None, 0), now);
     index.begin_replace();
@@ -180,12 +180,12 @@ fn the_newest_mirror_pod_has_the_hash_and_the_containers() {
 
 /// Annotations and statuses can be written by others than kubelet.
 #[test]
-fn what_a_pod_has_is_not_taken_from_it() {
+fn a_pod_keeps_its_containers() {
     let (mut index, now) = (Index::default(), Instant::now());
     index.apply(mirror("static", 1), now);
     let thief = Pod { name: "thief".into(), ..mirror("thief", 1) };
     index.apply(thief.clone(), now);
-    // Which of the two is kubelet's mirror cannot be told: the hash is nobody's. The container stays whose it was.
+    // Which of the two is kubelet's mirror cannot be told: neither has the hash. The container stays with its first pod.
     let hash_of = |index: &Index| (index.disputed("h"), index.find_pod("h").map(|pod| pod.name.to_string()));
     assert_eq!(hash_of(&index), (true, None));
     assert_eq!(found(&index, 1).map(|found| found.0).as_deref(), Some("static"));
@@ -198,15 +198,15 @@ fn what_a_pod_has_is_not_taken_from_it() {
     index.remove("static", now + KEPT);
     index.apply(thief, now + KEPT);
     assert_eq!(hash_of(&index), (true, None));
-    // Once its owner is forgotten, nobody else claims it.
+    // Once its owner is forgotten, no other pod claims it.
     index.sweep(now + KEPT + KEPT);
     assert_eq!(hash_of(&index), (false, Some("thief".to_owned())));
     assert!(!index.disputed("unknown"));
 }
 
-/// An annotation can name any pod's UID, also of one that the API server has not told of.
+/// An annotation can name any pod's UID, also the UID of a pod that is not known.
 #[test]
-fn a_hash_in_the_form_of_a_uid_is_nobodys() {
+fn a_hash_in_the_form_of_a_uid_is_no_mirrors() {
     let (mut index, now) = (Index::default(), Instant::now());
     let uid = "1f6cbd1e-0d5a-4a4f-8f5c-2b8f0a2f6f11";
     index.apply(Pod { config_hash: Some(uid.into()), ..mirror("thief", 1) }, now);

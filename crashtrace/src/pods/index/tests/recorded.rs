@@ -186,7 +186,7 @@ fn a_deployment_and_a_resize_are_seen_through_an_id() {
 }
 
 #[test]
-fn what_was_deleted_stays_known() {
+fn deleted_pods_stay_known() {
     let (mut index, mut deleted) = (Index::default(), Vec::new());
     play(&mut index, WATCH_END, Instant::now(), |index, pod, gone| {
         if gone {

@@ -1,4 +1,4 @@
-//! What kubeconfigs say, and what may be in their place.
+//! Kubeconfigs, and files that are none.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -137,7 +137,7 @@ fn a_user_may_be_a_program_of_a_file_that_only_root_can_write() {
 }
 
 #[test]
-fn what_is_not_done_is_said() {
+fn settings_that_are_not_supported_are_named() {
     let skip = format!("{CLUSTER}, insecure-skip-tls-verify: true");
     let proxy = format!("{CLUSTER}, proxy-url: 'http://192.0.2.9'");
     for (cluster, user, said) in [

@@ -1,4 +1,4 @@
-//! What is kept of a text, in whatever pieces it comes.
+//! The kept parts of a text, in chunks of any size.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ static POD: Shape = Shape::Object(&[
 static LIST: Shape =
     Shape::Object(&[("meta", Shape::Object(&[("v", Shape::Scalar)])), ("items", Shape::Items(&POD))]);
 
-/// All pieces, however the text comes.
+/// All pieces, in chunks of this size.
 fn sift(sieve: &mut Sieve, text: &[u8], chunk: usize) -> Result<Vec<Piece>, Problem> {
     let mut pieces = Vec::new();
     for mut bytes in text.chunks(chunk.max(1)) {
@@ -37,7 +37,7 @@ fn pieces(shape: &'static Shape, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_is_kept_comes_out_and_nothing_else() {
+fn only_wanted_fields_come_out() {
     let text = r#" { "name" : "n", "env": [{"name":"}]\\"}, 1e400], "spec":{"x":{"list":[{}]},"list":[{"a":-1.5e3,"b":2},{},{"a":3}]}} "#;
     assert_eq!(pieces(&POD, text), [r#"{"name":"n","spec":{"list":[{"a":-1.5e3},{}]}}"#]);
     // Another kind of value.
@@ -65,7 +65,7 @@ fn the_items_of_a_list_come_one_by_one() {
 }
 
 #[test]
-fn what_is_too_long_is_absent_and_what_is_not_kept_may_be_of_any_length() {
+fn a_wanted_text_has_a_bound_and_unwanted_fields_have_none() {
     let long = "x".repeat(LONGEST_TEXT);
     assert_eq!(pieces(&POD, &format!(r#"{{"name":"{long}","spec":{{}}}}"#)), [r#"{"name":null,"spec":{}}"#]);
     let fits = &long[2..];
@@ -77,7 +77,7 @@ fn what_is_too_long_is_absent_and_what_is_not_kept_may_be_of_any_length() {
     let (huge, deep) = (r#"\""#.repeat(MOST_KEPT), "[".repeat(MOST_KEPT) + &"]".repeat(MOST_KEPT));
     let text = format!(r#"{{"{huge}":"{huge}","b":{deep},"name":"n"}}"#);
     assert_eq!(pieces(&POD, &text), [r#"{"name":"n"}"#]);
-    // One name again and again: each time it is kept.
+    // One name again and again: it is kept each time.
     let again = format!("{{{}\"name\":1}}", r#""name":"0123456789","#.repeat(MOST_KEPT / 10));
     assert_eq!(pieces(&POD, &again), ["too large"]);
     let among = format!(r#"{{"items":[{{"name":"a"}},{again},{{"name":"b"}}]}}"#);
@@ -96,7 +96,7 @@ fn lines_are_told_apart_and_half_a_line_is_none() {
 }
 
 #[test]
-fn what_is_no_json_is_said_and_shown() {
+fn a_text_that_is_no_json_is_an_error_that_shows_it() {
     for text in [
         "<html>\x1b[2J</html>",
         "{]",

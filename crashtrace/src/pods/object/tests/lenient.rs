@@ -76,7 +76,7 @@ fn a_field_of_another_type_is_absent_and_the_rest_is_read() {
 }
 
 #[test]
-fn what_is_no_object_is_an_empty_one() {
+fn a_text_that_is_no_object_is_an_empty_one() {
     for text in [
         "null",
         "[]",
@@ -259,7 +259,7 @@ static LISTED: LazyLock<Vec<Value>> = LazyLock::new(|| {
 });
 
 proptest! {
-    /// What is put in place of a part of a real object harms that part alone.
+    /// Another value in place of a part of a real object harms that part alone.
     #[test]
     fn a_mutation_stays_where_it_is(
         which in any::<prop::sample::Index>(),

@@ -106,7 +106,7 @@ proptest! {
         prop_assert_eq!(bytes(&format!("{number}Ki")), Some(number << 10));
     }
 
-    /// What is no whole number is rounded up, never down.
+    /// A number that is not whole is rounded up, never down.
     #[test]
     fn fractions_are_rounded_up(whole in 0_u64..1 << 20, thousandths in 0_u64..1000, shift in 0_u32..5) {
         let suffix = ["", "Ki", "Mi", "Gi", "Ti"][shift as usize];

@@ -1,4 +1,4 @@
-//! What a real server sent.
+//! Recorded answers of a real server.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ pub(in crate::pods) enum Event {
     Bookmark(PodObject),
 }
 
-/// Clients flatten the type into a list, and serde then buffers what it has no other field for.
+/// Clients flatten the type into a list, and serde then buffers the fields that it has no other place for.
 #[derive(Deserialize)]
 struct List {
     #[serde(flatten)]
@@ -84,7 +84,7 @@ fn line(pod: &Pod) -> String {
 /// Memory is request/limit/limit in force, in Mi. `nightly` has no limit in force, since its container has none: its
 /// status names 32Mi, which is the ended init container's, and its cgroup was unlimited.
 #[test]
-fn what_is_kept_of_each_pod_of_the_list() {
+fn each_pod_of_the_list_has_these_fields() {
     let lines: Vec<_> = list().iter().map(line).collect();
     let expected = [
         "batch/done BestEffort - -/-/- | c App 6ca5db -/-/- x0",
@@ -193,7 +193,7 @@ fn a_container_that_crashes_keeps_its_id_until_the_next_run() {
 }
 
 #[test]
-fn what_is_written_reads_the_same() {
+fn a_written_object_reads_the_same() {
     for object in objects() {
         let text = serde_json::to_string(&object).expect("it is written");
         assert_eq!(serde_json::from_str::<PodObject>(&text).expect("it is read"), object);

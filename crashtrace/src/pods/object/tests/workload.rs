@@ -1,4 +1,4 @@
-//! Which names of controllers tell what stands behind them.
+//! Which names of controllers tell the owner behind them.
 
 use super::super::{Labels, Meta, OwnerReference, workload};
 

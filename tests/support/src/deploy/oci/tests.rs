@@ -16,9 +16,9 @@ fn added(security: &mut SecurityContext) -> &mut Vec<String> {
     security.capabilities.as_mut().and_then(|capabilities| capabilities.add.as_mut()).expect("some")
 }
 
-/// Of the pod that was recorded it makes what was recorded, and of those in deploy/ something.
+/// The recorded pod gives the recorded configuration, and the pods in deploy/ give some.
 #[test]
-fn what_the_runtime_is_told_is_what_containerd_tells_it() {
+fn the_configuration_is_the_one_that_containerd_makes() {
     for form in Form::ALL {
         let recorded = Recorded::of(form).expect("it is recorded");
         let config = recorded.config_of(&recorded.pod).expect("the recorded pod is known");
@@ -70,7 +70,7 @@ fn another_manifest_is_another_container() {
     assert!(mounted(&recorded.config) && !mounted(&other));
     assert_eq!(at(&other, "/linux/resources/memory/limit"), json!(1_u64 << 30));
     assert_eq!(at(&other, "/linux/resources/cpu/quota"), json!(25_000));
-    // What is not recorded is not made up.
+    // An unrecorded setting is an error, not a guess.
     let unknown: [&Change; 5] = [
         &|pod, _| pod.host_pid = Some(true),
         &|_, security| security.privileged = Some(true),
