@@ -75,7 +75,7 @@ fn a_host_where_everything_works_is_ok_and_has_nothing_to_do() {
     assert_eq!(report.exit_code(), exit::OK);
 }
 
-/// fentry needs what arm64 got late; kprobes see just as much.
+/// fentry needs support that arm64 got late; kprobes see just as much.
 #[test]
 fn the_second_tier_is_as_good_as_the_first() {
     let report = assemble(findings(vec![fails(Hook::Fentry, "ENOTSUPP"), works(Hook::Kprobe)]));
@@ -146,7 +146,7 @@ fn all_reasons_to_refuse_are_given_at_once_with_a_remedy_each() {
 }
 
 #[test]
-fn hooks_that_were_asked_for_and_cannot_be_are_unusable() {
+fn hooks_named_by_the_user_that_cannot_work_are_unusable() {
     let mut findings = findings(Vec::new());
     findings.wanted = HooksWanted::Only(Hook::Fentry);
     findings.kernel.btf_functions = Functions::default();
@@ -251,7 +251,7 @@ Kernel fields that this kernel does not have
     assert_eq!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"), expected);
 }
 
-/// What is misread of the own process would be misread of others.
+/// Values that are misread of this process would be misread of others.
 #[test]
 fn a_failed_self_test_makes_working_hooks_useless() {
     let mut findings = findings(vec![works(Hook::Fentry)]);
@@ -274,7 +274,7 @@ fn a_failed_self_test_makes_working_hooks_useless() {
 }
 
 #[test]
-fn text_is_coloured_only_if_asked_and_never_by_the_host() {
+fn text_is_coloured_only_if_wanted_and_never_by_the_host() {
     let mut findings = findings(vec![works(Hook::Fentry)]);
     findings.facts.hostname = Some("evil\x1b[2Jhost".to_owned());
     let report = assemble(findings);
