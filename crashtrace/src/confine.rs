@@ -12,7 +12,8 @@
 //!
 //! The allowed rights are a value ([`Needs`]) and a table (`calls`); only [`apply`] touches the process. It is called once, after
 //! all that needs rights and before a lasting thread is started: capabilities and landlock belong to a thread, and the threads that
-//! it starts inherit them. Nothing here is fatal. [`Confinement::not_applied`] lists failures; the rest is read back from the kernel.
+//! it starts inherit them. Nothing here is fatal. [`Confinement::not_applied`] lists failures; the rest is read back from the
+//! kernel.
 
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -126,7 +127,7 @@ mod tests {
 
     /// In separate threads, because no right can be regained.
     #[test]
-    fn what_reading_maps_takes_is_found_out_by_trying() {
+    fn the_right_to_read_maps_is_found_by_trying() {
         for reads in [true, false] {
             let left = std::thread::spawn(move || apply(Whom::Thread, &Needs::kernel_only(None), || reads));
             let held = left.join().expect("it does not panic").capabilities.expect("the kernel tells");

@@ -101,7 +101,7 @@ mod tests {
 
     /// `sudo crashtrace` with root's kubeconfig that names a user's key, or one in a user's closed folder.
     #[test]
-    fn what_a_kubeconfig_names_and_the_way_to_it_may_be_another_users_too() {
+    fn the_files_of_a_kubeconfig_and_their_folders_may_be_another_users_too() {
         let folder = tempfile::tempdir().expect("a folder");
         let (file, key) = (folder.path().join("config"), folder.path().join("key"));
         let pods = Pods { kube: Some(ApiServer::Kubeconfig(vec![file.clone()])), cri: None };

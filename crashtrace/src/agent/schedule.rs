@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_record_that_came_right_before_a_count_is_counted_too() {
+    fn failures_after_a_record_that_came_right_before_a_count_are_counted_too() {
         let mut schedule = CountSchedule::default();
         schedule.records(0);
         schedule.records(AFTER_NS - 1);

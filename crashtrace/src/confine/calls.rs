@@ -1,8 +1,8 @@
 //! The system calls that the agent makes once it watches: a list, with the reason for each.
 //!
 //! It was measured (`strace -f`, with musl and with glibc), not guessed: agents with every source of names and with metrics, from
-//! the moment of their confinement to their exit. A call that is not listed fails with EPERM, so that the caller sees an error and goes
-//! on. A new call shows in tests, as an agent that does less than before.
+//! the moment of their confinement to their exit. A call that is not listed fails with EPERM, so that the caller sees an error and
+//! goes on. A new call shows in tests, as an agent that does less than before.
 
 use std::collections::BTreeMap;
 

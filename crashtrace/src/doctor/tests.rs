@@ -107,7 +107,7 @@ fn memcg_hooks_that_failed_degrade_a_usable_tier() {
 
 /// A kernel without a probe on failed allocations sees some of them, one without any hook none.
 #[test]
-fn the_hook_on_failed_allocations_decides_what_is_seen_of_them() {
+fn the_hook_on_failed_allocations_decides_which_are_seen() {
     let with = |alloc: Option<Attach>, allocations| {
         let trial = TierTrial { alloc, ..works(Hook::Fentry) };
         let report = assemble(Findings { allocations, ..findings(vec![trial]) });
@@ -189,7 +189,7 @@ fn json_names_hooks_as_reports_do_and_keeps_unknown_as_null() {
 }
 
 #[test]
-fn text_leads_with_the_verdict_and_shows_what_is_unknown_with_its_reason() {
+fn text_leads_with_the_verdict_and_shows_unknown_facts_with_their_reason() {
     let mut findings = findings(vec![fails(Hook::Fentry, "refused\nby verifier"), works(Hook::Kprobe)]);
     findings.facts.panic_on_oom = Some(1);
     findings.facts.lockdown = None;

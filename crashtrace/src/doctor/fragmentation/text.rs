@@ -47,7 +47,7 @@ fn why(outlook: &Outlook) -> &'static str {
     }
 }
 
-/// Draws what is free.
+/// Draws the free memory.
 pub(in crate::doctor) fn draw(page: &mut Page, found: &Fragmentation, page_size_bytes: u64) {
     let order = found.kernel.and_then(|kernel| kernel.fails_from_order);
     zones::draw(page, &picture(found, page_size_bytes, order));
