@@ -33,7 +33,6 @@ const LOG: &str = "CRASHTRACE_LOG";
 
 /// The outside that a configuration may depend on besides the arguments.
 pub trait Environment {
-    /// A variable.
     fn var(&self, name: &str) -> Option<OsString>;
     /// Whether standard output is a terminal.
     fn stdout_is_terminal(&self) -> bool;
@@ -56,7 +55,6 @@ pub struct Config {
 /// The command to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Watch this node.
     Watch(Watch),
     /// Report the incidents of a recording.
     Replay(Replay),
@@ -72,7 +70,6 @@ pub enum Command {
 pub struct Watch {
     /// Form of the reports.
     pub output: Output,
-    /// Hooks to use.
     pub hooks: HooksWanted,
     /// Failed allocations to report.
     pub allocations: Allocations,
@@ -95,18 +92,15 @@ pub struct Watch {
 /// Which failed allocations to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allocations {
-    /// None.
     None,
     /// Those whose callers do not expect the failure.
     Unexpected,
-    /// All.
     All,
 }
 
 /// The recording to replay, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
-    /// The recording.
     pub file: PathBuf,
     /// Form of the reports.
     pub output: Output,
@@ -118,7 +112,6 @@ pub struct Replay {
 pub struct Doctor {
     /// Form of the findings.
     pub output: Output,
-    /// Hooks to try.
     pub hooks: HooksWanted,
     /// Whether to try those on failed allocations too.
     pub allocations: bool,

@@ -120,7 +120,6 @@ pub struct DoctorReport {
     pub absent_fields: Vec<String>,
 }
 
-/// The conclusion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "Verdict")]
 pub struct Conclusion {

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 /// Abandoned reads that have not returned. With so many left, no other is started.
 const MOST_STUCK: usize = 16;
 
-/// Threads that read.
+/// Number of threads that read.
 static READING: AtomicUsize = AtomicUsize::new(0);
 
 /// Opens a regular file for reading; never waits for a FIFO's writer.

@@ -34,7 +34,6 @@ pub struct Metrics {
     pub hooks: Hooks,
     /// Size of the ring of records, where the kernel tells.
     pub ring_bytes: Option<u64>,
-    /// Counts of lines.
     pub lines: Lines,
     /// The counters of the stream.
     pub stats: Stats,

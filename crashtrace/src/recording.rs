@@ -140,7 +140,6 @@ struct Head<'a> {
 /// The next part of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// A record.
     Record(Bytes),
     /// The wall clock was set.
     Clock {
@@ -153,7 +152,6 @@ pub enum Frame {
     Broken(String),
 }
 
-/// Reads a recording.
 #[derive(Debug)]
 pub struct Reader<R: BufRead> {
     from: R,

@@ -74,7 +74,6 @@ pub enum SelfTestError {
     Program {
         /// The refused action.
         what: &'static str,
-        /// Why.
         error: Box<ProgramError>,
     },
     /// Another failure.

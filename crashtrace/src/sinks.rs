@@ -40,7 +40,6 @@ pub trait LineSink: Send {
 
 /// Gets each record. Called by the loop, so it must not wait. It logs its own failures.
 pub trait RecordSink {
-    /// Takes a record.
     fn record(&mut self, record: &[u8]) -> Taken;
     /// Waits until all is written, and not beyond `until`.
     fn finish(self: Box<Self>, until: Instant) -> Pin<Box<dyn Future<Output = ()>>>;

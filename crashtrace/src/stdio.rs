@@ -35,7 +35,6 @@ pub fn ended(error: io::Error) -> Result<()> {
 #[derive(Debug)]
 pub struct Descriptor<F>(pub F);
 
-/// Standard output.
 #[must_use]
 pub fn stdout() -> Descriptor<io::Stdout> {
     Descriptor(io::stdout())

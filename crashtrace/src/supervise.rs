@@ -19,7 +19,6 @@ const LONGEST_TEXT: usize = 240;
 /// Why a task is not running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Its name.
     pub task: &'static str,
     /// Text of the panic. `None`: the task returned, which it must not.
     pub panic: Option<String>,

@@ -21,7 +21,6 @@ pub(crate) enum Style {
     Caution,
     /// A success.
     Good,
-    /// A heading.
     Heading,
     /// A minor detail.
     Faint,
@@ -67,7 +66,6 @@ impl Page {
         self.put(Style::Plain, text)
     }
 
-    /// Ends the line.
     pub(crate) fn end(&mut self) {
         self.text.push('\n');
     }

@@ -13,7 +13,6 @@ use crate::node::CgroupFiles;
 /// How many cgroups are searched for kubelet's, which is one of the first or second level.
 const MOST_LOOKED_AT: usize = 4096;
 
-/// A mounted hierarchy.
 #[derive(Debug)]
 pub(super) struct CgroupFs {
     /// Its mount point, if there is one.

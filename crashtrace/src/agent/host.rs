@@ -114,7 +114,6 @@ impl Host {
         Ok(())
     }
 
-    /// Loads and attaches.
     pub(super) fn load(&self, plan: &Plan, include_nowarn: bool) -> Result<Attached> {
         Ok(load::load(plan, &self.kernel(include_nowarn)?).map_err(Unusable::from)?)
     }

@@ -13,7 +13,6 @@ pub struct Needs {
     pub network: Network,
     /// It reads files of other users, which needs root's capability.
     pub files_of_others: bool,
-    /// It runs programs.
     pub programs: bool,
 }
 

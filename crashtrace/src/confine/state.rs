@@ -22,7 +22,6 @@ pub struct Confinement {
 /// The sets of capabilities.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Capabilities {
-    /// Capabilities in effect.
     pub effective: Vec<String>,
     /// Capabilities that it could put into effect.
     pub permitted: Vec<String>,

@@ -46,7 +46,7 @@ pub(super) fn failed_allocations(
 }
 
 impl FailedAllocations {
-    /// For people.
+    /// Lines of the text for the user.
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = vec![match (&self.hook, &self.instead) {
             (Some(hook), None) => format!("{hook}, no cost unless one fails"),

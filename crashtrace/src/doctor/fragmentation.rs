@@ -75,7 +75,6 @@ pub struct Outlook {
 /// A zone at this moment. Lists are by order, from 0.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ZoneNow {
-    /// NUMA node.
     pub numa_node: Option<u32>,
     /// `DMA`, `DMA32`, `Normal`, `Movable`.
     pub zone: Option<Text>,

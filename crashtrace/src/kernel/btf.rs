@@ -23,31 +23,22 @@
 pub enum TypeKind {
     /// An integer, a character or a bool.
     Int = 1,
-    /// A pointer.
     Ptr = 2,
-    /// An array.
     Array = 3,
-    /// A struct.
     Struct = 4,
-    /// A union.
     Union = 5,
     /// An enum of at most 32 bits.
     Enum = 6,
     /// A struct or union of which only the name is known.
     Fwd = 7,
-    /// Another name.
     Typedef = 8,
-    /// A qualifier.
     Volatile = 9,
-    /// A qualifier.
     Const = 10,
-    /// A qualifier.
     Restrict = 11,
     /// A function; its prototype is another type.
     Func = 12,
     /// A function's prototype.
     FuncProto = 13,
-    /// A variable.
     Var = 14,
     Datasec = 15,
     Float = 16,

@@ -40,7 +40,7 @@ pub struct HostFacts {
     pub architecture: String,
     /// Bytes of a page.
     pub page_size_bytes: u64,
-    /// CPUs online.
+    /// Number of CPUs online.
     pub cpus: Option<u32>,
     /// Memory of the machine.
     pub memory_bytes: Option<u64>,
@@ -127,7 +127,7 @@ pub struct BtfFile {
 pub enum Lockdown {
     /// This kernel has no lockdown: securityfs is there, and the file is not.
     NotBuilt,
-    /// Nothing.
+    /// It forbids nothing.
     None,
     /// Changing the running kernel. BPF may read.
     Integrity,
@@ -177,7 +177,7 @@ impl Capability {
 pub enum MemoryCgroup {
     /// A hierarchy of v1; a unified hierarchy without the controller may be mounted as well ("hybrid").
     V1,
-    /// The unified one.
+    /// The unified hierarchy.
     V2,
     /// None: it was switched off at boot (`cgroup_disable=memory`).
     Disabled,

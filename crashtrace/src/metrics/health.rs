@@ -55,7 +55,6 @@ pub struct OutputState {
 pub struct Ready {
     /// Incidents are seen and reported.
     pub ready: bool,
-    /// Why not.
     pub why: Option<&'static str>,
 }
 
@@ -64,7 +63,6 @@ pub struct Ready {
 pub struct Readiness<'a> {
     /// Incidents are seen and reported.
     pub ready: bool,
-    /// Why not.
     pub why: Option<&'static str>,
     /// When it last emptied the ring, which it does in each round unless its output is not read; null if it has not
     /// started.

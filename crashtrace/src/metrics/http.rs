@@ -18,9 +18,7 @@ const JSON: &str = "application/json";
 /// The part of a request that matters; its body is not read.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Its method.
     pub method: &'a Method,
-    /// Its path.
     pub path: &'a str,
     /// The part after the path's question mark.
     pub query: Option<&'a str>,

@@ -35,7 +35,6 @@ pub struct Lines {
     pub incidents: BTreeMap<What, u64>,
     /// Processes that the OOM killer killed.
     pub kills: BTreeMap<(Cause, Option<Level>), u64>,
-    /// Failed allocations.
     pub failures: BTreeMap<(Order, Class), u64>,
     /// Latencies of first lines.
     pub latency: BTreeMap<Kind, Latency>,
@@ -46,7 +45,6 @@ pub struct Lines {
 /// The order of an allocation, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
-    /// This one.
     Of(u32),
     /// A larger one, of a kernel with large pages.
     Other,

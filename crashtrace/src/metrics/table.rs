@@ -110,7 +110,6 @@ listed! {
 }
 
 impl Metric {
-    /// Its row.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "a table")]
     pub const fn row(self) -> Row {

@@ -37,16 +37,13 @@ pub(crate) struct Picture<'a> {
     pub(crate) sides: [(Style, &'static str); 2],
 }
 
-/// A zone.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Row<'a> {
-    /// NUMA node.
     pub(crate) numa_node: Option<u32>,
     /// The kernel's name, escaped like any text of a report.
     pub(crate) name: Option<&'a str>,
     /// The zone is not eligible for the allocation.
     pub(crate) ineligible: bool,
-    /// Free memory.
     pub(crate) free_bytes: Option<u64>,
     /// The part of free memory that this allocation may not use.
     pub(crate) kept_bytes: Option<u64>,

@@ -4,7 +4,6 @@ use super::MemoryCgroup;
 
 /// A mount of a cgroup hierarchy.
 struct Mount {
-    /// Where.
     point: String,
     /// How many levels above the root of this process's cgroup namespace it begins; `None` if below, so that it shows only a part
     /// of the hierarchy.

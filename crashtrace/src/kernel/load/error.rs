@@ -49,13 +49,12 @@ pub enum LoadError {
     /// A map that is missing, or cannot be used.
     #[error("cannot use map {name} of the kernel object")]
     Map {
-        /// Its name.
         name: &'static str,
         /// Its error, unless it is missing.
         #[source]
         error: Option<MapError>,
     },
-    /// All tiers.
+    /// The kernel refuses every tier.
     #[error("the kernel accepts none of the hooks: {}", all(.0))]
     Refused(Vec<Refused>),
     /// A limit of this process or of the node: no other tier would succeed.
@@ -63,7 +62,6 @@ pub enum LoadError {
     Scarce {
         /// The object to load or attach.
         what: String,
-        /// The scarce resource.
         scarce: Scarce,
     },
     /// Signals, or a freezer, interrupted it again and again.
@@ -85,17 +83,14 @@ pub enum LoadError {
 pub enum Scarce {
     /// Open files of the process.
     OpenFiles {
-        /// The limit.
         limit: Option<u64>,
     },
     /// Open files of the node.
     OpenFilesOfNode,
     /// Locked memory, against which maps and programs count before 5.11.
     LockedMemory {
-        /// The limit.
         limit_bytes: u64,
     },
-    /// Memory.
     Memory,
 }
 
