@@ -1,7 +1,7 @@
 //! The shells of the commands: the only room that knows all the others, with their files, clocks, signals and threads.
 //!
-//! [`watch`], [`replay`] and [`doctor`] each have a file of the same form: what the command line decided goes in, lines go to the sinks,
-//! and an error says what failed.
+//! [`watch`], [`replay`] and [`doctor`] each have a file of the same form: it takes the decided configuration, sends lines to the
+//! sinks, and returns an error that says what failed.
 
 mod cgroupfs;
 mod clock;

@@ -1,10 +1,10 @@
 //! How long to wait before the next try, so that the agents of a large cluster do not hurt a server that has trouble. PURE.
 //!
-//! "Full jitter": a pause is anywhere between nothing and a bound that doubles with each failure. Half of the bound plus
-//! jitter over the other half was rejected: it keeps those together that an outage has brought together.
+//! "Full jitter": a pause is anywhere between zero and a bound that doubles with each failure. Half of the bound plus
+//! jitter over the other half was rejected: it does not spread agents that an outage has synchronised.
 //!
-//! The bound doubles up to a minute: 5,000 agents then make 170 requests a second of a server that refuses them all, which costs it
-//! little, and all are back one minute after it is. A longer bound would hardly help the server, and the pods of a node
+//! The bound doubles up to a minute: 5,000 agents then send 170 requests a second to a server that refuses them all, which costs it
+//! little, and all are back one minute after the server is. A longer bound would hardly help the server, and the pods of a node
 //! would stay unknown for longer.
 
 use std::time::Duration;
@@ -15,12 +15,12 @@ pub const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
 /// The bounds of pauses.
 #[derive(Clone, Copy, Debug)]
 pub struct Pauses {
-    /// The bound of the first pause after a stretch of health.
+    /// The bound of the first pause after a healthy stretch.
     pub first: Duration,
     /// No bound is longer.
     pub longest: Duration,
-    /// How long a watch must have gone well for the bound to be [`Pauses::first`] again. Less than that is no health: a
-    /// server that falls over under its agents' requests lets a few of them in for a moment.
+    /// How long a watch must have worked for the bound to be [`Pauses::first`] again. A shorter stretch is no health: a server that
+    /// breaks down under its agents' requests accepts a few of them for a moment.
     pub health: Duration,
 }
 
@@ -54,15 +54,15 @@ impl Backoff {
         }
     }
 
-    /// How long to wait now. What the server asks for is waited in full, and the jitter comes on top: else all that it has told
-    /// to come back in a second come back in that second.
+    /// How long to wait now. The server's `Retry-After` is waited in full, and the jitter is added: otherwise all agents that it
+    /// told to come back in a second come back in the same second.
     pub(crate) fn pause(&mut self, retry_after: Option<Duration>) -> Duration {
         let jitter = self.bound.mul_f64(self.random.f64());
         self.bound = (self.bound * 2).min(self.pauses.longest);
         retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER) + jitter
     }
 
-    /// A moment, less than this.
+    /// A random duration below this bound.
     pub(crate) fn moment(&mut self, bound: Duration) -> Duration {
         bound.mul_f64(self.random.f64())
     }
@@ -79,7 +79,7 @@ mod tests {
         Backoff::new(Pauses::default(), fastrand::Rng::with_seed(seed))
     }
 
-    /// The most that fell into one second.
+    /// The largest number of these times within one second.
     fn busiest(times: &[Duration]) -> usize {
         let mut seconds = std::collections::HashMap::<u64, usize>::new();
         for time in times {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_asks_for_is_waited_and_nonsense_is_not() {
+    fn the_servers_retry_after_is_waited_and_nonsense_is_not() {
         let mut agent = backoff(3);
         let pause = agent.pause(Some(30 * SECOND));
         assert!((30 * SECOND..=35 * SECOND).contains(&pause), "{pause:?}");

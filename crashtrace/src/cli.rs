@@ -1,7 +1,7 @@
-//! The command line: [`Args`] is what clap parses, [`Config`] is what the program acts on.
+//! The command line: clap parses [`Args`], the program acts on [`Config`].
 //!
-//! Between the two stands [`Config::from_args`]: it fills in what depends on where the program runs (a terminal
-//! or not, variables, the host's name) and refuses what cannot be meant. It sees the outside only through
+//! [`Config::from_args`] makes one of the other: it fills in defaults that depend on where the program runs (a terminal or not,
+//! variables, the host's name) and refuses invalid arguments. It sees the outside only through
 //! [`Environment`]. A refusal is a [`clap::Error`]: it prints like any wrong usage, and exits like it.
 
 use std::ffi::OsString;
@@ -26,18 +26,17 @@ pub use args::{
 pub use pods::{ApiServer, Pods, PodsArgs, PodsWanted};
 pub use process::Process;
 
-/// Variable that names the node where `--node-name` does not: what the DaemonSet sets from `spec.nodeName`.
+/// Variable that names the node where `--node-name` does not; the DaemonSet sets it from `spec.nodeName`.
 const NODE_NAME: &str = "NODE_NAME";
 /// Variable that sets the log level where `--log` does not.
 const LOG: &str = "CRASHTRACE_LOG";
 
-/// What a configuration may depend on besides the arguments.
+/// The outside that a configuration may depend on besides the arguments.
 pub trait Environment {
-    /// A variable.
     fn var(&self, name: &str) -> Option<OsString>;
     /// Whether standard output is a terminal.
     fn stdout_is_terminal(&self) -> bool;
-    /// The host's name, if it can be known.
+    /// The host's name, if it is known.
     fn hostname(&self) -> Option<String>;
     /// Whether there is a directory at `path`.
     fn is_directory(&self, path: &Path) -> bool;
@@ -45,23 +44,21 @@ pub trait Environment {
     fn is_file(&self, path: &Path) -> bool;
 }
 
-/// What to do, with everything decided.
+/// The configuration, complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How much to log, to stderr.
+    /// Level of the log on stderr.
     pub log: LogLevel,
-    /// What to do.
     pub command: Command,
 }
 
-/// What to do.
+/// The command to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Watch this node.
     Watch(Watch),
-    /// Report what is in a recording.
+    /// Report the incidents of a recording.
     Replay(Replay),
-    /// Say what works here.
+    /// Tell which hooks work here.
     Doctor(Doctor),
     /// Print the JSON Schema of the reports.
     Schema,
@@ -69,24 +66,22 @@ pub enum Command {
     Completions(Shell),
 }
 
-/// How to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
     /// Form of the reports.
     pub output: Output,
-    /// Hooks to use.
     pub hooks: HooksWanted,
     /// Failed allocations to report.
     pub allocations: Allocations,
     /// The node's name.
     pub node_name: String,
-    /// Whom to ask for the names of pods.
+    /// Sources of the names of pods.
     pub pods: Pods,
     /// Which incidents to report.
     pub filter: Filter,
     /// Where to serve metrics and health.
     pub metrics: Option<SocketAddr>,
-    /// Where to write the records as well.
+    /// Where to write a recording.
     pub record: Option<PathBuf>,
     /// BTF in place of the kernel's own.
     pub btf: Option<PathBuf>,
@@ -97,18 +92,15 @@ pub struct Watch {
 /// Which failed allocations to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allocations {
-    /// None.
     None,
-    /// Those whose callers do not expect it.
+    /// Those whose callers do not expect the failure.
     Unexpected,
-    /// All.
     All,
 }
 
-/// What to replay, and how.
+/// The recording to replay, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
-    /// The recording.
     pub file: PathBuf,
     /// Form of the reports.
     pub output: Output,
@@ -116,25 +108,23 @@ pub struct Replay {
     pub filter: Filter,
 }
 
-/// How to examine the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doctor {
     /// Form of the findings.
     pub output: Output,
-    /// Hooks to try.
     pub hooks: HooksWanted,
-    /// Those on failed allocations too.
+    /// Whether to try those on failed allocations too.
     pub allocations: bool,
     /// The node's name.
     pub node_name: String,
-    /// Whom to ask for the names of pods.
+    /// Sources of the names of pods.
     pub pods: Pods,
     /// BTF in place of the kernel's own.
     pub btf: Option<PathBuf>,
 }
 
 impl Config {
-    /// Decides what the arguments leave open, and checks them.
+    /// Fills in what the arguments leave open, and checks them.
     pub fn from_args(args: Args, env: &impl Environment) -> Result<Self, clap::Error> {
         let log = match args.log {
             Some(level) => level,
@@ -177,7 +167,7 @@ impl Config {
     }
 }
 
-/// The form that is wanted, on this terminal or none.
+/// The form of the output, on this terminal or none.
 fn form(wanted: OutputWanted, env: &impl Environment) -> Output {
     let terminal = env.stdout_is_terminal();
     let set = |name| env.var(name).is_some_and(|value| !value.is_empty());
@@ -200,7 +190,7 @@ impl Filter {
             }
         }
         for namespace in args.namespaces {
-            // An RFC 1123 label, as the API server has it: a filter with any other name never matches.
+            // An RFC 1123 label, as the API server requires it: a filter with any other name never matches.
             let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             let edge = |c: char| inner(c) && c != '-';
             if !(namespace.starts_with(edge)
@@ -221,13 +211,13 @@ impl Filter {
 /// The completion script for `shell`.
 #[must_use]
 pub fn completions(shell: Shell) -> Vec<u8> {
-    // clap_complete panics where it cannot write, to a closed pipe for one; a vector takes everything.
+    // clap_complete panics on a write error, for example on a closed pipe; writes to a vector do not fail.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "crashtrace", &mut script);
     script
 }
 
-/// A refusal of what clap let through.
+/// A refusal of arguments that clap accepted.
 fn usage(message: String) -> clap::Error {
     Args::command().error(ErrorKind::ValueValidation, message)
 }
@@ -241,7 +231,7 @@ fn log_level(env: &impl Environment) -> Result<LogLevel, clap::Error> {
         .map_err(|_| usage(format!("{LOG}: `{value}` is none of error, warn, info, debug, trace")))
 }
 
-/// The flag, or else the variable, or else the host's name.
+/// The flag, else the variable, else the host's name.
 fn node_name(flag: Option<String>, env: &impl Environment) -> Result<String, clap::Error> {
     let variable = || env.var(NODE_NAME).map(|name| name.to_string_lossy().into_owned());
     match flag.or_else(variable).or_else(|| env.hostname()) {
@@ -253,8 +243,8 @@ fn node_name(flag: Option<String>, env: &impl Environment) -> Result<String, cla
     }
 }
 
-/// No host name: what it stands for would depend on who is asked, and one name may be several addresses. An address of IPv6 may
-/// lack its brackets, since `$(POD_IP):9464` of a manifest has none; there is always a port, and it is the last number.
+/// No host name: its meaning would depend on the resolver, and one name may have several addresses. An IPv6 address may lack its
+/// brackets, since `$(POD_IP):9464` of a manifest has none; there is always a port, and it is the last number.
 fn socket_address(value: &str) -> Result<SocketAddr, String> {
     let bare = || {
         let (address, port) = value.rsplit_once(':')?;
@@ -264,7 +254,7 @@ fn socket_address(value: &str) -> Result<SocketAddr, String> {
     address.ok_or_else(|| "an address with a port is meant, as 0.0.0.0:9464 or [::1]:9464".to_owned())
 }
 
-/// A path that is not a directory's. Whether there is a file, only opening it tells.
+/// A path that is not a directory's. Whether the file exists shows when it is opened.
 fn optional_path(
     name: &str,
     path: Option<PathBuf>,
@@ -273,7 +263,7 @@ fn optional_path(
     path.map(|path| checked_path(name, path, env)).transpose()
 }
 
-/// The same for a path that must be given.
+/// The same for a required path.
 fn checked_path(name: &str, path: PathBuf, env: &impl Environment) -> Result<PathBuf, clap::Error> {
     if path.as_os_str().is_empty() {
         Err(usage(format!("{name}: the path is empty")))

@@ -1,8 +1,8 @@
-//! What the agent keeps once its programs are attached, and how it gives up the rest.
+//! The rights that the agent keeps once its programs are attached, and how it gives up the rest.
 //!
-//! Whoever takes over the agent then, by a record, an answer of the API server or a request for metrics, can read what it reads and
-//! write to what is open. He cannot start a program, look into another process, mount, write files, load BPF programs or
-//! open raw sockets: three layers say so, each by itself.
+//! An attacker who takes over the agent then, by a record, an answer of the API server or a request for metrics, can read what it
+//! reads and write to open descriptors. The attacker cannot start a program, look into another process, mount, write files, load
+//! BPF programs or open raw sockets: three independent layers prevent it.
 //!
 //! | layer | takes away | where |
 //! |---|---|---|
@@ -10,9 +10,10 @@
 //! | seccomp | every system call that `calls` does not list | every kernel that Kubernetes runs on |
 //! | landlock | every file, Unix socket and port that [`Needs`] does not list; processes outside | from 5.13 on, where it is switched on |
 //!
-//! What is allowed is a value ([`Needs`]) and a table (`calls`); only [`apply`] touches the process. It is called once, after all that
-//! takes rights and before a thread is started that stays: capabilities and landlock are a thread's, and what it starts inherits
-//! them. Nothing here is fatal. What could not be applied is in [`Confinement::not_applied`], and the rest is read back from the kernel.
+//! The allowed rights are a value ([`Needs`]) and a table (`calls`); only [`apply`] touches the process. It is called once, after
+//! all that needs rights and before a lasting thread is started: capabilities and landlock belong to a thread, and the threads that
+//! it starts inherit them. Nothing here is fatal. [`Confinement::not_applied`] lists failures; the rest is read back from the
+//! kernel.
 
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -29,16 +30,16 @@ mod state;
 pub use needs::{Needs, Network};
 pub use state::{Capabilities, Confinement};
 
-/// Whose confinement.
+/// Scope of the confinement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whom {
-    /// This process: this thread, those that it starts, and as far as the kernel goes along those that there are.
+    /// This process: this thread, those that it starts, and, as far as the kernel allows, existing ones.
     Process,
-    /// This thread, to see what comes of it.
+    /// This thread, as a trial.
     Thread,
 }
 
-/// Gives up what `needs` does not have, for good. `reads_maps` tries whether maps of BPF can be read.
+/// Gives up all rights that `needs` does not list, for good. `reads_maps` tries whether BPF maps can be read.
 #[must_use]
 pub fn apply(whom: Whom, needs: &Needs, reads_maps: impl Fn() -> bool) -> Confinement {
     let mut not_applied = Vec::new();
@@ -48,7 +49,7 @@ pub fn apply(whom: Whom, needs: &Needs, reads_maps: impl Fn() -> bool) -> Confin
         }
     };
     if whom == Whom::Process {
-        // No core dump has what it read, and nobody of its user reads its memory.
+        // Core dumps do not contain what it read, and no process of its user reads its memory.
         tried("not dumpable", set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(said));
     }
     tried("no_new_privs", set_no_new_privs(true).map_err(said));
@@ -58,7 +59,7 @@ pub fn apply(whom: Whom, needs: &Needs, reads_maps: impl Fn() -> bool) -> Confin
     } else {
         tried("landlock", files::restrict(whom, needs).map(|abi| landlock_abi = Some(abi)));
     }
-    // Before seccomp, which has no call for it.
+    // Before seccomp, which does not allow the call for it.
     tried("capabilities", drop_capabilities(needs, reads_maps).map_err(said));
     if !needs.programs {
         tried("seccomp", calls::restrict(whom));
@@ -68,22 +69,22 @@ pub fn apply(whom: Whom, needs: &Needs, reads_maps: impl Fn() -> bool) -> Confin
 
 const PROGRAMS: &str = "the kubeconfig names a program to run for credentials, which inherits them, and whose calls are not known";
 
-/// All but those that are needed, from each set. Which kernels want `CAP_BPF` for reading a map: before 5.19 each `bpf()` call does
-/// where `unprivileged_bpf_disabled` is not 0 (`__sys_bpf`), so it is tried.
+/// Drops all capabilities that are not needed, from each set. Which kernels need `CAP_BPF` to read a map is tried: before 5.19 each
+/// `bpf()` call needs it where `unprivileged_bpf_disabled` is not 0 (`__sys_bpf`).
 fn drop_capabilities(needs: &Needs, reads_maps: impl Fn() -> bool) -> Result<(), Errno> {
     let held = capabilities(None)?;
     let mut kept = CapabilitySet::empty();
     if needs.files_of_others {
         kept |= CapabilitySet::DAC_READ_SEARCH & held.permitted;
     }
-    // The ambient set is empty before 4.3, which nothing here runs on.
+    // The ambient set does not exist before 4.3, and nothing here runs on such kernels.
     clear_ambient_capability_set()?;
     for bit in 0..u64::BITS {
         let one = CapabilitySet::from_bits_retain(1 << bit);
         match remove_capability_from_bounding_set(one) {
-            // Beyond the last one that the kernel has.
+            // Beyond the kernel's last capability.
             Err(Errno::INVAL) => break,
-            // Takes CAP_SETPCAP. With no_new_privs the bounding set gives nothing to anybody, so that is no loss.
+            // Needs CAP_SETPCAP. With no_new_privs the bounding set grants nothing to any process, so a failure is no loss.
             Err(Errno::PERM) | Ok(()) => {}
             Err(error) => return Err(error),
         }
@@ -100,8 +101,8 @@ fn drop_capabilities(needs: &Needs, reads_maps: impl Fn() -> bool) -> Result<(),
     set_capabilities(None, sets)
 }
 
-/// What lets a process read maps where that takes a right. A runtime that is older than `CAP_BPF` (Linux 5.8) does not give it, not
-/// even to a privileged container; there the right that it came from counts as well (`bpf_capable`).
+/// The capability with which a process reads maps where that needs one. A runtime older than `CAP_BPF` (Linux 5.8) does not grant
+/// it, not even to a privileged container; there `CAP_SYS_ADMIN`, from which it was split, counts as well (`bpf_capable`).
 fn to_read_maps(permitted: CapabilitySet) -> CapabilitySet {
     let first =
         [CapabilitySet::BPF, CapabilitySet::SYS_ADMIN].into_iter().find(|one| permitted.contains(*one));
@@ -124,9 +125,9 @@ mod tests {
         assert_eq!(to_read_maps(CapabilitySet::SYSLOG), CapabilitySet::empty());
     }
 
-    /// In threads of their own, for nothing of it can be had back.
+    /// In separate threads, because no right can be regained.
     #[test]
-    fn what_reading_maps_takes_is_found_out_by_trying() {
+    fn the_right_to_read_maps_is_found_by_trying() {
         for reads in [true, false] {
             let left = std::thread::spawn(move || apply(Whom::Thread, &Needs::kernel_only(None), || reads));
             let held = left.join().expect("it does not panic").capabilities.expect("the kernel tells");

@@ -1,9 +1,9 @@
-//! PURE: what `crashtrace doctor` says: the facts about the host, which hooks the kernel accepted on trial, what
+//! PURE: the report of `crashtrace doctor`: the facts about the host, which hooks the kernel accepted on trial, what
 //! stays unseen, and what to do about it.
 //!
-//! The caller gathers and tries; here the findings are put together and judged. In JSON the report is one object
-//! of schema `crashtrace-doctor/v1`, under the same rules as a report of an incident: fields and values may be
-//! added, `null` is unknown, and `facts.unresolved` says why.
+//! The caller gathers and tries; here the findings are put together and judged. In JSON the report is one object of schema
+//! `crashtrace-doctor/v1`, under the same rules as a report of an incident: fields and values may be added, `null` is unknown, and
+//! `facts.unresolved` says why.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -32,69 +32,68 @@ pub use text::render_text;
 /// Value of [`DoctorReport::schema`].
 pub const SCHEMA: &str = "crashtrace-doctor/v1";
 
-/// What the caller found out.
+/// The caller's findings.
 #[derive(Clone, Debug)]
 pub struct Findings {
     /// About the host.
     pub facts: HostFacts,
-    /// About the functions and the tracepoint; its default where there is no BTF to look at.
+    /// About the functions and the tracepoint; the default where there is no BTF.
     pub kernel: KernelView,
     /// Which hooks the user wants.
     pub wanted: HooksWanted,
-    /// Whether failed allocations are to be seen.
+    /// Whether the user wants failed allocations.
     pub allocations: bool,
-    /// How each tier of the plan did, in the plan's order. Tiers after the first usable one may be left out.
+    /// Result of each tier of the plan, in the plan's order. Tiers after the first usable one may be left out.
     pub trials: Vec<TierTrial>,
-    /// What the kernel side read of this process; `None` if that was not tried, or could not be.
+    /// Values that the kernel side read of this process; `None` if that was not tried, or failed.
     pub self_test: Option<SelfTestReport>,
-    /// Why what it reads cannot be believed, if so.
+    /// Why its values are wrong, if so.
     pub self_test_refusal: Option<Refusal>,
     /// Names of fields that this kernel does not have.
     pub absent_fields: Vec<String>,
-    /// What stacks are named by.
+    /// Symbols that name the functions of a stack.
     pub symbols: Symbols,
     /// The zones of the page allocator, or why they could not be read.
     pub zones: Result<Zones, String>,
-    /// How those did who were asked for the names of pods.
+    /// Result of each source of the names of pods.
     pub names: Vec<NameTrial>,
-    /// What is left of the agent's rights once it watches, tried out; `None` if it cannot watch.
+    /// Rights that the agent keeps once it watches, from a trial; `None` if it cannot watch.
     pub confinement: Option<Confinement>,
 }
 
-/// How a tier did when the loader tried it, and took it away again.
+/// Result of a tier when the loader tried it and removed it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TierTrial {
     /// The tier, as `--hooks` takes it: `fentry`, `kprobe` or `raw_tp`.
     #[serde(serialize_with = "as_shown")]
     #[schemars(with = "String")]
     pub hook: Hook,
-    /// The kernel accepted all that the tier needs.
+    /// The kernel accepted all hooks that the tier needs.
     pub usable: bool,
-    /// It accepted the hooks on OOMs without a victim as well, which a tier can do without.
+    /// It also accepted the hooks on OOMs without a victim, which are optional.
     pub memcg: bool,
-    /// It accepted the hook on tasks that wait at a limit of cgroup v1 as well; the same.
+    /// It also accepted the hook on tasks that wait at a limit of cgroup v1, which is optional.
     pub wait: bool,
     /// The hook on failed allocations that it accepted, as reports name it: `kprobe:warn_alloc`, or
-    /// `raw_tp:mm_page_alloc`, which costs something for each page.
+    /// `raw_tp:mm_page_alloc`, which has a cost for each page.
     #[serde(serialize_with = "shown")]
     #[schemars(with = "Option<String>")]
     pub alloc: Option<Attach>,
-    /// What it said to those of these hooks that it did not accept. A tier that is usable can do without them.
+    /// Its errors for those of these hooks that it refused. A usable tier works without them.
     pub error: Option<String>,
-    /// What it said to hooks on failed allocations that it did not accept, which takes nothing from the tier.
+    /// Its errors for refused hooks on failed allocations, without which the tier works.
     pub alloc_error: Option<String>,
 }
 
-/// What `doctor` says.
+/// The report of `doctor`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct DoctorReport {
     /// Always `crashtrace-doctor/v1`.
     pub schema: String,
     /// Version of the agent.
     pub agent: String,
-    /// What it comes to.
     pub verdict: Conclusion,
-    /// What is known about the host.
+    /// Facts about the host.
     pub facts: HostFacts,
     /// The tiers of hooks, best first.
     pub tiers: Vec<TierTrial>,
@@ -102,26 +101,25 @@ pub struct DoctorReport {
     #[serde(serialize_with = "shown")]
     #[schemars(with = "Option<String>")]
     pub uses: Option<Hook>,
-    /// How `watch` would see failed allocations; null if it would not work at all.
+    /// How `watch` would see failed allocations; null if `watch` would not work.
     pub failed_allocations: Option<FailedAllocations>,
-    /// What the kernel side read of this process, held against what it is; null where that was not tried, or could not be.
+    /// Values that the kernel side read of this process, compared with the true ones; null where that was not tried, or failed.
     pub self_test: Option<SelfTestReport>,
-    /// Who is asked for the names of pods.
+    /// The sources of the names of pods.
     pub names: Vec<NameTrial>,
-    /// What is left of the rights of `watch` once its hooks are in place, tried out; null if it would not work at all.
+    /// Rights that `watch` keeps once its hooks are in place, from a trial; null if `watch` would not work.
     pub confinement: Option<Confinement>,
-    /// What it would not see.
+    /// Events that it would not see.
     pub blind: Vec<Blind>,
     /// The node's free memory at this moment; null where it could not be read.
     pub fragmentation: Option<Fragmentation>,
-    /// What of `fragmentation` could not be found out, by path of the field, and why.
+    /// Fields of `fragmentation` that are unknown, by path, and why.
     pub unresolved: Vec<Unresolved>,
-    /// Kernel fields that this kernel does not have, by their names in crashtrace's table. Each kernel lacks
-    /// some: those that were renamed have another way to be found, and cgroup v1's are not built in everywhere.
+    /// Kernel fields that this kernel does not have, by their names in crashtrace's table. Each kernel lacks some: renamed fields
+    /// are found under another name, and cgroup v1's are not built in everywhere.
     pub absent_fields: Vec<String>,
 }
 
-/// What it comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "Verdict")]
 pub struct Conclusion {
@@ -133,8 +131,8 @@ pub struct Conclusion {
     pub remedies: Vec<String>,
 }
 
-/// What it comes to, in one word: about what crashtrace can see, and so what the command exits with. The state of the node's
-/// memory is of the moment and never changes it.
+/// The conclusion in one word, about what crashtrace can see; it decides the exit code. The state of the node's memory is momentary
+/// and never changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Usability {
@@ -147,7 +145,7 @@ pub enum Usability {
 }
 
 impl DoctorReport {
-    /// What the command exits with.
+    /// Exit code of the command.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self.verdict.status {
@@ -180,7 +178,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
     let (planned, skipped, alloc_skipped) = match plan {
         Ok(plan) => (plan.tiers, plan.skipped, plan.alloc_skipped),
         Err(refusal) => {
-            // The plan refuses for one of these reasons, or for one of its own.
+            // The plan refuses for one of these reasons, or for another one.
             if refusals.is_empty() {
                 refusals.push(refusal);
             }
@@ -196,7 +194,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
     let mut blind = used.map_or(Vec::new(), |(tier, trial)| {
         plan::blind(tier, optional(trial, allocations), &facts, &symbols)
     });
-    // Another kind of hook may see more of the kernel, and no more of this.
+    // Another kind of hook may see more of the kernel, but none of this.
     let hooks_see_all = blind.iter().all(|blind| blind.chosen);
     blind.extend(used.and_then(|_| names::blind(&names)));
     let mut remedies: Vec<String> = match used {
@@ -207,7 +205,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
     if used.is_some() && wanted != HooksWanted::Auto && !hooks_see_all {
         remedies.push("try --hooks auto: another kind of hook may see more".to_owned());
     }
-    // Those that do not answer are among the blind spots.
+    // Sources that do not answer are among the blind spots.
     let odd = names.iter().filter(|trial| used.is_some() && trial.usable);
     remedies.extend(odd.filter_map(|trial| trial.remedy.clone()));
     let mut unresolved = Vec::new();
@@ -276,7 +274,7 @@ fn optional(trial: &TierTrial, allocations: bool) -> plan::Optional {
     plan::Optional { memcg: trial.memcg, wait: trial.wait, alloc }
 }
 
-/// What to do where nothing speaks against it and the kernel refuses all the same.
+/// Remedies where no fact is against it and the kernel still refuses.
 fn refused_by_the_kernel(facts: &HostFacts) -> Vec<String> {
     let mut remedies = Vec::new();
     if counts_locked_memory(facts.version()) && facts.can(Capability::SysResource) != Some(true) {

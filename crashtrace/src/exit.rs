@@ -1,4 +1,4 @@
-//! What the program exits with.
+//! The program's exit codes.
 
 /// Done, or stopped by a signal, or the reader has closed standard output.
 pub const OK: u8 = 0;

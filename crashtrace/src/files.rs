@@ -1,10 +1,9 @@
-//! Files whose paths come from outside: a token, a CA, a kubeconfig, BTF. Whoever names or replaces such a file must not be
-//! able to stop the agent with it, so only regular files are read, each up to a bound, and a read that takes too long is given
-//! up.
+//! Files whose paths come from outside: a token, a CA, a kubeconfig, BTF. A user who names or replaces such a file must not be able
+//! to stop the agent with it, so only regular files are read, each up to a bound, and a read that takes too long is abandoned.
 //!
-//! A path may lead to a FIFO (whose `open` waits for a writer), a device (whose `open` may do something), a hung network mount
-//! (whose `open`, `stat` and `read` all wait, not to be interrupted) or a file of a terabyte. Against the last kind of wait there is
-//! no flag: the read is left alone on its own thread, and only `MOST_STUCK` of those may be left.
+//! A path may lead to a FIFO (whose `open` waits for a writer), a device (whose `open` may have an effect), a hung network mount
+//! (whose `open`, `stat` and `read` all wait uninterruptibly) or a file of a terabyte. No flag prevents a wait on a hung mount:
+//! the read is left alone on a separate thread, and at most `MOST_STUCK` of those may be left.
 
 use std::fs::{File, FileType, Metadata};
 use std::io::{self, Read as _};
@@ -18,10 +17,10 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 
-/// Reads that were given up and have not come back. With so many left, no other is begun.
+/// Abandoned reads that have not returned. With so many left, no other is started.
 const MOST_STUCK: usize = 16;
 
-/// Threads that read.
+/// Number of threads that read.
 static READING: AtomicUsize = AtomicUsize::new(0);
 
 /// Opens a regular file for reading; never waits for a FIFO's writer.
@@ -29,7 +28,7 @@ static READING: AtomicUsize = AtomicUsize::new(0);
 /// # Errors
 /// It cannot be opened, or it is no regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    // Before the open as well: a device may act on being opened.
+    // Before the open as well: opening a device may have an effect.
     regular(&std::fs::metadata(path)?)?;
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
@@ -44,7 +43,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 pub fn read_regular(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
     let file = open_regular(path)?;
     let mut bytes = Vec::new();
-    // Files of /proc and /sys say that they are empty, or a page long: only reading tells.
+    // Files of /proc and /sys report a size of 0 or of a page: only reading tells.
     file.take(most_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most_bytes {
         let error = format!("it is larger than {most_bytes} bytes, the most that is read");
@@ -53,7 +52,7 @@ pub fn read_regular(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// [`read_regular`], given up after `deadline`. For use before there is a loop.
+/// [`read_regular`], abandoned after `deadline`. For use before there is a loop.
 ///
 /// # Errors
 /// As there; also [`io::ErrorKind::TimedOut`].
@@ -62,7 +61,7 @@ pub fn read_within(path: &Path, most_bytes: u64, deadline: Duration) -> io::Resu
     within(deadline, move || read_regular(&path, most_bytes))
 }
 
-/// Runs `work`, which may hang, and gives it up after `deadline`. For use before there is a loop.
+/// Runs `work`, which may hang, and abandons it after `deadline`. For use before there is a loop.
 ///
 /// # Errors
 /// As those of [`off_loop`].
@@ -78,7 +77,7 @@ pub fn within<T: Send + 'static>(
     })
 }
 
-/// [`read_regular`], off the loop and given up after `deadline`.
+/// [`read_regular`], off the loop and abandoned after `deadline`.
 ///
 /// # Errors
 /// As there; also [`io::ErrorKind::TimedOut`].
@@ -87,7 +86,7 @@ pub async fn read_off_loop(path: &Path, most_bytes: u64, deadline: Duration) -> 
     off_loop(deadline, move || read_regular(&path, most_bytes)).await
 }
 
-/// Runs `work`, which may hang, off the loop, and gives it up after `deadline`.
+/// Runs `work`, which may hang, off the loop, and abandons it after `deadline`.
 ///
 /// # Errors
 /// Those of `work`; [`io::ErrorKind::TimedOut`]; [`io::ErrorKind::Other`] where it panics.
@@ -104,12 +103,12 @@ pub async fn off_loop<T: Send + 'static>(
     }
 }
 
-/// Not `spawn_blocking`: a runtime waits for those when it ends, and a hung read does not end.
+/// Not `spawn_blocking`: a runtime waits for those when it shuts down, and a hung read does not end.
 fn on_a_thread<T>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
     done: impl FnOnce(io::Result<T>) + Send + 'static,
 ) -> io::Result<()> {
-    /// Also where the work panics.
+    /// Dropped also where the work panics.
     struct Reading;
     impl Drop for Reading {
         fn drop(&mut self) {
@@ -138,10 +137,10 @@ fn timed_out(deadline: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, error)
 }
 
-/// Refuses what is no regular file.
+/// Refuses a file that is not regular.
 ///
 /// # Errors
-/// It says what it is.
+/// The error names its type.
 pub fn regular(metadata: &Metadata) -> io::Result<()> {
     if metadata.is_file() {
         return Ok(());
@@ -188,12 +187,12 @@ mod tests {
     }
 
     #[test]
-    fn files_that_do_not_tell_their_size_are_read_whole() {
+    fn files_that_do_not_report_their_size_are_read_whole() {
         assert!(read_regular(Path::new("/proc/self/status"), 1 << 16).unwrap().len() > 100);
     }
 
     #[test]
-    fn what_is_no_regular_file_is_refused_without_a_wait() {
+    fn a_file_that_is_not_regular_is_refused_without_a_wait() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().join("fifo");
         mknodat(CWD, &fifo, Kind::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();

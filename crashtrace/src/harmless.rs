@@ -1,7 +1,7 @@
-//! Text of others, where it is shown: which of its characters do harm, and how much of it is passed on. PURE.
+//! Foreign text, where it is shown: which of its characters are harmful, and how much of it is passed on. PURE.
 
-/// Whether a terminal would act on this character or not show it: controls (C0, DEL, C1), what turns the direction of writing,
-/// line separators, and what has no width.
+/// Whether a terminal would act on this character or not show it: controls (C0, DEL, C1), characters that change the direction of
+/// writing, line separators, and characters without width.
 pub(crate) fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -16,7 +16,7 @@ pub(crate) fn is_harmful(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Text in one line of at most `most_chars` characters, and `...` where it was longer. Harmful characters stand as blanks.
+/// Text in one line of at most `most_chars` characters, and `...` where it was longer. Harmful characters become blanks.
 pub(crate) fn one_line(text: &str, most_chars: usize) -> String {
     let plain = |c: char| if is_harmful(c) { ' ' } else { c };
     let text = text.trim();

@@ -1,4 +1,4 @@
-//! crashtrace: says why a container died, as it happens.
+//! crashtrace reports why a container died, as it happens.
 //!
 //! ```text
 //! kernel hook -> record -> event -> incident -> case -> verdict -> report -> sinks

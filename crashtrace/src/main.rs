@@ -1,5 +1,5 @@
-//! The `crashtrace` command: parse, run, print what went wrong, exit code.
-// Not forbidden, as in the library, since the macro of ctor is allowed some.
+//! The `crashtrace` command: parses, runs, prints errors, sets the exit code.
+// Not `forbid`, as in the library, since the macro of ctor is allowed to use some.
 #![deny(unsafe_code)]
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -18,14 +18,14 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
-/// How long the last messages may take to come out.
+/// How long the last messages may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Standard output was closed when the program began.
+/// Standard output was closed at the start of the program.
 static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
 
-// Before `main` the standard library opens /dev/null in place of what is closed, and then nobody can tell it from one that the
-// user has given: others open theirs for reading and writing, too (daemon(3), Python, start-stop-daemon).
+// Before `main` the standard library opens /dev/null in place of closed descriptors, and then it cannot be told from a /dev/null
+// that the user has given: others open theirs for reading and writing, too (daemon(3), Python, start-stop-daemon).
 ctor::declarative::ctor! {
     #[ctor(unsafe)]
     fn look_at_stdout() {
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             return exit::FAILED.into();
         }
     };
-    // Also where a panic is the end.
+    // Also after a panic.
     let _last = LastWords(messages.clone());
     if let Err(error) = outlive_a_limit_of_files() {
         tracing::warn!(%error, "cannot catch SIGXFSZ: a file that grows to its limit (ulimit -f) ends the program");
@@ -62,8 +62,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Has a write beyond `RLIMIT_FSIZE` be an error (`EFBIG`) and not the end: of the stream, a recording and messages each knows what
-/// to do about errors. The handler stays when the runtime goes.
+/// Makes a write beyond `RLIMIT_FSIZE` an error (`EFBIG`) and not the end of the process: the stream, a recording and messages each
+/// handle errors. The handler outlives the runtime.
 fn outlive_a_limit_of_files() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async { signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop) })
@@ -96,7 +96,7 @@ fn print(bytes: &[u8]) -> anyhow::Result<u8> {
     stdio::print(bytes).map(|()| exit::OK)
 }
 
-/// Prints help, the version, or what is wrong with the arguments. Says what to exit with.
+/// Prints help, the version, or the error in the arguments. Returns the exit code.
 fn explain(error: &clap::Error) -> u8 {
     let printed = error.print();
     if error.use_stderr() {

@@ -1,12 +1,12 @@
-//! Messages about the agent itself, on standard error. Nothing that happens there may stop what the agent is there for: a message
-//! that cannot be written (a full disk, a closed pipe) or that nobody takes (a full pipe) is dropped and counted.
+//! Messages about the agent itself, on standard error. No failure there may stop the agent: a message that cannot be written (a
+//! full disk, a closed pipe) or that is not read (a full pipe) is dropped and counted.
 //!
-//! Until [`Messages::on_a_thread`] a message is written by whoever has it, as far as that is possible without a wait; after it
-//! by a thread, for only a thread can get stuck in a write without harm. It begins when the agent has dropped its privileges, so that
-//! it has none. What cannot be written at once waits, up to `MOST_BYTES`.
+//! Until [`Messages::on_a_thread`] the thread that logs a message writes it, as far as that is possible without a wait; after it
+//! a separate thread does, because only that one can block in a write without harm. It is started when the agent has dropped its
+//! privileges, so that it has none. Messages that cannot be written at once wait, up to `MOST_BYTES`.
 //!
-//! tracing-appender (0.2.4) is not used for this: it ignores errors of a write without a count, its bound is in lines and not in
-//! bytes, it has `println` on its way out (which panics), and it brings the `time` crate.
+//! tracing-appender (0.2.4) is not used for this: it ignores write errors without a count, its bound is in lines and not in bytes,
+//! it calls `println` at shutdown (which panics), and it brings the `time` crate.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -35,19 +35,19 @@ mod throttle;
 const MOST_BYTES: usize = 256 * 1024;
 /// Bytes of one message. The longest are a kernel's refusals, with the end of the verifier's log.
 const MESSAGE_BYTES: usize = 16 * 1024;
-/// What a pipe takes as a whole once it is writable (`PIPE_BUF`).
+/// Bytes that a writable pipe takes as a whole (`PIPE_BUF`).
 const AT_ONCE_BYTES: usize = 4096;
 
 /// A handle on standard error.
 #[derive(Clone, Debug)]
 pub struct Messages(Arc<Inner>);
 
-/// Messages that did not come out.
+/// Messages that were not written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unsaid {
     /// They could not be written.
     pub dropped: u64,
-    /// There were too many of their kind.
+    /// There were too many of the same kind.
     pub kept_back: u64,
 }
 
@@ -55,9 +55,9 @@ struct Inner {
     to: Box<dyn AsFd + Send + Sync>,
     color: bool,
     queue: Mutex<Queue>,
-    /// There is a message.
+    /// A message waits.
     more: Condvar,
-    /// There is none, and none is being written.
+    /// No message waits, and none is being written.
     idle: Condvar,
     throttle: Mutex<Throttle<callsite::Identifier>>,
 }
@@ -66,12 +66,12 @@ struct Inner {
 struct Queue {
     waiting: VecDeque<Vec<u8>>,
     waiting_bytes: usize,
-    /// How much of the first is written.
+    /// Written bytes of the first message.
     written: usize,
-    /// The thread has taken one.
+    /// The thread has taken a message.
     writing: bool,
     threaded: bool,
-    /// The latest message ended before its end.
+    /// The latest message was cut off.
     cut: bool,
     dropped: u64,
 }
@@ -83,16 +83,16 @@ impl fmt::Debug for Inner {
 }
 
 impl Messages {
-    /// Takes what this process logs from `level` on, and its panics, for standard error.
+    /// Writes this process's log from `level` on, and its panics, to standard error.
     ///
     /// # Errors
-    /// Somebody else takes them already.
+    /// Another subscriber is installed already.
     pub fn init(level: LevelFilter, color: bool) -> Result<Self, TryInitError> {
         let messages = Self::new(Box::new(io::stderr()), color);
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(messages.clone())
             .with_ansi(color)
-            // Those are told by `eprintln`.
+            // Those are written by `eprintln`.
             .log_internal_errors(false)
             .with_filter(Kinds { level, messages: messages.clone() });
         tracing_subscriber::registry().with(layer).try_init()?;
@@ -112,10 +112,10 @@ impl Messages {
         }))
     }
 
-    /// From here on a thread writes.
+    /// From here on a thread writes messages.
     ///
     /// # Errors
-    /// It cannot be had; then all stays as it was.
+    /// The thread cannot be started; then nothing changes.
     pub fn on_a_thread(&self) -> io::Result<()> {
         let mut queue = self.0.queue();
         if queue.threaded {
@@ -127,19 +127,19 @@ impl Messages {
         Ok(())
     }
 
-    /// Says this, as it is but for what a terminal would act on.
+    /// Writes this text, with harmful characters escaped.
     pub fn say(&self, text: &str) {
         self.0.put(text);
     }
 
-    /// What was not said so far.
+    /// The messages that were not written so far.
     #[must_use]
     pub fn unsaid(&self) -> Unsaid {
         let dropped = self.0.queue().dropped;
         Unsaid { dropped, kept_back: self.0.throttle().kept_back() }
     }
 
-    /// Gives what waits the time to come out. Says whether all did.
+    /// Waits up to `within` for all messages to be written. Returns whether they were.
     pub fn finish(&self, within: Duration) -> bool {
         let until = Instant::now() + within;
         self.0.summarize();
@@ -157,7 +157,7 @@ impl Messages {
         true
     }
 
-    /// Not by way of `tracing`, within which the panic may have been.
+    /// Not through `tracing`, within which the panic may have occurred.
     fn panicked(&self, panic: &PanicHookInfo<'_>) {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
@@ -178,7 +178,7 @@ impl Inner {
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was kept back, as a message.
+    /// Writes how many messages were suppressed.
     fn summarize(&self) {
         let summary = self.throttle().summary();
         if let Some(summary) = summary {
@@ -206,7 +206,7 @@ impl Inner {
         }
     }
 
-    /// Writes what can be written without a wait beyond `until`. Says whether that is all.
+    /// Writes as much as possible without a wait beyond `until`. Returns whether that is all.
     fn write_until(&self, mut queue: MutexGuard<'_, Queue>, until: Instant) -> bool {
         let to = Descriptor(self.to.as_fd());
         while let Some(first) = queue.waiting.front() {
@@ -218,7 +218,7 @@ impl Inner {
                 continue;
             }
             let rest = &first[queue.written..];
-            // Not by `Descriptor`, which waits: whoever shares a pipe that does not block may have filled it meanwhile.
+            // Not by `Descriptor`, which waits: another process that shares a non-blocking pipe may have filled it meanwhile.
             let wrote = rustix::io::write(
                 to.0,
                 if queue.cut { b"\n" } else { &rest[..rest.len().min(AT_ONCE_BYTES)] },
@@ -239,12 +239,13 @@ impl Inner {
         true
     }
 
-    /// The thread.
+    /// The writing thread.
     fn write(&self) {
         let mut to = Descriptor(self.to.as_fd());
         loop {
             let mut queue = self.queue();
-            // While the queue is held, as whoever begins a count does when it wakes this thread: so no wake-up is lost.
+            // Read while the queue is held, as it is in `event_enabled` where a count begins and wakes this thread: so no wake-up
+            // is lost.
             let due = self.throttle().due();
             if due.is_some_and(|due| due <= Instant::now()) {
                 drop(queue);
@@ -280,7 +281,7 @@ impl Inner {
     }
 }
 
-/// Knows how much of a message came out.
+/// Counts the written bytes of a message.
 struct Counted<'a, W> {
     to: &'a mut W,
     bytes: usize,
@@ -299,7 +300,7 @@ impl<W: Write> Write for Counted<'_, W> {
 }
 
 impl Queue {
-    /// The first is done with.
+    /// Removes the first message.
     fn pop(&mut self) {
         if let Some(first) = self.waiting.pop_front() {
             self.waiting_bytes -= first.len();
@@ -308,7 +309,7 @@ impl Queue {
     }
 }
 
-/// A message at a time, which is how `tracing_subscriber` writes them.
+/// One message for each call, as `tracing_subscriber` writes them.
 impl Write for &Messages {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.put(&String::from_utf8_lossy(bytes));
@@ -328,7 +329,7 @@ impl<'a> MakeWriter<'a> for Messages {
     }
 }
 
-/// Lets through what is of the level and not too often.
+/// Passes messages of the level that are not too frequent.
 struct Kinds {
     level: LevelFilter,
     messages: Messages,
@@ -340,20 +341,20 @@ impl<S: Subscriber> Filter<S> for Kinds {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        // Who asks for more is told all, and what is too much for standard error is dropped.
+        // At a finer level the user gets all messages, and those that are too much for standard error are dropped.
         if *event.metadata().level() > Level::INFO {
             return true;
         }
         let kind = event.metadata().callsite();
         let inner = &self.messages.0;
         let mut first = First(String::new());
-        // Formatted without the lock: what is formatted may itself log.
+        // Formatted without the lock, because formatting may log.
         if !inner.throttle().knows(&kind) {
             event.record(&mut first);
         }
         let fate = inner.throttle().fate(kind, first.0, Instant::now());
         if fate == Fate::BeginsCount {
-            // The thread has a time to keep now, and reads it while it holds the queue.
+            // The thread now has a deadline, and reads it while it holds the queue.
             let _queue = inner.queue();
             inner.more.notify_one();
         }

@@ -1,4 +1,4 @@
-//! What the agent tells of itself by HTTP, where `--metrics` says so: counts for Prometheus, and whether it works.
+//! Metrics and health of the agent by HTTP, where `--metrics` is given: counts for Prometheus, and whether it works.
 //!
 //! ```text
 //! lines written ----> incidents --+
@@ -6,8 +6,8 @@
 //! hooks, names, heartbeat --------+            \-> health ------> /healthz, /readyz
 //! ```
 //!
-//! [`table`] has each metric's name, unit and line. The loop puts in what it knows ([`Metrics`]), [`http`] answers from that,
-//! and [`server`] is all that touches a socket.
+//! [`table`] has each metric's name, unit and line. The loop stores its facts in [`Metrics`], [`http`] answers from that, and only
+//! [`server`] touches a socket.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,18 +27,17 @@ use crate::schema::Line;
 use crate::sinks::{Backlog, LineSink};
 use crate::stats::Stats;
 
-/// What is known at this moment.
+/// Facts to serve, at this moment.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     /// The hooks in place.
     pub hooks: Hooks,
     /// Size of the ring of records, where the kernel tells.
     pub ring_bytes: Option<u64>,
-    /// Counts of lines.
     pub lines: Lines,
     /// The counters of the stream.
     pub stats: Stats,
-    /// Who is asked for names, and how that goes.
+    /// Sources of names, and their state.
     pub names: Vec<NamesStatus>,
     /// When the loop last went round.
     pub round_ns: Option<u64>,
@@ -49,7 +48,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Those of an agent that has not begun.
+    /// Metrics of an agent that has not started.
     #[must_use]
     pub fn new(hooks: Hooks, ring_bytes: Option<u64>, gfp: GfpNames) -> Self {
         Self {
@@ -78,20 +77,19 @@ impl Metrics {
     }
 }
 
-/// A handle on them: the loop's, the server's and that of the thread that writes lines.
+/// A handle on the metrics: for the loop, the server, and the thread that writes lines.
 #[derive(Clone, Debug)]
 pub struct Shared(Arc<Mutex<Metrics>>);
 
 impl Shared {
-    /// The first handle.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
         Self(Arc::new(Mutex::new(metrics)))
     }
 
-    /// Access to them, for as long as nothing is awaited.
+    /// Access to the metrics, not to be held across an await.
     pub fn lock(&self) -> MutexGuard<'_, Metrics> {
-        // Each change of them leaves them whole.
+        // Each change leaves them consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

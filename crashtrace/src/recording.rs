@@ -1,8 +1,8 @@
-//! Recordings: the records of one session in a file, with what it takes to read them elsewhere.
+//! Recordings: the records of one session in a file, with the facts needed to read them elsewhere.
 //!
-//! A line of JSON (the [`Preamble`]) comes first, then frames: a little-endian u32 with the length, and that many
-//! bytes of record. The preamble tells the machine; records are as the kernel side wrote them. A file that ends in
-//! the middle of a frame is read up to there, and the rest is counted as lost.
+//! A line of JSON (the [`Preamble`]) comes first, then frames: a little-endian u32 with the length, and that many bytes of record.
+//! The preamble describes the machine; records are as the kernel side wrote them. A file that ends in the middle of a frame is read
+//! up to there, and the rest is counted as lost.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read, Write};
@@ -52,11 +52,11 @@ pub struct Preamble {
     pub node_root: NodeRoot,
     /// The memory controller is on cgroup v1; `None` where that is not known.
     pub memory_cgroup_v1: Option<bool>,
-    /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME` at the beginning.
+    /// `CLOCK_REALTIME` minus `CLOCK_BOOTTIME` at the beginning.
     pub realtime_offset_ns: i64,
     /// The hooks in use.
     pub hooks: Vec<String>,
-    /// What could not be seen with them.
+    /// Their blind spots.
     #[serde(default)]
     pub blind: Vec<BlindSpot>,
     /// Names of the kernel's gfp bits.
@@ -73,7 +73,7 @@ pub enum RecordingError {
     /// Reading failed.
     #[error("cannot read it")]
     Io(#[from] io::Error),
-    /// It does not begin like one.
+    /// It does not begin like a recording.
     #[error("it is no recording of crashtrace (the first line is not a preamble: {0})")]
     NoRecording(String),
     /// Another version wrote it.
@@ -83,7 +83,7 @@ pub enum RecordingError {
     Layout(u16, String),
 }
 
-/// What each recording begins with, whichever version wrote it.
+/// Beginning of each recording, of any version.
 const MAGIC: &str = "{\"format\":\"crashtrace-recording/";
 
 /// Whether a file that begins like this is a recording. Takes 64 bytes.
@@ -93,7 +93,7 @@ pub fn begins_like_a_recording(start: &[u8]) -> bool {
 }
 
 impl Preamble {
-    /// Writes it: a recording begins with that.
+    /// Writes the preamble, with which a recording begins.
     ///
     /// # Errors
     /// Writing failed.
@@ -104,15 +104,15 @@ impl Preamble {
     }
 }
 
-/// A record as a recording has it. `None` for one that is larger than any record.
+/// A record as a frame. `None` if it is larger than any record.
 #[must_use]
 pub fn frame(record: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(record.len()).ok().filter(|_| record.len() <= RECORD_MAX_BYTES)?;
     Some([&length.to_le_bytes(), record].concat())
 }
 
-/// A record that says that `CLOCK_REALTIME` less `CLOCK_BOOTTIME` is this from here on, the `seq`-th of them from 0. It is as the
-/// kernel side would write it, so that other versions pass over it: the CPU is none, and has numbers of its own.
+/// A record that says: from here on `CLOCK_REALTIME` minus `CLOCK_BOOTTIME` is this. `seq` counts such records from 0. It has the
+/// kernel side's format, so that other versions skip it: its CPU number is that of no CPU, with a separate sequence.
 #[must_use]
 pub fn clock_record(seq: u64, ktime_ns: u64, realtime_offset_ns: i64) -> Vec<u8> {
     let mut record = Vec::with_capacity(CLOCK_BYTES);
@@ -127,7 +127,7 @@ pub fn clock_record(seq: u64, ktime_ns: u64, realtime_offset_ns: i64) -> Vec<u8>
     record
 }
 
-/// What each version has in its preamble.
+/// The part of the preamble that all versions have.
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(borrow, default)]
@@ -137,23 +137,21 @@ struct Head<'a> {
     agent: Option<Cow<'a, str>>,
 }
 
-/// What comes next in a recording.
+/// The next part of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// A record.
     Record(Bytes),
     /// The wall clock was set.
     Clock {
-        /// When that was noticed.
+        /// When the agent noticed.
         ktime_ns: u64,
-        /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME` from here on.
+        /// `CLOCK_REALTIME` minus `CLOCK_BOOTTIME` from here on.
         realtime_offset_ns: i64,
     },
-    /// The file ends in the middle of a record, or with bytes that are none: nothing after this can be read.
+    /// The file ends in the middle of a record, or with bytes that are no record: nothing after this can be read.
     Broken(String),
 }
 
-/// Reads a recording.
 #[derive(Debug)]
 pub struct Reader<R: BufRead> {
     from: R,
@@ -164,12 +162,12 @@ impl<R: BufRead> Reader<R> {
     /// Reads the preamble.
     ///
     /// # Errors
-    /// It cannot be read, is no preamble, or is one of another layout.
+    /// It cannot be read, is no preamble, or has another layout.
     pub fn open(mut from: R) -> Result<(Preamble, Self), RecordingError> {
         let mut line = Vec::new();
         from.by_ref().take(PREAMBLE_MAX_BYTES).read_until(b'\n', &mut line)?;
         let no_recording = |error: serde_json::Error| RecordingError::NoRecording(error.to_string());
-        // What another version wrote may differ in more than the two fields that say so. As these types and not as any JSON: a
+        // A preamble of another version may differ in more than these two fields. Parsed as these types and not as any JSON: a
         // megabyte of that can take a hundred times its size.
         let head: Head<'_> = serde_json::from_slice(&line).map_err(no_recording)?;
         if head.format != FORMAT {
@@ -217,7 +215,7 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
-/// What a record says of the wall clock, if it is about that.
+/// The clock step in a record, if it is about that.
 fn clock(record: &Bytes) -> Option<Frame> {
     let body = record.get(size_of::<Header>()..CLOCK_BYTES)?;
     let about = record.len() == CLOCK_BYTES && record.get(2..4)? == kind::CLOCK.to_le_bytes();

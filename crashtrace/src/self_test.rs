@@ -1,12 +1,12 @@
-//! The self-test: what the kernel side reads by the field table, tried on this process before anything is believed.
+//! The self-test: the fields that the kernel side reads by the field table are tried on this process first.
 //!
-//! A wrong table (BTF of another kernel, or something that the table does not foresee) gives figures that look like facts. So
-//! the kernel runs one program once, in the context of a thread of this process, which reads that thread and its cgroups with
-//! the code that reads killers and victims. What came out must be what the kernel says by ways that take nothing from the
-//! table: helpers, which work in every namespace, and `/proc/self`.
+//! A wrong table (BTF of another kernel, or a case that the table does not foresee) gives figures that look like facts. So the
+//! kernel runs one program once, in the context of a thread of this process, which reads that thread and its cgroups with the code
+//! that reads killers and victims. The values must match those that the kernel gives in ways that do not use the table: helpers,
+//! which work in every namespace, and `/proc/self`.
 //!
-//! The program is run by `BPF_PROG_TEST_RUN` (raw tracepoints, since 5.10) and attached to nothing: it cannot run for
-//! anybody else. A tracepoint that only this process would hit was the other way; it takes a filter and a second load.
+//! The program is run by `BPF_PROG_TEST_RUN` (raw tracepoints, since 5.10) and attached to nothing: it cannot run for any other
+//! process. A tracepoint that only this process would hit was the alternative; it needs a filter and a second load.
 
 use std::path::Path;
 use std::thread;
@@ -35,19 +35,19 @@ pub use compare::{Scene, compare};
 pub use refusal::{misread, untried};
 pub use this_process::{CgroupDir, ProcSelf, Text, ThisProcess};
 
-/// What is compared may change in between: a wrong table is wrong each time.
+/// A value may change between two readings, but a wrong table is wrong each time.
 const TRIES: usize = 3;
 
-/// What the self-test found.
+/// Results of the self-test.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SelfTestReport {
     /// The facts that were read right.
     pub right: Vec<String>,
-    /// Those that were read wrong: then nothing that the kernel side says can be believed.
+    /// The facts that were read wrong: then no value from the kernel side is reliable.
     pub wrong: Vec<Wrong>,
-    /// Those that could not be compared, and why.
+    /// The facts that could not be compared, and why.
     pub not_compared: Vec<Unresolved>,
-    /// Instructions that the verifier went through for it; null where the kernel does not say (before 5.16).
+    /// Instructions that the verifier processed for it; null where the kernel does not tell (before 5.16).
     pub verified_instructions: Option<u32>,
     /// How long it took.
     pub took_ms: u64,
@@ -56,29 +56,27 @@ pub struct SelfTestReport {
 /// A fact that was read wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Wrong {
-    /// Which.
     pub fact: String,
     /// What the kernel side read.
     pub read: String,
-    /// What it is.
+    /// The true value.
     pub is: String,
 }
 
-/// Why it came to nothing.
+/// Why the self-test could not run.
 #[derive(Debug, Error)]
 pub enum SelfTestError {
-    /// The kernel object.
+    /// The kernel object failed.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// Its program.
+    /// Its program failed.
     #[error("cannot {what}: {}", load::explain(.error))]
     Program {
-        /// What the kernel would not do.
+        /// The refused action.
         what: &'static str,
-        /// Why.
         error: Box<ProgramError>,
     },
-    /// Anything else.
+    /// Another failure.
     #[error("{0}")]
     Other(String),
 }
@@ -103,7 +101,7 @@ pub fn run(
     let verified_instructions = found.info().ok().and_then(|info| info.verified_instruction_count());
     let mut report = SelfTestReport::default();
     for _ in 0..TRIES {
-        // A thread of its own: its ids and name differ from those of the process.
+        // In a separate thread, whose ids and name differ from those of the process.
         let tried = thread::scope(|scope| {
             let body = || observe(&mut ebpf, proc, facts);
             let thread = thread::Builder::new().name("self-test".to_owned()).spawn_scoped(scope, body);
@@ -121,7 +119,7 @@ pub fn run(
     Ok(SelfTestReport { verified_instructions, took_ms, ..report })
 }
 
-/// Has the kernel run the program in this thread, and reads the same by other ways before and after it.
+/// Makes the kernel run the program in this thread, and reads the same facts by other ways before and after it.
 fn observe(ebpf: &mut Ebpf, proc: &Path, facts: &HostFacts) -> Result<(Bytes, ThisProcess), SelfTestError> {
     let mut own = ThisProcess::begin(proc, boottime_ns());
     let program = program(ebpf)?;

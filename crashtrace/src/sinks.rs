@@ -1,4 +1,4 @@
-//! Where the stream goes.
+//! The sinks of the stream.
 //!
 //! | sink | gets | if it fails |
 //! |---|---|---|
@@ -6,8 +6,8 @@
 //! | a [`LineSink`]: metrics ([`crate::metrics::WrittenLines`]) | each line that standard output has taken | it cannot |
 //! | a [`RecordSink`]: the recording ([`Recording`]) | each record, as the kernel side wrote it | logged and counted |
 //!
-//! Each sink has a file with its options, how it starts, and what its failure means. None makes the loop wait: a sink that writes does
-//! so on a thread with a bounded queue ([`writer`]).
+//! Each sink has a file with its options, its start, and the effect of its failure. None makes the loop wait: a sink that writes
+//! does so on a thread with a bounded queue ([`writer`]).
 
 use std::future::Future;
 use std::io;
@@ -34,26 +34,25 @@ use writer::Written;
 
 /// Gets each line once standard output has taken it. Called on the thread that writes lines, so it must not wait.
 pub trait LineSink: Send {
-    /// This line is written.
+    /// Takes a line that is written.
     fn line(&mut self, line: &Line);
 }
 
 /// Gets each record. Called by the loop, so it must not wait. It logs its own failures.
 pub trait RecordSink {
-    /// Takes a record.
     fn record(&mut self, record: &[u8]) -> Taken;
     /// Waits until all is written, and not beyond `until`.
     fn finish(self: Box<Self>, until: Instant) -> Pin<Box<dyn Future<Output = ()>>>;
 }
 
-/// What a sink did with a record.
+/// Result of a record in a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// It has it.
+    /// The sink took it.
     Whole,
-    /// It had no room for it.
+    /// The sink had no room for it.
     LeftOut,
-    /// It has failed, and takes nothing any more.
+    /// The sink has failed, and takes no more records.
     Failed,
 }
 
@@ -67,13 +66,13 @@ pub struct Sinks {
 }
 
 impl Sinks {
-    /// Lines go to `stdout`, and to what that was started with; records to these.
+    /// Lines go to `stdout`, and to the sinks that it was started with; records go to `records`.
     #[must_use]
     pub fn new(stdout: Stdout, records: Vec<Box<dyn RecordSink>>) -> Self {
         Self { stdout, records, clocks: 0, failures: 0 }
     }
 
-    /// Hands on a record.
+    /// Passes on a record.
     pub fn record(&mut self, record: &[u8]) {
         let mut failures = 0;
         self.records.retain_mut(|sink| {
@@ -84,13 +83,13 @@ impl Sinks {
         self.failures = self.failures.saturating_add(failures);
     }
 
-    /// Hands on that the wall clock was set.
+    /// Passes on that the wall clock was set.
     pub fn clock(&mut self, ktime_ns: u64, realtime_offset_ns: i64) {
         self.record(&clock_record(self.clocks, ktime_ns, realtime_offset_ns));
         self.clocks = self.clocks.saturating_add(1);
     }
 
-    /// Has lines written.
+    /// Queues lines for writing.
     pub fn lines(&mut self, lines: impl IntoIterator<Item = Line>) {
         for line in lines {
             self.stdout.line(line);
@@ -103,21 +102,21 @@ impl Sinks {
         self.failures
     }
 
-    /// Whether no more should come for now.
+    /// Whether the loop should pause.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.stdout.is_full()
     }
 
-    /// Waits until more may come, if it is full. Cancel-safe.
+    /// Waits until there is room, if it is full. Cancel-safe.
     ///
     /// # Errors
-    /// Standard output cannot be written, also because its reader has closed it.
+    /// Standard output cannot be written, or its reader has closed it.
     pub async fn changed(&mut self) -> io::Result<()> {
         self.stdout.changed().await
     }
 
-    /// Ends with standard output, by the error of [`Self::changed`]. The other sinks still finish.
+    /// Ends because of standard output, with the error of [`Self::changed`]. The other sinks still finish.
     ///
     /// # Errors
     /// That error, unless the reader has closed standard output.
@@ -131,7 +130,7 @@ impl Sinks {
     /// # Errors
     /// Standard output has not taken all.
     pub async fn finish(self, until: Instant, untold: u64) -> Result<()> {
-        // Side by side: one that uses up the time must leave some to the others.
+        // Concurrently: one that uses up the time must leave some to the others.
         let (lines, ()) = tokio::join!(self.stdout.finish(until), finish(self.records, until));
         let left = match lines {
             Written::All => 0,
@@ -147,7 +146,7 @@ impl Sinks {
     }
 }
 
-/// Side by side, too.
+/// Finishes them concurrently, too.
 async fn finish(sinks: Vec<Box<dyn RecordSink>>, until: Instant) {
     let mut left: Vec<_> = sinks.into_iter().map(|sink| sink.finish(until)).collect();
     std::future::poll_fn(|context| {
@@ -192,7 +191,7 @@ mod tests {
             Some(sinks.failures())
         });
         assert_eq!(failures.take(4).collect::<Vec<_>>(), [1, 3, 4, 4]);
-        // The one that had failed got no more.
+        // The failed sink got no more.
         assert_eq!(counts.map(|count| count.load(Ordering::SeqCst)), [3, 3]);
     }
 }

@@ -1,8 +1,8 @@
-//! Standard output and standard error as they are: no buffer, no lock, and each error is told.
+//! Standard output and standard error, raw: no buffer, no lock, and each error is returned.
 //!
-//! The standard library's own handles take a closed descriptor for one that takes everything, and panic (`eprintln`) or give up
-//! (`EAGAIN`) where the other end does not take what is written. Whether descriptors block is not this process's to say: whoever
-//! shares a pipe or a terminal with it may have set `O_NONBLOCK` on it.
+//! The standard library's handles treat a closed descriptor as one that accepts everything, and panic (`eprintln`) or give up
+//! (`EAGAIN`) where the other end does not read. Whether descriptors block is not up to this process: another one that shares a
+//! pipe or a terminal with it may have set `O_NONBLOCK` on it.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -12,15 +12,15 @@ use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Writes all of this to standard output.
+/// Writes all bytes to standard output.
 ///
 /// # Errors
-/// Those that [`ended`] passes on.
+/// Errors that [`ended`] passes on.
 pub fn print(bytes: &[u8]) -> Result<()> {
     stdout().write_all(bytes).or_else(ended)
 }
 
-/// What an error of writing to standard output comes to: a reader who has closed it wants no more, and that is a good end.
+/// The result for an error of writing to standard output: if the reader has closed it, that is a success.
 ///
 /// # Errors
 /// Any other error.
@@ -31,25 +31,24 @@ pub fn ended(error: io::Error) -> Result<()> {
     Err(error).context("cannot write to the standard output")
 }
 
-/// Writes to a descriptor; waits where it is not to block.
+/// Writes to a descriptor; waits if it is non-blocking.
 #[derive(Debug)]
 pub struct Descriptor<F>(pub F);
 
-/// Standard output.
 #[must_use]
 pub fn stdout() -> Descriptor<io::Stdout> {
     Descriptor(io::stdout())
 }
 
 impl<F: AsFd> Descriptor<F> {
-    /// Waits until something can be written, or an error is there to be had by writing. Says whether that came in time.
+    /// Waits until a write would succeed, or fail. Returns whether that came in time.
     pub fn is_writable(&self, within: Option<Duration>) -> bool {
         let within = within.map(|within| Timespec::try_from(within).unwrap_or_default());
         let mut one = [PollFd::new(&self.0, PollFlags::OUT)];
         loop {
             match poll(&mut one, within.as_ref()) {
                 Err(Errno::INTR) if within.is_none_or(|within| within == Timespec::default()) => {}
-                // Interrupted is not writable yet; a caller with time left asks again.
+                // An interruption does not mean writable; a caller with time left calls again.
                 ready => return ready.is_ok_and(|ready| ready > 0),
             }
         }
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_that_does_not_block_is_waited_for() {
+    fn a_non_blocking_pipe_is_waited_for() {
         let (mut reader, writer) = io::pipe().unwrap();
         fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
         // More than a pipe holds.

@@ -1,6 +1,6 @@
-//! Tasks that are to run as long as the agent does. Nobody awaits them, so without this one that panics would be gone unnoticed:
-//! names would stay as they were for ever, metrics would not answer. Here a task that ends, by a panic or of itself, is told
-//! to its owner, logged, and started anew after a pause that grows while it keeps ending.
+//! Tasks that must run as long as the agent does. They are not awaited, so without this a panic would go unnoticed: names would
+//! stay unchanged for ever, metrics would not answer. Here the end of a task, by a panic or by a return, is reported to its owner,
+//! logged, and followed by a restart after a pause that grows while the task keeps failing.
 
 use std::any::Any;
 use std::fmt;
@@ -19,9 +19,8 @@ const LONGEST_TEXT: usize = 240;
 /// Why a task is not running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Which task.
     pub task: &'static str,
-    /// What the panic said. `None`: it returned, which it must not.
+    /// Text of the panic. `None`: the task returned, which it must not.
     pub panic: Option<String>,
 }
 
@@ -35,7 +34,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// A task that is kept running. It ends when this is dropped.
+/// A supervised task. It ends when this is dropped.
 #[derive(Debug)]
 #[must_use = "the task ends when this is dropped"]
 pub struct Supervised(JoinHandle<()>);
@@ -46,8 +45,8 @@ impl Drop for Supervised {
     }
 }
 
-/// Runs what `start` makes of what is `shared` with its owner, anew each time that it ends, after one of `pauses`. `ended` is told
-/// why before each pause. Must be called within a tokio runtime.
+/// Runs the future that `start` makes of `shared`, the state that it shares with its owner, again each time that it ends, after one
+/// of `pauses`. `ended` gets the reason before each pause. Must be called within a tokio runtime.
 pub fn keep<S, F>(
     task: &'static str,
     pauses: Pauses,
@@ -63,7 +62,7 @@ where
         let mut backoff = Backoff::new(pauses, fastrand::Rng::new());
         loop {
             let begun = Instant::now();
-            // Of its own, so that a panic ends it alone; in a set, so that it ends with this one.
+            // In a separate task, so that a panic ends only that one; in a set, so that it ends with this one.
             let mut set = JoinSet::new();
             set.spawn(start(Arc::clone(&shared)));
             let panic = match set.join_next().await {
@@ -71,7 +70,7 @@ where
                 Some(Ok(())) | None => None,
             };
             let reason = Ended { task, panic };
-            // Of a panic its hook has said where it was, and that it is to be reported.
+            // For a panic, the panic hook has logged where it was, and that it should be reported.
             let please = if reason.panic.is_some() { "" } else { "; please report it" };
             tracing::error!("{reason}{please}");
             ended(&shared, &reason);
@@ -81,12 +80,12 @@ where
     }))
 }
 
-/// What a panic said.
+/// Text of a panic.
 fn text(error: JoinError) -> String {
     error.try_into_panic().map_or_else(|error| error.to_string(), |panic| said(&*panic))
 }
 
-/// What a panic said, in one line of bounded length.
+/// Text of a panic, in one line of bounded length.
 pub(crate) fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
@@ -105,8 +104,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Starts tasks of which the first panics, and each other does this to what it shares once the gate is open. What a panic of
-    /// the agent may come of is not known, else it would not be there: so this one is made.
+    /// Starts tasks of which the first panics, and each other does this to its shared state once the gate is open. No way to make
+    /// the agent panic is known (it would be fixed), so this makes one.
     pub(crate) fn panics_once<S: Send + Sync + 'static>(
         gate: &Arc<Semaphore>,
         then: fn(&S),
@@ -131,7 +130,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_panics_or_returns_is_told_and_started_anew() {
+    async fn a_task_that_panics_or_returns_is_reported_and_restarted() {
         let (mut log, to) = std::io::pipe().expect("a pipe");
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(to)).finish();
         let logged = tracing::subscriber::set_default(subscriber);

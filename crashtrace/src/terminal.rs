@@ -1,4 +1,4 @@
-//! Text for a terminal, harmless by construction: the only way in escapes, and only [`Page`] itself writes line ends
+//! Text for a terminal, harmless by construction: every text is escaped when it is added, and only [`Page`] itself writes line ends
 //! and colours.
 
 use std::borrow::Cow;
@@ -13,17 +13,16 @@ pub(crate) mod zones;
 /// How a text stands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// Not at all.
+    /// No emphasis.
     Plain,
-    /// What the line is about.
+    /// The subject of the line.
     Alarm,
-    /// What to be careful with.
+    /// A warning.
     Caution,
-    /// What works.
+    /// A success.
     Good,
-    /// A heading.
     Heading,
-    /// Small print.
+    /// A minor detail.
     Faint,
 }
 
@@ -41,7 +40,7 @@ impl Style {
     }
 }
 
-/// Where text is put together.
+/// Text under construction.
 pub(crate) struct Page {
     text: String,
     color: bool,
@@ -67,12 +66,11 @@ impl Page {
         self.put(Style::Plain, text)
     }
 
-    /// Ends the line.
     pub(crate) fn end(&mut self) {
         self.text.push('\n');
     }
 
-    /// Adds rows of cells in columns. Numbers stand on the right of theirs; the last column is as wide as it likes.
+    /// Adds rows of cells in columns. Numbers are right-aligned; the last column has no bound.
     pub(crate) fn table<const N: usize>(&mut self, rows: &[(Style, [String; N])], right: [bool; N]) {
         /// One long name must not push all other rows off the screen.
         const WIDEST: usize = 28;
@@ -102,13 +100,13 @@ impl Page {
     }
 }
 
-/// `text` with everything visible that a terminal would act on or not show: control characters (C0, DEL, C1), what
-/// turns the direction of writing, and what has no width. Harmless text comes back as it is.
+/// `text` with all harmful characters made visible: control characters (C0, DEL, C1), those that change the direction of writing,
+/// and those without width. Harmless text is returned unchanged.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     harmless_but(text, |_| false)
 }
 
-/// The same, but for characters that are `meant`.
+/// The same, except for characters that are `meant`.
 pub(crate) fn harmless_but(text: &str, meant: impl Fn(char) -> bool) -> Cow<'_, str> {
     let is_harmful = |c| is_harmful(c) && !meant(c);
     if !text.chars().any(is_harmful) {
@@ -134,7 +132,7 @@ mod tests {
     use super::harmless;
 
     #[test]
-    fn what_a_terminal_acts_on_is_made_visible() {
+    fn harmful_characters_are_made_visible() {
         assert_eq!(
             harmless("a\x1b[2J\x07\u{9b}1m\u{202e}b\u{200b}\u{2066}\n\t\r\x7f\0").as_ref(),
             "a\\x1b[2J\\x07\\u{9b}1m\\u{202e}b\\u{200b}\\u{2066}\\n\\t\\r\\x7f\\x00"
@@ -142,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_stays_as_it_is() {
+    fn ordinary_text_is_unchanged() {
         for text in ["java", "\\xff\\\\", "数据库", "größe", "данные", "עברית", "é"] {
             assert_eq!(harmless(text), text);
         }

@@ -10,10 +10,9 @@ use crate::cgroup::NodeRoot;
 use crate::cgroup::is_kubepods;
 use crate::node::CgroupFiles;
 
-/// How many cgroups are looked at to find kubelet's, which is one of the first or second level.
+/// How many cgroups are searched for kubelet's, which is one of the first or second level.
 const MOST_LOOKED_AT: usize = 4096;
 
-/// A mounted hierarchy.
 #[derive(Debug)]
 pub(super) struct CgroupFs {
     /// Its mount point, if there is one.
@@ -24,7 +23,7 @@ impl CgroupFiles for CgroupFs {
     fn memory_stat(&mut self, path: &[u8], cgroup_id: Option<u64>) -> Result<Vec<u8>, String> {
         let mount = self.mount.as_ref().ok_or("the memory controller's hierarchy is not mounted here")?;
         let relative = path.strip_prefix(b"/").unwrap_or(path);
-        // A cgroup's name may be `..`? No: no directory can. But bytes from elsewhere are not trusted to be names.
+        // A cgroup's name cannot be `..`, because no directory's can. But bytes from elsewhere are not trusted to be names.
         if relative.split(|&byte| byte == b'/').any(|name| name == b".." || name == b".") {
             return Err("the path of the cgroup is no path".to_owned());
         }
@@ -41,8 +40,8 @@ impl CgroupFiles for CgroupFs {
     }
 }
 
-/// Where the node's cgroups begin, seen from here. Where the hierarchy's mount does not show the machine's root, it begins at the
-/// node's container (kind), or only at this agent's own: kubelet's tree in it tells.
+/// Where the node's cgroups begin, seen from here. Where the hierarchy's mount does not show the machine's root, they begin at the
+/// node's container (kind), or only at this agent's own cgroup: kubelet's tree in it decides.
 pub(super) fn node_root(mount: Option<&Path>, whole: Option<bool>, v1: bool) -> NodeRoot {
     let root = mount.filter(|mount| whole == Some(false) && has_kubepods(mount));
     NodeRoot { cgroup_id: root.and_then(|root| fs::metadata(root).ok()).map(|root| root.ino()), v1 }

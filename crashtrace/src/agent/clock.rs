@@ -1,8 +1,8 @@
-//! The clocks: the kernel side's, and the wall's.
+//! The clocks: the kernel side's and the wall clock.
 //!
-//! The two run at one rate, by NTP's corrections too, and through suspend; what one is ahead of the other changes only when
-//! somebody sets the wall clock (`clock_settime`, `ADJ_SETOFFSET`, a leap second). So it is looked at anew for each batch of
-//! lines, and a set clock wakes the agent ([`ClockSet`]).
+//! The two run at one rate, also under NTP's corrections and through suspend. Their difference changes only when a program sets the
+//! wall clock (`clock_settime`, `ADJ_SETOFFSET`, a leap second). So it is read again for each batch of lines, and a set clock wakes
+//! the agent ([`ClockSet`]).
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,20 +18,20 @@ mod namespace;
 
 pub(super) use namespace::Hidden;
 
-/// Differences below this may come of reading two clocks one after the other, and are not followed.
+/// Differences below this may be due to reading two clocks one after the other, and are not followed.
 const STEP_NS: u64 = 1_000_000;
 /// How often the clocks are read at most, for one reading that nothing interrupts.
 const READINGS: usize = 8;
 /// A reading that took so long was not interrupted.
 const UNDISTURBED_NS: u64 = 20_000;
 
-/// Nanoseconds of the kernel's `CLOCK_BOOTTIME`: the clock of records. In a time namespace this process's own clock of that
-/// name has another time.
+/// Nanoseconds of the kernel's `CLOCK_BOOTTIME`: the clock of records. In a time namespace this process's `CLOCK_BOOTTIME` differs
+/// from it.
 pub(super) fn boottime_ns() -> u64 {
     u64::try_from(own_boottime_ns().saturating_sub(namespace::ahead_ns())).unwrap_or_default()
 }
 
-/// Whether the kernel's time can be told here at all.
+/// Whether the kernel's time is known here.
 ///
 /// # Errors
 /// This process is in a time namespace that hides it.
@@ -43,10 +43,10 @@ pub(super) fn check() -> Result<(), Hidden> {
     Ok(())
 }
 
-/// `CLOCK_REALTIME` less the kernel's `CLOCK_BOOTTIME`, and how far that may be off, in nanoseconds.
+/// `CLOCK_REALTIME` minus the kernel's `CLOCK_BOOTTIME`, and the uncertainty of that, in nanoseconds.
 fn read() -> (i64, u64) {
     let reading = || {
-        // Between two readings of the one clock: being interrupted shows.
+        // Between two readings of the same clock: an interruption shows.
         let before = own_boottime_ns();
         let realtime = nanoseconds(clock_gettime(ClockId::Realtime));
         let after = own_boottime_ns();
@@ -67,25 +67,25 @@ fn read() -> (i64, u64) {
     best
 }
 
-/// What the wall clock is ahead of the kernel's.
+/// Difference between the wall clock and the kernel's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wall {
-    /// `CLOCK_REALTIME` less the kernel's `CLOCK_BOOTTIME`.
+    /// `CLOCK_REALTIME` minus the kernel's `CLOCK_BOOTTIME`.
     pub(super) offset_ns: i64,
 }
 
 impl Wall {
-    /// As it is now.
+    /// Reads it now.
     pub(super) fn now() -> Self {
         Self { offset_ns: read().0 }
     }
 
-    /// Looks again; gives it if the clock was set.
+    /// Reads it again; returns the new offset if the clock was set.
     pub(super) fn step(&mut self) -> Option<i64> {
         self.follow(read())
     }
 
-    /// Takes a reading that may be so far off.
+    /// Takes a reading with this uncertainty.
     fn follow(&mut self, (offset_ns, uncertain_ns): (i64, u64)) -> Option<i64> {
         let stepped = self.offset_ns.abs_diff(offset_ns) >= STEP_NS.saturating_add(uncertain_ns);
         stepped.then(|| {
@@ -95,12 +95,12 @@ impl Wall {
     }
 }
 
-/// Wakes when the wall clock is set, and never otherwise.
+/// Wakes only when the wall clock is set.
 #[derive(Debug)]
 pub(super) struct ClockSet(AsyncFd<OwnedFd>);
 
 impl ClockSet {
-    /// Begins to wait.
+    /// Starts to wait.
     ///
     /// # Errors
     /// The kernel has no such timer, or epoll refuses.
@@ -115,15 +115,15 @@ impl ClockSet {
         Ok(Self(set))
     }
 
-    /// Waits until it is. Cancel-safe.
+    /// Waits until the clock is set. Cancel-safe.
     ///
     /// # Errors
     /// epoll or the timer failed.
     pub(super) async fn changed(&mut self) -> io::Result<()> {
         let mut guard = self.0.readable().await?;
         guard.clear_ready();
-        // A set clock cancels the timer, which reading says once. It need not be armed anew (`timerfd_canceled`, `fs/timerfd.c`,
-        // 5.10 to 7.3).
+        // A set clock cancels the timer, and reading it reports that once. It need not be armed again (`timerfd_canceled`,
+        // `fs/timerfd.c`, 5.10 to 7.3).
         match rustix::io::read(self.0.get_ref(), &mut [0; 8]) {
             Ok(_) | Err(Errno::CANCELED | Errno::AGAIN) => Ok(()),
             Err(error) => Err(error.into()),
@@ -131,7 +131,7 @@ impl ClockSet {
     }
 }
 
-/// Sets the timer to the end of time, which is never reached: it is there to be cancelled.
+/// Sets the timer to the end of time, which is never reached: it only serves to be cancelled.
 fn arm(timer: &OwnedFd) -> io::Result<()> {
     let never = Timespec { tv_sec: i64::MAX / 1_000_000_000, tv_nsec: 0 };
     let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: never };
@@ -157,7 +157,7 @@ mod tests {
         for (reading, step) in [
             ((5_000_000_000, 0), None),
             ((5_000_999_999, 0), None),
-            // Interrupted while reading: it may be off by that.
+            // Interrupted while reading: the uncertainty is that large.
             ((5_003_000_000, 2_500_000), None),
             ((5_003_000_000, 1_000_000), Some(5_003_000_000)),
             ((5_002_000_001, 0), None),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_clock_that_nobody_sets_wakes_nobody() {
+    async fn a_clock_that_is_not_set_does_not_wake_the_agent() {
         let mut set = ClockSet::new().expect("a timer");
         let waited = tokio::time::timeout(std::time::Duration::from_millis(20), set.changed()).await;
         assert!(waited.is_err(), "{waited:?}");

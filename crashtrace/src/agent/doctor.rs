@@ -1,4 +1,4 @@
-//! `crashtrace doctor`: what can be seen on this node, tried out.
+//! `crashtrace doctor`: tries which hooks work on this node.
 
 use anyhow::Result;
 
@@ -16,17 +16,17 @@ use crate::self_test;
 use crate::sinks::Form;
 use crate::stdio;
 
-/// Looks, tries each tier of hooks and takes it away again, and says what came of it.
+/// Inspects the host, tries each tier of hooks, removes it again, and prints the findings.
 ///
 /// # Errors
 /// The findings cannot be written.
 pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
     spare_others();
     let host = Host::inspect(config.btf.as_deref());
-    // Before the trials, which take memory themselves.
+    // Before the trials, which need memory themselves.
     let zones = zones_now(&mut ProcFs { mount: "/proc".into() });
     let mut confinement = None;
-    // Beside the first hooks that are in place, as it would be.
+    // While the first working hooks are in place, as in `watch`.
     let needs = rights::needs(&config.pods, &host);
     let mut confine = |counters: &KernelCounters| {
         if confinement.is_none() {
@@ -65,8 +65,8 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
     Ok(report)
 }
 
-/// Asks the kernel to kill this process before any other. The trials take some ten MiB, and whoever runs them may do so
-/// because the node has no memory left: they must not cost a container its life.
+/// Makes this process the first that the kernel kills. The trials need some ten MiB, and the user may run them because the node has
+/// no memory left: they must not cost a container its life.
 fn spare_others() {
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "1000") {
         tracing::debug!(%error, "cannot raise the doctor's own oom_score_adj");
@@ -76,7 +76,7 @@ fn spare_others() {
 fn trial(host: &Host, tier: &Tier, plan: &Plan, in_place: &mut impl FnMut(&KernelCounters)) -> TierTrial {
     let hook = tier.hook;
     let plan = Plan { tiers: vec![tier.clone()], ..plan.clone() };
-    // A hook on failed allocations that the kernel refuses is no failure of the tier.
+    // If the kernel refuses a hook on failed allocations, the tier has not failed.
     let told = |refused: &[Refused], of_alloc: bool| {
         let refused = refused.iter().filter(|one| plan.alloc.contains(&one.hook) == of_alloc);
         let refused: Vec<_> = refused.map(ToString::to_string).collect();

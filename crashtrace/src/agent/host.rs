@@ -1,4 +1,4 @@
-//! The host as inspected at the start: all that has to be known before anything can be loaded.
+//! The host as inspected at the start: all that must be known before anything can be loaded.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -23,19 +23,19 @@ use crate::schema::BtfInUse;
 use crate::self_test::{self, SelfTestError, SelfTestReport};
 use crate::symbols::Symbols;
 
-/// The node cannot be watched, for a reason that lies with it.
+/// The node cannot be watched, for a reason on the node.
 #[derive(Debug, Error)]
 pub enum Unusable {
-    /// The plan says so.
+    /// The plan refuses.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The kernel says so.
+    /// The kernel refuses.
     #[error("cannot watch this kernel: {0}; `crashtrace doctor` says what works here and what to do")]
     Load(#[source] LoadError),
-    /// Its time cannot be told.
+    /// Its time is unknown.
     #[error(transparent)]
     Time(#[from] Hidden),
-    /// A limit of this process or of the node says so, or signals that do not end.
+    /// A limit of this process or of the node prevents it, or signals that do not stop.
     #[error(transparent)]
     Hindered(LoadError),
 }
@@ -49,13 +49,13 @@ impl From<LoadError> for Unusable {
     }
 }
 
-/// The limit of locked memory, where the kernel counts maps and programs against it and there is one.
+/// The limit of locked memory, if there is one and the kernel counts maps and programs against it.
 fn locked_memory_bytes(version: Option<KernelVersion>) -> Option<u64> {
     let limit = getrlimit(Resource::Memlock).current;
     limit.filter(|_| counts_locked_memory(version))
 }
 
-/// What was seen.
+/// Results of the inspection.
 pub(super) struct Host {
     pub(super) facts: HostFacts,
     pub(super) view: KernelView,
@@ -66,7 +66,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Looks at this host, with the BTF in `btf` or the kernel's own.
+    /// Inspects this host, with the BTF in `btf` or the kernel's own.
     pub(super) fn inspect(btf: Option<&Path>) -> Self {
         let types = types::read(Path::new(host::KERNEL_BTF), btf);
         let facts = host::gather(Path::new("/"), &types);
@@ -88,7 +88,7 @@ impl Host {
         Self { facts, view, symbols, layout, gfp }
     }
 
-    /// Tries on this process what the kernel side reads; the outer error is that the plan has not been asked.
+    /// Tests on this process what the kernel side reads. The outer error: the plan was not checked first.
     pub(super) fn self_test(&self) -> Result<Result<SelfTestReport, SelfTestError>> {
         Ok(self_test::run(&self.kernel(false)?, &self.facts, &self.machine(), Path::new("/proc")))
     }
@@ -96,10 +96,10 @@ impl Host {
     /// [`Self::self_test`], as a condition for going on.
     ///
     /// # Errors
-    /// The kernel side cannot be believed.
+    /// The kernel side reads wrong values.
     pub(super) fn believe(&self) -> Result<()> {
         let report = self.self_test()?.map_err(|error| match error {
-            // The kernel object itself cannot be loaded: that has reasons and remedies of its own.
+            // The kernel object itself cannot be loaded, for which there are other reasons and remedies.
             SelfTestError::Load(error) => Unusable::from(error),
             error => self_test::untried(&error, &self.facts).into(),
         })?;
@@ -114,7 +114,6 @@ impl Host {
         Ok(())
     }
 
-    /// Loads and attaches.
     pub(super) fn load(&self, plan: &Plan, include_nowarn: bool) -> Result<Attached> {
         Ok(load::load(plan, &self.kernel(include_nowarn)?).map_err(Unusable::from)?)
     }
@@ -135,12 +134,12 @@ impl Host {
         })
     }
 
-    /// The BTF that all of this goes by.
+    /// The BTF in use.
     pub(super) fn btf(&self) -> BtfInUse {
         BtfInUse { path: self.facts.btf.path.clone(), source: self.facts.btf_source }
     }
 
-    /// What it takes to read this kernel's records.
+    /// Facts needed to read this kernel's records.
     pub(super) fn machine(&self) -> Machine {
         let symbols = Some(self.symbols.clone()).filter(|symbols| symbols.unusable().is_none());
         Machine { page_size_bytes: self.facts.page_size_bytes, symbols }
@@ -158,7 +157,7 @@ impl Host {
         node_root(mount, self.facts.memory_cgroup_whole, v1)
     }
 
-    /// What it takes to report on them.
+    /// Facts needed to report on them.
     pub(super) fn context(&self, wall: Wall) -> Context {
         Context {
             boot_id: self.facts.boot_id.clone().unwrap_or_default(),

@@ -5,11 +5,11 @@ use tokio::io::unix::AsyncFd;
 
 use crate::kernel::load::Attached;
 
-/// Reads the messages, if the log level asks for them.
+/// Reads the messages, if the log level includes them.
 pub(super) struct KernelLog(Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>);
 
 impl KernelLog {
-    /// Begins to read. Without debug messages the watch is none the worse, so nothing here fails it.
+    /// Starts to read. The watch works without debug messages, so nothing here fails it.
     #[expect(
         deprecated,
         reason = "what replaces it is unsafe; the logger owns its descriptor until it is dropped"
@@ -28,7 +28,7 @@ impl KernelLog {
         }
     }
 
-    /// Waits for messages and logs them; forever if there are none to be had. Cancel-safe.
+    /// Waits for messages and logs them; waits forever if there is no log to read. Cancel-safe.
     pub(super) async fn flush(&mut self) {
         let Some(logger) = &mut self.0 else { return std::future::pending().await };
         match logger.readable_mut().await {

@@ -1,4 +1,4 @@
-//! Loading, which takes the verifier's seconds, while signals are heard.
+//! Loading, which takes the verifier's seconds, while signals are handled.
 
 use anyhow::{Context as _, Result};
 use tokio::sync::oneshot;
@@ -8,8 +8,8 @@ use super::signals::Signals;
 use crate::kernel::load::Attached;
 use crate::kernel::plan::Plan;
 
-/// Loads and attaches, on a thread of its own that is over when this returns, unless a signal comes first. Then there is nothing,
-/// and the thread ends with the process, within the verifier too: the kernel gives up verifying for one that is to die.
+/// Loads and attaches on a separate thread, which has ended when this returns, unless a signal comes first. Then the result is
+/// `None`, and the thread ends with the process, also within the verifier: the kernel stops verifying for a task that is to die.
 ///
 /// # Errors
 /// As [`Host::believe`] and [`Host::load`].
@@ -21,16 +21,16 @@ pub(super) async fn load(
 ) -> Result<Option<(Host, Attached)>> {
     let (sender, receiver) = oneshot::channel();
     let loader = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
-        // Before any hook is attached: what it would read must be true.
+        // Before any hook is attached: the values that hooks read must be true.
         let attached = host.believe().and_then(|()| host.load(&plan, include_nowarn));
         let attached = attached.map(|attached| (host, attached));
-        // Nobody takes it where a signal came first.
+        // There is no receiver where a signal came first.
         drop(sender.send(attached));
     });
     let loader = loader.context("cannot start a thread to load the kernel object in")?;
     tokio::select! {
         attached = receiver => {
-            // It has nothing left to do. With it go the privileges that it had.
+            // It has nothing left to do. Its privileges end with it.
             if loader.join().is_err() {
                 anyhow::bail!("the thread that loads the kernel object has panicked");
             }

@@ -1,4 +1,4 @@
-//! What the loop tells the server of metrics and health, where there is one.
+//! Hands the loop's state to the server of metrics and health, where there is one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::pipeline::{Pipeline, Session};
 use crate::sinks::{Backlog, LineSink};
 use crate::supervise::Supervised;
 
-/// Takes the address, if one is given.
+/// Binds the address, if one is given.
 ///
 /// # Errors
-/// It cannot be had.
+/// It cannot be bound.
 pub(super) async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, BindError> {
     let Some(address) = address else { return Ok(None) };
     let listener = server::bind(address).await?;
@@ -28,7 +28,7 @@ pub(super) async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListen
     Ok(Some(listener))
 }
 
-/// A handle on what is served; on nothing where nothing is.
+/// A handle on the served metrics; does nothing where none are served.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Served {
     shared: Option<Shared>,
@@ -36,7 +36,7 @@ pub(super) struct Served {
 }
 
 impl Served {
-    /// Begins to answer, if there is a socket.
+    /// Starts to answer, if there is a socket.
     pub(super) fn start(
         listener: Option<TcpListener>,
         attached: &Attached,
@@ -56,19 +56,19 @@ impl Served {
         Self { shared: Some(shared), _server: Some(Arc::new(server)) }
     }
 
-    /// Whether anybody may ask.
+    /// Whether clients can connect.
     pub(super) fn is_asked(&self) -> bool {
         self.shared.is_some()
     }
 
-    /// What counts written lines.
+    /// Sinks that count written lines.
     pub(super) fn line_sinks(&self) -> Vec<Box<dyn LineSink>> {
         let lines =
             self.shared.iter().map(|shared| WrittenLines { metrics: shared.clone(), now_ns: boottime_ns });
         lines.map(|lines| Box::new(lines) as Box<dyn LineSink>).collect()
     }
 
-    /// The loop went round, and emptied the ring unless nobody takes what it writes.
+    /// The loop went round, and emptied the ring unless its output is not read.
     pub(super) fn round(&self, pipeline: &Pipeline, drained: bool, now_ns: u64) {
         if let Some(shared) = &self.shared {
             let mut metrics = shared.lock();
@@ -81,7 +81,7 @@ impl Served {
         }
     }
 
-    /// What is known of lines on their way.
+    /// Lines that wait to be written.
     pub(super) fn backlog(&self) -> Arc<Backlog> {
         self.shared.as_ref().map(|shared| shared.lock().backlog.clone()).unwrap_or_default()
     }

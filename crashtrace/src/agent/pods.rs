@@ -1,4 +1,4 @@
-//! Who is asked for the names of pods.
+//! The sources of the names of pods.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::schema::NameSource;
 /// How long `doctor` waits for an answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Begins to ask. Nothing here waits, and whoever does not answer is no reason not to watch.
+/// Starts the sources. Nothing here waits, and the node is watched also without their answers.
 pub(super) fn directory(wanted: &Pods, node_name: &str) -> Directory {
     let cri = cri_options(wanted).map(Cri::start);
     let kube = kube_options(wanted, node_name).map(Kube::start);
@@ -42,10 +42,10 @@ fn cri_options(wanted: &Pods) -> Option<Options> {
     })
 }
 
-/// Asks each once.
+/// Tries each source once.
 ///
 /// # Errors
-/// There is no asking: the process cannot have what it takes.
+/// The runtime for the trials cannot be created.
 pub(super) fn trials(wanted: &Pods, node_name: &str) -> Result<Vec<NameTrial>> {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(tokio.block_on(async {

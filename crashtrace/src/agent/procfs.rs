@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use crate::node::{ProcFile, ProcFiles};
 
-/// A mounted procfs.
 #[derive(Debug)]
 pub(super) struct ProcFs {
-    /// Its mount point.
+    /// The mount point.
     pub(super) mount: PathBuf,
 }
 

@@ -18,11 +18,11 @@ use crate::recording::{Frame, Reader};
 use crate::report::Context;
 use crate::sinks::print;
 
-/// Reports what is in a recording.
+/// Reports the incidents in a recording.
 ///
 /// # Errors
-/// It cannot be read, is none, or is of another layout; or the output cannot be written. A recording that breaks
-/// off is read up to there, and the rest is counted and named.
+/// It cannot be read, is no recording, or has another layout; or the output cannot be written. A truncated recording is read up to
+/// its end, and the rest is counted and named.
 pub fn replay(config: &Replay, messages: &Messages) -> Result<()> {
     let name = config.file.display();
     let failed = || format!("cannot replay {name}");
@@ -83,8 +83,8 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<()> {
     print(config.output, pipeline.stopping(latest_ns, "end_of_recording")).map(drop)
 }
 
-/// Opens a file, a pipe that somebody writes to (`<(zcat a.rec.gz)` of a shell), or standard input for `-`. A FIFO that nobody has
-/// open is an error and not a wait, and so is a device.
+/// Opens a file, a pipe that has a writer (`<(zcat a.rec.gz)` of a shell), or standard input for `-`. A FIFO without a writer is an
+/// error and not a wait, and so is a device.
 fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     if path == Path::new("-") {
         if io::stdin().is_terminal() {
@@ -107,7 +107,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Read>> {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
         }
         Ok(length) => length,
-        // Somebody has it open, and has not written yet.
+        // It has a writer, which has not written yet.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         Err(error) => return Err(error),
     };

@@ -1,4 +1,4 @@
-//! What the agent goes on to need, by what it is asked to do, and the end of all other rights.
+//! The rights that the agent needs for the rest of its run, by its configuration, and the end of all other rights.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::pods::cri::socket;
 /// Kubelet sets it in each container.
 const PORT: &str = "KUBERNETES_SERVICE_PORT";
 
-/// Gives up what the loop does not need. Called once its hooks are in place, before a thread is begun that stays.
+/// Gives up what the loop does not need. Called once its hooks are in place, before a lasting thread is started.
 pub(super) fn give_up(config: &Watch, needs: &Needs, counters: &KernelCounters) {
     if !config.confine {
         tracing::info!("all rights are kept (--no-confine)");
@@ -25,14 +25,14 @@ pub(super) fn give_up(config: &Watch, needs: &Needs, counters: &KernelCounters) 
     tracing::info!(?left, "rights that are not needed are dropped");
 }
 
-/// What that would leave: it is done to a thread which then ends.
+/// The rights that would be left: this confines a thread, which then ends.
 pub(super) fn trial(needs: &Needs, counters: &KernelCounters) -> Option<Confinement> {
     std::thread::scope(|scope| {
         scope.spawn(|| confine::apply(Whom::Thread, needs, || counters.read().is_ok())).join().ok()
     })
 }
 
-/// What the loop will need. Files of a kubeconfig are looked at, for some seconds at most.
+/// What the loop will need. Reads the files of a kubeconfig, for some seconds at most.
 pub(super) fn needs(pods: &Pods, host: &Host) -> Needs {
     needs_of(pods, host.facts.memory_cgroup_mount.as_deref(), |name| std::env::var(name).ok())
 }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_nobody_reads_the_kernels_files_and_connects_to_nothing() {
+    fn without_sources_only_the_kernels_files_are_read_and_nothing_is_connected_to() {
         let needs = of(&Pods::default(), &[(PORT, "443")]);
         let reads = ["/proc", "/sys", "/host/sys/fs/cgroup"].map(PathBuf::from);
         assert_eq!((needs.reads.as_slice(), &needs.network), (reads.as_slice(), &Network::None));
@@ -99,9 +99,9 @@ mod tests {
         assert!(of(&pods, &[]).files_of_others);
     }
 
-    /// `sudo crashtrace` with a kubeconfig of root's that names a user's key, or one behind a user's closed folder.
+    /// `sudo crashtrace` with root's kubeconfig that names a user's key, or one in a user's closed folder.
     #[test]
-    fn what_a_kubeconfig_names_and_the_way_to_it_may_be_another_users_too() {
+    fn the_files_of_a_kubeconfig_and_their_folders_may_be_another_users_too() {
         let folder = tempfile::tempdir().expect("a folder");
         let (file, key) = (folder.path().join("config"), folder.path().join("key"));
         let pods = Pods { kube: Some(ApiServer::Kubeconfig(vec![file.clone()])), cri: None };
@@ -120,7 +120,7 @@ mod tests {
         assert!(of(&pods, &[]).files_of_others);
         std::fs::remove_file(&key).expect("it is there");
 
-        // Everybody may go through it, or its owner alone.
+        // All users may go through it, or its owner alone.
         chown(folder.path(), SOMEBODY, None).expect("root may");
         for (mode, others) in [(0o711, false), (0o700, true)] {
             std::fs::set_permissions(folder.path(), Permissions::from_mode(mode)).expect("root may");
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runtime_is_asked_where_it_may_be() {
+    fn the_runtime_may_be_connected_to_at_each_of_its_sockets() {
         let given = Pods { kube: None, cri: Some(Some("unix:///run/k3s/containerd/containerd.sock".into())) };
         assert_eq!(of(&given, &[]).sockets, [PathBuf::from("/run/k3s/containerd")]);
         let usual = of(&Pods { kube: None, cri: Some(None) }, &[]);

@@ -1,20 +1,20 @@
-//! PURE: when to read the kernel side's counts, and when to go round at all.
+//! PURE: when to read the kernel side's counts, and when to go round without a record.
 
 use crate::metrics::health::HEARTBEAT_NS;
 
-/// How long after a record the counts are read. The ring can overflow only while it has records in it, and the kernel side
-/// is silent about further failures of a kind for that long after it has written a record of one
-/// ([`crashtrace_ebpf::FAILURE_QUIET_NS`]), so there is nothing to ask for when no record has come for longer.
+/// How long after a record the counts are read. The ring can overflow only while it holds records, and the kernel side is silent
+/// about further failures of a kind for that long after it has written a record of one
+/// ([`crashtrace_ebpf::FAILURE_QUIET_NS`]), so when no record has come for longer, the counts cannot have changed.
 ///
-/// Not at once, either: the kernel passes over a kprobe's program on a CPU that is in a `bpf()` call, and the next OOM is
-/// never as near as then.
+/// Nor are they read at once: the kernel skips a kprobe's program on a CPU that is in a `bpf()` call, and right after a record the
+/// next OOM is most likely.
 const AFTER_NS: u64 = crashtrace_ebpf::FAILURE_QUIET_NS;
 
 /// The next time to read them, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct CountSchedule {
     next_ns: Option<u64>,
-    /// What the latest record may have been silent about is complete by then.
+    /// By then the counts that the latest record may have left out are complete.
     until_ns: u64,
 }
 
@@ -25,12 +25,12 @@ impl CountSchedule {
         self.next_ns.get_or_insert(self.until_ns);
     }
 
-    /// When it is time.
+    /// When the next reading is due.
     pub(super) fn next_ns(&self) -> Option<u64> {
         self.next_ns
     }
 
-    /// Whether it is time; then the next time is set.
+    /// Whether a reading is due; then the next time is set.
     pub(super) fn is_due(&mut self, now_ns: u64) -> bool {
         let due = self.next_ns.is_some_and(|at| now_ns >= at);
         if due {
@@ -40,29 +40,29 @@ impl CountSchedule {
     }
 }
 
-/// When the loop goes round with nothing to do: where somebody may ask how it is, and never otherwise. An idle agent that
-/// nobody asks does not wake up at all.
+/// When the loop goes round with nothing to do: only where metrics and health are served. An agent that is idle and serves none
+/// does not wake up at all.
 ///
-/// The counts that the kernel side keeps are read then, too, since most of them rise without a record. That is a few calls of
-/// `bpf()`, for whose microseconds kprobes on this CPU are passed over (see [`AFTER_NS`]), once in [`HEARTBEAT_NS`]: for a
-/// scrape alone, whoever scrapes would say how often.
+/// The counts that the kernel side keeps are read then, too, since most of them rise without a record. That takes a few calls of
+/// `bpf()`, and for their microseconds kprobes on this CPU are skipped (see [`AFTER_NS`]), once in [`HEARTBEAT_NS`]: if each scrape
+/// read them, the client would decide how often.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     next_ns: Option<u64>,
 }
 
 impl Heartbeat {
-    /// Begins now, if there is reason to.
+    /// Starts now, if `wanted`.
     pub(super) fn new(wanted: bool, now_ns: u64) -> Self {
         Self { next_ns: wanted.then_some(now_ns) }
     }
 
-    /// When it is time.
+    /// When the next beat is due.
     pub(super) fn next_ns(&self) -> Option<u64> {
         self.next_ns
     }
 
-    /// Whether it is time; then the next time is set.
+    /// Whether a beat is due; then the next time is set.
     pub(super) fn is_due(&mut self, now_ns: u64) -> bool {
         let due = self.next_ns.is_some_and(|at| now_ns >= at);
         if due {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_record_that_came_right_before_a_count_is_counted_too() {
+    fn failures_after_a_record_that_came_right_before_a_count_are_counted_too() {
         let mut schedule = CountSchedule::default();
         schedule.records(0);
         schedule.records(AFTER_NS - 1);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heart_beats_where_somebody_asks_and_a_late_beat_is_not_made_up_for() {
+    fn the_heart_beats_where_clients_can_connect_and_a_late_beat_is_not_made_up_for() {
         let mut heartbeat = Heartbeat::new(true, 7);
         assert_eq!(heartbeat.next_ns(), Some(7));
         assert!(!heartbeat.is_due(6) && heartbeat.is_due(7));

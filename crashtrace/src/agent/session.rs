@@ -1,4 +1,4 @@
-//! What a session of `watch` is told by: who speaks, what can be asked about the node, and what its recording begins with.
+//! The parts of a `watch` session: its identity, the sources of facts about the node, and the beginning of its recording.
 
 use crashtrace_ebpf::LAYOUT_VERSION;
 
@@ -16,7 +16,7 @@ use crate::recording::{FORMAT, Preamble};
 use crate::report::Context;
 use crate::schema::BlindSpot;
 
-/// What of this node can be looked up while it is watched.
+/// The facts of this node that can be looked up while it is watched.
 pub(super) fn node(host: &Host, context: &Context, root: NodeRoot, pods: Directory) -> Node {
     Node {
         memory_bytes: host.facts.memory_bytes,
@@ -34,7 +34,7 @@ pub(super) fn session(config: &Watch, host: &Host, attached: &Attached, started_
     let alloc = AllocHook::of(attached.alloc.as_ref(), config.allocations != Allocations::None);
     let optional = Optional { memcg: attached.memcg, wait: attached.wait, alloc };
     let blind = blind(&attached.tier, optional, &host.facts, &host.symbols);
-    // The stream has it too, but whoever looks why something is missing looks here, and here it says what to do.
+    // The stream has it too, but a user who misses something reads the log, and there it comes with a remedy.
     for blind in blind.iter().filter(|blind| !blind.chosen) {
         let remedy = blind.remedy.as_deref().unwrap_or("nothing is known that would help");
         tracing::warn!(why = blind.why, remedy, "not seen: {}", blind.what);
@@ -51,7 +51,7 @@ pub(super) fn session(config: &Watch, host: &Host, attached: &Attached, started_
     }
 }
 
-/// What a recording begins with.
+/// The preamble of a recording.
 pub(super) fn preamble(
     session: &Session,
     machine: &Machine,

@@ -1,21 +1,20 @@
-//! What tells the agent to end.
+//! The signals that end the agent.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that do.
 #[derive(Debug)]
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// Of a terminal that is closed, or whoever thinks that there is something to be read anew. `None` where it is ignored: `nohup`
-    /// has it so, and the process is to go on.
+    /// From a terminal that is closed, or from a user who expects the configuration to be read again. `None` where it is ignored,
+    /// as under `nohup`: the process is to go on.
     hangup: Option<Signal>,
 }
 
 impl Signals {
-    /// From here on none of them ends the process by itself.
+    /// From here on none of these signals ends the process directly.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -27,7 +26,7 @@ impl Signals {
         })
     }
 
-    /// Waits for one; gives its name. Cancel-safe.
+    /// Waits for a signal; returns its name. Cancel-safe.
     pub(super) async fn end(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
@@ -44,12 +43,12 @@ async fn hung_up(hangup: Option<&mut Signal>) {
     }
 }
 
-/// Whether whoever started this process had SIGHUP ignored. A kernel that does not tell has no `nohup` either.
+/// Whether this process was started with SIGHUP ignored. A kernel that does not tell has no `nohup` either.
 fn hangup_is_ignored() -> bool {
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
 }
 
-/// By the text of a process's `status`: signal 1 is the lowest bit of `SigIgn`.
+/// From the text of a process's `status`: signal 1 is the lowest bit of `SigIgn`.
 fn ignores_hangup(status: &str) -> bool {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

@@ -1,8 +1,8 @@
 //! `crashtrace watch`: start order, the loop, shutdown.
 //!
-//! Whatever can fail at start fails at start, in this order: signals and clocks, the address of metrics, the recording's file, the
-//! plan, the self-test and the load, the recording's beginning, the threads that write. From the first line on, the agent goes on
-//! until it is told to stop or its output is gone.
+//! Everything that can fail at start does so in this order: signals and clocks, the address of metrics, the recording's file, the
+//! plan, the self-test and the load, the recording's beginning, the threads that write. From the first line on, the agent runs
+//! until a signal stops it or its output is closed.
 
 use std::io;
 use std::time::Duration;
@@ -29,30 +29,29 @@ use crate::pipeline::{Pipeline, Session};
 use crate::sinks::recording::{self, Begun};
 use crate::sinks::{RecordSink, Sinks, Stdout};
 
-/// How long a program may take at most, where the kernel does not tell when all have ended.
+/// The longest run of a program, where the kernel does not tell when all have ended.
 const PROGRAM_RUNS: Duration = Duration::from_millis(100);
 
-/// How long standard output and the recording may take for what is left when the agent ends: half of what kubelet gives it.
+/// How long standard output and the recording may take to write the rest when the agent exits: half of what kubelet allows.
 const STOP: Duration = Duration::from_secs(5);
 
-/// Watches this node until a signal says to stop, or nobody reads what it writes any more.
+/// Watches this node until a signal comes or the reader closes standard output.
 ///
 /// # Errors
-/// The node cannot be watched ([`Unusable`] where that is the node's doing), or the output or the recording cannot
-/// be written.
+/// The node cannot be watched ([`Unusable`] where the reason is on the node), or the output or the recording cannot be written.
 pub fn watch(config: &Watch, messages: &Messages) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let end = runtime.block_on(watch_here(config, messages));
-    // A name server that does not answer holds the look-up of a name for half a minute, and to drop the runtime waits for it.
+    // A name server that does not answer blocks the look-up of a name for half a minute, and to drop the runtime waits for it.
     runtime.shutdown_background();
     end
 }
 
 async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
-    // Signals first: one that comes while programs are being loaded must not leave the agent without an end.
+    // Signals first: one that comes while programs are being loaded must still end the agent.
     let mut signals = Signals::take()?;
     let mut clock_set = wait_for_clocks()?;
-    // Before the kernel is touched: of what can fail here, this takes the shortest.
+    // Before the kernel is touched: of all that can fail here, this fails fastest.
     let listener = metrics::bind(config.metrics).await?;
     let recording = config.record.as_deref().map(recording::open).transpose()?;
     let host = Host::inspect(config.btf.as_deref());
@@ -62,7 +61,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
         tracing::info!(hook = %skipped.hook, reason = skipped.reason, "not tried");
     }
     survive(host.facts.version());
-    // Before the hooks are in place, for a file on a hung mount takes seconds.
+    // Before the hooks are in place, because a file on a hung mount takes seconds.
     let needs = rights::needs(&config.pods, &host);
     let all_failures = config.allocations == Allocations::All;
     let Some((host, mut attached)) = loading::load(host, plan, all_failures, &mut signals).await? else {
@@ -74,7 +73,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let mut ring = Ring::new(ring)?;
 
     attached.arm()?;
-    // What is older is not reported, or as half seen: see `Pipeline::started`.
+    // Earlier incidents are not reported, or as half seen: see `Pipeline::started`.
     let started_ns = clock::boottime_ns();
     let mut wall = Wall::now();
     let (machine, context) = (host.machine(), host.context(wall));
@@ -86,7 +85,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
         opened.begin(preamble(&session, &machine, &context, memory_bytes, node_root, started_ns))
     });
     let begun = begun.transpose()?;
-    // All that takes rights is done. Of threads only one that hangs in a file ([`crate::files`]) may be there still and keep them.
+    // All that needs rights is done. Only a thread that hangs in a file ([`crate::files`]) may still exist and keep them.
     rights::give_up(config, &needs, &counters);
     messages.on_a_thread().context("cannot begin the thread that writes messages")?;
     let recording = begun.map(Begun::start).transpose()?;
@@ -101,7 +100,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let mut counting = CountSchedule::default();
     let mut heartbeat = Heartbeat::new(served.is_asked(), started_ns);
     loop {
-        // Nobody takes what is written: records wait in the ring, and nothing else is made of what is known. The rest goes on.
+        // The output is not read: records wait in the ring, and no lines are made of known incidents. The rest goes on.
         let full = sinks.is_full();
         let due = [pipeline.deadline_ns(), counting.next_ns()].into_iter().flatten().filter(|_| !full);
         let due = due.chain(heartbeat.next_ns()).min();
@@ -128,7 +127,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
             sinks.lines(pipeline.losses(now_ns));
         }
         if heartbeat.is_due(now_ns) {
-            // Not all of them: kinds of failures are settled by two readings ([`CountSchedule`]'s), and cost two calls each.
+            // Not all of them: kinds of failures need two readings ([`CountSchedule`]'s), and cost two calls each.
             count_totals(&counters, &mut pipeline);
             pipeline.unsaid(messages.unsaid());
             pipeline.sink_failures(sinks.failures());
@@ -138,8 +137,8 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
         }
         served.round(&pipeline, !full, now_ns);
     }
-    // The time comes first, so that all that happened before it is in the ring or in the counters when the last program has
-    // ended; what is younger is not told.
+    // The time is taken first, so that all that happened before it is in the ring or in the counters when the last program has
+    // ended; later events are not reported.
     let stopped_ns = clock::boottime_ns();
     disarm(&mut attached).await;
     let until = Instant::now() + STOP;
@@ -154,13 +153,13 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     sinks.finish(until, untold).await
 }
 
-/// Looks whether the kernel's time can be told, and begins to wait for the wall clock to be set.
+/// Checks whether the kernel's time is known, and starts to wait for the wall clock to be set.
 fn wait_for_clocks() -> Result<ClockSet> {
     clock::check().map_err(Unusable::from)?;
     ClockSet::new().context("cannot wait for the wall clock to be set")
 }
 
-/// Says what the kernel refused, and what it accepted.
+/// Logs which hooks the kernel refused, and which it accepted.
 fn log_hooks(attached: &Attached) {
     for refused in &attached.refused {
         tracing::warn!(
@@ -179,7 +178,7 @@ fn log_hooks(attached: &Attached) {
 async fn disarm(attached: &mut Attached) {
     match attached.disarm() {
         Ok(true) => {}
-        // They take microseconds, but on a kernel that preempts them.
+        // They take microseconds, except on a kernel that preempts them.
         Ok(false) => tokio::time::sleep(PROGRAM_RUNS).await,
         Err(error) => tracing::warn!(
             error = &error as &dyn std::error::Error,
@@ -188,8 +187,8 @@ async fn disarm(attached: &mut Attached) {
     }
 }
 
-/// Takes what the ring holds from before `until_ns`, as long as the output has room, and lets time pass. Says whether there was
-/// any.
+/// Takes the ring's records from before `until_ns`, as long as the output has room, and advances the time. Returns whether there
+/// were any.
 fn drain(
     ring: &mut Ring,
     pipeline: &mut Pipeline,
@@ -198,7 +197,7 @@ fn drain(
     until_ns: u64,
 ) -> bool {
     let mut any = false;
-    // While the output is full it is left for later: then what was stepped together is one line.
+    // While the output is full the step is left for later: then all that is stepped together is one line.
     if !sinks.is_full()
         && let Some(offset_ns) = wall.step()
     {
@@ -230,8 +229,8 @@ fn is_younger(record: &Bytes, until_ns: u64) -> bool {
     decode::ktime_ns(record).is_ok_and(|at| at >= until_ns)
 }
 
-/// Takes all that the ring holds from before `until_ns`, and waits for room for it up to a time. Says how many records are left
-/// then.
+/// Takes all of the ring's records from before `until_ns`, and waits for room for them until a deadline. Returns how many records
+/// are left then.
 ///
 /// # Errors
 /// As [`Sinks::changed`].
@@ -265,7 +264,7 @@ fn count(counters: &KernelCounters, pipeline: &mut Pipeline) {
     }
 }
 
-/// Takes those that are not by kind.
+/// Takes the counts that are not by kind.
 fn count_totals(counters: &KernelCounters, pipeline: &mut Pipeline) {
     match counters.read() {
         Ok(counts) => pipeline.kernel_counts(&counts),
@@ -273,8 +272,8 @@ fn count_totals(counters: &KernelCounters, pipeline: &mut Pipeline) {
     }
 }
 
-/// Asks the kernel to kill others first, and not to count maps against the limit of locked memory (before 5.11).
-/// Both are for the better, and not worth failing for.
+/// Makes the kernel kill other processes first, and not count maps against the limit of locked memory (before 5.11). Both are
+/// improvements only: the agent also runs without them.
 fn survive(kernel: Option<KernelVersion>) {
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited)

@@ -6,12 +6,12 @@ use clap::{Args as ClapArgs, ValueEnum};
 
 use super::{Environment, optional_path, usage};
 
-/// What Kubernetes sets in each container of a pod.
+/// A variable that Kubernetes sets in each container of a pod.
 const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
-/// Kubeconfigs, as PATH has folders.
+/// Variable with kubeconfigs, separated like the folders of PATH.
 const KUBECONFIG: &str = "KUBECONFIG";
 const HOME: &str = "HOME";
-/// The one that is taken where there is no other.
+/// The default kubeconfig.
 const IN_HOME: &str = ".kube/config";
 
 /// Arguments about the names of pods.
@@ -43,7 +43,7 @@ pub enum PodsWanted {
     None,
 }
 
-/// The sources, with everything decided.
+/// The sources, complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pods {
     /// The API server, and how it is found.
@@ -55,14 +55,14 @@ pub struct Pods {
 /// How the API server is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiServer {
-    /// As a pod finds it: by variables and files that kubelet puts into each.
+    /// As a pod finds it: by the variables and files that kubelet provides.
     InCluster,
-    /// By kubeconfig files, put together.
+    /// By kubeconfig files, merged.
     Kubeconfig(Vec<PathBuf>),
 }
 
 impl Pods {
-    /// Decides what the arguments leave open.
+    /// Fills in what the arguments leave open.
     pub(super) fn resolve(args: PodsArgs, env: &impl Environment) -> Result<Self, clap::Error> {
         let PodsArgs { pods: wanted, kubeconfig, cri_socket } = args;
         let unused = |flag: &str| Err(usage(format!("{flag} is of no use with --pods {}", wanted.name())));
@@ -94,7 +94,7 @@ impl Pods {
     }
 }
 
-/// The kubeconfigs that kubectl takes.
+/// The kubeconfigs that kubectl uses.
 fn usual(env: &impl Environment) -> Option<ApiServer> {
     let listed = env.var(KUBECONFIG).unwrap_or_default();
     let listed: Vec<_> = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();

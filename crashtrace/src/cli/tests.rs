@@ -7,7 +7,7 @@ use crate::event::Hook;
 use crate::exit;
 use crate::schema::Cause;
 
-/// Somewhere to run.
+/// An environment to run in.
 #[derive(Default)]
 struct Place {
     vars: HashMap<&'static str, &'static str>,
@@ -48,7 +48,7 @@ fn watch(line: &str, place: &Place) -> Watch {
     }
 }
 
-/// What a refusal says. All refusals exit as wrong usage.
+/// The message of a refusal. All refusals exit as wrong usage.
 fn refusal(line: &str, place: &Place) -> String {
     let error = try_config(line, place).expect_err(line);
     assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{line}");
@@ -72,7 +72,7 @@ fn help_names_the_exit_codes_and_each_command_begins_with_a_verb() {
     }
 }
 
-/// The style of help: what an option defaults to stands beside it.
+/// The style of help: an option's default stands beside it.
 #[test]
 fn help_names_the_default_of_each_option() {
     let root = Args::command();
@@ -282,7 +282,7 @@ fn each_shell_gets_a_script_that_knows_the_commands() {
 }
 
 #[test]
-fn the_api_server_is_asked_in_a_pod_or_by_a_file_and_the_runtime_always() {
+fn the_api_server_is_a_source_in_a_pod_or_by_a_file_and_the_runtime_always() {
     let in_a_pod = Place { vars: [("KUBERNETES_SERVICE_HOST", "10.0.0.1")].into(), ..Place::default() };
     let by_file = || Some(ApiServer::Kubeconfig(vec!["/k".into()]));
     let at_home = Place { vars: [("HOME", "/root")].into(), ..Place::default() };

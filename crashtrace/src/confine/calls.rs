@@ -1,8 +1,8 @@
 //! The system calls that the agent makes once it watches: a list, with the reason for each.
 //!
-//! It was measured (`strace -f`, with musl and with glibc), not guessed: agents with every source of names and with metrics, from the
-//! moment of their confinement to their end. What is not listed fails with EPERM, so that a caller sees an error and goes on. A
-//! new call shows in tests, as an agent that does less than before.
+//! It was measured (`strace -f`, with musl and with glibc), not guessed: agents with every source of names and with metrics, from
+//! the moment of their confinement to their exit. A call that is not listed fails with EPERM, so that the caller sees an error and
+//! goes on. A new call shows in tests, as an agent that does less than before.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ struct Purpose {
     calls: &'static [c_long],
 }
 
-/// A call that is allowed if one of the rules holds; each is a list of conditions that all have to.
+/// A call that is allowed if one of the rules holds; a rule holds if all of its conditions do.
 struct Restricted {
     #[cfg_attr(not(test), expect(dead_code, reason = "it is for the reader"))]
     what: &'static str,
@@ -29,7 +29,7 @@ struct Restricted {
     rules: &'static [&'static [Is]],
 }
 
-/// Argument number `argument`, as far as `mask` goes, is `value`.
+/// Argument number `argument`, masked by `mask`, is `value`.
 struct Is {
     argument: u8,
     mask: u32,
@@ -107,14 +107,14 @@ const ANY: &[Purpose] = &[
         ],
     },
     Purpose { what: "keys of TLS, and jitter", calls: &[libc::SYS_getrandom] },
-    // It cannot fail, and so a refusal would pass for a user.
+    // It cannot fail, so a refusal would be taken for a user's id.
     Purpose { what: "whose kubeconfig this is", calls: &[libc::SYS_geteuid] },
     Purpose {
         what: "the API server, name servers, the container runtime, and clients of metrics. No listen: it does already",
         calls: &[
             libc::SYS_connect,
             libc::SYS_accept4,
-            // Name servers are asked from a socket that is bound first.
+            // Requests to name servers use a socket that is bound first.
             libc::SYS_bind,
             libc::SYS_getsockname,
             libc::SYS_getpeername,
@@ -133,13 +133,13 @@ const ANY: &[Purpose] = &[
     },
 ];
 
-/// Whatever could make, change or lock a file when it is opened.
+/// Flags that could create, change or lock a file when it is opened.
 const WRITING: i32 = libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | TMPFILE;
-/// `O_TMPFILE` without `O_DIRECTORY`, which is a part of it.
+/// `O_TMPFILE` without `O_DIRECTORY`, which it includes.
 const TMPFILE: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
 
-/// The commands of `bpf()` that are for what is there: `enum bpf_cmd` in `include/uapi/linux/bpf.h`. None makes or loads
-/// anything, or takes hold of what is somebody else's.
+/// The commands of `bpf()` on existing objects: `enum bpf_cmd` in `include/uapi/linux/bpf.h`. None creates or loads anything, or
+/// opens an object of another process.
 const MAP_LOOKUP_ELEM: i32 = 1;
 const MAP_UPDATE_ELEM: i32 = 2;
 const MAP_DELETE_ELEM: i32 = 3;
@@ -154,7 +154,7 @@ const fn socket(domain: i32, kind: i32, protocol: i32) -> [Is; 3] {
     [is(0, domain), Is { argument: 1, mask: TYPE, value: kind.cast_unsigned() }, is(2, protocol)]
 }
 
-/// What a thread has of its process, and no namespace of its own.
+/// Flags of a thread, which shares all with its process and gets no new namespace.
 const THREAD: i32 =
     libc::CLONE_THREAD | libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_FILES | libc::CLONE_FS;
 const OWN: i32 = libc::CLONE_NEWNS
@@ -218,14 +218,14 @@ const SOME: &[Restricted] = &[
     },
 ];
 
-/// The same numbers on both processors.
+/// The same numbers on both architectures.
 const FIONBIO: i32 = 0x5421;
 const FIONREAD: i32 = 0x541b;
 
-/// Newer forms of calls that a C library falls back from only if the kernel says that it has none.
+/// Newer calls, from which a C library falls back only if the kernel says that it does not have them.
 const TOO_NEW: &[c_long] = &[libc::SYS_clone3, libc::SYS_openat2, libc::SYS_faccessat2];
 
-/// Restricts this thread, or all.
+/// Restricts this thread, or all threads.
 pub(super) fn restrict(whom: Whom) -> Result<(), String> {
     for filter in filters(std::process::id()).map_err(|error| error.to_string())? {
         let applied = match whom {
@@ -237,7 +237,7 @@ pub(super) fn restrict(whom: Whom) -> Result<(), String> {
     Ok(())
 }
 
-/// The filters, in the order in which they are put on. The kernel runs all, and the strictest answer counts.
+/// The filters, in the order in which they are installed. The kernel runs all, and the strictest answer counts.
 fn filters(process: u32) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     let architecture: TargetArch = std::env::consts::ARCH.try_into()?;
     let rules = TOO_NEW.iter().map(|call| (*call, Vec::new())).collect();
@@ -250,7 +250,7 @@ fn filters(process: u32) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
 
 fn listed(process: u32) -> Result<BTreeMap<c_long, Vec<SeccompRule>>, seccompiler::BackendError> {
     let mut all: BTreeMap<c_long, Vec<SeccompRule>> = BTreeMap::new();
-    // The first filter's answer to them is the stricter one.
+    // The first filter has the stricter answer for them.
     for call in ANY.iter().flat_map(|purpose| purpose.calls).chain(TOO_NEW) {
         all.insert(*call, Vec::new());
     }
@@ -258,7 +258,7 @@ fn listed(process: u32) -> Result<BTreeMap<c_long, Vec<SeccompRule>>, seccompile
         let rules = rules.iter().map(|conditions| rule(conditions)).collect::<Result<_, _>>()?;
         all.insert(*call, rules);
     }
-    // A panic that cannot unwind ends the process so. Nobody else.
+    // A panic that cannot unwind ends the process this way. No other process can be the target.
     let own = Is { argument: 0, mask: u32::MAX, value: process };
     all.insert(libc::SYS_tgkill, vec![rule(&[own])?]);
     Ok(all)
@@ -267,7 +267,7 @@ fn listed(process: u32) -> Result<BTreeMap<c_long, Vec<SeccompRule>>, seccompile
 fn rule(conditions: &[Is]) -> Result<SeccompRule, seccompiler::BackendError> {
     let conditions = conditions.iter().map(|it| {
         let op = SeccompCmpOp::MaskedEq(it.mask.into());
-        // What is passed in a wider register counts no further in the kernel: all of these are of 32 bits.
+        // The kernel ignores the upper half of a wider register: all of these arguments have 32 bits.
         SeccompCondition::new(it.argument, SeccompCmpArgLen::Dword, op, it.value.into())
     });
     SeccompRule::new(conditions.collect::<Result<_, _>>()?)
@@ -293,7 +293,7 @@ mod tests {
         );
     }
 
-    /// The kernel goes through it for each call (`BPF_MAXINSNS` are the most that it takes).
+    /// The kernel runs the filter for each call (`BPF_MAXINSNS` is its limit).
     #[test]
     fn the_filters_are_short() {
         let filters = filters(1).expect("they can be made");
@@ -304,9 +304,9 @@ mod tests {
         );
     }
 
-    /// None of what an exploit would start with is in the list.
+    /// No call that an exploit would start with is in the list.
     #[test]
-    fn what_starts_traces_mounts_or_loads_is_not_listed() {
+    fn calls_that_start_trace_mount_or_load_are_not_listed() {
         let listed = listed(1).expect("it can be made");
         for call in [
             libc::SYS_execve,

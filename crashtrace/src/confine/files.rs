@@ -11,17 +11,17 @@ use landlock::{
 use super::Whom;
 use super::needs::{Needs, Network};
 
-/// The newest that this was written for. Of what the running kernel lacks the crate asks nothing.
+/// The newest ABI that this was written for. The crate leaves out what the running kernel lacks.
 const WRITTEN_FOR: ABI = ABI::V10;
-/// What names are looked up at: musl and glibc ask again by TCP where an answer is long.
+/// Port of name servers: musl and glibc repeat a query by TCP where the answer is long.
 const NAME_SERVER: u16 = 53;
 
-/// Restricts this thread. Says which version of landlock the kernel has.
+/// Restricts this thread. Returns the kernel's landlock version.
 pub(super) fn restrict(whom: Whom, needs: &Needs) -> Result<i32, String> {
     let ruleset = ruleset(needs).map_err(|error| error.to_string())?;
     let mut ruleset = ruleset.no_new_privs(false);
     if whom == Whom::Process {
-        // From ABI 8 on; before, threads that are there already stay as they are.
+        // From ABI 8 on; before, existing threads are not restricted.
         ruleset = ruleset.all_threads(true).map_err(|error| error.to_string())?;
     }
     let status = ruleset.restrict_self().map_err(|error| error.to_string())?;
@@ -61,7 +61,7 @@ fn ruleset(needs: &Needs) -> Result<RulesetCreated, RulesetError> {
     Ok(created)
 }
 
-/// What is not there cannot be read.
+/// A path that does not exist is left out.
 fn beneath(
     ruleset: RulesetCreated,
     path: &Path,
@@ -73,7 +73,7 @@ fn beneath(
     }
 }
 
-/// This folder, or the nearest one above it that is there: a runtime may make its own later.
+/// This folder, or its nearest existing ancestor: a runtime may create its folder later.
 fn there(path: &Path) -> PathBuf {
     path.ancestors().find(|path| path.is_dir()).unwrap_or(path).to_owned()
 }

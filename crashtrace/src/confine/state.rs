@@ -1,41 +1,40 @@
-//! What is left of the rights of a thread, as the kernel tells.
+//! The remaining rights of a thread, read from the kernel.
 
 use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// What is left.
+/// Remaining rights.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Confinement {
     /// By names, `CAP_` left out; null where the kernel does not tell.
     pub capabilities: Option<Capabilities>,
-    /// No program that it starts can have more rights than it has.
+    /// No program that it starts can have more rights than itself.
     pub no_new_privs: Option<bool>,
     /// Only listed system calls.
     pub seccomp: Option<bool>,
-    /// The version (ABI) of landlock that holds it; null if none does.
+    /// The version (ABI) of landlock that restricts it; null if none does.
     pub landlock_abi: Option<i32>,
-    /// What could not be applied, and why.
+    /// Failed steps, and why.
     pub not_applied: Vec<String>,
 }
 
 /// The sets of capabilities.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Capabilities {
-    /// What it may do.
     pub effective: Vec<String>,
-    /// What it could let itself do.
+    /// Capabilities that it could put into effect.
     pub permitted: Vec<String>,
-    /// What a program that it starts could inherit.
+    /// Capabilities that a program it starts could inherit.
     pub inheritable: Vec<String>,
-    /// What a program that it starts would have.
+    /// Capabilities that a program it starts would have.
     pub ambient: Vec<String>,
-    /// What a program that it starts could gain, were it not for `no_new_privs`.
+    /// Capabilities that a program it starts could gain, were it not for `no_new_privs`.
     pub bounding: Vec<String>,
 }
 
 impl Confinement {
-    /// That of this thread.
+    /// The rights of this thread.
     pub(super) fn read(landlock_abi: Option<i32>, mut not_applied: Vec<String>) -> Self {
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_else(|error| {
             not_applied
@@ -45,7 +44,7 @@ impl Confinement {
         Self { landlock_abi, not_applied, ..Self::parse(&status) }
     }
 
-    /// What a `status` file of /proc tells.
+    /// Parses a `status` file of /proc.
     fn parse(status: &str) -> Self {
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -75,7 +74,7 @@ impl Confinement {
 fn names(mask: u64) -> Vec<String> {
     let mut known = CapabilitySet::from_bits_retain(mask).iter_names();
     let mut names: Vec<_> = known.by_ref().map(|(name, _)| name.to_owned()).collect();
-    // Those of newer kernels.
+    // Capabilities of newer kernels.
     let unknown = known.remaining().bits();
     names.extend((unknown != 0).then(|| format!("{unknown:#x}")));
     names
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_is_read_from_the_status() {
+    fn remaining_rights_are_read_from_the_status() {
         let status = "Name:\tcrashtrace\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t2\nCapInh:\t0000000000000000\n\
             CapPrm:\t0000008000000000\nCapEff:\t0000008000000000\nCapBnd:\t800000c401000000\nCapAmb:\t0000000000000000\n";
         let state = Confinement::parse(status);
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_does_not_tell_is_not_made_up() {
+    fn missing_lines_of_the_status_are_unknown() {
         let state = Confinement::parse("Name:\tcrashtrace\nCapEff:\tnonsense\nSeccomp:\t0\n");
         assert_eq!((state.capabilities, state.no_new_privs, state.seccomp), (None, None, Some(false)));
         assert_eq!(Confinement::parse(""), Confinement::default());

@@ -1,4 +1,4 @@
-//! PURE: how failed allocations are seen, which is tried beside the tiers and takes nothing from them.
+//! PURE: how failed allocations are seen, which is tried beside the tiers and does not affect them.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -15,11 +15,11 @@ pub struct FailedAllocations {
     pub hook: Option<Attach>,
     /// Why it is not `kprobe:warn_alloc`; null where it is.
     pub instead: Option<String>,
-    /// What the hook costs while nothing fails; null if nothing.
+    /// The hook's cost while nothing fails; null if it has none.
     pub cost: Option<String>,
 }
 
-/// From the trial of the tier in use. `skipped` is why the plan leaves the first choice out.
+/// From the trial of the tier in use. `skipped` says why the plan leaves the first choice out.
 pub(super) fn failed_allocations(
     trial: Option<&TierTrial>,
     skipped: Option<String>,
@@ -46,7 +46,7 @@ pub(super) fn failed_allocations(
 }
 
 impl FailedAllocations {
-    /// For people.
+    /// Lines of the text for the user.
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = vec![match (&self.hook, &self.instead) {
             (Some(hook), None) => format!("{hook}, no cost unless one fails"),

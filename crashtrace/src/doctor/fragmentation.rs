@@ -1,11 +1,11 @@
-//! PURE: the node's free memory at this moment, and the size from which requests would fail.
+//! PURE: the node's free memory at this moment, and the size from which allocations would fail.
 //!
-//! A report tells of a request that has failed already. This asks the same question of the zones as they are now, for each
-//! size in turn, by the same rules ([`crate::fragmentation`]): the kernel would meet the request at once, or it would have to
-//! free or move memory first, which takes long and may be in vain.
+//! A report is about an allocation that has failed already. This applies the same rules ([`crate::fragmentation`]) to the zones as
+//! they are now, for each size in turn: either an allocation would succeed at once, or the kernel would first have to reclaim or
+//! compact memory, which takes long and may be in vain.
 //!
-//! It is a look at one moment. It never changes [`Usability`](super::Usability), which is about what crashtrace can see; what the
-//! look and the settings together call for is among the remedies.
+//! This is a snapshot. It never changes [`Usability`](super::Usability), which is about what crashtrace can see; where the snapshot
+//! and the settings together call for an action, it is among the remedies.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -22,14 +22,14 @@ mod text;
 pub(super) use remedies::remedies;
 pub(super) use text::{draw, facts};
 
-/// `PAGE_ALLOC_COSTLY_ORDER` (`include/linux/mmzone.h`, 5.10 to 7.3): up to here the kernel does all that it can, and kills
-/// rather than fails. Requests of these sizes are everywhere: kernel stacks, page tables, network buffers.
+/// `PAGE_ALLOC_COSTLY_ORDER` (`include/linux/mmzone.h`, 5.10 to 7.3): up to this order the kernel does all that it can, and kills
+/// rather than fails. Allocations of these sizes are everywhere: kernel stacks, page tables, network buffers.
 const COSTLY_ORDER: u32 = 3;
 
-/// What the kernel asks for on its own behalf, mostly (`GFP_KERNEL`).
+/// Most allocations of the kernel on its own behalf (`GFP_KERNEL`).
 const OF_THE_KERNEL: Traits = Traits { highest: Highest::Normal, may_sleep: true, ..NO_TRAITS };
 
-/// What it asks for on behalf of processes (`GFP_HIGHUSER_MOVABLE`), huge pages (`GFP_TRANSHUGE`) among it.
+/// Allocations on behalf of processes (`GFP_HIGHUSER_MOVABLE`), including huge pages (`GFP_TRANSHUGE`).
 const MOVABLE: Traits = Traits { highest: Highest::Movable, may_sleep: true, movable: true, ..NO_TRAITS };
 
 const NO_TRAITS: Traits = Traits {
@@ -46,65 +46,64 @@ const NO_TRAITS: Traits = Traits {
     hardwall: false,
 };
 
-/// The node's free memory, zone by zone, and what requests it would meet at once.
+/// The node's free memory, zone by zone, and which allocations would succeed at once.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Fragmentation {
     /// The zones of the page allocator that have memory, by NUMA node, from the lowest.
     pub zones: Vec<ZoneNow>,
-    /// A plain request of the kernel (`GFP_KERNEL`): it may use zones up to Normal on any NUMA node, and no memory that is kept
-    /// for movable pages. Null where the zones do not tell.
+    /// A plain allocation of the kernel (`GFP_KERNEL`): zones up to Normal on any NUMA node are eligible, without memory that is
+    /// reserved for movable pages. Null where the zones do not tell.
     pub kernel: Option<Outlook>,
-    /// A request for memory of a process, huge pages included: it may use zone Movable too, and what is kept for such
-    /// memory (CMA). Null where the zones do not tell.
+    /// An allocation of memory for a process, including huge pages: zone Movable is eligible too, and memory that is reserved for
+    /// movable pages (CMA). Null where the zones do not tell.
     pub movable: Option<Outlook>,
 }
 
-/// From which size on requests of a kind would fail now.
+/// The size from which allocations of a kind would fail now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Outlook {
-    /// The smallest order (2^order pages in one piece) for which a request would fail at this moment, if the kernel neither
-    /// freed nor moved memory for it. So would all larger ones. Null if none would.
+    /// The smallest order (2^order contiguous pages) for which an allocation would fail at this moment, if the kernel neither
+    /// reclaimed nor compacted memory for it. So would all larger ones. Null if none would.
     pub fails_from_order: Option<u32>,
     /// The same in bytes.
     pub fails_from_bytes: Option<u64>,
-    /// Why: `fragmentation` where enough is free, in pieces that are too small; `low_memory` where not enough is free above what
-    /// the kernel keeps. Null if none would fail.
+    /// Why: `fragmentation` where enough memory is free, in blocks that are too small; `low_memory` where not enough is free above
+    /// the watermark and reserves. Null if none would fail.
     pub reason: Option<Shortage>,
 }
 
 /// A zone at this moment. Lists are by order, from 0.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ZoneNow {
-    /// NUMA node.
     pub numa_node: Option<u32>,
     /// `DMA`, `DMA32`, `Normal`, `Movable`.
     pub zone: Option<Text>,
-    /// A plain request of the kernel may use it.
+    /// The zone is eligible for a plain allocation of the kernel.
     pub kernel_may_use: bool,
-    /// Memory that the page allocator has there.
+    /// Memory that the page allocator manages there.
     pub managed_bytes: Option<u64>,
-    /// Free, but for what CPUs keep in lists of their own.
+    /// Free memory, without the pages in per-CPU lists.
     pub free_bytes: Option<u64>,
-    /// Of this, what only movable memory may use.
+    /// The part of it that only movable memory may use.
     pub free_cma_bytes: u64,
-    /// The kernel keeps this much free; sleeping requests wait below it. `boost_bytes` is in it.
+    /// The min watermark: the kernel keeps this much free; sleeping allocations wait below it. It includes `boost_bytes`.
     pub min_bytes: Option<u64>,
-    /// What was added to it for a while because fragmentation was met.
+    /// Temporary addition to it, because fragmentation was met.
     pub boost_bytes: u64,
-    /// Kept from a plain request of the kernel, which might use a higher zone as well.
+    /// The lowmem reserve against a plain allocation of the kernel, which might use a higher zone as well.
     pub lowmem_reserve_bytes: Option<u64>,
-    /// Free blocks, those of all kinds: some may be kept for movable memory or for atomic requests, which `/proc/buddyinfo` does
+    /// Free blocks of all kinds: some may be reserved for movable memory or for atomic allocations, which `/proc/buddyinfo` does
     /// not tell.
     pub free_blocks: Option<Vec<u64>>,
-    /// The kernel's fragmentation index for each order (debugfs `extfrag_index`): -1 if a block is there, else from 0, want of
-    /// memory, to 1, pieces too small.
+    /// The kernel's fragmentation index for each order (debugfs `extfrag_index`): -1 if a block is free, else from 0, too little
+    /// free memory, to 1, blocks too small.
     pub fragmentation_index: Option<Vec<f64>>,
     /// The kernel's unusable free space index for each order (debugfs `unusable_index`): the share of free memory in blocks
     /// too small, 1 where nothing is free.
     pub unusable_index: Option<Vec<f64>>,
 }
 
-/// Looks at the zones. What cannot be told from them is added to `unresolved`.
+/// Judges the zones. Facts that they do not give are added to `unresolved`.
 #[must_use]
 pub fn look(zones: &Zones, page_size_bytes: u64, unresolved: &mut Vec<Unresolved>) -> Fragmentation {
     let mut outlook = |name: &str, traits| {
@@ -127,7 +126,7 @@ fn assess_for(zones: &Zones, traits: Traits, order: u32) -> Assessment {
     assess(zones, &Request { order, traits, nodes: None })
 }
 
-/// Tries one order after the other. Where one fails the next does: it needs more room, and a larger block.
+/// Tries one order after the other. Where one fails the next one does too: it needs more room, and a larger block.
 fn outlook(zones: &Zones, traits: Traits, page_size_bytes: u64) -> Result<Outlook, String> {
     let orders = zones.list.iter().filter_map(|zone| zone.free_blocks.as_ref()).map(Vec::len).max();
     let orders =

@@ -1,4 +1,4 @@
-//! PURE: who can be asked for the names of pods.
+//! PURE: the sources of the names of pods.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -6,23 +6,21 @@ use serde::Serialize;
 use crate::kernel::plan::Blind;
 use crate::schema::NameSource;
 
-/// One who was asked.
+/// Trial of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NameTrial {
-    /// Who.
     pub source: NameSource,
     /// It answered.
     pub usable: bool,
-    /// What it knows, or why it did not answer.
+    /// What the source knows, or why it did not answer.
     pub says: String,
-    /// What to do about it, as an imperative; null where nothing is amiss.
+    /// What to do about it, as an imperative; null where nothing is wrong.
     pub remedy: Option<String>,
-    /// The host is not as it should be if it does not answer. A host without Kubernetes has no runtime's socket, and needs
-    /// none.
+    /// The host has a fault if it does not answer. A host without Kubernetes has no runtime's socket, and needs none.
     pub expected: bool,
 }
 
-/// What reports lack without those that did not answer.
+/// What reports lack without the sources that did not answer.
 pub(super) fn blind(trials: &[NameTrial]) -> Option<Blind> {
     let usable = |source| trials.iter().any(|trial| trial.source == source && trial.usable);
     let what = match (usable(NameSource::Kube), usable(NameSource::Cri)) {
@@ -44,7 +42,7 @@ pub(super) fn blind(trials: &[NameTrial]) -> Option<Blind> {
 }
 
 impl NameTrial {
-    /// For people: its name and what to say of it.
+    /// As a labelled line.
     pub(super) fn pair(&self) -> (&'static str, String) {
         let name = match self.source {
             NameSource::Kube => "API server",
@@ -69,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_missed_only_where_somebody_should_have_told_them() {
+    fn names_are_missed_only_where_a_source_should_have_answered() {
         use NameSource::{Cri, Kube};
         for (kube, cri, expected) in [
             (Some((true, true)), Some((true, false)), None),

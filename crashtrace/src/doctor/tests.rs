@@ -75,7 +75,7 @@ fn a_host_where_everything_works_is_ok_and_has_nothing_to_do() {
     assert_eq!(report.exit_code(), exit::OK);
 }
 
-/// fentry needs what arm64 got late; kprobes see just as much.
+/// fentry needs support that arm64 got late; kprobes see just as much.
 #[test]
 fn the_second_tier_is_as_good_as_the_first() {
     let report = assemble(findings(vec![fails(Hook::Fentry, "ENOTSUPP"), works(Hook::Kprobe)]));
@@ -107,7 +107,7 @@ fn memcg_hooks_that_failed_degrade_a_usable_tier() {
 
 /// A kernel without a probe on failed allocations sees some of them, one without any hook none.
 #[test]
-fn the_hook_on_failed_allocations_decides_what_is_seen_of_them() {
+fn the_hook_on_failed_allocations_decides_which_are_seen() {
     let with = |alloc: Option<Attach>, allocations| {
         let trial = TierTrial { alloc, ..works(Hook::Fentry) };
         let report = assemble(Findings { allocations, ..findings(vec![trial]) });
@@ -146,7 +146,7 @@ fn all_reasons_to_refuse_are_given_at_once_with_a_remedy_each() {
 }
 
 #[test]
-fn hooks_that_were_asked_for_and_cannot_be_are_unusable() {
+fn hooks_named_by_the_user_that_cannot_work_are_unusable() {
     let mut findings = findings(Vec::new());
     findings.wanted = HooksWanted::Only(Hook::Fentry);
     findings.kernel.btf_functions = Functions::default();
@@ -189,7 +189,7 @@ fn json_names_hooks_as_reports_do_and_keeps_unknown_as_null() {
 }
 
 #[test]
-fn text_leads_with_the_verdict_and_shows_what_is_unknown_with_its_reason() {
+fn text_leads_with_the_verdict_and_shows_unknown_facts_with_their_reason() {
     let mut findings = findings(vec![fails(Hook::Fentry, "refused\nby verifier"), works(Hook::Kprobe)]);
     findings.facts.panic_on_oom = Some(1);
     findings.facts.lockdown = None;
@@ -251,7 +251,7 @@ Kernel fields that this kernel does not have
     assert_eq!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"), expected);
 }
 
-/// What is misread of the own process would be misread of others.
+/// Values that are misread of this process would be misread of others.
 #[test]
 fn a_failed_self_test_makes_working_hooks_useless() {
     let mut findings = findings(vec![works(Hook::Fentry)]);
@@ -274,7 +274,7 @@ fn a_failed_self_test_makes_working_hooks_useless() {
 }
 
 #[test]
-fn text_is_coloured_only_if_asked_and_never_by_the_host() {
+fn text_is_coloured_only_if_wanted_and_never_by_the_host() {
     let mut findings = findings(vec![works(Hook::Fentry)]);
     findings.facts.hostname = Some("evil\x1b[2Jhost".to_owned());
     let report = assemble(findings);

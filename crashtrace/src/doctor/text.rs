@@ -1,4 +1,4 @@
-//! `doctor`'s findings as text for people: the verdict first, then what it rests on.
+//! `doctor`'s findings as text: the verdict first, then its basis.
 
 use strum::VariantArray as _;
 
@@ -9,7 +9,7 @@ use crate::schema::BtfSource;
 use crate::self_test::{SelfTestReport, Wrong};
 use crate::terminal::{Page, Style, harmless};
 
-/// Columns of the names of facts, and of hooks.
+/// Width of the column of names: facts and hooks.
 const NAME_WIDTH: usize = 29;
 
 /// Text that ends in a newline. `color` is for a terminal.
@@ -83,7 +83,7 @@ pub fn render_text(report: &DoctorReport, color: bool) -> String {
 }
 
 fn line(page: &mut Page, indent: &str, text: &str) {
-    // What the kernel or a server said may end with a line break.
+    // The text of the kernel or a server may end with a line break.
     page.plain(indent).plain(text.trim_end()).end();
 }
 
@@ -101,7 +101,7 @@ fn pair(page: &mut Page, its_name: &str, value: &str) {
     line(page, "", value);
 }
 
-/// Several lines, of which the first has the name.
+/// Several lines; the first has the name.
 fn pairs(page: &mut Page, name: &str, lines: impl IntoIterator<Item = String>) {
     for (index, line) in lines.into_iter().enumerate() {
         pair(page, if index == 0 { name } else { "" }, &line);
@@ -125,7 +125,7 @@ fn tier(page: &mut Page, trial: &TierTrial, is_used: bool) {
     line(page, "", &error.unwrap_or_default());
 }
 
-/// What came of the self-test, line by line.
+/// Results of the self-test, line by line.
 fn self_test(report: &SelfTestReport) -> Vec<String> {
     let verified = report.verified_instructions;
     let verified = verified.map(|count| format!(", {count} instructions verified")).unwrap_or_default();
@@ -150,7 +150,7 @@ fn said_of(source: BtfSource) -> &'static str {
     }
 }
 
-/// The facts by names for people, in the words of the kernel where it has some.
+/// The facts as labelled lines, in the kernel's terms where it has some.
 fn facts(facts: &HostFacts) -> Vec<(&'static str, String)> {
     let why_not = |field: &str| {
         let unresolved = facts.unresolved.iter().find(|unresolved| unresolved.field == field);
@@ -231,7 +231,7 @@ fn facts(facts: &HostFacts) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What is left of its rights.
+/// Remaining rights.
 fn rights(left: &Confinement) -> Vec<(&'static str, String)> {
     let unknown = || "unknown".to_owned();
     let said = |value: Option<bool>| value.map_or_else(unknown, yes_or_no);

@@ -1,7 +1,7 @@
 //! A reader of BTF, the kernel's description of its own types (`Documentation/bpf/btf.rst`).
 //!
-//! It keeps the bytes as they are and one `u32` a type, the place where the type begins, and decodes a type when
-//! somebody asks for it. A kernel has about 120 000 types and crashtrace needs 14 of them.
+//! It keeps the bytes as they are and one `u32` a type, the offset at which the type begins, and decodes a type when it is
+//! looked up. A kernel has about 120 000 types and crashtrace needs 14 of them.
 //!
 //! Why not a library: to read the BTF of Linux 7.3 (5.3 MB, 121 000 types), resolve the table and look up five
 //! functions takes, in a release build of a program that has 2 MB by itself:
@@ -13,46 +13,34 @@
 //! | `btf-rs` 2.0, 18 names looked up | 41 MB | 180 ms | 355 million |
 //! | the same, file mapped | 8 MB | 20 to 30 ms | 158 million |
 //!
-//! The last one would do, but a kernel before 6.16 does not let its BTF be mapped, and then `btf-rs` is back at the
-//! third line. An agent that reports on a node without memory should not begin by taking 40 MB of it.
+//! The last one would be acceptable, but a kernel before 6.16 does not let its BTF be mapped, and then `btf-rs` is back at the
+//! third line. An agent that reports on a node without memory should not start by taking 40 MB of it.
 //!
-//! Whatever the bytes are, nothing here panics, and nothing here follows a reference from one type to another, so
-//! that nothing can go round in circles.
+//! No bytes make this code panic, and it follows no reference from one type to another, so that it cannot loop.
 
-/// What a type is: `BTF_KIND_*`.
+/// Kind of a type: `BTF_KIND_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TypeKind {
     /// An integer, a character or a bool.
     Int = 1,
-    /// A pointer.
     Ptr = 2,
-    /// An array.
     Array = 3,
-    /// A struct.
     Struct = 4,
-    /// A union.
     Union = 5,
     /// An enum of at most 32 bits.
     Enum = 6,
     /// A struct or union of which only the name is known.
     Fwd = 7,
-    /// Another name.
     Typedef = 8,
-    /// A qualifier.
     Volatile = 9,
-    /// A qualifier.
     Const = 10,
-    /// A qualifier.
     Restrict = 11,
     /// A function; its prototype is another type.
     Func = 12,
     /// A function's prototype.
     FuncProto = 13,
-    /// A variable.
     Var = 14,
-    /// A section of variables.
     Datasec = 15,
-    /// A floating-point number.
     Float = 16,
     /// A remark on a declaration.
     DeclTag = 17,
@@ -114,13 +102,13 @@ pub enum BtfError {
     /// The bytes end before the header does.
     #[error("{0} bytes are too few for a BTF header")]
     TooShort(usize),
-    /// Something else altogether.
+    /// Not BTF.
     #[error("not BTF: it begins with {0:#06x}, not 0xeb9f")]
     Magic(u16),
     /// From a big-endian machine; crashtrace supports none.
     #[error("BTF of a big-endian machine")]
     BigEndian,
-    /// A format to come.
+    /// A newer format.
     #[error("BTF version {version} with flags {flags:#x} is unknown")]
     Version {
         /// The header's version; 1 is known.
@@ -131,7 +119,7 @@ pub enum BtfError {
     /// A section lies outside of the bytes.
     #[error("the {0} of this BTF reach past its end: is it cut?")]
     Section(&'static str),
-    /// A kind to come. What lies behind it cannot be found, since each kind has its own length.
+    /// A newer kind. The types behind it cannot be found, since each kind has its own length.
     #[error("type {id} is of kind {kind}, which is unknown")]
     UnknownKind {
         /// The type's id.
@@ -156,7 +144,7 @@ pub struct Btf {
 /// Header in bytes, as far as it is known; a kernel may have a longer one.
 const HEADER_BYTES: usize = 24;
 
-/// What all types begin with, in bytes.
+/// The part that all types begin with, in bytes.
 const COMMON_BYTES: usize = 12;
 
 impl Btf {
@@ -181,7 +169,7 @@ impl Btf {
         if header < HEADER_BYTES {
             return Err(BtfError::TooShort(header));
         }
-        // None of these sums can overflow a usize: they are of three u32.
+        // None of these sums can overflow a usize: each is of three u32.
         let section = |what, offset, length| {
             let start = header + word(offset) as usize;
             let end = start + word(length) as usize;
@@ -227,7 +215,7 @@ impl Btf {
     /// All types of some kinds, in the order of their ids.
     pub fn types_of<'a>(&'a self, kinds: &[TypeKind]) -> impl Iterator<Item = Type<'a>> + use<'a> {
         let wanted = kinds.iter().fold(0_u128, |set, kind| set | 1 << *kind as u32);
-        // Most types are of other kinds: one byte says so.
+        // Most types are of other kinds: one byte shows it.
         let is_wanted = move |at: u32| {
             let byte = self.bytes.get(at as usize + 7).copied().unwrap_or_default();
             wanted >> (byte & 0x7f) & 1 == 1
@@ -256,9 +244,7 @@ impl Btf {
 /// One type. Names are offsets for [`Btf::string`], types are ids for [`Btf::get`].
 #[derive(Clone, Copy)]
 pub struct Type<'a> {
-    /// Its own id.
     pub id: u32,
-    /// What it is.
     pub kind: TypeKind,
     /// `kind_flag`: bit-fields in a struct, a forward declaration of a union, signed enumerators.
     pub flag: bool,
@@ -266,9 +252,9 @@ pub struct Type<'a> {
     pub name: u32,
     /// Bytes, or the type that it refers to: which one depends on the kind.
     pub size_or_target: u32,
-    /// The second of its words as it stands: kind, flag and number of elements.
+    /// Its second word, undecoded: kind, flag and number of elements.
     pub info: u32,
-    /// What follows the common part, as it stands.
+    /// The bytes after the common part, undecoded.
     pub tail: &'a [u8],
 }
 
@@ -285,7 +271,7 @@ pub struct Member {
     pub bits: u32,
 }
 
-/// What an array is made of.
+/// Element type and length of an array.
 #[derive(Clone, Copy)]
 pub struct Array {
     /// Type of an element.
@@ -295,7 +281,7 @@ pub struct Array {
 }
 
 impl<'a> Type<'a> {
-    /// What follows the common part, as entries of so many little-endian words.
+    /// The bytes after the common part, as entries of so many little-endian words.
     pub fn words<const N: usize>(self) -> impl Iterator<Item = [u32; N]> + 'a {
         self.tail.chunks_exact(4 * N).map(|entry| {
             // Every index is below N, and the entry has 4 * N bytes.

@@ -1,8 +1,8 @@
-//! Facts about the host, gathered once at start: what the plan decides by, and what `doctor` shows.
+//! Facts about the host, gathered once at start: the plan decides by them, and `doctor` shows them.
 //!
-//! Facts only: what follows from them stands in [`plan`](super::plan). "No" and "could not look" are different
-//! answers: a fact that could not be had is `None`, and [`HostFacts::unresolved`] says why. All files are read
-//! below a root that the caller names, so that a test can lay out a host in a directory.
+//! Facts only: conclusions are in [`plan`](super::plan). "No" and "could not look" are different answers: an unknown fact is
+//! `None`, and [`HostFacts::unresolved`] says why. All files are read below a root that the caller names, so that a test can lay
+//! out a host in a directory.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,11 +27,11 @@ use crate::schema::BtfSource;
 /// Where the kernel shows its own BTF.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// How much of kallsyms is looked at for an address. The table opens with per-CPU symbols on some kernels, and
+/// How much of kallsyms is searched for an address. The table opens with per-CPU symbols on some kernels, and
 /// the first few of those are at address 0 even where addresses are shown.
 const KALLSYMS_SAMPLE_BYTES: u64 = 64 * 1024;
 
-/// What is known about the host.
+/// Facts about the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct HostFacts {
     /// Release of the kernel, as `uname -r` says it.
@@ -40,7 +40,7 @@ pub struct HostFacts {
     pub architecture: String,
     /// Bytes of a page.
     pub page_size_bytes: u64,
-    /// CPUs online.
+    /// Number of CPUs online.
     pub cpus: Option<u32>,
     /// Memory of the machine.
     pub memory_bytes: Option<u64>,
@@ -48,9 +48,9 @@ pub struct HostFacts {
     pub boot_id: Option<String>,
     /// Name of the host, in the UTS namespace of this process.
     pub hostname: Option<String>,
-    /// The BTF that kernel fields are looked up in: the kernel's own, or the file that the user named.
+    /// The BTF in which kernel fields are looked up: the kernel's own, or the file that the user named.
     pub btf: BtfFile,
-    /// What speaks for it.
+    /// Evidence that it describes this kernel.
     pub btf_source: BtfSource,
     /// The kernel's own BTF. Without it there is no fentry, whatever file the user names.
     pub kernel_btf: BtfFile,
@@ -66,25 +66,25 @@ pub struct HostFacts {
     pub memory_cgroup: Option<MemoryCgroup>,
     /// Where that hierarchy is mounted for this process.
     pub memory_cgroup_mount: Option<String>,
-    /// That mount shows the hierarchy from its root. A container's own begins at the container's cgroup, and those of others are
-    /// not in it.
+    /// That mount shows the hierarchy from its root. A container's mount begins at the container's cgroup and does not show those
+    /// of other containers.
     pub memory_cgroup_whole: Option<bool>,
     /// `vm.panic_on_oom`: 1 panics when the node runs out of memory, 2 on every OOM.
     pub panic_on_oom: Option<i32>,
-    /// `vm.oom_kill_allocating_task`: if not 0, an OOM of the node kills whoever asks for memory.
+    /// `vm.oom_kill_allocating_task`: if not 0, an OOM of the node kills the task that allocates.
     pub oom_kill_allocating_task: Option<i32>,
-    /// `kernel.kptr_restrict`: 1 hides kernel addresses from those without `CAP_SYSLOG`, 2 from everybody.
+    /// `kernel.kptr_restrict`: 1 hides kernel addresses from processes without `CAP_SYSLOG`, 2 from all.
     pub kptr_restrict: Option<i32>,
     /// `kernel.perf_event_paranoid`.
     pub perf_event_paranoid: Option<i32>,
     /// `kernel.unprivileged_bpf_disabled`.
     pub unprivileged_bpf_disabled: Option<i32>,
-    /// What decides how much memory is kept free, and in which pieces.
+    /// Settings for how much memory is kept free, and in blocks of which size.
     #[serde(flatten)]
     pub memory: MemorySettings,
     /// `/proc/kallsyms` shows this process addresses, and not zeroes.
     pub kallsyms_addresses: Option<bool>,
-    /// What could not be found out, and why.
+    /// Unknown facts, and why.
     pub unresolved: Vec<Unresolved>,
 }
 
@@ -95,14 +95,14 @@ impl HostFacts {
         self.release.as_deref().and_then(KernelVersion::parse)
     }
 
-    /// Whether this process has `capability`; `None` if that could not be found out.
+    /// Whether this process has `capability`; `None` if that is unknown.
     #[must_use]
     pub fn can(&self, capability: Capability) -> Option<bool> {
         self.capabilities.as_ref().map(|held| held.contains(&capability))
     }
 }
 
-/// A fact that could not be found out.
+/// An unknown fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Unresolved {
     /// Field of [`HostFacts`].
@@ -114,11 +114,10 @@ pub struct Unresolved {
 /// A file of BTF.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BtfFile {
-    /// Where it is.
     pub path: String,
     /// Why it cannot be used; `null` if it can.
     pub error: Option<String>,
-    /// What it says otherwise than the kernel's own BTF: then it is of another kernel.
+    /// Differences to the kernel's own BTF: if there are any, it is of another kernel.
     pub differs: Vec<String>,
 }
 
@@ -128,11 +127,11 @@ pub struct BtfFile {
 pub enum Lockdown {
     /// This kernel has no lockdown: securityfs is there, and the file is not.
     NotBuilt,
-    /// Nothing.
+    /// It forbids nothing.
     None,
     /// Changing the running kernel. BPF may read.
     Integrity,
-    /// Reading the kernel too: BPF programs get nothing out of it, and kprobes are refused.
+    /// Reading the kernel too: BPF programs cannot read its memory, and kprobes are refused.
     Confidentiality,
 }
 
@@ -145,13 +144,13 @@ pub enum Capability {
     /// Load programs and create maps (5.8 and later).
     #[serde(rename = "CAP_BPF")]
     Bpf,
-    /// Attach them to what the kernel does, and read its memory (5.8 and later).
+    /// Attach programs to kernel functions and events, and read kernel memory (5.8 and later).
     #[serde(rename = "CAP_PERFMON")]
     Perfmon,
     /// Stands for both of the above.
     #[serde(rename = "CAP_SYS_ADMIN")]
     SysAdmin,
-    /// Raise the limit of locked memory, which maps count against before 5.11.
+    /// Raise the limit of locked memory, which BPF maps count against before 5.11.
     #[serde(rename = "CAP_SYS_RESOURCE")]
     SysResource,
     /// See kernel addresses in `/proc/kallsyms`.
@@ -176,9 +175,9 @@ impl Capability {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MemoryCgroup {
-    /// One of its own; a unified hierarchy without it may be there as well ("hybrid").
+    /// A hierarchy of v1; a unified hierarchy without the controller may be mounted as well ("hybrid").
     V1,
-    /// The unified one.
+    /// The unified hierarchy.
     V2,
     /// None: it was switched off at boot (`cgroup_disable=memory`).
     Disabled,
@@ -191,7 +190,7 @@ pub struct KernelVersion(pub u32, pub u32);
 /// From here on BPF maps are charged to the memory cgroup and no longer to the limit of locked memory.
 pub const NO_MEMLOCK_SINCE: KernelVersion = KernelVersion(5, 11);
 
-/// Whether a kernel of this version counts BPF maps against the limit of locked memory. One that is not known may.
+/// Whether a kernel of this version counts BPF maps against the limit of locked memory. An unknown version may.
 #[must_use]
 pub fn counts_locked_memory(version: Option<KernelVersion>) -> bool {
     version.is_none_or(|version| version < NO_MEMLOCK_SINCE)
@@ -213,7 +212,7 @@ impl fmt::Display for KernelVersion {
     }
 }
 
-/// Gathers the facts from the files below `root`, and those of the BTF that `types` has looked at.
+/// Gathers the facts from the files below `root`, and those of the BTF that `types` has read.
 #[must_use]
 pub fn gather(root: &Path, types: &Types) -> HostFacts {
     let mut look = Look { root, unresolved: Vec::new() };
@@ -268,12 +267,12 @@ pub fn gather(root: &Path, types: &Types) -> HostFacts {
             .sysctl("unprivileged_bpf_disabled", "/proc/sys/kernel/unprivileged_bpf_disabled"),
         memory: memory::settings(&mut look),
         kallsyms_addresses: look.fact("kallsyms_addresses", Look::kallsyms_addresses),
-        // Last: fields of a struct are evaluated in the order in which they are written.
+        // Last: the fields of a struct expression are evaluated in the order in which they are written.
         unresolved: look.unresolved,
     }
 }
 
-/// A host below a root, and what could not be found there.
+/// A host below a root, and its unknown facts.
 struct Look<'a> {
     root: &'a Path,
     unresolved: Vec<Unresolved>,
@@ -285,7 +284,7 @@ impl Look<'_> {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// A whole file. Bytes that are not UTF-8 are replaced: nothing that is decided by has any.
+    /// A whole file. Bytes that are not UTF-8 are replaced: no fact needs such bytes.
     fn read(&self, path: &str) -> Result<String, String> {
         let bytes = fs::read(self.at(path)).map_err(|error| format!("{path}: {error}"))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -300,7 +299,7 @@ impl Look<'_> {
         }
     }
 
-    /// A fact, or a note of why there is none.
+    /// A fact, or a note of why it is unknown.
     fn fact<T>(&mut self, field: &str, find: impl FnOnce(&Self) -> Result<T, String>) -> Option<T> {
         find(self).map_err(|reason| self.unresolved.push(Unresolved { field: field.to_owned(), reason })).ok()
     }
@@ -318,7 +317,7 @@ impl Look<'_> {
         const PATH: &str = "/sys/kernel/security/lockdown";
         let text = match self.read(PATH) {
             Ok(text) => text,
-            // `lsm` is in each securityfs: without it nothing is mounted there, and nothing can be told.
+            // `lsm` is in each securityfs: without it no securityfs is mounted there, and the mode is unknown.
             Err(_) if !self.at(PATH).exists() && self.at("/sys/kernel/security/lsm").exists() => {
                 return Ok(Lockdown::NotBuilt);
             }
@@ -347,7 +346,7 @@ impl Look<'_> {
     }
 }
 
-/// What follows `label` at the beginning of a line, without the white space around it.
+/// The rest of a line that begins with `label`, without the white space around it.
 fn labelled<'a>(text: &'a str, label: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(label)).map(str::trim)
 }

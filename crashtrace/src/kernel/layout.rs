@@ -1,8 +1,8 @@
-//! Where this kernel keeps what crashtrace reads: [`fields::TABLE`] looked up in the kernel's BTF.
+//! Where this kernel has the fields that crashtrace reads: [`fields::TABLE`] looked up in the kernel's BTF.
 //!
-//! What a kernel does not have comes out as [`ABSENT`](fields::ABSENT), never as 0 and never as a guess: a path
-//! must lead through structs, unions and arrays exactly as it says (`rss_stat.count` is not found where `rss_stat`
-//! is an array), a bit-field has no byte offset, and where two structs of one name disagree neither counts.
+//! A field that a kernel does not have is [`ABSENT`](fields::ABSENT), never 0 and never a guess: a path must lead through structs,
+//! unions and arrays exactly as it says (`rss_stat.count` is not found where `rss_stat` is an array), a bit-field has no byte
+//! offset, and where two structs of the same name disagree neither counts.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,14 +19,14 @@ use crate::files;
 #[cfg(test)]
 mod tests;
 
-/// What [`fields::TABLE`] came to on one kernel.
+/// The values of [`fields::TABLE`] on one kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     values: [u32; fields::COUNT],
 }
 
 impl Layout {
-    /// Looks up all fields. What cannot be found is absent.
+    /// Looks up all fields. A field that is not found is absent.
     #[must_use]
     pub fn resolve(btf: &KernelBtf) -> Self {
         let definitions = btf.definitions();
@@ -60,7 +60,7 @@ impl Layout {
 }
 
 impl Layout {
-    /// The fields that are elsewhere than the kernel's `own` BTF has them, in words.
+    /// The fields that are elsewhere than in the kernel's `own` BTF, in words.
     #[must_use]
     pub fn differences(&self, own: &Self) -> Vec<String> {
         let shown =
@@ -98,24 +98,24 @@ pub enum Param {
     Other,
 }
 
-/// The most that is read of a file of BTF. A kernel's own has 4 to 6 MB, and some 10 with every driver built in.
+/// The most that is read of a file of BTF. A kernel's own has 4 to 6 MB, and about 10 with every driver built in.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// How long that may take.
+/// How long reading may take.
 const READ_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Why a file gave no BTF.
+/// Why a file of BTF cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// It could not be read.
     #[error(transparent)]
     Read(#[from] io::Error),
-    /// What it has is no BTF.
+    /// It is no BTF.
     #[error(transparent)]
     Parse(#[from] BtfError),
 }
 
-/// Reads a file of BTF: the one that the user names may be any file.
+/// Reads a file of BTF. The user may name any file.
 ///
 /// # Errors
 /// It cannot be read, or is too large for BTF.
@@ -129,11 +129,11 @@ pub struct KernelBtf(Btf);
 /// Steps that a chain of typedefs and qualifiers, or of structs in structs, may take. The kernel's own limit is 32.
 const MAX_DEPTH: usize = 32;
 
-/// Members looked at for one field. `task_struct` has some 300 with all that it embeds unnamed; what needs more
-/// is a struct that contains itself.
+/// Members searched for one field. `task_struct` has about 300 with all that it embeds unnamed; only a struct that contains itself
+/// has more than this.
 const MAX_MEMBERS: usize = 65_536;
 
-/// A member found: where, and what.
+/// Offset and type of a member.
 struct Place {
     bits: u64,
     member: Member,
@@ -161,8 +161,8 @@ impl KernelBtf {
         }
     }
 
-    /// Whether there is a function of exactly this name that fentry and fexit could be attached to, as far as BTF
-    /// tells: the architecture must be able to, and the function must be traceable.
+    /// Whether BTF has a function of exactly this name that fentry and fexit could be attached to. Whether they can also depends on
+    /// the architecture, and on whether the function is traceable.
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {
         self.named(TypeKind::Func, name).next().is_some()
@@ -223,7 +223,7 @@ impl KernelBtf {
         Some(bits.collect())
     }
 
-    /// The ids of the structs and enums that the table names, found in one walk over all types.
+    /// The ids of the structs and enums in the table, found in one walk over all types.
     fn definitions(&self) -> HashMap<&'static [u8], Vec<u32>> {
         let mut found: HashMap<&[u8], Vec<u32>> = HashMap::new();
         for query in fields::TABLE.iter().flat_map(|field| field.queries) {
@@ -239,7 +239,7 @@ impl KernelBtf {
         found
     }
 
-    /// What a query comes to on one struct or enum.
+    /// The answer to a query on one struct or enum.
     fn answer(&self, id: u32, query: &Query) -> Option<u32> {
         let of = self.0.get(id)?;
         match query {
@@ -253,7 +253,7 @@ impl KernelBtf {
             }
             Query::Length { member, .. } => {
                 let array = self.bare(self.place(of, member)?.member.of)?.array()?;
-                // One of open length has as many as there are, which BTF does not say.
+                // An array of open length has an unknown number of elements, which BTF does not give.
                 Some(array.length).filter(|length| *length > 0)
             }
             Query::Stride { member, .. } => {
@@ -279,7 +279,7 @@ impl KernelBtf {
             if let Some(index) = index {
                 let index: u32 = index.parse().ok()?;
                 let array = self.bare(found.member.of)?.array()?;
-                // One of open length says 0.
+                // The length of an array of open length is 0.
                 if array.length != 0 && index >= array.length {
                     return None;
                 }
@@ -292,14 +292,14 @@ impl KernelBtf {
         Some(Place { bits, member: last? })
     }
 
-    /// A member by its name, in a struct or union itself or in those that it embeds without a name.
+    /// A member by its name, in a struct or union itself or in the unnamed ones that it embeds.
     fn member(&self, of: Type<'_>, name: &str, depth: usize, budget: &mut usize) -> Option<Place> {
         let deeper = depth.checked_sub(1)?;
         for member in of.members() {
             *budget = budget.checked_sub(1)?;
             let bits = u64::from(member.bit_offset);
             if self.0.string_is(member.name, name) {
-                // The end itself is where an array of open length begins.
+                // An array of open length begins at the very end.
                 return (bits <= u64::from(of.size_or_target) * 8).then_some(Place { bits, member });
             }
             if self.0.string_is(member.name, "")
@@ -358,7 +358,7 @@ impl KernelBtf {
     }
 }
 
-/// The one value that all agree on.
+/// The value, if all agree.
 fn agreed<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
     let first = values.next()?;
     values.all(|other| other == first).then_some(first)

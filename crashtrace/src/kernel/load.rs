@@ -1,8 +1,8 @@
 //! Applies the plan: loads the kernel object and attaches its programs, the first tier that the kernel accepts.
 //!
 //! All programs are loaded, then attached, and none of them does anything until one switch is turned on: a decision of the
-//! kernel is seen from its beginning or not at all. Whatever a kernel refuses shows here and nowhere else, so attachability is
-//! tried, not inferred from versions.
+//! kernel is seen from its beginning or not at all. A kernel's refusals show only here, so attachability is tried, not inferred
+//! from versions.
 
 use std::path::Path;
 
@@ -31,20 +31,20 @@ use place::{Placed, place};
 /// The kernel object, built from source by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/crashtrace-ebpf.o"));
 
-/// What the kernel object needs to know of the kernel that it is loaded into.
+/// Facts that the kernel object needs about the kernel that it is loaded into.
 #[derive(Clone, Debug)]
 pub struct Kernel<'a> {
     /// Offsets of the fields that it reads.
     pub layout: &'a Layout,
     /// How `oom:mark_victim` passes its victim.
     pub mark_victim_arg: u32,
-    /// Where its array of nodes is, and where its only node; 0 where that is not known.
+    /// Addresses of its array of nodes and of its only node; 0 where unknown.
     pub nodes: (u64, u64),
-    /// Its allocation flags that the programs act on.
+    /// Its allocation flags, for the programs.
     pub gfp: GfpBits,
-    /// The limit of locked memory, where maps and programs count against it and there is one.
+    /// The limit of locked memory, if there is one and maps and programs count against it.
     pub locked_memory_bytes: Option<u64>,
-    /// Take failed allocations too whose callers expect them.
+    /// Also take failed allocations whose callers expect the failure.
     pub include_nowarn: bool,
     /// Let the programs write debug messages.
     pub debug: bool,
@@ -61,7 +61,7 @@ pub struct Attached {
     pub wait: bool,
     /// The hook on failed allocations that is in place.
     pub alloc: Option<Attach>,
-    /// What the kernel refused on the way.
+    /// Hooks that the kernel refused before.
     pub refused: Vec<Refused>,
     /// Size of the ring of records, where the kernel tells.
     pub ring_bytes: Option<u64>,
@@ -72,7 +72,7 @@ pub struct Attached {
 /// [`Attached::arm`].
 ///
 /// # Errors
-/// The object cannot be loaded, the kernel accepts no tier, or something that all tiers need is scarce.
+/// The object cannot be loaded, the kernel accepts no tier, or a resource that all tiers need is scarce.
 pub fn load(plan: &Plan, kernel: &Kernel<'_>) -> Result<Attached, LoadError> {
     let mut refused = Vec::new();
     for tier in &plan.tiers {
@@ -91,8 +91,8 @@ fn ring_bytes(ebpf: &Ebpf) -> Option<u64> {
     ring.info().ok().map(|info| u64::from(info.max_entries()))
 }
 
-/// The running kernel's own BTF. A trampoline's target is a number in it: another kernel's BTF, even one of the same series,
-/// has that number for another function, and the kernel cannot tell.
+/// The running kernel's own BTF. A trampoline's target is a type id in it: in another kernel's BTF, even of the same series, that
+/// id is another function, and the kernel does not notice.
 ///
 /// # Errors
 /// It cannot be read.
@@ -102,14 +102,14 @@ pub fn own_btf() -> Result<Btf, String> {
     Btf::parse(&bytes, Endianness::default()).map_err(|error| failed(&error))
 }
 
-/// What the verifier is to write of a program that the kernel refuses: its verdict and what it cost, and not its way.
+/// What the verifier writes about a program that the kernel refuses: its verdict and its figures, without its path.
 ///
-/// aya loads without a log first, and after any error, a signal too, once more with one of 10 KiB, which it makes larger while
-/// that is too small: with the verifier's way in it (`DEBUG`, aya's own choice) up to ten times, each a verification. The last
-/// lines of 10 KiB hold what `STATS` asks for, the reason and the figures: so nothing is tried a third time.
+/// aya loads without a log first, and after any error, also one by a signal, once more with a log of 10 KiB, which it enlarges
+/// while that is too small: with the verifier's path in it (`DEBUG`, aya's default) up to ten times, each a verification. 10 KiB
+/// hold the last lines, all that `STATS` writes: the reason and the figures. So nothing is tried a third time.
 const VERIFIER_LOG: VerifierLogLevel = VerifierLogLevel::STATS;
 
-/// Makes the maps and prepares the programs, none of which is loaded yet.
+/// Creates the maps and prepares the programs, none of which is loaded yet.
 ///
 /// # Errors
 /// The object cannot be loaded.
@@ -119,7 +119,7 @@ pub fn object(kernel: &Kernel<'_>) -> Result<Ebpf, LoadError> {
     let gfp = [nowarn, direct_reclaim, movable, reclaimable];
     let load = || {
         EbpfLoader::new()
-            // The object has no relocations against the kernel's BTF, and parsing that is most of aya's start-up.
+            // The object has no relocations against the kernel's BTF, and parsing that BTF is most of aya's start-up.
             .btf(None)
             .override_global(global::FIELDS, kernel.layout.values().as_slice(), true)
             .override_global(global::MARK_VICTIM_ARG, &kernel.mark_victim_arg, true)
@@ -151,7 +151,7 @@ impl Attached {
     /// The ring of records and the kernel's counters.
     ///
     /// # Errors
-    /// The object lacks a map, or it was taken before.
+    /// The object lacks a map, or the maps were taken before.
     pub fn take_maps(&mut self) -> Result<(RingBuf<MapData>, KernelCounters), LoadError> {
         let mut take =
             |name: &'static str| self.ebpf.take_map(name).ok_or(LoadError::Map { name, error: None });
@@ -166,7 +166,7 @@ impl Attached {
         ))
     }
 
-    /// Switches the programs on. What began before is half seen.
+    /// Switches the programs on. Events that began before are half seen.
     ///
     /// # Errors
     /// The map cannot be written.
@@ -174,14 +174,14 @@ impl Attached {
         self.switch(1)
     }
 
-    /// Switches the programs off, and waits until those that are running have ended: then all that they have seen is in the
-    /// ring or in the counters. False if the kernel does not let it wait.
+    /// Switches the programs off, and waits until the running ones have ended: then all that they have seen is in the ring or in
+    /// the counters. False if the kernel does not support the wait.
     ///
     /// # Errors
     /// The map cannot be written.
     pub fn disarm(&mut self) -> Result<bool, LoadError> {
         self.switch(0)?;
-        // `synchronize_rcu` by another name: programs run within RCU's read side. Kernels with `nohz_full=` refuse it.
+        // Equivalent to `synchronize_rcu`: programs run within RCU's read side. Kernels with `nohz_full=` refuse it.
         match membarrier(MembarrierCommand::Global) {
             Ok(()) => Ok(true),
             Err(error) => {
@@ -203,8 +203,8 @@ impl Attached {
         &mut self.ebpf
     }
 
-    /// Instructions that the verifier went through for each program in place, by name; none where the kernel does
-    /// not say (before 5.16).
+    /// Instructions that the verifier processed for each program in place, by name; empty where the kernel does not tell (before
+    /// 5.16).
     #[must_use]
     pub fn verified_instructions(&self) -> Vec<(String, u32)> {
         let programs = self.ebpf.programs();

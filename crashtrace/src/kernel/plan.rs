@@ -1,6 +1,6 @@
 //! PURE: facts and configuration in, the hooks to use out, or a refusal with its remedy.
 //!
-//! Hooks come in tiers, from the one that sees most to the one that works on hardened kernels too:
+//! Hooks come in tiers, from the one that sees most to the one that also works on hardened kernels:
 //!
 //! | tier | decision | memcg OOM without a victim | task that waits (v1) | each victim |
 //! |---|---|---|---|---|
@@ -10,9 +10,9 @@
 //!
 //! Failed allocations are hooked beside the tier: kprobe `warn_alloc`, else raw tracepoint `kmem:mm_page_alloc`.
 //!
-//! The plan says what *may* work, in order of preference. Whether it does, the kernel alone knows: 6.1 on arm64
-//! describes every function and takes a trampoline on none, and some kernels are built without kprobes or without
-//! both. So the loader tries the tiers in turn, and nothing here looks at a version that can be tried out.
+//! The plan says what *may* work, in order of preference. Only a trial shows whether it does: 6.1 on arm64 describes every function
+//! and accepts a trampoline on none, and some kernels are built without kprobes or without both. So the loader tries the tiers in
+//! turn, and nothing here depends on a version where a trial can tell.
 
 use std::fmt;
 
@@ -78,7 +78,6 @@ impl fmt::Display for Attach {
 /// Hooks that go together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
-    /// What names it.
     pub hook: Hook,
     /// Sees the decision begin and end. The tier needs all of them; the last tier has none.
     pub decision: Vec<Attach>,
@@ -90,25 +89,23 @@ pub struct Tier {
     pub victims: Attach,
 }
 
-/// What to try.
+/// The hooks to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// In order of preference: the loader takes the first that the kernel accepts. Never empty.
     pub tiers: Vec<Tier>,
-    /// Tiers that were asked for and cannot work here.
+    /// Tiers that the user wants and that cannot work here.
     pub skipped: Vec<Skipped>,
-    /// Hooks on failed allocations, in order of preference: one is enough, and without any the rest works all the same.
+    /// Hooks on failed allocations, in order of preference: one is enough, and the tier works without any.
     pub alloc: Vec<Attach>,
-    /// Why the first choice of those is not among them.
+    /// Why the first choice among those is left out.
     pub alloc_skipped: Option<String>,
 }
 
 /// A tier that need not be tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
-    /// Which.
     pub hook: Hook,
-    /// Why.
     pub reason: String,
 }
 
@@ -123,7 +120,7 @@ pub enum HooksWanted {
 }
 
 impl HooksWanted {
-    /// The tiers that it stands for, best first.
+    /// Its tiers, best first.
     fn tiers(self) -> Vec<Hook> {
         match self {
             Self::Auto => Hook::VARIANTS.to_vec(),
@@ -132,19 +129,19 @@ impl HooksWanted {
     }
 }
 
-/// What the kernel describes of what is to be hooked.
+/// The kernel's description of the functions and the tracepoint to hook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelView {
     /// Functions in BTF. That of 5.10 on arm64 lists only the global ones.
     pub btf_functions: Functions,
     /// Functions in kallsyms, by their exact names; `None` if it could not be read.
     pub kallsyms_functions: Option<Functions>,
-    /// How BTF says that `oom:mark_victim` passes its victim (`crashtrace_ebpf::mark_victim_arg`); `None` if it
-    /// does not describe the tracepoint.
+    /// How `oom:mark_victim` passes its victim according to BTF (`crashtrace_ebpf::mark_victim_arg`); `None` if BTF does not
+    /// describe the tracepoint.
     pub mark_victim_arg: Option<u32>,
 }
 
-/// Which of the functions to hook there are.
+/// Which of the functions to hook exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a function of the kernel's")]
 pub struct Functions {
@@ -159,7 +156,7 @@ pub struct Functions {
 }
 
 impl Functions {
-    /// Asks `has` for each of them.
+    /// Calls `has` for each of them.
     pub fn by(mut has: impl FnMut(&str) -> bool) -> Self {
         Self {
             oom_kill_process: has(OOM_KILL_PROCESS),
@@ -176,7 +173,7 @@ impl Functions {
     }
 }
 
-/// Decides which hooks to try. A tier asked for by name is never replaced by another.
+/// Decides which hooks to try. A tier that the user names is never replaced by another.
 pub fn plan(
     facts: &HostFacts,
     kernel: &KernelView,
@@ -194,7 +191,7 @@ pub fn plan(
             None => plan.tiers.push(tier(hook, kernel)),
         }
     }
-    // The last tier is never skipped, so this is a tier asked for by name.
+    // The last tier is never skipped, so the user named this tier.
     if let (true, Some(skipped)) = (plan.tiers.is_empty(), plan.skipped.first()) {
         return Err(Refusal {
             what: format!("use {} hooks", skipped.hook),
@@ -205,7 +202,7 @@ pub fn plan(
     Ok(plan)
 }
 
-/// Why a tier cannot work, as far as that shows without trying.
+/// Why a tier cannot work, as far as that is known without a trial.
 fn hindrance(hook: Hook, facts: &HostFacts, kernel: &KernelView) -> Option<String> {
     match hook {
         // The kernel checks a trampoline's target against its own BTF, never against a file.
@@ -227,7 +224,7 @@ fn hindrance(hook: Hook, facts: &HostFacts, kernel: &KernelView) -> Option<Strin
 }
 
 /// The hooks on failed allocations. No trampoline fits `warn_alloc`, which is variadic. The tracepoint is hit by each
-/// allocation, so it comes last, and not at all where another kind of hooks was asked for by name.
+/// allocation, so it comes last, and is left out where the user names another kind of hooks.
 fn alloc(kernel: &KernelView, wanted: HooksWanted) -> (Vec<Attach>, Option<String>) {
     let probe = Attach { program: program::WARN_ALLOC, kind: AttachKind::Kprobe, target: WARN_ALLOC };
     let tracepoint =
@@ -261,7 +258,7 @@ fn decision(tier: Hook) -> Vec<Attach> {
     }
 }
 
-/// Whether one of these hooks, by the names that reports and recordings have, sees decisions.
+/// Whether one of these hooks, by their names in reports and recordings, sees decisions.
 #[must_use]
 pub fn sees_decisions(names: &[String]) -> bool {
     let hooks: Vec<_> =
@@ -292,7 +289,7 @@ fn tier(hook: Hook, kernel: &KernelView) -> Tier {
         },
         Hook::Kprobe => Tier {
             hook,
-            // Most kernels of today do not have it, so it is not tried where that cannot be known.
+            // Most current kernels do not have it, so it is not tried where its existence is unknown.
             wait: kernel
                 .kallsyms_functions
                 .is_some_and(|functions| functions.mem_cgroup_oom_synchronize)

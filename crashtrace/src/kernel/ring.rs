@@ -6,7 +6,7 @@ use aya::maps::{MapData, RingBuf};
 use bytes::Bytes;
 use tokio::io::unix::AsyncFd;
 
-/// The ring of records, to be awaited. Wakes up when there is a record, and never otherwise.
+/// The ring of records, awaitable. Wakes only when there is a record.
 #[derive(Debug)]
 pub struct Ring(AsyncFd<Ready>);
 
@@ -50,7 +50,7 @@ impl Ring {
 
     /// The next record, if there is one.
     ///
-    /// Copied out, so that its place in the ring is free again before anything is done with it.
+    /// Copied out, so that its place in the ring is free before the record is processed.
     pub fn take(&mut self) -> Option<Bytes> {
         self.0.get_mut().0.next().map(|item| Bytes::copy_from_slice(&item))
     }

@@ -1,8 +1,8 @@
-//! Which BTF is believed: the running kernel's own, or a file that the user names in its place.
+//! Which BTF is used: the running kernel's own, or a file that the user names in its place.
 //!
-//! A file of another kernel, even of the same series, describes other offsets, and what is read at those looks like facts. So a
-//! file is held against the kernel's own BTF wherever that can be read: in all that is looked up, not as a whole, since
-//! the same kernel may have been described by another tool. Functions to attach to are the kernel's own business.
+//! A file of another kernel, even of the same series, has other offsets, and the bytes at those look like facts. So a file is
+//! compared with the kernel's own BTF wherever that can be read: in all that is looked up, not as a whole, since another tool may
+//! have described the same kernel. Functions to attach to are always taken from the kernel's own BTF.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use super::layout::{KernelBtf, Layout, OpenError};
 use super::plan::Functions;
 use crate::schema::BtfSource;
 
-/// What BTF tells of the running kernel.
+/// Facts from BTF about the running kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// Where the kernel has what is read; `None` where there is no BTF.
+    /// Offsets of the kernel's fields; `None` where there is no BTF.
     pub layout: Option<Layout>,
     /// How `oom:mark_victim` passes its victim.
     pub mark_victim_arg: Option<u32>,
@@ -22,7 +22,7 @@ pub struct Told {
     pub gfp_bits: Option<Vec<(u8, String)>>,
 }
 
-/// What is known of the running kernel's types and functions.
+/// The running kernel's types and functions.
 #[derive(Clone, Debug)]
 pub struct Types {
     /// From the BTF in use.
@@ -31,7 +31,7 @@ pub struct Types {
     pub functions: Functions,
     /// The BTF in use.
     pub btf: BtfFile,
-    /// The kernel's own.
+    /// The kernel's own BTF.
     pub kernel_btf: BtfFile,
 }
 
@@ -44,7 +44,7 @@ impl Told {
         }
     }
 
-    /// What this says otherwise than the kernel itself.
+    /// Differences to the kernel's own BTF.
     fn differences(&self, own: &Self) -> Vec<String> {
         let mut found = match (&self.layout, &own.layout) {
             (Some(layout), Some(own)) => layout.differences(own),
@@ -61,7 +61,7 @@ impl Told {
 }
 
 impl Types {
-    /// What speaks for the BTF in use.
+    /// Evidence for the BTF in use.
     #[must_use]
     pub fn source(&self) -> BtfSource {
         if self.btf.path == self.kernel_btf.path {
@@ -84,7 +84,7 @@ pub fn read(own: &Path, named: Option<&Path>) -> Types {
     let (own_told, functions) =
         own_opened.as_ref().map_or_else(|_| Default::default(), |btf| (Told::by(btf), functions(btf)));
     let kernel_btf = file(own, &own_opened);
-    // It takes some MiB: one after the other.
+    // It takes some MiB, so the two are not held at the same time.
     drop(own_opened);
     let Some(named) = named else {
         return Types { told: own_told, functions, btf: kernel_btf.clone(), kernel_btf };

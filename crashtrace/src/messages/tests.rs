@@ -1,4 +1,4 @@
-//! Standard error in each state that it can be in.
+//! Standard error in each of its possible states.
 
 use std::fs::File;
 use std::io::{BufRead as _, PipeReader, Read as _};
@@ -69,20 +69,20 @@ fn a_closed_pipe_drops_messages_and_counts_them() {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_stops_nobody_and_holds_what_it_can() {
+fn a_pipe_that_is_not_read_blocks_no_thread_and_holds_what_it_can() {
     for threaded in [false, true] {
         let (reader, messages) = full_pipe();
         if threaded {
             messages.on_a_thread().unwrap();
         }
-        // Would never come back if it waited.
+        // Would never return if it waited.
         for at in 0..10_000 {
             messages.say(&format!("{at:>99}\n"));
         }
         assert!(!messages.finish(Duration::ZERO));
         let dropped = messages.unsaid().dropped;
         assert!((7_000..8_000).contains(&dropped), "{dropped}");
-        // When somebody reads at last, what waited comes out, in order and whole.
+        // When the pipe is read at last, the waiting messages come, in order and whole.
         let text = read_lines_in_background(reader, 10_000 - dropped);
         assert!(messages.finish(SOON), "{threaded}");
         let lines = text.recv_timeout(SOON).unwrap();
@@ -92,7 +92,7 @@ fn a_pipe_that_nobody_reads_stops_nobody_and_holds_what_it_can() {
 }
 
 #[test]
-fn what_a_terminal_would_act_on_does_not_come_out_and_a_message_has_an_end() {
+fn harmful_characters_are_escaped_and_a_message_has_an_end() {
     let (reader, writer) = io::pipe().unwrap();
     let messages = Messages::new(Box::new(writer), false);
     messages.say("a\x1b[2J\u{9b}\u{202e}b\n");
@@ -132,7 +132,7 @@ fn a_flood_of_one_kind_is_a_few_messages_and_a_count() {
     );
 }
 
-/// A message of which only the beginning came out ends with its line, before the next begins.
+/// A message that was cut off ends its line before the next begins.
 #[test]
 fn a_message_that_was_cut_ends_its_line() {
     for threaded in [false, true] {

@@ -1,36 +1,36 @@
-//! PURE: how many messages of one kind come out.
+//! PURE: how many messages of one kind are written.
 //!
-//! A kind is a place in the source that logs. Whoever can make the agent log (a recording, a client, a server, the kernel side's
-//! records) can do so a million times, so each kind has [`BURST`] messages at once and one in [`REFILL`] after that. The rest is
-//! counted, and the count is a message of its own.
+//! A kind is a place in the source that logs. An outside party that can make the agent log (a recording, a client, a server, the
+//! kernel side's records) can do so a million times, so each kind has [`BURST`] messages at once and one in [`REFILL`] after that.
+//! The rest is counted, and the count is a separate message.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// Messages of a kind that come out at once.
+/// Messages of a kind that are written at once.
 pub(super) const BURST: u32 = 20;
-/// How long it takes until one more may.
+/// How long it takes until one more may be written.
 pub(super) const REFILL: Duration = Duration::from_secs(10);
-/// How long a count of messages that were kept back may wait.
+/// How long a count of suppressed messages may wait.
 pub(super) const SUMMARY: Duration = Duration::from_mins(1);
 
-/// The kinds that have had messages.
+/// The kinds of messages so far.
 #[derive(Debug)]
 pub(super) struct Throttle<K> {
     kinds: HashMap<K, Kind>,
     kept_back: u64,
 }
 
-/// What becomes of a message.
+/// Fate of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It comes out.
+    /// It is written.
     Out,
-    /// It is kept back, and there is a count to be told of.
+    /// It is suppressed, and a count begins.
     BeginsCount,
-    /// It is kept back.
+    /// It is suppressed.
     Counted,
 }
 
@@ -54,7 +54,7 @@ impl<K: Eq + Hash> Throttle<K> {
         self.kinds.contains_key(kind)
     }
 
-    /// Whether a message comes out. `message` names the kind where it is new.
+    /// Whether a message is written. `message` names the kind where it is new.
     pub(super) fn fate(&mut self, kind: K, message: String, now: Instant) -> Fate {
         let kind = self.kinds.entry(kind).or_insert(Kind {
             first: message,
@@ -81,18 +81,18 @@ impl<K: Eq + Hash> Throttle<K> {
         Fate::BeginsCount
     }
 
-    /// Messages kept back so far.
+    /// Messages suppressed so far.
     pub(super) fn kept_back(&self) -> u64 {
         self.kept_back
     }
 
-    /// When [`Self::summary`] has something to tell.
+    /// When [`Self::summary`] is due.
     pub(super) fn due(&self) -> Option<Instant> {
         let waiting = self.kinds.values().filter(|kind| kind.kept_back > 0);
         waiting.map(|kind| kind.since + SUMMARY).min()
     }
 
-    /// What was kept back of each kind since it was last told.
+    /// The suppressed messages of each kind since the last summary.
     pub(super) fn summary(&mut self) -> Option<String> {
         let mut text = String::new();
         for kind in self.kinds.values_mut().filter(|kind| kind.kept_back > 0) {

@@ -1,7 +1,7 @@
-//! What is known, as Prometheus reads it: the table's rows with their values, written by `prometheus-client`.
+//! The exposition for Prometheus: the table's rows with their values, written by `prometheus-client`.
 //!
-//! That crate's own counters are not used: what is counted here is counted for the stream already, and a second count of the
-//! same thing can differ from the first. Its `Collector` takes values as they are at a scrape.
+//! That crate's own counters are not used: these values are counted for the stream already, and a second count of the same thing
+//! can differ from the first. Its `Collector` takes values as they are at a scrape.
 
 use std::fmt;
 
@@ -21,14 +21,14 @@ use crate::stats::Counter;
 /// A format of the exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// The newer one, with units, which Prometheus asks for.
+    /// The newer one, with units, which Prometheus prefers.
     OpenMetrics,
-    /// The older one, which everybody reads.
+    /// The older one, which every client reads.
     Text,
 }
 
 impl Format {
-    /// What a client that accepts this gets.
+    /// The format for a client that accepts this.
     #[must_use]
     pub fn accepted(accept: Option<&str>) -> Self {
         let wanted = accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
@@ -57,10 +57,10 @@ enum Value {
 /// A sample: values of the row's labels, in its order, and its value.
 type Sample = (Vec<String>, Value);
 
-/// All that is known at this time, in this format.
+/// The exposition at this time, in this format.
 ///
 /// # Errors
-/// Never: a string takes everything.
+/// Never: writes to a string do not fail.
 pub fn render(metrics: &Metrics, now_ns: u64, format: Format) -> Result<String, fmt::Error> {
     let samples = Metric::ALL.iter().map(|metric| (*metric, samples(*metric, metrics, now_ns)));
     let mut registry = Registry::default();
@@ -109,7 +109,7 @@ fn encode(encoder: &mut MetricEncoder<'_>, value: &Value) -> fmt::Result {
         Value::Histogram { sum, count, buckets } => {
             encoder.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)
         }
-        // Its labels are its value.
+        // Its value is in its labels.
         Value::Info => Ok(()),
     }
 }
@@ -181,7 +181,7 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
     }
 }
 
-/// The counters of the stream that this metric is made of.
+/// The counters of the stream that this metric consists of.
 fn counted(metric: Metric, it: &Metrics) -> Vec<Sample> {
     let own = Counter::VARIANTS.iter().copied().map(|counter| (counter, place(counter)));
     own.filter(|(_, (place, _))| *place == metric)

@@ -1,28 +1,28 @@
-//! Whether the agent does what it is there for. PURE: time is an argument.
+//! Whether the agent works. PURE: time is an argument.
 //!
 //! | path | 200 says | else |
 //! |---|---|---|
-//! | `/healthz` | the loop has gone round within [`ALIVE_NS`] | 503; the agent is to be started anew |
-//! | `/readyz` | the same, the hooks are in place, and somebody takes what the agent writes | 503 |
+//! | `/healthz` | the loop has gone round within [`ALIVE_NS`] | 503; the agent should be restarted |
+//! | `/readyz` | the same, the hooks are in place, and the output is read | 503 |
 //!
-//! The server lives on the loop's own thread. So a loop that is stuck in one place does not answer at all, which a probe takes for
-//! a no as well. Output that nobody takes is none of `/healthz`: another agent would have the same reader, and what this one holds
-//! and what is in its ring would be lost. Names that nobody knows make an agent no less ready: its reports go out without them.
-//! `/readyz?verbose` says so.
+//! The server runs on the loop's own thread. So a loop that is stuck does not answer at all, which a probe counts as a failure as
+//! well. Output that is not read does not affect `/healthz`: a restarted agent would have the same reader, and the lines that this
+//! one holds and the records in its ring would be lost. An agent without names is ready all the same: its reports go out without
+//! them. `/readyz?verbose` says so.
 //!
-//! The pod network gets yes or no, and one of the few fixed reasons. What else there is to say ([`Readiness`]) has URLs, paths and
-//! errors of TLS in it: that is for clients on loopback, which are those who may enter the pod (`kubectl port-forward`).
+//! A client on the pod network gets yes or no, and one of the few fixed reasons. Other details ([`Readiness`]) include URLs, paths
+//! and TLS errors: they are for clients on loopback, who may enter the pod (`kubectl port-forward`).
 
 use serde::Serialize;
 
 use crate::names::NamesStatus;
 use crate::sinks::Backlog;
 
-/// How often the loop wakes up with nothing to do, where somebody may ask how it is.
+/// How often the loop wakes up with nothing to do, where metrics and health are served.
 pub const HEARTBEAT_NS: u64 = 5_000_000_000;
-/// How long ago it may have done so last.
+/// How long ago its last round may be.
 pub const ALIVE_NS: u64 = 3 * HEARTBEAT_NS;
-/// How long a line may wait for standard output to take it.
+/// How long a line may wait for standard output.
 pub const BLOCKED_NS: u64 = 5_000_000_000;
 
 /// Answer of `/healthz`.
@@ -30,19 +30,19 @@ pub const BLOCKED_NS: u64 = 5_000_000_000;
 pub struct Health {
     /// The loop goes round.
     pub alive: bool,
-    /// When it last did; null if it has not begun.
+    /// When the loop last did; null if it has not started.
     pub round_seconds_ago: Option<f64>,
-    /// When it last emptied the ring, which it does in each round but while nobody takes what it writes; null if it has not
-    /// begun.
+    /// When it last emptied the ring, which it does in each round unless its output is not read; null if it has not
+    /// started.
     pub drained_seconds_ago: Option<f64>,
 }
 
-/// How the lines that wait for standard output do.
+/// State of the lines that wait for standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct OutputState {
-    /// Standard output takes nothing.
+    /// Standard output accepts no bytes.
     pub blocked: bool,
-    /// How long it has not; 0 if it does.
+    /// For how long; 0 if it accepts them.
     pub blocked_seconds: f64,
     /// Lines that wait for it.
     pub waiting_lines: u64,
@@ -55,7 +55,6 @@ pub struct OutputState {
 pub struct Ready {
     /// Incidents are seen and reported.
     pub ready: bool,
-    /// Why not.
     pub why: Option<&'static str>,
 }
 
@@ -64,18 +63,17 @@ pub struct Ready {
 pub struct Readiness<'a> {
     /// Incidents are seen and reported.
     pub ready: bool,
-    /// Why not.
     pub why: Option<&'static str>,
-    /// When it last emptied the ring, which it does in each round but while nobody takes what it writes; null if it has not
-    /// begun.
+    /// When it last emptied the ring, which it does in each round unless its output is not read; null if it has not
+    /// started.
     pub drained_seconds_ago: Option<f64>,
     /// Whether standard output takes lines.
     pub output: OutputState,
-    /// What it sees by.
+    /// The hooks that it uses.
     pub hooks: &'a Hooks,
     /// Records and counts lost so far.
     pub lost: u64,
-    /// Who is asked for the names of pods, and how that goes; empty if nobody is.
+    /// The sources of the names of pods, and their state; empty if there are none.
     pub pod_index: &'a [NamesStatus],
 }
 
@@ -88,12 +86,12 @@ pub struct Hooks {
     pub allocations: String,
     /// All by name; empty before they are in place.
     pub in_place: Vec<String>,
-    /// How many things they do not see.
+    /// The number of their blind spots.
     pub blind_spots: usize,
 }
 
 impl Health {
-    /// That of a loop which went round, and emptied the ring, then.
+    /// Health of a loop that last went round, and last emptied the ring, at these times.
     #[must_use]
     pub fn of(round_ns: Option<u64>, drained_ns: Option<u64>, now_ns: u64) -> Self {
         let ago_ns = |then: Option<u64>| then.map(|then| now_ns.saturating_sub(then));
@@ -110,7 +108,7 @@ fn seconds(ns: u64) -> f64 {
 }
 
 impl OutputState {
-    /// That of these lines, as of now.
+    /// State of these lines, as of now.
     #[must_use]
     pub fn of(backlog: &Backlog, now_ns: u64) -> Self {
         let blocked_ns = backlog.blocked_ns(now_ns);
@@ -124,7 +122,7 @@ impl OutputState {
 }
 
 impl<'a> Readiness<'a> {
-    /// That of an agent with this health.
+    /// Readiness of an agent with this health.
     #[must_use]
     pub fn of(
         health: &Health,
@@ -138,14 +136,14 @@ impl<'a> Readiness<'a> {
         Self { ready: why.is_none(), why, drained_seconds_ago, output, hooks, lost, pod_index: names }
     }
 
-    /// What anybody may know of it.
+    /// The part for any client.
     #[must_use]
     pub fn short(&self) -> Ready {
         Ready { ready: self.ready, why: self.why }
     }
 }
 
-/// Why an agent of this health does not see and report what happens; `None` if it does.
+/// Why an agent of this health does not see and report incidents; `None` if it does.
 fn why_not_ready(health: &Health, output: OutputState, hooks: &Hooks) -> Option<&'static str> {
     if hooks.in_place.is_empty() {
         Some("no hooks are in place")
@@ -182,12 +180,12 @@ mod tests {
         }
         let then = Some(now - 1_250_900_000);
         assert_eq!(Health::of(then, then, now).drained_seconds_ago, Some(1.25));
-        // Read right before it was set.
+        // Read just before it was set.
         assert!(Health::of(Some(now + 1), then, now).alive);
     }
 
     #[test]
-    fn output_that_nobody_takes_makes_it_not_ready_and_no_less_alive() {
+    fn output_that_is_not_read_makes_it_not_ready_and_no_less_alive() {
         let backlog = Backlog::default();
         backlog.waits(100);
         backlog.waits(50);
@@ -220,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn degraded_names_are_said_and_make_it_no_less_ready() {
+    fn degraded_names_are_shown_and_make_it_no_less_ready() {
         use crate::names::NamesState;
         use crate::pods::names::tests::status;
         use crate::schema::NameSource;

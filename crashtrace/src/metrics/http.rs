@@ -1,4 +1,4 @@
-//! Requests and answers. PURE: what is known and the time are arguments.
+//! Requests and answers. PURE: the metrics and the time are arguments.
 
 use std::net::IpAddr;
 
@@ -15,18 +15,16 @@ use crate::schema::json::harmless;
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// What is looked at of a request; its body is not read.
+/// The part of a request that matters; its body is not read.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// What is to be done.
     pub method: &'a Method,
-    /// With what.
     pub path: &'a str,
-    /// What stands behind the path's question mark.
+    /// The part after the path's question mark.
     pub query: Option<&'a str>,
     /// The formats that the client can read.
     pub accept: Option<&'a str>,
-    /// Whose request it is.
+    /// The client's address.
     pub peer: IpAddr,
 }
 
@@ -53,7 +51,7 @@ pub fn answer(request: &Request<'_>, metrics: &Metrics, now_ns: u64) -> Response
         }
         "/readyz" => {
             let readiness = metrics.readiness(now_ns);
-            // A socket for both families has clients of IPv4 as ::ffff:127.0.0.1.
+            // A socket for both families shows IPv4 clients as ::ffff:127.0.0.1.
             match (query, peer.to_canonical().is_loopback()) {
                 (Some("verbose"), true) => said(readiness.ready, &readiness),
                 (Some("verbose"), false) => {
@@ -125,7 +123,7 @@ mod tests {
         assert!(ask(&Method::GET, "/readyz", None, 8 + ALIVE_NS).2.contains("not drained"));
     }
 
-    /// Whoever reaches the port over the pod network learns no URL, path or error.
+    /// A client on the pod network learns no URL, path or error.
     #[test]
     fn more_than_yes_or_no_is_for_loopback() {
         use crate::names::{NamesState, NamesStatus};
@@ -171,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_there_and_nothing_can_be_changed() {
+    fn other_paths_and_methods_are_refused() {
         assert_eq!(ask(&Method::GET, "/", None, 8).0, 404);
         assert_eq!(ask(&Method::GET, "/metrics/", None, 8).0, 404);
         assert_eq!(ask(&Method::POST, "/metrics", None, 8).0, 405);

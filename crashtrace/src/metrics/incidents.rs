@@ -1,7 +1,7 @@
-//! What the lines of the stream come to, counted as they are written. PURE.
+//! Counts of the lines of the stream, taken as they are written. PURE.
 //!
-//! Label values are words of the report's own enums, so their number is bounded. What can be expected is there from the
-//! start with 0: Prometheus sees a rise only between two samples, and a counter that begins at 1 hides the first kill.
+//! Label values come from the report's own enums, so their number is bounded. Expected series exist from the start with 0:
+//! Prometheus sees a rise only between two samples, and a counter that begins at 1 hides the first kill.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::schema::{Cause, Incident, Kind, Level, Line};
 
 /// Incidents that are remembered, so that each counts once: as many as the pipeline has revisions of.
 const REMEMBERED: usize = 1024;
-/// The largest order with a label of its own: the kernel's, with pages of 4 KiB.
+/// The largest order with its own label: the kernel's maximum, with pages of 4 KiB.
 const LARGEST_ORDER: u32 = 10;
 
-/// Upper bounds of the buckets of latencies, in seconds: a line takes some hundred microseconds; what folds, or waits for a
+/// Upper bounds of the buckets of latencies, in seconds: a line takes some hundred microseconds; a line that folds, or waits for a
 /// further victim, up to a second.
 pub const BUCKETS: [f64; 15] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -29,56 +29,53 @@ pub type What = (Kind, Cause, Option<Level>);
 #[derive(Clone, Debug)]
 pub struct Lines {
     gfp: GfpNames,
-    /// All of them.
+    /// All lines.
     pub written: u64,
     /// Incidents, each once.
     pub incidents: BTreeMap<What, u64>,
     /// Processes that the OOM killer killed.
     pub kills: BTreeMap<(Cause, Option<Level>), u64>,
-    /// Failed allocations.
     pub failures: BTreeMap<(Order, Class), u64>,
     /// Latencies of first lines.
     pub latency: BTreeMap<Kind, Latency>,
-    /// Incidents of late, and how many failed allocations or killed processes were counted of each.
+    /// Recent incidents, and how many failed allocations or killed processes were counted of each.
     told: VecDeque<(String, u64)>,
 }
 
 /// The order of an allocation, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
-    /// This one.
     Of(u32),
     /// A larger one, of a kernel with large pages.
     Other,
-    /// It was no request for pages in one piece.
+    /// The allocation has no order.
     None,
 }
 
-/// What the one who asked for memory said with its flags.
+/// Class of an allocation, by its flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
-    /// It may not wait, and may use the reserves.
+    /// It may not sleep, and may use reserves.
     Atomic,
-    /// It can wait while memory is freed.
+    /// It can sleep while memory is reclaimed.
     Sleeping,
-    /// It may not wait, nor use the reserves.
+    /// It may not sleep, nor use reserves.
     Nowait,
-    /// It expects to fail.
+    /// Its caller expects it to fail.
     Nowarn,
 }
 
-/// How long something took, by size.
+/// Distribution of latencies.
 #[derive(Clone, Debug, Default)]
 pub struct Latency {
     /// How many were in each of [`BUCKETS`], and above the last.
     pub counts: [u64; BUCKETS.len() + 1],
-    /// Their sum.
     pub sum_seconds: f64,
 }
 
 impl Order {
-    /// Those that a label can have.
+    /// All orders that have a label.
     fn all() -> impl Iterator<Item = Self> {
         (0..=LARGEST_ORDER).map(Self::Of).chain([Self::Other, Self::None])
     }
@@ -114,7 +111,7 @@ impl Class {
 }
 
 impl Latency {
-    /// How many there are.
+    /// The number of values.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().copied().fold(0, u64::saturating_add)
@@ -128,7 +125,7 @@ impl Latency {
 }
 
 impl Lines {
-    /// None yet. The table is that of the kernel whose requests are counted.
+    /// No counts yet. `gfp` is the table of the kernel whose allocations are counted.
     #[must_use]
     pub fn new(gfp: GfpNames) -> Self {
         let orders =
@@ -171,7 +168,7 @@ impl Lines {
             self.first_line(incident, counted, now_ns);
             0
         };
-        // A further revision has those of the one before in its count.
+        // A later revision includes the count of the earlier ones.
         let new = counted.saturating_sub(told);
         if incident.kind == Kind::OomKill {
             let kills = self.kills.entry((incident.verdict.cause, incident.verdict.level)).or_default();
@@ -193,7 +190,7 @@ impl Lines {
         let what = (incident.kind, incident.verdict.cause, incident.verdict.level);
         let incidents = self.incidents.entry(what).or_default();
         *incidents = incidents.saturating_add(1);
-        // Where it is a later one, the one before was kept back by a filter, or is forgotten. What folds waits by design.
+        // If it is a later revision, a filter dropped the earlier one, or it is forgotten. Lines that fold wait by design.
         if incident.revision == 1 && incident.folded.is_none() {
             let took = Duration::from_nanos(now_ns.saturating_sub(incident.ktime_ns));
             self.latency.entry(incident.kind).or_default().add(took.as_secs_f64());
@@ -201,14 +198,14 @@ impl Lines {
     }
 }
 
-/// Processes that a line about kills stands for; who was ending already was not killed.
+/// Processes that a line about kills stands for; a victim that was exiting already was not killed.
 fn killed(incident: &Incident) -> u64 {
     let ending = incident.victims.iter().filter(|victim| victim.exiting == Some(true)).count() as u64;
     let folded = incident.folded.as_ref().map_or(0, |folded| folded.exiting_total);
     incident.victims_total.saturating_sub(ending).saturating_sub(folded)
 }
 
-/// What the decision tables (`classify.rs`, `classify/alloc.rs`) can come to.
+/// All results of the decision tables (`classify.rs`, `classify/alloc.rs`).
 #[must_use]
 pub fn expected() -> Vec<What> {
     let levels = || Level::VARIANTS.iter().copied().map(Some).chain([None]);
@@ -226,9 +223,9 @@ enum Levels {
     /// There is no level.
     Without,
     Node,
-    /// The node, or no level: a sysrq kill has none.
+    /// The node, or no level, as for a sysrq kill.
     NodeOrWithout,
-    /// Any limit of a memcg, also one that was not found.
+    /// Any limit of a memcg, also an unknown one.
     BelowNode,
 }
 
@@ -273,12 +270,12 @@ fn levels_of(kind: Kind, cause: Cause) -> Levels {
     }
 }
 
-/// The word that the report has for it.
+/// The report's word for it.
 #[must_use]
 pub fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
-        // Null, where a level is not known.
+        // Null: an unknown level.
         _ => "none".to_owned(),
     }
 }

@@ -1,10 +1,9 @@
 //! The socket: HTTP/1 without TLS, one request a connection, on the agent's only thread.
 //!
-//! It must cost the ring nothing, whoever asks. So there are [`CONNECTIONS`] at a time, each for [`DEADLINE`] at most, and
-//! hyper's own bounds on a head (8 KiB, 64 headers); a body is never read. Where one too many comes, the oldest goes:
-//! with the newest turned away, some clients that say nothing would keep a node's own probes out, and those are done within a
-//! millisecond. Connections are not kept open, because that is where a client can sit for nothing; a scrape every few seconds
-//! does not need it.
+//! No client may cost the ring anything. So there are [`CONNECTIONS`] at a time, each for [`DEADLINE`] at most, and
+//! hyper's own bounds on a head (8 KiB, 64 headers); a body is never read. A connection beyond that closes the oldest: if the
+//! newest were refused, a few silent clients would lock out a node's own probes, which need less than a millisecond. Connections
+//! are not kept alive, because a client could then idle on them; a scrape every few seconds does not need it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -27,26 +26,26 @@ use super::http::{Request, answer};
 use crate::backoff::Pauses;
 use crate::supervise::{self, Supervised};
 
-/// Connections at one time.
+/// The most connections at one time.
 pub const CONNECTIONS: usize = 8;
-/// How long one may take, from its beginning to its end.
+/// How long a connection may last.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 /// How long the head of a request may take.
 const HEAD: Duration = Duration::from_secs(2);
-/// The longest head: the least that hyper takes.
+/// The longest head: the smallest bound that hyper accepts.
 const HEAD_BYTES: usize = 8 * 1024;
-/// How long to wait where no connection can be accepted: the process has no more descriptors, the node no memory.
+/// How long to wait where no connection can be accepted: the process has no more descriptors, or the node no memory.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes the address. Whoever connects waits until [`start`].
+/// Binds the address. Clients that connect wait until [`start`].
 ///
 /// # Errors
-/// It cannot be had; the message says what to do.
+/// It cannot be bound; the message has a remedy.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|error| BindError { address, error })
 }
 
-/// The address cannot be had.
+/// The address cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot serve metrics on {address}: {error}; {}", remedy(.error))]
 pub struct BindError {
@@ -67,14 +66,14 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Answers whoever connects, until this is dropped. `now_ns` is the clock of [`super::Metrics::drained_ns`]. Must be called within a
-/// tokio runtime.
+/// Answers clients until this is dropped. `now_ns` is the clock of [`super::Metrics::drained_ns`]. Must be called within a tokio
+/// runtime.
 pub fn start(listener: TcpListener, metrics: Shared, now_ns: fn() -> u64) -> Supervised {
     keep(listener, move |listener| serve(listener, metrics.clone(), now_ns))
 }
 
-/// Runs `serve`, anew each time that it ends: only a fault of this program ends it. The socket stays meanwhile: clients wait, and
-/// nobody takes the address.
+/// Runs `serve`, again each time that it ends: only a fault of this program ends it. The socket stays meanwhile, so that clients
+/// wait and no other process can take the address.
 fn keep<F>(listener: TcpListener, serve: impl Fn(Arc<TcpListener>) -> F + Send + 'static) -> Supervised
 where
     F: Future<Output = ()> + Send + 'static,
@@ -101,7 +100,8 @@ async fn serve(listener: Arc<TcpListener>, metrics: Shared, now_ns: fn() -> u64)
             oldest.abort();
         }
         open.push_back(tokio::spawn(connection(stream, peer.ip(), metrics.clone(), now_ns)));
-        // Whoever has asked already is answered before the next is let in: of many at once none has to go for another.
+        // A request that has arrived is answered before the next connection is accepted: of many at once none has to close for
+        // another.
         tokio::task::yield_now().await;
     }
 }
@@ -119,7 +119,7 @@ async fn connection(stream: TcpStream, peer: IpAddr, metrics: Shared, now_ns: fn
     http.max_headers(64);
     match tokio::time::timeout(DEADLINE, http.serve_connection(TokioIo::new(stream), service)).await {
         Ok(Ok(())) => {}
-        // Whoever asks wrongly hears so from hyper, and it is none of the operator's trouble.
+        // hyper answers a malformed request, and the operator need not know of it.
         Ok(Err(error)) => tracing::debug!(%error, "a client of the metrics"),
         Err(_) => tracing::debug!("a client of the metrics took too long"),
     }

@@ -1,36 +1,35 @@
-//! The table of metrics: each has one name, one unit, one line. What is served follows it, and so does the table in
+//! The table of metrics: each has one name, one unit, one line. The exposition follows it, and so does the table in
 //! `deploy/monitoring/README.md` (`cargo xtask docs` compiles this file too, so it needs nothing but the standard library).
 
-/// What a metric is.
+/// Type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// Only rises while the agent runs.
+    /// Rises only, while the agent runs.
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Counts by size.
+    /// Counts values by size.
     Histogram,
-    /// Always 1; its labels are what it tells.
+    /// Always 1; its labels have the information.
     Info,
 }
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Its name without the unit and without what its kind adds (`_total`, `_info`).
+    /// Its name without the unit and without its kind's suffix (`_total`, `_info`).
     pub stem: &'static str,
-    /// What it is.
     pub kind: MetricKind,
-    /// A base unit of Prometheus, where it is no plain number.
+    /// A base unit of Prometheus, unless it is a plain number.
     pub unit: Option<&'static str>,
     /// Names of its labels.
     pub labels: &'static [&'static str],
-    /// What it tells.
+    /// Its help text.
     pub doc: &'static str,
 }
 
 impl Row {
-    /// The name of its samples; a histogram's have more behind it.
+    /// The name of its samples; a histogram's have suffixes.
     #[must_use]
     pub fn name(&self) -> String {
         let unit = self.unit.map_or_else(String::new, |unit| format!("_{unit}"));
@@ -61,7 +60,7 @@ const fn row(
     Row { stem, kind, unit, labels, doc }
 }
 
-/// An enum, and all of its variants.
+/// An enum with a list of all its variants.
 macro_rules! listed {
     ($(#[$attribute:meta])* pub enum $name:ident { $($variant:ident,)+ }) => {
         $(#[$attribute])*
@@ -111,7 +110,6 @@ listed! {
 }
 
 impl Metric {
-    /// Its row.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "a table")]
     pub const fn row(self) -> Row {

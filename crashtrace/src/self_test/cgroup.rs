@@ -53,7 +53,7 @@ pub(super) fn check(checks: &mut Checks, seen: &SelfTest, own: &ThisProcess, sce
     let (nearest, read) = (&lineage.levels[0], lineage.path());
     let is_unified = !of_v1;
     let ours = is_unified && nearest.cgroup_id == Some(seen.cgroup_id);
-    // Only without a memory controller of its own: then an ancestor stands in.
+    // Only where its cgroup has no memory controller: then an ancestor stands in.
     let ancestor = is_unified && !lineage.unified && !ours;
     if before != path || path.ends_with(b" (deleted)") || path.starts_with(b"/..") {
         checks.skip(PATH, "/proc/self/cgroup shows it only in part, or it changes");
@@ -85,7 +85,7 @@ pub(super) fn check(checks: &mut Checks, seen: &SelfTest, own: &ThisProcess, sce
             }
             limits(checks, nearest, dir);
         }
-        // Where all is visible and the path is known, that directory is the cgroup.
+        // Where the whole hierarchy is visible and the path is known, that directory is the cgroup.
         Ok(dir) if of_v1 && whole && facts.memory_cgroup_whole == Some(true) && before == path => {
             let read = nearest.cgroup_id.map_or("nothing".to_owned(), |id| id.to_string());
             checks.verdict(ID, nearest.cgroup_id.is_none(), read, dir.inode.to_string());
@@ -94,7 +94,7 @@ pub(super) fn check(checks: &mut Checks, seen: &SelfTest, own: &ThisProcess, sce
     }
 }
 
-/// The kernel has all that it takes to find a cgroup.
+/// The kernel has all fields needed to find a cgroup.
 fn has_fields(layout: &Layout) -> bool {
     use fields::{CGROUP_SELF, CSS_CGROUP, CSS_PARENT, CSS_SET_DFL_CGRP, TASK_CGROUPS};
     [TASK_CGROUPS, CSS_SET_DFL_CGRP, CGROUP_SELF, CSS_PARENT, CSS_CGROUP]
@@ -102,7 +102,7 @@ fn has_fields(layout: &Layout) -> bool {
         .all(|field| layout.get(field).is_some())
 }
 
-/// The limits and the usage of the cgroup, whose directory that is.
+/// Compares the limits and the usage of the cgroup with the files of its directory.
 fn limits(checks: &mut Checks, level: &Level, dir: &CgroupDir) {
     if level.root {
         checks.skip("limits", "the root of the hierarchy has none");
@@ -121,7 +121,7 @@ fn limits(checks: &mut Checks, level: &Level, dir: &CgroupDir) {
     checks.about("memory in use", level.usage_bytes, [usage, usage], 64 << 20);
 }
 
-/// A limit as its file says it: v1 shows the largest number of whole pages where there is none.
+/// A limit as its file gives it: v1 shows the largest number of whole pages where there is none.
 fn limit(text: &[u8]) -> Option<Limit> {
     let text = std::str::from_utf8(text).ok()?.trim();
     if text == "max" {

@@ -1,7 +1,7 @@
-//! PURE: what the kernel side read of this process, against what this process knows of itself.
+//! PURE: compares the facts that the kernel side read of this process with this process's own.
 //!
-//! What moves is compared within bounds, which are wide: they are to tell an offset that is wrong, whose bytes are a pointer, a
-//! flag or 0. What this kernel does not have, or this process cannot see, is no mismatch and is named.
+//! Values that change are compared within wide bounds, which only have to detect a wrong offset, whose bytes are a pointer, a flag
+//! or 0. A fact that this kernel lacks, or that this process cannot see, is no mismatch and is named.
 
 use std::fmt::Display;
 
@@ -19,36 +19,35 @@ pub(super) const PROC_CGROUP_INIT_INO: u64 = 0xEFFF_FFFB;
 /// (`include/linux/sched.h`, 5.10 to 7.3).
 const LASTING_FLAGS: u64 = 0x4 | 0x40 | 0x20_0000 | 0x40_0000;
 
-/// What else bears on it.
+/// Context of the comparison.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene<'a> {
-    /// The host.
     pub facts: &'a HostFacts,
-    /// Where the kernel side looked.
+    /// Offsets that the kernel side used.
     pub layout: &'a Layout,
 }
 
-/// What was found so far.
+/// Results so far.
 #[derive(Default)]
 pub(super) struct Checks(SelfTestReport);
 
 impl Checks {
-    /// This one is right.
+    /// This fact is right.
     pub(super) fn right(&mut self, fact: &str) {
         self.0.right.push(fact.to_owned());
     }
 
-    /// This one cannot be compared.
+    /// This fact cannot be compared.
     pub(super) fn skip(&mut self, fact: &str, why: &str) {
         self.0.not_compared.push(Unresolved { field: fact.to_owned(), reason: why.to_owned() });
     }
 
-    /// One of the two is not there.
+    /// One of the two values is missing.
     pub(super) fn absent(&mut self, fact: &str) {
         self.skip(fact, "this kernel does not have it, or it cannot be read");
     }
 
-    /// This one fits or not.
+    /// This fact is right or wrong.
     pub(super) fn verdict(&mut self, fact: &str, fits: bool, read: String, is: String) {
         if fits {
             self.right(fact);
@@ -57,7 +56,7 @@ impl Checks {
         }
     }
 
-    /// The same, or what it is was another just before.
+    /// The same value, or the true value of just before.
     fn same<T: PartialEq + Display>(&mut self, fact: &str, read: Option<T>, is: [Option<T>; 2]) {
         match (read, is) {
             (Some(read), [Some(before), Some(after)]) => {
@@ -68,7 +67,7 @@ impl Checks {
         }
     }
 
-    /// Between half of it and twice of it, `slack` aside.
+    /// Between half and twice the true value, give or take `slack`.
     pub(super) fn about(&mut self, fact: &str, read: Option<u64>, is: [Option<u64>; 2], slack: u64) {
         let (Some(read), [Some(before), Some(after)]) = (read, is) else {
             self.absent(fact);
@@ -80,7 +79,7 @@ impl Checks {
     }
 }
 
-/// Compares all of it.
+/// Compares all facts.
 #[must_use]
 pub fn compare(seen: &SelfTest, own: &ThisProcess, scene: &Scene<'_>) -> SelfTestReport {
     let mut checks = Checks::default();
@@ -114,8 +113,8 @@ pub fn compare(seen: &SelfTest, own: &ThisProcess, scene: &Scene<'_>) -> SelfTes
     checks.0
 }
 
-/// `/proc` says it in clock ticks and in this process's time namespace. What the namespace adds shows in its clock, which was
-/// read just before and just after the kernel's own.
+/// `/proc` gives it in clock ticks and in this process's time namespace. The namespace's offset shows in its clock, which was read
+/// just before and just after the kernel's own.
 fn start(checks: &mut Checks, seen: &SelfTest, own: &ThisProcess) {
     const START: &str = "start time";
     let ticks = own.after.stat.as_deref().and_then(|stat| stat_field(stat, 22));
@@ -138,7 +137,7 @@ fn sizes(checks: &mut Checks, seen: &SelfTest, both: [&ProcSelf; 2], facts: &Hos
     checks.about("number of threads", seen.threads.map(u64::from), threads, 8);
     checks.about("address space", task.total_vm_bytes, both.map(|files| files.size("VmSize:")), 16 << 20);
     checks.about("page tables", task.page_table_bytes, both.map(|files| files.size("VmPTE:")), 1 << 20);
-    // What CPUs or threads hold back of each of the counters: see `Task` in the ABI.
+    // CPUs or threads hold back a part of each counter: see `Task` in the ABI.
     let cpus = u64::from(facts.cpus.unwrap_or(1024));
     let held_back = (cpus * cpus.saturating_mul(2).max(32)).max(64 * 64) * facts.page_size_bytes;
     let resident = |rss: &Rss| rss.anon_bytes.saturating_add(rss.file_bytes).saturating_add(rss.shmem_bytes);

@@ -1,4 +1,4 @@
-//! PURE: why the kernel side cannot be believed, by what the self-test found, and what to do about it.
+//! PURE: why the kernel side is unreliable, by the results of the self-test, and what to do about it.
 
 use super::{SelfTestError, SelfTestReport, Wrong};
 use crate::kernel::host::HostFacts;
@@ -6,10 +6,10 @@ use crate::kernel::load::chain;
 use crate::kernel::plan::{Refusal, and_more};
 use crate::schema::BtfSource;
 
-/// Facts that show on every kernel: a file of BTF that lacks them cannot be judged.
+/// Facts that every kernel has: a BTF file without them cannot be judged.
 const NEEDED: [&str; 3] = ["process id", "name of the process", "start time"];
 
-/// Because it could not be tried.
+/// The self-test could not run.
 #[must_use]
 pub fn untried(error: &SelfTestError, facts: &HostFacts) -> Refusal {
     let hindrance = match error {
@@ -25,7 +25,7 @@ pub fn untried(error: &SelfTestError, facts: &HostFacts) -> Refusal {
     refuse(format!("what it reads by the BTF in {path} cannot be tried on this process: {reason}"), remedy)
 }
 
-/// Because this process was misread, or a file of BTF tells too little to be tried.
+/// This process was misread, or a BTF file has too little for the self-test.
 #[must_use]
 pub fn misread(report: &SelfTestReport, facts: &HostFacts) -> Option<Refusal> {
     let path = &facts.btf.path;
@@ -51,7 +51,7 @@ pub fn misread(report: &SelfTestReport, facts: &HostFacts) -> Option<Refusal> {
         ));
     }
     let lacking = NEEDED.iter().find(|fact| !report.right.iter().any(|right| right == **fact))?;
-    // The kernel's own may lack a field that a new kernel has renamed; a file for which nothing else speaks may not.
+    // The kernel's own BTF may lack a field that a new kernel has renamed; a file without other evidence may not.
     (facts.btf_source == BtfSource::FileAlone).then(|| {
         refuse(
             format!(

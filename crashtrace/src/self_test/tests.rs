@@ -1,4 +1,4 @@
-//! The comparison, fact by fact: each alone, read wrong, is found; what moves or cannot be seen is no mismatch.
+//! The comparison, fact by fact: each wrong value is detected; a changing or invisible one is no mismatch.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -76,7 +76,7 @@ fn seen() -> SelfTest {
 
 fn files(cgroup: &str) -> ProcSelf {
     let text = |text: &str| Some(text.as_bytes().to_vec());
-    // The name holds what could be taken for fields.
+    // The name contains text that looks like fields.
     let stat = |flags: u64| {
         format!("1 (a) 1 (x) S 0 1 1 0 -1 {flags} 1 0 0 0 0 0 0 0 20 0 2 0 801 62914560 3000 0\n")
     };
@@ -127,7 +127,7 @@ fn all_facts_are_compared_and_right() {
     assert_eq!(report.right.len(), 21, "{:?}", report.right);
 }
 
-/// Whatever a wrong offset gives: each fact by itself is found out, and none of the others is blamed.
+/// For any bytes at a wrong offset, each fact is detected alone, and none of the others is blamed.
 #[test]
 fn each_fact_that_is_misread_is_named() {
     type Change = fn(&mut SelfTest);
@@ -173,15 +173,15 @@ fn each_fact_that_is_misread_is_named() {
     seen.cgroups = None;
     assert_eq!(wrong(&compared(&seen, &own())), ["path of the cgroup"], "it is in one, by /proc");
     seen = self::seen();
-    // The id is another's: then it is no ancestor either.
+    // The id of another cgroup, which is no ancestor either.
     seen.cgroups.as_mut().unwrap().levels[0].cgroup_id = Some(0xdead);
     assert_eq!(wrong(&compared(&seen, &own())), ["path of the cgroup"]);
 }
 
-/// Both ways to look are right, each in its own namespaces.
+/// Both sides are right, each in its own namespaces.
 #[test]
-fn in_namespaces_what_can_be_compared_is_compared() {
-    // A time namespace whose boot was 100 s earlier: `/proc` and the clock both have it.
+fn in_namespaces_comparable_facts_are_compared() {
+    // A time namespace whose boot was 100 s earlier: `/proc` and the clock both show it.
     let mut inside = own();
     inside.before_ns += 100_000_000_000;
     inside.after_ns += 100_000_000_000;
@@ -209,7 +209,7 @@ fn in_namespaces_what_can_be_compared_is_compared() {
         assert!(report.right.iter().any(|right| right == "id of the cgroup"), "helpers know it everywhere");
     }
 
-    // Another's directory in its place, as where the host's hierarchy is mounted and the path is the namespace's.
+    // The directory of another cgroup, as where the host's hierarchy is mounted and the path is the namespace's.
     let mut inside = own();
     inside.cgroup.as_mut().unwrap().inode = 1;
     let report = compared(&seen(), &inside);
@@ -218,7 +218,7 @@ fn in_namespaces_what_can_be_compared_is_compared() {
 }
 
 #[test]
-fn what_cannot_be_seen_is_named_and_is_no_mismatch() {
+fn an_invisible_fact_is_named_and_is_no_mismatch() {
     let mut blind = own();
     (blind.before, blind.after) = (ProcSelf::default(), ProcSelf::default());
     blind.cgroup = Err("not mounted".to_owned());
@@ -232,7 +232,7 @@ fn what_cannot_be_seen_is_named_and_is_no_mismatch() {
     seen.task = Task { pid: None, tid: None, comm: None, start_boottime_ns: None, ..seen.task };
     let report = compared(&seen, &own());
     assert_eq!(wrong(&report), [] as [&str; 0]);
-    // The kernel's own BTF may lack what a kernel to come has renamed; a file that nothing else speaks for may not.
+    // The kernel's own BTF may lack a field that a later kernel has renamed; a file without other evidence may not.
     let mut facts = healthy();
     assert_eq!(misread(&report, &facts), None);
     facts.btf_source = BtfSource::FileAlone;
@@ -242,7 +242,7 @@ fn what_cannot_be_seen_is_named_and_is_no_mismatch() {
     assert!(refusal.contains("name the BTF file of this very kernel, 6.12.107+deb13-amd64"), "{refusal}");
 }
 
-/// v1's hierarchy has paths and ids of its own, and on v2 the memory controller may end above the process.
+/// v1's hierarchy has other paths and ids, and on v2 the memory controller may end above the process.
 #[test]
 fn the_memory_controller_may_be_elsewhere() {
     let mut v1 = own();
@@ -273,7 +273,7 @@ fn the_memory_controller_may_be_elsewhere() {
     let report = compared(&ancestor, &below);
     assert!(report.not_compared.iter().any(|skipped| skipped.field == "path of the cgroup"), "{report:?}");
 
-    // Without any: the unified hierarchy's names.
+    // Without any controller: the unified hierarchy's names.
     let mut unified = seen();
     unified.cgroups.as_mut().unwrap().unified = true;
     assert_eq!(wrong(&compared(&unified, &own())), [] as [&str; 0]);
@@ -281,7 +281,7 @@ fn the_memory_controller_may_be_elsewhere() {
     assert_eq!(wrong(&compared(&unified, &own())), ["id of the cgroup"]);
 }
 
-/// What hinders the load has its own remedy: to allow `bpf()` would not help.
+/// An obstacle to the load has its own remedy: allowing `bpf()` would not help.
 #[test]
 fn where_it_cannot_be_tried_the_reason_says_what_to_do() {
     let what = "the self-test".to_owned();

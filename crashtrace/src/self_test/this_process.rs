@@ -1,4 +1,4 @@
-//! This process as `/proc/self` and the C library's calls have it.
+//! This process according to `/proc/self` and the C library's calls.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,12 +8,12 @@ use std::path::Path;
 
 use crate::kernel::host::{HostFacts, MemoryCgroup};
 
-/// What is read of this process, from just before to just after the kernel side reads it.
+/// Facts about this process, from just before to just after the kernel side reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThisProcess {
     /// The process's id, in its own pid namespace.
     pub pid: u32,
-    /// The thread's.
+    /// The thread's id.
     pub tid: u32,
     /// `CLOCK_BOOTTIME` before, as this process's time namespace has it.
     pub before_ns: i64,
@@ -31,7 +31,7 @@ pub struct ThisProcess {
     pub cgroup: Result<CgroupDir, String>,
 }
 
-/// Files of `/proc/self`, each as it stands, or why it could not be read.
+/// Files of `/proc/self`, unparsed; `None` where one could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcSelf {
     /// `comm`.
@@ -48,7 +48,7 @@ pub struct ProcSelf {
     pub thread_stat: Text,
 }
 
-/// A file's bytes, or why there are none.
+/// A file's bytes; `None` if it could not be read.
 pub type Text = Option<Vec<u8>>;
 
 /// A cgroup's directory.
@@ -56,7 +56,7 @@ pub type Text = Option<Vec<u8>>;
 pub struct CgroupDir {
     /// Its inode, which is the cgroup's id.
     pub inode: u64,
-    /// The limit of memory, as its file says it.
+    /// The memory limit, as in its file.
     pub limit: Text,
     /// The limit of swap (v2) or of memory and swap together (v1).
     pub swap_limit: Text,
@@ -65,7 +65,7 @@ pub struct CgroupDir {
 }
 
 impl ThisProcess {
-    /// Reads what is to be read before. Call [`ThisProcess::end`] after.
+    /// Reads the files before. Call [`ThisProcess::end`] after.
     #[must_use]
     pub fn begin(proc: &Path, now_ns: i64) -> Self {
         let tid = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
@@ -84,7 +84,7 @@ impl ThisProcess {
         }
     }
 
-    /// Reads what is to be read after.
+    /// Reads the files after.
     pub fn end(&mut self, proc: &Path, now_ns: i64, facts: &HostFacts) {
         self.after_ns = now_ns;
         self.after = ProcSelf::read(proc);

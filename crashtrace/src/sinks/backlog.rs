@@ -1,11 +1,11 @@
-//! How many lines wait for standard output, and since when: what metrics and `/readyz` tell of it.
+//! How many lines wait for standard output, and since when: for metrics and `/readyz`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Lines that are made and not written.
+/// Lines that are made and not yet written.
 #[derive(Debug, Default)]
 pub struct Backlog {
-    /// When the write that goes on began, by `CLOCK_BOOTTIME`; 0 for none.
+    /// When the current write began, by `CLOCK_BOOTTIME`; 0 for none.
     since_ns: AtomicU64,
     lines: AtomicU64,
     bytes: AtomicU64,
@@ -18,19 +18,19 @@ impl Backlog {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// The next one is being written.
+    /// The next line is being written.
     pub fn begins(&self, now_ns: u64) {
         self.since_ns.store(now_ns.max(1), Ordering::Relaxed);
     }
 
-    /// It is written.
+    /// The line is written.
     pub fn ends(&self, bytes: usize) {
         self.since_ns.store(0, Ordering::Relaxed);
         self.lines.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 
-    /// How many there are, the one that is being written too.
+    /// How many lines wait, including the one that is being written.
     pub fn lines(&self) -> u64 {
         self.lines.load(Ordering::Relaxed)
     }

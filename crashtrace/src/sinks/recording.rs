@@ -1,9 +1,9 @@
 //! The file that `watch --record` writes.
 //!
-//! Whoever can put something else where it is to be must not be able to have it overwritten, to read the recording, or to stop the
-//! agent: no link is followed, no FIFO or device opened, only a file of this user is taken, and of those that hold something only
-//! recordings. The file may be on a mount that hangs, so it is opened with a deadline and written by a thread; records that it is too
-//! slow for are left out, and their numbers say so to who replays it.
+//! A user who can replace the file must not be able to have another one overwritten, to read the recording, or to stop the agent:
+//! no link is followed, no FIFO or device opened, only a file of this user is accepted, and of those with content only recordings.
+//! The file may be on a mount that hangs, so it is opened with a deadline and written by a thread; records that it is too slow for
+//! are left out, and the sequence numbers show that in a replay.
 
 use std::fs::{File, Permissions};
 use std::future::Future;
@@ -24,29 +24,29 @@ use super::{RecordSink, Taken};
 use crate::files;
 use crate::recording::{Preamble, begins_like_a_recording, frame};
 
-/// How long the file may take to be there.
+/// How long opening the file may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes of records that may wait for the file.
 const MOST_BYTES: usize = 1024 * 1024;
 
-/// A file that is open. Nothing of it is lost yet.
+/// A file that is open. Its content is still intact.
 #[derive(Debug)]
 pub struct Opened {
     file: File,
     path: PathBuf,
 }
 
-/// A file that holds the beginning of a recording.
+/// A file with the beginning of a recording.
 #[derive(Debug)]
 pub struct Begun {
     file: File,
     path: PathBuf,
 }
 
-/// Opens a new file, or one of ours that is overwritten, for this user alone.
+/// Opens a new file, or overwrites one of ours, for this user alone.
 ///
 /// # Errors
-/// It cannot be had, or something else is there.
+/// It cannot be opened, or another kind of file is there.
 pub fn open(path: &Path) -> Result<Opened> {
     let its_path = path.to_owned();
     let file = files::within(DEADLINE, move || open_ours(&its_path)).with_context(|| cannot_write(path))?;
@@ -65,7 +65,7 @@ fn open_ours(path: &Path) -> io::Result<File> {
         options.read(true).write(true).create_new(new).mode(0o600).custom_flags(flags);
         options
     };
-    // Before the open as well: a device may act on being opened.
+    // Before the open as well: opening a device may have an effect.
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return options(true).open(path),
         Err(error) => return Err(error),
@@ -87,7 +87,7 @@ fn open_ours(path: &Path) -> io::Result<File> {
             return Err(refused("it is there already and no recording, and is not overwritten"));
         }
     }
-    // The mode is that of a new file only.
+    // The mode applies to a new file only.
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
 }
@@ -97,7 +97,7 @@ fn refused(why: &str) -> io::Error {
 }
 
 impl Opened {
-    /// Begins a recording. What the file held is lost.
+    /// Starts a recording. The file's content is lost.
     ///
     /// # Errors
     /// It cannot be written.
@@ -115,10 +115,10 @@ impl Opened {
 }
 
 impl Begun {
-    /// Has a thread write on.
+    /// Starts the thread that writes the rest.
     ///
     /// # Errors
-    /// There is no thread.
+    /// The thread cannot be started.
     pub fn start(self) -> Result<Recording> {
         Recording::start(self.file, &self.path)
     }
@@ -128,13 +128,13 @@ impl Begun {
 pub struct Recording {
     writer: Writer<()>,
     path: String,
-    /// Records that found no room.
+    /// Records that were left out for lack of room.
     left_out: u64,
 }
 
 impl Recording {
     fn start(file: impl io::Write + Send + 'static, path: &Path) -> Result<Self> {
-        // Its backlog is told to nobody, so the time does not matter.
+        // Its backlog is not shown, so the time does not matter.
         let writer = Writer::start("recording", file, MOST_BYTES, (Arc::default(), || 0), |()| {});
         let writer = writer.context("cannot start the thread that writes the recording")?;
         Ok(Self { writer, path: path.display().to_string(), left_out: 0 })

@@ -1,4 +1,4 @@
-//! Standard output: each line as JSON or as text. It is the API, so its end is the agent's.
+//! Standard output: each line as JSON or as text. It is the API, so the agent exits when it is closed.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::report::to_json_line;
 use crate::schema::Line;
 use crate::stdio;
 
-/// Bytes of lines that may wait: some fifty OOM kills. More of them wait as records in the ring, which are smaller. What one record
-/// or one moment makes goes in as a whole, so it may be more: 3 MiB if the names of all 256 cases that wait for some come at once.
+/// Bytes of lines that may wait: some fifty OOM kills. Further ones wait as records in the ring, which are smaller. The lines of
+/// one record or one moment are queued as a whole, so it may be more: 3 MiB if the names of all 256 waiting cases come at once.
 const MOST_BYTES: usize = 256 * 1024;
 
 /// Form of a line.
@@ -23,7 +23,7 @@ pub enum Form {
     Json,
     /// Text for people.
     Text {
-        /// Coloured: only on a terminal that can, and if the user has not said no (`NO_COLOR`).
+        /// Coloured: only on a terminal with colours, and unless the user has set `NO_COLOR`.
         color: bool,
     },
 }
@@ -37,7 +37,7 @@ impl Form {
     }
 }
 
-/// Standard output, written by a thread: if it takes nothing, the loop leaves records in the ring and goes on with all else.
+/// Standard output, written by a thread: if it blocks, the loop leaves records in the ring and goes on with all else.
 #[derive(Debug)]
 pub struct Stdout {
     lines: Writer<Line>,
@@ -45,10 +45,10 @@ pub struct Stdout {
 }
 
 impl Stdout {
-    /// Starts the thread. Each line that is written goes to `sinks` next. `now_ns` is `CLOCK_BOOTTIME`.
+    /// Starts the thread. Each written line goes to `sinks` next. `now_ns` is `CLOCK_BOOTTIME`.
     ///
     /// # Errors
-    /// There is no thread.
+    /// The thread cannot be started.
     pub fn start(
         form: Form,
         now_ns: fn() -> u64,
@@ -77,7 +77,7 @@ impl Stdout {
     }
 }
 
-/// Writes lines at once, without a thread. Says whether somebody reads on.
+/// Writes lines at once, without a thread. Returns whether there is still a reader.
 ///
 /// # Errors
 /// Standard output cannot be written.

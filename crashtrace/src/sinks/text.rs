@@ -1,7 +1,7 @@
-//! The stream for a person at a terminal: a short block for each incident, one line for each word of the agent.
+//! The stream for a reader at a terminal: a short block for each incident, one line for each line of the agent.
 //!
-//! What matters comes first: what happened, whose limit, who was killed, what to do. The JSON line has everything,
-//! this has what a person needs; it says so where it leaves something out.
+//! The most important comes first: what happened, whose limit, which victims, what to do. The JSON line has everything; this text
+//! is a selection, and says so where it leaves something out.
 
 use crate::phrase::size;
 use crate::schema::{
@@ -19,13 +19,13 @@ use owner::owner_words;
 
 /// Victims shown; the largest come first.
 const VICTIMS: usize = 12;
-/// Reasons shown for what is unresolved, and fields with each.
+/// Reasons shown for unresolved fields, and fields with each.
 const REASONS: usize = 8;
-/// See [`REASONS`].
+/// Fields shown with each reason.
 const FIELDS: usize = 4;
 
-/// `line` for people, in [`MAX_LINE_BYTES`] as one of JSON is; it ends with a newline. Whatever is in it, nothing but newlines and,
-/// with `color`, the sink's own colours reach the terminal as control characters.
+/// `line` as text, in at most [`MAX_LINE_BYTES`] like a line of JSON; it ends with a newline. For any content, the only control
+/// characters that reach the terminal are newlines and, with `color`, the sink's own colours.
 #[must_use]
 pub fn render(line: &Line, color: bool) -> String {
     let mut page = Page::new(color);
@@ -39,7 +39,7 @@ pub fn render(line: &Line, color: bool) -> String {
     bounded(page.into_string(), color)
 }
 
-/// What is too long loses its end, line by line, and says so.
+/// Cuts the end of a text that is too long, line by line, and says so.
 fn bounded(mut text: String, color: bool) -> String {
     const NOTE_BYTES: usize = 64;
     if text.len() <= MAX_LINE_BYTES {
@@ -202,7 +202,7 @@ fn section(page: &mut Page, heading: &str, items: &[String]) {
     }
 }
 
-/// What must be known to trust the rest by the right amount.
+/// Limits of the report's reliability.
 fn caveats(page: &mut Page, incident: &Incident) {
     let mut items = Vec::new();
     if incident.verdict.certainty == Certainty::Inferred {
@@ -224,7 +224,7 @@ fn caveats(page: &mut Page, incident: &Incident) {
     }
 }
 
-/// What is unresolved, together where the reason is the same.
+/// Unresolved fields, grouped by reason.
 fn unresolved(gaps: &[Unresolved]) -> Vec<String> {
     let mut by_reason: Vec<(&str, Vec<Field>)> = Vec::new();
     for gap in gaps {
@@ -302,7 +302,7 @@ fn agent_stopping(page: &mut Page, stopping: &AgentStopping) {
     page.end();
 }
 
-/// Those that are not zero.
+/// The counters that are not zero.
 fn counters(counters: &std::collections::BTreeMap<String, u64>) -> String {
     let risen = counters.iter().filter(|(_, count)| **count > 0);
     risen.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
@@ -313,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_long_loses_its_end_and_says_so() {
+    fn a_text_that_is_too_long_loses_its_end_and_says_so() {
         let lines = format!("{:>99}\n", "line").repeat(400);
         let cut = bounded(lines.clone(), false);
         assert!(cut.len() <= MAX_LINE_BYTES && cut.len() > MAX_LINE_BYTES - 200, "{}", cut.len());

@@ -1,7 +1,7 @@
-//! A thread that writes to where nobody may be reading, behind a queue with a bound in bytes. The loop never waits for it.
+//! A thread that writes to an output that may not be read, behind a queue with a bound in bytes. The loop never waits for it.
 //!
-//! What is put in is always taken, so that what the loop has made of one record goes in as a whole; the loop then has to stop making
-//! more while [`Writer::is_full`]. The bound is a semaphore's: whoever put too much in waits for what it owes.
+//! The queue accepts everything, so that all lines of one record are queued together; the loop then has to stop making more while
+//! [`Writer::is_full`]. The bound is a semaphore's: a caller that has queued too much waits for the bytes that it owes.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -11,33 +11,34 @@ use tokio::time::Instant;
 
 use super::Backlog;
 
-/// The queue's end of it. `T` is what comes with the bytes, and is handed back when they are written.
+/// The sender of the queue. `T` comes with the bytes, and is handed back when they are written.
 #[derive(Debug)]
 pub(in crate::sinks) struct Writer<T> {
     queue: mpsc::UnboundedSender<(Vec<u8>, T)>,
     room: Arc<Semaphore>,
-    /// Bytes that were put in beyond the bound.
+    /// Bytes that were queued beyond the bound.
     owed_bytes: usize,
     backlog: Arc<Backlog>,
     end: oneshot::Receiver<io::Error>,
 }
 
-/// How a [`Writer`] ended.
+/// Result of a [`Writer`].
 #[derive(Debug)]
 pub(in crate::sinks) enum Written {
-    /// All is written.
+    /// Everything is written.
     All,
-    /// Something could not be.
+    /// A write failed.
     Failed(io::Error),
-    /// So many were left when time was up.
+    /// So many were left at the deadline.
     AllBut(u64),
 }
 
 impl<T: Send + 'static> Writer<T> {
-    /// Starts a thread that writes to `to`, and calls `written` for each piece that is written. `now_ns` is `CLOCK_BOOTTIME`.
+    /// Starts a thread that writes to `to`, and calls `written` for each queued value that is written. `now_ns` is
+    /// `CLOCK_BOOTTIME`.
     ///
     /// # Errors
-    /// There is no thread.
+    /// The thread cannot be started.
     pub(in crate::sinks) fn start(
         name: &str,
         mut to: impl Write + Send + 'static,
@@ -53,7 +54,7 @@ impl<T: Send + 'static> Writer<T> {
             while let Some((bytes, what)) = taken.blocking_recv() {
                 its_backlog.begins(now_ns());
                 if let Err(error) = to.write_all(&bytes) {
-                    // Nobody is there to hear where the agent is on its way out.
+                    // There is no receiver while the agent exits.
                     let _ = ended.send(error);
                     return;
                 }
@@ -65,7 +66,7 @@ impl<T: Send + 'static> Writer<T> {
         Ok(Self { queue, room, owed_bytes: 0, backlog, end })
     }
 
-    /// Puts bytes in.
+    /// Queues bytes.
     pub(in crate::sinks) fn put(&mut self, bytes: Vec<u8>, what: T) {
         let length = bytes.len();
         let permits = u32::try_from(length).unwrap_or(u32::MAX);
@@ -78,13 +79,13 @@ impl<T: Send + 'static> Writer<T> {
         let _ = self.queue.send((bytes, what));
     }
 
-    /// Whether more is in it than its bound. It stays so until [`Self::changed`] or [`Self::has_room`] says otherwise, for a caller
-    /// that has stopped must not miss that it can go on.
+    /// Whether the queue is beyond its bound. It stays so until [`Self::changed`] or [`Self::has_room`] says otherwise, because a
+    /// caller that has stopped must learn that it can go on.
     pub(in crate::sinks) fn is_full(&self) -> bool {
         self.owed_bytes > 0
     }
 
-    /// Whether it is full no longer.
+    /// Whether there is room again.
     pub(in crate::sinks) fn has_room(&mut self) -> bool {
         let owed = u32::try_from(self.owed_bytes).unwrap_or(u32::MAX);
         if let Ok(room) = self.room.try_acquire_many(owed) {
@@ -94,7 +95,7 @@ impl<T: Send + 'static> Writer<T> {
         self.owed_bytes == 0
     }
 
-    /// Why nothing can be written any more, if that is so. To be asked until it is.
+    /// Why writing has failed, if it has. Not to be called again after that.
     pub(in crate::sinks) fn error(&mut self) -> Option<io::Error> {
         match self.end.try_recv() {
             Ok(error) => Some(error),
@@ -103,14 +104,14 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    /// Waits until it is full no longer; for good if it is not. Cancel-safe.
+    /// Waits until there is room again; forever if the queue is not full. Cancel-safe.
     ///
     /// # Errors
-    /// Nothing can be written any more.
+    /// Writing has failed.
     pub(in crate::sinks) async fn changed(&mut self) -> io::Result<()> {
         let owed = u32::try_from(self.owed_bytes).unwrap_or(u32::MAX);
         tokio::select! {
-            // An error counts for more: what it left is never written.
+            // An error comes first: the lines that it left are never written.
             biased;
             error = &mut self.end => Err(error.unwrap_or_else(|_| panicked())),
             Ok(room) = self.room.acquire_many(owed), if owed > 0 => {
@@ -121,13 +122,13 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    /// Waits until all is written, or something is not, or time is up.
+    /// Waits until everything is written, a write fails, or the deadline comes.
     pub(in crate::sinks) async fn finish(self, until: Instant) -> Written {
         let Self { queue, backlog, end, .. } = self;
         drop(queue);
         match tokio::time::timeout_at(until, end).await {
             Ok(Ok(error)) => Written::Failed(error),
-            // It has taken all, or panicked on the way.
+            // It has written everything, or panicked.
             Ok(Err(_)) if backlog.lines() == 0 => Written::All,
             Ok(Err(_)) | Err(_) => Written::AllBut(backlog.lines()),
         }
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_reads_waits_and_comes_out_whole_and_in_order() {
+    async fn lines_that_are_not_read_wait_and_come_whole_and_in_order() {
         let Test { mut reader, pipe, mut writer, written } = to_a_pipe(64 * 1024);
         let mut sent = Vec::new();
         let mut more = |writer: &mut Writer<usize>| {
@@ -174,7 +175,7 @@ mod tests {
             sent.extend_from_slice(&line);
             writer.put(line, sent.len());
         };
-        // Until the thread is stuck, which takes a line that finds less room than it needs.
+        // Until the thread blocks, in a write of a line for which the pipe has too little room.
         while Descriptor(&pipe).is_writable(Some(Duration::ZERO)) {
             if writer.has_room() {
                 more(&mut writer);
@@ -184,7 +185,7 @@ mod tests {
             more(&mut writer);
         }
         drop(pipe);
-        // The queue's bound and one more, and a pipe's worth.
+        // The queue's bound, one line more, and the pipe's content.
         let backlog = writer.backlog.clone();
         assert!((12..=15).contains(&backlog.lines()), "{backlog:?}");
         assert!(sent.len() <= 64 * 1024 + 5_000 + 64 * 1024 + 5_000, "{}", sent.len());
@@ -205,12 +206,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_left_when_time_is_up_is_counted() {
+    async fn lines_left_at_the_deadline_are_counted() {
         let Test { reader: _reader, mut writer, .. } = to_a_pipe(1 << 20);
         for at in 0..100 {
             writer.put(vec![b'x'; 10_000], at);
         }
-        // A pipe holds six of them.
+        // The pipe holds six of them.
         let Written::AllBut(left) = writer.finish(Instant::now() + Duration::from_millis(50)).await else {
             panic!("all?")
         };
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_is_told_at_once_and_in_the_end() {
+    async fn an_error_is_returned_at_once_and_at_the_end() {
         for late in [false, true] {
             let Test { reader, mut writer, .. } = to_a_pipe(1 << 20);
             drop(reader);

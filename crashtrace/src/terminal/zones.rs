@@ -1,6 +1,6 @@
 //! A picture of free memory: how many blocks of each size a zone has, and in which of them its memory lies.
 //!
-//! People look before they read: where all bars stand to the left of the rule, memory is free and fragmented.
+//! The picture is for a quick look: where all bars stand to the left of the rule, memory is free and fragmented.
 //!
 //! ```text
 //!                                                                   too small│enough
@@ -11,7 +11,7 @@
 //!    22.7M free, 1.2M kept  ████ ▇▇▇▇ ▁▁▁▁ ▁▁▁▁ ▁▁▁▁                         │
 //! ```
 //!
-//! Without colour nothing is lost: what is not eligible is said in words. 11 orders take 80 columns, 14 take 95.
+//! Without colour no information is lost: ineligible zones are named in words. 11 orders take 80 columns, 14 take 95.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -25,33 +25,29 @@ const CELL: usize = 4;
 /// Orders that are shown at most: as many as a record has room for.
 const ORDERS: usize = crashtrace_ebpf::MAX_ORDERS;
 
-/// The zones, and what an allocation of one order meets there.
+/// The zones, and whether they can serve an allocation of one order.
 #[derive(Clone, Debug)]
 pub(crate) struct Picture<'a> {
-    /// One for each.
     pub(crate) zones: Vec<Row<'a>>,
     /// Bytes of a page; `None` heads columns with their order.
     pub(crate) page_size_bytes: Option<u64>,
-    /// Where the rule stands: left of the blocks of this order. 0 and `None` are without one.
+    /// Position of the rule: left of the blocks of this order. There is none for 0 and `None`.
     pub(crate) order: Option<u32>,
-    /// What is said left and right of the rule, and how the bars stand out there.
+    /// Labels left and right of the rule, and the style of the bars there.
     pub(crate) sides: [(Style, &'static str); 2],
 }
 
-/// A zone.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Row<'a> {
-    /// NUMA node.
     pub(crate) numa_node: Option<u32>,
     /// The kernel's name, escaped like any text of a report.
     pub(crate) name: Option<&'a str>,
-    /// The allocation may not use it.
+    /// The zone is not eligible for the allocation.
     pub(crate) ineligible: bool,
-    /// Free memory.
     pub(crate) free_bytes: Option<u64>,
-    /// What of it such a request does not get.
+    /// The part of free memory that this allocation may not use.
     pub(crate) kept_bytes: Option<u64>,
-    /// That leaves enough for it.
+    /// Enough is left for the allocation.
     pub(crate) room: Option<bool>,
     /// The kernel's fragmentation index for [`Picture::order`].
     pub(crate) index: Option<f64>,
@@ -60,14 +56,14 @@ pub(crate) struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// It has a block of `order`, and must keep what it has. An ineligible zone is that whatever it has.
+    /// The zone has a block of `order`, but within its reserve. An ineligible zone is shown as ineligible in any case.
     fn withholds(&self, order: Option<u32>) -> bool {
         let larger = || self.free_blocks.unwrap_or_default().iter().skip(order.unwrap_or_default() as usize);
         !self.ineligible && self.room == Some(false) && larger().any(|blocks| *blocks > 0)
     }
 }
 
-/// Draws it, indented by two columns.
+/// Draws the picture, indented by two columns.
 pub(crate) fn draw(page: &mut Page, picture: &Picture<'_>) {
     let longest = picture.zones.iter().filter_map(|zone| zone.free_blocks).map(<[u64]>::len).max();
     let Some(orders) = longest.filter(|orders| *orders > 0) else { return };
@@ -89,7 +85,7 @@ pub(crate) fn draw(page: &mut Page, picture: &Picture<'_>) {
     legend(page, picture, orders - shown);
 }
 
-/// The columns.
+/// Layout of the columns.
 struct Grid {
     orders: usize,
     /// Left of this order, or behind the last.
@@ -97,7 +93,7 @@ struct Grid {
 }
 
 impl Grid {
-    /// A line: what stands on the left, and a cell for each order.
+    /// A line: text on the left, and a cell for each order.
     fn line(
         &self,
         page: &mut Page,
@@ -105,7 +101,7 @@ impl Grid {
         cells: impl Iterator<Item = (Style, String)>,
     ) {
         page.plain("  ").put(style, left);
-        // Blanks wait until something follows them: none stands at the end of a line.
+        // Blanks wait for the text after them, so that no line ends with blanks.
         let mut blanks = LEFT.saturating_sub(left.width());
         for (order, (style, cell)) in cells.enumerate() {
             if self.rule == Some(order) {
@@ -129,7 +125,7 @@ impl Grid {
     }
 }
 
-/// Two lines: numbers, and below them bars.
+/// Two lines: numbers, and bars below them.
 fn row(page: &mut Page, grid: &Grid, picture: &Picture<'_>, zone: &Row<'_>) {
     let node = zone.numa_node.map_or_else(|| "?".to_owned(), |node| node.to_string());
     let name = fitted(&format!("NUMA {node} {}", zone.name.unwrap_or("?")), 16);
@@ -145,7 +141,7 @@ fn row(page: &mut Page, grid: &Grid, picture: &Picture<'_>, zone: &Row<'_>) {
     let at = |order: usize| blocks.get(order).copied();
     let numbers = (0..grid.orders).map(|order| {
         let number = at(order).map_or_else(|| "?".to_owned(), count);
-        // A zero says nothing by itself: what is there must stand out.
+        // A zero carries no information: the other numbers must stand out.
         let style = if at(order) == Some(0) { Style::Faint } else { style };
         (style, number)
     });
@@ -173,7 +169,7 @@ fn row(page: &mut Page, grid: &Grid, picture: &Picture<'_>, zone: &Row<'_>) {
     grid.line(page, (style, &facts), bars);
 }
 
-/// Eighths of the memory of the order that has most, by order; whatever is there shows.
+/// Eighths of the memory of the order that has most, by order; any free memory shows.
 fn bars(blocks: &[u64]) -> Vec<Option<char>> {
     const EIGHTHS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let pages = |(order, blocks): (u32, &u64)| {
@@ -216,7 +212,7 @@ fn legend(page: &mut Page, picture: &Picture<'_>, more_orders: usize) {
     }
 }
 
-/// What heads a column.
+/// Heading of a column.
 fn head(page_size_bytes: Option<u64>, order: u32) -> String {
     let bytes = page_size_bytes.and_then(|page| page.checked_mul(block_pages(order)?));
     bytes.map_or_else(|| format!("2^{order}"), short_size)
@@ -251,12 +247,12 @@ fn count(blocks: u64) -> String {
     if whole < 10 { format!("{whole}.{}{unit}", rest / 100) } else { format!("{whole}{unit}") }
 }
 
-/// `text` made harmless, in exactly `columns`.
+/// `text` escaped, in exactly `columns`.
 fn fitted(text: &str, columns: usize) -> String {
     let text = harmless(text);
     let mut left = columns;
     if text.width() > columns {
-        // Room for the mark that something is missing.
+        // Room for the mark of a cut.
         left -= 1;
     }
     let mut fitted = String::new();

@@ -1,4 +1,4 @@
-//! Time namespaces (5.6 and later): what a process's `CLOCK_BOOTTIME` is ahead of the kernel's, which programs read.
+//! Time namespaces (5.6 and later): the offset of a process's `CLOCK_BOOTTIME`, which programs read, to the kernel's.
 
 use std::fs;
 use std::io;
@@ -13,28 +13,28 @@ const INITIAL: &str = "time:[4026531834]";
 /// A process stays in its time namespace for life.
 static AHEAD_NS: OnceLock<i64> = OnceLock::new();
 
-/// The kernel's time cannot be told.
+/// The kernel's time is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("cannot tell the kernel's time in this time namespace: {0}; start crashtrace outside of it")]
 pub struct Hidden(String);
 
-/// What this process's clock is ahead; 0 where that cannot be told, for which [`check`] refuses.
+/// Offset of this process's clock to the kernel's; 0 where it is unknown, for which [`check`] refuses.
 pub(super) fn ahead_ns() -> i64 {
     *AHEAD_NS.get_or_init(|| look(Path::new("/proc/self")).unwrap_or_default())
 }
 
-/// The same.
+/// [`ahead_ns`], or an error.
 ///
 /// # Errors
-/// It cannot be told.
+/// The offset is unknown.
 pub(super) fn check() -> Result<i64, Hidden> {
     look(Path::new("/proc/self")).inspect(|ahead_ns| {
-        // Asked before, it is what it was.
+        // A second call gives the same value.
         let _ = AHEAD_NS.set(*ahead_ns);
     })
 }
 
-/// Looks into the folder of a process in procfs.
+/// Reads the folder of a process in procfs.
 fn look(process: &Path) -> Result<i64, Hidden> {
     let hidden = |what: &str, error: &dyn std::fmt::Display| Hidden(format!("{what}: {error}"));
     let link = |name: &str| match fs::read_link(process.join("ns").join(name)) {
@@ -46,7 +46,7 @@ fn look(process: &Path) -> Result<i64, Hidden> {
     if own == INITIAL {
         return Ok(0);
     }
-    // What the file of offsets has is of the children's namespace (`proc_timens_show_offsets`, `kernel/time/namespace.c`).
+    // The file of offsets is about the children's namespace (`proc_timens_show_offsets`, `kernel/time/namespace.c`).
     let children = link("time_for_children")?;
     if children.as_deref() != Some(own.as_str()) {
         let children = children.unwrap_or_else(|| "unknown".to_owned());
@@ -61,7 +61,7 @@ fn look(process: &Path) -> Result<i64, Hidden> {
         .ok_or_else(|| hidden("/proc/self/timens_offsets has no offset of the boot's clock", &offsets.trim()))
 }
 
-/// Takes `boottime <seconds> <nanoseconds>`; the kernel writes the clock's number where it does not know its name.
+/// Parses `boottime <seconds> <nanoseconds>`; the kernel writes the clock's number where it does not know its name.
 fn parse(offsets: &str) -> Option<i64> {
     let mut lines = offsets.lines().map(str::split_whitespace);
     let mut boottime =
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// What a process is told whose namespaces and offsets are these.
+    /// Result for a process with these namespaces and offsets.
     fn looks(own: Option<&str>, children: Option<&str>, offsets: Option<&str>) -> Result<i64, String> {
         let process = tempfile::tempdir().expect("a directory");
         fs::create_dir(process.path().join("ns")).expect("a directory");
@@ -95,7 +95,7 @@ mod tests {
     const OFFSETS: Option<&str> = Some("monotonic           0         0\nboottime       172800 500000000\n");
 
     #[test]
-    fn a_namespace_of_its_own_is_ahead_by_its_offset() {
+    fn a_time_namespace_is_ahead_by_its_offset() {
         assert_eq!(looks(OTHER, OTHER, OFFSETS), Ok(172_800_500_000_000));
         // The nanoseconds are never negative.
         assert_eq!(looks(OTHER, OTHER, Some("boottime -10 250000000")), Ok(-9_750_000_000));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_refused_with_the_reason() {
+    fn an_unknown_offset_is_refused_with_the_reason() {
         for (children, offsets, reason) in [
             (Some("time:[4026532501]"), OFFSETS, "is that of another one"),
             (None, OFFSETS, "is that of another one"),

@@ -1,15 +1,14 @@
-//! What to do about free memory in small pieces: only where the look and a setting, or the look alone, are plainly bad.
+//! Remedies for fragmented free memory: only where the snapshot and a setting, or the snapshot alone, are plainly bad.
 //!
-//! Large pieces are scarce on any node that has run for long, and nothing is wrong with that. So a remedy is given where
-//! requests of the sizes fail that the kernel itself cannot do without, and beside it for each setting that stands in the
-//! way.
+//! Large blocks are scarce on any node that has run for long, and that is normal. So a remedy is given where allocations fail of
+//! sizes that the kernel itself depends on, and in addition for each setting that makes it worse.
 
 use super::{COSTLY_ORDER, Fragmentation, Outlook};
 use crate::kernel::host::HostFacts;
 use crate::schema::Shortage;
 use crate::terminal::zones::short_size;
 
-/// The kernel's own settings (`mm/compaction.c`, 5.10 to 7.3).
+/// The kernel's defaults (`mm/compaction.c`, 5.10 to 7.3).
 const DEFAULT_PROACTIVENESS: i32 = 20;
 const DEFAULT_EXTFRAG_THRESHOLD: i32 = 500;
 
@@ -58,7 +57,7 @@ pub(in crate::doctor) fn remedies(found: &Fragmentation, facts: &HostFacts) -> V
                     .to_owned(),
             );
         }
-        // It is not looked at for smaller ones.
+        // The kernel does not use it for smaller ones.
         if let Some(now) = settings.extfrag_threshold.filter(|now| *now > DEFAULT_EXTFRAG_THRESHOLD) {
             remedies.push(format!(
                 "set sysctl vm.extfrag_threshold={DEFAULT_EXTFRAG_THRESHOLD}: at {now} the kernel reclaims for high-order \
@@ -75,7 +74,7 @@ pub(in crate::doctor) fn remedies(found: &Fragmentation, facts: &HostFacts) -> V
 /// Less than half of what the kernel would have chosen for itself.
 fn min_free(found: &Fragmentation, kbytes: Option<i32>) -> Option<String> {
     let kbytes = u64::try_from(kbytes?).ok()?;
-    // All but Movable, above which nothing may be kept for the kernel.
+    // All zones but Movable, which is not eligible for the kernel's allocations.
     let low = found.zones.iter().filter(|zone| zone.kernel_may_use);
     let managed_kbytes = low.filter_map(|zone| zone.managed_bytes).fold(0, u64::saturating_add) / 1024;
     let chosen = managed_kbytes.saturating_mul(16).isqrt().clamp(MIN_FREE_KBYTES.0, MIN_FREE_KBYTES.1);

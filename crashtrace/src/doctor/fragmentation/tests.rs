@@ -41,8 +41,8 @@ fn seen(buddyinfo: &str, zoneinfo: &str) -> (Fragmentation, Vec<Unresolved>) {
 const SMALL_PIECES: &str = "Node 0, zone    DMA32   4000   1000    500      0      0      0      0      0      0      0      0 \n\
      Node 0, zone   Normal   4000   1000    500      0      0      0      0      0      0      0      0 \n";
 
-/// Enough is free, 8000 pages in each zone, and none of it in pieces of more than 16 KiB but for DMA's, which the kernel
-/// keeps from requests that might use a higher zone: 3840 free pages are less than 10 + 3900.
+/// Enough is free, 8000 pages in each zone, and none of it in blocks above 16 KiB except in DMA, whose lowmem reserve is closed to
+/// allocations that might use a higher zone: 3840 free pages are less than 10 + 3900.
 fn fragmented() -> Fragmentation {
     let (found, unresolved) = seen(SMALL_PIECES, &zoneinfo(8000, 8000, 500));
     assert_eq!(unresolved, []);
@@ -79,13 +79,13 @@ fn each_zone_has_its_figures_and_the_kernels_indices_for_each_order() {
 }
 
 #[test]
-fn where_every_zone_is_at_its_mark_not_even_a_page_is_given_for_want_of_memory() {
-    // Below 500 + 1000 in DMA32 and 500 in Normal, in blocks as large as they come.
+fn where_every_zone_is_at_its_mark_even_a_single_page_fails_by_low_memory() {
+    // Below 500 + 1000 in DMA32 and 500 in Normal, in blocks of the largest sizes.
     let buddyinfo = "Node 0, zone    DMA32      0      0      0      0      0      0      0      0      0      0      1 \n\
                      Node 0, zone   Normal    500      0      0      0      0      0      0      0      0      0      0 \n";
     let (found, _) = seen(buddyinfo, &zoneinfo(1024, 500, 500));
     assert_eq!(found.kernel, Some(fails(0, 4096, Shortage::LowMemory)));
-    // One page more in Normal, and that page is given.
+    // With one more page in Normal, an allocation gets that page.
     let (found, _) = seen(buddyinfo, &zoneinfo(1024, 501, 500));
     assert_eq!(found.kernel, Some(fails(1, 8192, Shortage::LowMemory)));
 }
@@ -98,10 +98,10 @@ fn where_nothing_fails_there_is_no_order_and_no_reason() {
     assert_eq!((found.kernel, found.movable, unresolved), (Some(none), Some(none), Vec::new()));
 }
 
-/// What only movable memory may use does not serve the kernel.
+/// Memory that only movable pages may use does not serve the kernel.
 #[test]
 fn zone_movable_and_cma_serve_processes_only() {
-    // The kernel lists the zones that a node does not have as well.
+    // The kernel also lists zones that a node does not have.
     let movable = "Node 1, zone      DMA\n        managed  0\nNode 1, zone    DMA32\n        managed  0\n\
                    Node 1, zone   Normal\n        managed  0\nNode 1, zone  Movable\n  pages free     1024\n        min      10\n        managed  4096\n        \
                    protection: (0, 0, 0, 0)\n";
@@ -123,7 +123,7 @@ fn zone_movable_and_cma_serve_processes_only() {
 }
 
 #[test]
-fn what_was_not_read_is_null_and_has_its_reason() {
+fn unread_values_are_null_and_have_a_reason() {
     let buddyinfo = "Node 0, zone    DMA32   4000   1000    500      0      0      0      0      0      0      0      0 \n";
     let (found, unresolved) = seen(buddyinfo, &zoneinfo(8000, 8000, 500));
     assert_eq!((found.kernel, found.zones[2].free_blocks.as_ref()), (None, None));
@@ -139,7 +139,7 @@ fn with(memory: MemorySettings) -> HostFacts {
 
 /// 742400 + 256000 + 3840 pages are 4008960 KiB; the root of 16 times as many is 8008.
 #[test]
-fn settings_that_are_plainly_bad_for_what_is_seen_have_a_remedy_each() {
+fn settings_that_are_plainly_bad_for_these_zones_have_a_remedy_each() {
     let bad = MemorySettings {
         min_free_kbytes: Some(4003),
         compaction_proactiveness: Some(0),
@@ -159,7 +159,7 @@ fn settings_that_are_plainly_bad_for_what_is_seen_have_a_remedy_each() {
     {
         assert!(given.lines().nth(at).is_some_and(|line| line.contains(part)), "{part}: {given}");
     }
-    // A page more, and half of it is reached.
+    // With one more page, half of it is reached.
     let good = MemorySettings { min_free_kbytes: Some(4004), ..healthy().memory };
     let given = remedies(&fragmented(), &with(good));
     assert_eq!(given.len(), 2, "{given:?}");
@@ -169,26 +169,26 @@ fn settings_that_are_plainly_bad_for_what_is_seen_have_a_remedy_each() {
 }
 
 #[test]
-fn large_pieces_are_scarce_on_every_old_node_and_no_remedy_is_given_for_that() {
+fn scarce_large_blocks_are_normal_and_have_no_remedy() {
     let scarce = |reason| Fragmentation { kernel: Some(fails(4, 64 << 10, reason)), ..fragmented() };
     assert_eq!(remedies(&scarce(Shortage::Fragmentation), &healthy()), [""; 0]);
     assert_eq!(remedies(&scarce(Shortage::LowMemory), &healthy()), [""; 0]);
-    // But for this, which is about nothing else.
+    // Except for this setting, which is only about that.
     let threshold = with(MemorySettings { extfrag_threshold: Some(501), ..healthy().memory });
     assert_eq!(remedies(&scarce(Shortage::Fragmentation), &threshold).len(), 1);
     assert_eq!(remedies(&Fragmentation { kernel: None, ..fragmented() }, &healthy()), [""; 0]);
 }
 
 #[test]
-fn want_of_memory_is_no_case_for_compaction() {
+fn low_memory_is_no_case_for_compaction() {
     let low = Fragmentation { kernel: Some(fails(0, 4096, Shortage::LowMemory)), ..fragmented() };
     let given = remedies(&low, &healthy()).join("\n");
     assert!(given.starts_with("free memory on this node") && !given.contains("compact"), "{given}");
 }
 
-/// The whole of it as people get it, on 4 KiB pages.
+/// The whole text, on 4 KiB pages.
 #[test]
-fn the_text_says_from_where_on_and_why_and_draws_it() {
+fn the_text_says_from_which_size_allocations_fail_and_why_and_draws_it() {
     let facts = facts(&fragmented(), 4096);
     let facts: Vec<_> = facts.iter().map(|(name, words)| format!("{name}: {words}")).collect();
     assert_eq!(

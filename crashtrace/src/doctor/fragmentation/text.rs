@@ -6,7 +6,7 @@ use crate::schema::{Shortage, Text};
 use crate::terminal::zones::{self, Picture, Row, short_size};
 use crate::terminal::{Page, Style};
 
-/// What allocations would get, by names for people.
+/// Which allocations would succeed, as labelled lines.
 pub(in crate::doctor) fn facts(found: &Fragmentation, page_size_bytes: u64) -> Vec<(String, String)> {
     let orders = found.zones.iter().filter_map(|zone| zone.free_blocks.as_ref()).map(Vec::len).max();
     let size = |order: u32| {
@@ -29,7 +29,7 @@ pub(in crate::doctor) fn facts(found: &Fragmentation, page_size_bytes: u64) -> V
     }
     if let Some(movable) = &found.movable {
         facts.push(("processes (movable)".to_owned(), said(movable)));
-        // It is as large as what a page full of page table entries maps, on all 64-bit machines.
+        // It is as large as the memory that a page full of page table entries maps, on all 64-bit machines.
         if let Some(order) = (page_size_bytes / 8).checked_ilog2() {
             let fails = movable.fails_from_order.is_some_and(|from| from <= order);
             let fails = fails || orders.is_some_and(|orders| orders <= order as usize);
@@ -47,7 +47,7 @@ fn why(outlook: &Outlook) -> &'static str {
     }
 }
 
-/// Draws what is free.
+/// Draws the free memory.
 pub(in crate::doctor) fn draw(page: &mut Page, found: &Fragmentation, page_size_bytes: u64) {
     let order = found.kernel.and_then(|kernel| kernel.fails_from_order);
     zones::draw(page, &picture(found, page_size_bytes, order));

@@ -1,21 +1,20 @@
-//! PURE: which cgroup hierarchy has the memory controller, and where it is mounted, by what `/proc` says.
+//! PURE: which cgroup hierarchy has the memory controller, and where it is mounted, according to `/proc`.
 
 use super::MemoryCgroup;
 
 /// A mount of a cgroup hierarchy.
 struct Mount {
-    /// Where.
     point: String,
-    /// How many levels above the root of this process's cgroup namespace it begins; `None` if below, and so it shows but a
-    /// part of the hierarchy.
+    /// How many levels above the root of this process's cgroup namespace it begins; `None` if below, so that it shows only a part
+    /// of the hierarchy.
     above: Option<usize>,
     /// `cgroup2`, else `cgroup`.
     unified: bool,
-    /// Controllers of a v1 hierarchy, among other options.
+    /// Options of the mount, with the controllers of a v1 hierarchy.
     options: String,
 }
 
-/// Finds the memory controller's hierarchy and its mount point. `read` gives the text of a file or why not.
+/// Finds the memory controller's hierarchy and its mount point. `read` gives the text of a file, or why it cannot be read.
 pub(super) fn memory_cgroup(
     read: impl Fn(&str) -> Result<String, String>,
 ) -> Result<(MemoryCgroup, Option<String>), String> {
@@ -32,13 +31,13 @@ pub(super) fn memory_cgroup(
     if let Some(mount) = unified.filter(lists_memory) {
         return Ok((MemoryCgroup::V2, Some(mount.point.clone())));
     }
-    // The mounts do not show it: a container may have none of them. The kernel's own table does, unless it is
-    // of 6.15 or later, which leaves out controllers without a v1 side.
+    // The mounts do not show it: a container may have none of them. The kernel's own table does, except in 6.15 and later, where it
+    // leaves out controllers without a v1 side.
     let table = read("/proc/cgroups")?;
     let row = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     match row.into_iter().find(|row| row.first() == Some(&"memory")).as_deref() {
         Some([_, _, _, "0"]) => Ok((MemoryCgroup::Disabled, None)),
-        // A controller that no v1 hierarchy has taken belongs to the unified one.
+        // A controller that is in no v1 hierarchy belongs to the unified one.
         Some([_, "0", _, _]) => Ok((MemoryCgroup::V2, unified.map(|mount| mount.point.clone()))),
         Some([_, _, _, _]) => Ok((MemoryCgroup::V1, None)),
         _ => Err("neither the mounted cgroup hierarchies nor /proc/cgroups have a memory controller".into()),
@@ -57,8 +56,8 @@ pub(super) fn mounted(
     }
 }
 
-/// Whether a directory of a hierarchy is its root. The table of mounts does not tell: in a cgroup namespace the container's own
-/// cgroup is called `/`. But v2 has `cgroup.events` in every cgroup except the root, and v1 `cgroup.sane_behavior` in the root alone
+/// Whether a directory of a hierarchy is its root. The table of mounts does not tell: in a cgroup namespace the container's cgroup
+/// is called `/`. But v2 has `cgroup.events` in every cgroup except the root, and v1 `cgroup.sane_behavior` in the root alone
 /// (`cgroup_base_files`, `cgroup1_base_files` in kernel/cgroup, 5.10 to 7.2).
 pub(super) fn is_root(version: MemoryCgroup, has: impl Fn(&str) -> bool) -> bool {
     match version {
@@ -68,10 +67,10 @@ pub(super) fn is_root(version: MemoryCgroup, has: impl Fn(&str) -> bool) -> bool
     }
 }
 
-/// The mount that shows the most: in a container with a cgroup namespace of its own, the container's own mount begins at the
-/// namespace's root, `/`, and one of the host's above it, at `/../..`.
+/// The mount that shows the most: in a container with a cgroup namespace, the container's mount begins at the namespace's root,
+/// `/`, and one of the host's above it, at `/../..`.
 fn best<'a>(mounts: impl Iterator<Item = &'a Mount>) -> Option<&'a Mount> {
-    // Of equals `max_by_key` takes the last: the one that covers the others, if they share a mount point.
+    // Of equals `max_by_key` takes the last: the one that hides the others, if they share a mount point.
     mounts.max_by_key(|mount| mount.above)
 }
 
@@ -100,7 +99,7 @@ fn parse(text: &str) -> Vec<Mount> {
     text.lines().filter_map(mount).collect()
 }
 
-/// Undoes mountinfo's `\040` and the like.
+/// Decodes mountinfo's escapes, such as `\040`.
 fn unescape(path: &str) -> String {
     let mut parts = path.split('\\');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();

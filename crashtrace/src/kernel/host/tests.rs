@@ -128,7 +128,7 @@ fn where_nothing_can_be_read_nothing_is_claimed_and_each_reason_names_its_file()
     let value = serde_json::to_value(&facts).unwrap();
     for (field, value) in value.as_object().unwrap() {
         match field.as_str() {
-            // BTF is looked at before, and not below the root.
+            // BTF is read before, and not below the root.
             "architecture" | "page_size_bytes" | "unresolved" | "btf" | "kernel_btf" | "btf_source" => {}
             _ => {
                 assert!(value.is_null(), "{field}: {value}");
@@ -139,7 +139,7 @@ fn where_nothing_can_be_read_nothing_is_claimed_and_each_reason_names_its_file()
 }
 
 #[test]
-fn what_does_not_parse_is_unknown_and_quoted_in_the_reason() {
+fn a_file_that_does_not_parse_is_unknown_and_quoted_in_the_reason() {
     let facts = Root::new(&[
         ("/proc/sys/vm/panic_on_oom", "maybe\n"),
         ("/sys/devices/system/cpu/online", "3-1\n"),
@@ -177,7 +177,7 @@ fn every_lockdown_mode_is_known() {
     }
 }
 
-/// The kernel shows zeroes to those who may not see its addresses; a few symbols are at 0 for everybody.
+/// The kernel shows zeroes to processes that may not see its addresses; a few symbols are at 0 for all.
 #[test]
 fn hidden_kernel_addresses_are_noticed() {
     let hidden = "0000000000000000 T _text\n0000000000000000 t oom_kill_process\n";
@@ -225,7 +225,7 @@ fn a_mount_of_a_whole_hierarchy_is_preferred_to_one_of_a_part() {
     assert_eq!(part, (Some(MemoryCgroup::V1), Some("/mnt/part one".to_owned())));
 }
 
-/// As a container has them that runs in a cgroup namespace of its own, where the host's hierarchy is mounted as well.
+/// The mounts in a container with a cgroup namespace, where the host's hierarchy is mounted as well.
 #[test]
 fn a_mount_from_above_the_cgroup_namespace_is_preferred_to_the_containers_own() {
     let hosts = "50 40 0:26 /../../.. /host/sys/fs/cgroup ro - cgroup2 cgroup2 rw\n";
@@ -240,7 +240,7 @@ fn a_mount_from_above_the_cgroup_namespace_is_preferred_to_the_containers_own() 
     }
 }
 
-/// A container's own mount is of its own cgroup, which its cgroup namespace calls the root.
+/// A container's mount begins at the container's cgroup, which its cgroup namespace calls the root.
 #[test]
 fn the_root_of_the_hierarchy_is_told_from_a_containers_own() {
     let whole = |files: &[(&str, &str)]| Root::new(files).facts().memory_cgroup_whole;
@@ -290,9 +290,9 @@ fn releases_of_all_kinds_give_their_version() {
     assert!(KernelVersion(5, 8) < KernelVersion(5, 10) && KernelVersion(5, 19) < KernelVersion(6, 0));
 }
 
-/// On any Linux that tests run on, the files that no privilege guards are there and parse.
+/// On any Linux that tests run on, the files that need no privilege exist and parse.
 #[test]
-fn the_machine_that_runs_the_tests_has_the_facts_that_anybody_may_read() {
+fn the_machine_that_runs_the_tests_has_the_facts_that_need_no_privilege() {
     let facts = gather(Path::new("/"), &crate::kernel::types::read(Path::new(KERNEL_BTF), None));
     assert!(facts.version().is_some(), "{facts:?}");
     assert!(facts.cpus.is_some_and(|cpus| cpus > 0), "{facts:?}");

@@ -46,7 +46,7 @@ fn length(of: &'static str, member: &'static str) -> Query {
     Query::Length { of, member }
 }
 
-/// One query outside of the table.
+/// A single query, outside of the table.
 fn ask(btf: &KernelBtf, query: Query) -> Option<u32> {
     let ids = btf.0.types_of(&[TypeKind::Struct, TypeKind::Enum, TypeKind::Enum64]);
     agreed(ids.filter(|of| btf.0.string_is(of.name, query.of())).filter_map(|of| btf.answer(of.id, &query)))
@@ -62,14 +62,14 @@ fn every_kernel_resolves_to_the_reviewed_table() {
             layouts.iter().map(|found| found.get(index).map_or("-".to_owned(), |value| value.to_string()));
         actual.push([field.name.to_owned()].into_iter().chain(values).collect::<Vec<_>>().join("\t"));
     }
-    // The message has the lines that a new field needs in the file, once somebody has checked them.
+    // The message has the lines that a new field needs in the file, once they are reviewed.
     let new: Vec<_> = actual.iter().filter(|line| !EXPECTED.lines().any(|known| known == **line)).collect();
     assert!(new.is_empty(), "not in expected.tsv:\n{new:#?}");
     assert_eq!(actual, EXPECTED.lines().collect::<Vec<_>>(), "expected.tsv has other lines too");
 }
 
 #[test]
-fn what_a_kernel_lacks_is_absent_and_not_zero() {
+fn a_field_that_a_kernel_lacks_is_absent_and_not_zero() {
     for version in ["6.12", "6.18", "7.2", "7.3"] {
         for arch in ["x86_64", "arm64"] {
             let layout = Layout::resolve(&kernel(&format!("{arch}-{version}")));
@@ -116,7 +116,7 @@ fn mark_victim_passes_a_number_or_a_task() {
         let fwd = blob.add(TypeKind::Fwd, to, 0, 0, &[]);
         let tag = blob.add(TypeKind::TypeTag, "rcu", 0, fwd, &[]);
         let pointer = blob.add(TypeKind::Ptr, "", 0, tag, &[]);
-        // The first parameter does not count; the second is a pointer, nothing known, or a number too wide.
+        // The first parameter does not count; the second is a pointer, an unknown type, or a number that is too wide.
         let proto = blob.add(TypeKind::FuncProto, "", 2, 0, &[0, int, 0, last]);
         let to_proto = blob.add(TypeKind::Ptr, "", 0, proto, &[]);
         blob.add(TypeKind::Typedef, "btf_trace_mark_victim", 0, to_proto, &[]);
@@ -159,7 +159,7 @@ fn a_path_leads_exactly_as_it_says() {
     assert_eq!(ask(&new, length("mm_struct", "rss_stat")), Some(4));
     assert_eq!(ask(&old, length("mm_struct", "rss_stat")), None, "not an array there");
     assert_eq!(ask(&new, length("pid", "numbers")), None, "of open length, which is not none");
-    // An array of open length, where the length says nothing.
+    // An array of open length, whose length is unknown.
     assert_eq!(ask(&new, at("pid", "numbers[2].nr")), Some(112 + 2 * 16));
     for path in
         ["", ".", "pid.", ".pid", "numbers[", "numbers]", "numbers[]", "numbers[-1]", "numbers[99999999999]"]

@@ -1,14 +1,13 @@
-//! The counts that the kernel side keeps.
+//! The kernel side's counters.
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use crashtrace_ebpf::{FailureKey, counter};
 
 use crate::event::Counted;
 
-/// The counters that the kernel side keeps.
 pub struct KernelCounters {
     pub(super) counters: PerCpuArray<MapData, u64>,
-    /// [`FailureKey`] and [`FailureCount`](crashtrace_ebpf::FailureCount), as the words that they are made of.
+    /// [`FailureKey`] and [`FailureCount`](crashtrace_ebpf::FailureCount), as raw words.
     pub(super) failures: HashMap<MapData, [u64; 4], [u64; 3]>,
 }
 
@@ -27,7 +26,7 @@ impl KernelCounters {
         Ok(sums)
     }
 
-    /// How many allocations have failed, by kind. One that the kernel side forgets while this reads may be missing.
+    /// How many allocations have failed, by kind. A kind that the kernel side evicts during the read may be missing.
     ///
     /// # Errors
     /// The map cannot be read.

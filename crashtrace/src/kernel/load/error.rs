@@ -1,4 +1,4 @@
-//! Why nothing is in place: what the kernel says, told apart by whose doing it is.
+//! Why no hook is in place: the kernel's errors, told apart by their cause.
 
 use std::error::Error;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::event::Hook;
 use crate::kernel::host::NO_MEMLOCK_SINCE;
 use crate::kernel::plan::Attach;
 
-/// Open files that a limit should leave room for: each map, program and link is one, and each tier that is tried has its own.
+/// Open files that a limit should allow: each map, program and link is one, and each tier that is tried has its own.
 const OPEN_FILES: u64 = 256;
 
 /// A hook that the kernel refused.
@@ -40,67 +40,62 @@ fn all(refused: &[Refused]) -> String {
     refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Why nothing is in place.
+/// Why no hook is in place.
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// The object or its maps.
     #[error("cannot load the kernel object")]
     Object(#[source] Box<EbpfError>),
-    /// A map that is not what it must be.
+    /// A map that is missing, or cannot be used.
     #[error("cannot use map {name} of the kernel object")]
     Map {
-        /// Its name.
         name: &'static str,
-        /// What is wrong.
+        /// Its error, unless it is missing.
         #[source]
         error: Option<MapError>,
     },
-    /// All tiers.
+    /// The kernel refuses every tier.
     #[error("the kernel accepts none of the hooks: {}", all(.0))]
     Refused(Vec<Refused>),
-    /// A limit of this process or of the node: no other tier would fare better.
+    /// A limit of this process or of the node: no other tier would succeed.
     #[error("cannot load {what}: {scarce}")]
     Scarce {
-        /// What was to be loaded or attached.
+        /// The object to load or attach.
         what: String,
-        /// What there is too little of.
         scarce: Scarce,
     },
-    /// Signals, or a freezer, came in between again and again.
+    /// Signals, or a freezer, interrupted it again and again.
     #[error(
         "cannot load {what}: signals have interrupted the kernel's verifier for {} seconds (do they stop and continue crashtrace?)",
         .patience.as_secs()
     )]
     Interrupted {
-        /// What was to be loaded or attached.
+        /// The object to load or attach.
         what: String,
         /// For how long it was tried.
         patience: Duration,
     },
 }
 
-/// What there can be too little of.
+/// A scarce resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{}; {}", self.why(), self.remedy())]
 pub enum Scarce {
     /// Open files of the process.
     OpenFiles {
-        /// The limit.
         limit: Option<u64>,
     },
     /// Open files of the node.
     OpenFilesOfNode,
     /// Locked memory, against which maps and programs count before 5.11.
     LockedMemory {
-        /// The limit.
         limit_bytes: u64,
     },
-    /// Memory.
     Memory,
 }
 
 impl LoadError {
-    /// Why, and what to do, where neither the kernel object nor the kernel is the reason.
+    /// Why, and what to do, where the reason is neither the kernel object nor the kernel.
     #[must_use]
     pub fn hindrance(&self) -> Option<(String, String)> {
         match self {
@@ -150,7 +145,7 @@ impl Scarce {
         }
     }
 
-    /// What `error` says is scarce. `locked_bytes` is the limit of locked memory, where this counts against it.
+    /// The resource that is scarce according to `error`. `locked_bytes` is the limit of locked memory, where it applies.
     pub(super) fn of(error: &(dyn Error + 'static), locked_bytes: Option<u64>) -> Option<Self> {
         match errno(error)? {
             Errno::MFILE => Some(Self::OpenFiles { limit: getrlimit(Resource::Nofile).current }),
@@ -167,13 +162,13 @@ pub(super) fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
     anyhow::Chain::new(error).find_map(|error| error.downcast_ref()).and_then(Errno::from_io_error)
 }
 
-/// Whether a signal came in between: the verifier gives up for one (`bpf_check`, `kernel/bpf/verifier.c`, 5.10 to 7.3), and has
-/// then said nothing about the program.
+/// Whether a signal interrupted it: the verifier then stops (`bpf_check`, `kernel/bpf/verifier.c`, 5.10 to 7.3), without a verdict
+/// on the program.
 pub(super) fn interrupted(error: &(dyn Error + 'static)) -> bool {
     matches!(errno(error), Some(Errno::AGAIN | Errno::INTR))
 }
 
-/// An error of a program in one line, with the end of what the verifier says of it.
+/// An error of a program in one line, with the end of the verifier's log.
 pub(crate) fn explain(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => refusal(io_error, &verifier_log.to_string()),
@@ -216,12 +211,12 @@ mod tests {
             assert!(error.starts_with("cannot load map RECORDS: "), "{error}");
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         }
-        // Where locked memory is not counted, this is a matter of privileges.
+        // Where locked memory is not counted, the error is about privileges.
         assert_eq!(Scarce::of(&refused(Errno::PERM), None), None);
         assert_eq!(Scarce::of(&refused(Errno::INVAL), Some(65536)), None);
     }
 
-    /// aya's own words of such an error have the whole log, of up to 16 MiB.
+    /// aya's own text of such an error has the whole log, of up to 16 MiB.
     #[test]
     fn of_the_verifiers_log_the_end_is_told() {
         let log = (1..=1000).map(|line| format!("line {line}")).collect::<Vec<_>>().join("\n");
@@ -234,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_found_under_what_is_said_about_it() {
+    fn a_signal_is_found_below_other_errors() {
         let map = MapError::CreateError { name: "RECORDS".into(), io_error: Errno::INTR.into() };
         assert!(interrupted(&EbpfError::MapError(map)));
         assert!(interrupted(&refused(Errno::AGAIN)));

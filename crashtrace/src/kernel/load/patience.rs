@@ -1,4 +1,4 @@
-//! Steps that signals interrupt are tried again, for a bounded time.
+//! Retries steps that signals interrupt, for a bounded time.
 
 use std::error::Error;
 use std::thread::sleep;
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::error::interrupted;
 
-/// For how long: an emulated machine's verifier takes a second for a program, and may be interrupted any number of times.
+/// How long to retry: an emulated machine's verifier takes a second for a program, and may be interrupted any number of times.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Does `step`, again if a signal interrupts it.
+/// Runs `step`, again if a signal interrupts it.
 pub(crate) fn patiently<T, E: Error + 'static>(step: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     let begun = Instant::now();
     again_while(step, || {
@@ -42,7 +42,7 @@ mod tests {
 
     use super::*;
 
-    /// Tries made until it is through, with a kernel that says this first.
+    /// Number of tries until success, with a kernel that first returns these errors.
     fn tries(says: &[Errno], patience: usize) -> (usize, Result<(), io::Error>) {
         let (mut tries, mut left) = (0, patience);
         let result = again_while(

@@ -9,7 +9,7 @@ use super::{Kernel, object, own_btf};
 use crate::event::Hook;
 use crate::kernel::plan::{Attach, AttachKind, Tier};
 
-/// A tier in place, with what of its optional hooks is.
+/// A tier in place, and which of its optional hooks are.
 pub(super) struct Placed {
     pub(super) ebpf: Ebpf,
     pub(super) memcg: bool,
@@ -17,7 +17,7 @@ pub(super) struct Placed {
     pub(super) alloc: Option<Attach>,
 }
 
-/// Loads all programs, and then attaches them: while the verifier is at work nothing runs yet.
+/// Loads all programs, and then attaches them: no program runs while the verifier is at work.
 pub(super) fn place(
     tier: &Tier,
     alloc: &[Attach],
@@ -38,7 +38,7 @@ pub(super) fn place(
     };
     let mut placing =
         Placing { ebpf, btf, tier: tier.hook, locked_bytes: kernel.locked_memory_bytes, refused };
-    // Returns before entries: of probes in one place the kernel runs the latest first, and `memcg_oom_kprobe` counts on that.
+    // Returns before entries: of probes in one place the kernel runs the latest first, and `memcg_oom_kprobe` depends on that.
     let decision: Vec<_> = tier.decision.iter().rev().chain([&tier.victims]).collect();
     let memcg: Vec<_> = tier.memcg.iter().rev().collect();
     let wait: Vec<_> = tier.wait.iter().collect();
@@ -64,7 +64,7 @@ pub(super) fn place(
     Ok(Some(Placed { ebpf: placing.ebpf, memcg, wait, alloc: in_place.copied() }))
 }
 
-/// A tier on its way.
+/// A tier that is being put in place.
 struct Placing<'a> {
     ebpf: Ebpf,
     btf: Option<Btf>,
@@ -86,7 +86,7 @@ impl Placing<'_> {
         Ok(true)
     }
 
-    /// The same of programs that can be done without.
+    /// The same for optional programs.
     fn loaded<'b>(
         &mut self,
         attaches: Option<Vec<&'b Attach>>,
@@ -95,7 +95,7 @@ impl Placing<'_> {
         Ok(self.load(&attaches)?.then_some(attaches))
     }
 
-    /// The first of these that can be loaded.
+    /// Loads the first of these that the kernel accepts.
     fn first_loaded<'b>(
         &mut self,
         candidates: &mut impl Iterator<Item = &'b Attach>,
@@ -120,7 +120,7 @@ impl Placing<'_> {
         Ok(true)
     }
 
-    /// Whether a step was; if not, why, unless no other step would fare better.
+    /// Whether a step succeeded. If not, notes the refusal; fails if no other step would succeed.
     fn taken(
         &mut self,
         attach: &Attach,
@@ -135,7 +135,7 @@ impl Placing<'_> {
         Ok(false)
     }
 
-    /// Takes these programs out of the kernel again, those that are in it.
+    /// Removes these programs from the kernel again, if they are loaded.
     fn unload(&mut self, attaches: &[&Attach]) {
         for attach in attaches {
             if let Some(program) = self.ebpf.program_mut(attach.program)

@@ -1,4 +1,4 @@
-//! PURE: what cannot be seen with the hooks in use, so that silence can be trusted for the rest.
+//! PURE: the blind spots of the hooks in use, so that silence can be trusted for the rest.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,24 +8,23 @@ use crate::event::Hook;
 use crate::kernel::host::{Capability, HostFacts, MemoryCgroup};
 use crate::symbols::Symbols;
 
-/// Something that happens on this host, or may, and that no report will tell.
+/// An event that happens on this host, or may, and that no report will show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Blind {
-    /// What is not seen.
+    /// The unseen event.
     pub what: String,
-    /// Why.
     pub why: String,
     /// What to do about it, as an imperative; `null` where nothing is known.
     pub remedy: Option<String>,
-    /// The command line asks for it to be left out, so nothing is wrong with the host.
+    /// The user left it out on the command line, so the host has no fault.
     pub chosen: bool,
 }
 
 const BETTER_HOOKS: &str = "run a kernel that accepts fentry hooks or kprobes (CONFIG_KPROBES, \
     CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), with --hooks auto";
 
-/// Kernels of some distributions, Debian's among them, open no perf event, and so no kprobe, to anybody but `CAP_SYS_ADMIN`
-/// while `kernel.perf_event_paranoid` is above 2; what it has at start. Mainline's have no such value.
+/// Kernels of some distributions, Debian's among them, refuse perf events, and so kprobes, to processes without `CAP_SYS_ADMIN`
+/// while `kernel.perf_event_paranoid` is above 2, which it is by default. Mainline kernels have no such value.
 const PERF_EVENTS_CLOSED_ABOVE: i32 = 2;
 
 const OPEN_PERF_EVENTS: &str = "set sysctl kernel.perf_event_paranoid to 2: above, kernels of some distributions \
@@ -33,7 +32,7 @@ const OPEN_PERF_EVENTS: &str = "set sysctl kernel.perf_event_paranoid to 2: abov
 
 const UNSEEN_FRAGMENTATION: &str = "failed allocations, and so the fragmentation of the node's memory";
 
-/// What the second choice of hooks on failed allocations costs: it is the only program that runs while nothing is wrong.
+/// Cost of the second choice of hooks on failed allocations: it is the only program that runs while nothing is wrong.
 pub const TRACEPOINT_COST: &str =
     "some 90 to 135 instructions (see crashtrace/docs/hooks.md) more for each page allocation of the node";
 
@@ -44,11 +43,11 @@ const SHOW_ALL_ADDRESSES: &str = "set sysctl kernel.kptr_restrict to 0 or 1";
 /// Which of a tier's optional hooks are in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Optional {
-    /// Those on `mem_cgroup_out_of_memory`.
+    /// The hooks on `mem_cgroup_out_of_memory`.
     pub memcg: bool,
-    /// That on `mem_cgroup_oom_synchronize`.
+    /// The hook on `mem_cgroup_oom_synchronize`.
     pub wait: bool,
-    /// That on failed allocations.
+    /// The hook on failed allocations.
     pub alloc: AllocHook,
 }
 
@@ -66,7 +65,7 @@ pub enum AllocHook {
 }
 
 impl AllocHook {
-    /// What came of the plan.
+    /// By the hook that is in place.
     #[must_use]
     pub fn of(attached: Option<&Attach>, wanted: bool) -> Self {
         match attached.map(|attach| attach.kind) {
@@ -78,7 +77,7 @@ impl AllocHook {
     }
 }
 
-/// What `tier` does not see on this host. `symbols` are those that stacks are named by.
+/// Events that `tier` does not see on this host. `symbols` are the symbols that name the functions of a stack.
 #[must_use]
 pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbols) -> Vec<Blind> {
     let show_addresses = show_addresses(facts);
@@ -145,7 +144,7 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
         );
     }
     match attached.alloc {
-        // What is not wanted is said last.
+        // Blind spots that the user chose come last.
         AllocHook::Probe | AllocHook::NotWanted => {}
         AllocHook::Tracepoint => add(
             "a failed vmalloc, and an allocation above MAX_PAGE_ORDER",
@@ -181,7 +180,7 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
     list
 }
 
-/// What this process would see if it were given more, whatever its hooks.
+/// Events that this process would see with more rights or mounts, whatever its hooks.
 fn not_given(facts: &HostFacts) -> impl Iterator<Item = Blind> {
     let cgroups = hidden_cgroups(facts).map(|why| Blind {
         what: "shared memory of the cgroup whose limit was hit (limit.shmem_bytes)".to_owned(),
@@ -198,13 +197,13 @@ fn not_given(facts: &HostFacts) -> impl Iterator<Item = Blind> {
     cgroups.into_iter().chain(itself)
 }
 
-/// What it takes for the kernel to accept a kprobe.
+/// The remedy with which the kernel accepts a kprobe.
 fn accept_kprobe(facts: &HostFacts) -> &'static str {
     let closed = facts.perf_event_paranoid.is_some_and(|value| value > PERF_EVENTS_CLOSED_ABOVE);
     if closed && facts.can(Capability::SysAdmin) == Some(false) { OPEN_PERF_EVENTS } else { BETTER_HOOKS }
 }
 
-/// What it takes to see kernel addresses, as far as it is lacking.
+/// The missing conditions for seeing kernel addresses.
 fn show_addresses(facts: &HostFacts) -> String {
     let lacking = facts.can(Capability::Syslog).map(|can| !can);
     let hidden = facts.kptr_restrict.map(|value| value >= 2);
@@ -217,7 +216,7 @@ fn show_addresses(facts: &HostFacts) -> String {
 
 /// Why the files of other cgroups cannot be read, if so.
 fn hidden_cgroups(facts: &HostFacts) -> Option<String> {
-    // What is not known is not held against the host.
+    // An unknown fact is not held against the host.
     if !matches!(facts.memory_cgroup, Some(MemoryCgroup::V1 | MemoryCgroup::V2)) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! PURE: what keeps crashtrace from watching a kernel at all, and what to do about it.
+//! PURE: the reasons why crashtrace cannot watch a kernel at all, with remedies.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,20 +9,19 @@ use crate::kernel::host::{Capability, HostFacts, KERNEL_BTF, KernelVersion, Lock
 /// The oldest kernel with BPF ring buffers.
 const RING_BUFFER_SINCE: KernelVersion = KernelVersion(5, 8);
 
-/// Why nothing can be watched here, and what to do about it.
+/// Why the node cannot be watched, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, JsonSchema)]
 #[error("cannot {what}: {why}; {remedy}")]
 pub struct Refusal {
-    /// What cannot be done, as an infinitive without "to".
+    /// The refused action, as an infinitive without "to".
     pub what: String,
-    /// Why.
     pub why: String,
     /// What to do, as an imperative.
     pub remedy: String,
 }
 
-/// All that keeps every tier from working, most fundamental first. What could not be found out is not held
-/// against the host: the kernel will say.
+/// All reasons why no tier can work, most fundamental first. An unknown fact is not held against the host: the trial will
+/// show it.
 #[must_use]
 pub fn refusals(facts: &HostFacts, kernel: &KernelView) -> Vec<Refusal> {
     let refuse = |why: String, remedy: &str| Refusal {
@@ -85,12 +84,12 @@ pub fn refusals(facts: &HostFacts, kernel: &KernelView) -> Vec<Refusal> {
     refusals
 }
 
-/// That there are more of a kind than the one that is named.
+/// The number of further items, after the named one.
 pub(crate) fn and_more(more: usize, are: &str) -> String {
     if more == 0 { String::new() } else { format!(" ({more} more {are})") }
 }
 
-/// Which capabilities this process would need and lacks.
+/// The capabilities that this process needs and lacks.
 fn missing_capabilities(facts: &HostFacts) -> Option<String> {
     if facts.can(Capability::SysAdmin)? {
         return None;

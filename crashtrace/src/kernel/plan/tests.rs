@@ -61,7 +61,7 @@ fn a_healthy_host_is_tried_from_fentry_down_to_the_tracepoint() {
 }
 
 #[test]
-fn hooks_asked_for_by_name_are_the_only_ones_planned() {
+fn hooks_that_the_user_names_are_the_only_ones_planned() {
     for (wanted, hook) in [
         (HooksWanted::Only(Hook::Fentry), Hook::Fentry),
         (HooksWanted::Only(Hook::Kprobe), Hook::Kprobe),
@@ -120,9 +120,9 @@ fn a_tier_does_without_the_memcg_hooks_where_the_function_is_missing() {
     assert!(plan.tiers.iter().all(|tier| tier.memcg.is_empty()));
 }
 
-/// Each of these alone stops everything, says what is the matter, and what to do.
+/// Each of these alone prevents watching, and its refusal names the reason and the remedy.
 #[test]
-fn what_no_tier_can_do_without_is_refused_with_its_remedy() {
+fn a_lack_that_affects_every_tier_is_refused_with_its_remedy() {
     type Change = fn(&mut HostFacts, &mut KernelView);
     let cases: [(Change, &str, &str); 10] = [
         (|facts, _| facts.release = Some("5.7.19".into()), "it is 5.7", "5.10 or later"),
@@ -168,7 +168,7 @@ fn what_no_tier_can_do_without_is_refused_with_its_remedy() {
 }
 
 #[test]
-fn all_that_is_the_matter_is_listed_and_missing_btf_is_counted_once() {
+fn all_reasons_are_listed_and_missing_btf_is_counted_once() {
     let mut facts = healthy();
     facts.capabilities = Some([].into());
     facts.lockdown = Some(Lockdown::Confidentiality);
@@ -176,9 +176,9 @@ fn all_that_is_the_matter_is_listed_and_missing_btf_is_counted_once() {
     assert_eq!(refusals(&facts, &KernelView::default()).len(), 3);
 }
 
-/// "Could not look" is not "no": the kernel itself will say.
+/// "Could not look" is not "no": the trial will show it.
 #[test]
-fn what_is_unknown_is_not_held_against_the_host() {
+fn an_unknown_fact_is_not_held_against_the_host() {
     let mut facts = healthy();
     facts.release = None;
     facts.capabilities = None;
@@ -202,7 +202,7 @@ fn harmless_restrictions_are_no_reason_to_refuse() {
     assert!(plan(&facts, &view(), HooksWanted::Auto, true).is_ok());
 }
 
-/// What is not seen with a tier of the healthy host's plan, after `change`.
+/// Blind spots of a tier of the healthy host's plan, after `change`.
 fn unseen(hook: Hook, memcg_attached: bool, change: impl FnOnce(&mut HostFacts)) -> Vec<String> {
     let mut facts = healthy();
     change(&mut facts);
@@ -226,7 +226,7 @@ fn a_healthy_host_with_all_its_hooks_is_blind_to_nothing() {
 }
 
 #[test]
-fn the_tracepoint_alone_is_blind_to_what_only_the_decision_shows() {
+fn the_tracepoint_alone_is_blind_to_facts_of_the_decision() {
     let what = unseen(Hook::RawTracepoint, false, |_| ()).join("\n");
     for expected in ["no process to kill", "group kill"] {
         assert!(what.contains(expected), "{expected}: {what}");
@@ -260,7 +260,7 @@ fn a_kernel_that_panics_on_oom_leaves_no_report() {
     assert_eq!(every, ["every OOM, those of containers included"]);
 }
 
-/// Without names a stack tells nothing: neither the absence of a function nor its presence.
+/// A stack without names shows neither the absence nor the presence of a function.
 #[test]
 fn hidden_kernel_addresses_are_said_with_their_remedy() {
     let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
@@ -275,7 +275,7 @@ fn hidden_kernel_addresses_are_said_with_their_remedy() {
 }
 
 #[test]
-fn the_remedy_for_hidden_addresses_is_what_is_lacking() {
+fn the_remedy_for_hidden_addresses_names_the_missing_condition() {
     let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
     let remedy = |capability: bool, kptr_restrict: i32| {
         let mut facts = HostFacts { kptr_restrict: Some(kptr_restrict), ..healthy() };
@@ -292,7 +292,7 @@ fn the_remedy_for_hidden_addresses_is_what_is_lacking() {
     }
 }
 
-/// With `CAP_PERFMON` in place of `CAP_SYS_ADMIN` Debian's kernels refuse kprobes, and nothing is wrong with the kernel.
+/// With `CAP_PERFMON` in place of `CAP_SYS_ADMIN` Debian's kernels refuse kprobes, without a fault of the kernel.
 #[test]
 fn a_kprobe_that_is_refused_for_a_sysctl_has_that_as_its_remedy() {
     let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
@@ -312,9 +312,9 @@ fn a_kprobe_that_is_refused_for_a_sysctl_has_that_as_its_remedy() {
     }
 }
 
-/// What is left out of a pod's manifest is said by its name.
+/// A capability or mount that a pod's manifest leaves out is named.
 #[test]
-fn without_a_capability_or_a_mount_something_is_lost() {
+fn a_missing_capability_or_mount_is_a_blind_spot() {
     let without = |capability: Capability| {
         unseen(Hook::Fentry, true, |facts| {
             facts.capabilities.as_mut().unwrap().remove(&capability);

@@ -55,7 +55,7 @@ fn a_difference_names_the_field_and_both_places() {
     }
 }
 
-/// What a trampoline is attached to is never looked up in a file.
+/// The target of a trampoline is never looked up in a file.
 #[test]
 fn functions_are_those_of_the_kernels_own_btf() {
     let none = Path::new("/nonexistent/btf");
@@ -73,7 +73,7 @@ fn functions_are_those_of_the_kernels_own_btf() {
 }
 
 #[test]
-fn what_is_no_btf_is_named_as_what_it_is_and_nothing_waits_for_it() {
+fn a_file_without_btf_is_named_for_its_type_and_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     mknodat(CWD, at("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();

@@ -55,7 +55,7 @@ fn parsed(text: &str) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn what_is_served_is_what_the_table_has() {
+fn the_exposition_has_what_the_table_has() {
     for (format, has_units) in [(Format::OpenMetrics, true), (Format::Text, false)] {
         let text = text(format);
         let names: BTreeSet<_> =
@@ -90,7 +90,7 @@ fn every_sample_has_the_labels_of_its_row() {
 
 /// Each once, under one name: none is left out, and none is added to another.
 #[test]
-fn every_counter_of_the_stream_has_a_sample_of_its_own() {
+fn every_counter_of_the_stream_has_one_sample() {
     let samples = parsed(&text(Format::OpenMetrics));
     for (number, counter) in (100..).zip(Counter::VARIANTS.iter().copied()) {
         let with: Vec<_> = samples.iter().filter(|(_, value)| **value == f64::from(number)).collect();
@@ -120,7 +120,7 @@ fn kills_are_there_with_0_before_the_first() {
 }
 
 #[test]
-fn names_and_hooks_are_told_and_what_nobody_knows_is_left_out() {
+fn names_and_hooks_are_served_and_unknown_values_are_left_out() {
     let samples = parsed(&text(Format::OpenMetrics));
     for (name, value) in [
         ("crashtrace_pod_index_synced{source=\"kube\"}", Some(1.0)),
@@ -143,7 +143,7 @@ fn names_and_hooks_are_told_and_what_nobody_knows_is_left_out() {
     assert!(late.contains("\ncrashtrace_ready 0.0\n"), "not ready while the ring is not drained");
 }
 
-/// A histogram's buckets hold those of the smaller ones too, up to all.
+/// A histogram's buckets include those of the smaller ones, up to all.
 #[test]
 fn latencies_add_up() {
     let mut metrics = metrics();
@@ -166,7 +166,7 @@ fn latencies_add_up() {
     assert_eq!(samples["crashtrace_report_latency_seconds_count{kind=\"oom_kill\"}"], 12.0);
 }
 
-/// Of this format the crate writes only the buckets that it is given.
+/// In this format the crate writes only the buckets that it is given.
 #[test]
 fn the_newer_format_has_a_bucket_for_all() {
     let text = text(Format::OpenMetrics);

@@ -83,7 +83,7 @@ fn an_incident_counts_once_however_often_it_is_revised() {
         0,
         "as the first line has it"
     );
-    // What a revision waits for is no latency.
+    // The time that a revision waits is no latency.
     let latency = &lines.latency[&Kind::OomKill];
     assert_eq!((latency.count(), latency.counts[2]), (2, 2));
     assert!((latency.sum_seconds - 0.0006).abs() < 1e-9);
@@ -121,7 +121,7 @@ fn counts_stay_at_the_largest_number() {
 fn failures_count_with_those_that_folded_and_none_twice() {
     let mut more = failure("a", Some(4), KERNEL, 9);
     more.revision = 2;
-    // Names came: the count is the same.
+    // The revision adds names: the count is the same.
     let mut named = failure("a", Some(4), KERNEL, 9);
     named.revision = 3;
     let now = 1_100_000_000;
@@ -132,7 +132,7 @@ fn failures_count_with_those_that_folded_and_none_twice() {
 }
 
 #[test]
-fn what_was_asked_for_has_a_label_of_a_few() {
+fn the_order_and_the_class_have_few_labels() {
     for (order, gfp, label, class) in [
         (Some(0), ATOMIC, "0", Class::Atomic),
         (Some(10), KERNEL, "10", Class::Sleeping),
@@ -154,7 +154,7 @@ fn what_was_asked_for_has_a_label_of_a_few() {
 #[test]
 fn a_latency_is_in_the_bucket_whose_bound_it_does_not_exceed() {
     let lines = after([
-        // Written before it happened: the clocks of two CPUs.
+        // The line is older than the incident: the clocks of two CPUs differ.
         (kill("a"), 999_999_999),
         (kill("b"), 1_000_100_000),
         (kill("c"), 1_000_100_001),
@@ -164,7 +164,7 @@ fn a_latency_is_in_the_bucket_whose_bound_it_does_not_exceed() {
     assert_eq!((counts[0], counts[1], counts[BUCKETS.len()]), (2, 1, 1));
 }
 
-/// As where a filter kept the first line back.
+/// As where a filter dropped the first line.
 #[test]
 fn a_later_revision_that_is_the_first_to_go_out_counts_and_has_no_latency() {
     let mut second = kill("a");
@@ -175,7 +175,7 @@ fn a_later_revision_that_is_the_first_to_go_out_counts_and_has_no_latency() {
 }
 
 #[test]
-fn what_is_remembered_of_incidents_has_a_bound() {
+fn the_number_of_remembered_incidents_has_a_bound() {
     let many = (0..3 * REMEMBERED).map(|number| (kill(&number.to_string()), 1_000_000_000));
     let lines = after(many);
     assert_eq!(lines.told.len(), REMEMBERED);
@@ -203,9 +203,9 @@ fn other_lines_are_lines() {
     assert_eq!((lines.written, lines.incidents.values().sum::<u64>()), (1, 0));
 }
 
-/// The reviewed reports are of all kinds: whatever they come to is there before it happens.
+/// The reviewed reports are of all kinds: all their results are expected.
 #[test]
-fn whatever_a_reviewed_report_comes_to_is_expected() {
+fn every_result_of_a_reviewed_report_is_expected() {
     let words = |(kind, cause, level): &What| [word(kind), word(cause), word(level)];
     let expected: Vec<_> = expected().iter().map(words).collect();
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/report");

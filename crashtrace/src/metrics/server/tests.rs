@@ -17,7 +17,7 @@ async fn served() -> (SocketAddr, Supervised) {
     (address, start(listener, Shared::new(metrics), || 0))
 }
 
-/// What comes back for these bytes, up to the end of the connection.
+/// The answer to these bytes, up to the end of the connection.
 async fn exchange(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     stream.write_all(request).await.expect("it takes it");
@@ -26,7 +26,7 @@ async fn exchange(address: SocketAddr, request: &[u8]) -> String {
 
 async fn rest(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
-    // A client that is cut off may see that as an error, after what came.
+    // A closed connection may show as an error, after the answer.
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -43,7 +43,7 @@ async fn one_request_is_answered_and_the_connection_ends() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_refused_and_serves_nobody() {
+async fn malformed_requests_are_refused() {
     let (address, _server) = served().await;
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(HEAD_BYTES));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
@@ -51,15 +51,15 @@ async fn what_is_no_request_is_refused_and_serves_nobody() {
         let answer = exchange(address, request).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
-    // A body is not read, however long it says it is.
+    // A body is not read, whatever its stated length.
     let answer =
         exchange(address, b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\nx").await;
     assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET, HEAD"), "{answer}");
 }
 
-/// Many that say nothing, or half of something: whoever asks properly is answered meanwhile, and the silent ones are let go.
+/// Many silent clients, or with half a request: proper requests are answered meanwhile, and the silent clients are closed.
 #[tokio::test]
-async fn clients_that_dawdle_keep_nobody_out_and_are_let_go() {
+async fn slow_clients_lock_out_no_other_and_are_closed() {
     let (address, _server) = served().await;
     let begun = Instant::now();
     let mut silent = Vec::new();
@@ -78,7 +78,7 @@ async fn clients_that_dawdle_keep_nobody_out_and_are_let_go() {
     assert!(begun.elapsed() < DEADLINE + HEAD, "{:?}", begun.elapsed());
 }
 
-/// All in the kernel's queue before the first is accepted.
+/// All are in the kernel's queue before the first is accepted.
 #[tokio::test]
 async fn many_at_once_are_all_answered() {
     let listener = bind("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
@@ -100,9 +100,9 @@ async fn many_at_once_are_all_answered() {
     }
 }
 
-/// A client that came before the panic is answered after it, on the same socket.
+/// A client that connected before the panic is answered after it, on the same socket.
 #[tokio::test]
-async fn a_server_that_panics_begins_anew_where_it_was() {
+async fn a_server_that_panics_is_restarted_on_the_same_socket() {
     let listener = bind("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let metrics = Shared::new(Metrics::new(Hooks::default(), None, GfpNames::fallback()));
@@ -121,11 +121,11 @@ async fn a_server_that_panics_begins_anew_where_it_was() {
 }
 
 #[tokio::test]
-async fn an_address_that_cannot_be_had_is_named_with_what_to_do() {
+async fn an_address_that_cannot_be_bound_is_named_with_what_to_do() {
     let (taken, _server) = served().await;
     let said = bind(taken).await.expect_err("it is taken").to_string();
     assert!(said.contains(&taken.to_string()) && said.contains("stop what listens there"), "{said}");
-    // Of the block that stands in documents (RFC 5737).
+    // From the block for documentation (RFC 5737).
     let elsewhere = "192.0.2.1:9464".parse().expect("an address");
     let said = bind(elsewhere).await.expect_err("it is not this host's").to_string();
     assert!(said.contains("192.0.2.1:9464") && said.contains("no such address"), "{said}");

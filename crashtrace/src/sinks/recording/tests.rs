@@ -1,4 +1,4 @@
-//! What is written there, and over what.
+//! What is written, and which files are overwritten.
 
 use std::fs;
 use std::io::PipeReader;
@@ -70,7 +70,7 @@ async fn a_recording_is_for_its_owner_alone_even_over_an_older_one_that_was_not(
 }
 
 #[test]
-fn what_is_no_recording_of_this_user_is_left_alone_and_nothing_is_waited_for() {
+fn other_files_are_left_alone_and_not_waited_for() {
     let folder = tempfile::tempdir().expect("a directory");
     let of = |name| folder.path().join(name);
     let (text, fifo, link, dangling, others) =
@@ -102,7 +102,7 @@ fn what_is_no_recording_of_this_user_is_left_alone_and_nothing_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_recording_that_cannot_be_written_any_more_ends_and_the_agent_does_not() {
+async fn a_recording_that_fails_ends_and_the_agent_goes_on() {
     let full = Path::new("/dev/full");
     let file = || File::options().write(true).open(full).expect("the device");
     let opened = Opened { file: file(), path: full.to_owned() };
@@ -118,11 +118,11 @@ async fn a_recording_that_cannot_be_written_any_more_ends_and_the_agent_does_not
 }
 
 #[tokio::test]
-async fn a_file_that_is_too_slow_lacks_records_and_stops_nobody() {
+async fn a_file_that_is_too_slow_lacks_records_and_does_not_block_the_agent() {
     let (reader, to): (PipeReader, _) = io::pipe().expect("a pipe");
     let mut recording = Recording::start(to, Path::new("slow")).expect("a thread");
     for _ in 0..2_000 {
-        // Nobody reads.
+        // The pipe is not read.
         assert_ne!(recording.record(&[0; 10_000]), Taken::Failed);
     }
     assert!(recording.left_out > 1_800, "{}", recording.left_out);

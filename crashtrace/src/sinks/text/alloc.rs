@@ -3,7 +3,7 @@
 use crate::phrase::size;
 use crate::schema::{Allocation, Cause, Incident, Kind, MigrateType, Shortage};
 
-/// What happened, and why.
+/// Kind of incident, and its cause.
 pub(super) fn headline(incident: &Incident) -> (&'static str, &'static str) {
     let kind = match incident.kind {
         Kind::VmallocFailure => "VMALLOC FAILED",
@@ -20,7 +20,7 @@ pub(super) fn headline(incident: &Incident) -> (&'static str, &'static str) {
     (kind, cause)
 }
 
-/// The allocation: how much, of which kind, from where, by which flags.
+/// The allocation: its size, kind, origin and flags.
 pub(super) fn words(kind: Kind, allocation: &Allocation) -> String {
     let mut facts = vec![match (allocation.bytes, allocation.order) {
         (Some(bytes), Some(order)) => format!("{} (order {order})", size(bytes)),
@@ -32,7 +32,7 @@ pub(super) fn words(kind: Kind, allocation: &Allocation) -> String {
         (None, None) if kind == Kind::OtherAllocFailure => "size unknown".to_owned(),
         (None, None) => "none".to_owned(),
     }];
-    // Which blocks could serve it matters where one was missing, and says nothing where a limit was hit.
+    // Which blocks could serve it matters where no block was free, and not where a limit was hit.
     if matches!(kind, Kind::AllocFailure) {
         facts.extend(allocation.migrate_type.map(|of| {
             match of {

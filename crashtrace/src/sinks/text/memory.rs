@@ -1,4 +1,4 @@
-//! The node's memory: who held it, what was free, what cannot be moved.
+//! The node's memory: holders, free blocks, unmovable memory.
 
 use super::{label, owner_words};
 use crate::fragmentation::{block_pages, pages};
@@ -33,7 +33,7 @@ pub(super) fn lines(page: &mut Page, memory: &Memory) {
     }
 }
 
-/// What was free, and of the rest what cannot be moved.
+/// Free blocks, and the unmovable part of the rest.
 pub(super) fn picture(page: &mut Page, memory: &Memory, asked: Option<&Allocation>) {
     if let Some(unmovable) = memory.unmovable.as_ref().and_then(unmovable) {
         label(page, "unmovable", &unmovable);
@@ -53,7 +53,7 @@ pub(super) fn picture(page: &mut Page, memory: &Memory, asked: Option<&Allocatio
         name: zone.zone.as_ref().map(Text::as_str),
         ineligible: zone.eligible == Some(false),
         free_bytes: zone.free_bytes,
-        // Free memory that such an allocation may not use is kept from it as well.
+        // Free memory that this allocation may not use counts as reserve as well.
         kept_bytes: zone.min_bytes.map(|min| {
             let others = zone
                 .free_bytes
@@ -62,7 +62,7 @@ pub(super) fn picture(page: &mut Page, memory: &Memory, asked: Option<&Allocatio
             min.saturating_add(zone.lowmem_reserve_bytes.unwrap_or_default()).saturating_add(others)
         }),
         room: zone.room,
-        // For a single page it says no more than that one is free.
+        // For a single page it shows only that one is free.
         index: order.filter(|order| *order > 0).and(zone.fragmentation_index),
         free_blocks: zone.free_blocks.as_deref(),
     });
@@ -82,20 +82,20 @@ pub(super) fn picture(page: &mut Page, memory: &Memory, asked: Option<&Allocatio
     }
 }
 
-/// Bytes of a page, which the report does not have: from the allocation, which it has both ways, else from what is free.
+/// Bytes of a page, which the report does not have: from the allocation, which has order and bytes, else from free memory.
 fn page_size(memory: &Memory, asked: Option<&Allocation>) -> Option<u64> {
     let of_request = |asked: &Allocation| asked.bytes?.checked_div(block_pages(asked.order?)?);
     asked.and_then(of_request).or_else(|| {
         let fullest = memory.zones.iter().max_by_key(|zone| zone.free_bytes)?;
         let (free, blocks) = (fullest.free_bytes.filter(|free| *free > 0)?, fullest.free_blocks.as_ref()?);
-        // The two counts are a few pages apart, and no kernel has other pages.
+        // The two counts differ by a few pages, and no kernel has other page sizes.
         [4 << 10, 16 << 10, 64 << 10]
             .into_iter()
             .min_by_key(|page| pages(blocks).saturating_mul(*page).abs_diff(free))
     })
 }
 
-/// What compaction leaves where it is.
+/// Memory that compaction cannot move.
 fn unmovable(held: &Unmovable) -> Option<String> {
     let huge = held.huge_page_bytes.filter(|bytes| *bytes > 0);
     let huge_free = held.huge_page_free_bytes.filter(|bytes| *bytes > 0);

@@ -1,11 +1,11 @@
-//! OOM kills, and OOMs that killed nobody.
+//! OOM kills, and OOMs without a victim.
 
 use super::VICTIMS;
 use crate::phrase::{processes, size};
 use crate::schema::{Cause, Constraint, FoldedVictim, Incident, Kind, Level, Origin, Shortage, Text};
 use crate::terminal::{Page, Style};
 
-/// What happened, and why.
+/// Kind of incident, and its cause.
 pub(super) fn headline(incident: &Incident) -> (&'static str, &'static str) {
     let kind = match incident.kind {
         Kind::OomNoKill => "OOM, NO PROCESS KILLED",
@@ -21,7 +21,7 @@ pub(super) fn headline(incident: &Incident) -> (&'static str, &'static str) {
     (kind, cause)
 }
 
-/// What a system OOM was: the node was short of memory in one of these only.
+/// Kind of a system OOM. In only one of them was the whole node short of memory.
 fn system(incident: &Incident) -> &'static str {
     match (incident.origin, incident.constraint) {
         (Some(Origin::Sysrq), _) => "requested by sysrq",
@@ -36,7 +36,7 @@ fn system(incident: &Incident) -> &'static str {
     }
 }
 
-/// Whose limit was hit.
+/// The level of the limit that was hit.
 pub(super) fn limit(level: Option<Level>) -> &'static str {
     match level {
         Some(Level::Container) => "memory limit of a container",
@@ -48,7 +48,7 @@ pub(super) fn limit(level: Option<Level>) -> &'static str {
     }
 }
 
-/// The kills that the line stands for beside its own.
+/// The folded kills that the line stands for.
 pub(super) fn folded_lines(page: &mut Page, incident: &Incident) {
     let Some(folded) = &incident.folded else { return };
     let held =

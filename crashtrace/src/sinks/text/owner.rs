@@ -1,11 +1,11 @@
-//! Owners, and what Kubernetes has of them.
+//! Owners, and their Kubernetes facts.
 
 use super::label;
 use crate::phrase::{self, size};
 use crate::schema::{Claims, Incident, NameSource, Owner, OwnerKind, Text};
 use crate::terminal::Page;
 
-/// An owner; the cgroup's path where it is not known.
+/// An owner; its cgroup's path where it is unknown.
 pub(super) fn owner_words(owner: Option<&Owner>, cgroup: Option<&str>) -> String {
     let Some(owner) = owner else { return cgroup.unwrap_or("?").to_owned() };
     let name = phrase::owner(owner, cgroup.unwrap_or("?"));
@@ -15,7 +15,7 @@ pub(super) fn owner_words(owner: Option<&Owner>, cgroup: Option<&str>) -> String
     }
 }
 
-/// What is not confirmed.
+/// Unconfirmed claims.
 fn claimed(claims: &Claims) -> String {
     let short = |id: &Text| phrase::short(id.as_str(), phrase::CONTAINER_ID_CHARS);
     let pod = claims.pod_uid.as_ref().map(|uid| format!("pod {}", uid.as_str()));
@@ -31,7 +31,7 @@ fn claimed(claims: &Claims) -> String {
     }
 }
 
-/// What Kubernetes has of the first victim's container, or of the trigger's.
+/// The Kubernetes facts of the first victim's container, or of the trigger's.
 pub(super) fn kubernetes_line(page: &mut Page, incident: &Incident) {
     let process = incident.victims.first().or(incident.trigger.as_ref());
     let Some(owner) = process.and_then(|process| process.owner.as_ref()) else { return };

@@ -32,7 +32,7 @@ fn picture<'a>(zones: &[Row<'a>], order: Option<u32>) -> Picture<'a> {
 
 /// Bars are eighths of the fullest order, rounded up: 2900, 2420, 352, 96 and 48 pages are 8, 6.7, 1, 0.3 and 0.1 of 8.
 #[test]
-fn all_that_is_free_stands_left_of_the_rule() {
+fn all_free_memory_stands_left_of_the_rule() {
     let dma = Row {
         name: Some("DMA"),
         free_bytes: Some(15 << 20),
@@ -61,12 +61,12 @@ fn all_that_is_free_stands_left_of_the_rule() {
 }
 
 #[test]
-fn without_a_request_of_some_size_there_is_no_rule() {
+fn without_an_order_above_0_there_is_no_rule() {
     for order in [None, Some(0)] {
         let text = drawn(&picture(&[normal(&FRAGMENTED)], order), false);
         assert!(!text.contains('│') && !text.contains("too small│"), "{text}");
     }
-    // Larger than all that there is: nothing is enough.
+    // Larger than all orders: no block is large enough.
     let text = drawn(&picture(&[normal(&FRAGMENTED)], Some(11)), false);
     assert!(text.lines().nth(1).is_some_and(|head| head.ends_with("  4M│")), "{text}");
 }
@@ -101,7 +101,7 @@ fn more_orders_than_a_record_has_are_counted() {
     assert!(drawn(&picture(&[normal(&[1; 70])], Some(69)), true).contains("54 larger"));
 }
 
-/// A zone's name is what bytes of the kernel say.
+/// A zone's name consists of bytes from the kernel.
 #[test]
 fn a_name_cannot_move_the_cursor_or_the_columns() {
     for name in ["\x1b[2J\n\u{202e}", "a_name_as_long_as_none_of_the_kernel", "数据库数据库数据库", ""]
@@ -116,7 +116,7 @@ fn a_name_cannot_move_the_cursor_or_the_columns() {
 }
 
 #[test]
-fn what_is_unknown_is_no_zero() {
+fn an_unknown_value_is_no_zero() {
     let unknown =
         Row { numa_node: None, name: None, free_bytes: None, kept_bytes: None, index: None, ..normal(&[7]) };
     let short = drawn(&picture(&[unknown, normal(&FRAGMENTED)], Some(10)), false);

@@ -1,4 +1,4 @@
-//! BTF made by hand for what no kernel has, and nonsense.
+//! BTF made by hand, for cases that no kernel has and for nonsense.
 
 use proptest::prelude::*;
 
@@ -121,9 +121,9 @@ fn an_enumerator_is_a_u32_or_nothing() {
 }
 
 #[test]
-fn circles_end() {
+fn cycles_end() {
     let mut blob = Blob::default();
-    // 1 and 2 name each other, 3 is an array of itself, 4 contains itself many times over, 5 begins beyond its end.
+    // 1 and 2 refer to each other, 3 is an array of itself, 4 contains itself many times over, 5 begins beyond its end.
     blob.add(TypeKind::Typedef, "a", 0, 2, &[]);
     blob.add(TypeKind::Typedef, "b", 0, 1, &[]);
     blob.add(TypeKind::Array, "", 0, 0, &[3, 3, u32::MAX]);
@@ -165,7 +165,7 @@ fn a_name_that_is_not_in_the_strings_is_no_name() {
 }
 
 #[test]
-fn what_is_not_btf_says_why() {
+fn bytes_that_are_no_btf_give_a_reason() {
     let error = |bytes: &[u8]| KernelBtf::parse(bytes).err().expect("it is not BTF").to_string();
     let mut bytes = KERNELS[0].1.to_vec();
     assert_eq!(error(&[]), "0 bytes are too few for a BTF header");
@@ -191,7 +191,7 @@ fn what_is_not_btf_says_why() {
     assert_eq!(device.to_string(), "it is a device, not a regular file");
 }
 
-/// Asks all that can be asked.
+/// Calls every query.
 fn exercise(bytes: &[u8]) {
     let Ok(btf) = KernelBtf::parse(bytes) else { return };
     let layout = Layout::resolve(&btf);
@@ -225,7 +225,7 @@ proptest! {
         for (at, byte) in damage {
             *at.get_mut(&mut bytes[24..]) = byte;
         }
-        // Small words where words belong make other types of types, and circles.
+        // Small words at word offsets turn types into other types, and make cycles.
         for (at, word) in words {
             let at = 24 + at.index((bytes.len() - 24) / 4 - 1) * 4;
             bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());

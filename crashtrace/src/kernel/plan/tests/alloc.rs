@@ -1,4 +1,4 @@
-//! Hooks on failed allocations: which are tried, and what is not seen with each.
+//! Hooks on failed allocations: which are tried, and the blind spots of each.
 
 use super::*;
 use crate::kernel::plan::AttachKind;
@@ -12,7 +12,7 @@ fn alloc(wanted: HooksWanted, functions: Option<Functions>) -> (Vec<String>, Opt
 const PROBE: &str = "kprobe:warn_alloc warn_alloc";
 const TRACEPOINT: &str = "raw_tp:mm_page_alloc mm_page_alloc";
 
-/// The tracepoint costs something for each page, so it is tried last, and not behind the back of one who wants another kind.
+/// The tracepoint has a cost for each page, so it is tried last, and never where the user wants another kind.
 #[test]
 fn the_probe_is_tried_before_the_tracepoint() {
     for (wanted, hooks) in [
@@ -39,14 +39,14 @@ fn a_function_that_is_known_not_to_be_there_is_not_tried() {
 }
 
 #[test]
-fn nothing_is_tried_for_one_who_does_not_want_it() {
+fn no_hook_is_tried_where_the_user_wants_none() {
     let plan = plan(&healthy(), &view(), HooksWanted::Auto, false).unwrap();
     assert_eq!((plan.alloc, plan.alloc_skipped), (Vec::new(), None));
     assert_eq!(plan.tiers.len(), 3, "the rest is as it was");
 }
 
 #[test]
-fn what_came_of_it_follows_from_the_hook_that_is_in_place() {
+fn the_result_follows_from_the_hook_that_is_in_place() {
     let hook = |kind| Attach { program: "p", kind, target: "t" };
     for (attached, wanted, expected) in [
         (Some(hook(AttachKind::Kprobe)), true, AllocHook::Probe),
@@ -59,7 +59,7 @@ fn what_came_of_it_follows_from_the_hook_that_is_in_place() {
 }
 
 #[test]
-fn what_each_does_not_see_is_said() {
+fn the_blind_spots_of_each_hook_are_listed() {
     let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
     let unseen = |alloc| {
         let attached = Optional { memcg: true, wait: true, alloc };

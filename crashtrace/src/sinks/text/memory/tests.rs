@@ -71,7 +71,7 @@ fn the_allocation_is_told_in_the_words_of_its_kind() {
             "of the kernel's address space, size unknown, GFP_KERNEL|__GFP_COMP",
         ),
         (Kind::OtherAllocFailure, asked(None, None), "size unknown, GFP_KERNEL|__GFP_COMP"),
-        // A limit was hit: which blocks there were says nothing.
+        // A limit was hit: the free blocks do not matter.
         (Kind::ChargeFailure, large.clone(), "4 MiB (order 10), GFP_KERNEL|__GFP_COMP"),
         (Kind::OomKill, large, "4 MiB (order 10), GFP_KERNEL|__GFP_COMP"),
         // A kill by sysrq.
@@ -82,7 +82,7 @@ fn the_allocation_is_told_in_the_words_of_its_kind() {
 }
 
 #[test]
-fn the_picture_says_that_it_was_taken_late_and_what_is_not_in_it() {
+fn the_picture_says_that_it_was_taken_late_and_what_it_leaves_out() {
     let memory = Memory { zones: vec![normal()], zones_total: 1, ..Memory::default() };
     let large = asked(Some(10), Some(4 << 20));
     let text = shown(&memory, Some(&large));
@@ -98,9 +98,9 @@ fn the_picture_says_that_it_was_taken_late_and_what_is_not_in_it() {
     assert_eq!(shown(&Memory::default(), Some(&large)), "");
 }
 
-/// What a zone must leave free is its watermark and reserve, and what it keeps for others.
+/// The kept memory is the watermark, the lowmem reserve, and free memory for other allocations.
 #[test]
-fn what_is_kept_includes_what_is_for_others() {
+fn kept_memory_includes_what_only_other_allocations_may_use() {
     let dma = Zone {
         zone: Some(Text::from("DMA")),
         lowmem_reserve_bytes: Some(2 << 20),
@@ -120,9 +120,9 @@ fn what_is_kept_includes_what_is_for_others() {
     }
 }
 
-/// A request for single pages is measured by no block, and heads its columns all the same.
+/// An allocation of a single page has no rule, but its columns have sizes.
 #[test]
-fn the_page_size_is_found_without_the_request() {
+fn the_page_size_is_found_without_the_allocation() {
     let on = |page: u64| Zone { free_bytes: Some((5816 + 7) * page), ..normal() };
     for (page, heads) in [(4 << 10, "   4K   8K"), (16 << 10, "  16K  32K"), (64 << 10, "  64K 128K")] {
         let memory = Memory { zones: vec![on(page)], zones_total: 1, ..Memory::default() };
@@ -138,7 +138,7 @@ fn the_page_size_is_found_without_the_request() {
 }
 
 #[test]
-fn what_cannot_be_moved_is_listed() {
+fn unmovable_memory_is_listed() {
     let held = Unmovable {
         unevictable_bytes: Some(400 << 20),
         slab_unreclaimable_bytes: Some(30 << 20),
