@@ -2,7 +2,7 @@
 //! [`Text`]; further escaping for a terminal is done by the sinks.
 
 use crate::event::{Lineage, Task};
-use crate::schema::{ContainerRole, Owner, OwnerKind, Text};
+use crate::schema::{ContainerRole, Owner, OwnerKind, Text, shorten};
 
 /// Bytes of a name or path in a sentence; the report has all of it elsewhere.
 const NAME_BYTES: usize = 120;
@@ -95,7 +95,7 @@ pub fn owner(owner: &Owner, cgroup: &str) -> String {
         },
         OwnerKind::Kubepods => "the node's pods".to_owned(),
         OwnerKind::HostService => match &owner.unit {
-            Some(unit) => format!("host unit {}", unit.as_str()),
+            Some(unit) => format!("host unit {}", clipped(unit)),
             None => format!("host cgroup {cgroup}"),
         },
         OwnerKind::Cgroup => format!("cgroup {cgroup}"),
@@ -109,9 +109,9 @@ pub fn container(owner: &Owner) -> String {
     let role = owner.kubernetes.as_ref().and_then(|kubernetes| kubernetes.role);
     match (&owner.container, role) {
         (_, Some(ContainerRole::Sandbox)) => "the sandbox (pause)".to_owned(),
-        (Some(name), Some(ContainerRole::Init)) => format!("init container {}", name.as_str()),
-        (Some(name), Some(ContainerRole::Ephemeral)) => format!("ephemeral container {}", name.as_str()),
-        (Some(name), _) => format!("container {}", name.as_str()),
+        (Some(name), Some(ContainerRole::Init)) => format!("init container {}", clipped(name)),
+        (Some(name), Some(ContainerRole::Ephemeral)) => format!("ephemeral container {}", clipped(name)),
+        (Some(name), _) => format!("container {}", clipped(name)),
         (None, _) => match &owner.container_id {
             Some(id) => format!("container {}", short(id.as_str(), CONTAINER_ID_CHARS)),
             None => "a container".to_owned(),
@@ -130,13 +130,18 @@ pub fn pod(owner: &Owner) -> String {
     }
 }
 
+/// A name, without its middle if it is long.
+fn clipped(name: &Text) -> String {
+    shorten(name.as_str(), NAME_BYTES).unwrap_or_else(|| name.as_str().to_owned())
+}
+
 /// `shop/api-7f9c`
 #[must_use]
 pub fn pod_name(owner: &Owner) -> Option<String> {
-    let name = owner.pod.as_ref()?.as_str();
+    let name = clipped(owner.pod.as_ref()?);
     Some(match &owner.namespace {
-        Some(namespace) => format!("{}/{name}", namespace.as_str()),
-        None => name.to_owned(),
+        Some(namespace) => format!("{}/{name}", clipped(namespace)),
+        None => name,
     })
 }
 
@@ -172,6 +177,27 @@ mod tests {
             [12_345_678_901, 1_960_000_000, u64::MAX].map(seconds),
             ["12.3 s", "2.0 s", "18446744073.7 s"]
         );
+    }
+
+    #[test]
+    fn a_long_name_that_a_source_gave_loses_its_middle() {
+        let long = Text::from("n".repeat(10_000).as_str());
+        let owner = Owner {
+            kind: OwnerKind::Container,
+            namespace: Some(long.clone()),
+            pod: Some(long.clone()),
+            container: Some(long),
+            kubernetes: None,
+            pod_uid: None,
+            static_pod: false,
+            container_id: None,
+            qos_class: None,
+            runtime: None,
+            unit: None,
+            claims: None,
+        };
+        let words = super::owner(&owner, "/");
+        assert!(words.len() < 4 * NAME_BYTES && words.contains('…'), "{words}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ("README.md", "report container_oom", report("container_oom", None)?),
         ("README.md", "report system_oom", report("system_oom", Some(EVIDENCE))?),
         ("README.md", "report alloc_fragmentation", report("alloc_fragmentation", Some(EVIDENCE))?),
+        ("README.md", "report alloc_low_memory", report("alloc_low_memory", Some(EVIDENCE))?),
         ("tests/results/README.md", "matrix", kernels(matrix.as_ref())),
         ("CONTRIBUTING.md", "gate", gate::markdown()),
     ];
