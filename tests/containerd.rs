@@ -160,7 +160,8 @@ fn check_report(report: &Value, pod: &Pod, container: &Container, charged_at: &s
     assert_eq!(json!([limit["namespace"], limit["pod"]]), json!([pod.namespace, pod.name]), "{report:#}");
     let whose = format!("container {} of pod {}/{}", container.name, pod.namespace, pod.name);
     let summary = report["verdict"]["summary"].as_str().unwrap_or_default();
-    assert!(summary.starts_with(&format!("{whose} hit its own limit")), "{summary}");
+    assert!(summary.starts_with(&format!("{whose} hit its ")), "{summary}");
+    assert!(summary.contains(" limit of 64 MiB"), "{summary}");
     assert_eq!(report["victims"].as_array().map(Vec::len), Some(1), "{report:#}");
     assert_eq!(report["verdict"]["cause"], "cgroup_oom", "{report:#}");
     assert_eq!(report["verdict"]["level"], "container", "{report:#}");

@@ -1,6 +1,6 @@
 //! The shells of the commands: the only room that knows all the others, with their files, clocks, signals and threads.
 //!
-//! [`watch`], [`replay`] and [`doctor`] each have a file of the same form: it takes the decided configuration, sends lines to the
+//! [`watch()`], [`replay()`] and [`doctor()`] each have a file of the same form: it takes the decided configuration, sends lines to the
 //! sinks, and returns an error that says what failed.
 
 mod cgroupfs;

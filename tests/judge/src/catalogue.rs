@@ -78,6 +78,8 @@ pub struct Scenario {
     pub failures: Vec<Failure>,
     /// A kind of reports of which more may come after the last.
     pub goes_on: Option<String>,
+    /// A kind of reports that chance decides about: any number of them may come.
+    pub by_chance: Option<String>,
     /// Steps of the wall clock: each must be reported.
     #[serde(default)]
     pub clock_steps_s: Vec<i64>,

@@ -53,6 +53,12 @@ pub fn goes_on(scenario: &Scenario, tier: Tier) -> Option<&str> {
     folds.or(scenario.goes_on.as_deref().filter(|kind| last.kind == *kind))
 }
 
+/// Whether this line may come beside those that are expected.
+pub fn may_come(scenario: &Scenario, tier: Tier, line: &Value) -> bool {
+    let kinds = [goes_on(scenario, tier), scenario.by_chance.as_deref()];
+    kinds.into_iter().flatten().any(|kind| line["kind"] == kind)
+}
+
 /// The lines that agents with other hooks must have too. Folded reports go on for as long as the judging takes, so of those only
 /// the expected ones count.
 pub fn compared<'a>(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&'a Value]) -> Vec<&'a Value> {
@@ -125,9 +131,10 @@ pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> 
             None => faults.push(missing(expected)),
         }
     }
-    let more = goes_on(scenario, tier).or(scenario.storm.as_ref().map(|_| "oom_kill"));
+    let in_a_storm = |line: &Value| scenario.storm.is_some() && line["kind"] == "oom_kill";
     let is_one = |line: &&&Value| found.iter().flatten().any(|found| std::ptr::eq(*found, **line));
-    let strange = lines.iter().filter(|line| !is_one(line) && more.is_none_or(|kind| line["kind"] != kind));
+    let strange =
+        lines.iter().filter(|line| !is_one(line) && !may_come(scenario, tier, line) && !in_a_storm(line));
     let strange = strange.count();
     if strange > 0 {
         faults.push(format!("{} reports, of which {strange} should not be there", lines.len()));

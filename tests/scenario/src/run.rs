@@ -281,9 +281,9 @@ impl Session<'_> {
             }
             failures.extend(watcher.stop().err().map(|error| format!("{error:#}")));
             for Outcome { scenario, cast, counts } in outcomes {
-                let more = matching::goes_on(scenario, watcher.tier);
                 let late = watcher.reports(cast).into_iter().skip(counts[index]).map(|line| line.value);
-                let late: Vec<_> = late.filter(|line| more.is_none_or(|kind| line["kind"] != kind)).collect();
+                let late: Vec<_> =
+                    late.filter(|line| !matching::may_come(scenario, watcher.tier, line)).collect();
                 if !late.is_empty() {
                     good = false;
                     let failures = vec![format!("{} reports too many, after it was judged", late.len())];
