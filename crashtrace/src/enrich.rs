@@ -1,7 +1,7 @@
 //! Cases: an incident with its owners and the facts gathered for it, and the facts that are unknown.
 //!
-//! An owner follows from the cgroup's path, as it was when the kernel decided ([`owners`]). It is named only if the path can be
-//! trusted: see [`crate::cgroup`] on claims. Each kind of incident has its file ([`oom`], [`alloc`]).
+//! An owner follows from the cgroup's path, as it was when the kernel decided (`enrich/owners.rs`). It is named only if the path can be
+//! trusted: see [`crate::cgroup`] on claims. Each kind of incident has its file (`oom.rs`, `alloc.rs`).
 
 use crate::correlate::Incident;
 use crate::event::Unmovable;

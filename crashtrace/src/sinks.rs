@@ -7,7 +7,7 @@
 //! | a [`RecordSink`]: the recording ([`Recording`]) | each record, as the kernel side wrote it | logged and counted |
 //!
 //! Each sink has a file with its options, its start, and the effect of its failure. None makes the loop wait: a sink that writes
-//! does so on a thread with a bounded queue ([`writer`]).
+//! does so on a thread with a bounded queue (`writer.rs`).
 
 use std::future::Future;
 use std::io;

@@ -1,7 +1,7 @@
 //! Whether agents with different hooks report the same of the same kill.
 //!
 //! All fields must be equal, but for those that cannot be: the agent's identity and the time, the hooks, and the confidence. Each
-//! agent reads the kernel's counters at another instant, so numbers may differ by a little ([`close`]).
+//! agent reads the kernel's counters at another instant, so numbers may differ by a little (`close`).
 
 use serde_json::Value;
 
