@@ -55,7 +55,10 @@ fn failed(id: &str, revision: u64, repeats: u64) -> Value {
 }
 
 fn judge(lines: &[&Value]) -> Vec<String> {
-    let catalogue = Catalogue::parse(FILE).expect("a good file");
+    judge_by(&Catalogue::parse(FILE).expect("a good file"), lines)
+}
+
+fn judge_by(catalogue: &Catalogue, lines: &[&Value]) -> Vec<String> {
     let row = |value: f64| [("DMA32".to_owned(), vec![value; 11])].into();
     let cast = Cast { kills: Some(0), extfrag: row(0.99), unusable: row(1.0), ..cast() };
     let surroundings = &Surroundings { nodes_listed: true, ..Surroundings::default() };
@@ -79,6 +82,17 @@ fn all_lines_together_count_each_failure() {
     let mut stranger = failed("b", 1, 0);
     stranger["allocation"]["order"] = json!(4);
     assert_ne!(judge(&[&failed("a", 1, 2), &stranger]), [""; 0], "one of another kind");
+}
+
+/// Whether it comes before the judging or after.
+#[test]
+fn a_report_that_chance_decides_about_may_come() {
+    let mut by_chance = failed("b", 1, 0);
+    by_chance["kind"] = json!("charge_failure");
+    let lines = [&failed("a", 1, 2), &by_chance];
+    assert_ne!(judge(&lines), [""; 0]);
+    let file = FILE.replace("needs = []", "needs = []\nby_chance = \"charge_failure\"");
+    assert_eq!(judge_by(&Catalogue::parse(&file).expect("a good file"), &lines), [""; 0]);
 }
 
 #[test]
