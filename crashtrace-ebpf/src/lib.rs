@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod alloc;
+mod exit;
 pub mod fields;
 mod names;
 mod oom;
@@ -27,6 +28,10 @@ mod zones;
 pub use alloc::{
     AllocFailure, FAILURE_QUIET_NS, FAILURE_STACK_FRAMES, FORMAT_BYTES, FailureCount, FailureKey, GfpBits,
     failure_flag,
+};
+pub use exit::{
+    ContainerExit, FAILED_EXECS, FailedExecs, RaisedSignal, SENDER_NAMES_BYTES, SentSignal, exit_flag,
+    sender_flag,
 };
 pub use names::{counter, global, map, mark_victim_arg, program};
 pub use oom::{
@@ -68,6 +73,9 @@ pub mod kind {
     pub const ALLOC_FAILURE: u16 = 8;
     /// Facts that the self-test read of the process that ran it; never in the ring. Body: [`SelfTest`](super::SelfTest).
     pub const SELF_TEST: u16 = 9;
+    /// A container's first process has ended: tracepoint `sched:sched_process_exit`. Body:
+    /// [`ContainerExit`](super::ContainerExit).
+    pub const CONTAINER_EXIT: u16 = 10;
     /// Written into recordings by the user side: the wall clock was set. Body: `CLOCK_REALTIME` less `CLOCK_BOOTTIME` from here
     /// on, an `i64` of nanoseconds. A reader that does not know it counts it and goes on.
     pub const CLOCK: u16 = 0x100;

@@ -10,6 +10,7 @@ use crate::names::MemoryBounds;
 use crate::schema::{Cause, Certainty, Field, Level, Origin, Shortage};
 
 pub mod alloc;
+pub mod exit;
 pub mod oom;
 mod reason;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub(crate) mod tests;
 pub mod zones;
 
 pub use alloc::AllocFacts;
+pub use exit::ExitFacts;
 pub use oom::OomFacts;
 pub use reason::{NoTrace, Open, Reason};
 
@@ -52,6 +54,7 @@ pub struct Verdict {
 pub enum Facts {
     Oom(OomFacts),
     Alloc(AllocFacts),
+    Exit(ExitFacts),
 }
 
 /// The cgroup limit that was hit.
@@ -86,6 +89,7 @@ pub fn classify(case: &Case) -> Verdict {
         Incident::OomKill(kill) => oom::verdict(&oom::Scene::of_kill(case, kill)),
         Incident::OomNoKill(none) => oom::verdict(&oom::Scene::of_no_kill(case, none)),
         Incident::AllocFailure(failures) => alloc::verdict(case, failures),
+        Incident::ContainerExit(end) => exit::verdict(case, end),
     }
 }
 

@@ -4,12 +4,14 @@ use crate::event::{Counted, Event, FailureKey};
 use crate::stats::Stats;
 
 mod alloc;
+mod exit;
 mod oom;
 #[cfg(test)]
 mod tests;
 
 pub use alloc::AllocFailures;
 use alloc::AllocFolds;
+pub use exit::{ContainerEnd, KilledBy};
 use oom::Ooms;
 pub use oom::{Folded, FoldedVictim, OomKill, OomNoKill, complete_victims, same_process};
 
@@ -25,6 +27,8 @@ pub enum Incident {
     OomNoKill(Box<OomNoKill>),
     /// Allocations failed.
     AllocFailure(Box<AllocFailures>),
+    /// A container's first process ended.
+    ContainerExit(Box<ContainerEnd>),
 }
 
 /// Puts events together.
@@ -58,6 +62,10 @@ impl Correlator {
             }
             Event::OomNoVictim(event) => self.ooms.no_victim(event, stats),
             Event::AllocFailure(failure) => self.allocs.push(failure),
+            Event::ContainerExit(event) => {
+                let end = ContainerEnd { event, oom: None, oom_before: Vec::new(), oom_before_total: 0 };
+                vec![Incident::ContainerExit(Box::new(end))]
+            }
         };
         done.extend(completed);
         done

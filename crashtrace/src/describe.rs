@@ -8,6 +8,7 @@ use crate::phrase::{self, size};
 use crate::schema::Unresolved;
 
 mod alloc;
+mod exit;
 mod oom;
 mod reason;
 mod zones;
@@ -34,8 +35,8 @@ pub fn describe(case: &Case, verdict: &Verdict) -> Description {
         (Incident::AllocFailure(failures), Facts::Alloc(facts)) => {
             alloc::failure(case, &failures.event, verdict, facts)
         }
-        (Incident::OomKill(_) | Incident::OomNoKill(_), Facts::Alloc(_))
-        | (Incident::AllocFailure(_), Facts::Oom(_)) => Description::default(),
+        (Incident::ContainerExit(end), Facts::Exit(facts)) => exit::end(case, end, verdict, facts),
+        (_, Facts::Oom(_) | Facts::Alloc(_) | Facts::Exit(_)) => Description::default(),
     };
     let open = verdict.unresolved.iter();
     description.unresolved =

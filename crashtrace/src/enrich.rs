@@ -9,11 +9,13 @@ use crate::fragmentation::Request;
 use crate::gfp::Traits;
 use crate::node::Node;
 use crate::schema::{Field, Unresolved};
+pub use exit::{ExitContext, OomVerdict};
 pub use holders::{Held, Memory};
 pub use names::{NameBook, name};
 pub use owners::{Claims, NoOwner, Owned, Owner, Owners, Party};
 
 mod alloc;
+mod exit;
 mod gaps;
 pub mod holders;
 mod names;
@@ -41,6 +43,8 @@ pub struct Case {
     pub traits: Option<Traits>,
     /// Unmovable memory, read just after the event; only if there may have been enough memory in blocks too small.
     pub unmovable: Option<Unmovable>,
+    /// Facts from outside about the end of a container.
+    pub exit: Option<ExitContext>,
     pub page_size_bytes: u64,
     /// All memory of the node.
     pub node_memory_bytes: Option<u64>,
@@ -60,6 +64,12 @@ impl Case {
         self.owners.trigger()?.nearest().ok()
     }
 
+    /// The owner of the process whose end this is: its container.
+    #[must_use]
+    pub fn exited(&self) -> Option<&Party> {
+        self.owners.exited()?.nearest().ok()
+    }
+
     /// The owner of the incident's victim at this place in its list.
     #[must_use]
     pub fn victim(&self, place: usize) -> Option<&Party> {
@@ -76,6 +86,7 @@ struct Found {
     request: Option<Request>,
     traits: Option<Traits>,
     unmovable: Option<Unmovable>,
+    exit: Option<ExitContext>,
     unresolved: Vec<Unresolved>,
 }
 
@@ -86,8 +97,9 @@ pub fn enrich(incident: Incident, node: &mut Node) -> Case {
         Incident::OomKill(kill) => oom::kill(kill, node),
         Incident::OomNoKill(no_kill) => oom::no_kill(no_kill, node),
         Incident::AllocFailure(failures) => alloc::failure(failures, node),
+        Incident::ContainerExit(end) => exit::end(end, node),
     };
-    let Found { owners, limit_shmem_bytes, memory, request, traits, unmovable, unresolved } = found;
+    let Found { owners, limit_shmem_bytes, memory, request, traits, unmovable, exit, unresolved } = found;
     let mut case = Case {
         incident,
         owners,
@@ -96,6 +108,7 @@ pub fn enrich(incident: Incident, node: &mut Node) -> Case {
         request,
         traits,
         unmovable,
+        exit,
         page_size_bytes: node.page_size_bytes,
         node_memory_bytes: node.memory_bytes,
         unresolved,

@@ -8,10 +8,12 @@ use std::fmt;
 use strum::{Display, VariantArray};
 
 pub mod alloc;
+pub mod exit;
 pub mod oom;
 pub mod zones;
 
 pub use alloc::{AllocFailure, Asked, Counted, FailureKey, MigrateType};
+pub use exit::{ContainerExit, FailedExec, Outcome, Parent, Raised, SI_KERNEL, Sender, Signal, WaitStatus};
 pub use oom::{Constraint, Holder, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim, OomVictim};
 pub use zones::{BlockTypes, Unmovable, Watermarks, Zone, ZoneTypes, Zones};
 
@@ -59,6 +61,8 @@ pub enum Event {
     OomZones(Stamp, Box<Zones>),
     /// An allocation failed.
     AllocFailure(Box<AllocFailure>),
+    /// A container's first process has ended.
+    ContainerExit(Box<ContainerExit>),
 }
 
 impl Event {
@@ -72,6 +76,7 @@ impl Event {
             Self::OomNoVictim(none) => &none.stamp,
             Self::OomHolders(holders) => &holders.stamp,
             Self::AllocFailure(failure) => &failure.stamp,
+            Self::ContainerExit(exit) => &exit.stamp,
         }
     }
 }

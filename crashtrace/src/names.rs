@@ -13,6 +13,12 @@ pub trait PodNames: std::fmt::Debug {
     fn status(&self) -> Vec<NamesStatus> {
         Vec::new()
     }
+
+    /// The pod's Events in Kubernetes. The first call about a pod makes the source fetch them, and a later one has the answer: so
+    /// it is called only where they decide.
+    fn events(&mut self, _who: Who<'_>) -> Events {
+        Events { missing: Some("the API server is not a source".to_owned()), ..Events::default() }
+    }
 }
 
 /// State of a source of pods' names.
@@ -82,6 +88,8 @@ pub struct Names {
     pub qos: Option<Qos>,
     /// The pod's own bounds, or those that follow from its containers'.
     pub pod_memory: MemoryBounds,
+    /// What ends the pod and its containers.
+    pub life: PodLife,
     /// The container that was looked up.
     pub container: Option<ContainerNames>,
     /// Seconds since the source was last reached, after which its facts may be out of date. `None` while it is reachable.
@@ -101,6 +109,104 @@ pub struct ContainerNames {
     pub restart_count: Option<u32>,
     /// Its request and limit.
     pub memory: MemoryBounds,
+    /// What ends it, and how its run of this id ended.
+    pub life: ContainerLife,
+}
+
+/// What Kubernetes knows of the life and end of a pod. All of it is `None` if the API server is not the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodLife {
+    /// `spec.restartPolicy`.
+    pub restart_policy: Option<RestartPolicy>,
+    /// `spec.terminationGracePeriodSeconds`.
+    pub grace_seconds: Option<u32>,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// `metadata.deletionGracePeriodSeconds`.
+    pub deletion_grace_seconds: Option<u32>,
+    /// `status.reason`: `Evicted`, `DeadlineExceeded`, `Preempting`, `NodeShutdown` and others.
+    pub reason: Option<String>,
+    /// `status.message`: of an eviction, the resource that was short.
+    pub message: Option<String>,
+    /// Reason of the condition `DisruptionTarget`, if that is true: `EvictionByEvictionAPI`, `PreemptionByScheduler`,
+    /// `TerminationByKubelet`, `DeletionByTaintManager`, `DeletionByPodGC`.
+    pub disruption: Option<String>,
+}
+
+/// The same of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerLife {
+    /// Its own `restartPolicy`: a sidecar's `Always`, or one that overrides the pod's.
+    pub restart_policy: Option<RestartPolicy>,
+    pub liveness: Option<Probe>,
+    pub startup: Option<Probe>,
+    /// How the run with this container id ended, according to its status.
+    pub ended: Option<EndedStatus>,
+}
+
+/// When a container that ended is started anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartPolicy {
+    Always,
+    OnFailure,
+    Never,
+}
+
+/// A probe that ends a container when it fails, with its effective values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub action: ProbeAction,
+    pub initial_delay_seconds: u32,
+    pub period_seconds: u32,
+    pub timeout_seconds: u32,
+    pub failure_threshold: u32,
+    /// Its own `terminationGracePeriodSeconds`.
+    pub grace_seconds: Option<u32>,
+}
+
+/// What a probe does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeAction {
+    Exec,
+    HttpGet,
+    TcpSocket,
+    Grpc,
+}
+
+/// `state.terminated` or `lastState.terminated` of a container's status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndedStatus {
+    /// `OOMKilled`, `Error`, `Completed`, `StartError`, `ContainerStatusUnknown` and others.
+    pub reason: Option<String>,
+    pub exit_code: Option<i32>,
+    /// `finishedAt`, in seconds since 1970.
+    pub finished_at_s: Option<i64>,
+}
+
+/// The answer to a look-up of a pod's Events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// As the API server has them, in no order; those of the pod's earlier life are among them.
+    pub list: Vec<PodEvent>,
+    /// Why they are not known, as a phrase; `None` if they are.
+    pub missing: Option<String>,
+    /// More may be known in a moment.
+    pub soon: bool,
+}
+
+/// An Event of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodEvent {
+    /// `Unhealthy`, `Killing`, `Evicted`, `Preempted`, `FailedPostStartHook` and others.
+    pub reason: String,
+    pub message: String,
+    /// How often it happened.
+    pub count: u32,
+    /// When it happened first and last, in seconds since 1970.
+    pub first_s: Option<i64>,
+    pub last_s: Option<i64>,
+    /// The container, if `involvedObject.fieldPath` names one.
+    pub container: Option<String>,
 }
 
 /// The workload that made a pod: its controller, or the controller of that if its name shows it.
@@ -144,6 +250,7 @@ impl ContainerNames {
             image: None,
             restart_count: None,
             memory: MemoryBounds::default(),
+            life: ContainerLife::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::schema;
 
 mod alloc;
 mod context;
+mod exit;
 mod fit;
 mod memory;
 mod oom;
@@ -40,5 +41,6 @@ pub fn incident(
         Incident::OomKill(kill) => oom::kill(case, kill, told, context),
         Incident::OomNoKill(no_kill) => oom::no_kill(case, no_kill, told, context),
         Incident::AllocFailure(failures) => alloc::failure(case, failures, told, context),
+        Incident::ContainerExit(end) => exit::end(case, end, told, context),
     }
 }

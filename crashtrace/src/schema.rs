@@ -31,6 +31,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 mod agent;
+mod exit;
 mod field;
 mod folded;
 mod incident;
@@ -44,6 +45,9 @@ mod verdict;
 pub use agent::{
     AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, BlindSpot, BtfInUse, BtfSource,
     ClockChanged, ClockChangedKind, Loss, LossKind,
+};
+pub use exit::{
+    EndedBy, Exit, FailedProbe, Fault, OomRef, ProbeAction, ProbeKind, SentSignal, StatusSays, Stop,
 };
 pub use field::{
     AllocationField, Field, FoldedField, LimitField, MemoryField, ProcessField, Unresolved, VerdictField,

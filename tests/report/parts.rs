@@ -10,7 +10,9 @@ use crashtrace::event::{
     Task,
 };
 use crashtrace::fold::KillFolds;
-use crashtrace::names::{Answer, ContainerNames, MemoryBounds, Names, PodNames, Who, Workload};
+use crashtrace::names::{
+    Answer, ContainerLife, ContainerNames, MemoryBounds, Names, PodLife, PodNames, Who, Workload,
+};
 use crashtrace::node::{CgroupFiles, Node, ProcFile, ProcFiles};
 use crashtrace::report;
 use crashtrace::schema::{self, ContainerRole, NameSource, Qos};
@@ -166,6 +168,7 @@ impl PodNames for Shop {
             image: Some("registry.example/shop/api:1.4.2".into()),
             restart_count: Some(3),
             memory: bounds(),
+            life: ContainerLife::default(),
         });
         let names = Names {
             source: NameSource::Kube,
@@ -174,6 +177,7 @@ impl PodNames for Shop {
             workload: Some(Workload { kind: "Deployment".into(), name: "api".into(), inferred: true }),
             qos: Some(Qos::Burstable),
             pod_memory: bounds(),
+            life: PodLife::default(),
             container,
             stale_seconds: None,
         };

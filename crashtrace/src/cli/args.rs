@@ -150,6 +150,12 @@ impl ValueEnum for Cause {
             Self::CgroupOom => "The limit of a memory cgroup was hit",
             Self::Fragmentation => "An allocation failed because free memory was fragmented",
             Self::LowMemory => "An allocation failed because memory was short",
+            Self::ContainerExit => {
+                "The process of a container ended by itself: exit code, own signal or fault"
+            }
+            Self::Killed => "Another process killed a container",
+            Self::HealthCheck => "A probe failed, and Kubernetes ended the container",
+            Self::Stopped => "Kubernetes ended a container on purpose",
             Self::Unknown => "Could not be told",
         };
         Some(PossibleValue::new(<&'static str>::from(self)).help(help))

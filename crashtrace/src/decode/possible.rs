@@ -58,6 +58,10 @@ pub(super) fn check(event: &Event) -> Result<(), DecodeError> {
             task(&it.task, stamp)?;
             lineages([&it.cgroups])
         }
+        Event::ContainerExit(it) => {
+            task(&it.task, stamp)?;
+            lineages([&it.cgroups])
+        }
         Event::OomDecisionEnd(_) | Event::OomZones(..) => Ok(()),
     }
 }

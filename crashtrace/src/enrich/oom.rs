@@ -22,6 +22,7 @@ pub(super) fn kill(kill: &OomKill, node: &mut Node) -> Found {
         victims: kill.victims.iter().map(|victim| victim.cgroups.as_ref()).collect(),
         chosen: decision.and_then(|decision| decision.victim_cgroups.as_ref()),
         limit: limit_cgroups,
+        ..Lineages::default()
     };
     let owners = Owners::resolve(&lineages, node.root);
     let mut unresolved = gaps_of_kill(kill, &owners);
@@ -41,6 +42,7 @@ pub(super) fn kill(kill: &OomKill, node: &mut Node) -> Found {
         request,
         traits,
         unmovable,
+        exit: None,
         unresolved,
     }
 }

@@ -146,6 +146,12 @@ pub struct Lineages<'a> {
     pub chosen: Option<&'a Lineage>,
     /// Of the limit owner, if the kernel named it.
     pub limit: Option<&'a Lineage>,
+    /// Of the process whose end this is.
+    pub exited: Option<&'a Lineage>,
+    /// Of the sender of its latest fatal signal other than SIGKILL.
+    pub asked: Option<&'a Lineage>,
+    /// Of the sender of its SIGKILL.
+    pub killed: Option<&'a Lineage>,
 }
 
 /// The owners of an incident's lineages.
@@ -157,6 +163,9 @@ pub struct Owners {
     victims: Vec<Option<usize>>,
     chosen: Option<usize>,
     limit: Option<usize>,
+    exited: Option<usize>,
+    asked: Option<usize>,
+    killed: Option<usize>,
 }
 
 impl Owners {
@@ -177,7 +186,9 @@ impl Owners {
         let trigger = index_of(lineages.trigger);
         let victims = lineages.victims.iter().map(|lineage| index_of(*lineage)).collect();
         let (chosen, limit) = (index_of(lineages.chosen), index_of(lineages.limit));
-        Self { distinct, trigger, victims, chosen, limit }
+        let (exited, asked, killed) =
+            (index_of(lineages.exited), index_of(lineages.asked), index_of(lineages.killed));
+        Self { distinct, trigger, victims, chosen, limit, exited, asked, killed }
     }
 
     #[must_use]
@@ -207,9 +218,28 @@ impl Owners {
         self.at(self.limit)
     }
 
+    /// Of the process whose end this is.
+    #[must_use]
+    pub fn exited(&self) -> Option<&Owned> {
+        self.at(self.exited)
+    }
+
+    /// Of the sender of its latest fatal signal other than SIGKILL.
+    #[must_use]
+    pub fn asked(&self) -> Option<&Owned> {
+        self.at(self.asked)
+    }
+
+    /// Of the sender of its SIGKILL.
+    #[must_use]
+    pub fn killed(&self) -> Option<&Owned> {
+        self.at(self.killed)
+    }
+
     /// The owner of each process and of the limit, if it is known.
     pub fn parties(&self) -> impl Iterator<Item = &Party> + Clone {
-        let places = [self.trigger].into_iter().chain(self.victims.iter().copied()).chain([self.limit]);
+        let places = [self.trigger].into_iter().chain(self.victims.iter().copied());
+        let places = places.chain([self.limit, self.exited, self.asked, self.killed]);
         places.filter_map(|place| self.at(place)?.nearest().ok())
     }
 

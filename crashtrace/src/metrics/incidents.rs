@@ -156,7 +156,7 @@ impl Lines {
     fn incident(&mut self, incident: &Incident, now_ns: u64) {
         let counted = match incident.kind {
             Kind::OomKill => killed(incident),
-            Kind::OomNoKill | Kind::OomWait => 0,
+            Kind::OomNoKill | Kind::OomWait | Kind::ContainerExit => 0,
             Kind::AllocFailure | Kind::VmallocFailure | Kind::ChargeFailure | Kind::OtherAllocFailure => {
                 incident.repeats.saturating_add(1)
             }
@@ -247,25 +247,33 @@ fn levels_of(kind: Kind, cause: Cause) -> Levels {
             Cause::SystemOom => Levels::NodeOrWithout,
             Cause::CgroupOom => Levels::BelowNode,
             Cause::Unknown => Levels::Without,
-            Cause::Fragmentation | Cause::LowMemory => Levels::Never,
+            _ => Levels::Never,
         },
         Kind::OomWait | Kind::ChargeFailure => match cause {
             Cause::CgroupOom => Levels::BelowNode,
-            Cause::SystemOom | Cause::Fragmentation | Cause::LowMemory | Cause::Unknown => Levels::Never,
+            _ => Levels::Never,
         },
         Kind::AllocFailure => match cause {
             Cause::Fragmentation | Cause::LowMemory => Levels::Node,
             Cause::Unknown => Levels::Without,
-            Cause::SystemOom | Cause::CgroupOom => Levels::Never,
+            _ => Levels::Never,
         },
         Kind::VmallocFailure => match cause {
             Cause::LowMemory => Levels::Node,
             Cause::Unknown => Levels::Without,
-            Cause::SystemOom | Cause::CgroupOom | Cause::Fragmentation => Levels::Never,
+            _ => Levels::Never,
         },
         Kind::OtherAllocFailure => match cause {
             Cause::Unknown => Levels::Without,
-            Cause::SystemOom | Cause::CgroupOom | Cause::Fragmentation | Cause::LowMemory => Levels::Never,
+            _ => Levels::Never,
+        },
+        Kind::ContainerExit => match cause {
+            Cause::ContainerExit | Cause::Killed | Cause::HealthCheck | Cause::Stopped | Cause::Unknown => {
+                Levels::Without
+            }
+            Cause::CgroupOom => Levels::BelowNode,
+            Cause::SystemOom => Levels::NodeOrWithout,
+            Cause::Fragmentation | Cause::LowMemory => Levels::Never,
         },
     }
 }

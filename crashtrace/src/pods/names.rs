@@ -2,7 +2,7 @@
 
 use super::cri::cache::Listed;
 use super::pod::{Container, ContainerKind, Pod};
-use crate::names::{ContainerNames, MemoryBounds, Names};
+use crate::names::{ContainerLife, ContainerNames, MemoryBounds, Names, PodLife};
 use crate::schema::{ContainerRole, NameSource};
 
 impl From<ContainerKind> for ContainerRole {
@@ -27,6 +27,7 @@ impl Names {
             workload: pod.workload.clone(),
             qos: pod.qos,
             pod_memory: pod_memory(pod),
+            life: PodLife::default(),
             container: None,
             stale_seconds,
         }
@@ -41,6 +42,7 @@ impl Names {
             image: container.image.as_deref().map(str::to_owned),
             restart_count,
             memory: container.memory,
+            life: ContainerLife::default(),
         };
         Self { container: Some(names), ..self }
     }
@@ -58,6 +60,7 @@ impl Names {
                     image: it.image.clone(),
                     restart_count: it.attempt,
                     memory: MemoryBounds::default(),
+                    life: ContainerLife::default(),
                 },
             ),
             Listed::Sandbox(it) => (&it.namespace, &it.pod_name, ContainerNames::sandbox()),
@@ -69,6 +72,7 @@ impl Names {
             workload: None,
             qos: None,
             pod_memory: MemoryBounds::default(),
+            life: PodLife::default(),
             container: Some(container),
             stale_seconds,
         }

@@ -47,6 +47,7 @@ pub(super) fn frame(
         victims_total: 0,
         folded: None,
         allocation: None,
+        exit: None,
         unresolved: Vec::new(),
         truncated: false,
     }

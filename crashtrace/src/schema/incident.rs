@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use strum::VariantArray;
 
-use super::{Envelope, Folded, Level, Memory, Origin, Owner, Text, Unresolved, Verdict};
+use super::{Envelope, Exit, Folded, Level, Memory, Origin, Owner, Text, Unresolved, Verdict};
 
 /// A report about one incident.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -51,6 +51,8 @@ pub struct Incident {
     pub folded: Option<Folded>,
     /// The allocation that could not be met.
     pub allocation: Option<Allocation>,
+    /// The end of a container's first process; null for another kind of incident.
+    pub exit: Option<Exit>,
     /// What is unknown, and why.
     pub unresolved: Vec<Unresolved>,
     /// Something was cut to keep the line within its maximum size.
@@ -76,6 +78,8 @@ pub enum Kind {
     ChargeFailure,
     /// The kernel warned of another allocation that failed.
     OtherAllocFailure,
+    /// A container's first process ended.
+    ContainerExit,
 }
 
 /// Which memory an allocation was restricted to.

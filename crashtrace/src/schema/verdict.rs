@@ -42,6 +42,14 @@ pub enum Cause {
     Fragmentation,
     /// An allocation failed because memory was low.
     LowMemory,
+    /// A container's first process ended by itself: by `exit`, a signal that it raised, or a fault.
+    ContainerExit,
+    /// Another process killed a container's first process.
+    Killed,
+    /// A liveness or startup probe failed, and Kubernetes ended the container.
+    HealthCheck,
+    /// Kubernetes ended a container on purpose.
+    Stopped,
     /// The cause could not be determined.
     Unknown,
 }

@@ -11,6 +11,7 @@ use crate::schema::{
 use crate::terminal::{Page, Style};
 
 mod alloc;
+mod exit;
 mod memory;
 mod oom;
 mod owner;
@@ -94,6 +95,7 @@ fn headline(page: &mut Page, incident: &Incident) {
         Kind::AllocFailure | Kind::VmallocFailure | Kind::ChargeFailure | Kind::OtherAllocFailure => {
             alloc::headline(incident)
         }
+        Kind::ContainerExit => exit::headline(incident),
     };
     page.plain(&incident.time).plain("  ").put(Style::Alarm, kind);
     page.plain("  ").put(Style::Heading, cause);

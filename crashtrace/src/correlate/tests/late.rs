@@ -6,7 +6,7 @@ use crate::event::{OomControl, Stack};
 fn revisions(incidents: &[Incident]) -> Vec<u32> {
     let of = |incident: &Incident| match incident {
         Incident::OomKill(kill) => kill.revision,
-        Incident::OomNoKill(_) | Incident::AllocFailure(_) => panic!("no kill: {incident:?}"),
+        _ => panic!("no kill: {incident:?}"),
     };
     incidents.iter().map(of).collect()
 }

@@ -38,6 +38,7 @@ fn line(id: &str, kind: Kind, cause: Cause, level: Option<Level>) -> Incident {
         victims_total: 1,
         folded: None,
         allocation: None,
+        exit: None,
         unresolved: Vec::new(),
         truncated: false,
     }

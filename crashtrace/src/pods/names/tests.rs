@@ -1,5 +1,5 @@
 use super::*;
-use crate::names::{MemoryBounds, NamesState, NamesStatus, Workload};
+use crate::names::{ContainerLife, MemoryBounds, NamesState, NamesStatus, PodLife, Workload};
 
 const MIB: u64 = 1 << 20;
 
@@ -50,6 +50,7 @@ pub(crate) fn shop(memory: MemoryBounds) -> Names {
         image: Some("registry/api:1".into()),
         restart_count: Some(3),
         memory,
+        life: ContainerLife::default(),
     };
     Names {
         source: NameSource::Kube,
@@ -58,6 +59,7 @@ pub(crate) fn shop(memory: MemoryBounds) -> Names {
         workload: Some(Workload { kind: "Deployment".into(), name: "api".into(), inferred: true }),
         qos: None,
         pod_memory: memory,
+        life: PodLife::default(),
         container: Some(container),
         stale_seconds: None,
     }
