@@ -1,5 +1,6 @@
 //! Incidents: the events that belong together. Pure; events and callers give the time. Each kind has its file.
 
+use crate::cgroup::NodeRoot;
 use crate::event::{Counted, Event, FailureKey};
 use crate::stats::Stats;
 
@@ -11,9 +12,13 @@ mod tests;
 
 pub use alloc::AllocFailures;
 use alloc::AllocFolds;
+use exit::Ends;
 pub use exit::{ContainerEnd, KilledBy};
 use oom::Ooms;
 pub use oom::{Folded, FoldedVictim, OomKill, OomNoKill, complete_victims, same_process};
+
+/// Time and CPU of an OOM kill, which name its incident.
+pub type KillId = (u64, u32);
 
 /// Between two incidents that fold.
 pub const FOLD_NS: u64 = 1_000_000_000;
@@ -36,18 +41,21 @@ pub enum Incident {
 pub struct Correlator {
     ooms: Ooms,
     allocs: AllocFolds,
+    ends: Ends,
 }
 
 impl Correlator {
     /// `kills_show`: `oom_kill_process` can be named when it is on a stack. `decisions_hooked`: a hook is attached to it.
+    /// `root`: where the node's cgroups begin.
     #[must_use]
-    pub fn new(kills_show: bool, decisions_hooked: bool) -> Self {
-        Self { ooms: Ooms::new(kills_show, decisions_hooked), allocs: AllocFolds::default() }
+    pub fn new(kills_show: bool, decisions_hooked: bool, root: NodeRoot) -> Self {
+        Self { ooms: Ooms::new(kills_show, decisions_hooked, root), ..Self::default() }
     }
 
     /// Takes one event; gives the incidents that it completes, in order.
     pub fn push(&mut self, event: Event, stats: &mut Stats) -> Vec<Incident> {
-        let mut done = self.tick(event.stamp().ktime_ns);
+        let now_ns = event.stamp().ktime_ns;
+        let mut done = self.tick(now_ns);
         let completed = match event {
             Event::OomDecision(decision) => self.ooms.decision(decision, stats).into_iter().collect(),
             Event::OomDecisionEnd(stamp) => self.ooms.decision_end(stamp, stats).into_iter().collect(),
@@ -62,12 +70,10 @@ impl Correlator {
             }
             Event::OomNoVictim(event) => self.ooms.no_victim(event, stats),
             Event::AllocFailure(failure) => self.allocs.push(failure),
-            Event::ContainerExit(event) => {
-                let end = ContainerEnd { event, oom: None, oom_before: Vec::new(), oom_before_total: 0 };
-                vec![Incident::ContainerExit(Box::new(end))]
-            }
+            Event::ContainerExit(event) => self.ends.push(event, &self.ooms).into_iter().collect(),
         };
         done.extend(completed);
+        done.extend(self.ends.due(now_ns, &self.ooms));
         done
     }
 
@@ -93,19 +99,23 @@ impl Correlator {
     pub fn tick(&mut self, now_ns: u64) -> Vec<Incident> {
         let mut done = self.ooms.tick(now_ns);
         done.extend(self.allocs.tick(now_ns));
+        done.extend(self.ends.due(now_ns, &self.ooms));
         done
     }
 
     /// When the next [`Self::tick`] is due, if no event comes before.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
-        [self.ooms.deadline_ns(), self.allocs.deadline_ns()].into_iter().flatten().min()
+        let deadlines =
+            [self.ooms.deadline_ns(), self.allocs.deadline_ns(), self.ends.deadline_ns(&self.ooms)];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Gives all open incidents: no more events will come.
     pub fn finish(&mut self) -> Vec<Incident> {
         let mut done = self.ooms.finish();
         done.extend(self.allocs.finish());
+        done.extend(self.ends.finish(&self.ooms));
         done
     }
 }

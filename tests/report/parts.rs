@@ -243,7 +243,7 @@ pub(crate) fn incidents(events: Vec<Event>) -> Vec<Incident> {
         |event| matches!(event, Event::OomDecision(decision) if decision.stamp.hook != Hook::RawTracepoint),
     );
     let (mut correlator, mut folds, mut stats) =
-        (Correlator::new(true, probed), KillFolds::default(), Stats::default());
+        (Correlator::new(true, probed, NodeRoot::default()), KillFolds::default(), Stats::default());
     let mut done = Vec::new();
     for event in events {
         let now_ns = event.stamp().ktime_ns;

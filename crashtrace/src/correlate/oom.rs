@@ -11,7 +11,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{FOLD_NS, Incident};
+use super::exit::Victims;
+use super::{FOLD_NS, Incident, KillId};
+use crate::cgroup::NodeRoot;
 use crate::event::{Hook, Name, NoKill, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp, Zones};
 use crate::stats::{Counter, Stats};
 
@@ -21,6 +23,7 @@ mod victims;
 
 use limit_write::{Written, met};
 use open::Open;
+pub(super) use victims::complete_victim;
 pub use victims::{complete_victims, same_process};
 
 /// How long a decision without an end waits for its next victim. The kernel logs a line of some 150 bytes after each,
@@ -72,6 +75,12 @@ pub struct OomKill {
 }
 
 impl OomKill {
+    /// What names the incident.
+    #[must_use]
+    pub fn id(&self) -> KillId {
+        (self.ktime_ns, self.cpu)
+    }
+
     /// A kill with a decision and nothing else.
     pub(super) fn begun(ktime_ns: u64, cpu: u32, decision: Option<Box<OomDecision>>) -> Self {
         Self {
@@ -143,6 +152,8 @@ pub struct OomNoKill {
 #[derive(Debug, Default)]
 pub(super) struct Ooms {
     open: Option<Open>,
+    /// Recent victims, which ends of containers are looked up in.
+    pub(super) victims: Victims,
     pub(super) folds: BTreeMap<(NoKill, Option<u64>), Fold>,
     /// The latest kill for a limit that was lowered.
     written: Option<Written>,
@@ -164,8 +175,13 @@ pub(super) struct Fold {
 }
 
 impl Ooms {
-    pub(super) fn new(kills_show: bool, decisions_hooked: bool) -> Self {
-        Self { kills_show, decisions_hooked, ..Self::default() }
+    pub(super) fn new(kills_show: bool, decisions_hooked: bool, root: NodeRoot) -> Self {
+        Self { kills_show, decisions_hooked, victims: Victims::of(root), ..Self::default() }
+    }
+
+    /// The kill whose decision is open.
+    pub(super) fn open_kill(&self) -> Option<KillId> {
+        self.open.as_ref().map(|open| open.kill.id())
     }
 
     pub(super) fn decision(&mut self, decision: Box<OomDecision>, stats: &mut Stats) -> Option<Incident> {
@@ -317,6 +333,7 @@ impl Ooms {
                 return Vec::new();
             }
             let begun = OomKill::begun(victim.stamp.ktime_ns, victim.stamp.cpu, None);
+            self.victims.add(&victim, None, begun.id());
             return vec![incident(OomKill { victims: vec![victim], ..begun })];
         };
         if self.dying_ns == Some(decision_ns) {
@@ -330,6 +347,7 @@ impl Ooms {
         }
         if let Some(open) = &mut self.open {
             open.latest_ns = victim.stamp.ktime_ns;
+            self.victims.add(&victim, open.kill.decision.as_deref(), open.kill.id());
             open.add(victim);
             if !open.has_end && !open.group {
                 done.extend(self.close(true));

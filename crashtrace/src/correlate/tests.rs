@@ -2,11 +2,14 @@
 
 use super::oom::*;
 use super::*;
-use crate::event::{Hook, Level, Lineage, NoKill, OomDecision, OomNoVictim, OomVictim, Stamp, Task, Zones};
+use crate::event::{
+    Hook, Level, Lineage, Name, NoKill, OomDecision, OomNoVictim, OomVictim, Stamp, Task, Zones,
+};
 use crate::stats::Counter;
 
 mod alloc;
 mod counts;
+mod exits;
 mod folds;
 mod halves;
 mod holders;

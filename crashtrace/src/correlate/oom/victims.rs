@@ -6,7 +6,7 @@
 //!   of the mark tells.
 
 use super::OomKill;
-use crate::event::{Hook, Task};
+use crate::event::{Hook, OomDecision, OomVictim, Task};
 
 /// Whether both are the same process. A mark may be of another thread than the decision, and may have no process id.
 #[must_use]
@@ -47,14 +47,19 @@ pub fn complete_victims(kill: &mut OomKill) {
         }
     }
     for victim in &mut kill.victims {
-        victim.task.exiting = None;
-        if let Some(chosen) = &decision.victim
-            && same_process(&victim.task, chosen)
-        {
-            fill(&mut victim.task, chosen);
-            if victim.cgroups.is_none() {
-                victim.cgroups.clone_from(&decision.victim_cgroups);
-            }
+        complete_victim(victim, decision);
+    }
+}
+
+/// Corrects one victim of this decision.
+pub(in crate::correlate) fn complete_victim(victim: &mut OomVictim, decision: &OomDecision) {
+    victim.task.exiting = None;
+    if let Some(chosen) = &decision.victim
+        && same_process(&victim.task, chosen)
+    {
+        fill(&mut victim.task, chosen);
+        if victim.cgroups.is_none() {
+            victim.cgroups.clone_from(&decision.victim_cgroups);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::exits::exit;
 use super::folds::none;
 use super::*;
 
@@ -38,6 +39,10 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (time(), prop::option::of(time()), task).prop_map(|(at, of, task)| Step::Event(mark_of(at, of, task))),
         2 => (time(), time()).prop_map(|(at, of)| Step::Event(end(at, of))),
         4 => (time(), 0_u64..5, 0_u64..4).prop_map(|(at, id, repeats)| Step::Event(none(at, id, repeats))),
+        3 => (time(), 0_u32..4, time(), any::<bool>()).prop_map(|(at, pid, start, oom_marked)| {
+            let end = crate::event::ContainerExit { oom_marked, ..exit(at, pid, start) };
+            Step::Event(Event::ContainerExit(Box::new(end)))
+        }),
         2 => time().prop_map(Step::Tick),
         1 => Just(Step::Gap),
     ]
@@ -62,6 +67,10 @@ fn run(steps: Vec<Step>) -> (Desk, Vec<Incident>) {
         }
     }
     (desk, done)
+}
+
+fn ends(done: &[Incident]) -> usize {
+    done.iter().filter(|incident| matches!(incident, Incident::ContainerExit(_))).count()
 }
 
 proptest! {
@@ -98,6 +107,30 @@ proptest! {
             kills.push(kill);
         }
         prop_assert_eq!(reported, decisions, "each decision is reported, once");
+    }
+
+    #[test]
+    fn each_end_goes_out_once_and_after_the_kill_that_it_names(
+        steps in prop::collection::vec(step(), 0..60),
+    ) {
+        let pushed = steps.iter().filter(|step| matches!(step, Step::Event(Event::ContainerExit(_)))).count();
+        let (mut desk, mut done) = run(steps);
+        done.extend(desk.correlator.finish());
+        prop_assert_eq!(ends(&done), pushed);
+        let mut named = BTreeSet::new();
+        for incident in &done {
+            match incident {
+                Incident::OomKill(kill) => {
+                    named.insert(kill.id());
+                }
+                Incident::ContainerExit(end) => {
+                    let kills = end.oom.iter().chain(&end.oom_before);
+                    prop_assert!(end.oom.as_ref().is_none_or(|kill| named.contains(&kill.kill())));
+                    prop_assert!(kills.count() <= 5);
+                }
+                _ => {}
+            }
+        }
     }
 
     #[test]
