@@ -151,6 +151,12 @@ pub fn is_kubepods(name: &str) -> bool {
     matches!(Level::first(name), Some(Level::Kubepods))
 }
 
+/// Whether it is the service of a Kubernetes runtime, or one that contains it.
+#[must_use]
+pub fn is_runtimes_service(unit: &str) -> bool {
+    RUNTIMES.contains(&unit)
+}
+
 /// Whether it is a UUID, the form of Kubernetes' UIDs.
 #[must_use]
 pub fn is_uuid(text: &str) -> bool {

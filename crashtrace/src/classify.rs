@@ -18,9 +18,9 @@ pub(crate) mod tests;
 pub mod zones;
 
 pub use alloc::AllocFacts;
-pub use exit::ExitFacts;
+pub use exit::{Contradiction, ExitFacts, FailedProbe, Row};
 pub use oom::OomFacts;
-pub use reason::{NoTrace, Open, Reason};
+pub use reason::{NoTrace, NoWord, Open, Reason};
 
 /// Why an incident happened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -50,7 +50,8 @@ pub use exit::{
     EndedBy, Exit, FailedProbe, Fault, OomRef, ProbeAction, ProbeKind, SentSignal, StatusSays, Stop,
 };
 pub use field::{
-    AllocationField, Field, FoldedField, LimitField, MemoryField, ProcessField, Unresolved, VerdictField,
+    AllocationField, ExitField, Field, FoldedField, LimitField, MemoryField, ProcessField, Unresolved,
+    VerdictField,
 };
 pub use folded::{Folded, FoldedVictim};
 pub use incident::{Allocation, Constraint, Incident, Kind, LimitHit, MigrateType, Process};

@@ -63,6 +63,18 @@ pub enum Reason {
     NoFullCgroup,
     /// The figure is not read for a charge that failed.
     NotReadForCharge,
+    /// The kernel had marked the process as an OOM victim, and no record of that OOM kill names it.
+    OomKillUnseen,
+    /// The verdict on the OOM kill is not known.
+    OomVerdictUnknown,
+    /// No record has a signal that explains the status.
+    SignalUnseen,
+    /// The sender of the signal cannot be told.
+    SenderUnknown,
+    /// The kernel sent it, for a reason that the signal does not tell.
+    KernelsReason,
+    /// The runtime ended the container for a reason that it was told and the kernel does not see.
+    RuntimesReason(NoWord),
 }
 
 /// Why the kernel's stack does not show the cause.
@@ -71,4 +83,17 @@ pub enum NoTrace {
     DecisionLost,
     StackUnread,
     NothingOnStack,
+}
+
+/// Why Kubernetes' word on a container's end is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoWord {
+    /// The container is in no pod.
+    NoPod,
+    /// The pod's Events were not looked up, or not yet.
+    NotLookedUp,
+    /// They could not be had.
+    EventsMissing,
+    /// None of them fits this end.
+    NoneFits,
 }

@@ -6,6 +6,7 @@ use crate::schema::{Cause, Certainty, Level, Origin};
 
 pub(crate) mod alloc;
 pub(crate) mod build;
+pub(crate) mod exit;
 mod limits;
 mod memory;
 mod properties;

@@ -1,6 +1,6 @@
 //! Why a field is not known.
 
-use crate::classify::{NoTrace, Reason};
+use crate::classify::{NoTrace, NoWord, Reason};
 use crate::enrich::{BLIND_TIER, CLAIMS, DECISION_LOST};
 
 pub(super) fn words(reason: Reason) -> String {
@@ -47,6 +47,26 @@ pub(super) fn words(reason: Reason) -> String {
         }
         Reason::NoFullCgroup => "none of the cgroups of the process is at its limit any more",
         Reason::NotReadForCharge => "it is not read for a failed charge",
+        Reason::OomKillUnseen => {
+            "the kernel had marked the process as an OOM victim, but no record of that OOM kill names it"
+        }
+        Reason::OomVerdictUnknown => "the verdict on the OOM kill that ended it is not known any more",
+        Reason::SignalUnseen => "no record has a signal that explains this status",
+        Reason::SenderUnknown => "the cgroup of the signal's sender could not be read",
+        Reason::KernelsReason => "the kernel sent the signal, and does not say why",
+        Reason::RuntimesReason(NoWord::NoPod) => {
+            "the container runtime ended it, and why only the runtime's own client knows: the container is in no pod"
+        }
+        Reason::RuntimesReason(NoWord::NotLookedUp) => {
+            "the container runtime ended it, and why only Kubernetes knows: the pod's Events were not looked up yet"
+        }
+        Reason::RuntimesReason(NoWord::EventsMissing) => {
+            "the container runtime ended it, and why only Kubernetes knows: the pod's Events could not be had"
+        }
+        Reason::RuntimesReason(NoWord::NoneFits) => {
+            "the container runtime ended it, and why only Kubernetes knows: neither the pod's status nor an Event of this time \
+             tells"
+        }
     };
     words.to_owned()
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::gaps::counted;
 use super::{Case, Owned, Party};
 use crate::names::{Answer, Names, PodNames, Who};
-use crate::schema::{Field, LimitField, MemoryField, OwnerKind, ProcessField, Qos, Unresolved};
+use crate::schema::{ExitField, Field, LimitField, MemoryField, OwnerKind, ProcessField, Qos, Unresolved};
 
 /// Lookups of one case at most: a group kill may have thousands of victims, but they are in one pod.
 const MOST_ASKED: usize = 256;
@@ -126,6 +126,12 @@ fn nameless(case: &Case, book: &NameBook) -> Vec<Unresolved> {
             let field = Field::EachVictim(ProcessField::OwnerPod);
             gaps.push(Unresolved::new(field, counted(count, victims.len(), reason)));
         }
+    }
+    if let Some(reason) = of(case.owners.exited()) {
+        gaps.push(Unresolved::new(Field::Exited(ProcessField::OwnerPod), reason));
+    }
+    if let Some(reason) = of(case.owners.asked()).or_else(|| of(case.owners.killed())) {
+        gaps.push(Unresolved::new(Field::Exit(ExitField::SenderOwnerPod), reason));
     }
     if let Some(reason) = of(case.owners.limit()) {
         gaps.push(Unresolved::new(Field::Limit(LimitField::OwnerPod), reason));

@@ -30,6 +30,10 @@ pub enum Field {
     Folded(FoldedField),
     /// Of `allocation`.
     Allocation(AllocationField),
+    /// Of `exit`.
+    Exit(ExitField),
+    /// Of `exit.process`.
+    Exited(ProcessField),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
@@ -114,6 +118,22 @@ pub enum AllocationField {
     VictimPointsBytes,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum ExitField {
+    ExitCode,
+    EndedBy,
+    Signals,
+    #[strum(serialize = "signals[*].sender")]
+    Sender,
+    #[strum(serialize = "signals[*].sender.owner.pod")]
+    SenderOwnerPod,
+    Oom,
+    Probe,
+    Stop,
+    Status,
+}
+
 impl Field {
     /// The victim that it is of, where it is of a certain one.
     #[must_use]
@@ -170,6 +190,14 @@ impl fmt::Display for Field {
             }
             Self::Allocation(field) => {
                 f.write_str("allocation")?;
+                field.into()
+            }
+            Self::Exit(field) => {
+                f.write_str("exit")?;
+                field.into()
+            }
+            Self::Exited(field) => {
+                f.write_str("exit.process")?;
                 field.into()
             }
         };
@@ -236,6 +264,8 @@ mod tests {
             each(Field::EachVictim),
             each(Field::Folded),
             each(Field::Allocation),
+            each(Field::Exit),
+            each(Field::Exited),
         ]
         .concat()
     }

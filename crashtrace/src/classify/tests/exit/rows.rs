@@ -1,0 +1,150 @@
+//! Each row of the decision table.
+
+use super::*;
+use crate::classify::Row;
+use crate::correlate::KilledBy;
+use crate::enrich::OomVerdict;
+use crate::schema::{Cause, Certainty, EndedBy, Level, Stop};
+
+#[track_caller]
+fn expect(told: &Told, row: Row, cause: Cause, ended_by: Option<EndedBy>) {
+    let facts = told.exit();
+    assert_eq!((facts.row, told.cause, facts.ended_by), (row, cause, ended_by), "{told:#?}");
+}
+
+fn an_oom(pid: u32) -> KilledBy {
+    KilledBy { ktime_ns: END - SECOND, cpu: 1, pid: Some(pid), comm: Some("api".into()) }
+}
+
+#[test]
+fn a_joined_oom_kill_gives_its_cause_and_level() {
+    let event =
+        ContainerExit { status: signaled(9), killed: Some(kernels(9, 4211)), oom_marked: true, ..an_end() };
+    let mut scenery = Scenery::of(event.clone());
+    scenery.change = |end, context| {
+        end.oom = Some(an_oom(4211));
+        context.oom = Some(OomVerdict {
+            ktime_ns: END - SECOND,
+            cpu: 1,
+            cause: Cause::CgroupOom,
+            level: Some(Level::Container),
+            certainty: Certainty::Inferred,
+            summary: "container api hit its own limit of 64 MiB".to_owned(),
+        });
+    };
+    let told = scenery.told();
+    expect(&told, Row::Oom, Cause::CgroupOom, Some(EndedBy::OomKiller));
+    assert_eq!((told.level, told.certainty), (Some(Level::Container), Certainty::Inferred));
+    assert!(!told.exit().wants_events);
+
+    // The verdict has been forgotten.
+    let mut scenery = Scenery::of(event.clone());
+    scenery.change = |end, _| end.oom = Some(an_oom(4211));
+    expect(&scenery.told(), Row::Oom, Cause::Unknown, Some(EndedBy::OomKiller));
+    // The record of the decision was lost.
+    let told = Scenery::of(event).told();
+    expect(&told, Row::OomUnseen, Cause::Unknown, Some(EndedBy::OomKiller));
+    assert!(told.gap("verdict.cause").is_some_and(|why| why.contains("no record of that OOM kill")));
+}
+
+#[test]
+fn what_ended_it_by_itself() {
+    let at = |status, raised| ContainerExit { status, raised, ..an_end() };
+    let exited = |code| Some(WaitStatus::Exited { code });
+    for (event, row, ended_by) in [
+        (at(exited(1), None), Row::Exited, EndedBy::Itself),
+        (at(exited(0), None), Row::Exited, EndedBy::Itself),
+        (at(exited(139), raised(11, 1, 0)), Row::Exited, EndedBy::Itself),
+        (at(signaled(11), raised(11, 1, 0)), Row::Fault, EndedBy::Fault),
+        (at(signaled(31), raised(31, 1, 0)), Row::Fault, EndedBy::Fault),
+        (at(signaled(24), raised(24, SI_KERNEL, 0)), Row::Fault, EndedBy::Fault),
+        (at(signaled(25), raised(25, 0, 0)), Row::Fault, EndedBy::Fault),
+        (at(signaled(6), raised(6, -6, 0)), Row::OwnSignal, EndedBy::Itself),
+        (at(signaled(13), raised(13, 0, 0)), Row::OwnSignal, EndedBy::Itself),
+        (ContainerExit { before_exec: true, ..at(exited(1), None) }, Row::NotStarted, EndedBy::Itself),
+        (
+            ContainerExit { killed: Some(by("api", 4211, &api())), ..at(signaled(9), None) },
+            Row::OwnSignal,
+            EndedBy::Itself,
+        ),
+    ] {
+        expect(&Scenery::of(event).told(), row, Cause::ContainerExit, Some(ended_by));
+    }
+    // The signal of the status was not raised.
+    let told = Scenery::of(at(signaled(11), raised(7, 1, 0))).told();
+    expect(&told, Row::SignalUnseen, Cause::Unknown, None);
+    let told = Scenery::of(at(None, None)).told();
+    expect(&told, Row::StatusUnread, Cause::Unknown, None);
+}
+
+#[test]
+fn another_process_killed_it() {
+    let host = |number, before_ns| Signal {
+        number,
+        ktime_ns: END - before_ns,
+        ..by("bash", 812, "/user.slice/user-1000.slice/session-3.scope")
+    };
+    let kill = |killed| ContainerExit { status: signaled(9), killed: Some(killed), ..an_end() };
+    let ask = |status, asked| ContainerExit { status, asked: Some(asked), ..an_end() };
+    let exited = |code| Some(WaitStatus::Exited { code });
+    for (event, row, ended_by, certainty) in [
+        (kill(host(9, 10)), Row::Killed, EndedBy::Host, Certainty::Observed),
+        (kill(inside(&sibling())), Row::Killed, EndedBy::SamePod, Certainty::Observed),
+        (ask(signaled(15), host(15, 10)), Row::Killed, EndedBy::Host, Certainty::Observed),
+        (ask(exited(143), host(15, 2 * SECOND)), Row::KilledByHandled, EndedBy::Host, Certainty::Inferred),
+        (
+            ask(exited(0), Signal { number: 2, ..inside(&api()) }),
+            Row::KilledByHandled,
+            EndedBy::SameContainer,
+            Certainty::Inferred,
+        ),
+    ] {
+        let told = Scenery::of(event).told();
+        expect(&told, row, Cause::Killed, Some(ended_by));
+        assert_eq!(told.certainty, certainty);
+        assert!(!told.exit().wants_events);
+    }
+    // The signal is long ago, was ignored, or is one that programs use for other things.
+    for asked in [host(15, 11 * SECOND), Signal { outcome: Outcome::Ignored, ..host(15, 10) }, host(10, 10)] {
+        expect(
+            &Scenery::of(ask(exited(1), asked)).told(),
+            Row::Exited,
+            Cause::ContainerExit,
+            Some(EndedBy::Itself),
+        );
+    }
+    // An ignored SIGKILL from inside ends no process 1.
+    let ignored = Signal { outcome: Outcome::Ignored, ..inside(&api()) };
+    expect(&Scenery::of(kill(ignored)).told(), Row::SignalUnseen, Cause::Unknown, None);
+    // In its grace period, someone was faster than the runtime.
+    let event = ContainerExit { asked: Some(runc(15, SECOND)), ..kill(host(9, 10)) };
+    expect(&Scenery::of(event).told(), Row::Killed, Cause::Killed, Some(EndedBy::Host));
+}
+
+#[test]
+fn the_kernel_killed_it() {
+    let mut init = kernels(9, 4000);
+    init.sender.exiting = true;
+    init.sender.task.container_pid = Some(1);
+    let kill = |killed: Signal| ContainerExit { status: signaled(9), killed: Some(killed), ..an_end() };
+    let told = Scenery::of(kill(init.clone())).told();
+    expect(&told, Row::PidNamespace, Cause::Killed, Some(EndedBy::PidNamespace));
+    assert!(told.exit().wants_events);
+    let anew = event("SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", END);
+    let told = Scenery::of(kill(init.clone())).events(std::slice::from_ref(&anew)).told();
+    expect(&told, Row::Stopped, Cause::Stopped, Some(EndedBy::PidNamespace));
+    assert_eq!(told.exit().stop, Some(Stop::SandboxChanged));
+    // The end of the namespace within the pod's own end.
+    let event = ContainerExit { asked: Some(runc(15, SECOND)), ..kill(init) };
+    let told = Scenery::of(event).life(|pod, _| pod.deleting = true).told();
+    expect(&told, Row::Stopped, Cause::Stopped, Some(EndedBy::Runtime));
+
+    let told = Scenery::of(kill(kernels(9, 4211))).told();
+    expect(&told, Row::CpuLimit, Cause::ContainerExit, Some(EndedBy::CpuLimit));
+    assert_eq!(told.inferred(), ["exit.ended_by"]);
+    let soft = ContainerExit { raised: raised(24, SI_KERNEL, 0), ..kill(kernels(9, 4211)) };
+    assert_eq!(Scenery::of(soft).told().certainty, Certainty::Observed);
+    expect(&Scenery::of(kill(kernels(9, 77))).told(), Row::Kernel, Cause::Unknown, Some(EndedBy::Kernel));
+    let hangup = ContainerExit { status: signaled(1), asked: Some(kernels(1, 77)), ..an_end() };
+    expect(&Scenery::of(hangup).told(), Row::Kernel, Cause::Unknown, Some(EndedBy::Kernel));
+}
