@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crashtrace::names::MemoryBounds;
 use crashtrace::pods::index::{Index, MAX_BYTES, MAX_EARLIER_RUNS};
+use crashtrace::pods::life::{self, Ended, MAX_MESSAGE_BYTES, MAX_WORD_BYTES};
 use crashtrace::pods::object::{MAX_CONTAINERS, MAX_IMAGE_BYTES, MAX_NAME_BYTES, PodObject, pod};
 use crashtrace::pods::pod::{Container, Pod};
 use peak_alloc::PeakAlloc;
@@ -42,6 +43,13 @@ impl Node {
                 id: id(run),
                 last_id: run.checked_sub(1).and_then(id),
                 restart_count: u32::try_from(run).ok(),
+                life: life::OfContainer {
+                    last_ended: run.checked_sub(1).map(|run| {
+                        let (reason, at) = (life::word("Error"), i64::try_from(run).ok());
+                        Box::new(Ended { reason, exit_code: Some(1), finished_at_s: at })
+                    }),
+                    ..it.life.clone()
+                },
                 ..it.clone()
             }
         };
@@ -95,6 +103,7 @@ fn a_hundred_thousand_events_of_five_hundred_pods_leave_memory_as_it_was() {
         }
     }
     assert_flat("other runs", most, held(before));
+    println!("{PODS} pods: {full} bytes, with all earlier runs {most}");
     assert!(most < 4 << 20, "{most} bytes with {MAX_EARLIER_RUNS} earlier runs of each container");
     assert_eq!((index.pods(), index.gone(), index.refused()), (PODS, 0, 0));
 
@@ -128,6 +137,10 @@ fn the_largest_pods_are_refused_before_the_bound_is_passed() {
     for number in 0.. {
         let text =
             |what: &str, length: usize| format!("{what}{number:0>width$}", width = length - what.len());
+        let ended = || {
+            let reason = Some(text("", MAX_WORD_BYTES).into());
+            Some(Box::new(Ended { reason, exit_code: Some(1), finished_at_s: Some(1) }))
+        };
         let container = |at: usize| Container {
             name: text(&format!("c{at}-"), MAX_NAME_BYTES).into(),
             kind: crashtrace::pods::pod::ContainerKind::App,
@@ -136,8 +149,11 @@ fn the_largest_pods_are_refused_before_the_bound_is_passed() {
             image: Some(text(&format!("i{at}-"), MAX_IMAGE_BYTES).into()),
             restart_count: Some(1),
             memory: MemoryBounds::default(),
+            life: life::OfContainer { ended: ended(), last_ended: ended(), ..life::OfContainer::default() },
         };
         let name = || text("", MAX_NAME_BYTES).into();
+        let life =
+            life::OfPod { message: Some(text("", MAX_MESSAGE_BYTES).into()), ..life::OfPod::default() };
         let pod = Pod {
             uid: name(),
             config_hash: Some(name()),
@@ -145,7 +161,7 @@ fn the_largest_pods_are_refused_before_the_bound_is_passed() {
             name: name(),
             workload: None,
             qos: None,
-            deleting: false,
+            life,
             memory: MemoryBounds::default(),
             containers: (0..MAX_CONTAINERS).map(container).collect(),
         };

@@ -120,7 +120,8 @@ pub struct PodLife {
     pub restart_policy: Option<RestartPolicy>,
     /// `spec.terminationGracePeriodSeconds`.
     pub grace_seconds: Option<u32>,
-    /// `metadata.deletionTimestamp` is set.
+    /// `metadata.deletionTimestamp` is set, or the API server does not have the pod any more. (Of a static pod it is the mirror's:
+    /// that may be deleted while the pod runs on.)
     pub deleting: bool,
     /// `metadata.deletionGracePeriodSeconds`.
     pub deletion_grace_seconds: Option<u32>,

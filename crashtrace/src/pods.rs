@@ -6,7 +6,7 @@
 //! runtime    --cri---> lists ------------> Known ---+
 //! ```
 //!
-//! [`object`] reads a pod object, [`pod`] is what is kept of it, and [`index`] keeps it. [`names`] makes a report's names from each
+//! [`object`] reads a pod object, [`pod`] and [`life`] are what is kept of it, and [`index`] keeps it. [`names`] makes a report's names from each
 //! source, [`directory`] chooses the sources for a pod, and `confirm` decides what is taken of their answers.
 
 mod confirm;
@@ -14,6 +14,7 @@ pub mod cri;
 pub mod directory;
 pub mod index;
 pub mod kube;
+pub mod life;
 pub mod names;
 pub mod object;
 pub mod pod;

@@ -237,7 +237,11 @@ fn together(who: Who<'_>, watched: Option<Watched>, listed: Asked) -> Answer {
     if let Some(found) = watched.container
         && let Some(container) = found.pod.containers.get(found.container)
     {
-        let names = Names::of_pod(&found.pod, stale).with_container(container, found.restart_count);
+        let names = Names::of_pod(&found.pod, stale).with_container(
+            container,
+            found.restart_count,
+            found.ended.as_ref(),
+        );
         return Answer { names: Some(names), ..Answer::default() };
     }
     let reasons = [watched.reason, runtime_reason].into_iter().filter(|reason| !reason.is_empty());
@@ -268,7 +272,7 @@ fn together(who: Who<'_>, watched: Option<Watched>, listed: Asked) -> Answer {
         Some(Listed::Container(listed)) => {
             let container = pod.containers.iter().find(|it| Some(&*it.name) == listed.name.as_deref());
             let names = match container {
-                Some(container) => names.with_container(container, listed.attempt),
+                Some(container) => names.with_container(container, listed.attempt, None),
                 None => Names {
                     container: Names::of_runtime(&Listed::Container(listed), None).container,
                     ..names

@@ -1,7 +1,7 @@
 //! The pods of a node and their containers, from the API server, to be found by id. PURE: time is an argument.
 //!
 //! A report comes after a container's end. By then the object may name the next run, or be deleted. So the ids that a
-//! container had, and pods that are gone, stay known for [`KEPT`].
+//! container had, how those runs ended, and pods that are gone, stay known for [`KEPT`].
 //!
 //! # Bounds
 //!
@@ -14,14 +14,15 @@
 //! | earlier runs of a container | [`MAX_EARLIER_RUNS`], beside the two that the object names. As many as the back-off between restarts lets happen in [`KEPT`] |
 //! | all of it | [`MAX_BYTES`], as [`Index::bytes`] counts |
 //!
-//! Recorded pods (of 1.4 containers) come to 0.9 KiB each, and to 3.7 KiB once each container had all its earlier runs: so 500
-//! pods take between 0.5 and 2 MiB, and these numbers of pods 19 MiB. Only pods that are much larger than any real one
+//! Recorded pods (of 1.4 containers) come to 1.1 KiB each, and to 4.6 KiB once each container had all its earlier runs: so 500
+//! pods take between 0.5 and 2.3 MiB, and these numbers of pods 23 MiB. Only pods that are much larger than any real one
 //! ([`super::object::MAX_POD_BYTES`]) meet the last bound first. A pod that has no room is not known, and counted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::life::Ended;
 use super::pod::Pod;
 use crate::cgroup::is_uuid;
 
@@ -55,6 +56,17 @@ pub struct IndexedContainer {
     pub current: bool,
     /// How often the container had been started anew when this run began; that in the pod is of the newest run.
     pub restart_count: Option<u32>,
+    /// How this run ended, once its status says so.
+    pub ended: Option<Ended>,
+}
+
+/// Where a run is.
+#[derive(Clone, Debug)]
+struct Place {
+    pod: Arc<Pod>,
+    container: usize,
+    current: bool,
+    restart_count: Option<u32>,
 }
 
 /// See the module.
@@ -62,7 +74,7 @@ pub struct IndexedContainer {
 pub struct Index {
     /// By UID, with those that are gone.
     pods: HashMap<Box<str>, Entry>,
-    ids: HashMap<Id, IndexedContainer>,
+    ids: HashMap<Id, Place>,
     /// Static pods: all that claim a config hash.
     hashes: HashMap<Box<str>, Vec<Arc<Pod>>>,
     /// The UIDs of those that are gone, the first one first.
@@ -97,12 +109,12 @@ impl Entry {
 
     fn bytes(&self) -> usize {
         // Tables are up to half empty.
-        let slots =
-            2 * (self.runs().count() * size_of::<(Id, IndexedContainer)>() + size_of::<(Box<str>, Self)>());
+        let slots = 2 * (self.runs().count() * size_of::<(Id, Place)>() + size_of::<(Box<str>, Self)>());
         let pod = size_of::<Pod>() + 2 * size_of::<usize>() + self.pod.heap_bytes();
         // The UID and the hash are keys, too.
         let keys = self.pod.uid.len() + self.pod.config_hash.as_deref().map_or(0, |hash| hash.len() + 96);
-        slots + pod + keys + size_of_val(&*self.earlier)
+        let ended = self.earlier.iter().filter_map(|earlier| earlier.ended.as_deref());
+        slots + pod + keys + size_of_val(&*self.earlier) + ended.map(Ended::bytes).sum::<usize>()
     }
 }
 
@@ -131,9 +143,16 @@ impl Index {
     pub fn remove(&mut self, uid: &str, now: Instant) {
         self.sweep_at_times(now);
         let order = self.number();
-        let Some(entry) = self.pods.get_mut(uid).filter(|entry| entry.gone.is_none()) else { return };
+        if self.pods.get(uid).is_none_or(|entry| entry.gone.is_some()) {
+            return;
+        }
+        let Some(mut entry) = self.take_out(uid) else { return };
         entry.gone = Some((now, order));
-        self.gone.insert(order, uid.into());
+        // A forced deletion, or one that was missed. (That of a mirror says nothing of the static pod.)
+        if !entry.pod.life.deleting && entry.pod.config_hash.is_none() {
+            Arc::make_mut(&mut entry.pod).life.deleting = true;
+        }
+        self.put_in(entry);
         if self.gone.len() > MAX_GONE {
             self.forget_one();
         }
@@ -166,7 +185,15 @@ impl Index {
     /// The container with this id, 64 hex digits.
     #[must_use]
     pub fn find_container(&self, id: &str) -> Option<IndexedContainer> {
-        self.ids.get(&Id::parse(id)?).cloned()
+        let id = Id::parse(id)?;
+        let Place { pod, container, current, restart_count } = self.ids.get(&id)?.clone();
+        let earlier = self.pods.get(&pod.uid).map(|entry| &*entry.earlier).unwrap_or_default();
+        let earlier = earlier.iter().find(|earlier| earlier.run.id == id);
+        let ended = match earlier {
+            Some(earlier) => earlier.ended.as_deref(),
+            None => pod.containers.get(container).and_then(|it| runs::ended(it, id)),
+        };
+        Some(IndexedContainer { ended: ended.cloned(), pod, container, current, restart_count })
     }
 
     /// The pod with this UID or, of a static pod, this config hash: the newest that had it. `None` where it is
@@ -239,8 +266,8 @@ impl Index {
         let stale: Vec<_> = stale.map(|entry| Arc::clone(&entry.pod)).collect();
         for pod in stale {
             let Some(mut entry) = self.take_out(&pod.uid) else { continue };
-            let kept = entry.earlier.iter().copied().filter(|earlier| !old(earlier.since));
-            entry.earlier = kept.collect();
+            let earlier = std::mem::take(&mut entry.earlier).into_iter();
+            entry.earlier = earlier.filter(|earlier| !old(earlier.since)).collect();
             self.put_in(entry);
         }
     }

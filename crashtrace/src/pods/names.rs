@@ -1,6 +1,7 @@
 //! A report's names of a pod, from each source. PURE.
 
 use super::cri::cache::Listed;
+use super::life::Ended;
 use super::pod::{Container, ContainerKind, Pod};
 use crate::names::{ContainerLife, ContainerNames, MemoryBounds, Names, PodLife};
 use crate::schema::{ContainerRole, NameSource};
@@ -27,22 +28,27 @@ impl Names {
             workload: pod.workload.clone(),
             qos: pod.qos,
             pod_memory: pod_memory(pod),
-            life: PodLife::default(),
+            life: pod.life.names(),
             container: None,
             stale_seconds,
         }
     }
 
-    /// And of a container in it, in the run that ended or runs with this count of restarts.
+    /// And of a container in it, in the run with this count of restarts, which ended so if it has.
     #[must_use]
-    pub fn with_container(self, container: &Container, restart_count: Option<u32>) -> Self {
+    pub fn with_container(
+        self,
+        container: &Container,
+        restart_count: Option<u32>,
+        ended: Option<&Ended>,
+    ) -> Self {
         let names = ContainerNames {
             name: Some(container.name.to_string()),
             role: Some(container.kind.into()),
             image: container.image.as_deref().map(str::to_owned),
             restart_count,
             memory: container.memory,
-            life: ContainerLife::default(),
+            life: container.life.names(ended),
         };
         Self { container: Some(names), ..self }
     }

@@ -12,25 +12,32 @@
 //! | image | [`MAX_IMAGE_BYTES`] | absent: half an image's name may be another image's |
 //! | container id | 64 hex digits | any other id is absent: no cgroup is named so |
 //! | containers | [`MAX_CONTAINERS`] | the first ones: init containers, then the app's, ephemeral ones last |
+//! | reasons | [`MAX_WORD_BYTES`] | absent |
+//! | the pod's message | [`MAX_MESSAGE_BYTES`] | cut, with an ellipsis |
 //!
-//! An object that names one field twice is taken as empty. Nothing is cut: a name that was cut is a wrong name. Names that
+//! An object that names one field twice is taken as empty. No name is cut: a name that was cut is a wrong name. Names that
 //! Kubernetes would not allow are kept unchanged; the outputs escape them. So a pod holds no more than [`MAX_POD_BYTES`].
 
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::life::{Ended, MAX_MESSAGE_BYTES, MAX_WORD_BYTES};
 use super::pod::{Container, ContainerKind, Pod};
 use crate::names::MemoryBounds;
 use crate::schema::Qos;
 
+mod life;
 mod mirror;
 pub mod quantity;
+mod read;
 #[cfg(test)]
 pub(super) mod tests;
 pub mod workload;
+
+pub use life::{Condition, ProbeSpec, State, Terminated};
+use read::{field, list, object, read};
 
 /// The longest name that Kubernetes allows to anything (a DNS subdomain).
 pub const MAX_NAME_BYTES: usize = 253;
@@ -38,10 +45,20 @@ pub const MAX_NAME_BYTES: usize = 253;
 pub const MAX_IMAGE_BYTES: usize = 512;
 /// The most containers of a pod that are kept.
 pub const MAX_CONTAINERS: usize = 128;
-/// The most that a [`Pod`] from here can hold, in bytes: seven names (UID, config hash, namespace, name, kind and name of the
-/// workload, and room for the struct) and for each container a name, an image, two ids and 192 bytes for the struct.
-pub const MAX_POD_BYTES: usize =
-    7 * MAX_NAME_BYTES + MAX_CONTAINERS * (MAX_NAME_BYTES + MAX_IMAGE_BYTES + 2 * 64 + 192);
+/// The most that a [`Pod`] from here can hold, in bytes: its struct, six names (UID, config hash, namespace, name, kind and name of
+/// the workload), a message and two reasons, and for each container its struct, a name, an image with the counters of its `Arc`, two
+/// ids and how two runs ended.
+pub const MAX_POD_BYTES: usize = size_of::<Pod>()
+    + 6 * MAX_NAME_BYTES
+    + MAX_MESSAGE_BYTES
+    + 2 * MAX_WORD_BYTES
+    + MAX_CONTAINERS * MAX_CONTAINER_BYTES;
+const MAX_CONTAINER_BYTES: usize = size_of::<Container>()
+    + MAX_NAME_BYTES
+    + MAX_IMAGE_BYTES
+    + 2 * size_of::<usize>()
+    + 2 * 64
+    + 2 * (size_of::<Ended>() + MAX_WORD_BYTES);
 
 /// A pod object, as a list and a watch of the API server have it. The fields of this type are kept of an answer
 /// (`kube/shapes.rs`; its test reports a field that is missing there). Reads any JSON; needs it as text (not buffered by serde, as
@@ -95,6 +112,9 @@ pub struct Meta {
     /// `deletionTimestamp`: set while it is being deleted.
     #[serde(deserialize_with = "field")]
     pub deletion_timestamp: Option<String>,
+    /// `deletionGracePeriodSeconds`.
+    #[serde(deserialize_with = "field")]
+    pub deletion_grace_period_seconds: Option<u32>,
     /// `labels`.
     #[serde(deserialize_with = "object")]
     pub labels: Labels,
@@ -165,6 +185,12 @@ pub struct Spec {
     /// `nodeName`: the node that it is on.
     #[serde(deserialize_with = "field")]
     pub node_name: Option<String>,
+    /// `restartPolicy`.
+    #[serde(deserialize_with = "field")]
+    pub restart_policy: Option<String>,
+    /// `terminationGracePeriodSeconds`.
+    #[serde(deserialize_with = "field")]
+    pub termination_grace_period_seconds: Option<u32>,
 }
 
 /// A container in `spec`.
@@ -180,6 +206,12 @@ pub struct ContainerSpec {
     /// `restartPolicy`: `Always` makes an init container a sidecar.
     #[serde(deserialize_with = "field")]
     pub restart_policy: Option<String>,
+    /// `livenessProbe`.
+    #[serde(deserialize_with = "object")]
+    pub liveness_probe: ProbeSpec,
+    /// `startupProbe`.
+    #[serde(deserialize_with = "object")]
+    pub startup_probe: ProbeSpec,
     /// `resources`.
     #[serde(deserialize_with = "object")]
     pub resources: Resources,
@@ -225,6 +257,15 @@ pub struct Status {
     /// `resources`.
     #[serde(deserialize_with = "object")]
     pub resources: Resources,
+    /// `reason`.
+    #[serde(deserialize_with = "field")]
+    pub reason: Option<String>,
+    /// `message`.
+    #[serde(deserialize_with = "field")]
+    pub message: Option<String>,
+    /// `conditions`.
+    #[serde(deserialize_with = "list")]
+    pub conditions: Vec<Condition>,
 }
 
 /// A container in `status`.
@@ -251,24 +292,6 @@ pub struct ContainerStatus {
     pub resources: Resources,
 }
 
-/// A container's state, where it has ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct State {
-    /// `terminated`.
-    #[serde(deserialize_with = "object")]
-    pub terminated: Terminated,
-}
-
-/// How a container ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Terminated {
-    /// `containerID`.
-    #[serde(rename = "containerID", deserialize_with = "field")]
-    pub container_id: Option<String>,
-}
-
 /// The pod of an object. `None` without a UID, a namespace and a name: then it is no pod, or a bookmark.
 #[must_use]
 pub fn pod(object: &PodObject) -> Option<Pod> {
@@ -280,7 +303,7 @@ pub fn pod(object: &PodObject) -> Option<Pod> {
         name: name(metadata.name.as_ref())?,
         workload: workload::of(metadata),
         qos: status.qos_class.as_deref().and_then(qos),
-        deleting: metadata.deletion_timestamp.is_some(),
+        life: life::of_pod(object),
         memory: bounds_of_pod(&spec.resources, &status.resources),
         containers: containers(spec, status),
     })
@@ -315,10 +338,12 @@ fn container(
     let always = spec.restart_policy.as_deref() == Some("Always");
     let image = spec.image.as_deref().filter(|image| (1..=MAX_IMAGE_BYTES).contains(&image.len()));
     let id_now = status.and_then(|it| id(it.container_id.as_ref()));
+    let id_now = id_now.or_else(|| id(status?.state.terminated.container_id.as_ref()));
     Container {
+        life: life::of_container(spec, status, id_now.as_deref()),
         name,
         kind: if kind == ContainerKind::Init && always { ContainerKind::Sidecar } else { kind },
-        id: id_now.or_else(|| status.and_then(|it| id(it.state.terminated.container_id.as_ref()))),
+        id: id_now,
         last_id: status.and_then(|it| id(it.last_state.terminated.container_id.as_ref())),
         image: image.map(Arc::from),
         restart_count: status.and_then(|it| it.restart_count),
@@ -362,28 +387,4 @@ fn id(text: Option<&String>) -> Option<Box<str>> {
     let id = text.split_once("://").map_or(text, |(_, id)| id);
     let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     (id.len() == 64 && id.bytes().all(hex)).then(|| id.into())
-}
-
-/// Text, a number or a truth value: absent where there is another.
-fn field<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
-    let json = <&RawValue>::deserialize(from)?;
-    Ok(serde_json::from_str(json.get()).unwrap_or_default())
-}
-
-/// An object: an empty one where there is something else.
-fn object<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
-    Ok(read(<&RawValue>::deserialize(from)?).unwrap_or_default())
-}
-
-/// The objects of a list, without elements that are none.
-fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
-    let json = <&RawValue>::deserialize(from)?;
-    let elements: Vec<&RawValue> = serde_json::from_str(json.get()).unwrap_or_default();
-    Ok(elements.into_iter().filter_map(read).take(MAX_CONTAINERS).collect())
-}
-
-/// serde would also read a list as an object, field by field.
-fn read<'de, T: Deserialize<'de>>(json: &'de RawValue) -> Option<T> {
-    let json = json.get();
-    json.starts_with('{').then(|| serde_json::from_str(json).ok())?
 }

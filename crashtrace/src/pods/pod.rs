@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::life;
 use crate::names::{MemoryBounds, Workload};
 use crate::schema::Qos;
 
@@ -24,8 +25,8 @@ pub struct Pod {
     pub workload: Option<Workload>,
     /// `status.qosClass`.
     pub qos: Option<Qos>,
-    /// `metadata.deletionTimestamp` is set: it is being deleted.
-    pub deleting: bool,
+    /// What ends it and its containers.
+    pub life: life::OfPod,
     /// The pod's own, from `spec.resources`; the sum of its containers is not in here. `status.resources` has the amount
     /// in force only for a pod with a limit at pod level: of others it is a sum that the node does not set (an
     /// init container that has ended counts in it).
@@ -44,9 +45,10 @@ impl Pod {
             let ids = [&it.id, &it.last_id].into_iter().flatten().map(|id| id.len());
             // An image is counted with the two counters of its `Arc`.
             let image = it.image.as_deref().map_or(0, |image| image.len() + 2 * size_of::<usize>());
-            size_of::<Container>() + it.name.len() + ids.sum::<usize>() + image
+            size_of::<Container>() + it.name.len() + ids.sum::<usize>() + image + it.life.heap_bytes()
         });
-        texts.into_iter().flatten().map(|text| text.len()).chain(workload).chain(containers).sum()
+        let texts = texts.into_iter().flatten().map(|text| text.len());
+        texts.chain(workload).chain(containers).chain([self.life.heap_bytes()]).sum()
     }
 }
 
@@ -68,6 +70,8 @@ pub struct Container {
     pub restart_count: Option<u32>,
     /// Its memory request and limit.
     pub memory: MemoryBounds,
+    /// What ends it, and how its runs ended.
+    pub life: life::OfContainer,
 }
 
 /// The kind of container.

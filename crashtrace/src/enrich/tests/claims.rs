@@ -14,6 +14,7 @@ use crate::names::{MemoryBounds, Workload};
 use crate::node::Node;
 use crate::pods::directory::tests::OnePod;
 use crate::pods::directory::{Directory, PodWatch};
+use crate::pods::life;
 use crate::pods::pod::{Container, ContainerKind, Pod};
 use crate::report::Context;
 
@@ -34,6 +35,7 @@ fn a_pod(uid: &str, qos: Option<Qos>) -> Pod {
         image: Some(format!("image-{MARK}").into()),
         restart_count: Some(1),
         memory: bounds,
+        life: life::OfContainer::default(),
     };
     Pod {
         uid: uid.into(),
@@ -46,7 +48,7 @@ fn a_pod(uid: &str, qos: Option<Qos>) -> Pod {
             inferred: false,
         }),
         qos,
-        deleting: false,
+        life: life::OfPod::default(),
         memory: bounds,
         containers: [container].into(),
     }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::names::{MemoryBounds, Workload};
 use crate::pods::cri::{CriContainer, CriSandbox, CriState};
+use crate::pods::life;
 use crate::schema::Qos;
 
 const UID: &str = "2227d2ac-729b-4912-87f5-14f1fda3ef9f";
@@ -23,7 +24,7 @@ fn pod(uid: &str, hash: Option<&str>, node: Option<&str>) -> Pod {
         name: "api-0".into(),
         workload: node.map(|node| Workload { kind: "Node".into(), name: node.into(), inferred: false }),
         qos: Some(Qos::Burstable),
-        deleting: false,
+        life: life::OfPod::default(),
         memory: MemoryBounds::default(),
         containers: Box::default(),
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::names::{MemoryBounds, Workload};
 use crate::pods::cri::{CriContainer, CriSandbox, CriState};
 use crate::pods::kube;
+use crate::pods::life;
 use crate::pods::names::tests::status;
 use crate::pods::pod::{Container, ContainerKind};
 use crate::schema::ContainerRole;
@@ -21,6 +22,7 @@ fn pod() -> Arc<Pod> {
         image: Some("api:1".into()),
         restart_count: Some(7),
         memory: MemoryBounds { limit_bytes: Some(1 << 26), ..MemoryBounds::default() },
+        life: life::OfContainer::default(),
     };
     Arc::new(Pod {
         uid: "u".into(),
@@ -29,14 +31,15 @@ fn pod() -> Arc<Pod> {
         name: "api-0".into(),
         workload: Some(Workload { kind: "StatefulSet".into(), name: "api".into(), inferred: false }),
         qos: None,
-        deleting: false,
+        life: life::OfPod::default(),
         memory: MemoryBounds::default(),
         containers: [container].into(),
     })
 }
 
 fn watched(container: bool, pod_known: bool) -> Watched {
-    let found = IndexedContainer { pod: pod(), container: 0, current: false, restart_count: Some(3) };
+    let found =
+        IndexedContainer { pod: pod(), container: 0, current: false, restart_count: Some(3), ended: None };
     Watched {
         container: container.then_some(found),
         pod: pod_known.then(pod),
@@ -213,7 +216,13 @@ fn a_source_that_contradicts_the_path_gives_no_names() {
     };
     let other_pod = || Arc::new(Pod { uid: "v".into(), ..(*pod()).clone() });
     let elsewhere = || {
-        let found = IndexedContainer { pod: other_pod(), container: 0, current: true, restart_count: None };
+        let found = IndexedContainer {
+            pod: other_pod(),
+            container: 0,
+            current: true,
+            restart_count: None,
+            ended: None,
+        };
         Some(Watched { container: Some(found), pod: Some(other_pod()), ..watched(false, false) })
     };
     let renamed = || {
@@ -287,6 +296,7 @@ impl PodWatch for OnePod {
             container: 0,
             current: true,
             restart_count: Some(1),
+            ended: None,
         })
     }
 
@@ -364,6 +374,7 @@ fn a_mirror_that_does_not_fit_leaves_the_names_to_the_runtime() {
             container: 0,
             current: true,
             restart_count: Some(1),
+            ended: None,
         };
         Some(Watched { pod: Some(Arc::clone(&found.pod)), container: Some(found), ..Watched::default() })
     };

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{IndexedContainer, KEPT, MAX_EARLIER_RUNS};
+use super::{KEPT, MAX_EARLIER_RUNS, Place};
+use crate::pods::life::Ended;
 use crate::pods::pod::{Container, Pod};
 
 /// A container's id: 64 hex digits, in half the space.
@@ -50,18 +51,27 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn found(self, pod: &Arc<Pod>) -> IndexedContainer {
+    pub(super) fn found(self, pod: &Arc<Pod>) -> Place {
         let Self { container, current, restart_count, .. } = self;
-        IndexedContainer { pod: Arc::clone(pod), container, current, restart_count }
+        Place { pod: Arc::clone(pod), container, current, restart_count }
     }
 }
 
 /// A run that the object does not name any more.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Earlier {
     pub(super) run: Run,
     /// Since when.
     pub(super) since: Instant,
+    /// How it ended, if the object said so.
+    pub(super) ended: Option<Box<Ended>>,
+}
+
+/// How the run with this id ended, if the object says so: of two statuses of one run the newest run's.
+pub(super) fn ended(container: &Container, id: Id) -> Option<&Ended> {
+    let of = |text: &Option<Box<str>>| text.as_deref().and_then(Id::parse) == Some(id);
+    let newest = container.life.ended.as_deref().filter(|_| of(&container.id));
+    newest.or_else(|| container.life.last_ended.as_deref().filter(|_| of(&container.last_id)))
 }
 
 /// The runs that an object names: of each container the newest, and the last that ended.
@@ -87,14 +97,17 @@ pub(super) fn earlier(old: &Pod, kept: &[Earlier], new: &Pod, now: Instant) -> B
         let same = |container: &Container| container.name == *name;
         if new.containers.get(at).is_some_and(same) { Some(at) } else { new.containers.iter().position(same) }
     };
-    let dropped = named(old).map(|run| Earlier { run, since: now });
+    let dropped = named(old).map(|run| {
+        let ended = old.containers.get(run.container).and_then(|container| ended(container, run.id));
+        Earlier { run, since: now, ended: ended.cloned().map(Box::new) }
+    });
     let named: Vec<_> = named(new).collect();
     let mut earlier = Vec::new();
-    for Earlier { run, since } in kept.iter().copied().chain(dropped) {
+    for Earlier { run, since, ended } in kept.iter().cloned().chain(dropped) {
         let again = named.iter().any(|other| other.id == run.id);
         let (fresh, container) = (now.saturating_duration_since(since) < KEPT, position(run.container));
         if let Some(container) = container.filter(|_| fresh && !again) {
-            earlier.push(Earlier { run: Run { container, current: false, ..run }, since });
+            earlier.push(Earlier { run: Run { container, current: false, ..run }, since, ended });
         }
     }
     newest_of_each(earlier, new.containers.len())

@@ -2,12 +2,14 @@
 
 mod bounds;
 mod consistency;
+mod ends;
 mod life;
 mod recorded;
 
 use std::time::Duration;
 
 use crate::names::MemoryBounds;
+use crate::pods::life::{OfContainer, OfPod};
 use crate::pods::pod::{Container, ContainerKind, Pod};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,7 +28,7 @@ fn pod(uid: &str) -> Pod {
         name: uid.into(),
         workload: None,
         qos: None,
-        deleting: false,
+        life: OfPod::default(),
         memory: MemoryBounds::default(),
         containers: Box::default(),
     }
@@ -42,6 +44,7 @@ fn container(name: &str, id: Option<usize>, last_id: Option<usize>, restart_coun
         image: Some("image".into()),
         restart_count,
         memory: MemoryBounds::default(),
+        life: OfContainer::default(),
     }
 }
 

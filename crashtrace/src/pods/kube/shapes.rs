@@ -7,6 +7,8 @@ use crate::pods::object::MAX_CONTAINERS;
 
 /// Owners of a pod that are looked at. One of them is the controller, and more than one are rare.
 const MOST_OWNERS: usize = 16;
+/// Conditions of a pod that are looked at: kubelet's half a dozen, and one for each readiness gate.
+const MOST_CONDITIONS: usize = 32;
 
 /// A `PodList`.
 pub(super) static LIST: Shape = Object(&[
@@ -40,6 +42,7 @@ const METADATA: Shape = Object(&[
     ("name", Scalar),
     ("resourceVersion", Scalar),
     ("deletionTimestamp", Scalar),
+    ("deletionGracePeriodSeconds", Scalar),
     ("labels", Object(&[("pod-template-hash", Scalar)])),
     (
         "annotations",
@@ -57,12 +60,35 @@ const SPEC: Shape = Object(&[
     ("ephemeralContainers", CONTAINERS),
     ("resources", RESOURCES),
     ("nodeName", Scalar),
+    ("restartPolicy", Scalar),
+    ("terminationGracePeriodSeconds", Scalar),
 ]);
 
 const CONTAINERS: Shape = List(&CONTAINER, MAX_CONTAINERS);
 
-static CONTAINER: Shape =
-    Object(&[("name", Scalar), ("image", Scalar), ("restartPolicy", Scalar), ("resources", RESOURCES)]);
+static CONTAINER: Shape = Object(&[
+    ("name", Scalar),
+    ("image", Scalar),
+    ("restartPolicy", Scalar),
+    ("livenessProbe", PROBE),
+    ("startupProbe", PROBE),
+    ("resources", RESOURCES),
+]);
+
+const PROBE: Shape = Object(&[
+    ("exec", PRESENT),
+    ("httpGet", PRESENT),
+    ("tcpSocket", PRESENT),
+    ("grpc", PRESENT),
+    ("initialDelaySeconds", Scalar),
+    ("periodSeconds", Scalar),
+    ("timeoutSeconds", Scalar),
+    ("failureThreshold", Scalar),
+    ("terminationGracePeriodSeconds", Scalar),
+]);
+
+/// Only that it is there.
+const PRESENT: Shape = Object(&[]);
 
 const RESOURCES: Shape = Object(&[("requests", AMOUNTS), ("limits", AMOUNTS)]);
 
@@ -74,7 +100,12 @@ const STATUS: Shape = Object(&[
     ("containerStatuses", STATUSES),
     ("ephemeralContainerStatuses", STATUSES),
     ("resources", RESOURCES),
+    ("reason", Scalar),
+    ("message", Scalar),
+    ("conditions", List(&CONDITION, MOST_CONDITIONS)),
 ]);
+
+static CONDITION: Shape = Object(&[("type", Scalar), ("status", Scalar), ("reason", Scalar)]);
 
 const STATUSES: Shape = List(&CONTAINER_STATUS, MAX_CONTAINERS);
 
@@ -87,7 +118,10 @@ static CONTAINER_STATUS: Shape = Object(&[
     ("resources", RESOURCES),
 ]);
 
-const STATE: Shape = Object(&[("terminated", Object(&[("containerID", Scalar)]))]);
+const STATE: Shape = Object(&[("terminated", TERMINATED)]);
+
+const TERMINATED: Shape =
+    Object(&[("containerID", Scalar), ("reason", Scalar), ("exitCode", Scalar), ("finishedAt", Scalar)]);
 
 #[cfg(test)]
 mod tests {
@@ -125,9 +159,20 @@ mod tests {
             names(&serde_json::to_value(read(&event["object"])).expect("a value"), &mut fields);
         }
         // Those of which there is none in the recordings would not be missed.
-        for field in ["pod-template-hash", "controller", "config_mirror", "lastState", "memory", "qosClass"] {
-            let alias = field.replace("config_mirror", "kubernetes.io/config.mirror");
-            assert!(fields.contains(&alias), "no {alias} is in the recordings: {fields:?}");
+        for field in [
+            "pod-template-hash",
+            "controller",
+            "kubernetes.io/config.mirror",
+            "lastState",
+            "memory",
+            "qosClass",
+            "deletionGracePeriodSeconds",
+            "terminationGracePeriodSeconds",
+            "conditions",
+            "exitCode",
+            "finishedAt",
+        ] {
+            assert!(fields.contains(field), "no {field} is in the recordings: {fields:?}");
         }
     }
 

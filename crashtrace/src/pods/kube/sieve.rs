@@ -25,7 +25,7 @@ use super::problem::{Problem, clean};
 /// The longest text or number that is kept, as it is written. The longest that a pod uses is an image's name
 /// ([`crate::pods::object::MAX_IMAGE_BYTES`]), and six bytes may stand for one.
 pub(crate) const LONGEST_TEXT: usize = 4 << 10;
-/// The most that is kept of one object. A hundred containers come to 100 KiB.
+/// The most that is kept of one object. A hundred containers come to 150 KiB.
 pub(crate) const MOST_KEPT: usize = 256 << 10;
 /// The longest object. An API server takes none of more than a few MiB, unless its database is set up otherwise.
 pub const LONGEST_OBJECT: u64 = 32 << 20;

@@ -1,6 +1,8 @@
 use super::*;
 use crate::names::{ContainerLife, MemoryBounds, NamesState, NamesStatus, PodLife, Workload};
 
+use crate::pods::life;
+
 const MIB: u64 = 1 << 20;
 
 fn container(kind: ContainerKind, limit: Option<u64>) -> Container {
@@ -12,6 +14,7 @@ fn container(kind: ContainerKind, limit: Option<u64>) -> Container {
         image: None,
         restart_count: Some(0),
         memory: MemoryBounds { limit_bytes: limit, request_bytes: Some(MIB), limit_in_force_bytes: None },
+        life: life::OfContainer::default(),
     }
 }
 
@@ -23,7 +26,7 @@ fn pod(memory: MemoryBounds, containers: Vec<Container>) -> Pod {
         name: "api".into(),
         workload: None,
         qos: None,
-        deleting: false,
+        life: life::OfPod::default(),
         memory,
         containers: containers.into(),
     }

@@ -159,7 +159,7 @@ fn a_static_pod_is_found_by_its_hash_through_the_change_of_its_mirror() {
     // The new mirror has no status at first.
     assert_eq!(uids, [step("689bf4", "689bf4"), step("4d20cc", "689bf4"), step("4d20cc", "4d20cc")]);
     let old = "689bf48b-bbc3-41a6-9c9d-3803edd8723e";
-    assert_eq!(index.find_pod(old).map(|pod| pod.deleting), Some(true));
+    assert_eq!(index.find_pod(old).map(|pod| pod.life.deleting), Some(true));
 }
 
 #[test]

@@ -7,20 +7,22 @@ use serde_json::{Value, json};
 
 use super::super::{MAX_CONTAINERS, MAX_IMAGE_BYTES, MAX_NAME_BYTES, MAX_POD_BYTES, PodObject, pod};
 use super::recorded;
+use crate::names::ProbeAction;
+use crate::pods::life::{MAX_MESSAGE_BYTES, MAX_WORD_BYTES};
 use crate::pods::pod::{Container, ContainerKind, Pod};
 
-const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub(super) const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 fn read(text: &str) -> PodObject {
     serde_json::from_str(text).expect("JSON is read")
 }
 
-fn pod_of(object: &Value) -> Pod {
+pub(super) fn pod_of(object: &Value) -> Pod {
     pod(&read(&object.to_string())).expect("a pod")
 }
 
 /// A pod with one container, and its status.
-fn object(spec: &Value, status: &Value) -> Value {
+pub(super) fn object(spec: &Value, status: &Value) -> Value {
     json!({
         "metadata": { "uid": "u", "namespace": "n", "name": "p" },
         "spec": { "containers": [spec] },
@@ -28,7 +30,7 @@ fn object(spec: &Value, status: &Value) -> Value {
     })
 }
 
-fn container_of(spec: &Value, status: &Value) -> Container {
+pub(super) fn container_of(spec: &Value, status: &Value) -> Container {
     let pod = pod_of(&object(spec, status));
     let [container] = &*pod.containers else { panic!("one container") };
     container.clone()
@@ -54,11 +56,12 @@ fn a_field_of_another_type_is_absent_and_the_rest_is_read() {
         let text = format!(
             r#"{{"kind":{wrong},"metadata":{{"uid":"u","namespace":"n","name":"p","labels":{wrong},"annotations":{wrong},
             "ownerReferences":{wrong},"resourceVersion":"7"}},
-            "spec":{{"initContainers":{wrong},"resources":{wrong},"containers":[{wrong},
-                {{"name":"c","image":{wrong},"restartPolicy":{wrong},"resources":{{"limits":{{"memory":"1Mi","cpu":{wrong}}},"requests":{wrong}}}}},
+            "spec":{{"restartPolicy":{wrong},"terminationGracePeriodSeconds":"30","initContainers":{wrong},"resources":{wrong},"containers":[{wrong},
+                {{"name":"c","image":{wrong},"restartPolicy":{wrong},"livenessProbe":{wrong},
+                    "startupProbe":{{"exec":{{}},"grpc":{wrong},"periodSeconds":{wrong},"timeoutSeconds":{wrong},"terminationGracePeriodSeconds":"5"}},"resources":{{"limits":{{"memory":"1Mi","cpu":{wrong}}},"requests":{wrong}}}}},
                 {{"name":{wrong}}}]}},
-            "status":{{"qosClass":{wrong},"resources":{wrong},"containerStatuses":[{wrong},
-                {{"name":"c","containerID":"containerd://{ID}","restartCount":3,"state":{wrong},"lastState":{{"terminated":{wrong}}},"resources":{wrong}}}]}}}}"#
+            "status":{{"qosClass":{wrong},"reason":{wrong},"conditions":[{wrong},{{"type":"DisruptionTarget","status":"True","reason":"DeletionByPodGC"}}],"resources":{wrong},"containerStatuses":[{wrong},
+                {{"name":"c","containerID":"containerd://{ID}","restartCount":3,"state":{{"terminated":{{"containerID":"{ID}","exitCode":1,"reason":{wrong},"finishedAt":{wrong}}}}},"lastState":{{"terminated":{wrong}}},"resources":{wrong}}}]}}}}"#
         );
         let object = read(&text);
         assert_eq!(object.metadata.resource_version.as_deref(), Some("7"), "{wrong}");
@@ -72,6 +75,13 @@ fn a_field_of_another_type_is_absent_and_the_rest_is_read() {
             "{wrong}"
         );
         assert_eq!((container.kind, &container.last_id), (ContainerKind::App, &None), "{wrong}");
+        assert_eq!((pod.life.restart_policy, pod.life.grace_seconds), (None, None), "{wrong}");
+        assert_eq!(pod.life.disruption.as_deref(), Some("DeletionByPodGC"), "{wrong}");
+        let life = &container.life;
+        assert_eq!(life.ended.as_ref().and_then(|it| it.exit_code), Some(1), "{wrong}");
+        assert_eq!(life.liveness, None, "{wrong}");
+        let startup = life.startup.as_ref().map(|it| (it.action, it.failure_threshold, it.grace_seconds));
+        assert_eq!(startup, Some((ProbeAction::Exec, 3, None)), "{wrong}");
     }
 }
 
@@ -179,7 +189,9 @@ fn a_huge_pod_is_cut_to_size() {
         (0..MAX_CONTAINERS - 2).map(one).collect()
     };
     let statuses = |list: &str| -> Vec<Value> {
-        let one = |it: &Value| json!({ "name": it["name"], "containerID": ID, "lastState": { "terminated": { "containerID": ID } } });
+        let ended = json!({ "terminated": { "containerID": ID, "reason": "r".repeat(MAX_WORD_BYTES), "exitCode": 1 } });
+        let one =
+            |it: &Value| json!({ "name": it["name"], "containerID": ID, "state": ended, "lastState": ended });
         containers(list).iter().map(one).collect()
     };
     let long = "n".repeat(MAX_NAME_BYTES);
@@ -189,7 +201,7 @@ fn a_huge_pod_is_cut_to_size() {
             "ownerReferences": [{ "kind": long, "name": long, "controller": true }],
         },
         "spec": { "initContainers": containers("i"), "containers": containers("a"), "ephemeralContainers": containers("e") },
-        "status": { "initContainerStatuses": statuses("i"), "containerStatuses": statuses("a") },
+        "status": { "message": "m".repeat(MAX_MESSAGE_BYTES + 1), "reason": "r".repeat(MAX_WORD_BYTES), "initContainerStatuses": statuses("i"), "containerStatuses": statuses("a") },
     }));
     let kinds: Vec<_> = pod.containers.iter().map(|it| it.kind).collect();
     let init = kinds.iter().filter(|kind| **kind == ContainerKind::Init).count();
@@ -222,6 +234,9 @@ fn any_json() -> impl Strategy<Value = Value> {
             "memory",
             "limits",
             "terminated",
+            "exec",
+            "reason",
+            "exitCode",
             "uid",
             "controller",
             "\\PC{0,6}"

@@ -154,8 +154,8 @@ fn a_resize_in_place_shows_both_limits() {
 #[test]
 fn deletion_shows() {
     let pods = pods(WATCH_END, "oom-pid1");
-    assert!(!pods.is_empty() && pods.iter().all(|pod| pod.deleting));
-    assert!(list().iter().all(|pod| !pod.deleting));
+    assert!(!pods.is_empty() && pods.iter().all(|pod| pod.life.deleting));
+    assert!(list().iter().all(|pod| !pod.life.deleting));
 }
 
 /// Waiting for the next run, a container still has the id of the dead one; the last run is then the same.
