@@ -152,6 +152,14 @@ fields! {
     TASK_MEMCG_OOM_ORDER = [at("task_struct", "memcg_oom_order")];
     /// `task_struct.start_boottime` (`real_start_time` before 5.5), u64.
     TASK_START_BOOTTIME = [at("task_struct", "start_boottime"), at("task_struct", "real_start_time")];
+    /// `task_struct.real_parent`, a pointer.
+    TASK_REAL_PARENT = [at("task_struct", "real_parent")];
+    /// `task_struct.exit_code`, i32.
+    TASK_EXIT_CODE = [at("task_struct", "exit_code")];
+    /// `task_struct.nsproxy`, a pointer; null once the task has given up its namespaces.
+    TASK_NSPROXY = [at("task_struct", "nsproxy")];
+    /// `task_struct.cg_list`: its place in a list of its `css_set`.
+    TASK_CG_LIST = [at("task_struct", "cg_list")];
 
     /// `signal_struct.oom_score_adj`, i16.
     SIGNAL_OOM_SCORE_ADJ = [at("signal_struct", "oom_score_adj")];
@@ -163,6 +171,10 @@ fields! {
     SIGNAL_CORE_STATE = [at("signal_struct", "core_state")];
     /// `signal_struct.flags`, u32.
     SIGNAL_FLAGS = [at("signal_struct", "flags")];
+    /// `signal_struct.live`, i32: threads that have not begun to exit.
+    SIGNAL_LIVE = [at("signal_struct", "live")];
+    /// `signal_struct.group_exit_code`, i32: with `SIGNAL_GROUP_EXIT`.
+    SIGNAL_GROUP_EXIT_CODE = [at("signal_struct", "group_exit_code")];
 
     /// `cred.uid`, u32.
     CRED_UID = [at("cred", "uid")];
@@ -171,8 +183,16 @@ fields! {
     PID_LEVEL = [at("pid", "level")];
     /// `pid.numbers[0].nr`, u32.
     PID_NUMBERS_NR = [at("pid", "numbers[0].nr")];
+    /// `pid.numbers[0].ns`, a pointer to a `pid_namespace`.
+    PID_NUMBERS_NS = [at("pid", "numbers[0].ns")];
     /// Bytes from one of `pid.numbers` to the next.
     UPID_SIZE = [Query::Size { of: "upid" }];
+    /// `pid_namespace.child_reaper`, a pointer to its process 1.
+    PIDNS_REAPER = [at("pid_namespace", "child_reaper")];
+    /// `pid_namespace.ns.inum`, u32.
+    PIDNS_INUM = [at("pid_namespace", "ns.inum")];
+    /// `nsproxy.mnt_ns`, a pointer.
+    NSPROXY_MNT_NS = [at("nsproxy", "mnt_ns")];
 
     /// Value of the first resident-size counter of `mm_struct`, i64: a percpu counter from 6.2, plain before.
     MM_RSS = [at("mm_struct", "rss_stat[0].count"), at("mm_struct", "rss_stat.count")];
@@ -192,6 +212,8 @@ fields! {
     CSS_SET_SUBSYS = [at("css_set", "subsys")];
     /// `css_set.dfl_cgrp`, a pointer to the cgroup of the unified hierarchy.
     CSS_SET_DFL_CGRP = [at("css_set", "dfl_cgrp")];
+    /// `css_set.tasks`, a list of the threads in it, in the order in which they came.
+    CSS_SET_TASKS = [at("css_set", "tasks")];
     /// `cgroup_subsys_state.cgroup`, a pointer.
     CSS_CGROUP = [at("cgroup_subsys_state", "cgroup")];
     /// `cgroup_subsys_state.parent`, a pointer.

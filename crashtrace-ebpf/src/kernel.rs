@@ -38,6 +38,17 @@ static GFP_BITS: GfpBits = GfpBits { nowarn: 0, direct_reclaim: 0, movable: 0, r
 #[unsafe(no_mangle)]
 static INCLUDE_NOWARN: u32 = 0;
 
+/// Id of the cgroup at which the node's cgroups begin; 0 if that is the machine's root.
+#[unsafe(no_mangle)]
+static NODE_ROOT: u64 = 0;
+
+/// See [`NODE_ROOT`].
+#[inline(always)]
+pub(crate) fn node_root() -> u64 {
+    // SAFETY: initialised and never written while programs run, as below.
+    unsafe { ptr::read_volatile(&raw const NODE_ROOT) }
+}
+
 /// See [`NODE_DATA`].
 #[inline(always)]
 pub(crate) fn nodes() -> (u64, u64) {
@@ -185,9 +196,27 @@ pub(crate) fn unified_css(task: u64) -> u64 {
 /// Where the id of `task` in its own pid namespace is.
 #[inline(always)]
 fn ns_id(task: u64) -> u64 {
+    of_own_namespace(task, fields::PID_NUMBERS_NR)
+}
+
+/// The pid namespace that `task` was made in, 0 if it has none any more.
+#[inline(always)]
+pub(crate) fn pid_namespace(task: u64) -> u64 {
+    read(of_own_namespace(task, fields::PID_NUMBERS_NS))
+}
+
+/// Whether it is process 1 of its pid namespace.
+#[inline(always)]
+pub(crate) fn is_init(leader: u64) -> bool {
+    read::<u32>(ns_id(leader)) == 1
+}
+
+/// Where `member` of the innermost of `pid.numbers` of `task` is.
+#[inline(always)]
+fn of_own_namespace(task: u64, member_at: usize) -> u64 {
     let pid: u64 = member(task, fields::TASK_THREAD_PID);
     let level: u32 = member(pid, fields::PID_LEVEL);
-    match (field(fields::PID_NUMBERS_NR), field(fields::UPID_SIZE)) {
+    match (field(member_at), field(fields::UPID_SIZE)) {
         (Some(numbers), Some(size)) => pid + numbers + u64::from(level) * size,
         _ => 0,
     }

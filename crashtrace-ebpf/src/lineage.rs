@@ -12,15 +12,30 @@ use crate::maps::Scratch;
 /// Appends the cgroups of `task`, as section `kind`; nothing if it is 0.
 #[inline(always)]
 pub(crate) fn of_task(record: &Record, kind: u16, task: u64) {
+    let (css, use_unified) = place(task);
+    let flags = use_unified * u64::from(section_flag::UNIFIED);
+    // SAFETY: `Record::begin` took the scratch from its map.
+    unsafe { section(record.scratch(), kind, flags, css) };
+}
+
+/// The css of the cgroup of `task`, and 1 if that is of the unified hierarchy, else 0.
+///
+/// If the task's cgroup has no memory controller, the memory hierarchy has only the root for it: with cgroup v2 the unified
+/// hierarchy may have more.
+#[inline(always)]
+pub(crate) fn place(task: u64) -> (u64, u64) {
     let memory = memory_css(task);
-    // If the task's cgroup has no memory controller, the memory hierarchy has only the root for it: with cgroup v2 the unified
-    // hierarchy may have more.
     let unified = unified_css(task);
     let use_unified = is_zero(parent(memory)) & (is_zero(parent(unified)) ^ 1);
     let mask = use_unified.wrapping_neg();
-    let flags = use_unified * u64::from(section_flag::UNIFIED);
-    // SAFETY: `Record::begin` took the scratch from its map.
-    unsafe { section(record.scratch(), kind, flags, (memory & !mask) | (unified & mask)) };
+    ((memory & !mask) | (unified & mask), use_unified)
+}
+
+/// The css of the cgroup of `task` on the hierarchy that [`place`] chose for another one.
+#[inline(always)]
+pub(crate) fn place_on(task: u64, use_unified: u64) -> u64 {
+    let mask = use_unified.wrapping_neg();
+    (memory_css(task) & !mask) | (unified_css(task) & mask)
 }
 
 /// Appends the cgroups of a `mem_cgroup`, as section `kind`; nothing if it is 0.
@@ -33,13 +48,13 @@ pub(crate) fn of_memcg(record: &Record, kind: u16, memcg: u64) {
 /// `css.parent`, 0 for the root: the cgroup hierarchy of the css's controller. In the unified hierarchy the parent is found by
 /// `cgroup.self`, which is a css as well, so that both are walked alike.
 #[inline(always)]
-fn parent(css: u64) -> u64 {
+pub(crate) fn parent(css: u64) -> u64 {
     member(css, fields::CSS_PARENT)
 }
 
 /// `css.cgroup`, 0 where there is none.
 #[inline(always)]
-fn cgroup(css: u64) -> u64 {
+pub(crate) fn cgroup(css: u64) -> u64 {
     member(css, fields::CSS_CGROUP)
 }
 

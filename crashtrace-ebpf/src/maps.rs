@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
-use crashtrace_ebpf::{FailureCount, FailureKey, counter};
+use crashtrace_ebpf::{FailedExecs, FailureCount, FailureKey, NAME_BYTES, RaisedSignal, SentSignal, counter};
 
 /// Records on their way to the user side.
 ///
@@ -31,7 +31,7 @@ pub(crate) static SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 
 ///
 /// One for each kind of record that can be under construction while another kind is (a victim is marked within a
 /// decision's bracket). Records of the OOM killer are written under `oom_lock`, so the same kind never nests; those
-/// that are not ([`slot::NO_VICTIM`], [`slot::ALLOC`]) are guarded by [`Scratch::busy`].
+/// that are not ([`slot::NO_VICTIM`], [`slot::ALLOC`], [`slot::EXIT`]) are guarded by [`Scratch::busy`].
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(slot::COUNT, 0);
 
@@ -47,8 +47,10 @@ pub(crate) mod slot {
     pub(crate) const HOLDERS: u32 = 3;
     /// Failed allocations.
     pub(crate) const ALLOC: u32 = 4;
+    /// Ends of containers.
+    pub(crate) const EXIT: u32 = 5;
     /// How many.
-    pub(crate) const COUNT: u32 = 5;
+    pub(crate) const COUNT: u32 = 6;
 }
 
 /// Where `probes::self_test` writes its record. A separate map: the record must not be in the ring, nor be counted.
@@ -211,3 +213,53 @@ pub(crate) struct Budget {
 /// Records of failed allocations that are written in a second at most. Each takes some 3 KiB of the ring, so in the ten seconds
 /// that the user side may hang they fill less than its 4 MiB, which are mainly for OOM kills.
 pub(crate) const BUDGET_RECORDS: u64 = 100;
+
+/// Bytes of the ring that may be unread when the end of a container is written: half of it. So a storm of such ends, of some 2 KiB
+/// each, leaves 2 MiB, room for 800 OOM kills.
+pub(crate) const EXITS_SHARE: u64 = 2 * 1024 * 1024;
+
+/// Fatal signals to the first process of a container, by process id; an entry is 1.3 KiB, so 700 KiB. Of 250 containers each may
+/// have been signalled and live on, twice. LRU: a process that is signalled and lives on leaves its entry when it ends.
+#[map]
+pub(crate) static SIGNALS: LruHashMap<u32, Signals> = LruHashMap::with_max_entries(512, 0);
+
+/// See [`SIGNALS`].
+#[repr(C)]
+pub(crate) struct Signals {
+    /// When the process started: ids are used again.
+    pub(crate) start_boottime_ns: u64,
+    pub(crate) asked: SentSignal,
+    pub(crate) killed: SentSignal,
+    pub(crate) raised: RaisedSignal,
+}
+
+/// Zeroes, from which entries are made that are larger than BPF's stack. Never written.
+#[map]
+pub(crate) static ZEROES: Array<Signals> = Array::with_max_entries(1, 0);
+
+const _: () = assert!(size_of::<FailedExecs>() <= size_of::<Signals>());
+
+/// Where a sender is put together before it replaces another in [`SIGNALS`].
+#[map]
+pub(crate) static SENDER: PerCpuArray<Sender> = PerCpuArray::with_max_entries(1, 0);
+
+/// See [`SENDER`].
+#[repr(C)]
+pub(crate) struct Sender {
+    pub(crate) signal: SentSignal,
+    /// Room for one more name behind the last place in `signal.names`.
+    pub(crate) surplus: [u8; NAME_BYTES],
+    /// As in [`Scratch`]. A signal is generated under a lock with interrupts off, but not so with `PREEMPT_RT`.
+    pub(crate) busy: u64,
+}
+
+/// Processes that came by `exec` into a container and failed, by the id of its cgroup. LRU: entries of containers that ended before
+/// the agent could see it stay behind.
+#[map]
+pub(crate) static EXECS: LruHashMap<u64, FailedExecs> = LruHashMap::with_max_entries(512, 0);
+
+/// Containers whose first process has ended, by the ids of their cgroups, and when. A container has one such end: two threads that
+/// end at once may both find that they are the last, and processes that the first has left behind may look like it. Those end
+/// soon after, so that 1024 are more than enough.
+#[map]
+pub(crate) static ENDED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);

@@ -17,8 +17,12 @@ pub mod counter {
     pub const ALLOC_NOWARN: u32 = 5;
     /// Failed allocations of processes that the OOM killer has killed, while they exit.
     pub const ALLOC_OF_VICTIM: u32 = 6;
+    /// Ends of containers without a record, because half of the ring was full: the rest of it is for OOM kills.
+    pub const EXITS_CROWDED_OUT: u32 = 7;
+    /// Ends of processes that a runtime had started in a container, where it is unknown which of its processes is the first.
+    pub const EXITS_UNSURE: u32 = 8;
     /// How many counters there are.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 9;
     /// Their names, by index.
     pub const NAMES: [&str; COUNT as usize] = [
         "ring_full",
@@ -28,6 +32,8 @@ pub mod counter {
         "alloc_failed",
         "alloc_nowarn",
         "alloc_of_victim",
+        "exits_crowded_out",
+        "exits_unsure",
     ];
 }
 
@@ -75,6 +81,10 @@ pub mod program {
     pub const WARN_ALLOC: &str = "warn_alloc";
     /// Raw tracepoint `kmem/mm_page_alloc`.
     pub const MM_PAGE_ALLOC: &str = "mm_page_alloc";
+    /// Raw tracepoint `sched/sched_process_exit`.
+    pub const PROCESS_EXIT: &str = "process_exit";
+    /// Raw tracepoint `signal/signal_generate`.
+    pub const SIGNAL_GENERATE: &str = "signal_generate";
     /// No hook: the user side runs it at its start.
     pub const SELF_TEST: &str = "self_test";
 }
@@ -91,6 +101,8 @@ pub mod global {
     pub const CONTIG_PAGE_DATA: &str = "CONTIG_PAGE_DATA";
     /// [`GfpBits`](crate::GfpBits), as four `u32`.
     pub const GFP_BITS: &str = "GFP_BITS";
+    /// `u64`: id of the cgroup at which the node's cgroups begin, where that is not the machine's root; else 0.
+    pub const NODE_ROOT: &str = "NODE_ROOT";
     /// `u32`: 1 to write records of failures whose caller expects them (`__GFP_NOWARN`).
     pub const INCLUDE_NOWARN: &str = "INCLUDE_NOWARN";
 }

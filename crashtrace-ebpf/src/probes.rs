@@ -9,12 +9,15 @@
 //! | the decision, if no memcg's | zones | whether large blocks were lacking, or memory |
 //! | the decision, if no memcg's | holders | the holders of the node's memory show only before the victim frees it |
 //! | return of `mem_cgroup_out_of_memory` | no victim, when it is false | no other hook runs when there is no victim |
+//! | `sched:sched_process_exit` of the first process of a container | its end | the status is final, its cgroups and parent are there |
+//! | `signal:signal_generate` to such a process | none: kept for its end | the sender is the current task |
 //! | entry of `mem_cgroup_oom_synchronize` | wait | on cgroup v1 with `oom_kill_disable` a task sleeps in it |
 //!
 //! `oom_kill_process` and `mem_cgroup_out_of_memory` can be hooked by BPF trampoline or by kprobe. If neither is allowed, only
 //! `oom:mark_victim` remains, and the decision is read from the killer's stack.
 
 mod alloc;
+mod exit;
 mod oom;
 mod self_test;
 mod zones;

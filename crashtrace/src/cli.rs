@@ -13,7 +13,7 @@ use clap::{CommandFactory as _, ValueEnum as _};
 use clap_complete::Shell;
 
 use crate::filter::Filter;
-use crate::kernel::plan::HooksWanted;
+use crate::kernel::plan::{Beside, HooksWanted};
 pub use crate::sinks::Form as Output;
 
 mod args;
@@ -73,6 +73,8 @@ pub struct Watch {
     pub hooks: HooksWanted,
     /// Failed allocations to report.
     pub allocations: Allocations,
+    /// Whether to see ends of containers.
+    pub exits: bool,
     /// The node's name.
     pub node_name: String,
     /// Sources of the names of pods.
@@ -87,6 +89,14 @@ pub struct Watch {
     pub btf: Option<PathBuf>,
     /// Drop all rights that are not needed once the hooks are in place.
     pub confine: bool,
+}
+
+impl Watch {
+    /// What to see beside OOM kills.
+    #[must_use]
+    pub fn beside(&self) -> Beside {
+        Beside { allocations: self.allocations != Allocations::None, exits: self.exits }
+    }
 }
 
 /// Which failed allocations to report.
@@ -113,8 +123,8 @@ pub struct Doctor {
     /// Form of the findings.
     pub output: Output,
     pub hooks: HooksWanted,
-    /// Whether to try those on failed allocations too.
-    pub allocations: bool,
+    /// Whether to try those on failed allocations and on ends of containers too.
+    pub beside: Beside,
     /// The node's name.
     pub node_name: String,
     /// Sources of the names of pods.
@@ -139,6 +149,7 @@ impl Config {
                     (false, false) => Allocations::Unexpected,
                     (false, true) => Allocations::All,
                 },
+                exits: !args.no_exits,
                 node_name: node_name(args.node_name, env)?,
                 pods: Pods::resolve(args.pods, env)?,
                 filter: Filter::check(args.filter)?,
@@ -155,7 +166,7 @@ impl Config {
             CommandArgs::Doctor(args) => Command::Doctor(Doctor {
                 output: form(args.output, env),
                 hooks: args.hooks.into(),
-                allocations: !args.no_alloc,
+                beside: Beside { allocations: !args.no_alloc, exits: !args.no_exits },
                 node_name: node_name(args.node_name, env)?,
                 pods: Pods::resolve(args.pods, env)?,
                 btf: optional_path("--btf", args.btf, env)?,

@@ -13,6 +13,7 @@ use crate::stats::Counter;
 use crate::symbols::Symbols;
 
 mod alloc;
+mod exit;
 mod lineage;
 mod oom;
 mod possible;
@@ -187,6 +188,7 @@ pub fn decode(record: &Bytes, machine: &Machine) -> Result<Event, DecodeError> {
         kind::ALLOC_FAILURE => {
             alloc::failure(&mut reader, stamp, header.missing, machine).map(Event::AllocFailure)
         }
+        kind::CONTAINER_EXIT => exit::end(&mut reader, stamp, machine).map(Event::ContainerExit),
         other => return Err(DecodeError::Kind(other)),
     }?;
     if reader.is_empty() {

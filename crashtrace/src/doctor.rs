@@ -15,16 +15,20 @@ use crate::confine::Confinement;
 use crate::event::{Hook, Zones};
 use crate::exit;
 use crate::kernel::host::{Capability, HostFacts, NO_MEMLOCK_SINCE, Unresolved, counts_locked_memory};
-use crate::kernel::plan::{self, AllocHook, Attach, Blind, HooksWanted, KernelView, Refusal, Skipped};
+use crate::kernel::plan::{
+    self, AllocHook, Attach, Beside, Blind, ExitHooks, HooksWanted, KernelView, Refusal, Skipped,
+};
 use crate::self_test::SelfTestReport;
 use crate::symbols::Symbols;
 
 mod allocations;
+mod exits;
 pub mod fragmentation;
 mod names;
 mod text;
 
 pub use allocations::FailedAllocations;
+pub use exits::ContainerExits;
 pub use fragmentation::Fragmentation;
 pub use names::NameTrial;
 pub use text::render_text;
@@ -41,8 +45,8 @@ pub struct Findings {
     pub kernel: KernelView,
     /// Which hooks the user wants.
     pub wanted: HooksWanted,
-    /// Whether the user wants failed allocations.
-    pub allocations: bool,
+    /// What the user wants beside OOM kills.
+    pub beside: Beside,
     /// Result of each tier of the plan, in the plan's order. Tiers after the first usable one may be left out.
     pub trials: Vec<TierTrial>,
     /// Values that the kernel side read of this process; `None` if that was not tried, or failed.
@@ -83,6 +87,13 @@ pub struct TierTrial {
     pub error: Option<String>,
     /// Its errors for refused hooks on failed allocations, without which the tier works.
     pub alloc_error: Option<String>,
+    /// The hooks on ends of containers that it accepted: `raw_tp:sched_process_exit`, and `raw_tp:signal_generate` for the senders
+    /// of signals.
+    #[serde(serialize_with = "each_shown")]
+    #[schemars(with = "Vec<String>")]
+    pub exits: Vec<Attach>,
+    /// Its errors for refused hooks on ends of containers, without which the tier works.
+    pub exits_error: Option<String>,
 }
 
 /// The report of `doctor`.
@@ -103,6 +114,8 @@ pub struct DoctorReport {
     pub uses: Option<Hook>,
     /// How `watch` would see failed allocations; null if `watch` would not work.
     pub failed_allocations: Option<FailedAllocations>,
+    /// How `watch` would see ends of containers; null if `watch` would not work.
+    pub container_exits: Option<ContainerExits>,
     /// Values that the kernel side read of this process, compared with the true ones; null where that was not tried, or failed.
     pub self_test: Option<SelfTestReport>,
     /// The sources of the names of pods.
@@ -163,7 +176,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         facts,
         kernel,
         wanted,
-        allocations,
+        beside,
         trials,
         absent_fields,
         symbols,
@@ -173,7 +186,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         self_test,
         self_test_refusal,
     } = findings;
-    let plan = plan::plan(&facts, &kernel, wanted, allocations);
+    let plan = plan::plan(&facts, &kernel, wanted, beside);
     let mut refusals = plan::refusals(&facts, &kernel);
     let (planned, skipped, alloc_skipped) = match plan {
         Ok(plan) => (plan.tiers, plan.skipped, plan.alloc_skipped),
@@ -191,9 +204,8 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         let trial = trials.iter().find(|trial| trial.hook == tier.hook && trial.usable)?;
         Some((tier, trial))
     });
-    let mut blind = used.map_or(Vec::new(), |(tier, trial)| {
-        plan::blind(tier, optional(trial, allocations), &facts, &symbols)
-    });
+    let mut blind =
+        used.map_or(Vec::new(), |(tier, trial)| plan::blind(tier, optional(trial, beside), &facts, &symbols));
     // Another kind of hook may see more of the kernel, but none of this.
     let hooks_see_all = blind.iter().all(|blind| blind.chosen);
     blind.extend(used.and_then(|_| names::blind(&names)));
@@ -236,7 +248,8 @@ pub fn assemble(findings: Findings) -> DoctorReport {
     };
     let in_use = used.map(|(tier, _)| tier.hook);
     let failed_allocations =
-        allocations::failed_allocations(used.map(|(_, trial)| trial), alloc_skipped, allocations);
+        allocations::failed_allocations(used.map(|(_, trial)| trial), alloc_skipped, beside.allocations);
+    let container_exits = exits::container_exits(used.map(|(_, trial)| trial), beside.exits);
     let mut tiers: Vec<_> = trials.into_iter().chain(skipped.into_iter().map(untried)).collect();
     tiers.sort_by_key(|trial| trial.hook);
     DoctorReport {
@@ -247,6 +260,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         tiers,
         uses: in_use,
         failed_allocations,
+        container_exits,
         self_test,
         names,
         confinement,
@@ -266,12 +280,15 @@ fn untried(skipped: Skipped) -> TierTrial {
         alloc: None,
         error: Some(skipped.reason),
         alloc_error: None,
+        exits: Vec::new(),
+        exits_error: None,
     }
 }
 
-fn optional(trial: &TierTrial, allocations: bool) -> plan::Optional {
-    let alloc = AllocHook::of(trial.alloc.as_ref(), allocations);
-    plan::Optional { memcg: trial.memcg, wait: trial.wait, alloc }
+fn optional(trial: &TierTrial, wanted: Beside) -> plan::Optional {
+    let alloc = AllocHook::of(trial.alloc.as_ref(), wanted.allocations);
+    let exits = ExitHooks::of(&trial.exits, wanted.exits);
+    plan::Optional { memcg: trial.memcg, wait: trial.wait, alloc, exits }
 }
 
 /// Remedies where no fact is against it and the kernel still refuses.
@@ -302,6 +319,10 @@ fn shown<T: Display, S: serde::Serializer>(hook: &Option<T>, serializer: S) -> R
         Some(hook) => serializer.collect_str(hook),
         None => serializer.serialize_none(),
     }
+}
+
+fn each_shown<T: Display, S: serde::Serializer>(hooks: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(hooks.iter().map(ToString::to_string))
 }
 
 #[cfg(test)]

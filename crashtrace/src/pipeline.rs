@@ -203,6 +203,8 @@ impl Pipeline {
             (Counter::AllocFailed, counter::ALLOC_FAILED),
             (Counter::AllocNowarn, counter::ALLOC_NOWARN),
             (Counter::AllocOfVictim, counter::ALLOC_OF_VICTIM),
+            (Counter::ExitsCrowdedOut, counter::EXITS_CROWDED_OUT),
+            (Counter::ExitsUnsure, counter::EXITS_UNSURE),
         ] {
             self.stats.set(name, of(index));
         }

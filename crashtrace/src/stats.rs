@@ -41,6 +41,11 @@ pub enum Counter {
     AllocOfVictim,
     /// Failed allocations of kinds without a record, because the kernel side wrote so many of others. Lost.
     AllocUntold,
+    /// Ends of containers without a record, because half of the ring was full. Lost.
+    ExitsCrowdedOut,
+    /// Ends of processes that a runtime had started in a container, where it is unknown which process is the container's first: no
+    /// incident; counted in the kernel.
+    ExitsUnsure,
     /// Messages about the agent itself that could not be written to standard error.
     MessagesDropped,
     /// Such messages that were suppressed because there were many of their kind.
@@ -66,6 +71,7 @@ impl Counter {
                 | Self::RecordsOfUnknownKind
                 | Self::RecordsOfAnotherLayout
                 | Self::AllocUntold
+                | Self::ExitsCrowdedOut
         )
     }
 }

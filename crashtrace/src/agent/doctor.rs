@@ -9,7 +9,7 @@ use crate::cli::Doctor;
 use crate::doctor::{DoctorReport, Findings, TierTrial, assemble, render_text};
 use crate::kernel::layout::Layout;
 use crate::kernel::load::{KernelCounters, LoadError, Refused};
-use crate::kernel::plan::{Plan, Tier, plan};
+use crate::kernel::plan::{Attach, Plan, Tier, plan};
 use crate::observe::zones_now;
 use crate::schema::json;
 use crate::self_test;
@@ -34,7 +34,7 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
         }
     };
     // Where there is none, the report says why.
-    let plan = plan(&host.facts, &host.view, config.hooks, config.allocations).ok();
+    let plan = plan(&host.facts, &host.view, config.hooks, config.beside).ok();
     let self_test = plan.as_ref().map(|_| host.self_test()).transpose()?;
     let tiers = plan.iter().flat_map(|plan| plan.tiers.iter().map(move |tier| (tier, plan)));
     let trials = tiers.map(|(tier, plan)| trial(&host, tier, plan, &mut confine)).collect();
@@ -47,7 +47,7 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
         absent_fields: absent.map(|field| field.name.to_owned()).collect(),
         kernel: host.view,
         wanted: config.hooks,
-        allocations: config.allocations,
+        beside: config.beside,
         trials,
         self_test_refusal: refusal,
         self_test: self_test.and_then(Result::ok),
@@ -76,9 +76,13 @@ fn spare_others() {
 fn trial(host: &Host, tier: &Tier, plan: &Plan, in_place: &mut impl FnMut(&KernelCounters)) -> TierTrial {
     let hook = tier.hook;
     let plan = Plan { tiers: vec![tier.clone()], ..plan.clone() };
-    // If the kernel refuses a hook on failed allocations, the tier has not failed.
-    let told = |refused: &[Refused], of_alloc: bool| {
-        let refused = refused.iter().filter(|one| plan.alloc.contains(&one.hook) == of_alloc);
+    // If the kernel refuses a hook beside the tier, the tier has not failed.
+    let told = |refused: &[Refused], hooks: Option<&[Attach]>| {
+        let beside = |hook| plan.alloc.contains(hook) || plan.exits.contains(hook);
+        let refused = refused.iter().filter(|one| match hooks {
+            Some(hooks) => hooks.contains(&one.hook),
+            None => !beside(&one.hook),
+        });
         let refused: Vec<_> = refused.map(ToString::to_string).collect();
         (!refused.is_empty()).then(|| refused.join("; "))
     };
@@ -93,13 +97,15 @@ fn trial(host: &Host, tier: &Tier, plan: &Plan, in_place: &mut impl FnMut(&Kerne
                 memcg: attached.memcg,
                 wait: attached.wait,
                 alloc: attached.alloc,
-                error: told(&attached.refused, false),
-                alloc_error: told(&attached.refused, true),
+                error: told(&attached.refused, None),
+                alloc_error: told(&attached.refused, Some(&plan.alloc)),
+                exits: attached.exits,
+                exits_error: told(&attached.refused, Some(&plan.exits)),
             }
         }
         Err(error) => {
             let refused = match error.downcast_ref() {
-                Some(Unusable::Load(LoadError::Refused(refused))) => told(refused, false),
+                Some(Unusable::Load(LoadError::Refused(refused))) => told(refused, None),
                 _ => None,
             };
             TierTrial {
@@ -110,6 +116,8 @@ fn trial(host: &Host, tier: &Tier, plan: &Plan, in_place: &mut impl FnMut(&Kerne
                 alloc: None,
                 error: Some(refused.unwrap_or_else(|| format!("{error:#}"))),
                 alloc_error: None,
+                exits: Vec::new(),
+                exits_error: None,
             }
         }
     }

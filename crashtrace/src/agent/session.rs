@@ -5,10 +5,10 @@ use crashtrace_ebpf::LAYOUT_VERSION;
 use super::host::Host;
 use super::procfs::ProcFs;
 use crate::cgroup::NodeRoot;
-use crate::cli::{Allocations, Watch};
+use crate::cli::Watch;
 use crate::decode::Machine;
 use crate::kernel::load::Attached;
-use crate::kernel::plan::{AllocHook, Optional, blind};
+use crate::kernel::plan::{AllocHook, ExitHooks, Optional, blind};
 use crate::node::Node;
 use crate::pipeline::Session;
 use crate::pods::directory::Directory;
@@ -31,8 +31,10 @@ pub(super) fn node(host: &Host, context: &Context, root: NodeRoot, pods: Directo
 
 /// The session's identity. Logs its blind spots.
 pub(super) fn session(config: &Watch, host: &Host, attached: &Attached, started_ns: u64) -> Session {
-    let alloc = AllocHook::of(attached.alloc.as_ref(), config.allocations != Allocations::None);
-    let optional = Optional { memcg: attached.memcg, wait: attached.wait, alloc };
+    let wanted = config.beside();
+    let alloc = AllocHook::of(attached.alloc.as_ref(), wanted.allocations);
+    let exits = ExitHooks::of(&attached.exits, wanted.exits);
+    let optional = Optional { memcg: attached.memcg, wait: attached.wait, alloc, exits };
     let blind = blind(&attached.tier, optional, &host.facts, &host.symbols);
     // The stream has it too, but a user who misses something reads the log, and there it comes with a remedy.
     for blind in blind.iter().filter(|blind| !blind.chosen) {

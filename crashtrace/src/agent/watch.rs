@@ -55,8 +55,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let listener = metrics::bind(config.metrics).await?;
     let recording = config.record.as_deref().map(recording::open).transpose()?;
     let host = Host::inspect(config.btf.as_deref());
-    let allocations = config.allocations != Allocations::None;
-    let plan = plan(&host.facts, &host.view, config.hooks, allocations).map_err(Unusable::from)?;
+    let plan = plan(&host.facts, &host.view, config.hooks, config.beside()).map_err(Unusable::from)?;
     for skipped in &plan.skipped {
         tracing::info!(hook = %skipped.hook, reason = skipped.reason, "not tried");
     }

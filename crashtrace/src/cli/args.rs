@@ -66,6 +66,9 @@ pub struct WatchArgs {
     /// Also report failed allocations that the caller expects (`__GFP_NOWARN`) [default: only count them]
     #[arg(long, conflicts_with = "no_alloc")]
     pub include_nowarn: bool,
+    /// Do not see ends of containers [default: see them]
+    #[arg(long)]
+    pub no_exits: bool,
     /// Name the node in reports [env: NODE_NAME] [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
@@ -119,6 +122,9 @@ pub struct DoctorArgs {
     /// Do not try the hooks on failed allocations [default: try them]
     #[arg(long)]
     pub no_alloc: bool,
+    /// Do not try the hooks on ends of containers [default: try them]
+    #[arg(long)]
+    pub no_exits: bool,
     /// Name the node as the API server does [env: NODE_NAME] [default: the host's name]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,

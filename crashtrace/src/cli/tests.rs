@@ -91,6 +91,7 @@ fn watch_without_options_takes_the_defaults() {
         output: Output::Json,
         hooks: HooksWanted::Auto,
         allocations: Allocations::Unexpected,
+        exits: true,
         node_name: "host-1".to_owned(),
         pods: Pods { cri: Some(None), ..Pods::default() },
         filter: Filter::default(),
@@ -152,10 +153,24 @@ fn failed_allocations_are_reported_unless_expected_or_unwanted() {
     let said = refusal("crashtrace watch --no-alloc --include-nowarn", &Place::default());
     assert!(said.contains("cannot be used with"), "{said}");
     let doctor = |line| match config(line).command {
-        Command::Doctor(doctor) => doctor.allocations,
+        Command::Doctor(doctor) => doctor.beside,
         other => panic!("{other:?}"),
     };
-    assert_eq!((doctor("crashtrace doctor"), doctor("crashtrace doctor --no-alloc")), (true, false));
+    assert_eq!(doctor("crashtrace doctor"), Beside::ALL);
+    let without = Beside { allocations: false, exits: true };
+    assert_eq!(doctor("crashtrace doctor --no-alloc"), without);
+}
+
+#[test]
+fn ends_of_containers_are_seen_unless_unwanted() {
+    let beside = |line| watch(line, &Place::default()).beside();
+    let without = Beside { allocations: true, exits: false };
+    assert_eq!(beside("crashtrace watch"), Beside::ALL);
+    assert_eq!(beside("crashtrace watch --no-exits"), without);
+    match config("crashtrace doctor --no-exits").command {
+        Command::Doctor(doctor) => assert_eq!(doctor.beside, without),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -261,7 +276,7 @@ fn the_other_commands_carry_their_arguments() {
     let doctor = Doctor {
         output: Output::Json,
         hooks: HooksWanted::Only(Hook::Kprobe),
-        allocations: true,
+        beside: Beside::ALL,
         node_name: "host-1".to_owned(),
         pods: Pods { cri: Some(None), ..Pods::default() },
         btf: Some("/b".into()),

@@ -59,7 +59,19 @@ pub(super) fn check(event: &Event) -> Result<(), DecodeError> {
             lineages([&it.cgroups])
         }
         Event::ContainerExit(it) => {
-            task(&it.task, stamp)?;
+            // It is a process's, never the idle task's.
+            victim(&it.task, stamp)?;
+            id(it.parent.pid)?;
+            for signal in it.asked.iter().chain(&it.killed) {
+                // From an interrupt, the current task may be the idle task.
+                task(&signal.sender.task, stamp)?;
+                id(signal.sender.parent.pid)?;
+                past(stamp, signal.ktime_ns, "time of a signal, in ns")?;
+            }
+            past(stamp, it.raised.as_ref().map_or(0, |raised| raised.ktime_ns), "time of a signal, in ns")?;
+            for exec in &it.failed_execs {
+                past(stamp, exec.ktime_ns, "time of an end, in ns")?;
+            }
             lineages([&it.cgroups])
         }
         Event::OomDecisionEnd(_) | Event::OomZones(..) => Ok(()),
@@ -97,12 +109,16 @@ fn victim(victim: &Task, stamp: &Stamp) -> Result<(), DecodeError> {
     task(victim, stamp)
 }
 
-fn task(task: &Task, stamp: &Stamp) -> Result<(), DecodeError> {
-    for id in task.pid.iter().chain(&task.tid) {
-        if *id >= PID_MAX_LIMIT {
-            return Err(impossible("process id", (*id).into()));
-        }
+fn id(id: Option<u32>) -> Result<(), DecodeError> {
+    match id.filter(|id| *id >= PID_MAX_LIMIT) {
+        Some(id) => Err(impossible("process id", id.into())),
+        None => Ok(()),
     }
+}
+
+fn task(task: &Task, stamp: &Stamp) -> Result<(), DecodeError> {
+    id(task.pid)?;
+    id(task.tid)?;
     if let Some(adj) = task.oom_score_adj.filter(|adj| !OOM_SCORE_ADJ.contains(adj)) {
         return Err(impossible("oom_score_adj", u64::from(adj.cast_unsigned())));
     }

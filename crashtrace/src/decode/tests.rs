@@ -10,12 +10,13 @@ use super::{DecodeError, Machine, decode};
 use crate::event::{Event, Level as EventLevel, Limit, Lineage, Name, OomDecision as Decided, Task};
 use crate::symbols::Symbols;
 use crashtrace_records::{
-    Body, Cgroups, Record, alloc_failure, cgroups, holders, memcg_kill, no_victim, oom_zones, process,
-    record, wait,
+    Body, Cgroups, Record, alloc_failure, cgroups, container_exit, holders, memcg_kill, no_victim, oom_zones,
+    process, record, wait,
 };
 
 mod alloc;
 mod broken;
+mod exit;
 mod holders;
 mod layout;
 mod lineage;
@@ -53,6 +54,7 @@ fn each_kind() -> Vec<Record> {
     records.push(holders(1_000, 3));
     records.push(oom_zones(1_000, 3));
     records.push(alloc_failure(7_000, 1, b"/kubepods/pod1/c1", 5));
+    records.push(container_exit(8_000, 1, b"/kubepods/pod1/c1", b"java", 15));
     records
 }
 

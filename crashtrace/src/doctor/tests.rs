@@ -11,8 +11,13 @@ pub(super) const PROBE: Attach =
     Attach { program: program::WARN_ALLOC, kind: AttachKind::Kprobe, target: "warn_alloc" };
 pub(super) const TRACEPOINT: Attach =
     Attach { program: program::MM_PAGE_ALLOC, kind: AttachKind::RawTracepoint, target: "mm_page_alloc" };
+/// The hooks on ends of containers.
+pub(super) const EXITS: [Attach; 2] = [
+    Attach { program: program::PROCESS_EXIT, kind: AttachKind::RawTracepoint, target: "sched_process_exit" },
+    Attach { program: program::SIGNAL_GENERATE, kind: AttachKind::RawTracepoint, target: "signal_generate" },
+];
 
-fn works(hook: Hook) -> TierTrial {
+pub(super) fn works(hook: Hook) -> TierTrial {
     TierTrial {
         hook,
         usable: true,
@@ -20,6 +25,8 @@ fn works(hook: Hook) -> TierTrial {
         wait: hook != Hook::RawTracepoint,
         alloc: Some(PROBE),
         alloc_error: None,
+        exits: EXITS.to_vec(),
+        exits_error: None,
         error: None,
     }
 }
@@ -32,6 +39,8 @@ fn fails(hook: Hook, error: &str) -> TierTrial {
         wait: false,
         alloc: None,
         alloc_error: None,
+        exits: Vec::new(),
+        exits_error: None,
         error: Some(error.to_owned()),
     }
 }
@@ -47,7 +56,7 @@ fn findings(trials: Vec<TierTrial>) -> Findings {
         facts: healthy(),
         kernel: KernelView { btf_functions: all, kallsyms_functions: Some(all), mark_victim_arg: Some(1) },
         wanted: HooksWanted::Auto,
-        allocations: true,
+        beside: Beside::ALL,
         trials,
         self_test: Some(SelfTestReport {
             right: vec!["process id".to_owned(), "start time".to_owned()],
@@ -110,7 +119,8 @@ fn memcg_hooks_that_failed_degrade_a_usable_tier() {
 fn the_hook_on_failed_allocations_decides_which_are_seen() {
     let with = |alloc: Option<Attach>, allocations| {
         let trial = TierTrial { alloc, ..works(Hook::Fentry) };
-        let report = assemble(Findings { allocations, ..findings(vec![trial]) });
+        let report =
+            assemble(Findings { beside: Beside { allocations, exits: true }, ..findings(vec![trial]) });
         (
             report.verdict.status,
             report.blind.into_iter().map(|blind| blind.what).collect::<Vec<_>>().join("; "),

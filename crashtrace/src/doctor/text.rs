@@ -2,7 +2,7 @@
 
 use strum::VariantArray as _;
 
-use super::{DoctorReport, FailedAllocations, TierTrial, Usability, fragmentation};
+use super::{ContainerExits, DoctorReport, FailedAllocations, TierTrial, Usability, fragmentation};
 use crate::confine::{Capabilities, Confinement};
 use crate::kernel::host::{Capability, HostFacts, Lockdown, MemoryCgroup};
 use crate::schema::BtfSource;
@@ -45,6 +45,7 @@ pub fn render_text(report: &DoctorReport, color: bool) -> String {
     }
     let failed_allocations = report.failed_allocations.iter().flat_map(FailedAllocations::lines);
     pairs(&mut page, "failed allocations", failed_allocations);
+    pairs(&mut page, "ends of containers", report.container_exits.iter().flat_map(ContainerExits::lines));
     pairs(&mut page, "self-test", report.self_test.iter().flat_map(self_test));
     if !report.names.is_empty() {
         heading(&mut page, "Names of pods");

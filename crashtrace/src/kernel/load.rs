@@ -40,6 +40,8 @@ pub struct Kernel<'a> {
     pub mark_victim_arg: u32,
     /// Addresses of its array of nodes and of its only node; 0 where unknown.
     pub nodes: (u64, u64),
+    /// Id of the cgroup at which the node's cgroups begin; 0 where that is the machine's root.
+    pub node_root: u64,
     /// Its allocation flags, for the programs.
     pub gfp: GfpBits,
     /// The limit of locked memory, if there is one and maps and programs count against it.
@@ -61,6 +63,8 @@ pub struct Attached {
     pub wait: bool,
     /// The hook on failed allocations that is in place.
     pub alloc: Option<Attach>,
+    /// The hooks on ends of containers that are in place.
+    pub exits: Vec<Attach>,
     /// Hooks that the kernel refused before.
     pub refused: Vec<Refused>,
     /// Size of the ring of records, where the kernel tells.
@@ -77,10 +81,11 @@ pub fn load(plan: &Plan, kernel: &Kernel<'_>) -> Result<Attached, LoadError> {
     let mut refused = Vec::new();
     for tier in &plan.tiers {
         // Each tier on a fresh object: a program that was loaded and then not needed would stay in the kernel.
-        if let Some(placed) = place(tier, &plan.alloc, kernel, &mut refused)? {
-            let Placed { ebpf, memcg, wait, alloc } = placed;
+        if let Some(placed) = place(tier, plan, kernel, &mut refused)? {
+            let Placed { ebpf, memcg, wait, alloc, exits } = placed;
             let ring_bytes = ring_bytes(&ebpf);
-            return Ok(Attached { tier: tier.clone(), memcg, wait, alloc, refused, ring_bytes, ebpf });
+            let tier = tier.clone();
+            return Ok(Attached { tier, memcg, wait, alloc, exits, refused, ring_bytes, ebpf });
         }
     }
     Err(LoadError::Refused(refused))
@@ -125,6 +130,7 @@ pub fn object(kernel: &Kernel<'_>) -> Result<Ebpf, LoadError> {
             .override_global(global::MARK_VICTIM_ARG, &kernel.mark_victim_arg, true)
             .override_global(global::NODE_DATA, &kernel.nodes.0, true)
             .override_global(global::CONTIG_PAGE_DATA, &kernel.nodes.1, true)
+            .override_global(global::NODE_ROOT, &kernel.node_root, true)
             .override_global(global::GFP_BITS, gfp.as_slice(), true)
             .override_global(global::INCLUDE_NOWARN, &u32::from(kernel.include_nowarn), true)
             .override_global(aya_log::LEVEL, &level, false)
@@ -145,6 +151,7 @@ impl Attached {
         let wait = self.tier.wait.iter().filter(|_| self.wait);
         let all =
             self.tier.decision.iter().chain([&self.tier.victims]).chain(memcg).chain(wait).chain(&self.alloc);
+        let all = all.chain(&self.exits);
         all.map(ToString::to_string).collect()
     }
 

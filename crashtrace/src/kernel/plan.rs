@@ -8,7 +8,8 @@
 //! | kprobe | kprobe + kretprobe of the same | kprobe + kretprobe of the same | kprobe of the same | the same |
 //! | raw tracepoint | read off the killer's stack at the first victim | none | none | the same |
 //!
-//! Failed allocations are hooked beside the tier: kprobe `warn_alloc`, else raw tracepoint `kmem:mm_page_alloc`.
+//! Failed allocations are hooked beside the tier: kprobe `warn_alloc`, else raw tracepoint `kmem:mm_page_alloc`. So are ends of
+//! containers: raw tracepoints `sched:sched_process_exit` and, for the senders of signals, `signal:signal_generate`.
 //!
 //! The plan says what *may* work, in order of preference. Only a trial shows whether it does: 6.1 on arm64 describes every function
 //! and accepts a trampoline on none, and some kernels are built without kprobes or without both. So the loader tries the tiers in
@@ -26,7 +27,8 @@ use crate::symbols::Symbols;
 mod blind;
 mod refusal;
 
-pub use blind::{AllocHook, Blind, Optional, TRACEPOINT_COST, blind};
+pub use blind::{AllocHook, Blind, ExitHooks, Optional, TRACEPOINT_COST, blind};
+use blind::{EXIT_COST, SIGNAL_COST};
 pub(crate) use refusal::and_more;
 pub use refusal::{Refusal, refusals};
 
@@ -75,6 +77,19 @@ impl fmt::Display for Attach {
     }
 }
 
+impl Attach {
+    /// What it costs while nothing is wrong; `crashtrace/docs/hooks.md` has the figures.
+    #[must_use]
+    pub fn cost(&self) -> &'static str {
+        match self.target {
+            "mm_page_alloc" => TRACEPOINT_COST,
+            "sched_process_exit" => EXIT_COST,
+            "signal_generate" => SIGNAL_COST,
+            _ => "nothing",
+        }
+    }
+}
+
 /// Hooks that go together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
@@ -100,6 +115,21 @@ pub struct Plan {
     pub alloc: Vec<Attach>,
     /// Why the first choice among those is left out.
     pub alloc_skipped: Option<String>,
+    /// Hooks on ends of containers. The tier works without them, and the first without the second.
+    pub exits: Vec<Attach>,
+}
+
+/// What the user wants beside OOM kills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// Failed allocations.
+    pub allocations: bool,
+    /// Ends of containers.
+    pub exits: bool,
+}
+
+impl Beside {
+    pub const ALL: Self = Self { allocations: true, exits: true };
 }
 
 /// A tier that need not be tried.
@@ -178,13 +208,14 @@ pub fn plan(
     facts: &HostFacts,
     kernel: &KernelView,
     wanted: HooksWanted,
-    allocations: bool,
+    beside: Beside,
 ) -> Result<Plan, Refusal> {
     if let Some(refusal) = refusals(facts, kernel).into_iter().next() {
         return Err(refusal);
     }
-    let (alloc, alloc_skipped) = if allocations { alloc(kernel, wanted) } else { (Vec::new(), None) };
-    let mut plan = Plan { tiers: Vec::new(), skipped: Vec::new(), alloc, alloc_skipped };
+    let (alloc, alloc_skipped) = if beside.allocations { alloc(kernel, wanted) } else { (Vec::new(), None) };
+    let exits = if beside.exits { EXITS.to_vec() } else { Vec::new() };
+    let mut plan = Plan { tiers: Vec::new(), skipped: Vec::new(), alloc, alloc_skipped, exits };
     for hook in wanted.tiers() {
         match hindrance(hook, facts, kernel) {
             Some(reason) => plan.skipped.push(Skipped { hook, reason }),
@@ -241,6 +272,17 @@ fn alloc(kernel: &KernelView, wanted: HooksWanted) -> (Vec<Attach>, Option<Strin
         (HooksWanted::Only(Hook::Fentry | Hook::Kprobe), Some(_)) => (Vec::new(), missing),
     }
 }
+
+/// The hook on the ends of processes.
+const PROCESS_EXIT: Attach =
+    Attach { program: program::PROCESS_EXIT, kind: AttachKind::RawTracepoint, target: "sched_process_exit" };
+
+/// The hook on signals.
+const SIGNAL_GENERATE: Attach =
+    Attach { program: program::SIGNAL_GENERATE, kind: AttachKind::RawTracepoint, target: "signal_generate" };
+
+/// The hooks on ends of containers: the end itself, and who sent the signal before it.
+const EXITS: [Attach; 2] = [PROCESS_EXIT, SIGNAL_GENERATE];
 
 /// The hooks on the decision. The last tier has none.
 fn decision(tier: Hook) -> Vec<Attach> {

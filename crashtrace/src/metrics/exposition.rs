@@ -176,6 +176,7 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
         | Metric::RoutineMemcgOoms
         | Metric::FoldedNoVictims
         | Metric::KernelFailedAllocations
+        | Metric::UnsureExits
         | Metric::MessagesDropped
         | Metric::SinkFailures => counted(metric, it),
     }
@@ -199,6 +200,8 @@ fn place(counter: Counter) -> (Metric, &'static [&'static str]) {
         Counter::RecordsOfUnknownKind => (Metric::Lost, &["decode", "unknown_kind"]),
         Counter::RecordsOfAnotherLayout => (Metric::Lost, &["decode", "another_layout"]),
         Counter::AllocUntold => (Metric::Lost, &["kernel", "not_recorded"]),
+        Counter::ExitsCrowdedOut => (Metric::Lost, &["kernel", "crowded_out"]),
+        Counter::ExitsUnsure => (Metric::UnsureExits, &[]),
         Counter::EndsWithoutDecision => (Metric::OrphanedRecords, &["end"]),
         Counter::HoldersWithoutDecision => (Metric::OrphanedRecords, &["holders"]),
         Counter::MarkedAlreadyDying => (Metric::MarkedAlreadyDying, &[]),

@@ -99,6 +99,7 @@ listed! {
         RoutineMemcgOoms,
         FoldedNoVictims,
         KernelFailedAllocations,
+        UnsureExits,
         MessagesDropped,
         SinkFailures,
         PodIndexSynced,
@@ -218,7 +219,7 @@ impl Metric {
                 Counter,
                 None,
                 &["stage", "reason"],
-                "Missing from the reports: records without room in the ring (ring), unreadable records (decode), failed allocations that were counted and have no record (kernel).",
+                "Missing from the reports: records without room in the ring (ring), unreadable records (decode), failed allocations that were counted and have no record, and ends of containers for which the ring had no room to spare (kernel).",
             ),
             Self::OrphanedRecords => row(
                 "crashtrace_orphaned_records",
@@ -261,6 +262,13 @@ impl Metric {
                 None,
                 &["counted_as"],
                 "Failed allocations counted in the kernel: to_report; nowarn, which the caller expects; of_victim, by processes that the OOM killer had killed. Only to_report is reported.",
+            ),
+            Self::UnsureExits => row(
+                "crashtrace_unsure_exits",
+                Counter,
+                None,
+                &[],
+                "Ends of processes in containers that are not reported, because it is unknown whether it was the container's first process.",
             ),
             Self::MessagesDropped => row(
                 "crashtrace_messages_dropped",

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use crashtrace_ebpf::{
-    COMM_BYTES, Header, Holder, LAYOUT_VERSION, Level, MESSAGE_BYTES, OomDecision, OomHolders, OomNoVictim,
-    OomVictim, STACK_FRAMES, Section, Task, decision_flag, hook, kind, missing, section,
+    COMM_BYTES, ContainerExit, Header, Holder, LAYOUT_VERSION, Level, MESSAGE_BYTES, OomDecision, OomHolders,
+    OomNoVictim, OomVictim, STACK_FRAMES, Section, Task, decision_flag, hook, kind, missing, section,
 };
 
 macro_rules! put {
@@ -17,7 +17,9 @@ macro_rules! put {
     };
 }
 
+mod exit;
 mod pages;
+pub use exit::*;
 pub use pages::*;
 
 /// A record, before it is bytes.
@@ -43,6 +45,7 @@ pub enum Body {
     Holders(OomHolders, Vec<(Holder, Vec<u8>)>),
     Zones,
     Failure(Box<crashtrace_ebpf::AllocFailure>),
+    Exit(Box<ContainerExit>),
 }
 
 /// A section.
@@ -89,6 +92,10 @@ impl Record {
             Body::Failure(body) => {
                 failure(body, &mut tail);
                 kind::ALLOC_FAILURE
+            }
+            Body::Exit(body) => {
+                end(body, &mut tail);
+                kind::CONTAINER_EXIT
             }
         };
         if let Some(zones) = &self.zones {

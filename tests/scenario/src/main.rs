@@ -13,6 +13,7 @@ mod demo;
 mod deployed;
 mod page_faults;
 mod privileges;
+mod process_ends;
 mod run;
 mod scenarios;
 mod scratch;
@@ -52,6 +53,8 @@ enum Command {
     Verifier,
     /// Print what a page fault costs this kernel
     Faults(page_faults::Args),
+    /// Print what ends of processes and signals cost this kernel
+    Ends(process_ends::Args),
     /// Be a process of a scenario
     #[command(hide = true)]
     Victim(victim::Args),
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::List => list().map(|()| true),
         Command::Verifier => verifier::run().map(|()| true),
         Command::Faults(args) => page_faults::run(args).map(|()| true),
+        Command::Ends(args) => process_ends::run(args).map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
     };
     scratch::remove_what_is_over();

@@ -18,7 +18,7 @@ use crashtrace::gfp::GfpNames;
 use crashtrace::kernel::host::{self, KERNEL_BTF};
 use crashtrace::kernel::layout::{KernelBtf, Layout};
 use crashtrace::kernel::load::{self, Kernel};
-use crashtrace::kernel::plan::{Functions, HooksWanted, KernelView, plan};
+use crashtrace::kernel::plan::{Beside, Functions, HooksWanted, KernelView, plan};
 use crashtrace::kernel::types;
 use crashtrace::symbols::Symbols;
 use rustix::io::Errno;
@@ -54,9 +54,9 @@ pub fn run() -> Result<()> {
         mark_victim_arg: Some(mark_victim_arg),
     };
     let facts = host::gather(Path::new("/"), &types::read(Path::new(KERNEL_BTF), None));
-    let plan = plan(&facts, &view, HooksWanted::Auto, true)?;
+    let plan = plan(&facts, &view, HooksWanted::Auto, Beside::ALL)?;
     let tiers = plan.tiers.iter().flat_map(|tier| tier.decision.iter().chain(&tier.memcg).chain(&tier.wait));
-    let attaches = tiers.chain(&plan.alloc);
+    let attaches = tiers.chain(&plan.alloc).chain(&plan.exits);
     let targets: HashMap<_, _> = attaches.map(|attach| (attach.program, attach.target)).collect();
 
     let layout = Layout::resolve(&btf);
@@ -66,6 +66,8 @@ pub fn run() -> Result<()> {
         layout: &layout,
         mark_victim_arg,
         nodes: Symbols::parse(BufReader::new(kallsyms)).nodes(),
+        // Some id, because without one the comparison with it is dead code.
+        node_root: 1,
         gfp: GfpNames::fallback().kernel_bits(),
         locked_memory_bytes: None,
         include_nowarn: false,

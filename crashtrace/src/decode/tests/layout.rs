@@ -9,10 +9,10 @@ use crate::event::{
 use super::*;
 
 /// A record that is written by offsets only.
-struct Raw(Vec<u8>);
+pub(super) struct Raw(Vec<u8>);
 
 impl Raw {
-    fn new(body: usize, kind: u16) -> Self {
+    pub(super) fn new(body: usize, kind: u16) -> Self {
         let mut raw = Self(vec![0; size_of::<Header>() + body]);
         let length = raw.0.len() as u32;
         raw.at(offset_of!(Header, layout), &abi::LAYOUT_VERSION.to_le_bytes());
@@ -32,12 +32,12 @@ impl Raw {
     }
 
     /// A field of the body.
-    fn body(&mut self, offset: usize, bytes: &[u8]) {
+    pub(super) fn body(&mut self, offset: usize, bytes: &[u8]) {
         self.at(size_of::<Header>() + offset, bytes);
     }
 
     /// A task at `offset` of the body, each field with a different value, from `base` on.
-    fn task(&mut self, offset: usize, base: u8) -> Task {
+    pub(super) fn task(&mut self, offset: usize, base: u8) -> Task {
         macro_rules! put {
             ($($field:ident: $type:ty = $value:expr),+) => {
                 $(self.body(offset + offset_of!(abi::Task, $field), &<$type>::from($value).to_le_bytes());)+
@@ -74,12 +74,12 @@ impl Raw {
         }
     }
 
-    fn decoded(self) -> Event {
+    pub(super) fn decoded(self) -> Event {
         decode(&Bytes::from(self.0), &machine()).expect("a record")
     }
 }
 
-fn stamp() -> Stamp {
+pub(super) fn stamp() -> Stamp {
     Stamp { ktime_ns: 102, cpu: 104, seq: 101, hook: Hook::Kprobe, decision_ns: Some(103) }
 }
 
@@ -206,7 +206,9 @@ fn a_section_and_its_levels_are_read_as_they_lie_in_memory() {
 #[test]
 fn records_of_the_tests_have_the_size_of_the_types() {
     let size = |body| record(body, 1, 0, hook::FENTRY).bytes().len() - size_of::<Header>();
-    let [decision, victim, _, none, wait, held, _, failure] = &each_kind()[..] else { panic!("eight kinds") };
+    let [decision, victim, _, none, wait, held, _, failure, end] = &each_kind()[..] else {
+        panic!("nine kinds")
+    };
     assert_eq!(size(decision.body.clone()), size_of::<OomDecision>());
     assert_eq!(size(victim.body.clone()), size_of::<OomVictim>());
     assert_eq!(size(none.body.clone()), size_of::<OomNoVictim>());
@@ -214,6 +216,7 @@ fn records_of_the_tests_have_the_size_of_the_types() {
     let Body::Holders(body, _) = &held.body else { panic!("these are holders") };
     assert_eq!(size(Body::Holders(*body, Vec::new())), size_of::<abi::OomHolders>());
     assert_eq!(size(failure.body.clone()), size_of::<abi::AllocFailure>());
+    assert_eq!(size(end.body.clone()), size_of::<abi::ContainerExit>());
     assert_eq!((size(Body::End), size(Body::Zones)), (0, 0));
     let section = |levels| {
         let sections = vec![Cgroups { section: Section::default(), levels }];

@@ -1,5 +1,5 @@
 use super::*;
-use crate::doctor::tests::{PROBE, TRACEPOINT};
+use crate::doctor::tests::{EXITS, PROBE, TRACEPOINT};
 use crate::event::Hook;
 
 fn trial(alloc: Option<Attach>, alloc_error: Option<&str>) -> TierTrial {
@@ -11,6 +11,8 @@ fn trial(alloc: Option<Attach>, alloc_error: Option<&str>) -> TierTrial {
         alloc,
         error: None,
         alloc_error: alloc_error.map(str::to_owned),
+        exits: EXITS.to_vec(),
+        exits_error: None,
     }
 }
 

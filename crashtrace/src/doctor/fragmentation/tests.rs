@@ -1,10 +1,10 @@
 use super::*;
-use crate::doctor::tests::PROBE;
+use crate::doctor::tests::{EXITS, PROBE};
 use crate::doctor::{Findings, TierTrial, Usability, assemble};
 use crate::event::Hook;
 use crate::kernel::host::tests::healthy;
 use crate::kernel::host::{HostFacts, MemorySettings};
-use crate::kernel::plan::{Functions, HooksWanted, KernelView};
+use crate::kernel::plan::{Beside, Functions, HooksWanted, KernelView};
 use crate::observe::zoneinfo;
 use crate::symbols::tests::every_function;
 use crate::terminal::Page;
@@ -247,12 +247,14 @@ fn findings(zones: Result<Zones, String>) -> Findings {
         alloc: Some(PROBE),
         error: None,
         alloc_error: None,
+        exits: EXITS.to_vec(),
+        exits_error: None,
     };
     Findings {
         facts: healthy(),
         kernel: KernelView { btf_functions: all, kallsyms_functions: Some(all), mark_victim_arg: Some(1) },
         wanted: HooksWanted::Auto,
-        allocations: true,
+        beside: Beside::ALL,
         trials: vec![trial],
         self_test: None,
         self_test_refusal: None,

@@ -7,7 +7,7 @@ use super::error::{LoadError, Refused, Scarce, explain, interrupted};
 use super::patience::{PATIENCE, patiently};
 use super::{Kernel, object, own_btf};
 use crate::event::Hook;
-use crate::kernel::plan::{Attach, AttachKind, Tier};
+use crate::kernel::plan::{Attach, AttachKind, Plan, Tier};
 
 /// A tier in place, and which of its optional hooks are.
 pub(super) struct Placed {
@@ -15,12 +15,13 @@ pub(super) struct Placed {
     pub(super) memcg: bool,
     pub(super) wait: bool,
     pub(super) alloc: Option<Attach>,
+    pub(super) exits: Vec<Attach>,
 }
 
 /// Loads all programs, and then attaches them: no program runs while the verifier is at work.
 pub(super) fn place(
     tier: &Tier,
-    alloc: &[Attach],
+    plan: &Plan,
     kernel: &Kernel<'_>,
     refused: &mut Vec<Refused>,
 ) -> Result<Option<Placed>, LoadError> {
@@ -48,8 +49,16 @@ pub(super) fn place(
     let memcg = Some(memcg).filter(|memcg| !memcg.is_empty());
     let memcg = placing.loaded(memcg)?;
     let wait = placing.loaded(Some(wait).filter(|wait| !wait.is_empty()))?;
-    let mut candidates = alloc.iter();
+    let mut candidates = plan.alloc.iter();
     let mut in_place = placing.first_loaded(&mut candidates)?;
+    let mut exits = Vec::new();
+    for exit in &plan.exits {
+        // Without the ends the signals before them are of no use.
+        if !placing.load(&[exit])? {
+            break;
+        }
+        exits.push(exit);
+    }
 
     if !placing.attach(&decision)? {
         return Ok(None);
@@ -61,7 +70,15 @@ pub(super) fn place(
     {
         in_place = placing.first_loaded(&mut candidates)?;
     }
-    Ok(Some(Placed { ebpf: placing.ebpf, memcg, wait, alloc: in_place.copied() }))
+    let mut exits_in_place = Vec::new();
+    for exit in exits {
+        if !placing.attach(&[exit])? {
+            break;
+        }
+        exits_in_place.push(*exit);
+    }
+    let alloc = in_place.copied();
+    Ok(Some(Placed { ebpf: placing.ebpf, memcg, wait, alloc, exits: exits_in_place }))
 }
 
 /// A tier that is being put in place.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Attach, AttachKind, MEM_CGROUP_OUT_OF_MEMORY, Tier};
+use super::{Attach, AttachKind, MEM_CGROUP_OUT_OF_MEMORY, PROCESS_EXIT, SIGNAL_GENERATE, Tier};
 use crate::event::Hook;
 use crate::kernel::host::{Capability, HostFacts, MemoryCgroup};
 use crate::symbols::Symbols;
@@ -36,6 +36,15 @@ const UNSEEN_FRAGMENTATION: &str = "failed allocations, and so the fragmentation
 pub const TRACEPOINT_COST: &str =
     "some 90 to 135 instructions (see crashtrace/docs/hooks.md) more for each page allocation of the node";
 
+/// Cost of the hook on the ends of processes.
+pub(super) const EXIT_COST: &str = "some 500 instructions for each process that ends";
+
+/// Cost of the hook on signals.
+pub(super) const SIGNAL_COST: &str = "some 500 instructions for each signal that could end a process";
+
+const UNSEEN_ENDS: &str = "the end of a container for another reason than the OOM killer: its exit code or signal, and \
+    who sent that";
+
 const GIVE_SYSLOG: &str = "give crashtrace CAP_SYSLOG";
 
 const SHOW_ALL_ADDRESSES: &str = "set sysctl kernel.kptr_restrict to 0 or 1";
@@ -49,6 +58,34 @@ pub struct Optional {
     pub wait: bool,
     /// The hook on failed allocations.
     pub alloc: AllocHook,
+    /// The hooks on ends of containers.
+    pub exits: ExitHooks,
+}
+
+/// Which ends of containers are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitHooks {
+    /// All, and who sent the signal.
+    Both,
+    /// All; the kernel accepts no hook on signals.
+    WithoutSignals,
+    /// None: the kernel accepts no hook.
+    Refused,
+    /// None: the user does not want them.
+    NotWanted,
+}
+
+impl ExitHooks {
+    /// By the hooks that are in place.
+    #[must_use]
+    pub fn of(attached: &[Attach], wanted: bool) -> Self {
+        match (attached.contains(&PROCESS_EXIT), attached.contains(&SIGNAL_GENERATE)) {
+            (true, true) => Self::Both,
+            (true, false) => Self::WithoutSignals,
+            (false, _) if wanted => Self::Refused,
+            (false, _) => Self::NotWanted,
+        }
+    }
 }
 
 /// Whether and how failed allocations are seen.
@@ -155,6 +192,17 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
             add(UNSEEN_FRAGMENTATION, "the kernel accepts no hook on them", Some(accept_kprobe(facts)));
         }
     }
+    match attached.exits {
+        ExitHooks::Both | ExitHooks::NotWanted => {}
+        ExitHooks::WithoutSignals => add(
+            "who sent the signal that ended a container",
+            "the kernel does not accept a hook on tracepoint signal:signal_generate",
+            None,
+        ),
+        ExitHooks::Refused => {
+            add(UNSEEN_ENDS, "the kernel does not accept a hook on tracepoint sched:sched_process_exit", None)
+        }
+    }
     match facts.panic_on_oom {
         None | Some(0) => {}
         Some(1) => add(
@@ -173,6 +221,14 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
         list.push(Blind {
             what: UNSEEN_FRAGMENTATION.to_owned(),
             why: "--no-alloc leaves them out".to_owned(),
+            remedy: None,
+            chosen: true,
+        });
+    }
+    if attached.exits == ExitHooks::NotWanted {
+        list.push(Blind {
+            what: UNSEEN_ENDS.to_owned(),
+            why: "--no-exits leaves them out".to_owned(),
             remedy: None,
             chosen: true,
         });

@@ -34,7 +34,7 @@ fn shown(attaches: &[Attach]) -> Vec<String> {
 
 #[test]
 fn a_healthy_host_is_tried_from_fentry_down_to_the_tracepoint() {
-    let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, Beside::ALL).unwrap();
     assert_eq!(hooks(&plan), [Hook::Fentry, Hook::Kprobe, Hook::RawTracepoint]);
     assert_eq!(plan.skipped, []);
     let [fentry, kprobe, tracepoint] = plan.tiers.as_slice() else { panic!("{plan:?}") };
@@ -67,7 +67,7 @@ fn hooks_that_the_user_names_are_the_only_ones_planned() {
         (HooksWanted::Only(Hook::Kprobe), Hook::Kprobe),
         (HooksWanted::Only(Hook::RawTracepoint), Hook::RawTracepoint),
     ] {
-        assert_eq!(hooks(&plan(&healthy(), &view(), wanted, true).unwrap()), [hook]);
+        assert_eq!(hooks(&plan(&healthy(), &view(), wanted, Beside::ALL).unwrap()), [hook]);
     }
 }
 
@@ -75,11 +75,11 @@ fn hooks_that_the_user_names_are_the_only_ones_planned() {
 #[test]
 fn fentry_is_skipped_where_btf_does_not_list_the_function() {
     let kernel = KernelView { btf_functions: NONE, ..view() };
-    let auto = plan(&healthy(), &kernel, HooksWanted::Auto, true).unwrap();
+    let auto = plan(&healthy(), &kernel, HooksWanted::Auto, Beside::ALL).unwrap();
     assert_eq!(hooks(&auto), [Hook::Kprobe, Hook::RawTracepoint]);
     assert_eq!(auto.skipped[0].hook, Hook::Fentry);
     assert!(auto.skipped[0].reason.contains("does not list function oom_kill_process"));
-    let refusal = plan(&healthy(), &kernel, HooksWanted::Only(Hook::Fentry), true).unwrap_err();
+    let refusal = plan(&healthy(), &kernel, HooksWanted::Only(Hook::Fentry), Beside::ALL).unwrap_err();
     assert_eq!(
         refusal.to_string(),
         "cannot use fentry hooks: the kernel's BTF does not list function oom_kill_process; \
@@ -92,7 +92,7 @@ fn a_btf_file_serves_kprobes_but_not_fentry() {
     let mut facts = healthy();
     facts.btf = BtfFile { path: "/my.btf".to_owned(), error: None, differs: Vec::new() };
     facts.kernel_btf.error = Some("No such file or directory".to_owned());
-    let plan = plan(&facts, &view(), HooksWanted::Auto, true).unwrap();
+    let plan = plan(&facts, &view(), HooksWanted::Auto, Beside::ALL).unwrap();
     assert_eq!(hooks(&plan), [Hook::Kprobe, Hook::RawTracepoint]);
     assert!(plan.skipped[0].reason.contains("own BTF"));
 }
@@ -101,12 +101,12 @@ fn a_btf_file_serves_kprobes_but_not_fentry() {
 fn kprobes_are_skipped_only_if_the_symbol_is_known_not_to_be_there() {
     let gone = KernelView { kallsyms_functions: Some(NONE), ..view() };
     assert_eq!(
-        hooks(&plan(&healthy(), &gone, HooksWanted::Auto, true).unwrap()),
+        hooks(&plan(&healthy(), &gone, HooksWanted::Auto, Beside::ALL).unwrap()),
         [Hook::Fentry, Hook::RawTracepoint]
     );
-    assert!(plan(&healthy(), &gone, HooksWanted::Only(Hook::Kprobe), true).is_err());
+    assert!(plan(&healthy(), &gone, HooksWanted::Only(Hook::Kprobe), Beside::ALL).is_err());
     let unread = KernelView { kallsyms_functions: None, ..view() };
-    let planned = plan(&healthy(), &unread, HooksWanted::Only(Hook::Kprobe), true).unwrap();
+    let planned = plan(&healthy(), &unread, HooksWanted::Only(Hook::Kprobe), Beside::ALL).unwrap();
     assert_eq!(planned.tiers[0].memcg.len(), 2);
 }
 
@@ -115,7 +115,7 @@ fn kprobes_are_skipped_only_if_the_symbol_is_known_not_to_be_there() {
 fn a_tier_does_without_the_memcg_hooks_where_the_function_is_missing() {
     let only_kill = Functions { mem_cgroup_out_of_memory: false, ..ALL };
     let kernel = KernelView { btf_functions: only_kill, kallsyms_functions: Some(only_kill), ..view() };
-    let plan = plan(&healthy(), &kernel, HooksWanted::Auto, true).unwrap();
+    let plan = plan(&healthy(), &kernel, HooksWanted::Auto, Beside::ALL).unwrap();
     assert_eq!(hooks(&plan).len(), 3);
     assert!(plan.tiers.iter().all(|tier| tier.memcg.is_empty()));
 }
@@ -159,7 +159,7 @@ fn a_lack_that_affects_every_tier_is_refused_with_its_remedy() {
         let (mut facts, mut kernel) = (healthy(), view());
         change(&mut facts, &mut kernel);
         for wanted in [HooksWanted::Auto, HooksWanted::Only(Hook::RawTracepoint)] {
-            let message = plan(&facts, &kernel, wanted, true).expect_err(why).to_string();
+            let message = plan(&facts, &kernel, wanted, Beside::ALL).expect_err(why).to_string();
             assert!(message.starts_with("cannot watch this kernel: "), "{message}");
             assert!(message.contains(why) && message.contains(remedy), "{why}: {message}");
         }
@@ -184,9 +184,9 @@ fn an_unknown_fact_is_not_held_against_the_host() {
     facts.capabilities = None;
     facts.lockdown = None;
     facts.init_user_namespace = None;
-    assert!(plan(&facts, &view(), HooksWanted::Auto, true).is_ok());
+    assert!(plan(&facts, &view(), HooksWanted::Auto, Beside::ALL).is_ok());
     facts.release = Some("custom".to_owned());
-    assert!(plan(&facts, &view(), HooksWanted::Auto, true).is_ok());
+    assert!(plan(&facts, &view(), HooksWanted::Auto, Beside::ALL).is_ok());
 }
 
 #[test]
@@ -197,20 +197,25 @@ fn harmless_restrictions_are_no_reason_to_refuse() {
     facts.euid = Some(1000);
     facts.perf_event_paranoid = Some(4);
     facts.release = Some("5.8.0".to_owned());
-    assert!(plan(&facts, &view(), HooksWanted::Auto, true).is_ok());
+    assert!(plan(&facts, &view(), HooksWanted::Auto, Beside::ALL).is_ok());
     facts.capabilities = Some([Capability::Bpf, Capability::Perfmon].into());
-    assert!(plan(&facts, &view(), HooksWanted::Auto, true).is_ok());
+    assert!(plan(&facts, &view(), HooksWanted::Auto, Beside::ALL).is_ok());
 }
 
 /// Blind spots of a tier of the healthy host's plan, after `change`.
 fn unseen(hook: Hook, memcg_attached: bool, change: impl FnOnce(&mut HostFacts)) -> Vec<String> {
     let mut facts = healthy();
     change(&mut facts);
-    let plan = plan(&facts, &view(), HooksWanted::Auto, true).unwrap();
+    let plan = plan(&facts, &view(), HooksWanted::Auto, Beside::ALL).unwrap();
     let tier = plan.tiers.iter().find(|tier| tier.hook == hook).unwrap();
     blind(
         tier,
-        Optional { memcg: memcg_attached, wait: memcg_attached, alloc: AllocHook::Probe },
+        Optional {
+            memcg: memcg_attached,
+            wait: memcg_attached,
+            alloc: AllocHook::Probe,
+            exits: ExitHooks::Both,
+        },
         &facts,
         &every_function(),
     )
@@ -263,11 +268,15 @@ fn a_kernel_that_panics_on_oom_leaves_no_report() {
 /// A stack without names shows neither the absence nor the presence of a function.
 #[test]
 fn hidden_kernel_addresses_are_said_with_their_remedy() {
-    let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, Beside::ALL).unwrap();
     let hidden = Symbols::without("hidden".to_owned());
     for (tier, count) in plan.tiers.iter().zip([1, 1, 2]) {
-        let blind =
-            blind(tier, Optional { memcg: true, wait: true, alloc: AllocHook::Probe }, &healthy(), &hidden);
+        let blind = blind(
+            tier,
+            Optional { memcg: true, wait: true, alloc: AllocHook::Probe, exits: ExitHooks::Both },
+            &healthy(),
+            &hidden,
+        );
         let hidden: Vec<_> = blind.iter().filter(|blind| blind.why == "hidden").collect();
         assert_eq!(hidden.len(), count, "{tier:?}");
         assert!(hidden.iter().all(|blind| blind.remedy.as_ref().unwrap().contains("CAP_SYSLOG")));
@@ -276,13 +285,13 @@ fn hidden_kernel_addresses_are_said_with_their_remedy() {
 
 #[test]
 fn the_remedy_for_hidden_addresses_names_the_missing_condition() {
-    let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, Beside::ALL).unwrap();
     let remedy = |capability: bool, kptr_restrict: i32| {
         let mut facts = HostFacts { kptr_restrict: Some(kptr_restrict), ..healthy() };
         if !capability {
             facts.capabilities.as_mut().unwrap().remove(&Capability::Syslog);
         }
-        let all = Optional { memcg: true, wait: true, alloc: AllocHook::Probe };
+        let all = Optional { memcg: true, wait: true, alloc: AllocHook::Probe, exits: ExitHooks::Both };
         blind(&plan.tiers[0], all, &facts, &Symbols::without("hidden".to_owned())).remove(0).remedy.unwrap()
     };
     assert_eq!(remedy(false, 1), "give crashtrace CAP_SYSLOG");
@@ -295,13 +304,13 @@ fn the_remedy_for_hidden_addresses_names_the_missing_condition() {
 /// With `CAP_PERFMON` in place of `CAP_SYS_ADMIN` Debian's kernels refuse kprobes, without a fault of the kernel.
 #[test]
 fn a_kprobe_that_is_refused_for_a_sysctl_has_that_as_its_remedy() {
-    let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, Beside::ALL).unwrap();
     let remedy = |alloc, paranoid, admin: bool| {
         let mut facts = HostFacts { perf_event_paranoid: Some(paranoid), ..healthy() };
         if !admin {
             facts.capabilities.as_mut().unwrap().remove(&Capability::SysAdmin);
         }
-        let optional = Optional { memcg: true, wait: true, alloc };
+        let optional = Optional { memcg: true, wait: true, alloc, exits: ExitHooks::Both };
         blind(&plan.tiers[0], optional, &facts, &every_function()).remove(0).remedy.unwrap()
     };
     for alloc in [AllocHook::Tracepoint, AllocHook::Refused] {

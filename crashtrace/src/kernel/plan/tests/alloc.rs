@@ -5,7 +5,7 @@ use crate::kernel::plan::AttachKind;
 
 fn alloc(wanted: HooksWanted, functions: Option<Functions>) -> (Vec<String>, Option<String>) {
     let kernel = KernelView { kallsyms_functions: functions, ..view() };
-    let plan = plan(&healthy(), &kernel, wanted, true).unwrap();
+    let plan = plan(&healthy(), &kernel, wanted, Beside::ALL).unwrap();
     (shown(&plan.alloc), plan.alloc_skipped)
 }
 
@@ -40,7 +40,8 @@ fn a_function_that_is_known_not_to_be_there_is_not_tried() {
 
 #[test]
 fn no_hook_is_tried_where_the_user_wants_none() {
-    let plan = plan(&healthy(), &view(), HooksWanted::Auto, false).unwrap();
+    let plan =
+        plan(&healthy(), &view(), HooksWanted::Auto, Beside { allocations: false, ..Beside::ALL }).unwrap();
     assert_eq!((plan.alloc, plan.alloc_skipped), (Vec::new(), None));
     assert_eq!(plan.tiers.len(), 3, "the rest is as it was");
 }
@@ -60,9 +61,9 @@ fn the_result_follows_from_the_hook_that_is_in_place() {
 
 #[test]
 fn the_blind_spots_of_each_hook_are_listed() {
-    let plan = plan(&healthy(), &view(), HooksWanted::Auto, true).unwrap();
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, Beside::ALL).unwrap();
     let unseen = |alloc| {
-        let attached = Optional { memcg: true, wait: true, alloc };
+        let attached = Optional { memcg: true, wait: true, alloc, exits: ExitHooks::Both };
         blind(&plan.tiers[0], attached, &healthy(), &every_function())
     };
     assert_eq!(unseen(AllocHook::Probe), []);
