@@ -22,6 +22,8 @@ pub struct Description {
     pub evidence: Vec<String>,
     /// What to do about it.
     pub remedy: String,
+    /// Contradictions of the sources, of a container's end.
+    pub contradictions: Vec<String>,
     /// Unknown fields of the verdict, with their reasons.
     pub unresolved: Vec<Unresolved>,
 }

@@ -4,8 +4,14 @@
 use crate::event::{Lineage, Task};
 use crate::schema::{ContainerRole, Owner, OwnerKind, Text, shorten};
 
+mod signals;
+
+pub use signals::{audit_arch, raised, signal, signal_code};
+
 /// Bytes of a name or path in a sentence; the report has all of it elsewhere.
 const NAME_BYTES: usize = 120;
+/// Bytes of what others wrote.
+const QUOTED_BYTES: usize = 400;
 /// Characters of a container's id: the length that crictl and docker show and accept.
 pub const CONTAINER_ID_CHARS: usize = 12;
 const POD_UID_CHARS: usize = 8;
@@ -40,6 +46,27 @@ pub fn signed_size(bytes: i64) -> String {
 pub fn seconds(ns: u64) -> String {
     let tenths = ns.saturating_add(50_000_000) / 100_000_000;
     format!("{}.{} s", tenths / 10, tenths % 10)
+}
+
+/// A time span of any length: `20 ms`, `12.3 s`, `12 min 3 s`, `3 h 12 min`, `5 d 3 h`.
+#[must_use]
+pub fn span(ns: u64) -> String {
+    let whole = ns / 1_000_000_000;
+    match whole {
+        0 => format!("{} ms", ns / 1_000_000),
+        1..60 => seconds(ns),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..86400 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {} h", whole / 86400, whole % 86400 / 3600),
+    }
+}
+
+/// What others wrote, in a sentence: harmless, on one line, and not too long.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = Text::from(one_line.as_str());
+    shorten(text.as_str(), QUOTED_BYTES).unwrap_or_else(|| text.as_str().to_owned())
 }
 
 /// `1 process`, `3 processes`
@@ -177,6 +204,26 @@ mod tests {
             [12_345_678_901, 1_960_000_000, u64::MAX].map(seconds),
             ["12.3 s", "2.0 s", "18446744073.7 s"]
         );
+    }
+
+    #[test]
+    fn spans_have_two_units() {
+        for (ns, shown) in [
+            (0, "0 ms"),
+            (20_400_000, "20 ms"),
+            (12_345_678_901, "12.3 s"),
+            (723_000_000_000, "12 min 3 s"),
+            (11_520_000_000_000, "3 h 12 min"),
+            (442_800_000_000_000, "5 d 3 h"),
+        ] {
+            assert_eq!(span(ns), shown);
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_is_on_one_line_harmless_and_bounded() {
+        assert_eq!(quoted("cat: can't open\n '/a\x1b[2J'\n"), "cat: can't open '/a\\x1b[2J'");
+        assert!(quoted(&"x".repeat(10_000)).len() <= QUOTED_BYTES);
     }
 
     #[test]

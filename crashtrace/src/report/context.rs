@@ -18,6 +18,12 @@ pub struct Context {
 }
 
 impl Context {
+    /// The id of an incident.
+    #[must_use]
+    pub fn id(&self, ktime_ns: u64, cpu: u32) -> String {
+        format!("{}-{ktime_ns}-{cpu}", self.boot_id)
+    }
+
     /// A time of `CLOCK_BOOTTIME` as UTC, RFC 3339 with nine fractional digits.
     #[must_use]
     pub fn time(&self, ktime_ns: u64) -> String {

@@ -19,7 +19,7 @@ pub(super) fn frame(
     let Told { verdict, description } = told;
     schema::Incident {
         envelope: Envelope::default(),
-        id: format!("{}-{ktime_ns}-{cpu}", context.boot_id),
+        id: context.id(ktime_ns, cpu),
         revision: 1,
         redelivered: false,
         kind,

@@ -9,7 +9,7 @@ use super::{Process, Text};
 /// How a container's first process ended, and who ended it.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Exit {
-    /// The process.
+    /// The process. It has freed its memory by then, so its sizes are null.
     pub process: Process,
     /// As `kubectl` and the runtime show it: the code of `exit`, or 128 and the signal's number. Null if it could not be read.
     pub exit_code: Option<i32>,
@@ -100,8 +100,8 @@ pub struct SentSignal {
     pub ignored: bool,
     /// How many of this number the same process has sent.
     pub count: u32,
-    /// Who it is from.
-    pub from: EndedBy,
+    /// Who it is from; null if that cannot be told.
+    pub from: Option<EndedBy>,
     /// The process that sent it; null for a signal of the kernel.
     pub sender: Option<Process>,
     /// Name of the sender's parent.

@@ -63,7 +63,7 @@ fn incident_block(page: &mut Page, incident: &Incident) {
     headline(page, incident);
     page.plain("  ").plain(&incident.verdict.summary).end();
 
-    if incident.limit.is_some() || incident.allocation.is_some() {
+    if incident.limit.is_some() || incident.allocation.is_some() || incident.exit.is_some() {
         page.end();
     }
     owner::kubernetes_line(page, incident);
@@ -78,6 +78,9 @@ fn incident_block(page: &mut Page, incident: &Incident) {
     }
     if let Some(memory) = &incident.memory {
         memory::picture(page, memory, incident.allocation.as_ref());
+    }
+    if let Some(exit) = &incident.exit {
+        exit::lines(page, incident, exit);
     }
     process_table(page, incident);
     oom::folded_lines(page, incident);

@@ -233,6 +233,7 @@ pub(crate) struct Told {
     pub(crate) summary: String,
     pub(crate) evidence: Vec<String>,
     pub(crate) remedy: String,
+    pub(crate) contradictions: Vec<String>,
     pub(crate) unresolved: Vec<Unresolved>,
 }
 
@@ -246,8 +247,8 @@ impl std::ops::Deref for Told {
 
 pub(crate) fn told(case: &Case) -> Told {
     let verdict = classify(case);
-    let Description { summary, evidence, remedy, unresolved } = describe(case, &verdict);
-    Told { verdict, summary, evidence, remedy, unresolved }
+    let Description { summary, evidence, remedy, contradictions, unresolved } = describe(case, &verdict);
+    Told { verdict, summary, evidence, remedy, contradictions, unresolved }
 }
 
 impl Told {

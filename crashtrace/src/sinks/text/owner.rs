@@ -31,9 +31,10 @@ fn claimed(claims: &Claims) -> String {
     }
 }
 
-/// The Kubernetes facts of the first victim's container, or of the trigger's.
+/// The Kubernetes facts of the first victim's container, of the trigger's, or of the one that ended.
 pub(super) fn kubernetes_line(page: &mut Page, incident: &Incident) {
-    let process = incident.victims.first().or(incident.trigger.as_ref());
+    let exited = incident.exit.as_ref().map(|exit| &exit.process);
+    let process = incident.victims.first().or(incident.trigger.as_ref()).or(exited);
     let Some(owner) = process.and_then(|process| process.owner.as_ref()) else { return };
     let Some(kubernetes) = &owner.kubernetes else { return };
     let mut facts = Vec::new();
