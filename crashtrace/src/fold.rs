@@ -13,18 +13,18 @@
 //! Never delayed: the first kill of an owner (so that kills in ever new cgroups, each with its own limit, are as many lines),
 //! and a kill that may still grow (it was given up before its end was seen, which takes 250 ms each).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::cgroup;
 use crate::cgroup::NodeRoot;
-use crate::correlate::{FOLD_NS, FoldedVictim, Incident, OomKill};
+use crate::correlate::{FOLD_NS, FoldedVictim, Incident, KillId, OomKill};
 use crate::event::{Lineage, OomVictim};
 
 mod pace;
 #[cfg(test)]
 mod tests;
 
-use pace::Pace;
+pub(crate) use pace::Pace;
 
 /// Kills of one limit owner that have their own lines at any rate.
 pub const BURST: u64 = 64;
@@ -44,6 +44,8 @@ pub const VICTIMS: usize = 1024;
 const LISTED: usize = 160;
 /// Those of all waiting kills.
 const LISTED_IN_ALL: usize = 4096;
+/// Folded kills whose line is remembered, for what followed from them.
+const REMEMBERED: usize = 4096;
 /// Bytes of a path in that list.
 const PATH_BYTES: usize = 128;
 
@@ -94,6 +96,8 @@ fn pod(cgroups: &Lineage, root: NodeRoot) -> Option<u64> {
 pub struct KillFolds {
     folds: BTreeMap<Key, Fold>,
     node: Pace,
+    /// Kills that were folded, and the kill whose name their line has.
+    folded: VecDeque<(KillId, KillId)>,
 }
 
 #[derive(Debug)]
@@ -106,7 +110,7 @@ struct Fold {
 
 impl Default for KillFolds {
     fn default() -> Self {
-        Self { folds: BTreeMap::new(), node: Pace::new(NODE_EVERY_NS, NODE_BURST) }
+        Self { folds: BTreeMap::new(), node: Pace::new(NODE_EVERY_NS, NODE_BURST), folded: VecDeque::new() }
     }
 }
 
@@ -152,7 +156,13 @@ impl KillFolds {
             self.waiting().filter_map(|kill| kill.folded.as_ref()).map(|it| it.victims.len()).sum();
         let fold = self.folds.entry(key).or_default();
         match &mut fold.waiting {
-            Some(first) => first.fold(&kill, LISTED_IN_ALL.saturating_sub(listed)),
+            Some(first) => {
+                first.fold(&kill, LISTED_IN_ALL.saturating_sub(listed));
+                if self.folded.len() >= REMEMBERED {
+                    self.folded.pop_front();
+                }
+                self.folded.push_back((kill.id(), first.id()));
+            }
             None => fold.waiting = Some(kill),
         }
         done.extend(self.shrink(now_ns));
@@ -185,6 +195,19 @@ impl KillFolds {
     pub fn finish(&mut self) -> Vec<Incident> {
         let folds = std::mem::take(&mut self.folds).into_values();
         folds.filter_map(|fold| fold.waiting).map(Incident::OomKill).collect()
+    }
+
+    /// The kill whose name the line has, or will have, that counts this one.
+    #[must_use]
+    pub fn line_of(&self, kill: KillId) -> KillId {
+        let folded = self.folded.iter().rev().find(|(folded, _)| *folded == kill);
+        folded.map_or(kill, |(_, first)| *first)
+    }
+
+    /// The kills that wait to be the line of this name.
+    #[must_use]
+    pub fn waiting_as(&self, line: KillId) -> Option<&OomKill> {
+        self.waiting().find(|kill| kill.id() == line)
     }
 
     fn waiting(&self) -> impl Iterator<Item = &OomKill> {

@@ -2,9 +2,7 @@
 
 use super::oom::*;
 use super::*;
-use crate::event::{
-    Hook, Level, Lineage, Name, NoKill, OomDecision, OomNoVictim, OomVictim, Stamp, Task, Zones,
-};
+use crate::event::{Hook, Level, Lineage, NoKill, OomDecision, OomNoVictim, OomVictim, Stamp, Task, Zones};
 use crate::stats::Counter;
 
 mod alloc;

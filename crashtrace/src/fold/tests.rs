@@ -93,6 +93,22 @@ fn flooded() -> KillFolds {
 }
 
 #[test]
+fn a_folded_kill_has_the_name_of_its_line_also_after_that() {
+    let mut folds = flooded();
+    let kill = |number: u64| (number * MS, of_limit(0, 5, 1).cpu);
+    for is_over in [false, true] {
+        assert_eq!(folds.line_of(kill(3)), kill(3), "it had its own");
+        assert_eq!(folds.line_of(kill(BURST)), kill(BURST), "it gave the line its name");
+        assert_eq!(folds.line_of(kill(BURST + 5)), kill(BURST));
+        assert_eq!(folds.waiting_as(kill(BURST)).is_some(), !is_over);
+        assert_eq!(folds.waiting_as(kill(BURST + 5)), None);
+        folds.finish();
+    }
+    play(&mut folds, (0..6000).map(|at| of_limit(SECOND + at * MS, 5, 1)));
+    assert_eq!(folds.folded.len(), REMEMBERED);
+}
+
+#[test]
 fn another_limit_another_pod_and_the_node_have_separate_folds() {
     let mut folds = flooded();
     assert_eq!(shapes(&play(&mut folds, [of_limit(SECOND / 2, 6, 9)])), [(SECOND / 2, 1)]);
