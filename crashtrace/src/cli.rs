@@ -21,7 +21,8 @@ mod pods;
 mod process;
 
 pub use args::{
-    Args, CommandArgs, DoctorArgs, FilterArgs, HooksArg, LogLevel, OutputWanted, ReplayArgs, WatchArgs,
+    Args, CommandArgs, DoctorArgs, ExitsArg, FilterArgs, HooksArg, LogLevel, OutputWanted, ReplayArgs,
+    WatchArgs,
 };
 pub use pods::{ApiServer, Pods, PodsArgs, PodsWanted};
 pub use process::Process;
@@ -194,7 +195,7 @@ fn form(wanted: OutputWanted, env: &impl Environment) -> Output {
 
 impl Filter {
     fn check(args: FilterArgs) -> Result<Self, clap::Error> {
-        let mut filter = Self::default();
+        let mut filter = Self { exits: args.exits.into(), ..Self::default() };
         for cause in args.causes {
             if !filter.causes.contains(&cause) {
                 filter.causes.push(cause);

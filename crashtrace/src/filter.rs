@@ -1,8 +1,11 @@
-//! Which incidents are reported: `--cause` and `--namespace`. PURE.
+//! Which incidents are reported: `--cause`, `--namespace`, and of ends of containers `--exits`. PURE.
 
 use crate::classify::Verdict;
+use crate::correlate::ContainerEnd;
 use crate::enrich::Case;
-use crate::schema::Cause;
+use crate::event::WaitStatus;
+use crate::names::RestartPolicy;
+use crate::schema::{Cause, ContainerRole};
 
 /// Selects incidents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +14,28 @@ pub struct Filter {
     pub causes: Vec<Cause>,
     /// Only incidents of pods in these namespaces; all incidents if empty.
     pub namespaces: Vec<String>,
+    /// Which ends of containers.
+    pub exits: Exits,
+}
+
+/// Ends of containers to report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exits {
+    /// Failures only.
+    #[default]
+    Failed,
+    All,
+    None,
+}
+
+/// What the end of a container was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Failed,
+    /// It was done: it ended with code 0, and is not started again.
+    Well,
+    /// Kubernetes ended it on purpose.
+    Stopped,
 }
 
 impl Filter {
@@ -22,7 +47,23 @@ impl Filter {
     #[must_use]
     pub fn lets_through(&self, case: &Case, verdict: &Verdict) -> bool {
         let wanted = self.causes.is_empty() || self.causes.contains(&verdict.cause);
-        wanted && (self.namespaces.is_empty() || self.concerns_a_pod(case, verdict))
+        wanted && self.is_in_namespace(case, verdict)
+    }
+
+    /// The same by the namespace alone.
+    #[must_use]
+    pub fn is_in_namespace(&self, case: &Case, verdict: &Verdict) -> bool {
+        self.namespaces.is_empty() || self.concerns_a_pod(case, verdict)
+    }
+
+    /// Whether such an end of a container is to be reported.
+    #[must_use]
+    pub fn reports(&self, ending: Ending) -> bool {
+        match self.exits {
+            Exits::Failed => ending == Ending::Failed,
+            Exits::All => true,
+            Exits::None => false,
+        }
     }
 
     fn concerns_a_pod(&self, case: &Case, verdict: &Verdict) -> bool {
@@ -34,4 +75,32 @@ impl Filter {
             in_a_pod && namespace.is_none_or(|namespace| self.namespaces.contains(namespace))
         })
     }
+}
+
+/// What this end was. One whose status could not be read has failed: it must not be hidden.
+#[must_use]
+pub fn ending(case: &Case, end: &ContainerEnd, verdict: &Verdict) -> Ending {
+    let code = end.event.status.map(WaitStatus::exit_code);
+    match verdict.cause {
+        Cause::Stopped => Ending::Stopped,
+        // A probe that fails may end it with code 0.
+        Cause::HealthCheck | Cause::CgroupOom | Cause::SystemOom => Ending::Failed,
+        _ if code == Some(0) && restart_policy(case) != Some(RestartPolicy::Always) => Ending::Well,
+        _ => Ending::Failed,
+    }
+}
+
+/// The policy that holds for the container: its own, else its pod's. An init container is not started again when it is done,
+/// whatever its pod's policy is, and an ephemeral one never (`ShouldContainerBeRestarted` and `computeInitContainerActions`,
+/// `pkg/kubelet`, Kubernetes 1.36).
+fn restart_policy(case: &Case) -> Option<RestartPolicy> {
+    let names = case.exited()?.owner.names.as_deref()?;
+    let container = names.container.as_ref();
+    container.and_then(|container| container.life.restart_policy).or_else(|| {
+        match container.and_then(|container| container.role) {
+            Some(ContainerRole::Init) => Some(RestartPolicy::OnFailure),
+            Some(ContainerRole::Ephemeral) => Some(RestartPolicy::Never),
+            _ => names.life.restart_policy,
+        }
+    })
 }

@@ -10,6 +10,7 @@ use strum::VariantArray as _;
 
 use super::pods::PodsArgs;
 use crate::event::Hook;
+use crate::filter::Exits;
 use crate::kernel::plan::HooksWanted;
 use crate::schema::Cause;
 
@@ -143,6 +144,32 @@ pub struct FilterArgs {
     /// commas [default: all]
     #[arg(long = "namespace", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespaces: Vec<String>,
+    /// Report these ends of containers; the others are only counted
+    #[arg(long, value_name = "ENDS", value_enum, default_value_t)]
+    pub exits: ExitsArg,
+}
+
+/// Ends of containers to report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExitsArg {
+    /// Failures: a code other than 0, a signal, a failed probe, and code 0 where the container is always started again; nothing that
+    /// Kubernetes stopped on purpose
+    #[default]
+    Failed,
+    /// All of them
+    All,
+    /// None of them
+    None,
+}
+
+impl From<ExitsArg> for Exits {
+    fn from(exits: ExitsArg) -> Self {
+        match exits {
+            ExitsArg::Failed => Self::Failed,
+            ExitsArg::All => Self::All,
+            ExitsArg::None => Self::None,
+        }
+    }
 }
 
 impl ValueEnum for Cause {
