@@ -11,6 +11,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+mod ends;
 pub mod exposition;
 pub mod health;
 pub mod http;
@@ -25,7 +26,7 @@ use crate::gfp::GfpNames;
 use crate::names::NamesStatus;
 use crate::schema::Line;
 use crate::sinks::{Backlog, LineSink};
-use crate::stats::Stats;
+use crate::stats::{EndCounts, Stats};
 
 /// Facts to serve, at this moment.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct Metrics {
     pub lines: Lines,
     /// The counters of the stream.
     pub stats: Stats,
+    /// Ends of containers, reported or not.
+    pub ends: EndCounts,
     /// Sources of names, and their state.
     pub names: Vec<NamesStatus>,
     /// When the loop last went round.
@@ -56,6 +59,7 @@ impl Metrics {
             ring_bytes,
             lines: Lines::new(gfp),
             stats: Stats::default(),
+            ends: EndCounts::default(),
             names: Vec::new(),
             round_ns: None,
             drained_ns: None,

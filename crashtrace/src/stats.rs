@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use strum::{IntoStaticStr, VariantArray};
 
+mod ends;
+pub use ends::{EndCounts, EndedHow, Term};
+
 /// The counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
@@ -46,6 +49,21 @@ pub enum Counter {
     /// Ends of processes that a runtime had started in a container, where it is unknown which process is the container's first: no
     /// incident; counted in the kernel.
     ExitsUnsure,
+    /// Ends of processes that are no container's, such as a container's monitor: no incident.
+    ExitsOfNoContainer,
+    /// Ends of the runtime's own process in a pod: no incident.
+    ExitsOfSandboxes,
+    /// Ends of containers that Kubernetes stopped on purpose, not reported.
+    #[strum(serialize = "ends_not_reported_stopped")]
+    EndsStopped,
+    /// Ends of containers that ended with code 0 and are not started again, not reported.
+    #[strum(serialize = "ends_not_reported_done")]
+    EndsWell,
+    /// Ends of containers that failed, not reported because none was wanted (`--exits none`).
+    #[strum(serialize = "ends_not_reported_unwanted")]
+    EndsUnwanted,
+    /// Ends of containers in a storm of them, of more pods than can wait for a line. Lost.
+    EndsUntold,
     /// Messages about the agent itself that could not be written to standard error.
     MessagesDropped,
     /// Such messages that were suppressed because there were many of their kind.
@@ -72,6 +90,7 @@ impl Counter {
                 | Self::RecordsOfAnotherLayout
                 | Self::AllocUntold
                 | Self::ExitsCrowdedOut
+                | Self::EndsUntold
         )
     }
 }

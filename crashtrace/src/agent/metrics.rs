@@ -73,6 +73,7 @@ impl Served {
         if let Some(shared) = &self.shared {
             let mut metrics = shared.lock();
             metrics.stats.clone_from(pipeline.stats());
+            metrics.ends.clone_from(pipeline.ends());
             metrics.names = pipeline.names();
             metrics.round_ns = Some(now_ns);
             if drained {

@@ -3,6 +3,7 @@
 //! That crate's own counters are not used: these values are counted for the stream already, and a second count of the same thing
 //! can differ from the first. Its `Collector` takes values as they are at a scrape.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -11,10 +12,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use strum::VariantArray as _;
 
-use super::Metrics;
 use super::health::OutputState;
 use super::incidents::{BUCKETS, word};
 use super::table::{Metric, MetricKind};
+use super::{Metrics, ends};
 use crate::names::{NamesState, NamesStatus};
 use crate::stats::Counter;
 
@@ -145,6 +146,12 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
             .iter()
             .map(|((order, class), count)| (vec![order.label(), word(class)], Value::Count(*count)))
             .collect(),
+        Metric::ContainerEnds => ends::by_cause(&it.ends)
+            .into_iter()
+            .map(|((cause, how), count)| (vec![cause.to_owned(), how.to_owned()], Value::Count(count)))
+            .collect(),
+        Metric::ProbeKills => labelled(ends::by_probe(&it.ends)),
+        Metric::IgnoredTerms => labelled(ends::by_term(&it.ends)),
         Metric::ReportLatency => lines
             .latency
             .iter()
@@ -177,9 +184,16 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
         | Metric::FoldedNoVictims
         | Metric::KernelFailedAllocations
         | Metric::UnsureExits
+        | Metric::EndsNotReported
+        | Metric::ExitsOfOthers
         | Metric::MessagesDropped
         | Metric::SinkFailures => counted(metric, it),
     }
+}
+
+/// Counts with one label.
+fn labelled(counts: BTreeMap<&'static str, u64>) -> Vec<Sample> {
+    counts.into_iter().map(|(label, count)| (vec![label.to_owned()], Value::Count(count))).collect()
 }
 
 /// The counters of the stream that this metric consists of.
@@ -213,6 +227,12 @@ fn place(counter: Counter) -> (Metric, &'static [&'static str]) {
         Counter::AllocFailed => (Metric::KernelFailedAllocations, &["to_report"]),
         Counter::AllocNowarn => (Metric::KernelFailedAllocations, &["nowarn"]),
         Counter::AllocOfVictim => (Metric::KernelFailedAllocations, &["of_victim"]),
+        Counter::ExitsOfNoContainer => (Metric::ExitsOfOthers, &["no_container"]),
+        Counter::ExitsOfSandboxes => (Metric::ExitsOfOthers, &["sandbox"]),
+        Counter::EndsStopped => (Metric::EndsNotReported, &["stopped"]),
+        Counter::EndsWell => (Metric::EndsNotReported, &["done"]),
+        Counter::EndsUnwanted => (Metric::EndsNotReported, &["unwanted"]),
+        Counter::EndsUntold => (Metric::Lost, &["pipeline", "storm"]),
         Counter::MessagesDropped => (Metric::MessagesDropped, &["unwritable"]),
         Counter::MessagesKeptBack => (Metric::MessagesDropped, &["too_many"]),
         Counter::SinkFailures => (Metric::SinkFailures, &[]),

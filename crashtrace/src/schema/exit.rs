@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use strum::VariantArray;
+use strum::{IntoStaticStr, VariantArray};
 
 use super::{Process, Text};
 
@@ -155,8 +155,11 @@ pub struct FailedProbe {
 }
 
 /// Which probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema, VariantArray)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum ProbeKind {
     Liveness,
     Startup,
