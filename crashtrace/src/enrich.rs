@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::schema::{Field, Unresolved};
 pub use exit::{ExitContext, OomVerdict};
 pub use holders::{Held, Memory};
-pub use names::{NameBook, name};
+pub use names::{NameBook, ask_events, name};
 pub use owners::{Claims, NoOwner, Owned, Owner, Owners, Party};
 
 mod alloc;

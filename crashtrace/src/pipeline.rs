@@ -20,15 +20,15 @@ use crate::names::NamesStatus;
 use crate::node::Node;
 use crate::observe::observe;
 use crate::report::{self, Context};
-use crate::schema::BtfInUse;
-use crate::schema::NameSource;
 use crate::schema::{
-    AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, BlindSpot, ClockChanged,
-    ClockChangedKind, Envelope, Line, Loss, LossKind, SCHEMA, Text,
+    self, AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, BlindSpot, BtfInUse,
+    ClockChanged, ClockChangedKind, Envelope, Line, Loss, LossKind, NameSource, SCHEMA, Text,
 };
-use crate::stats::{Counter, Stats};
+use crate::stats::{Counter, EndCounts, Stats};
+use ends::Ends;
 use revisions::Revisions;
 
+mod ends;
 mod revisions;
 
 /// CPUs that a machine can have (the kernel's largest `NR_CPUS`). A recording can claim more.
@@ -66,6 +66,7 @@ pub struct Pipeline {
     correlator: Correlator,
     folds: KillFolds,
     revisions: Revisions,
+    ends: Ends,
     /// When the session began.
     since_ns: u64,
     /// The latest time that was passed in.
@@ -75,6 +76,8 @@ pub struct Pipeline {
     next: BTreeMap<u32, u64>,
     /// Records missing between those seen.
     gaps: u64,
+    /// When it was last noticed that records were lost.
+    lost_ns: Option<u64>,
     /// Losses that the latest line has reported.
     told: Stats,
     seq: u64,
@@ -96,10 +99,12 @@ impl Pipeline {
             folds: KillFolds::default(),
             since_ns: 0,
             revisions: Revisions::default(),
+            ends: Ends::default(),
             now_ns: 0,
             stats: Stats::default(),
             next: BTreeMap::new(),
             gaps: 0,
+            lost_ns: None,
             told: Stats::default(),
             seq: 0,
         }
@@ -142,15 +147,20 @@ impl Pipeline {
 
     /// Takes a record; gives the lines that it completes.
     pub fn record(&mut self, record: &Bytes) -> Vec<Line> {
+        let at_ns = decode::ktime_ns(record).unwrap_or_default();
         if let Ok((cpu, seq)) = decode::position(record)
             && (self.next.len() < CPUS || self.next.contains_key(&cpu))
         {
             let next = self.next.entry(cpu).or_default();
+            let mut lost = false;
             if seq > *next {
                 self.gaps = self.gaps.saturating_add(seq - *next);
-                self.correlator.gap();
+                lost = true;
             }
             *next = seq.saturating_add(1).max(*next);
+            if lost {
+                self.gap(at_ns);
+            }
             self.stats.set(Counter::RecordsLost, self.stats.get(Counter::RecordsLost).max(self.gaps));
         }
         match decode::decode(record, &self.machine) {
@@ -165,7 +175,7 @@ impl Pipeline {
             Err(error) => {
                 tracing::warn!(%error, "a record could not be read and is counted as lost");
                 self.stats.add(error.counter(), 1);
-                self.correlator.gap();
+                self.gap(at_ns);
                 Vec::new()
             }
         }
@@ -173,8 +183,14 @@ impl Pipeline {
 
     /// Notes that bytes of the source are no record.
     pub fn malformed(&mut self) {
-        self.correlator.gap();
+        self.gap(self.now_ns);
         self.stats.add(Counter::RecordsMalformed, 1);
+    }
+
+    /// Notes that records were lost before this time.
+    fn gap(&mut self, at_ns: u64) {
+        self.correlator.gap();
+        self.lost_ns = self.lost_ns.max(Some(at_ns.max(self.now_ns)));
     }
 
     /// Takes the numbers of messages about the agent that were dropped or suppressed so far.
@@ -194,7 +210,7 @@ impl Pipeline {
         let of = |index: u32| counts[index as usize];
         let lost = of(counter::RING_FULL).saturating_add(of(counter::SCRATCH_BUSY)).max(self.gaps);
         if lost > self.stats.get(Counter::RecordsLost) {
-            self.correlator.gap();
+            self.gap(self.now_ns);
         }
         self.stats.set(Counter::RecordsLost, lost);
         for (name, index) in [
@@ -227,6 +243,7 @@ impl Pipeline {
         let incidents = self.correlator.tick(now_ns);
         let mut lines = self.fold(incidents, now_ns);
         lines.extend(self.revised(now_ns));
+        lines.extend(self.ends_due(now_ns));
         lines
     }
 
@@ -239,8 +256,12 @@ impl Pipeline {
     /// When the next [`Self::tick`] is due.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
-        let deadlines =
-            [self.correlator.deadline_ns(), self.folds.deadline_ns(), self.revisions.deadline_ns()];
+        let deadlines = [
+            self.correlator.deadline_ns(),
+            self.folds.deadline_ns(),
+            self.revisions.deadline_ns(),
+            self.ends.deadline_ns(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -248,6 +269,12 @@ impl Pipeline {
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// The ends of containers so far, reported or not.
+    #[must_use]
+    pub fn ends(&self) -> &EndCounts {
+        &self.ends.counts
     }
 
     /// The sources of pods' names, with their states.
@@ -277,8 +304,9 @@ impl Pipeline {
         let incidents = self.correlator.finish();
         let mut lines = self.fold(incidents, ktime_ns);
         let folded = self.folds.finish();
-        lines.extend(self.lines(folded));
+        lines.extend(self.lines(folded, ktime_ns));
         lines.extend(self.revised(u64::MAX));
+        lines.extend(self.ends_due(u64::MAX));
         let stopping = AgentStopping {
             envelope: Envelope::default(),
             kind: AgentStoppingKind::AgentStopping,
@@ -293,16 +321,22 @@ impl Pipeline {
 
     /// Advances the time for folds, and takes more incidents; gives the lines that are due.
     fn fold(&mut self, incidents: Vec<Incident>, now_ns: u64) -> Vec<Line> {
-        let mut due = self.folds.tick(now_ns);
+        let due = self.folds.tick(now_ns);
+        let mut lines = self.lines(due, now_ns);
         for incident in incidents {
-            due.extend(self.folds.push(incident, self.node.root, now_ns));
+            let due = self.folds.push(incident, self.node.root, now_ns);
+            lines.extend(self.lines(due, now_ns));
         }
-        self.lines(due)
+        lines
     }
 
-    fn lines(&mut self, incidents: Vec<Incident>) -> Vec<Line> {
+    fn lines(&mut self, incidents: Vec<Incident>, now_ns: u64) -> Vec<Line> {
         let mut lines = Vec::new();
         for incident in incidents {
+            if let Incident::ContainerExit(end) = incident {
+                lines.extend(self.end(end, now_ns));
+                continue;
+            }
             let case = enrich(incident, &mut self.node);
             lines.extend(self.report(&case));
         }
@@ -321,17 +355,24 @@ impl Pipeline {
 
     fn line_of(&mut self, case: &Case) -> Option<Line> {
         let verdict = classify(case);
+        let description = describe(case, &verdict);
+        if let Incident::OomKill(kill) = &case.incident {
+            self.ends.oom(kill.id(), &verdict, &description);
+        }
         tracing::debug!(cause = ?verdict.cause, level = ?verdict.level, "an incident");
         if !self.filter.lets_through(case, &verdict) {
             self.stats.add(Counter::IncidentsFiltered, 1);
             return None;
         }
+        Some(self.told_incident(report::incident(case, &verdict, &description, &self.context)))
+    }
+
+    /// The line of a report.
+    fn told_incident(&mut self, mut incident: schema::Incident) -> Line {
         self.stats.add(Counter::IncidentsReported, 1);
-        let description = describe(case, &verdict);
-        let mut incident = report::incident(case, &verdict, &description, &self.context);
         incident.redelivered = self.session.replay;
         incident.revision = self.revisions.number(&incident.id, incident.revision);
-        Some(self.line(Line::Incident(Box::new(incident))))
+        self.line(Line::Incident(Box::new(incident)))
     }
 
     /// Numbers a line and adds the session.

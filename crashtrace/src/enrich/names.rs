@@ -103,6 +103,13 @@ pub fn name(case: &mut Case, pods: &mut dyn PodNames) -> bool {
     changed
 }
 
+/// Looks up the Events of the pod whose container has ended.
+pub fn ask_events(case: &mut Case, pods: &mut dyn PodNames) {
+    let Some(Key { pod_uid, container_id, qos }) = case.exited().and_then(key) else { return };
+    let who = Who { pod_uid: &pod_uid, container_id: container_id.as_deref(), qos };
+    case.exit.get_or_insert_default().events = Some(pods.events(who));
+}
+
 fn holders(case: &Case) -> impl Iterator<Item = &Party> {
     case.memory.iter().flat_map(|memory| &memory.holders).map(|held| &held.party)
 }

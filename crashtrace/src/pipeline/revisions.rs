@@ -9,7 +9,7 @@ use crate::names::PodNames;
 /// How long a case waits for names. The API server reports a container within two seconds of its start, the runtime at once.
 pub(super) const WAIT_NS: u64 = 5_000_000_000;
 /// Interval between lookups.
-const AGAIN_NS: u64 = 250_000_000;
+pub(super) const AGAIN_NS: u64 = 250_000_000;
 /// Cases that wait at one time. Cases above that have only their first line.
 const MOST: usize = 256;
 /// Victims of all these cases; a single case may have hundreds.

@@ -12,6 +12,7 @@ use crashtrace_records::{Body, Record, memcg_kill, no_victim, numbered, process,
 use strum::VariantArray as _;
 
 mod alloc;
+mod exits;
 mod names;
 
 const POD: &[u8] = b"/kubepods/burstable/podb2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d/3f2a9c0d1e4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeef";
@@ -203,7 +204,7 @@ fn a_filter_by_cause_drops_the_others_and_counts_them() {
         (vec![Cause::SystemOom], 0),
         (vec![Cause::SystemOom, Cause::CgroupOom], 2),
     ] {
-        let mut pipeline = pipeline(Filter { causes, namespaces: Vec::new() });
+        let mut pipeline = pipeline(Filter { causes, ..Filter::default() });
         assert_eq!(lines(&mut pipeline, &records).len(), through);
         assert_eq!(pipeline.stats.get(Counter::IncidentsFiltered), 2 - through as u64);
         assert_eq!(pipeline.stats.get(Counter::IncidentsReported), through as u64);
@@ -212,7 +213,7 @@ fn a_filter_by_cause_drops_the_others_and_counts_them() {
 
 #[test]
 fn a_loss_before_a_filtered_incident_has_a_line() {
-    let mut pipeline = pipeline(Filter { causes: vec![Cause::SystemOom], namespaces: Vec::new() });
+    let mut pipeline = pipeline(Filter { causes: vec![Cause::SystemOom], ..Filter::default() });
     let mut records = numbered(memcg_kill(100, 0, POD, b"a"));
     for record in &mut records {
         record.header.seq += 2;
@@ -224,7 +225,7 @@ fn a_loss_before_a_filtered_incident_has_a_line() {
 #[test]
 fn a_filter_by_namespace_passes_unknown_namespaces_and_nothing_of_the_host() {
     let records = numbered([memcg_kill(100, 0, POD, b"a"), memcg_kill(10_000, 0, HOST, b"b")].concat());
-    let mut pipeline = pipeline(Filter { causes: Vec::new(), namespaces: vec!["shop".into()] });
+    let mut pipeline = pipeline(Filter { namespaces: vec!["shop".into()], ..Filter::default() });
     let through = lines(&mut pipeline, &records);
     assert_eq!(through.len(), 1);
     assert_eq!(through[0]["limit"]["owner"]["pod_uid"], "b2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d");

@@ -156,7 +156,7 @@ fn failures_without_a_record_are_a_loss() {
 fn a_filter_by_cause_knows_the_causes_of_failures() {
     for (causes, through) in [(vec![Cause::Fragmentation], 1), (vec![Cause::LowMemory, Cause::CgroupOom], 0)]
     {
-        let mut pipeline = pipeline(Filter { causes, namespaces: Vec::new() });
+        let mut pipeline = pipeline(Filter { causes, ..Filter::default() });
         assert_eq!(lines(&mut pipeline, &numbered(vec![alloc_failure(100, 0, POD, 1)])).len(), through);
     }
 }
