@@ -22,6 +22,8 @@ use serde_json::Value;
 use crashtrace_judge::catalogue::{Catalogue, Need, Tier};
 use crashtrace_test_support::scenario_program::program;
 
+/// Ends of containers.
+mod exits;
 /// Loads that are interrupted, hindered and broken off.
 mod starts;
 

@@ -9,6 +9,7 @@
 #![allow(unreachable_pub, reason = "a program: its items have no users outside")]
 
 mod actor;
+mod container_ends;
 mod demo;
 mod deployed;
 mod page_faults;
@@ -53,6 +54,8 @@ enum Command {
     Verifier,
     /// Print what a page fault costs this kernel
     Faults(page_faults::Args),
+    /// End processes as those of containers; prints one JSON object for each
+    ContainerEnds,
     /// Print what ends of processes and signals cost this kernel
     Ends(process_ends::Args),
     /// Be a process of a scenario
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::List => list().map(|()| true),
         Command::Verifier => verifier::run().map(|()| true),
         Command::Faults(args) => page_faults::run(args).map(|()| true),
+        Command::ContainerEnds => container_ends::run().map(|()| true),
         Command::Ends(args) => process_ends::run(args).map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
     };

@@ -49,6 +49,9 @@ pub fn run(args: &Args) -> Result<()> {
         }
         costs.push(begun.elapsed().as_nanos() as f64 / (bytes / page) as f64);
     }
-    println!("{}", json!({ "label": args.label, "ns_per_page": costs.get(1..) }));
+    println!(
+        "{}",
+        json!({ "label": args.label, "ns": { "page that is faulted in and freed": costs.get(1..) } })
+    );
     Ok(())
 }

@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
         costs.insert(name.to_owned(), json!(all.get(1..)));
         Ok(())
     };
-    measure("fork and exit", args.count, &mut |count| {
+    measure("fork and exit of an ordinary process", args.count, &mut |count| {
         (0..count).try_for_each(|_| fork(None, || ())?.ended())
     })?;
     // Made outside of what is measured: to make a cgroup costs far more than any hook.
@@ -68,9 +68,9 @@ pub fn run(args: &Args) -> Result<()> {
     let ordinary = fork(None, wait_for_the_end)?;
     let first = fork(Some(&container), wait_for_the_end)?;
     for (name, target, signal) in [
-        ("SIGURG", &ordinary, MASKED),
-        ("SIGUSR1", &ordinary, FATAL),
-        ("SIGUSR1 to a container's first process", &first, FATAL),
+        ("signal that does not end a process, SIGURG", &ordinary, MASKED),
+        ("signal that can end a process, SIGUSR1", &ordinary, FATAL),
+        ("such a signal to a container's first process", &first, FATAL),
     ] {
         measure(name, args.count, &mut |count| (0..count).try_for_each(|_| target.signal(signal)))?;
     }

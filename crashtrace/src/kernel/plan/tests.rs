@@ -5,6 +5,7 @@ use crate::kernel::host::{Capability, Lockdown};
 use crate::symbols::tests::every_function;
 
 mod alloc;
+mod exits;
 
 const ALL: Functions = Functions {
     oom_kill_process: true,
