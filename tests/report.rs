@@ -17,6 +17,8 @@ use serde_json::Value;
 mod cases;
 #[path = "report/claims.rs"]
 mod claims;
+#[path = "report/exits.rs"]
+mod exits;
 #[path = "report/hostile.rs"]
 mod hostile;
 #[path = "report/pages.rs"]
@@ -109,6 +111,7 @@ fn the_schema_has_a_title_and_descriptions() {
                 "vmalloc_failure",
                 "charge_failure",
                 "other_alloc_failure",
+                "container_exit",
             ][..],
         ),
         ("AgentStartedKind", &["agent_started"]),
@@ -211,7 +214,7 @@ fn the_order_of_fields_is_fixed() {
     assert_eq!(
         keys(&line).join(" "),
         "schema agent node boot_id session seq lost id revision redelivered kind time ktime_ns verdict hooks origin \
-         constraint complete repeats limit memory trigger victims victims_total folded allocation unresolved truncated"
+         constraint complete repeats limit memory trigger victims victims_total folded allocation exit unresolved truncated"
     );
     assert_eq!(
         keys(&line["verdict"]).join(" "),
@@ -259,7 +262,14 @@ fn every_field_that_is_unknown_has_a_reason() {
     /// Null because there is no value: an owner has the fields of its kind, an unlimited limit has no bytes, an OOM of the
     /// node no limit, a kill by itself nothing folded, and an OOM of a cgroup no holders of the node's memory.
     fn may_be_empty(path: &str, line: &Value) -> bool {
+        let of_exit = line["kind"] == "container_exit";
         path.contains(".owner.")
+            || path == "exit" && !of_exit
+            || of_exit && !path.starts_with("exit.") && path != "verdict.cause"
+            // A process that ends has freed its memory, and of a sender none is read.
+            || path.starts_with("exit.") && (path.ends_with("_bytes") || path.ends_with("oom_score_adj"))
+            // Each is null for ends of another kind; why the status is not known is said of the pod's name.
+            || ["exit.signal", "exit.signal_name", "exit.fault", "exit.fault.syscall", "exit.oom", "exit.probe", "exit.stop", "exit.status", "exit.signals[*].sender", "exit.signals[*].sender_parent_comm"].contains(&path)
             || path == "limit" && line["verdict"]["cause"] == "system_oom"
             || path == "memory" && line["verdict"]["cause"] == "cgroup_oom"
             || path == "verdict.shortage"

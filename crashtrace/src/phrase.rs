@@ -48,11 +48,12 @@ pub fn seconds(ns: u64) -> String {
     format!("{}.{} s", tenths / 10, tenths % 10)
 }
 
-/// A time span of any length: `20 ms`, `12.3 s`, `12 min 3 s`, `3 h 12 min`, `5 d 3 h`.
+/// A time span of any length: `0.4 ms`, `20 ms`, `12.3 s`, `12 min 3 s`, `3 h 12 min`, `5 d 3 h`.
 #[must_use]
 pub fn span(ns: u64) -> String {
     let whole = ns / 1_000_000_000;
     match whole {
+        0 if ns < 10_000_000 => format!("{}.{} ms", ns / 1_000_000, ns % 1_000_000 / 100_000),
         0 => format!("{} ms", ns / 1_000_000),
         1..60 => seconds(ns),
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
@@ -209,7 +210,8 @@ mod tests {
     #[test]
     fn spans_have_two_units() {
         for (ns, shown) in [
-            (0, "0 ms"),
+            (0, "0.0 ms"),
+            (2_460_000, "2.4 ms"),
             (20_400_000, "20 ms"),
             (12_345_678_901, "12.3 s"),
             (723_000_000_000, "12 min 3 s"),

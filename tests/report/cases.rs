@@ -56,7 +56,7 @@ pub(crate) fn built() -> Vec<(&'static str, Made)> {
         ("hostile_names", hostile_names()),
         ("claims", crate::claims::imitation()),
     ];
-    of_cgroups_and_tasks.into_iter().chain(crate::pages::built()).collect()
+    of_cgroups_and_tasks.into_iter().chain(crate::pages::built()).chain(crate::exits::built()).collect()
 }
 
 /// Every line that is reviewed in `tests/fixtures/report`.

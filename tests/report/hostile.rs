@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crashtrace::report::to_json_line;
 use crashtrace::schema::{
-    BlindSpot, Claims, Field, Folded, FoldedVictim, Incident, Kubernetes, Line, MAX_LINE_BYTES, NameSource,
-    Owner, OwnerKind, Process, ProcessField, Text, Unresolved, Workload, ZONES, Zone,
+    BlindSpot, Claims, Exit, Fault, Field, Folded, FoldedVictim, Incident, Kubernetes, Line, MAX_LINE_BYTES,
+    NameSource, OomRef, Owner, OwnerKind, Process, ProcessField, StatusSays, Text, Unresolved, Workload,
+    ZONES, Zone,
 };
 use crashtrace::sinks::text::render;
 use proptest::prelude::*;
@@ -29,7 +30,15 @@ fn lines_of(text: &str, size: Size) -> Vec<Line> {
     };
     let counters: BTreeMap<_, _> =
         (0..size.items as u64).map(|index| (format!("{index}{text}"), u64::MAX)).collect();
-    let base = ["container_oom", "alloc_fragmentation", "agent_started", "loss", "agent_stopping"];
+    let base = [
+        "container_oom",
+        "alloc_fragmentation",
+        "exit_probe",
+        "exit_fault",
+        "agent_started",
+        "loss",
+        "agent_stopping",
+    ];
     let base = cases::all().into_iter().filter(|(name, _)| base.contains(name));
     let mut lines: Vec<Line> = base.map(|(_, line)| line).collect();
     for line in &mut lines {
@@ -57,6 +66,9 @@ fn lines_of(text: &str, size: Size) -> Vec<Line> {
                     limit.cgroup = Text::from(text);
                     limit.owner = Some(owner(text));
                 }
+                if let Some(exit) = &mut incident.exit {
+                    hostile_end(exit, text, size);
+                }
                 if let Some(allocation) = &mut incident.allocation {
                     allocation.gfp = words();
                 }
@@ -82,6 +94,32 @@ fn lines_of(text: &str, size: Size) -> Vec<Line> {
         }
     }
     lines
+}
+
+fn hostile_end(exit: &mut Exit, text: &str, size: Size) {
+    exit.process = process(text);
+    exit.contradictions = vec![text.to_owned(); size.items];
+    exit.status = Some(StatusSays { reason: Some(text.to_owned()), exit_code: Some(i32::MIN) });
+    for signal in &mut exit.signals {
+        signal.sender = Some(process(text));
+        signal.sender_parent_comm = Some(Text::from(text));
+    }
+    if let Some(probe) = &mut exit.probe {
+        probe.message = Some(text.to_owned());
+    }
+    let time = "2026-11-22T07:23:15.123456789Z".to_owned();
+    let kill = OomRef { id: text.to_owned(), time, pid: None, comm: Some(Text::from(text)) };
+    exit.oom_kills_before = vec![kill.clone(); 4];
+    exit.oom = Some(kill);
+    exit.fault = Some(Fault {
+        number: 11,
+        name: "SIGSEGV".to_owned(),
+        code_name: None,
+        code: 1,
+        address: Some("0x18".to_owned()),
+        syscall: None,
+        meaning: "null pointer: access to address 0x18".to_owned(),
+    });
 }
 
 fn folded(text: &str, victims: usize) -> Folded {

@@ -226,7 +226,10 @@ pub(crate) struct Made {
 
 impl Made {
     pub(crate) fn of(incident: Incident, node: &mut Node) -> Self {
-        let case = enrich(incident, node);
+        Self::judged(enrich(incident, node))
+    }
+
+    pub(crate) fn judged(case: Case) -> Self {
         let verdict = classify(&case);
         let description = describe(&case, &verdict);
         Self { case, verdict, description }

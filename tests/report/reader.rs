@@ -53,6 +53,79 @@ record!(Incident {
     trigger: Process,
     allocation: Allocation,
     folded: Folded,
+    exit: Exit,
+});
+
+record!(Exit {
+    process: Process,
+    core_dumped: bool,
+    before_exec: bool,
+    signals: Vec<SentSignal>,
+    oom_kills_before: Vec<OomRef>,
+    oom_kills_before_total: u64,
+    contradictions: Vec<String>,
+    ends_last_hour: u32,
+    ?
+    exit_code: i32,
+    signal: u8,
+    signal_name: String,
+    started: String,
+    ran_ns: u64,
+    ended_by: String,
+    fault: Fault,
+    oom: OomRef,
+    probe: FailedProbe,
+    stop: String,
+    status: StatusSays,
+});
+
+record!(SentSignal {
+    number: u8,
+    name: String,
+    time: String,
+    ktime_ns: u64,
+    ignored: bool,
+    count: u32,
+    ?
+    from: String,
+    sender: Process,
+    sender_parent_comm: String,
+});
+
+record!(Fault {
+    number: u8,
+    name: String,
+    code: i32,
+    meaning: String,
+    ?
+    code_name: String,
+    address: String,
+    syscall: i32,
+});
+
+record!(OomRef {
+    id: String,
+    time: String,
+    ?
+    pid: u32,
+    comm: String,
+});
+
+record!(FailedProbe {
+    kind: String,
+    ?
+    action: String,
+    message: String,
+    initial_delay_seconds: u32,
+    period_seconds: u32,
+    timeout_seconds: u32,
+    failure_threshold: u32,
+});
+
+record!(StatusSays {
+    ?
+    reason: String,
+    exit_code: i32,
 });
 
 record!(Folded {

@@ -63,7 +63,12 @@ impl<'a> Told<'a> {
         let how = self.how();
         match self.facts.row {
             Row::Oom => match self.case.exit.as_ref().and_then(|exit| exit.oom.as_ref()) {
-                Some(oom) => format!("{subject} was killed by the OOM killer{after}: {}", oom.summary),
+                Some(oom) => {
+                    // Its own limit: the container need not be named again.
+                    let rest = oom.summary.strip_prefix(&subject).map(|rest| format!("it{rest}"));
+                    let why = rest.as_deref().unwrap_or(&oom.summary);
+                    format!("{subject} was killed by the OOM killer{after}: {why}")
+                }
                 None => format!("{subject} was killed by the OOM killer{after}"),
             },
             Row::OomUnseen => {

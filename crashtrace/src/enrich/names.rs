@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use super::gaps::counted;
 use super::{Case, Owned, Party};
 use crate::names::{Answer, Names, PodNames, Who};
-use crate::schema::{ExitField, Field, LimitField, MemoryField, OwnerKind, ProcessField, Qos, Unresolved};
+use crate::schema::{
+    ExitField, Field, LimitField, MemoryField, NameSource, OwnerKind, ProcessField, Qos, Unresolved,
+};
 
 /// Lookups of one case at most: a group kill may have thousands of victims, but they are in one pod.
 const MOST_ASKED: usize = 256;
@@ -114,6 +116,17 @@ fn holders(case: &Case) -> impl Iterator<Item = &Party> {
     case.memory.iter().flat_map(|memory| &memory.holders).map(|held| &held.party)
 }
 
+/// The status of a container that has ended, if Kubernetes knows the container and does not have it.
+fn unreported(case: &Case) -> Option<Unresolved> {
+    let names = case.exited()?.owner.names.as_deref()?;
+    let lacks = names.container.as_ref()?.life.ended.is_none();
+    let reason = match names.source {
+        NameSource::Kube => "the pod's status does not have this end (yet)",
+        NameSource::Cri => "the API server is not a source",
+    };
+    lacks.then(|| Unresolved::new(Field::Exit(ExitField::Status), reason))
+}
+
 /// Owners without a name or a part of it, with the reasons.
 fn nameless(case: &Case, book: &NameBook) -> Vec<Unresolved> {
     let of = |owned: Option<&Owned>| owned.and_then(|owned| book.missing(owned.nearest().ok()?));
@@ -137,6 +150,7 @@ fn nameless(case: &Case, book: &NameBook) -> Vec<Unresolved> {
     if let Some(reason) = of(case.owners.exited()) {
         gaps.push(Unresolved::new(Field::Exited(ProcessField::OwnerPod), reason));
     }
+    gaps.extend(unreported(case));
     if let Some(reason) = of(case.owners.asked()).or_else(|| of(case.owners.killed())) {
         gaps.push(Unresolved::new(Field::Exit(ExitField::SenderOwnerPod), reason));
     }

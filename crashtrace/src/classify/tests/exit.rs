@@ -15,6 +15,7 @@ use crate::names::{
 use crate::node::Node;
 use crate::schema::{ContainerRole, NameSource};
 
+mod deaths;
 mod rows;
 mod senders;
 mod words;

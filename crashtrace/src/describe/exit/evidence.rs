@@ -77,6 +77,7 @@ fn kernels(signal: &Signal, by: Option<EndedBy>) -> String {
             )
         }
         Some(EndedBy::CpuLimit) => "the kernel, in the process's own timer tick".to_owned(),
+        Some(EndedBy::OomKiller) => "the kernel's OOM killer".to_owned(),
         _ => "the kernel".to_owned(),
     }
 }

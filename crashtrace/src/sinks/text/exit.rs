@@ -96,7 +96,7 @@ fn by_words(by: EndedBy) -> &'static str {
         EndedBy::SamePod => "another container of the pod",
         EndedBy::OtherContainer => "another container",
         EndedBy::OomDaemon => "the node's OOM daemon",
-        EndedBy::Host => "the host",
+        EndedBy::Host => "a process of the host",
         EndedBy::PidNamespace => "the kernel: its pid namespace ended",
         EndedBy::CpuLimit => "the kernel: RLIMIT_CPU",
         EndedBy::Kernel => "the kernel",
