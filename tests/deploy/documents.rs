@@ -21,7 +21,7 @@ fn the_readme_has_each_need() {
     let word = |what: What| match what {
         What::Privileged => "root".to_owned(),
         What::Capability(name) => format!("CAP_{name}"),
-        What::Verb(name) | What::Variable(name) => format!("`{name}`"),
+        What::Verb(name, _) | What::Variable(name) => format!("`{name}`"),
         What::Mount { host, .. } => format!("`{host}`"),
     };
     for need in NEEDS.iter().chain([&SOCKET]) {
@@ -53,7 +53,8 @@ fn each_privilege_has_a_comment() {
         let line = match need.what {
             What::Privileged => "privileged: true".to_owned(),
             What::Capability(name) => format!("- {name}"),
-            What::Verb(_) => "verbs: [list, watch]".to_owned(),
+            What::Verb(_, "pods") => "verbs: [list, watch]".to_owned(),
+            What::Verb(verb, _) => format!("verbs: [{verb}]"),
             // The comment stands above its volume, or above `hostPath`.
             What::Mount { host, .. } => format!("path: {host}"),
             What::Variable(name) => format!("- name: {name}"),

@@ -204,11 +204,11 @@ fn given(objects: &[Value]) -> BTreeSet<String> {
     let roles = objects.iter().filter(|object| object["kind"] == "ClusterRole");
     let roles = roles.map(|role| serde_json::from_value::<ClusterRole>(role.clone()).expect("a role"));
     for rule in roles.flat_map(|role| role.rules.unwrap_or_default()) {
-        assert_eq!(
-            (rule.api_groups, rule.resources),
-            (Some(vec![String::new()]), Some(vec!["pods".to_owned()]))
-        );
-        given.extend(rule.verbs.into_iter().map(|verb| What::Verb(verb.leak())));
+        assert_eq!((rule.api_groups, rule.resource_names), (Some(vec![String::new()]), None));
+        for resource in rule.resources.into_iter().flatten() {
+            let resource: &str = resource.leak();
+            given.extend(rule.verbs.iter().map(|verb| What::Verb(verb.clone().leak(), resource)));
+        }
     }
     let volumes = pod.volumes.unwrap_or_default();
     let mounts = container.volume_mounts.unwrap_or_default();

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use crashtrace::pods::kube::{Kube, Options, Pauses, Source, State, WatchStatus};
+use crashtrace::pods::kube::{EventOptions, Kube, Options, Pauses, Source, State, WatchStatus};
 
 use crashtrace_test_support::api_server::{Answer, Kind, Seen, Server};
 
 mod access;
 mod broken;
+mod events;
 mod good;
 mod lists;
 mod log;
@@ -49,7 +50,8 @@ fn options(server: &Server) -> Options {
         token: server.file("token"),
         ca: server.file("ca.crt"),
     };
-    Options { pauses, grace: Duration::from_millis(300), ..Options::new("node1", source) }
+    let events = EventOptions { again: Duration::from_millis(20), soon: LONG, ..EventOptions::default() };
+    Options { pauses, events, grace: Duration::from_millis(300), ..Options::new("node1", source) }
 }
 
 /// A server that is well.
@@ -58,6 +60,7 @@ fn well(seen: &Seen) -> Answer {
         Kind::StreamedList => Answer::Open(recorded!("watch/first-list.jsonl")),
         Kind::List => json(200, recorded!("pods-list.json")),
         Kind::Watch => Answer::Open(Vec::new()),
+        Kind::Events => panic!("a list of Events has a script of its own"),
     }
 }
 

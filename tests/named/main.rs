@@ -45,7 +45,7 @@ impl ApiServer {
             tokio.block_on(async {
                 let server = Server::start(move |seen| match seen.kind {
                     Kind::StreamedList => Answer::Open(list.clone()),
-                    Kind::Watch | Kind::List => Answer::Open(Vec::new()),
+                    Kind::Watch | Kind::List | Kind::Events => Answer::Open(Vec::new()),
                 });
                 tell.send(server.await).expect("the test waits");
                 let _ = stopped.await;

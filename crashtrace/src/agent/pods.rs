@@ -61,7 +61,9 @@ pub(super) fn trials(wanted: &Pods, node_name: &str) -> Result<Vec<NameTrial>> {
 }
 
 async fn kube_trial(options: &kube::Options) -> NameTrial {
-    let (usable, says, remedy) = match kube::check(options, DEADLINE).await {
+    let result = kube::check(options, DEADLINE).await;
+    let no_events = result.as_ref().ok().and_then(|checked| checked.no_events.clone());
+    let (usable, says, remedy) = match result {
         Ok(checked) if checked.pods == 0 => (
             true,
             format!("{} has no pod on a node {}", checked.server, options.node),
@@ -71,14 +73,16 @@ async fn kube_trial(options: &kube::Options) -> NameTrial {
             ),
         ),
         Ok(checked) => {
-            (true, format!("{} has {} pods on node {}", checked.server, checked.pods, options.node), None)
+            let remedy = no_events.as_ref().map(|(_, remedy)| (*remedy).to_owned());
+            (true, format!("{} has {} pods on node {}", checked.server, checked.pods, options.node), remedy)
         }
         Err(problem) => {
             let remedy = format!("{}, or do without with --pods cri", problem.remedy());
             (false, problem.to_string(), Some(remedy))
         }
     };
-    NameTrial { source: NameSource::Kube, usable, says, remedy, expected: true }
+    let no_events = no_events.map(|(why, _)| why);
+    NameTrial { source: NameSource::Kube, usable, says, remedy, expected: true, no_events }
 }
 
 async fn cri_trial(options: &Options, given: bool) -> NameTrial {
@@ -103,5 +107,6 @@ async fn cri_trial(options: &Options, given: bool) -> NameTrial {
             .collect::<Vec<_>>()
             .join("; "),
         remedy: remedy.map(str::to_owned),
+        no_events: None,
     }
 }

@@ -18,13 +18,15 @@ pub struct NameTrial {
     pub remedy: Option<String>,
     /// The host has a fault if it does not answer. A host without Kubernetes has no runtime's socket, and needs none.
     pub expected: bool,
+    /// Why the API server gives no Events, though it gives names; null if it does, and of the runtime, which has none.
+    pub no_events: Option<String>,
 }
 
 /// What reports lack without the sources that did not answer.
 pub(super) fn blind(trials: &[NameTrial]) -> Option<Blind> {
     let usable = |source| trials.iter().any(|trial| trial.source == source && trial.usable);
     let what = match (usable(NameSource::Kube), usable(NameSource::Cri)) {
-        (true, _) => return None,
+        (true, _) => return without_events(trials),
         (false, true) => "workload, requests and limits of a pod",
         (false, false) => "the names of pods: they are known by UID and container id",
     };
@@ -37,6 +39,18 @@ pub(super) fn blind(trials: &[NameTrial]) -> Option<Blind> {
         what: what.to_owned(),
         why: format!("{who} cannot be asked: {}", amiss.says),
         remedy: amiss.remedy.clone(),
+        chosen: false,
+    })
+}
+
+/// What reports lack if Events cannot be listed.
+fn without_events(trials: &[NameTrial]) -> Option<Blind> {
+    let (trial, why) = trials.iter().find_map(|trial| Some((trial, trial.no_events.clone()?)))?;
+    Some(Blind {
+        what: "why Kubernetes stopped a container, where only the pod's Events say so (failed probes)"
+            .to_owned(),
+        why,
+        remedy: trial.remedy.clone(),
         chosen: false,
     })
 }
@@ -63,7 +77,22 @@ mod tests {
 
     fn trial(source: NameSource, usable: bool, expected: bool) -> NameTrial {
         let remedy = (!usable).then(|| "grant it".to_owned());
-        NameTrial { source, usable, says: "403 Forbidden".to_owned(), remedy, expected }
+        NameTrial { source, usable, says: "403 Forbidden".to_owned(), remedy, expected, no_events: None }
+    }
+
+    #[test]
+    fn without_events_the_reason_of_some_deaths_is_missed() {
+        let kube = trial(NameSource::Kube, true, true);
+        assert_eq!(blind(std::slice::from_ref(&kube)), None);
+        let (no_events, remedy) =
+            (Some("403 for Events".to_owned()), Some("grant list on events".to_owned()));
+        let trials = [NameTrial { remedy, no_events, ..kube }, trial(NameSource::Cri, true, true)];
+        let blind = blind(&trials).expect("it is missed");
+        assert!(blind.what.contains("failed probes") && !blind.chosen, "{blind:?}");
+        assert_eq!(
+            (blind.why.as_str(), blind.remedy.as_deref()),
+            ("403 for Events", Some("grant list on events"))
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::cri::cache::Listed;
 use super::cri::{Cri, CriStatus};
 use super::index::IndexedContainer;
 use super::pod::Pod;
-use crate::names::{Answer, ContainerNames, Names, NamesState, NamesStatus, PodNames, Who};
+use crate::names::{Answer, ContainerNames, Events, Names, NamesState, NamesStatus, PodNames, Who};
 use crate::schema::NameSource;
 
 /// A watch of the API server's pods: answers from memory.
@@ -33,6 +33,8 @@ pub trait PodWatch: std::fmt::Debug {
     fn find_pod(&self, uid: &str) -> Option<Arc<Pod>>;
     /// Whether several pods claim this config hash, so that none of them is believed.
     fn disputed(&self, hash: &str) -> bool;
+    /// The Events of the pod with this UID or, of a static pod, this config hash, for the end of this container.
+    fn events(&self, namespace: &str, uid: &str, container_id: Option<&str>) -> Events;
     /// How far it can be relied on.
     fn reliance(&self) -> Reliance;
     /// How it goes.
@@ -81,6 +83,25 @@ impl PodNames for Directory {
         let runtime = self.cri.as_ref().filter(|_| asks_runtime(who, watched.as_ref()));
         let listed = runtime.map(|cri| Asked::of(cri, who));
         Told { who, watched, listed, node: self.node.as_deref() }.answer()
+    }
+
+    /// Kubernetes has the Events of a static pod by its config hash, as the path does (or by the UID in its manifest): those of the
+    /// mirror are none of the containers'.
+    fn events(&mut self, who: Who<'_>) -> Events {
+        if self.kube.is_none() {
+            let missing = Some("the API server is not a source, and only it has Events".to_owned());
+            return Events { missing, ..Events::default() };
+        }
+        let Answer { names, missing, soon } = self.find(who);
+        let namespace = names.and_then(|names| names.namespace);
+        match (&self.kube, namespace) {
+            (Some(kube), Some(namespace)) => {
+                let pod = kube.find_pod(who.pod_uid).filter(|pod| pod.config_hash.is_none());
+                let uid = pod.as_deref().map_or(who.pod_uid, |pod| &*pod.uid);
+                kube.events(&namespace, uid, who.container_id)
+            }
+            _ => Events { list: Vec::new(), missing, soon },
+        }
     }
 
     fn status(&self) -> Vec<NamesStatus> {

@@ -7,8 +7,9 @@
 //!                  ^------------ watch, backoff: which request, and when
 //! ```
 //!
-//! The agent sends only `GET /api/v1/pods` with a field selector: the rights are list and watch on pods, not get.
-//! [`check()`] lists once. [`Kube`] keeps the pods of the watch, and answers from memory.
+//! The agent sends only `GET /api/v1/pods` with a field selector, and after some deaths `GET` of a pod's Events (`events`): the
+//! rights are list and watch on pods and list on events, not get. [`check()`] lists once. [`Kube`] keeps the pods of the watch, and
+//! answers from memory.
 //!
 //! # Cost for the server
 //!
@@ -21,6 +22,7 @@
 //! | start, older server | 3: refused, list, watch | the same |
 //! | an hour of peace | 8 watches of 5 to 10 minutes each, on one connection | 60 bookmarks of 200 bytes: 12 KiB |
 //! | a pod's life | 0 | about 11 changes: 90 KiB |
+//! | a death that Kubernetes may have caused | 1 to 5 lists of the pod's Events, of a node at most 2 a second | some dozen Events: 10 KiB each |
 //! | an outage | 23 in the first ten minutes, then 2 a minute | 0 |
 //! | after it | 1, and after a restart of the server 2: the old version is refused | 240 KiB where a new list is needed |
 //!
@@ -43,6 +45,7 @@ mod access;
 mod body;
 mod check;
 mod connection;
+mod events;
 mod handle;
 mod kubeconfig;
 mod log;
@@ -59,15 +62,16 @@ use std::time::Duration;
 
 pub use crate::backoff::Pauses;
 pub use check::{Checked, check};
+pub use events::EventOptions;
 pub use handle::Kube;
 pub use problem::Problem;
 pub use sieve::LONGEST_OBJECT;
 pub use source::{Source, Takes};
 pub use status::{State, WatchStatus};
 
-/// The most memory that the API server takes as a source: the index, one object (the kept part of it, and the object read), the
-/// buffers of a connection, and a kubeconfig while it is read.
-pub const MOST_BYTES: usize = super::index::MAX_BYTES + (8 << 20);
+/// The most memory that the API server takes as a source: the index, two objects (the kept part of each, and the object read), the
+/// buffers of two connections, a kubeconfig while it is read, and 64 pods' Events (32 each, of 0.5 KiB of text and some names).
+pub const MOST_BYTES: usize = super::index::MAX_BYTES + (12 << 20);
 
 /// Where the API server is, and how its pods are watched.
 #[derive(Clone, Debug)]
@@ -95,6 +99,8 @@ pub struct Options {
     pub grace: Duration,
     /// How long lists as watches are not tried again after a server refused them. It may be upgraded.
     pub plain_lists: Duration,
+    /// The times of the look-up of Events.
+    pub events: EventOptions,
 }
 
 impl Options {
@@ -113,6 +119,7 @@ impl Options {
             pauses: Pauses::default(),
             grace: Duration::from_secs(20),
             plain_lists: Duration::from_hours(1),
+            events: EventOptions::default(),
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::schema::Qos;
 mod life;
 mod mirror;
 pub mod quantity;
-mod read;
+pub(in crate::pods) mod read;
 #[cfg(test)]
 pub(super) mod tests;
 pub mod workload;

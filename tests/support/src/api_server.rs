@@ -33,12 +33,15 @@ pub enum Kind {
     /// A watch from a version.
     Watch,
     List,
+    /// A list of a pod's Events.
+    Events,
 }
 
 /// A request that was received.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub kind: Kind,
+    pub path: String,
     pub query: HashMap<String, String>,
     pub at: Instant,
     /// The connection that it came on.
@@ -74,6 +77,8 @@ type Script = Box<dyn FnMut(&Seen) -> Answer + Send>;
 
 struct State {
     script: Script,
+    events: Script,
+    seen_events: Vec<Seen>,
     token: String,
     seen: Vec<Seen>,
     unauthorized: usize,
@@ -99,6 +104,8 @@ impl Server {
         std::fs::write(dir.path().join("token"), "good-token").expect("a file");
         let state = State {
             script: Box::new(script),
+            events: Box::new(|_| no_events()),
+            seen_events: Vec::new(),
             token: "good-token".to_owned(),
             seen: Vec::new(),
             unauthorized: 0,
@@ -152,6 +159,15 @@ impl Server {
 
     pub fn answer_by(&self, script: impl FnMut(&Seen) -> Answer + Send + 'static) {
         self.state().script = Box::new(script);
+    }
+
+    /// Lists of Events; until this is called there are none. They are not among [`Self::seen`].
+    pub fn answer_events_by(&self, script: impl FnMut(&Seen) -> Answer + Send + 'static) {
+        self.state().events = Box::new(script);
+    }
+
+    pub fn seen_events(&self) -> Vec<Seen> {
+        self.state().seen_events.clone()
     }
 
     pub fn accept_token(&self, token: &str) {
@@ -242,6 +258,11 @@ impl Drop for Server {
     }
 }
 
+fn no_events() -> Answer {
+    let list = r#"{"kind":"EventList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}"#;
+    Answer::Whole(200, "application/json", None, Bytes::from_static(list.as_bytes()))
+}
+
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -287,8 +308,14 @@ async fn answer(
     let json = "application/json";
     let query: HashMap<_, _> =
         form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
-    assert_eq!(request.uri().path(), "/api/v1/pods");
-    assert_eq!(query.get("fieldSelector").map(String::as_str), Some("spec.nodeName=node1"));
+    let path = request.uri().path().to_owned();
+    let selector = query.get("fieldSelector").map(String::as_str).unwrap_or_default();
+    let of_events = path.starts_with("/api/v1/namespaces/") && path.ends_with("/events");
+    if of_events {
+        assert!(selector.starts_with("involvedObject.uid="), "{selector}");
+    } else {
+        assert_eq!((path.as_str(), selector), ("/api/v1/pods", "spec.nodeName=node1"));
+    }
     let answer = {
         let mut state = lock(state);
         let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
@@ -296,11 +323,17 @@ async fn answer(
             let kind = match (query.contains_key("watch"), query.contains_key("sendInitialEvents")) {
                 (true, true) => Kind::StreamedList,
                 (true, false) => Kind::Watch,
+                (false, _) if of_events => Kind::Events,
                 (false, _) => Kind::List,
             };
-            let seen = Seen { kind, query, at: Instant::now(), connection };
-            state.seen.push(seen.clone());
-            (state.script)(&seen)
+            let seen = Seen { kind, path, query, at: Instant::now(), connection };
+            if of_events {
+                state.seen_events.push(seen.clone());
+                (state.events)(&seen)
+            } else {
+                state.seen.push(seen.clone());
+                (state.script)(&seen)
+            }
         } else {
             state.unauthorized += 1;
             let body = include_bytes!("../../fixtures/kubernetes/api/errors/401-unauthorized.json");

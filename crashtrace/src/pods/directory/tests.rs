@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::names::{MemoryBounds, Workload};
+use crate::names::{MemoryBounds, PodEvent, Workload};
 use crate::pods::cri::{CriContainer, CriSandbox, CriState};
 use crate::pods::kube;
 use crate::pods::life;
@@ -308,6 +308,12 @@ impl PodWatch for OnePod {
         self.disputed
     }
 
+    /// One Event, which says what was asked for.
+    fn events(&self, namespace: &str, uid: &str, container_id: Option<&str>) -> Events {
+        let message = format!("{namespace} {uid} {}", container_id.unwrap_or("-"));
+        Events { list: vec![PodEvent { message, ..PodEvent::default() }], ..Events::default() }
+    }
+
     fn reliance(&self) -> Reliance {
         Reliance::default()
     }
@@ -449,6 +455,7 @@ fn the_watch_is_synced_once_it_has_a_list_and_while_it_is_heard() {
         list_age: None,
         heard_age: Some(Duration::from_millis(7_900)),
         streams_lists: true,
+        events_problem: None,
     };
     let refused = || kube::Problem::Broken("it went away".to_owned());
     let synced = watch::of_kube(&status(kube::State::Synced, None));
@@ -488,4 +495,28 @@ fn the_runtime_is_synced_once_it_has_answered_and_while_it_does() {
     let new = of_cri(CriStatus::default(), later);
     assert_eq!((new.state, new.age_seconds), (NamesState::Degraded, None));
     assert!(new.problem.is_some_and(|problem| problem.contains("not answered yet")));
+}
+
+#[test]
+fn events_are_asked_for_by_the_uid_that_kubernetes_has_them_by() {
+    let asked = |pod: Pod, who: Who<'_>| {
+        let workload = Some(Workload { kind: "Node".into(), name: "n1".into(), inferred: false });
+        let pod = Arc::new(Pod { workload, ..pod });
+        let kube = Some(Box::new(OnePod { pod, disputed: false }) as Box<dyn PodWatch>);
+        Directory { kube, node: Some("n1".into()), ..Directory::default() }.events(who)
+    };
+    let message = |events: Events| events.list.first().map(|event| event.message.clone());
+    assert_eq!(message(asked((*pod()).clone(), WHO)), Some(format!("shop u {ID}")));
+    assert_eq!(message(asked((*pod()).clone(), POD)), Some("shop u -".to_owned()));
+    // A static pod's have the hash, and the mirror's own UID has others.
+    let hash = "349ec37f55eed21f6a216e957a510f10";
+    let mirror = Pod { config_hash: Some(hash.into()), ..(*pod()).clone() };
+    let by_hash = asked(mirror, Who { pod_uid: hash, ..WHO });
+    assert_eq!(message(by_hash), Some(format!("shop {hash} {ID}")));
+    // Where no name is believed there is no namespace to ask in.
+    let contradicted = asked((*pod()).clone(), Who { pod_uid: "v", ..WHO });
+    assert!(contradicted.missing.is_some_and(|it| it.contains("the cgroup's path has it in pod v")));
+    let without = Directory::default().events(WHO);
+    assert_eq!(without.missing.as_deref(), Some("the API server is not a source, and only it has Events"));
+    assert!(!without.soon);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{PodWatch, Reliance};
-use crate::names::{NamesState, NamesStatus};
+use crate::names::{Events, NamesState, NamesStatus};
 use crate::pods::index::IndexedContainer;
 use crate::pods::kube::{Kube, State, WatchStatus};
 use crate::pods::pod::Pod;
@@ -20,6 +20,10 @@ impl PodWatch for Kube {
 
     fn disputed(&self, hash: &str) -> bool {
         Self::disputed(self, hash)
+    }
+
+    fn events(&self, namespace: &str, uid: &str, container_id: Option<&str>) -> Events {
+        Self::events(self, namespace, uid, container_id)
     }
 
     fn reliance(&self) -> Reliance {
@@ -42,7 +46,7 @@ pub(super) fn of_kube(status: &WatchStatus) -> NamesStatus {
     NamesStatus {
         source: NameSource::Kube,
         state: if status.state == State::Synced { NamesState::Synced } else { NamesState::Degraded },
-        problem: status.reason(),
+        problem: status.reason().or_else(|| status.events_problem.clone()),
         pods: Some(status.pods as u64),
         containers: Some(status.containers as u64),
         refused_pods: Some(status.refused_pods),

@@ -47,6 +47,11 @@ impl Pieces {
         Self::new(body, Sieve::whole(&shapes::LIST, "list"))
     }
 
+    /// Of a list of Events: the same.
+    pub(super) fn of_events(body: Body) -> Self {
+        Self::new(body, Sieve::whole(&shapes::EVENTS, "list of Events"))
+    }
+
     fn new(body: Body, sieve: Sieve) -> Self {
         Self { body, sieve, left: Bytes::new(), step: 0, received: 0 }
     }

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::Options;
 use super::message::{Event, object};
 use super::problem::Problem;
 use super::status::{State, WatchStatus};
+use super::{Options, events};
+use crate::names::Events;
 use crate::pods::index::{Index, IndexedContainer};
 use crate::pods::object::{PodObject, pod};
 use crate::pods::pod::Pod;
@@ -18,7 +19,8 @@ use crate::supervise::{self, Ended, Supervised};
 #[derive(Clone, Debug)]
 pub struct Kube {
     shared: Arc<Shared>,
-    _task: Arc<Supervised>,
+    events: Arc<events::Shared>,
+    _tasks: Arc<[Supervised; 2]>,
 }
 
 impl Kube {
@@ -37,12 +39,29 @@ impl Kube {
         F: Future<Output = ()> + Send + 'static,
     {
         let (shared, pauses) = (Arc::new(Shared::new(options.grace)), options.pauses);
+        let of_events = options.clone();
+        let event_options = options.events;
         let start = move |shared| watch(shared, options.clone());
         let ended = |shared: &Shared, ended: &Ended| {
             shared.change(|inner, now| inner.fails(Problem::Fault(ended.to_string()), now));
         };
-        let task = supervise::keep("the watch of pods", pauses, Arc::clone(&shared), start, ended);
-        Self { shared, _task: Arc::new(task) }
+        let events = Arc::new(events::Shared::new(event_options));
+        let watch = supervise::keep("the watch of pods", pauses, Arc::clone(&shared), start, ended);
+        let lists = supervise::keep(
+            "the look-up of Events",
+            pauses,
+            Arc::clone(&events),
+            move |shared| events::run(shared, of_events.clone()),
+            |shared: &events::Shared, ended: &Ended| shared.fault(ended.to_string()),
+        );
+        Self { shared, events, _tasks: Arc::new([watch, lists]) }
+    }
+
+    /// The Events of the pod with this UID or, of a static pod, this config hash, for the end of the container with this id: from
+    /// memory, never waits. The first call makes them be listed, and later ones have them.
+    #[must_use]
+    pub fn events(&self, namespace: &str, uid: &str, container_id: Option<&str>) -> Events {
+        self.events.ask(namespace, uid, container_id)
     }
 
     /// The container with this id, from memory: never waits.
@@ -66,7 +85,7 @@ impl Kube {
     /// How it goes.
     #[must_use]
     pub fn status(&self) -> WatchStatus {
-        self.shared.status(Instant::now())
+        WatchStatus { events_problem: self.events.problem(), ..self.shared.status(Instant::now()) }
     }
 
     /// Waits until the status is as wanted, at most until the deadline. The last status either way.
@@ -195,6 +214,7 @@ impl Shared {
             list_age: age(inner.listed),
             heard_age: age(inner.heard),
             streams_lists: inner.streams_lists,
+            events_problem: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`PodObject`]: crate::pods::object::PodObject
 
-use super::sieve::Shape::{self, Items, List, Object, Scalar};
+use super::sieve::Shape::{self, Items, List, Object, Scalar, Start};
 use crate::pods::object::MAX_CONTAINERS;
 
 /// Owners of a pod that are looked at. One of them is the controller, and more than one are rare.
@@ -32,6 +32,24 @@ pub(super) static EVENT: Shape = Object(&[
             ("details", Object(&[("retryAfterSeconds", Scalar)])),
         ]),
     ),
+]);
+
+/// An `EventList`.
+pub(super) static EVENTS: Shape = Object(&[
+    ("kind", Scalar),
+    ("metadata", Object(&[("resourceVersion", Scalar), ("continue", Scalar)])),
+    ("items", Items(&EVENT_OF_POD)),
+]);
+
+static EVENT_OF_POD: Shape = Object(&[
+    ("involvedObject", Object(&[("uid", Scalar), ("fieldPath", Scalar)])),
+    ("reason", Scalar),
+    ("message", Start),
+    ("count", Scalar),
+    ("firstTimestamp", Scalar),
+    ("lastTimestamp", Scalar),
+    ("eventTime", Scalar),
+    ("series", Object(&[("count", Scalar), ("lastObservedTime", Scalar)])),
 ]);
 
 static POD: Shape = Object(&[("metadata", METADATA), ("spec", SPEC), ("status", STATUS)]);
@@ -101,7 +119,7 @@ const STATUS: Shape = Object(&[
     ("ephemeralContainerStatuses", STATUSES),
     ("resources", RESOURCES),
     ("reason", Scalar),
-    ("message", Scalar),
+    ("message", Start),
     ("conditions", List(&CONDITION, MOST_CONDITIONS)),
 ]);
 

@@ -8,7 +8,7 @@
 //!
 //! | what | at most | what is more |
 //! |---|---|---|
-//! | text and numbers, as they are written | [`LONGEST_TEXT`] | `null` |
+//! | text and numbers, as they are written | [`LONGEST_TEXT`] | `null`; of a [`Shape::Start`] the beginning stays |
 //! | the elements of a list | as its [`Shape`] says | passed over |
 //! | all that is kept of one object | [`MOST_KEPT`] | the object is [`Piece::TooLarge`] |
 //! | the bytes of one object, kept or not | [`LONGEST_OBJECT`] | an error: it has no end |
@@ -39,6 +39,8 @@ const HEAD: usize = 60;
 pub(super) enum Shape {
     /// Text, a number or a truth value.
     Scalar,
+    /// The same; of a text that is too long, the beginning.
+    Start,
     /// Of an object, these fields.
     Object(&'static [(&'static str, Self)]),
     /// Of a list, so many elements.
@@ -277,7 +279,7 @@ impl Sieve {
                 self.due = Some(shape);
                 State::Value { or_end }
             }
-            Shape::Scalar => State::Done,
+            Shape::Scalar | Shape::Start => State::Done,
         }
     }
 
@@ -322,11 +324,11 @@ impl Sieve {
                 self.levels.push(Level { shape, elements: 0, written: false });
                 self.state = self.next_state(true);
             }
-            (Some(Shape::Scalar), b'"') => {
+            (Some(Shape::Scalar | Shape::Start), b'"') => {
                 self.keep(&[byte]);
                 self.state = State::InText { escaped: false };
             }
-            (Some(Shape::Scalar), byte) if is_of_number(byte) => {
+            (Some(Shape::Scalar | Shape::Start), byte) if is_of_number(byte) => {
                 self.keep(&[byte]);
                 self.state = State::InNumber;
             }
@@ -350,8 +352,26 @@ impl Sieve {
         if self.full || self.kept.len().saturating_sub(self.begun) <= LONGEST_TEXT {
             return true;
         }
-        self.kept.truncate(self.begun);
-        self.keep(b"null");
+        if !matches!(self.due, Some(Shape::Start)) || !self.cut_text() {
+            self.kept.truncate(self.begun);
+            self.keep(b"null");
+        }
+        false
+    }
+
+    /// Ends the text that is being read before what may be half a letter. `false` if it is none.
+    fn cut_text(&mut self) -> bool {
+        /// A letter beyond the first 65,536, as two halves: `\ud83d\ude00`.
+        const LONGEST_LETTER: usize = 12;
+        for _ in 0..LONGEST_LETTER {
+            self.kept.pop();
+            self.kept.push(b'"');
+            let text = self.kept.get(self.begun..).unwrap_or_default();
+            if serde_json::from_slice::<String>(text).is_ok() {
+                return true;
+            }
+            self.kept.pop();
+        }
         false
     }
 

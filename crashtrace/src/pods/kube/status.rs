@@ -36,6 +36,8 @@ pub struct WatchStatus {
     pub heard_age: Option<Duration>,
     /// The server sends lists as watches. If not, lists and watches are two requests.
     pub streams_lists: bool,
+    /// Why the Events of pods are not known, if that lasts. They are asked for only after some deaths.
+    pub events_problem: Option<String>,
 }
 
 /// Whether the known pods can be relied on.

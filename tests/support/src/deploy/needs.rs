@@ -15,8 +15,8 @@ pub enum What {
     Privileged,
     /// A capability; the privileged form has them all.
     Capability(&'static str),
-    /// A verb on pods.
-    Verb(&'static str),
+    /// A verb on a resource of the core API.
+    Verb(&'static str, &'static str),
     /// A folder of the host, and where the container has it. All are read-only.
     Mount { host: &'static str, at: &'static str },
     /// A variable.
@@ -52,16 +52,18 @@ const fn only(form: Form, what: What, reason: &'static str) -> Need {
 
 const LOAD: &str = "loading and attaching the BPF programs";
 const NAMES: &str = "names from the API server";
+const EVENTS: &str = "why Kubernetes stopped a container, which for failed probes only Events say";
 
 /// All of it.
-pub const NEEDS: [Need; 9] = [
+pub const NEEDS: [Need; 10] = [
     only(Form::Privileged, What::Privileged, LOAD),
     only(Form::Capabilities, What::Capability("BPF"), LOAD),
     only(Form::Capabilities, What::Capability("PERFMON"), LOAD),
     only(Form::Capabilities, What::Capability("SYSLOG"), "addresses in `/proc/kallsyms`"),
     only(Form::Capabilities, What::Capability("SYS_RESOURCE"), "lowering its own `oom_score_adj`"),
-    both(What::Verb("list"), NAMES),
-    both(What::Verb("watch"), NAMES),
+    both(What::Verb("list", "pods"), NAMES),
+    both(What::Verb("watch", "pods"), NAMES),
+    both(What::Verb("list", "events"), EVENTS),
     both(
         What::Mount { host: "/sys/fs/cgroup", at: "/host/sys/fs/cgroup" },
         "`memory.stat` of the cgroup whose limit was hit",
