@@ -54,19 +54,19 @@ impl KilledBy {
 /// Ends that wait.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    held: Vec<Box<ContainerExit>>,
+    held: Vec<ContainerExit>,
 }
 
 impl Ends {
     /// Takes an end. [`Self::due`] gives it back.
     pub(super) fn push(&mut self, event: Box<ContainerExit>, ooms: &Ooms) -> Option<Incident> {
-        self.held.push(event);
+        self.held.push(*event);
         (self.held.len() > HELD).then(|| join(self.held.remove(0), ooms))
     }
 
     /// Gives the ends that no longer wait.
     pub(super) fn due(&mut self, now_ns: u64, ooms: &Ooms) -> Vec<Incident> {
-        let waits = |end: &mut Box<ContainerExit>| match ooms.victims.kill_of(end) {
+        let waits = |end: &mut ContainerExit| match ooms.victims.kill_of(end) {
             Some(killed) => ooms.open_kill() == Some(killed.kill()),
             None => end.oom_marked && now_ns < until_ns(end),
         };
@@ -75,7 +75,7 @@ impl Ends {
 
     /// When an end goes out that waits for a mark. One that waits for a decision goes out with that.
     pub(super) fn deadline_ns(&self, ooms: &Ooms) -> Option<u64> {
-        self.held.iter().filter(|end| ooms.victims.kill_of(end).is_none()).map(|end| until_ns(end)).min()
+        self.held.iter().filter(|end| ooms.victims.kill_of(end).is_none()).map(until_ns).min()
     }
 
     /// Gives all that wait: no more events will come.
@@ -88,8 +88,13 @@ fn until_ns(end: &ContainerExit) -> u64 {
     end.stamp.ktime_ns.saturating_add(MARK_NS)
 }
 
-fn join(event: Box<ContainerExit>, ooms: &Ooms) -> Incident {
+fn join(event: ContainerExit, ooms: &Ooms) -> Incident {
     let oom = ooms.victims.kill_of(&event);
     let (oom_before, oom_before_total) = ooms.victims.before(&event, oom.as_ref().map(KilledBy::kill));
-    Incident::ContainerExit(Box::new(ContainerEnd { event, oom, oom_before, oom_before_total }))
+    Incident::ContainerExit(Box::new(ContainerEnd {
+        event: Box::new(event),
+        oom,
+        oom_before,
+        oom_before_total,
+    }))
 }

@@ -203,7 +203,7 @@ impl Metric {
                 Histogram,
                 Some("seconds"),
                 &["kind"],
-                "From the kernel's decision until its first line was written. Without folded kills; folded failed allocations wait up to a second by design.",
+                "From the kernel's decision until its first line was written. Without folded kills; folded failed allocations wait up to a second by design, and ends of containers whose reason Kubernetes has up to five.",
             ),
             Self::LinesWritten => row(
                 "crashtrace_lines_written",

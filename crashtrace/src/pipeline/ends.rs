@@ -20,7 +20,7 @@ use super::Pipeline;
 use super::revisions::{AGAIN_NS, WAIT_NS};
 use crate::classify::exit::Row;
 use crate::classify::{ExitFacts, Facts, Verdict, classify};
-use crate::correlate::{ContainerEnd, Incident, KillId};
+use crate::correlate::{ContainerEnd, Incident, KillId, KilledBy};
 use crate::describe::{Description, describe};
 use crate::enrich::{Case, OomVerdict, ask_events, enrich, name};
 use crate::event::{Outcome, WaitStatus};
@@ -128,17 +128,21 @@ impl Known {
         Said { verdict: self.verdict.clone(), description: self.description.clone(), names }
     }
 
-    /// More may be known in a moment: names, Events, or the status of this run, which kubelet reports after its next look at the
-    /// runtime, a second or two after the end. A source that is not reachable has no news.
+    /// More names or Events may be known in a moment.
     fn may_grow(&self) -> bool {
         let events = self.case.exit.as_ref().and_then(|exit| exit.events.as_ref());
-        let status_awaited = names(&self.case).is_some_and(|names| {
+        self.case.names.may_grow() || events.is_some_and(|events| events.soon)
+    }
+
+    /// The status of this run is still to come: kubelet reports it after its next look at the runtime, a second or two after the
+    /// end. A source that is not reachable has no news.
+    fn awaits_status(&self) -> bool {
+        names(&self.case).is_some_and(|names| {
             let container = names.container.as_ref();
             names.source == NameSource::Kube
                 && names.stale_seconds.is_none()
                 && container.is_some_and(|container| container.life.ended.is_none())
-        });
-        self.case.names.may_grow() || events.is_some_and(|events| events.soon) || status_awaited
+        })
     }
 
     /// Kubernetes ended it, and why is not known.
@@ -160,7 +164,7 @@ impl Pipeline {
         for killed in end.oom.iter_mut().chain(&mut end.oom_before) {
             (killed.ktime_ns, killed.cpu) = self.folds.line_of(killed.kill());
         }
-        let oom = end.oom.as_ref().map(|killed| killed.kill()).and_then(|kill| self.oom_verdict(kill));
+        let oom = end.oom.as_ref().map(KilledBy::kill).and_then(|kill| self.oom_verdict(kill));
         let (started_ns, ended_ns) = (end.event.task.start_boottime_ns, end.event.stamp.ktime_ns);
         let mut case = enrich(Incident::ContainerExit(end), &mut self.node);
         if let Some(counter) = no_incident(&case) {
@@ -221,12 +225,13 @@ impl Pipeline {
 
     /// Whether an end has a line now, waits, or is done with.
     fn decide(&mut self, mut it: Waiting, now_ns: u64) -> Option<Line> {
-        let Some(ending) = it.known.end().map(|end| ending(&it.known.case, end, &it.known.verdict)) else {
-            return None;
-        };
-        let may_wait = now_ns < it.until_ns && self.ends.waiting.len() < MOST && it.known.may_grow();
-        let is_open = may_wait && it.known.is_unexplained() && self.filter.exits != Exits::All;
+        let ending = it.known.end().map(|end| ending(&it.known.case, end, &it.known.verdict))?;
         let is_wanted = self.filter.reports(ending);
+        // A status alone makes no failure of what was stopped or done, so such an end has no line that it could change.
+        let concerns_status = is_wanted || it.sent.is_some() || it.known.is_unexplained();
+        let may_grow = it.known.may_grow() || concerns_status && it.known.awaits_status();
+        let may_wait = may_grow && now_ns < it.until_ns && self.ends.waiting.len() < MOST;
+        let is_open = may_wait && it.known.is_unexplained() && self.filter.exits != Exits::All;
         let passes = self.filter.lets_through(&it.known.case, &it.known.verdict);
         let mut line = None;
         if it.sent.is_none() && is_wanted && passes && !is_open {

@@ -65,19 +65,19 @@ impl Hours {
 mod tests {
     use super::*;
 
-    fn key(pod: u32) -> Option<Key> {
-        Some(Key { pod_uid: pod.to_string(), by: By::Name("api".into()) })
+    fn key(pod: u32) -> Key {
+        Key { pod_uid: pod.to_string(), by: By::Name("api".into()) }
     }
 
     #[test]
     fn ends_are_those_of_the_hour_before() {
         let mut hours = Hours::default();
         let minute = |at: u64| at * MINUTE_NS;
-        assert_eq!([0, 1, 1, 30].map(|at| hours.add(key(1), minute(at))), [0, 1, 2, 3]);
-        assert_eq!(hours.add(key(2), minute(30)), 0, "another pod");
-        assert_eq!(hours.add(key(1), minute(61)), 1, "those of the first minutes are too old");
-        assert_eq!(hours.add(key(1), minute(60)), 2, "one that is read late");
-        assert_eq!(hours.add(key(1), minute(500)), 0);
+        assert_eq!([0, 1, 1, 30].map(|at| hours.add(Some(key(1)), minute(at))), [0, 1, 2, 3]);
+        assert_eq!(hours.add(Some(key(2)), minute(30)), 0, "another pod");
+        assert_eq!(hours.add(Some(key(1)), minute(61)), 1, "those of the first minutes are too old");
+        assert_eq!(hours.add(Some(key(1)), minute(60)), 2, "one that is read late");
+        assert_eq!(hours.add(Some(key(1)), minute(500)), 0);
         assert_eq!(hours.add(None, minute(500)), 0);
         let by_comm = Some(Key { pod_uid: "1".into(), by: By::Comm(b"api".to_vec()) });
         assert_eq!(hours.add(by_comm, minute(500)), 0, "a process of that name is not that container");
@@ -87,12 +87,15 @@ mod tests {
     fn the_memory_is_bounded_whatever_ends() {
         let mut hours = Hours::default();
         for pod in 0..5000 {
-            hours.add(key(pod), u64::from(pod) * MINUTE_NS / 100);
+            hours.add(Some(key(pod)), u64::from(pod) * MINUTE_NS / 100);
         }
         assert_eq!(hours.0.len(), CONTAINERS);
-        assert_eq!((hours.add(key(4999), 50 * MINUTE_NS), hours.add(key(0), 50 * MINUTE_NS)), (1, 0));
+        assert_eq!(
+            (hours.add(Some(key(4999)), 50 * MINUTE_NS), hours.add(Some(key(0)), 50 * MINUTE_NS)),
+            (1, 0)
+        );
         for at in 0..10_000 {
-            hours.add(key(4999), at * MINUTE_NS / 7);
+            hours.add(Some(key(4999)), at * MINUTE_NS / 7);
         }
         assert!(hours.0.values().all(|minutes| minutes.len() <= 60));
     }

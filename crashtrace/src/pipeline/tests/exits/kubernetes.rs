@@ -8,12 +8,12 @@ use crate::pipeline::revisions::WAIT_NS;
 /// Ended by the runtime's SIGTERM, which the process handled, got, or ignored until its SIGKILL.
 fn told_to_stop() -> [ContainerExit; 3] {
     let by = |signal| Some(WaitStatus::Signaled { signal, core_dumped: false });
-    let handled = ContainerExit { asked: runc(15, SECOND), ..code(0) };
-    let ignored = runc(15, 4 * SECOND).map(|it| Signal { outcome: Outcome::Ignored, ..it });
+    let handled = ContainerExit { asked: Some(runc(15, SECOND)), ..code(0) };
+    let ignored = Some(Signal { outcome: Outcome::Ignored, ..runc(15, 4 * SECOND) });
     [
         handled.clone(),
         ContainerExit { status: by(15), ..handled.clone() },
-        ContainerExit { status: by(9), asked: ignored, killed: runc(9, 1000), ..handled },
+        ContainerExit { status: by(9), asked: ignored, killed: Some(runc(9, 1000)), ..handled },
     ]
 }
 
@@ -56,6 +56,7 @@ fn a_rollout_makes_no_line_and_with_all_it_makes_one() {
         let mut desk = Desk::new(Filter::default(), known(deleting(RestartPolicy::Always)));
         desk.api.borrow_mut().events = events(vec![event("Killing", "Stopping container api")]);
         assert_eq!(desk.push(end.clone()), [Value::Null; 0], "{:?}", end.status);
+        assert_eq!(desk.stages.deadline_ns(), None, "nothing is awaited");
         desk.set(with_status(deleting(RestartPolicy::Always), "Error", 143));
         assert_eq!(desk.rest(), [], "{:?}", end.status);
         assert_eq!(desk.count(Counter::EndsStopped), 1);
@@ -123,7 +124,7 @@ fn an_end_that_stays_unexplained_goes_out_once_time_is_up_and_is_not_hidden() {
 #[test]
 fn a_line_that_was_sent_is_corrected() {
     // Process 1 of its namespace ended first: the sandbox, as it turns out.
-    let mut kill = runc(9, 1000).expect("a signal");
+    let mut kill = runc(9, 1000);
     (kill.code, kill.sender.exiting) = (SI_KERNEL, true);
     kill.sender.task.container_pid = Some(1);
     let end = ContainerExit {

@@ -88,7 +88,7 @@ proptest! {
             desk.api.borrow_mut().answer = answer;
             let mut end = of_pod(*pod, END + step * SECOND / 4 + number);
             end.status = Some(WaitStatus::Exited { code: status % 3 });
-            end.asked = asked.then(|| runc(15, SECOND)).flatten();
+            end.asked = asked.then(|| runc(15, SECOND));
             lines.extend(desk.push(end));
             lines.extend(desk.tick(END + step * SECOND / 4));
         }
