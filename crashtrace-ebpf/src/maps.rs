@@ -247,7 +247,7 @@ pub(crate) static SENDER: PerCpuArray<Sender> = PerCpuArray::with_max_entries(1,
 #[repr(C)]
 pub(crate) struct Sender {
     pub(crate) signal: SentSignal,
-    /// Room for one more name behind the last place in `signal.names`.
+    /// Room for one more name behind the last place in `signal.names`. What is in it does not matter.
     pub(crate) surplus: [u8; NAME_BYTES],
     /// As in [`Scratch`]. A signal is generated under a lock with interrupts off, but not so with `PREEMPT_RT`.
     pub(crate) busy: u64,

@@ -21,7 +21,7 @@ use crashtrace_ebpf::{MAX_LEVELS, MAX_SKIPPED_LEVELS, NAME_BYTES, fields};
 
 use crate::kernel::{copy, failed, field, is_init, is_zero, member, node_root, opaque, pid_namespace, read};
 use crate::lineage::{cgroup, parent as above, place, place_on};
-use crate::maps::ENDED;
+use crate::maps::{ENDED, SENDER};
 
 /// Verdicts: the low bits of what [`judge`] gives. 0 is none of them.
 pub(super) const MAIN: u64 = 1;
@@ -126,12 +126,13 @@ fn container_of(css: u64) -> u64 {
 fn names_container(name: u64) -> u64 {
     const SUFFIX: u64 = u64::from_le_bytes(*b"\0\0.scope");
     const SUFFIX_BYTES: u64 = 6;
-    // Only for its length, which is nowhere else. What lies before a short name is read, and does not count.
-    let mut whole = MaybeUninit::<[u8; NAME_BYTES]>::uninit();
-    // SAFETY: a local variable; the helper checks the source.
+    // Only for its length, which is nowhere else, so it may be lost at once. On the stack it would be half of what 5.10 allows for a
+    // program with all its subprograms. What lies before a short name is read below, and does not count.
+    let Some(sender) = SENDER.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the place lies in the map and has this size; the helper checks the source.
     let written = unsafe {
         bpf_probe_read_kernel_str(
-            whole.as_mut_ptr().cast(),
+            (&raw mut (*sender).surplus).cast(),
             NAME_BYTES as u32,
             ptr::with_exposed_provenance(name as usize),
         )
