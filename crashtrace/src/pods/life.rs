@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::names::{ContainerLife, EndedStatus, PodLife, Probe, RestartPolicy};
 
-/// A reason: one of [`KNOWN`], or other text.
+/// A reason: one of the known words, which take no space, or other text.
 pub type Word = Cow<'static, str>;
 
 /// The longest reason that is kept. Kubernetes' own have at most 30 letters.
