@@ -116,7 +116,8 @@ fn settle(scene: &Scene<'_>, cgroups: Lineage, party: Party) -> Found {
     let shared_limit = (charged_at == Level::Pod)
         .then(|| container_in_pod(scene, &cgroups, &party))
         .flatten()
-        .and_then(|(container, pod)| same_limit(container, pod));
+        .and_then(|(container, pod)| same_limit(container, pod))
+        .filter(|_| !is_the_pods_alone(scene, &party));
     let is_the_containers = shared_limit.is_some_and(|shared| shared.is_the_containers);
     Found {
         level: Some(if is_the_containers { Level::Container } else { charged_at }),
@@ -152,6 +153,16 @@ fn same_limit(container: &event::Level, pod: &event::Level) -> Option<SharedLimi
     let held_bytes = container.usage_bytes.zip(pod.usage_bytes);
     let is_the_containers = held_bytes.is_none_or(|(used, total)| used >= total - total / 8);
     Some(SharedLimit { limit_bytes, held_bytes, is_the_containers })
+}
+
+/// Whether Kubernetes has a limit for the pod and none for the container: kubelet then gives the container the pod's (`spec.resources`
+/// of a pod, since 1.32), and however much of it the container holds, it has none of its own.
+fn is_the_pods_alone(scene: &Scene<'_>, pod: &Party) -> bool {
+    let names = scene.actor_in(pod).and_then(|party| party.owner.names.as_deref());
+    names.is_some_and(|names| {
+        let of_container = names.container.as_ref().map(|container| container.memory.limit_bytes);
+        of_container == Some(None) && names.pod_memory.limit_bytes.is_some()
+    })
 }
 
 /// How much of its limit a cgroup that counts as full may have left.
