@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use std::fmt::Write as _;
 use std::fs;
 
+mod deaths;
+
 /// Write the generated parts of the documents.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -33,6 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ("README.md", "report alloc_low_memory", report("alloc_low_memory", Some(EVIDENCE))?),
         ("tests/results/README.md", "matrix", kernels(matrix.as_ref())),
         ("CONTRIBUTING.md", "gate", gate::markdown()),
+        ("crashtrace/docs/deaths.md", "deaths", deaths::table()?),
     ];
     let mut stale = Vec::new();
     for (file, name, part) in parts {
