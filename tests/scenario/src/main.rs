@@ -55,7 +55,7 @@ enum Command {
     /// Print what a page fault costs this kernel
     Faults(page_faults::Args),
     /// End processes as those of containers; prints one JSON object for each
-    ContainerEnds,
+    ContainerEnds(container_ends::Args),
     /// Print what ends of processes and signals cost this kernel
     Ends(process_ends::Args),
     /// Be a process of a scenario
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         Command::List => list().map(|()| true),
         Command::Verifier => verifier::run().map(|()| true),
         Command::Faults(args) => page_faults::run(args).map(|()| true),
-        Command::ContainerEnds => container_ends::run().map(|()| true),
+        Command::ContainerEnds(args) => container_ends::run(args).map(|()| true),
         Command::Ends(args) => process_ends::run(args).map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
     };
