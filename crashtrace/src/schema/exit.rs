@@ -161,7 +161,9 @@ pub struct FailedProbe {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ProbeKind {
+    /// The liveness probe.
     Liveness,
+    /// The startup probe.
     Startup,
     /// A liveness or a startup probe.
     Unknown,
@@ -171,9 +173,13 @@ pub enum ProbeKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeAction {
+    /// It runs a command in the container.
     Exec,
+    /// It sends an HTTP GET.
     HttpGet,
+    /// It opens a TCP connection.
     TcpSocket,
+    /// It makes a gRPC health check.
     Grpc,
 }
 
