@@ -5,6 +5,7 @@
 //! fails without. Where these are not available, `CRASHTRACE_SKIP_LIVE=1` leaves these tests out. The test starts its own
 //! containerd, with its own folders, socket and images; nothing of it stays.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -21,6 +22,11 @@ use crashtrace_test_support::containerd::pods::{Container, Pod, Script};
 use crashtrace_test_support::containerd::remains::{left_of, suffix};
 use crashtrace_test_support::containerd::runtime::Runtime;
 use crashtrace_test_support::{cgroup, cleanup, skipped};
+
+mod containerd {
+    mod ends;
+    use super::{MIB, SOON, Stage, alone};
+}
 
 const MIB: u64 = 1 << 20;
 /// How long a report or an answer may take on a busy machine.
@@ -46,12 +52,18 @@ struct Stage {
 
 impl Stage {
     fn set() -> Self {
+        Self::set_with(&[])
+    }
+
+    /// The agent has these options more.
+    fn set_with(options: &[&str]) -> Self {
         cleanup::on_signals().expect("signals can be waited for");
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let crashtrace = Path::new(env!("CARGO_BIN_EXE_crashtrace"));
         let runtime = tokio.block_on(Runtime::start()).expect("containerd starts");
         let socket = runtime.socket.as_os_str();
-        let more = ["--pods".as_ref(), "cri".as_ref(), "--cri-socket".as_ref(), socket];
+        let mut more = vec!["--pods".as_ref(), "cri".as_ref(), "--cri-socket".as_ref(), socket];
+        more.extend(options.iter().map(OsStr::new));
         let agent = Agent::spawn_with(crashtrace, "tracepoint", Output::Json, &more);
         let mut agent = agent.expect("it starts");
         // Tasks of this runtime stand still while this thread waits for the agent.

@@ -173,7 +173,7 @@ pub struct CreateContainerResponse {
     pub container_id: String,
 }
 
-/// `StartContainerRequest`, `RemoveContainerRequest` and `ContainerStatusRequest` begin alike.
+/// `StartContainerRequest`, `RemoveContainerRequest`, `ContainerStatusRequest` and `StopPodSandboxRequest` begin alike.
 #[derive(Clone, PartialEq, Message)]
 pub struct ContainerRequest {
     #[prost(string, tag = "1")]

@@ -13,10 +13,11 @@ use prost::Message;
 use super::image;
 use super::message::{
     CONTAINER, ContainerConfig, ContainerMetadata, ContainerRequest, ContainerStatus,
-    ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, ImageSpec,
-    LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig,
-    LinuxSandboxSecurityContext, Mount, NODE, NamespaceOption, Nothing, PodSandboxConfig, PodSandboxMetadata,
-    RunPodSandboxRequest, RunPodSandboxResponse,
+    ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, ExecSyncRequest,
+    ExecSyncResponse, ImageSpec, LinuxContainerConfig, LinuxContainerResources,
+    LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount, NODE,
+    NamespaceOption, Nothing, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest,
+    RunPodSandboxResponse, StopContainerRequest,
 };
 use super::remains;
 use super::runtime::Runtime;
@@ -202,6 +203,13 @@ impl Pod {
         Ok(id)
     }
 
+    /// Ends what is left of it, its sandbox last.
+    pub async fn stop(&self) -> Result<()> {
+        let request = ContainerRequest { container_id: self.sandbox_id.clone() };
+        let Nothing {} = call(&self.socket, "StopPodSandbox", &request).await?;
+        Ok(())
+    }
+
     /// Where its container's cgroup is.
     pub fn cgroup_of(&self, id: &str) -> PathBuf {
         self.hierarchy.mount.join(&self.cgroup_path()[1..]).join(id)
@@ -233,6 +241,24 @@ impl Container {
     pub async fn remove(&self) -> Result<()> {
         let request = ContainerRequest { container_id: self.id.clone() };
         let Nothing {} = call(&self.socket, "RemoveContainer", &request).await?;
+        Ok(())
+    }
+
+    /// Runs a command in it, as an exec probe does, and gives its exit code. An error if it takes longer.
+    pub async fn exec(&self, command: &[&str], seconds: i64) -> Result<i32> {
+        let request = ExecSyncRequest {
+            container_id: self.id.clone(),
+            cmd: command.iter().map(|&word| word.to_owned()).collect(),
+            timeout: seconds,
+        };
+        let answer: ExecSyncResponse = call(&self.socket, "ExecSync", &request).await?;
+        Ok(answer.exit_code)
+    }
+
+    /// Ends it as kubelet does: SIGTERM, and SIGKILL after so many seconds.
+    pub async fn stop(&self, grace_seconds: i64) -> Result<()> {
+        let request = StopContainerRequest { container_id: self.id.clone(), timeout: grace_seconds };
+        let Nothing {} = call(&self.socket, "StopContainer", &request).await?;
         Ok(())
     }
 
