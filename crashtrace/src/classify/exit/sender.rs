@@ -101,7 +101,8 @@ fn kernels(event: &ContainerExit, signal: &Signal) -> EndedBy {
         () if signal.number != SIGKILL => EndedBy::Kernel,
         () if event.oom_marked => EndedBy::OomKiller,
         () if is_itself => EndedBy::CpuLimit,
-        () if sender.exiting && sender.task.container_pid == Some(1) && sender.task.pid != Some(1) => {
+        // A record has no more of the sender's place in the namespace than which one it is.
+        () if sender.exiting && sender.pid_ns.is_some() && sender.pid_ns == event.pid_ns => {
             EndedBy::PidNamespace
         }
         () => EndedBy::Kernel,

@@ -2,8 +2,8 @@
 
 use crate::classify::tests::build::{API, SIDE, Told};
 use crate::classify::tests::exit::{
-    END, SECOND, Scenery, an_end, by, event, failed_execs, inside, kernels, liveness, raised, runc, sibling,
-    signaled,
+    CONTAINERS_NS, END, SECOND, Scenery, an_end, by, event, failed_execs, inside, kernels, liveness, raised,
+    runc, sibling, signaled,
 };
 use crate::correlate::KilledBy;
 use crate::event::{ContainerExit, Outcome, Signal, WaitStatus};
@@ -38,7 +38,7 @@ fn each_row_has_its_summary() {
     let bash = by("bash", 812, "/user.slice/user-1000.slice/session-3.scope");
     let mut init = kernels(9, 4000);
     init.sender.exiting = true;
-    init.sender.task.container_pid = Some(1);
+    init.sender.pid_ns = Some(CONTAINERS_NS);
     for (event, says) in [
         (exited(1), "exited with code 1 after 1 min 0 s"),
         (fault(11, 1), "crashed with SIGSEGV after 1 min 0 s: null pointer: access to address 0x0"),

@@ -125,7 +125,7 @@ fn another_process_killed_it() {
 fn the_kernel_killed_it() {
     let mut init = kernels(9, 4000);
     init.sender.exiting = true;
-    init.sender.task.container_pid = Some(1);
+    init.sender.pid_ns = Some(CONTAINERS_NS);
     let kill = |killed: Signal| ContainerExit { status: signaled(9), killed: Some(killed), ..an_end() };
     let told = Scenery::of(kill(init.clone())).told();
     expect(&told, Row::PidNamespace, Cause::Killed, Some(EndedBy::PidNamespace));

@@ -93,7 +93,7 @@ fn a_stage_of_the_runtime_in_the_containers_cgroup_is_told_by_its_pid_namespace(
 fn the_kernels_sigkill_is_told_by_the_task_that_was_current() {
     let mut init = kernels(9, 4000);
     init.sender.exiting = true;
-    init.sender.task.container_pid = Some(1);
+    init.sender.pid_ns = Some(CONTAINERS_NS);
     for (signal, by_whom) in [
         (init.clone(), EndedBy::PidNamespace),
         (kernels(9, 4211), EndedBy::CpuLimit),
@@ -101,7 +101,7 @@ fn the_kernels_sigkill_is_told_by_the_task_that_was_current() {
     ] {
         assert_eq!(sender(signal), Some(by_whom));
     }
-    init.sender.task.container_pid = Some(2);
+    init.sender.pid_ns = Some(HOST_NS);
     assert_eq!(sender(init), Some(EndedBy::Kernel));
 }
 
