@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::catalogue::{Exception, Scenario, Tier};
+use super::exit;
 use super::report::excused;
 
 /// Counts of cgroups.
@@ -37,7 +38,7 @@ pub fn faults<'a>(
     let mut faults = Vec::new();
     for (tier, lines) in others {
         // No process was marked, so the last tier, which sees marks alone, has no line.
-        let seen = |line: &&Value| tier.sees_decision() || line["victims_total"] != 0;
+        let seen = |line: &&Value| tier.sees_decision() || exit::is_one(line) || line["victims_total"] != 0;
         let reference: Vec<_> = reference.iter().filter(seen).cloned().collect();
         if reference.len() != lines.len() {
             let [one, other] = [first, tier].map(|tier| tier.name());
@@ -70,6 +71,8 @@ pub fn faults<'a>(
                 ]);
             }
             let [mut expected, mut got] = [expected, got].map(|line| without(line, &left_out));
+            leave_out_times(&mut expected);
+            leave_out_times(&mut got);
             leave_out_what_moved(&mut expected, &mut got);
             let [expected, got] = [expected, got].map(unboosted);
             compare("", &expected, &got, &mut differences);
@@ -83,7 +86,10 @@ pub fn faults<'a>(
 /// Incidents of several CPUs may overtake each other.
 fn in_order(lines: &[Value]) -> Vec<&Value> {
     let mut lines: Vec<_> = lines.iter().collect();
-    lines.sort_by_key(|line| (line["trigger"]["pid"].as_u64(), line["ktime_ns"].as_u64()));
+    lines.sort_by_key(|line| {
+        let pid = |process: &Value| process["pid"].as_u64();
+        (pid(&line["trigger"]), pid(&line["exit"]["process"]), line["ktime_ns"].as_u64())
+    });
     lines
 }
 
@@ -98,6 +104,22 @@ fn without(line: &Value, left_out: &[&str]) -> Value {
         }
     }
     line
+}
+
+/// Leaves out when each agent's hooks saw a signal, an OOM and the end.
+fn leave_out_times(line: &mut Value) {
+    let Some(exit) = line.get_mut("exit").and_then(Value::as_object_mut) else { return };
+    exit.retain(|field, _| !["started", "ran_ns"].contains(&field.as_str()));
+    for field in ["signals", "oom", "oom_kills_before"] {
+        let part = exit.get_mut(field);
+        let parts: Vec<_> = match part {
+            Some(Value::Array(list)) => list.iter_mut().collect(),
+            part => part.into_iter().collect(),
+        };
+        for part in parts.into_iter().filter_map(Value::as_object_mut) {
+            part.retain(|field, _| !["id", "time", "ktime_ns"].contains(&field.as_str()));
+        }
+    }
 }
 
 fn without_words_of_zones(line: &mut Value) {

@@ -27,6 +27,24 @@ pub struct Process {
     pub path: Vec<u8>,
     /// Fields of its owner in reports.
     pub owner: Value,
+    /// It is the first process of its container.
+    pub is_first: bool,
+    /// How it ended, if its parent has waited for it.
+    pub end: Option<End>,
+}
+
+/// The end of a process, as its parent saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// What it called `exit` with.
+    pub code: Option<u8>,
+    /// The signal that it ended by.
+    pub signal: Option<u8>,
+    pub core_dumped: bool,
+    /// Between which times, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub at_ns: (u64, u64),
+    /// Number of the system call that it announced as its last.
+    pub syscall: Option<i32>,
 }
 
 /// A cgroup.
@@ -72,6 +90,11 @@ impl Cast {
         self
     }
 
+    /// The process with this id.
+    pub fn by_pid(&self, pid: u64) -> Option<&Process> {
+        self.processes.values().flatten().find(|process| u64::from(process.pid) == pid)
+    }
+
     /// Whether a report names a cgroup of this scenario.
     pub fn is_about(&self, line: &Value) -> bool {
         is_about(&self.prefixes, line)
@@ -89,5 +112,6 @@ pub fn is_about(prefixes: &[String], line: &Value) -> bool {
     let victims = line["victims"].as_array().map_or(&[][..], Vec::as_slice);
     named(&line["limit"]["cgroup"])
         || named(&line["trigger"]["cgroup"])
+        || named(&line["exit"]["process"]["cgroup"])
         || victims.iter().any(|victim| named(&victim["cgroup"]))
 }

@@ -13,8 +13,10 @@ use strum::{IntoStaticStr, VariantArray};
 use super::storm::Storm;
 use super::validate;
 
+mod exit;
 mod failure;
 
+pub use exit::{Exit, Fault, Signal as ExitSignal};
 pub use failure::Failure;
 
 /// The file itself.
@@ -56,6 +58,16 @@ pub struct Surroundings {
     pub tiers: Vec<Tier>,
     /// The kernel shows where its NUMA nodes are: else the zones can be read only afterwards.
     pub nodes_listed: bool,
+    /// The program that plays.
+    pub harness: Harness,
+}
+
+/// The program that plays, as the sender of signals.
+#[derive(Clone, Debug, Default)]
+pub struct Harness {
+    pub pid: u32,
+    /// What a line must say of it.
+    pub ended_by: &'static str,
 }
 
 /// One scenario.
@@ -76,6 +88,12 @@ pub struct Scenario {
     /// The reports of failed allocations that must come, in any order.
     #[serde(rename = "failure", default)]
     pub failures: Vec<Failure>,
+    /// The ends of containers' first processes that must be reported, in any order.
+    #[serde(rename = "exit", default)]
+    pub exits: Vec<Exit>,
+    /// Its containers are made by runc where the guest has one, not by this program in its place.
+    #[serde(default)]
+    pub runc: bool,
     /// A kind of reports of which more may come after the last.
     pub goes_on: Option<String>,
     /// A kind of reports that chance decides about: any number of them may come.
@@ -412,5 +430,11 @@ impl Scenario {
     pub fn failures(&self, tier: Tier) -> impl Iterator<Item = &Failure> {
         let seen = move |failure: &&Failure| !self.blind.contains_key(&tier) && failure.tiers.contains(&tier);
         self.failures.iter().filter(seen)
+    }
+
+    /// The ends that agents with these hooks must report.
+    pub fn exits(&self, tier: Tier) -> impl Iterator<Item = &Exit> {
+        let seen = move |exit: &&Exit| !self.blind.contains_key(&tier) && exit.tiers.contains(&tier);
+        self.exits.iter().filter(seen)
     }
 }

@@ -142,6 +142,25 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// Which process it is, whatever has become of its memory.
+    pub(super) fn identity(&mut self, path: &str, process: &Process) {
+        let at = |field: &str| format!("{path}.{field}");
+        self.eq(&at("pid"), process.pid);
+        if let Some(tid) = process.tid {
+            self.eq(&at("tid"), tid);
+        }
+        self.bytes(&at("comm"), &process.comm);
+        self.eq(&at("uid"), 0);
+        self.within(&at("start_boottime_ns"), process.started_ns);
+        // The harness does not say where it is.
+        if !process.path.is_empty() {
+            // The record may have less of a deep path than an OOM's.
+            let cut = *self.get(&at("cgroup_cut")) == true;
+            self.cgroup(path, process, cut);
+            self.owner(&at("owner"), &process.owner);
+        }
+    }
+
     fn cgroup(&mut self, path: &str, process: &Process, cut: bool) {
         let at = format!("{path}.cgroup");
         self.eq(&format!("{path}.cgroup_cut"), cut);

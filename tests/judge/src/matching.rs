@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::cast::Cast;
 use super::catalogue::{Exception, Scenario, Surroundings, Tier, Trigger, Victim};
 use super::clock::{self, Timed};
+use super::exit;
 use super::failure;
 use super::report::Expected;
 use super::storm;
@@ -39,10 +40,16 @@ pub fn enough(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&Value]) ->
     let needed = expected.iter().filter(|expected| !expected.report.optional).count();
     let kills = cast.kills.filter(|_| !expected.is_empty() || scenario.storm.is_some());
     let failures = failure::count(lines);
-    let reports = lines.iter().filter(|line| !failure::is_one(line)).count();
+    let reports = lines.iter().filter(|line| is_plain(line)).count();
     reports >= needed
+        && exit::enough(scenario, tier, cast, lines)
         && failures >= failure::expected(scenario, tier)
         && kills.is_none_or(|kills| kills_in(lines) >= kills)
+}
+
+/// Whether a line is a report that is neither of a failed allocation nor of a container's end: those have rules of their own.
+fn is_plain(line: &Value) -> bool {
+    !failure::is_one(line) && !exit::is_one(line)
 }
 
 /// A kind of reports that goes on after the last report that is waited for: folded kills come once a second, until the
@@ -65,6 +72,13 @@ pub fn compared<'a>(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&'a V
     if scenario.storm.is_some() {
         return Vec::new();
     }
+    let (exits, plain): (Vec<&Value>, Vec<&Value>) =
+        lines.iter().copied().partition(|line| exit::is_one(line));
+    let exits = exits.into_iter().filter(|line| exit::compared(scenario, tier, cast, line));
+    compared_plain(scenario, tier, cast, &plain).into_iter().chain(exits).collect()
+}
+
+fn compared_plain<'a>(scenario: &Scenario, tier: Tier, cast: &Cast, lines: &[&'a Value]) -> Vec<&'a Value> {
     if goes_on(scenario, tier).is_none() {
         return lines.to_vec();
     }
@@ -112,13 +126,14 @@ pub struct Said<'a> {
 pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> {
     let Said { tier, failures, surroundings, exceptions, lines: all, .. } = said;
     let tier = *tier;
-    let lines: Vec<_> = all.iter().copied().filter(|line| !failure::is_one(line)).collect();
+    let lines: Vec<_> = all.iter().copied().filter(|line| is_plain(line)).collect();
     let lines = &lines;
     let expected = match expected(scenario, tier, cast) {
         Ok(expected) => expected,
         Err(error) => return vec![format!("scenarios.toml and the scenario do not fit: {error:#}")],
     };
     let mut faults = failure::faults(scenario, cast, *failures, surroundings, all);
+    faults.extend(exit::faults(scenario, cast, tier, surroundings, all));
     if let Some(storm) = &scenario.storm {
         faults.extend(storm::faults(storm, cast, lines));
     }

@@ -9,6 +9,7 @@ use super::matching::{self, Said, enough, kills_in};
 
 mod agree;
 mod clock;
+mod exit;
 mod failure;
 mod names;
 
@@ -46,6 +47,8 @@ fn cast() -> Cast {
         anon: (40 << 20, 50 << 20),
         path: b"/ct/pod/c1".to_vec(),
         owner: owner.clone(),
+        is_first: false,
+        end: None,
     };
     Cast { prefixes: vec!["/ct".to_owned()], kills: Some(1), ..Cast::default() }
         .process("eater", process)
@@ -340,7 +343,8 @@ fn an_exception_excuses_a_null_field_that_has_a_reason() {
     let mut line = line();
     line["origin"] = Value::Null;
     let judge = |kernel: (u32, u32), tiers: &[Tier], line: &Value| {
-        let surroundings = Surroundings { kernel, tiers: tiers.to_vec(), nodes_listed: true };
+        let surroundings =
+            Surroundings { kernel, tiers: tiers.to_vec(), nodes_listed: true, ..Surroundings::default() };
         let exceptions = catalogue.exceptions(Tier::Fentry, &surroundings);
         let surroundings = &surroundings;
         let tier = Tier::Fentry;

@@ -4,11 +4,31 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::catalogue::{Catalogue, Failure, Limit, Need, Report, Scenario, Trigger, Victim};
+use super::catalogue::{Catalogue, Exit, Failure, Limit, Need, Report, Scenario, Trigger, Victim};
 
 const KINDS: [&str; 3] = ["oom_kill", "oom_no_kill", "oom_wait"];
 const FAILURES: [&str; 4] = ["alloc_failure", "vmalloc_failure", "charge_failure", "other_alloc_failure"];
 const CAUSES: [&str; 2] = ["cgroup_oom", "system_oom"];
+const EXIT_CAUSES: [&str; 7] =
+    ["container_exit", "killed", "health_check", "stopped", "unknown", "cgroup_oom", "system_oom"];
+/// As the schema has them.
+const ENDED_BY: [&str; 14] = [
+    "itself",
+    "fault",
+    "oom_killer",
+    "runtime",
+    "kubelet",
+    "systemd",
+    "same_container",
+    "same_pod",
+    "other_container",
+    "oom_daemon",
+    "host",
+    "pid_namespace",
+    "cpu_limit",
+    "kernel",
+];
+const CERTAINTIES: [&str; 2] = ["observed", "inferred"];
 const FAILURE_CAUSES: [&str; 4] = ["fragmentation", "low_memory", "cgroup_oom", "unknown"];
 const SHORTAGES: [&str; 3] = ["fragmentation", "low_memory", "atomic_reserves"];
 const MIGRATE_TYPES: [&str; 3] = ["unmovable", "movable", "reclaimable"];
@@ -39,7 +59,8 @@ fn scenario(scenario: &Scenario) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     ensure!(!scenario.name.is_empty() && scenario.name.bytes().all(plain), "the name is not of [a-z0-9_]");
     ensure!(!scenario.about.is_empty(), "nothing is said about it");
-    let told = scenario.reports.len() + scenario.failures.len() + usize::from(scenario.storm.is_some());
+    let told = [scenario.reports.len(), scenario.failures.len(), scenario.exits.len()].iter().sum::<usize>()
+        + usize::from(scenario.storm.is_some());
     ensure!(scenario.storm.is_none() || scenario.reports.is_empty(), "a storm is all that is reported");
     ensure!(scenario.quiet == (told == 0), "it has a report, or is quiet");
     ensure!(scenario.clock_steps_s.iter().all(|step| *step != 0), "a step of the clock is zero");
@@ -49,6 +70,9 @@ fn scenario(scenario: &Scenario) -> Result<()> {
     );
     for (index, it) in scenario.failures.iter().enumerate() {
         failure(it).with_context(|| format!("failure {}", index + 1))?;
+    }
+    for (index, it) in scenario.exits.iter().enumerate() {
+        exit(it).with_context(|| format!("exit {}", index + 1))?;
     }
     ensure!(scenario.blind.values().all(|what| !what.is_empty()), "a tier is blind to nothing");
     for (index, it) in scenario.reports.iter().enumerate() {
@@ -85,6 +109,29 @@ fn failure(failure: &Failure) -> Result<()> {
         ensure!(least <= most, "{least} to {most} holds nothing");
     }
     failure.limit.as_ref().map_or(Ok(()), limit)
+}
+
+fn exit(exit: &Exit) -> Result<()> {
+    ensure!(!exit.tiers.is_empty(), "no tier sees it");
+    known("cause", Some(&exit.cause), &EXIT_CAUSES)?;
+    known("level", exit.level.as_ref(), &LEVELS)?;
+    known("ended_by", exit.ended_by.as_ref(), &ENDED_BY)?;
+    known("certainty", Some(&exit.certainty), &CERTAINTIES)?;
+    ensure!(exit.code.is_some() != exit.signal.is_some(), "it ended by `exit` or by a signal");
+    ensure!(exit.signal.is_some() || !exit.core_dumped, "a core without a signal");
+    ensure!(exit.fault.is_none() || exit.signal.is_some(), "a fault that it did not end by");
+    ensure!(exit.oom == CAUSES.contains(&exit.cause.as_str()), "an OOM's cause is of an OOM's victim");
+    ensure!(exit.oom == exit.level.is_some(), "only an OOM has a level");
+    let senders = exit.signals.iter().filter_map(|signal| signal.sender.as_ref());
+    let roles = senders.chain([&exit.role]).chain(&exit.oom_kills_before);
+    ensure!(roles.into_iter().all(|role| !role.is_empty()), "a role without a name");
+    for signal in &exit.signals {
+        known("from", Some(&signal.from), &ENDED_BY)?;
+        ensure!((1..=64).contains(&signal.number) && signal.count > 0, "no signal");
+    }
+    let words = exit.evidence.iter().chain(&exit.remedy);
+    ensure!(words.filter(|words| words.of(exit.tiers[0]) == Some("")).count() == 0, "words that are none");
+    Ok(())
 }
 
 fn report(report: &Report) -> Result<()> {

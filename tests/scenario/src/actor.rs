@@ -1,15 +1,15 @@
 //! A process of a scratch container, from the side of the test: starts `scenario victim` and talks to it.
 
+mod role;
 mod roles;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -19,150 +19,15 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::victim::STAMP_BYTES;
-use crashtrace_judge::cast::{Process, SLACK};
+pub use self::role::Role;
+use self::role::{HOST_PIDS, Thread};
+use crate::victim::{FIRST, STAMP_BYTES};
+use crashtrace_judge::cast::{End, Process, SLACK};
 use crashtrace_test_support::cgroup::Cgroup;
 use crashtrace_test_support::clock::boottime_ns;
 
 /// How long a process may take for one step. It is far more than it needs, for guests are emulated.
-const STEP: Duration = Duration::from_mins(1);
-
-/// Which thread touches.
-#[derive(Clone, Copy, Debug)]
-enum Thread {
-    First,
-    /// The other one of two, the first of which has ended.
-    Tail,
-    /// Several of them.
-    Any,
-}
-
-/// The kind of process that an actor is.
-#[derive(Clone, Debug)]
-pub struct Role {
-    comm: Vec<u8>,
-    child: bool,
-    oom_score_adj: i16,
-    at_once: bool,
-    thread: Thread,
-    /// It touches anonymous memory.
-    anonymous: bool,
-    args: Vec<OsString>,
-}
-
-impl Role {
-    fn new(comm: impl AsRef<[u8]>, mib: u64) -> Self {
-        Self {
-            comm: comm.as_ref().to_owned(),
-            child: false,
-            oom_score_adj: 0,
-            at_once: false,
-            thread: Thread::First,
-            anonymous: true,
-            args: ["--mib".to_owned(), mib.to_string()].map(OsString::from).to_vec(),
-        }
-    }
-
-    /// One that touches no anonymous memory.
-    pub fn not_anonymous(comm: &str) -> Self {
-        Self { anonymous: false, ..Self::new(comm, 0) }
-    }
-
-    pub fn with(mut self, arg: &str, value: impl AsRef<OsStr>) -> Self {
-        self.args.extend([arg.into(), value.as_ref().to_owned()]);
-        self
-    }
-
-    pub fn switch(mut self, arg: &str) -> Self {
-        self.args.push(arg.into());
-        self
-    }
-
-    /// One that touches this much memory when told to.
-    pub fn eats(comm: impl AsRef<[u8]>, mib: u64) -> Self {
-        Self::new(comm, mib)
-    }
-
-    /// One that writes this much to a file.
-    pub fn fills(comm: &str, file: &Path, mib: u64) -> Self {
-        Self { anonymous: false, ..Self::new(comm, mib) }.with("--fill", file)
-    }
-
-    /// One that reads this much of a file.
-    pub fn reads(comm: &str, file: &Path, mib: u64) -> Self {
-        Self { anonymous: false, ..Self::new(comm, mib) }.with("--read", file)
-    }
-
-    /// Writes a limit, and is in the host's pid namespace, as a runtime is.
-    pub fn writes(comm: &str, cgroup: &Cgroup, bytes: u64) -> Self {
-        let mut write = cgroup.limit_file().into_os_string();
-        write.push(format!("={bytes}"));
-        Self::new(comm, 0).of_host().with("--write", write)
-    }
-
-    /// The first process of its container, whose child does the touching.
-    pub fn through_a_child(self) -> Self {
-        Self { child: true, ..self }
-    }
-
-    /// With this `oom_score_adj`.
-    pub fn adj(self, oom_score_adj: i16) -> Self {
-        Self { oom_score_adj, ..self }
-    }
-
-    /// In the host's pid namespace.
-    pub fn of_host(mut self) -> Self {
-        self.args.push("--host-pids".into());
-        self
-    }
-
-    /// Does not wait to be told, and may be dead before it could say a word.
-    pub fn at_once(self) -> Self {
-        Self { at_once: true, ..self }
-    }
-
-    /// With so many threads besides the first, which all touch.
-    pub fn threads(self, count: usize) -> Self {
-        Self { thread: Thread::Any, ..self }.with("--threads", count.to_string())
-    }
-
-    /// Its first thread has ended.
-    pub fn headless(mut self) -> Self {
-        self.args.push("--headless".into());
-        Self { thread: Thread::Tail, ..self }
-    }
-
-    /// Forks so many processes that do nothing.
-    pub fn forks(self, count: usize) -> Self {
-        self.with("--forks", count.to_string())
-    }
-
-    /// Runs on one CPU, the same for all such.
-    pub fn on_one_cpu(mut self) -> Self {
-        self.args.push("--share-cpu".into());
-        self
-    }
-
-    /// And, once it has eaten, only while the CPU is idle otherwise.
-    pub fn when_idle(mut self) -> Self {
-        self.args.push("--idle".into());
-        self
-    }
-
-    /// Takes memory of this NUMA node only.
-    pub fn bound_to(self, node: u32) -> Self {
-        self.with("--bind", node.to_string())
-    }
-
-    /// The name of the thread that touches.
-    fn thread_comm(&self) -> Option<Vec<u8>> {
-        match self.thread {
-            Thread::First => Some(self.comm.clone()),
-            Thread::Tail => Some(b"tail".to_vec()),
-            Thread::Any => None,
-        }
-    }
-}
+pub const STEP: Duration = Duration::from_mins(1);
 
 /// A running process.
 #[derive(Debug)]
@@ -184,6 +49,12 @@ pub struct Actor {
     pub first_pid: Option<u32>,
     /// The first process of its container has ended, and its parent knows.
     reaped: bool,
+    /// It is the first process of a container, or a child of that.
+    is_first: bool,
+    /// It lived then, before it was told to go.
+    before_end_ns: u64,
+    end: Option<End>,
+    first_end: Option<End>,
     stamps: File,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -194,6 +65,8 @@ impl Actor {
     /// Starts it, and waits until it is in its cgroup and ready to eat.
     pub fn start(cgroup: &Cgroup, role: &Role) -> Result<Self> {
         let begun_ns = boottime_ns();
+        // Those in the host's pid namespace share the mounts of their parent, as no container's process does.
+        let is_first = cgroup.pids()?.is_empty() && !role.args.iter().any(|arg| arg == HOST_PIDS);
         let stamps = File::from(memfd_create("stamps", MemfdFlags::CLOEXEC).context("cannot make a memfd")?);
         // Written first from here, so that the page is charged here.
         stamps.write_all_at(&[0; STAMP_BYTES], 0).context("cannot write to a memfd")?;
@@ -226,6 +99,10 @@ impl Actor {
             cgroup: cgroup.path.clone(),
             first_pid: None,
             reaped: false,
+            is_first,
+            before_end_ns: begun_ns,
+            end: None,
+            first_end: None,
             stamps,
             stdin: child.stdin.take(),
             child,
@@ -255,6 +132,7 @@ impl Actor {
 
     /// Tells it to eat (or to write).
     pub fn go(&mut self) -> Result<()> {
+        self.before_end_ns = boottime_ns();
         let stdin = self.stdin.as_mut().context("it was told to end")?;
         stdin.write_all(b"go\n").context("the process is gone before it was told to go")
     }
@@ -289,6 +167,7 @@ impl Actor {
     pub fn killed(&mut self) -> Result<()> {
         let ended = self.event(if self.first_pid.is_some() { "child_ended" } else { "ended" })?;
         self.reaped = self.first_pid.is_none();
+        self.end = self.end_of(&ended);
         if ended["signal"] != 9 {
             bail!("{self} was not killed: {ended}");
         }
@@ -299,8 +178,25 @@ impl Actor {
     pub fn killed_or_done(&mut self) -> Result<bool> {
         let line = self.lines.recv_timeout(STEP).with_context(|| format!("{self} said nothing"))?;
         self.reaped = line["event"] == "ended";
+        self.end = self.end_of(&line).filter(|_| self.reaped);
         ensure!(line["event"] == "done" || line["signal"] == 9, "{self} was not killed: {line}");
         Ok(self.reaped)
+    }
+
+    /// Waits for the end of the container's first process, where that is another one.
+    pub fn first_ended(&mut self) -> Result<()> {
+        let ended = self.event("ended")?;
+        self.reaped = true;
+        self.first_end = self.end_of(&ended);
+        Ok(())
+    }
+
+    /// The end that its parent tells.
+    fn end_of(&self, ended: &Value) -> Option<End> {
+        let number = |field: &str| ended[field].as_u64().and_then(|number| u8::try_from(number).ok());
+        let core_dumped = ended["core_dumped"].as_bool()?;
+        let at_ns = (self.before_end_ns, boottime_ns());
+        Some(End { code: number("code"), signal: number("signal"), core_dumped, at_ns, syscall: None })
     }
 
     /// Kills it without waiting for its end. It may have ended already.
@@ -339,12 +235,33 @@ impl Actor {
             anon: (touched.saturating_sub(SLACK), touched + self.anon_before + SLACK),
             path: self.cgroup.clone(),
             owner: owner.clone(),
+            is_first: self.is_first && !self.role.child && owner["kind"] == "container",
+            end: self.end,
+        })
+    }
+
+    /// The part of the container's first process, where that is another one.
+    pub fn first_part(&self, owner: &Value) -> Result<Process> {
+        let pid = self.first_pid.context("it is the first process itself")?;
+        let comm: Vec<u8> = [&self.role.comm, FIRST].concat();
+        let (is_first, end) = (self.is_first, self.first_end);
+        let thread_comm = Some(comm.clone());
+        Ok(Process {
+            pid,
+            tid: Some(pid),
+            container_pid: 1,
+            comm,
+            thread_comm,
+            adj: 0,
+            is_first,
+            end,
+            ..self.part(owner)?
         })
     }
 
     /// The part of a process that it has forked.
     pub fn fork_part(&self, pid: u32, owner: &Value) -> Result<Process> {
-        Ok(Process { pid, tid: Some(pid), container_pid: pid, ..self.part(owner)? })
+        Ok(Process { pid, tid: Some(pid), container_pid: pid, is_first: false, ..self.part(owner)? })
     }
 
     /// Whether it (the first process of the container, where that is another) is still there.
@@ -377,7 +294,8 @@ impl Drop for Actor {
     }
 }
 
-fn number(line: &Value, field: &str) -> Result<u32> {
+/// A number of a line.
+pub fn number(line: &Value, field: &str) -> Result<u32> {
     let number = line[field].as_u64().and_then(|number| u32::try_from(number).ok());
     number.with_context(|| format!("no number `{field}` in {line}"))
 }

@@ -11,26 +11,9 @@ use anyhow::{Context as _, Result, ensure};
 use crashtrace_test_support::cgroup::{Hierarchy, random_hex, remove};
 use serde_json::json;
 
-/// What to end.
-#[derive(clap::Args)]
-pub struct Args {
-    /// Only so many containers, one after the other, of which nothing is printed
-    #[arg(long, value_name = "COUNT")]
-    storm: Option<usize>,
-}
-
 /// Prints one JSON object for each process: its cgroup, its id, its status as its parent got it, and whether it was the first.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run() -> Result<()> {
     let hierarchy = Hierarchy::find()?;
-    if let Some(count) = args.storm {
-        for _ in 0..count {
-            let dir = hierarchy.mount.join(random_hex()?);
-            hierarchy.create(&dir)?;
-            one(&dir, libc::CLONE_NEWPID, || ())?;
-            remove(&dir)?;
-        }
-        return Ok(());
-    }
     type Play = fn(&Path) -> Result<Vec<Ended>>;
     let plays: [(&str, Play); 7] = [
         ("exit", |dir| one(dir, libc::CLONE_NEWPID, || sh(c"exit 3"))),

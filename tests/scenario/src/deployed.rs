@@ -23,7 +23,7 @@ use crashtrace_test_support::agent::Agent;
 use crashtrace_test_support::cgroup::Hierarchy;
 use crashtrace_test_support::deploy::needs::Form;
 
-pub use self::container::{Container, Deployment, remove_cgroups};
+pub use self::container::{Container, Deployment, mount_controllers, remove_cgroups};
 pub use self::verify::tiers;
 
 /// Its name in results.

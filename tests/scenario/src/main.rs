@@ -1,10 +1,10 @@
-//! Real OOM kills, and the reports that `crashtrace watch` must make of them: on this machine (`tests/live`, `cargo xtask
-//! demo`) and in guests (`cargo xtask vm --scenario`), where it is one static program.
+//! Real OOM kills and ends of containers, and the reports that `crashtrace watch` must make of them: on this machine
+//! (`tests/live`, `cargo xtask demo`) and in guests (`cargo xtask vm --scenario`), where it is one static program.
 //!
-//! A scenario (`scenarios`) makes a scratch tree of cgroups (`scratch`, `cgroup`), starts processes in it (`actor`;
-//! their own side is `victim`), lets the kernel kill, and gives its cast: which process had which role. `scenarios.toml` says
-//! what must be reported of each role. `run` has agents watch (`agent`) and compares their reports with it
-//! (`judge`), with each other, and with the kernel's own counts.
+//! A scenario (`scenarios`) makes a scratch tree of cgroups (`scratch`, `cgroup`), starts processes in it (`actor`; their own side
+//! is `victim`) or containers (`runtime`; their program is `life`), has some of them end, and gives its cast: which process had
+//! which role. `scenarios.toml` says what must be reported of each role. `run` has agents watch (`agent`) and compares their reports
+//! with it (`judge`), with each other, with the kernel's own counts, and with what parents saw of their children's ends.
 
 #![allow(unreachable_pub, reason = "a program: its items have no users outside")]
 
@@ -12,10 +12,12 @@ mod actor;
 mod container_ends;
 mod demo;
 mod deployed;
+mod life;
 mod page_faults;
 mod privileges;
 mod process_ends;
 mod run;
+mod runtime;
 mod scenarios;
 mod scratch;
 mod starts;
@@ -55,12 +57,21 @@ enum Command {
     /// Print what a page fault costs this kernel
     Faults(page_faults::Args),
     /// End processes as those of containers; prints one JSON object for each
-    ContainerEnds(container_ends::Args),
+    ContainerEnds,
     /// Print what ends of processes and signals cost this kernel
     Ends(process_ends::Args),
     /// Be a process of a scenario
     #[command(hide = true)]
     Victim(victim::Args),
+    /// Be a container's program
+    #[command(hide = true)]
+    Life(life::Args),
+    /// Be the parent of containers
+    #[command(hide = true)]
+    Shim(runtime::shim::Args),
+    /// Be a command of a container runtime
+    #[command(hide = true, subcommand)]
+    Runtime(runtime::stand_in::Do),
 }
 
 fn main() -> ExitCode {
@@ -73,9 +84,12 @@ fn main() -> ExitCode {
         Command::List => list().map(|()| true),
         Command::Verifier => verifier::run().map(|()| true),
         Command::Faults(args) => page_faults::run(args).map(|()| true),
-        Command::ContainerEnds(args) => container_ends::run(args).map(|()| true),
+        Command::ContainerEnds => container_ends::run().map(|()| true),
         Command::Ends(args) => process_ends::run(args).map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
+        Command::Life(args) => life::run(args).map(|()| true),
+        Command::Shim(args) => runtime::shim::run(args).map(|()| true),
+        Command::Runtime(what) => runtime::stand_in::run(what).map(|()| true),
     };
     scratch::remove_what_is_over();
     match result {

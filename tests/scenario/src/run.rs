@@ -3,6 +3,7 @@
 //! Several agents with different hooks see the very same kill, so their reports must agree as well. A result is printed
 //! as soon as all expected lines have come; a later line, which should not come, is found when the agents have ended.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,13 +12,14 @@ use serde_json::{Value, json};
 
 use crate::deployed::{self, Deployment, remove_cgroups};
 use crate::privileges;
-use crate::scenarios::{self, Stage};
+use crate::scenarios::{self, EARLY, Early, Stage};
 use crate::scratch;
 use crate::watcher::{self, Watcher};
 use crashtrace_judge::agree;
 use crashtrace_judge::cast::Cast;
-use crashtrace_judge::catalogue::{Catalogue, Scenario, Surroundings, Tier};
+use crashtrace_judge::catalogue::{Catalogue, Harness, Scenario, Surroundings, Tier};
 use crashtrace_judge::clock::Timed;
+use crashtrace_judge::exit;
 use crashtrace_judge::matching::{self, Said};
 use crashtrace_test_support::agent::Line;
 use crashtrace_test_support::cgroup::Hierarchy;
@@ -64,6 +66,15 @@ fn nodes_listed() -> Result<bool> {
     Ok(names.into_iter().any(|name| name == b"node_data" || name == b"contig_page_data"))
 }
 
+/// This program, as lines about what it kills must have it.
+fn harness() -> Result<Harness> {
+    let own = std::fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
+    // Its tests may run in a container, whose id is 64 digits.
+    let is_id = |name: &str| name.len() >= 64 && name.contains(|mark: char| mark.is_ascii_hexdigit());
+    let contained = own.lines().any(|line| line.split(['/', '-', '.']).any(is_id));
+    Ok(Harness { pid: std::process::id(), ended_by: if contained { "other_container" } else { "host" } })
+}
+
 fn timed(line: &Line) -> Timed<'_> {
     Timed { line: &line.value, wall_ahead_ns: line.wall_ahead_ns }
 }
@@ -74,6 +85,8 @@ struct Outcome<'a> {
     cast: Cast,
     /// How many lines each agent had said about it when it was judged.
     counts: Vec<usize>,
+    /// It was as expected then.
+    good: bool,
 }
 
 /// Plays, and prints one JSON object for each scenario and agent. Returns whether all passed.
@@ -88,6 +101,8 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     let deployment = args.deployed.as_deref();
     let deployment = deployment.map(|dir| Deployment::new(dir, &args.crashtrace, &hierarchy)).transpose()?;
+    let early = chosen.iter().any(|scenario| scenario.name == EARLY).then(|| Early::start(&hierarchy));
+    let early = RefCell::new(early.transpose()?);
     let watchers = watcher::start(&args.crashtrace, &args.hooks, &args.may_lack, deployment.as_ref())?;
     if watchers.is_empty() {
         // All that were wanted may be lacking.
@@ -97,9 +112,10 @@ pub fn run(args: &Args) -> Result<bool> {
         kernel: kernel().context("the kernel's version cannot be read")?,
         tiers: watchers.iter().map(|watcher| watcher.tier).collect(),
         nodes_listed: nodes_listed()?,
+        harness: harness()?,
     };
     let together = args.hooks.len() > 1 || deployment.is_some();
-    let session = Session { args, catalogue: &catalogue, hierarchy, watchers, surroundings, together };
+    let session = Session { args, catalogue: &catalogue, hierarchy, watchers, surroundings, together, early };
     let mut outcomes = Vec::new();
     let mut good = true;
     let mut broken = false;
@@ -140,6 +156,7 @@ struct Session<'a> {
     hierarchy: Hierarchy,
     watchers: Vec<Watcher>,
     together: bool,
+    early: RefCell<Option<Early>>,
 }
 
 impl Session<'_> {
@@ -189,7 +206,7 @@ impl Session<'_> {
             self.print(scenario, "agree", &failures, &json!({}));
         }
         let counts = self.watchers.iter().map(|watcher| watcher.reports(&cast).len()).collect();
-        Some((Outcome { scenario, cast, counts }, good))
+        Some((Outcome { scenario, cast, counts, good }, good))
     }
 
     /// `before` is how many lines each agent had said.
@@ -204,8 +221,15 @@ impl Session<'_> {
             let mut watchers = self.watchers.iter().zip(before);
             watchers.try_for_each(|(watcher, before)| watcher.wait_clock(*before, count))
         };
-        let stage =
-            Stage { hierarchy: &self.hierarchy, agents: &agents, wait: &wait, wait_clock: &wait_clock };
+        let stage = Stage {
+            hierarchy: &self.hierarchy,
+            agents: &agents,
+            guest: self.args.guest,
+            runc: self.args.guest && scenario.runc,
+            early: &self.early,
+            wait: &wait,
+            wait_clock: &wait_clock,
+        };
         let cast = scenarios::play(&scenario.name)?(&stage)?;
         self.watchers.iter().try_for_each(|watcher| watcher.wait_for(scenario, &cast))?;
         Ok(cast)
@@ -280,13 +304,23 @@ impl Session<'_> {
                 failures.extend(privileges::faults(watcher.pid(), Some(self.surroundings.kernel)));
             }
             failures.extend(watcher.stop().err().map(|error| format!("{error:#}")));
-            for Outcome { scenario, cast, counts } in outcomes {
+            for Outcome { scenario, cast, counts, good: as_expected } in outcomes {
                 let late = watcher.reports(cast).into_iter().skip(counts[index]).map(|line| line.value);
-                let late: Vec<_> =
-                    late.filter(|line| !matching::may_come(scenario, watcher.tier, line)).collect();
+                let plain =
+                    |line: &Value| !exit::is_one(line) && !matching::may_come(scenario, watcher.tier, line);
+                let late: Vec<_> = late.filter(plain).collect();
+                let mut failures = Vec::new();
                 if !late.is_empty() {
+                    failures.push(format!("{} reports too many, after it was judged", late.len()));
+                }
+                if *as_expected {
+                    // Processes end when a scenario is over, too.
+                    let lines = watcher.reports(cast);
+                    let lines: Vec<_> = lines.iter().map(|line| &line.value).collect();
+                    failures.extend(exit::faults(scenario, cast, watcher.tier, &self.surroundings, &lines));
+                }
+                if !failures.is_empty() {
                     good = false;
-                    let failures = vec![format!("{} reports too many, after it was judged", late.len())];
                     self.print(scenario, watcher.name, &failures, &json!({ "lines": late }));
                 }
             }

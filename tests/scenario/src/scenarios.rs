@@ -1,9 +1,11 @@
-//! The scenarios: each causes one kind of OOM, and gives its cast. The reports that must come are in
+//! The scenarios: each causes one kind of incident, and gives its cast. The reports that must come are in
 //! `scenarios.toml`, with a line about each.
 
 mod clock_set;
+mod ends;
 mod fragmentation;
 mod group;
+mod killed;
 mod levels;
 mod limits;
 mod node;
@@ -11,6 +13,7 @@ mod numa;
 mod start_up;
 mod unusual_victims;
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -23,6 +26,11 @@ use crashtrace_judge::catalogue::{Need, Scenario};
 use crashtrace_test_support::cgroup::{Cgroup, Hierarchy, Version};
 
 const MIB: u64 = 1 << 20;
+
+pub use ends::Early;
+
+/// The scenario for which a container must begin before the agents.
+pub const EARLY: &str = "before_agent";
 
 /// Brings it about.
 pub type Play = fn(&Stage<'_>) -> Result<Cast>;
@@ -72,6 +80,37 @@ const ALL: &[(&str, Play)] = &[
     ("charge_failure", fragmentation::charge_failure),
     ("large_charge_failure", fragmentation::large_charge_failure),
     ("busy_node", fragmentation::busy_node),
+    ("exit_1", ends::exit_1),
+    ("exit_0", ends::exit_0),
+    ("exit_3", ends::exit_3),
+    ("segv_null", ends::segv_null),
+    ("sigbus_truncated", ends::sigbus_truncated),
+    ("sigbus_tmpfs", ends::sigbus_tmpfs),
+    ("sigbus_hugetlb", ends::sigbus_hugetlb),
+    ("abort", ends::abort),
+    ("abort_core", ends::abort_core),
+    ("seccomp_kill", ends::seccomp_kill),
+    ("sigxcpu", ends::sigxcpu),
+    ("cpu_limit_kill", ends::cpu_limit_kill),
+    ("term_handled", killed::term_handled),
+    ("term_ignored_then_kill", killed::term_ignored_then_kill),
+    ("killed_by_sibling", killed::killed_by_sibling),
+    ("killed_by_other_container", killed::killed_by_other_container),
+    ("killed_by_host", killed::killed_by_host),
+    ("cgroup_kill", killed::cgroup_kill),
+    ("killed_by_service", killed::killed_by_service),
+    ("exec_dies", killed::exec_dies),
+    ("probe_fails_then_term", killed::probe_fails_then_term),
+    ("oom_first_process", ends::oom_first_process),
+    ("oom_child", ends::oom_child),
+    ("oom_child_then_exit", ends::oom_child_then_exit),
+    ("threads_50", ends::threads_50),
+    ("share_process_namespace", ends::share_process_namespace),
+    ("host_pid", ends::host_pid),
+    ("tini", ends::tini),
+    ("nested_namespace", ends::nested_namespace),
+    ("pause_killed", ends::pause_killed),
+    ("before_agent", ends::before_agent),
 ];
 
 /// The surroundings of a scenario.
@@ -79,6 +118,12 @@ pub struct Stage<'a> {
     pub hierarchy: &'a Hierarchy,
     /// The agents.
     pub agents: &'a [u32],
+    /// This is a guest.
+    pub guest: bool,
+    /// Containers are to be made by runc, if there is one.
+    pub runc: bool,
+    /// The container that began before the agents.
+    pub early: &'a RefCell<Option<Early>>,
     /// Waits until each agent that can see it has so many lines about these cgroups.
     pub wait: &'a dyn Fn(&[String], usize) -> Result<()>,
     /// Waits until each agent has reported so many steps of the wall clock.

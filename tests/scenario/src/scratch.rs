@@ -94,6 +94,11 @@ impl Scratch {
         self.child(&self.base, name)
     }
 
+    /// The part of a cgroup of the host beside the pods.
+    pub fn service_place(&self, service: &Cgroup) -> Place {
+        if self.roots.len() > 1 { unit(service) } else { plain(service) }
+    }
+
     /// A cgroup in another.
     pub fn child(&self, parent: &Path, name: impl AsRef<OsStr>) -> Result<Cgroup> {
         let _known = cleanup::lock()?;
@@ -212,6 +217,13 @@ pub struct Container {
     pub cgroup: Cgroup,
     /// Its part in a report.
     pub place: Place,
+}
+
+impl Container {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        self.place.owner["container_id"].as_str().unwrap_or_default()
+    }
 }
 
 /// The part of a cgroup that is no pod's.

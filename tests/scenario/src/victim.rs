@@ -6,14 +6,14 @@
 mod allocations;
 mod node_load;
 mod node_memory;
-mod workload;
+pub mod workload;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, BufRead as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -24,6 +24,8 @@ use self::workload::{Done, Stamps};
 
 /// Bytes of a stamp: nanoseconds of `CLOCK_BOOTTIME`, and pages touched by then.
 pub const STAMP_BYTES: usize = 16;
+/// What a container's first process has behind the name of its child.
+pub const FIRST: &[u8] = b"-1st";
 
 #[derive(Clone, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -49,6 +51,9 @@ pub struct Args {
     /// Be the first process of the container, and run the workload in a child
     #[arg(long)]
     child: bool,
+    /// And, once the child has ended and it is told to, end with this code
+    #[arg(long, value_name = "CODE")]
+    then_exit: Option<i32>,
     /// Write the time of each touch to this file
     #[arg(long, value_name = "FILE")]
     stamp: PathBuf,
@@ -58,6 +63,9 @@ pub struct Args {
     /// Touch nothing but write this limit to this file
     #[arg(long, value_name = "FILE=VALUE")]
     pub write: Option<String>,
+    /// Touch nothing but kill this process
+    #[arg(long, value_name = "PID")]
+    pub kill: Option<i32>,
     /// Touch nothing but write so much to this file
     #[arg(long, value_name = "FILE")]
     pub fill: Option<PathBuf>,
@@ -107,25 +115,28 @@ pub fn run(args: &Args) -> Result<()> {
             // descriptors, memory and threads, of which it has one, stay as they are.
             unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.context("cannot make a pid namespace")?;
         }
-        return parent("--outside", "ended", args.at_once);
+        return parent("--outside", "ended", args.at_once, None);
     }
     let comm = if args.child {
-        [args.comm.as_os_str(), OsStr::new("-1st")].join(OsStr::new(""))
+        [args.comm.as_os_str(), OsStr::from_bytes(FIRST)].join(OsStr::new(""))
     } else {
         args.comm.clone()
     };
+    if std::process::id() == 1 {
+        // As every container has it.
+        // SAFETY: mounts of its own change nothing else for this process, which has one thread.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.context("cannot make a mount namespace")?;
+    }
     fs::write("/proc/self/comm", comm.as_bytes()).context("cannot change this process's name")?;
     if !args.child
         && let Some(adj) = args.oom_score_adj
     {
         fs::write("/proc/self/oom_score_adj", adj.to_string()).context("cannot set oom_score_adj")?;
     }
-    // 0 is the writer itself, in whatever pid namespace it is.
-    let procs = args.cgroup.join("cgroup.procs");
-    fs::write(&procs, "0").with_context(|| format!("cannot join {}", args.cgroup.display()))?;
+    join(&args.cgroup)?;
     if args.child {
         say_who("first")?;
-        return parent("--child", "child_ended", false);
+        return parent("--child", "child_ended", false, args.then_exit);
     }
     if args.share_cpu {
         workload::share_a_cpu()?;
@@ -137,6 +148,12 @@ pub fn run(args: &Args) -> Result<()> {
         return workload::without_first_thread(move || live(&args, &stamps));
     }
     live(args, &stamps)
+}
+
+/// Joins the cgroup in this directory.
+pub fn join(cgroup: &Path) -> Result<()> {
+    // 0 is the writer itself, in whatever pid namespace it is.
+    fs::write(cgroup.join("cgroup.procs"), "0").with_context(|| format!("cannot join {}", cgroup.display()))
 }
 
 fn live(args: &Args, stamps: &Stamps) -> Result<()> {
@@ -171,7 +188,7 @@ fn live(args: &Args, stamps: &Stamps) -> Result<()> {
 }
 
 /// Starts a process like this one but for the argument, says how it ended, and lives on.
-fn parent(without: &str, event: &str, tell: bool) -> Result<()> {
+fn parent(without: &str, event: &str, tell: bool, then_exit: Option<i32>) -> Result<()> {
     let args = std::env::args_os().skip(1).filter(|arg| arg != without);
     let mut child = Command::new("/proc/self/exe").args(args).spawn().context("cannot start a child")?;
     if tell {
@@ -180,7 +197,16 @@ fn parent(without: &str, event: &str, tell: bool) -> Result<()> {
         say(&json!({ "event": "spawned", "pid": child.id(), "anon_bytes": anon_bytes }))?;
     }
     let status = child.wait().context("cannot wait for the child")?;
-    say(&json!({ "event": event, "signal": status.signal(), "code": status.code() }))?;
+    let core_dumped = status.core_dumped();
+    say(
+        &json!({ "event": event, "signal": status.signal(), "code": status.code(), "core_dumped": core_dumped }),
+    )?;
+    if let Some(code) = then_exit {
+        let mut go = String::new();
+        if io::stdin().lock().read_line(&mut go)? > 0 {
+            std::process::exit(code);
+        }
+    }
     until_stdin_closes()
 }
 
@@ -215,7 +241,7 @@ fn resident_anon_bytes(status: &str) -> Result<u64> {
     Ok(kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024)
 }
 
-fn say(line: &serde_json::Value) -> Result<()> {
+pub fn say(line: &serde_json::Value) -> Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)

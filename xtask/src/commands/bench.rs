@@ -58,7 +58,7 @@ const BENCHES: [Bench; 2] = [
     },
     Bench {
         of: Of::Ends,
-        command: "/bin/scenario ends --count 400 --rounds 3",
+        command: "/bin/scenario ends",
         runs: &[
             ("no agent", None),
             ("raw_tp:sched_process_exit, signal_generate", Some("--hooks tracepoint --no-alloc")),
@@ -71,10 +71,10 @@ const BENCHES: [Bench; 2] = [
 
 /// What was not used since the guest's start costs more, and is not measured.
 const WARM_UP: &str = "/bin/scenario faults --label warm-up --mib 256 --rounds 1 >/dev/null\n\
-    /bin/scenario ends --label warm-up --count 100 --rounds 1 >/dev/null";
+    /bin/scenario ends --label warm-up --rounds 1 >/dev/null";
 
 /// By how much two runs without an agent may differ.
-const NOISE: f64 = 0.03;
+const NOISE: f64 = 0.02;
 
 /// A line of the scenario program.
 #[derive(Deserialize)]

@@ -41,8 +41,20 @@ pub(crate) enum Checks {
 /// Checks that may depend on the kernel: the container's properties, what it leaves behind, its start.
 const OF_KERNEL: Checks = Checks::These(&["as_deployed", "leaves_nothing", "with_everything"]);
 
-/// Scenarios that differ most between kernels: a limit, a group kill, the node's memory, free lists.
-const CORE: Pick = Pick::These(&["own_limit", "oom_group", "system", "fragmentation", "low_memory"]);
+/// Scenarios that differ most between kernels: a limit, a group kill, the node's memory, free lists; the first process of a
+/// container, its faults and its signals.
+const CORE: Pick = Pick::These(&[
+    "own_limit",
+    "oom_group",
+    "system",
+    "fragmentation",
+    "low_memory",
+    "exit_1",
+    "seccomp_kill",
+    "term_ignored_then_kill",
+    "threads_50",
+    "share_process_namespace",
+]);
 
 /// In each guest all kinds of hooks watch at once. The longest come first: two guests run at a time.
 pub(crate) const GATE: &[Row] = &[
@@ -73,6 +85,18 @@ pub(crate) const GATE: &[Row] = &[
             "fragmentation_oom",
             "alloc_flood",
             "charge_failure",
+            "exit_1",
+            "segv_null",
+            "seccomp_kill",
+            "cpu_limit_kill",
+            "threads_50",
+            "host_pid",
+            "share_process_namespace",
+            "pause_killed",
+            "term_ignored_then_kill",
+            "cgroup_kill",
+            "exec_dies",
+            "oom_child_then_exit",
         ]),
         deployed: OF_KERNEL,
         starts: false,
@@ -81,7 +105,20 @@ pub(crate) const GATE: &[Row] = &[
     Row {
         kernel: "5.10",
         shape: Shape::V1,
-        scenarios: Pick::OnlyHereAnd(&["own_limit", "bystander", "system"]),
+        scenarios: Pick::OnlyHereAnd(&[
+            "own_limit",
+            "bystander",
+            "system",
+            "exit_1",
+            "seccomp_kill",
+            "threads_50",
+            "host_pid",
+            "share_process_namespace",
+            "term_ignored_then_kill",
+            "killed_by_service",
+            "exec_dies",
+            "oom_child_then_exit",
+        ]),
         deployed: Checks::These(&["as_deployed", "leaves_nothing", "without_sys_resource"]),
         starts: false,
         why: "cgroup v1, and scenarios of it alone",
@@ -292,7 +329,8 @@ mod tests {
     fn contributors_are_told_each_guest() {
         let text = markdown();
         assert_eq!(text.lines().count(), 2 + GATE.len());
-        let oldest = "| 5.10 | v2 | `own_limit`, `oom_group`, `system`, `fragmentation`, `low_memory` | - | the oldest |";
+        let oldest = "| 5.10 | v2 | `own_limit`, `oom_group`, `system`, `fragmentation`, `low_memory`, `exit_1`, \
+            `seccomp_kill`, `term_ignored_then_kill`, `threads_50`, `share_process_namespace` | - | the oldest |";
         assert!(text.contains(oldest), "{text}");
     }
 }

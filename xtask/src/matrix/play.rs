@@ -6,12 +6,14 @@ use super::plan::{self, Boot};
 use super::record::Played;
 use super::shape::Shape;
 use super::table;
+use crate::arch::Arch;
 use crate::guest::boot::Exit;
 use crate::guest::initramfs::GuestFile;
 use crate::guest::kernel::{self, Spec};
 use crate::guest::options::{OnLine, Options};
-use crate::guest::{self, programs};
+use crate::guest::{self, programs, runc};
 use anyhow::Result;
+use crashtrace_judge::catalogue::Scenario;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -21,21 +23,46 @@ pub(crate) struct Files {
     programs: BTreeMap<&'static str, Vec<GuestFile>>,
     /// For checks of the deployed agent; empty unless a guest makes them.
     deployed: Vec<GuestFile>,
+    /// For scenarios whose containers runc makes; empty unless a guest plays one.
+    runc: Vec<GuestFile>,
+    /// The names of those scenarios.
+    by_runc: Vec<String>,
 }
 
 impl Files {
     /// Builds and fetches what these guests need.
-    pub(crate) fn for_guests(boots: &[Boot]) -> Result<Self> {
+    pub(crate) fn for_guests(boots: &[Boot], catalogue: &[Scenario]) -> Result<Self> {
         let deployed = boots.iter().any(|boot| boot.deployed.is_some());
         let deployed = if deployed { deployed::files()? } else { Vec::new() };
-        let mut programs = BTreeMap::new();
+        let by_runc = catalogue.iter().filter(|scenario| scenario.runc).map(|scenario| scenario.name.clone());
+        let mut files =
+            Self { programs: BTreeMap::new(), deployed, runc: Vec::new(), by_runc: by_runc.collect() };
         for boot in boots {
             let arch = Spec::labelled(boot.kernel)?.arch;
-            if !programs.contains_key(arch.target()) {
-                programs.insert(arch.target(), programs::build(arch)?);
+            if !files.programs.contains_key(arch.target()) {
+                files.programs.insert(arch.target(), programs::build(arch)?);
+            }
+            if files.runc.is_empty() && arch == runc::ARCH && files.plays_by_runc(boot) {
+                files.runc = runc::files()?;
             }
         }
-        Ok(Self { programs, deployed })
+        Ok(files)
+    }
+
+    fn plays_by_runc(&self, boot: &Boot) -> bool {
+        boot.scenarios.iter().any(|name| self.by_runc.contains(name))
+    }
+
+    /// The files of one guest.
+    fn of(&self, boot: &Boot, arch: Arch) -> Vec<GuestFile> {
+        let mut taken = self.programs[arch.target()].clone();
+        if boot.deployed.is_some() {
+            // runc among them.
+            taken.extend(self.deployed.iter().cloned());
+        } else if arch == runc::ARCH && self.plays_by_runc(boot) {
+            taken.extend(self.runc.iter().cloned());
+        }
+        taken
     }
 }
 
@@ -103,11 +130,7 @@ fn play(boot: &Boot, files: &Files, options: &Options) -> Played {
     let output = Spec::labelled(boot.kernel).and_then(|spec| {
         let target = spec.arch.target();
         target.split('-').next().unwrap_or(target).clone_into(&mut played.arch);
-        let mut taken = files.programs[target].clone();
-        if boot.deployed.is_some() {
-            taken.extend(files.deployed.iter().cloned());
-        }
-        guest::run(boot.kernel, &taken, &plan::script(boot), &options)
+        guest::run(boot.kernel, &files.of(boot, spec.arch), &plan::script(boot), &options)
     });
     match output {
         Ok(output) => {

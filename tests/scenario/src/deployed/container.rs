@@ -50,8 +50,7 @@ impl Deployment {
             fs::hard_link(crashtrace, &program).with_context(|| format!("cannot link {ROOT}/crashtrace"))?;
         }
         if hierarchy.version == Version::V1 {
-            // As each node has them. runc does not go without the first.
-            ["devices", "cpu"].into_iter().try_for_each(mount_controller)?;
+            mount_controllers()?;
         }
         Ok(Self { manifests: manifests.to_owned(), hierarchy: hierarchy.clone() })
     }
@@ -137,6 +136,11 @@ fn files(dir: &Path, mounts: &mut Value, volumes: &[&str]) -> Result<()> {
         mount["source"] = json!(file);
     }
     Ok(())
+}
+
+/// Mounts two more controllers (v1), as each node has them. runc does not go without the first.
+pub fn mount_controllers() -> Result<()> {
+    ["devices", "cpu"].into_iter().try_for_each(mount_controller)
 }
 
 fn mount_controller(name: &str) -> Result<()> {

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::{Args, STAMP_BYTES, allocations, node_load, node_memory};
@@ -60,6 +61,9 @@ pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<Done> {
     }
     if let Some((file, value)) = args.write.as_deref().and_then(|write| write.split_once('=')) {
         fs::write(file, value).with_context(|| format!("cannot write {file}"))?;
+    }
+    if let Some(pid) = args.kill {
+        kill_process(Pid::from_raw(pid).context("no process")?, Signal::KILL).context("cannot kill")?;
     }
     if let Some(file) = &args.fill {
         fill(file, args.mib << 20, stamps)?;

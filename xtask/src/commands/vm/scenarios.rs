@@ -93,7 +93,7 @@ pub(super) fn run(args: &ScenarioArgs, kernels: &[String], options: &Options) ->
     let catalogue = Catalogue::read()?.scenarios;
     let boots = args.boots(kernels, &catalogue)?;
     let tree = args.all.then(Tree::look).transpose()?;
-    let files = Files::for_guests(&boots)?;
+    let files = Files::for_guests(&boots, &catalogue)?;
     for label in boots.iter().map(|boot| boot.kernel).collect::<std::collections::BTreeSet<_>>() {
         guest::prepare(label)?;
     }
