@@ -67,6 +67,8 @@ pub fn run(args: &Args) -> Result<()> {
     hierarchy.create(&container)?;
     let ordinary = fork(None, wait_for_the_end)?;
     let first = fork(Some(&container), wait_for_the_end)?;
+    // It joins by itself, but on one CPU only once this process waits.
+    std::fs::write(container.join("cgroup.procs"), first.0.to_string()).context("it cannot join")?;
     for (name, target, signal) in [
         ("signal that does not end a process, SIGURG", &ordinary, MASKED),
         ("signal that can end a process, SIGUSR1", &ordinary, FATAL),
