@@ -54,6 +54,7 @@ pub enum CommandArgs {
 
 /// Arguments of `watch`.
 #[derive(Clone, Debug, ClapArgs)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct WatchArgs {
     /// Write reports in this format
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]

@@ -192,17 +192,7 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
             add(UNSEEN_FRAGMENTATION, "the kernel accepts no hook on them", Some(accept_kprobe(facts)));
         }
     }
-    match attached.exits {
-        ExitHooks::Both | ExitHooks::NotWanted => {}
-        ExitHooks::WithoutSignals => add(
-            "who sent the signal that ended a container",
-            "the kernel does not accept a hook on tracepoint signal:signal_generate",
-            None,
-        ),
-        ExitHooks::Refused => {
-            add(UNSEEN_ENDS, "the kernel does not accept a hook on tracepoint sched:sched_process_exit", None)
-        }
-    }
+    let ends = unseen_ends(attached.exits);
     match facts.panic_on_oom {
         None | Some(0) => {}
         Some(1) => add(
@@ -216,6 +206,7 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
             Some("set sysctl vm.panic_on_oom=0"),
         ),
     }
+    list.extend(ends.iter().filter(|blind| !blind.chosen).cloned());
     list.extend(not_given(facts));
     if attached.alloc == AllocHook::NotWanted {
         list.push(Blind {
@@ -225,15 +216,25 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
             chosen: true,
         });
     }
-    if attached.exits == ExitHooks::NotWanted {
-        list.push(Blind {
-            what: UNSEEN_ENDS.to_owned(),
-            why: "--no-exits leaves them out".to_owned(),
-            remedy: None,
-            chosen: true,
-        });
-    }
+    list.extend(ends.filter(|blind| blind.chosen));
     list
+}
+
+/// What of ends of containers is not seen.
+fn unseen_ends(exits: ExitHooks) -> Option<Blind> {
+    let (what, why) = match exits {
+        ExitHooks::Both => return None,
+        ExitHooks::WithoutSignals => (
+            "who sent the signal that ended a container",
+            "the kernel does not accept a hook on tracepoint signal:signal_generate",
+        ),
+        ExitHooks::Refused => {
+            (UNSEEN_ENDS, "the kernel does not accept a hook on tracepoint sched:sched_process_exit")
+        }
+        ExitHooks::NotWanted => (UNSEEN_ENDS, "--no-exits leaves them out"),
+    };
+    let chosen = exits == ExitHooks::NotWanted;
+    Some(Blind { what: what.to_owned(), why: why.to_owned(), remedy: None, chosen })
 }
 
 /// Events that this process would see with more rights or mounts, whatever its hooks.
