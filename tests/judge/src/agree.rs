@@ -213,7 +213,14 @@ fn close_count(one: f64, other: f64) -> bool {
     (one - other).abs() <= 3.0
 }
 
-/// The same words, with sizes (48 MiB), shares (79 %) and counts of cgroups that are close.
+/// Whether two times in milliseconds may be of the same event: the hooks of one agent run before another's, and an interrupt
+/// may come in between. Longer ones are told in tenths of a second.
+fn close_time(one: f64, other: f64) -> bool {
+    let difference = (one - other).abs();
+    difference <= 20.0 || one >= 1000.0 && difference <= 101.0
+}
+
+/// The same words, with sizes (48 MiB), shares (79 %), times (2.8 ms) and counts of cgroups that are close.
 fn alike(one: &str, other: &str) -> bool {
     let words = |text: &str| -> Vec<String> {
         let plain = |word: &str| word.trim_matches(|mark| "(),;:".contains(mark)).to_owned();
@@ -222,7 +229,7 @@ fn alike(one: &str, other: &str) -> bool {
     let (left, right) = (words(one), words(other));
     let same = |index: usize| {
         let (one, other) = (&left[index], &right[index]);
-        let unit = left.get(index + 1).map_or("", String::as_str);
+        let unit = left.get(index + 1).map_or("", String::as_str).trim_end_matches('.');
         // `8 of 9 cgroups were looked at, of which 3 held`
         let word = |ahead: usize| left.get(index + ahead).map(String::as_str);
         let of_which =
@@ -234,6 +241,8 @@ fn alike(one: &str, other: &str) -> bool {
                 "%" => close_share(one, other),
                 "cgroups" => close_count(one, other),
                 _ if of_cgroups => close_count(one, other),
+                "ms" => close_time(one, other),
+                "s" => close_time(one * 1000.0, other * 1000.0),
                 "KiB" => close(one * 1024.0, other * 1024.0),
                 "MiB" => close(one * 1024.0 * 1024.0, other * 1024.0 * 1024.0),
                 "GiB" => close(one * 1024.0 * 1024.0 * 1024.0, other * 1024.0 * 1024.0 * 1024.0),
