@@ -169,7 +169,7 @@ impl<'a> Told<'a> {
         let by_kill = self.event.status.and_then(WaitStatus::signal) == Some(crate::classify::exit::SIGKILL);
         match self.killed().filter(|_| by_kill) {
             Some(kill) => Some((kill, self.facts.killed_by, self.killers_owner())),
-            None => Some((self.event.asked.as_ref()?, self.facts.asked_by, self.askers_owner())),
+            None => Some((self.event.asked.as_ref()?, self.facts.asked_by, self.owner_of_asked())),
         }
     }
 
@@ -177,7 +177,7 @@ impl<'a> Told<'a> {
         self.case.owners.killed()?.nearest().ok()
     }
 
-    fn askers_owner(&self) -> Option<&'a Party> {
+    fn owner_of_asked(&self) -> Option<&'a Party> {
         self.case.owners.asked()?.nearest().ok()
     }
 

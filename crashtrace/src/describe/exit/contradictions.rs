@@ -15,8 +15,8 @@ fn sentence(told: &Told<'_>, contradiction: &Contradiction) -> String {
     let reason = reason.map_or_else(|| "another reason".to_owned(), phrase::quoted);
     match contradiction {
         Contradiction::OomKilledWithoutKill => {
-            "The status says OOMKilled, but the kernel killed no process of this container for memory: on cgroup v1 the \
-             runtime marks all containers of a pod when the pod's limit is hit."
+            "the status says OOMKilled, but the kernel killed no process of this container for memory: on cgroup v1 the \
+             runtime marks all containers of a pod when the pod's limit is hit"
                 .to_owned()
         }
         Contradiction::OomKilledByEarlierKill => {
@@ -25,34 +25,34 @@ fn sentence(told: &Told<'_>, contradiction: &Contradiction) -> String {
                 format!(", the latest {} earlier", span(told.before_end(kill.ktime_ns)))
             });
             format!(
-                "The status says OOMKilled, but no OOM kill ended this process: the OOM killer took other processes of the \
-                 container{before}."
+                "the status says OOMKilled, but no OOM kill ended this process: the OOM killer took other processes of the \
+                 container{before}"
             )
         }
         Contradiction::OomKilledWithCode(code) => {
-            format!("The status says OOMKilled with exit code {code}; a process that the OOM killer ends has 137.")
+            format!("the status says OOMKilled with exit code {code}; a process that the OOM killer ends has 137")
         }
         Contradiction::OomNotShown => {
-            format!("The status says {reason}, but the OOM killer ended the process.")
+            format!("the status says {reason}, but the OOM killer ended the process")
         }
         Contradiction::ChildKillNotShown => format!(
-            "The status says {reason} and nothing of {} that the OOM killer took from the container before.",
+            "the status says {reason} and nothing of {} that the OOM killer took from the container before",
             phrase::processes(told.end.oom_before_total)
         ),
         Contradiction::Code137WithoutKill => {
-            "Exit code 137 looks like SIGKILL, but no process sent one: the process itself exited with 137, as a shell does \
-             whose child got SIGKILL."
+            "exit code 137 looks like SIGKILL, but no process sent one: the process itself exited with 137, as a shell does \
+             whose child got SIGKILL"
                 .to_owned()
         }
         Contradiction::CompletedAfterProbe => {
-            "The status says Completed, but Kubernetes stopped the container because a probe failed.".to_owned()
+            "the status says Completed, but Kubernetes stopped the container because a probe failed".to_owned()
         }
         Contradiction::CodeDiffers { status, kernel } => {
             let how = match told.event.status {
                 Some(WaitStatus::Signaled { signal, .. }) => format!(" ({})", phrase::signal(signal)),
                 _ => String::new(),
             };
-            format!("The status says {reason} with exit code {status}; the kernel's is {kernel}{how}.")
+            format!("the status says {reason} with exit code {status}; the kernel's is {kernel}{how}")
         }
     }
 }

@@ -36,12 +36,12 @@ fn process(told: &Told<'_>) -> String {
         _ => String::new(),
     };
     let ran = told.ran_ns().map_or_else(String::new, |ran| format!("; it ran for {}", span(ran)));
-    format!("{}{inside} {status}{ran}.", phrase::process(&told.event.task))
+    format!("{}{inside} {status}{ran}", phrase::process(&told.event.task))
 }
 
 /// The signals that it got, in the order of their times.
 fn signals(told: &Told<'_>) -> Vec<String> {
-    let asked = told.event.asked.as_ref().map(|signal| (signal, told.facts.asked_by, told.askers_owner()));
+    let asked = told.event.asked.as_ref().map(|signal| (signal, told.facts.asked_by, told.owner_of_asked()));
     let killed =
         told.event.killed.as_ref().map(|signal| (signal, told.facts.killed_by, told.killers_owner()));
     let mut all: Vec<_> = asked.into_iter().chain(killed).collect();
@@ -61,7 +61,7 @@ fn signals(told: &Told<'_>) -> Vec<String> {
         };
         let before = span(told.before_end(signal.ktime_ns));
         format!(
-            "{}{times} from {from}{parent}, {before} before the end{outcome}.",
+            "{}{times} from {from}{parent}, {before} before the end{outcome}",
             phrase::signal(signal.number)
         )
     };
@@ -88,11 +88,11 @@ fn raised(told: &Told<'_>) -> Option<String> {
     let signal = phrase::signal(raised.number);
     if told.event.status.and_then(WaitStatus::signal) != Some(raised.number) {
         let before = span(told.before_end(raised.ktime_ns));
-        return Some(format!("It raised {signal} {before} before the end, and did not end by it."));
+        return Some(format!("it raised {signal} {before} before the end, and did not end by it"));
     }
     let code = phrase::signal_code(raised.number, raised.code);
     let code = code.map_or_else(|| format!("code {}", raised.code), str::to_owned);
-    Some(format!("{signal}, {code}: {}.", phrase::raised(raised)))
+    Some(format!("{signal}, {code}: {}", phrase::raised(raised)))
 }
 
 fn execs(told: &Told<'_>) -> Option<String> {
@@ -107,7 +107,7 @@ fn execs(told: &Told<'_>) -> Option<String> {
     let apart = interval(&told.event.failed_execs);
     let apart = apart.map_or_else(String::new, |apart| format!(", {} apart", span(apart)));
     Some(format!(
-        "{} that came into the container by exec failed in a row{apart}, the last, {comm} (exit code {}), {before} before the end.",
+        "{} that came into the container by exec failed in a row{apart}, the last, {comm} (exit code {}), {before} before the end",
         phrase::processes(total.into()),
         last.status.exit_code()
     ))
@@ -122,7 +122,7 @@ fn probe(told: &Told<'_>) -> Option<String> {
     let probe = told.facts.probe.as_ref()?;
     let spec = probe.spec.as_ref()?;
     Some(format!(
-        "The {} probe has initialDelaySeconds {}, periodSeconds {}, timeoutSeconds {}, failureThreshold {}.",
+        "the {} probe has initialDelaySeconds {}, periodSeconds {}, timeoutSeconds {}, failureThreshold {}",
         super::kind_name(probe.kind),
         spec.initial_delay_seconds,
         spec.period_seconds,
@@ -146,19 +146,19 @@ fn pod(told: &Told<'_>) -> Option<String> {
         let grace = grace.map_or_else(String::new, |seconds| format!(" with a grace period of {seconds} s"));
         facts.push(format!("it is being deleted{grace}"));
     }
-    (!facts.is_empty()).then(|| format!("The pod's status: {}.", facts.join("; ")))
+    (!facts.is_empty()).then(|| format!("the pod's status: {}", facts.join("; ")))
 }
 
 fn no_word(told: &Told<'_>) -> Option<String> {
     let missing = told.case.exit.as_ref()?.events.as_ref()?.missing.as_deref()?;
-    told.facts.wants_events.then(|| format!("The pod's Events are not known: {}.", phrase::quoted(missing)))
+    told.facts.wants_events.then(|| format!("the pod's Events are not known: {}", phrase::quoted(missing)))
 }
 
 fn status(told: &Told<'_>) -> Option<String> {
     let status = told.names()?.container.as_ref()?.life.ended.as_ref()?;
     let reason = status.reason.as_deref().map_or_else(|| "no reason".to_owned(), phrase::quoted);
     let code = status.exit_code.map_or_else(String::new, |code| format!(" with exit code {code}"));
-    Some(format!("The container's status in Kubernetes says {reason}{code}."))
+    Some(format!("the container's status in Kubernetes says {reason}{code}"))
 }
 
 /// Other processes of the container that the OOM killer took. That they are the reason is not known.
@@ -168,12 +168,12 @@ fn oom_before(told: &Told<'_>) -> Option<String> {
     let pid = latest.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
     let total = told.end.oom_before_total.max(1);
     let kills = if total == 1 {
-        "An OOM kill took".to_owned()
+        "an OOM kill took".to_owned()
     } else {
         format!("{total} OOM kills took, the latest")
     };
     Some(format!(
-        "{kills} {comm}{pid} of the same container {} before the end: that this end followed from it is not known.",
+        "{kills} {comm}{pid} of the same container {} before the end: that this end followed from it is not known",
         span(told.before_end(latest.ktime_ns))
     ))
 }
@@ -181,7 +181,7 @@ fn oom_before(told: &Told<'_>) -> Option<String> {
 fn earlier(told: &Told<'_>) -> Option<String> {
     match told.case.exit.as_ref()?.ends_last_hour {
         0 => None,
-        1 => Some("The container had ended once in the hour before.".to_owned()),
-        times => Some(format!("The container had ended {times} times in the hour before.")),
+        1 => Some("the container had ended once in the hour before".to_owned()),
+        times => Some(format!("the container had ended {times} times in the hour before")),
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn of(told: &Told<'_>) -> String {
     match told.facts.row {
         Row::Oom | Row::OomUnseen => advice.push(oom(told)),
         Row::Exited => {
+            advice.extend(oom_before(told));
             advice.push(code(told));
             advice.extend(log);
         }
@@ -77,6 +78,17 @@ fn oom(told: &Told<'_>) -> String {
         }
         _ => "What to do is in the line of the OOM kill, whose id is in exit.oom.".to_owned(),
     }
+}
+
+/// An OOM kill of another process, which the program may have ended for.
+fn oom_before(told: &Told<'_>) -> Option<String> {
+    let latest = told.end.oom_before.first()?;
+    let comm = latest.comm.as_ref().map_or_else(|| "a process".to_owned(), |comm| phrase::path(&comm.0));
+    Some(format!(
+        "Look at the line of the OOM kill that took {comm} {} before (its id is in exit.oom_kills_before): many programs end when a \
+         process that they started is killed.",
+        span(told.before_end(latest.ktime_ns))
+    ))
 }
 
 /// By exit code.
