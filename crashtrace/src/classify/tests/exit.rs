@@ -15,7 +15,6 @@ use crate::names::{
 use crate::node::Node;
 use crate::schema::{ContainerRole, NameSource};
 
-mod deaths;
 mod rows;
 mod senders;
 mod words;
@@ -60,6 +59,7 @@ pub(crate) fn an_end() -> ContainerExit {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
 pub(crate) fn signaled(signal: u8) -> Option<WaitStatus> {
     Some(WaitStatus::Signaled { signal, core_dumped: false })
 }
@@ -108,6 +108,7 @@ pub(crate) fn inside(cgroup: &str) -> Signal {
     signal
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
 pub(crate) fn raised(number: u8, code: i32, address: u64) -> Option<Raised> {
     Some(Raised {
         ktime_ns: END - 1000,

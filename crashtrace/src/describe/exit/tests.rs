@@ -241,6 +241,7 @@ fn the_command_for_the_log_is_the_right_one_and_harmless() {
     assert!(Scenery::of(docker).told().remedy.contains("`docker logs 4f2a00000000`"));
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
 fn says(reason: &str, code: i32) -> Option<EndedStatus> {
     Some(EndedStatus { reason: Some(reason.to_owned()), exit_code: Some(code), finished_at_s: None })
 }
