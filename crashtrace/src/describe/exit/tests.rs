@@ -272,7 +272,7 @@ fn contradictions_of_status_and_kernel_are_said() {
     );
     assert!(told.contradictions[1].contains("OOMKilled with exit code 0"), "{told:#?}");
     assert!(told.shows(&[
-        "An OOM kill took memhog (pid 77) of the same container 8.0 s before the end",
+        "an OOM kill took memhog (pid 77) of the same container 8.0 s before the end",
         "is not known"
     ]));
     let mut silent = with(exited(1), says("Error", 1));
@@ -282,7 +282,7 @@ fn contradictions_of_status_and_kernel_are_said() {
     let told = with(exited(137), says("Error", 137)).told();
     assert!(told.contradictions[0].contains("no process sent one"), "{told:#?}");
     let told = with(exited(1), says("ContainerStatusUnknown", 137)).told();
-    assert!(told.contradictions[0].contains("ContainerStatusUnknown with exit code 137; the kernel's is 1."));
+    assert!(told.contradictions[0].contains("ContainerStatusUnknown with exit code 137; the kernel's is 1"));
     assert_eq!(with(exited(1), says("Error", 1)).told().contradictions, [""; 0]);
     // What runc exits with when it cannot start a program is not what the status has.
     let failed = ContainerExit { before_exec: true, ..exited(1) };

@@ -126,8 +126,9 @@ fn a_line_that_was_sent_is_corrected() {
     // Process 1 of its namespace ended first: the sandbox, as it turns out.
     let mut kill = runc(9, 1000);
     (kill.code, kill.sender.exiting) = (SI_KERNEL, true);
-    kill.sender.task.container_pid = Some(1);
+    kill.sender.pid_ns = code(0).pid_ns.or(Some(4_026_532_500));
     let end = ContainerExit {
+        pid_ns: kill.sender.pid_ns,
         status: Some(WaitStatus::Signaled { signal: 9, core_dumped: false }),
         killed: Some(kill),
         is_init: false,
