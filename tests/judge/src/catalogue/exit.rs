@@ -36,6 +36,8 @@ pub struct Exit {
     /// Roles of the victims of earlier OOM reports that it names, latest first.
     #[serde(default)]
     pub oom_kills_before: Vec<String>,
+    /// Kernels before this one end the process without a signal: what ended it is unknown then.
+    pub silent_before: Option<(u32, u32)>,
     /// It executed no program.
     #[serde(default)]
     pub before_exec: bool,
@@ -69,8 +71,6 @@ pub struct Fault {
     /// It has the number of the system call that the process made last.
     #[serde(default)]
     pub syscall: bool,
-    /// The kernel makes it a signal from this version on; before, the line has no fault.
-    pub since: Option<(u32, u32)>,
 }
 
 /// A signal that it got.

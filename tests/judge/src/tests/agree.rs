@@ -42,7 +42,7 @@ fn whole_numbers_agree_only_as_shares() {
     assert!(!agree("eater (pid 1000)", "eater (pid 1001)"));
     assert!(!agree("79 %", "79 % more"));
     assert!(agree("it ran for 347 ms.", "it ran for 343 ms.") && agree("after 2.1 s: it", "after 2.2 s: it"));
-    assert!(!agree("it ran for 347 ms.", "it ran for 447 ms.") && !agree("after 2.1 s", "after 2.3 s"));
+    assert!(!agree("it ran for 347 ms.", "it ran for 449 ms.") && !agree("after 2.1 s", "after 2.3 s"));
     assert!(agree("(8 of 9 cgroups looked at)", "(8 of 8 cgroups looked at)"));
     assert!(agree(
         "7 of 9 cgroups were looked at, of which 3 held",

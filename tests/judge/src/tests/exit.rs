@@ -93,6 +93,21 @@ fn the_expected_end_has_no_fault_and_each_wrong_field_is_one() {
 }
 
 #[test]
+fn what_a_kernel_does_in_silence_is_unknown_there() {
+    let text = EXIT.replace("role = \"main\"", "role = \"main\"\nsilent_before = [6, 2]");
+    let (cast, oom) = (ended(cast()), oom());
+    assert_ne!(judge(&text, &cast, &[&oom, &end()]), [""; 0]);
+    let mut line = end();
+    line["verdict"]["cause"] = json!("unknown");
+    line["exit"]["ended_by"] = Value::Null;
+    line["exit"]["fault"] = Value::Null;
+    assert_ne!(judge(&text, &cast, &[&oom, &line]), [""; 0], "no reason is given");
+    line["unresolved"] = json!([{ "field": "exit.ended_by", "reason": "no record" }]);
+    assert_eq!(judge(&text, &cast, &[&oom, &line]), [""; 0]);
+    assert_ne!(judge(EXIT, &cast, &[&oom, &line]), [""; 0], "another kernel");
+}
+
+#[test]
 fn the_parents_word_must_fit_the_file() {
     let mut cast = ended(cast());
     let main = &mut cast.processes.get_mut("main").expect("it is there")[0];
