@@ -19,11 +19,13 @@ pub struct ContainerExit {
     pub flags: u32,
     /// Name of its parent.
     pub parent_comm: [u8; COMM_BYTES],
-    /// The latest fatal signal other than SIGKILL that another process sent.
+    /// The latest signal that another process sent, of those that can end or stop a program by its own choice, SIGKILL apart. One
+    /// from inside of the container does not replace one from outside of it that is younger than 10 minutes.
     pub asked: SentSignal,
     /// The first SIGKILL that was not ignored, from any sender; else the latest that was.
     pub killed: SentSignal,
-    /// The latest fatal signal that the process raised, or the kernel for what it did.
+    /// The latest fatal signal that the process raised, or the kernel for what it did. The fault by which `abort` ends, where
+    /// SIGABRT did not, does not replace that SIGABRT.
     pub raised: RaisedSignal,
     /// Processes that came by `exec` and failed, in a row.
     pub execs: FailedExecs,
@@ -39,6 +41,8 @@ pub mod exit_flag {
     pub const OOM_MARKED: u32 = 1 << 2;
     /// The status could not be read.
     pub const NO_STATUS: u32 = 1 << 3;
+    /// `RLIMIT_CPU` has a hard limit, at which the kernel sends SIGKILL.
+    pub const CPU_LIMIT: u32 = 1 << 4;
 }
 
 /// Bytes of the names of a sender's cgroups.
@@ -94,6 +98,8 @@ pub mod sender_flag {
     pub const NAMES_CUT: u32 = 1 << 1;
     /// Ids, names or user could not be read.
     pub const UNREAD: u32 = 1 << 2;
+    /// The sender's cgroup is the container's that the signal went to, or below it.
+    pub const INSIDE: u32 = 1 << 3;
 }
 
 /// A signal that the process raised, or the kernel for what it did. All zero if there was none.

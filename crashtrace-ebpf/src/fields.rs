@@ -175,6 +175,8 @@ fields! {
     SIGNAL_LIVE = [at("signal_struct", "live")];
     /// `signal_struct.group_exit_code`, i32: with `SIGNAL_GROUP_EXIT`.
     SIGNAL_GROUP_EXIT_CODE = [at("signal_struct", "group_exit_code")];
+    /// `signal_struct.rlim[RLIMIT_CPU].rlim_max`, u64: seconds. `RLIMIT_CPU` is 0 (`include/uapi/asm-generic/resource.h`).
+    SIGNAL_CPU_LIMIT = [at("signal_struct", "rlim[0].rlim_max")];
 
     /// `cred.uid`, u32.
     CRED_UID = [at("cred", "uid")];

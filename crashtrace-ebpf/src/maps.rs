@@ -218,10 +218,19 @@ pub(crate) const BUDGET_RECORDS: u64 = 100;
 /// each, leaves 2 MiB, room for 800 OOM kills.
 pub(crate) const EXITS_SHARE: u64 = 2 * 1024 * 1024;
 
-/// Fatal signals to the first process of a container, by process id; an entry is 1.3 KiB, so 700 KiB. Of 250 containers each may
-/// have been signalled and live on, twice. LRU: a process that is signalled and lives on leaves its entry when it ends.
+/// Signals to the first process of a container, by process id.
+///
+/// A node that is drained stops 250 pods of two or three containers at once, and what others have got stays until they end: reloads,
+/// faults that a JVM handles. Twice as many have room. An entry is 1.3 KiB with what the kernel keeps for it, so 2.7 MiB, which is
+/// charged to the agent at once, since LRU maps are allocated when they are made (`htab_map_alloc`, `kernel/bpf/hashtab.c`; to its
+/// cgroup from 5.11 on). The names of senders are not cut to save half of it: a node that is a container itself has paths of more
+/// than 256 bytes.
+///
+/// LRU: the end of a process may be unseen, or crowded out. Up to 128 free entries are kept for each CPU that has taken one
+/// (`LOCAL_FREE_TARGET`, `kernel/bpf/bpf_lru_list.c`; from 6.17 on fewer in small maps), so that a larger map also loses fewer
+/// entries before it is full.
 #[map]
-pub(crate) static SIGNALS: LruHashMap<u32, Signals> = LruHashMap::with_max_entries(512, 0);
+pub(crate) static SIGNALS: LruHashMap<u32, Signals> = LruHashMap::with_max_entries(2048, 0);
 
 /// See [`SIGNALS`].
 #[repr(C)]

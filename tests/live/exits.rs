@@ -69,11 +69,27 @@ fn the_first_process_of_a_container_is_recorded_with_who_ended_it() {
         let told = ends.iter().any(|end| end.task.pid.map(u64::from) == pid);
         assert_eq!(told, ended["first"] == true, "{ended}");
     }
-    for play in ["exit", "fault", "forks", "killed", "exec", "host_pids", "host_pids_exec"] {
+    for play in [
+        "exit",
+        "fault",
+        "forks",
+        "killed",
+        "exec",
+        "host_pids",
+        "host_pids_exec",
+        "abort",
+        "broken_pipe",
+        "cpu_limit",
+        "window",
+        "realtime",
+        "outranked",
+        "inside",
+    ] {
         let (first, end) = of(play);
         let status = i32::try_from(first["status"].as_i64().expect("a status")).expect("a status");
         assert_eq!(end.status, Some(WaitStatus::of(status)), "{play}");
-        assert_eq!(end.is_init, !play.starts_with("host"), "{play}");
+        assert_eq!(end.is_init, !play.starts_with("host") && play != "realtime", "{play}");
+        assert_eq!(end.cpu_limited, play == "cpu_limit", "{play}");
         assert_eq!(
             end.parent.comm.as_ref().map(|comm| comm.0.as_slice()),
             Some(b"scenario".as_slice()),
@@ -83,8 +99,13 @@ fn the_first_process_of_a_container_is_recorded_with_who_ended_it() {
         let dir = first["cgroup"].as_str().expect("a path").as_bytes();
         assert!(path.len() > 64 && dir.ends_with(&path[path.len() - 65..]), "{play}");
         // The first process of each pid namespace, and those without one, have been sent nothing, but for these.
-        let sent = matches!(play, "killed" | "exec" | "host_pids_exec");
-        assert_eq!((end.killed.is_some(), end.asked.is_some()), (sent, play == "killed"), "{play}: {end:#?}");
+        let asked = matches!(play, "killed" | "window" | "realtime" | "outranked" | "inside");
+        // One that has ended gets the signal, too, if nobody has waited for it.
+        let killed = asked || matches!(play, "exec" | "host_pids_exec");
+        if play != "realtime" {
+            assert_eq!(end.killed.is_some(), killed, "{play}: {end:#?}");
+        }
+        assert_eq!(end.asked.is_some(), asked, "{play}: {end:#?}");
     }
     let (_, killed) = of("killed");
     let asked = killed.asked.as_ref().expect("SIGTERM");
@@ -101,6 +122,21 @@ fn the_first_process_of_a_container_is_recorded_with_who_ended_it() {
         assert!(cgroups.levels.last().is_some_and(|level| level.root), "{cgroups:?}");
         assert!(signal.ktime_ns < killed.stamp.ktime_ns);
     }
+    let asked = |play: &str| of(play).1.asked.clone().expect("a signal");
+    let number_of = |play: &str| (asked(play).number, asked(play).outcome, asked(play).count);
+    // What has no handler is ignored by process 1 of a namespace, and by default SIGWINCH by any.
+    assert_eq!(number_of("window"), (28, Outcome::Ignored, 1));
+    assert_eq!(number_of("realtime"), (37, Outcome::Delivered, 1));
+    assert_eq!(of("realtime").1.status, Some(WaitStatus::of(37)));
+    // A signal from inside of the container hides none from outside.
+    assert_eq!(number_of("outranked"), (14, Outcome::Ignored, 1));
+    assert_eq!(asked("outranked").sender.task.pid, killed.parent.pid);
+    assert_eq!(number_of("inside"), (10, Outcome::Ignored, 1));
+    assert_ne!(asked("inside").sender.task.pid, killed.parent.pid);
+    // The kernel ignores SIGABRT there, and the status is that of the fault that follows.
+    let abort = of("abort").1.raised.as_ref().expect("SIGABRT");
+    assert_eq!((abort.number, abort.outcome), (6, Outcome::Ignored));
+    assert_eq!(of("broken_pipe").1.raised, None, "no entry for a signal that is ignored");
     let fault = of("fault").1.raised.as_ref().expect("SIGSEGV");
     assert_eq!((fault.number, fault.code, fault.address), (11, 1, Some(0x10)));
     let (_, exec) = of("exec");

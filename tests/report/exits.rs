@@ -67,6 +67,7 @@ fn event(comm: &str, status: WaitStatus) -> ContainerExit {
         is_init: true,
         before_exec: false,
         oom_marked: false,
+        cpu_limited: false,
         asked: None,
         killed: None,
         raised: None,

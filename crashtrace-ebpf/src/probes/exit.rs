@@ -28,6 +28,8 @@ const NO_EXIST: u64 = 1;
 const AVAIL_DATA: u64 = 0;
 /// `SIGNAL_GROUP_EXIT` (`include/linux/sched/signal.h`, the same from 5.10 to 7.3).
 const GROUP_EXIT_BIT: u32 = 2;
+/// `include/uapi/asm-generic/resource.h`.
+const RLIM_INFINITY: u64 = u64::MAX;
 
 /// `(struct task_struct *task)`, 5.10 to 6.15; then `(struct task_struct *task, bool group_dead)`.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
@@ -115,10 +117,15 @@ fn main_ended(task: u64, leader: u64, parent: u64, container: u64) -> u64 {
         let no_status = status(&raw mut (*body).status, leader);
         let oom_mm: u64 = member(member(task, fields::TASK_SIGNAL), fields::SIGNAL_OOM_MM);
         let flags: u32 = member(leader, fields::TASK_FLAGS);
+        let mut cpu_limit = 0_u64;
+        let no_limit =
+            copy_member(&raw mut cpu_limit, member(task, fields::TASK_SIGNAL), fields::SIGNAL_CPU_LIMIT)
+                | is_zero(cpu_limit ^ RLIM_INFINITY);
         (*body).flags = u32::from(is_init(leader)) * exit_flag::INIT
             | (flags & PF_FORKNOEXEC != 0) as u32 * exit_flag::BEFORE_EXEC
             | (is_zero(oom_mm) ^ 1) as u32 * exit_flag::OOM_MARKED
-            | no_status as u32 * exit_flag::NO_STATUS;
+            | no_status as u32 * exit_flag::NO_STATUS
+            | (no_limit ^ 1) as u32 * exit_flag::CPU_LIMIT;
         let its_leader: u64 = member(parent, fields::TASK_GROUP_LEADER);
         copy_member(&raw mut (*body).parent_tgid, parent, fields::TASK_TGID);
         copy_member(&raw mut (*body).parent_comm, its_leader, fields::TASK_COMM);

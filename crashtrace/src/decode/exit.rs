@@ -10,8 +10,8 @@ use crate::event::{
 
 /// `PF_EXITING` (`include/linux/sched.h`, the same from 5.10 to 7.3).
 const PF_EXITING: u32 = 0x4;
-/// The highest number of a signal that ends a process and is no real-time signal.
-const MAX_SIGNAL: u32 = 31;
+/// `_NSIG` of x86-64 and arm64: the highest number of a real-time signal.
+const MAX_SIGNAL: u32 = 64;
 /// Signals by which the kernel says that an instruction failed, with an address: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV.
 const FAULTS: [u8; 5] = [4, 5, 7, 8, 11];
 const SIGSYS: u8 = 31;
@@ -42,6 +42,7 @@ pub(super) fn end(
         is_init: has(exit_flag::INIT),
         before_exec: has(exit_flag::BEFORE_EXEC),
         oom_marked: has(exit_flag::OOM_MARKED),
+        cpu_limited: has(exit_flag::CPU_LIMIT),
         asked,
         killed,
         raised,

@@ -3,6 +3,7 @@
 use super::{Lineage, Name, Stamp, Task};
 
 /// A container's first process has ended: the process that the runtime started as the container's main process.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the record's")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContainerExit {
     pub stamp: Stamp,
@@ -21,11 +22,15 @@ pub struct ContainerExit {
     pub before_exec: bool,
     /// An OOM decision had marked it (`signal_struct.oom_mm`).
     pub oom_marked: bool,
-    /// The latest fatal signal other than SIGKILL that another process sent.
+    /// It had a hard limit of CPU time (`RLIMIT_CPU`), at which the kernel sends SIGKILL.
+    pub cpu_limited: bool,
+    /// The latest signal other than SIGKILL that another process sent, of those that can make a program end. One from inside of the
+    /// container does not replace one from outside of it that is younger than 10 minutes.
     pub asked: Option<Signal>,
     /// The first SIGKILL that was not ignored, from whatever sender; else the latest that was.
     pub killed: Option<Signal>,
-    /// The latest fatal signal that it raised itself, or that the kernel raised for what it did.
+    /// The latest fatal signal that it raised itself, or that the kernel raised for what it did. A fault within 100 ms of SIGABRT is
+    /// how `abort` ends process 1 of a namespace, which ignores SIGABRT, and does not replace it.
     pub raised: Option<Raised>,
     /// Processes that came into the container by `exec` and failed, in a row, latest first; those of probes among them.
     pub failed_execs: Vec<FailedExec>,

@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use serde_json::json;
 pub fn run() -> Result<()> {
     let hierarchy = Hierarchy::find()?;
     type Play = fn(&Path) -> Result<Vec<Ended>>;
-    let plays: [(&str, Play); 7] = [
+    let plays: [(&str, Play); 14] = [
         ("exit", |dir| one(dir, libc::CLONE_NEWPID, || sh(c"exit 3"))),
         ("fault", |dir| one(dir, libc::CLONE_NEWPID, fault)),
         ("forks", |dir| {
@@ -25,6 +25,19 @@ pub fn run() -> Result<()> {
         ("exec", |dir| with_execs(dir, libc::CLONE_NEWPID)),
         ("host_pids", |dir| one(dir, libc::CLONE_NEWNS, || sh(c"exit 4"))),
         ("host_pids_exec", |dir| with_execs(dir, libc::CLONE_NEWNS)),
+        ("abort", |dir| one(dir, libc::CLONE_NEWPID, abort)),
+        ("broken_pipe", |dir| one(dir, libc::CLONE_NEWPID, write_to_a_broken_pipe)),
+        ("cpu_limit", |dir| one(dir, libc::CLONE_NEWPID, || sh(c"ulimit -t 100000; exit 3"))),
+        ("window", |dir| signalled(dir, libc::CLONE_NEWPID, &[libc::SIGWINCH], None)),
+        ("realtime", |dir| signalled(dir, libc::CLONE_NEWNS, &[SIGRTMIN + 3], None)),
+        ("outranked", |dir| {
+            let inside = || sh(c"kill -USR1 1; kill -TERM 1; kill -WINCH 1");
+            signalled(dir, libc::CLONE_NEWPID | libc::CLONE_NEWNS, &[libc::SIGALRM], Some(inside))
+        }),
+        ("inside", |dir| {
+            let inside = || sh(c"kill -USR1 1; kill -WINCH 1; kill -CHLD 1");
+            signalled(dir, libc::CLONE_NEWPID | libc::CLONE_NEWNS, &[], Some(inside))
+        }),
     ];
     for (name, play) in plays {
         let dir = hierarchy.mount.join(random_hex()?);
@@ -54,16 +67,39 @@ fn one(dir: &Path, flags: libc::c_int, run: fn()) -> Result<Vec<Ended>> {
 
 /// SIGTERM, which process 1 of a namespace ignores unless it has a handler, and then SIGKILL.
 fn killed(dir: &Path) -> Result<Vec<Ended>> {
-    let pid = start(dir, libc::CLONE_NEWPID, None, || sh(c"sleep 1000; true"))?;
+    let pid = start(dir, libc::CLONE_NEWPID, None, sleep)?;
     for signal in [libc::SIGTERM, libc::SIGTERM, libc::SIGKILL] {
         kill(pid, signal)?;
     }
     Ok(vec![waited(pid, true)?])
 }
 
+/// The kernel's first real-time signal; that of C libraries is above it, but for 32 and 33, which they keep for themselves.
+const SIGRTMIN: libc::c_int = 34;
+
+/// These signals from here, then what a process sends that joins the container, then SIGKILL if the first process is still there.
+fn signalled(
+    dir: &Path,
+    flags: libc::c_int,
+    signals: &[libc::c_int],
+    inside: Option<fn()>,
+) -> Result<Vec<Ended>> {
+    let pid = start(dir, flags, None, sleep)?;
+    signals.iter().try_for_each(|signal| kill(pid, *signal))?;
+    let mut ended = Vec::new();
+    if let Some(inside) = inside {
+        let namespace = File::open(format!("/proc/{pid}/ns/pid")).context("cannot open its pid namespace")?;
+        let exec = start(dir, libc::CLONE_NEWNS, Some(&namespace), inside)?;
+        ended.push(waited(exec, false)?);
+    }
+    kill(pid, libc::SIGKILL)?;
+    ended.push(waited(pid, true)?);
+    Ok(ended)
+}
+
 /// Two processes fail that come by `exec` while the first lives.
 fn with_execs(dir: &Path, flags: libc::c_int) -> Result<Vec<Ended>> {
-    let pid = start(dir, flags, None, || sh(c"sleep 1000; true"))?;
+    let pid = start(dir, flags, None, sleep)?;
     let mut ended = Vec::new();
     let shared = flags & libc::CLONE_NEWPID == 0;
     for code in [|| sh(c"exit 7"), || sh(c"exit 8")] as [fn(); 2] {
@@ -126,6 +162,24 @@ fn sh(script: &CStr) {
 fn fault() {
     // SAFETY: it is not: nothing is mapped there, and the kernel ends this process, which is the point.
     unsafe { std::ptr::with_exposed_provenance_mut::<u8>(FAULT_AT).write_volatile(1) };
+}
+
+/// Not as the child of a shell: that blocks signals while it forks, and a blocked signal is not ignored.
+fn sleep() {
+    sh(c"exec sleep 1000");
+}
+
+fn abort() {
+    // SAFETY: it ends this process.
+    unsafe { libc::abort() };
+}
+
+/// Rust's programs ignore SIGPIPE, as servers do.
+fn write_to_a_broken_pipe() {
+    if let Ok((reader, mut writer)) = io::pipe() {
+        drop(reader);
+        assert!(writer.write_all(b"x").is_err(), "nobody reads");
+    }
 }
 
 /// Below the lowest address that a process may map (`vm.mmap_min_addr`), except with this at 0.

@@ -10,6 +10,10 @@
 //!   runc's own first two processes are in the container, too. They are told by what they lack: the first is in the mount
 //!   namespace of its parent, and the second has executed nothing.
 //!
+//! A container without a pid namespace of its own has no evidence of probes that fail by `exec`: what a runtime brings in later is
+//! told from the first process by the namespace's process 1, which is outside of the container there, and without it such a
+//! process is none of the two. So its codes are not noted.
+//!
 //! Wrong is only a container without its own pid namespace whose first process has moved into a cgroup of its own, below the
 //! container's: then a process that comes by `exec`, and ends, passes for the first.
 
@@ -48,7 +52,13 @@ pub(super) fn verdict(judged: u64) -> u64 {
 /// The id of the container's cgroup in what [`judge`] gave.
 #[inline(always)]
 pub(super) fn container_id(judged: u64) -> u64 {
-    cgroup_id(judged & !7)
+    cgroup_id(container_css(judged))
+}
+
+/// The css of the container's cgroup in what [`judge`] gave.
+#[inline(always)]
+pub(super) fn container_css(judged: u64) -> u64 {
+    judged & !7
 }
 
 #[inline(always)]
@@ -173,7 +183,7 @@ fn not_hex(bytes: u64) -> u64 {
 
 /// 1 if `css` is `top` or below it, else 0.
 #[inline(never)]
-fn is_below(css: u64, top: u64) -> u64 {
+pub(super) fn is_below(css: u64, top: u64) -> u64 {
     let mut css = css;
     for _ in 0..MAX_LEVELS + MAX_SKIPPED_LEVELS {
         if css == top {

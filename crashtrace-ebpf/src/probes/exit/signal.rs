@@ -1,4 +1,4 @@
-//! The fatal signals to the first process of a container, kept until it ends: `signal:signal_generate`.
+//! The signals to the first process of a container that may end it, kept until it ends: `signal:signal_generate`.
 //!
 //! It is hit in `__send_signal` (`kernel/signal.c`, from 6.0 on `__send_signal_locked`) under the target's `siglock`, with
 //! the sender as the current task, if a process sends. The kernel's own endings do without: when a signal is to end a process,
@@ -19,10 +19,10 @@ use crashtrace_ebpf::{
 };
 
 use super::NO_EXIST;
-use super::main_process::{MAIN, judge, verdict};
+use super::main_process::{MAIN, container_css, is_below, judge, verdict};
 use crate::emit::{armed, count};
 use crate::kernel::{copy, copy_member, copy_string, is_zero, member, pid_namespace, read};
-use crate::lineage::{cgroup, parent as above, place};
+use crate::lineage::{cgroup, parent as above, place, place_on};
 use crate::maps::{SENDER, SIGNALS, Sender, Signals, ZEROES};
 
 /// Where the parts of an entry of [`SIGNALS`] lie.
@@ -30,20 +30,40 @@ pub(super) const ASKED: u64 = offset_of!(Signals, asked) as u64;
 pub(super) const KILLED: u64 = offset_of!(Signals, killed) as u64;
 pub(super) const RAISED: u64 = offset_of!(Signals, raised) as u64;
 
+const SIGILL: u32 = 4;
+const SIGTRAP: u32 = 5;
+const SIGABRT: u32 = 6;
 const SIGKILL: u32 = 9;
+const SIGSEGV: u32 = 11;
+const SIGPIPE: u64 = 13;
+const SIGWINCH: u32 = 28;
 
 /// Signals that end a process unless it handles them, without those of timers and of terminals: SIGALRM (14), SIGVTALRM (26),
-/// SIGPROF (27), SIGIO (29), and job control. Programs handle these, and get them often.
-const FATAL: u64 = {
+/// SIGPROF (27), SIGIO (29), and job control. Programs handle these, and get them often. Kept whoever sends them.
+const FATAL: u64 = mask(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 24, 25, 30, 31]);
+
+/// Signals that are kept only if another process sends them by `kill` or the like: an image's stop signal may be any, as SIGWINCH
+/// (28) of httpd and SIGRTMIN+3 (37) of systemd. All but those of [`FATAL`], SIGCHLD (17), SIGCONT (18), SIGSTOP (19), SIGTSTP (20),
+/// SIGTTIN (21), SIGTTOU (22), SIGURG (23), and the two that C libraries have for themselves (32, 33).
+const SENT: u64 = !(FATAL | mask(&[17, 18, 19, 20, 21, 22, 23, 32, 33]));
+
+/// Their bits: signal 1 is the lowest, 64 the highest.
+const fn mask(signals: &[u32]) -> u64 {
     let mut mask = 0;
-    let list = [1, 2, 3, 4, 5, 6, 7, 8, SIGKILL, 10, 11, 12, 13, 15, 16, 24, 25, 30, 31];
     let mut index = 0;
-    while index < list.len() {
-        mask |= 1 << list[index];
+    while index < signals.len() {
+        mask |= 1 << (signals[index] - 1);
         index += 1;
     }
     mask
-};
+}
+
+/// How long a signal from outside of the container is safe from those inside, which may be many: PostgreSQL's processes send
+/// SIGUSR1 to the first all the time. No grace period that is in use is longer.
+const SAFE_NS: u64 = 600_000_000_000;
+
+/// How long SIGABRT is safe from the fault that follows it in `abort`. That has only a few system calls in between.
+const ABORT_NS: u64 = 100_000_000;
 
 /// Places in a `kernel_siginfo` (`include/uapi/asm-generic/siginfo.h`).
 mod siginfo {
@@ -54,10 +74,15 @@ mod siginfo {
     pub(super) const ARCH: u64 = 28;
 }
 
-/// `SEND_SIG_PRIV` (`include/linux/sched/signal.h`): no address, and means `SI_KERNEL`. `SEND_SIG_NOINFO` is 0 and means `SI_USER`,
-/// which is 0, what a failed read gives.
+/// `SEND_SIG_NOINFO` and `SEND_SIG_PRIV` (`include/linux/sched/signal.h`): no addresses, and mean `SI_USER`, which is 0, what a failed
+/// read gives, and `SI_KERNEL`.
+const SEND_SIG_NOINFO: u64 = 0;
 const SEND_SIG_PRIV: u64 = 1;
+/// `include/uapi/asm-generic/siginfo.h`.
 const SI_KERNEL: u64 = 0x80;
+const SI_USER: i32 = 0;
+const SI_QUEUE: i32 = -1;
+const SI_TKILL: i32 = -6;
 
 /// `TRACE_SIGNAL_*` (`include/trace/events/signal.h`): above it the signal was not queued, or lost its facts.
 const IGNORED: u32 = 1;
@@ -67,7 +92,16 @@ const IGNORED: u32 = 1;
 fn signal_generate(ctx: RawTracePointContext) -> i32 {
     // SAFETY: the context of a raw tracepoint is its arguments, 8 bytes each, and this one has five.
     let [signal, info, task, _, result] = unsafe { ctx.as_ptr().cast::<[u64; 5]>().read() };
-    if FATAL >> (signal & 63) & 1 == 0 || !armed() {
+    let bit = 1 << (signal.wrapping_sub(1) & 63);
+    if (FATAL | SENT) & bit == 0 || !armed() {
+        return 0;
+    }
+    // What the kernel and the process itself make comes with timers, terminals and I/O, and must cost little.
+    if SENT & bit != 0 && !(by_process(code(info)) && from_other(task)) {
+        return 0;
+    }
+    // A server that ignores it gets one for each client that has gone. `kill` has facts.
+    if signal == SIGPIPE && info == SEND_SIG_NOINFO && result as u32 == IGNORED {
         return 0;
     }
     let leader: u64 = member(task, fields::TASK_GROUP_LEADER);
@@ -75,10 +109,32 @@ fn signal_generate(ctx: RawTracePointContext) -> i32 {
     if member::<u64>(parent, fields::TASK_CGROUPS) == member::<u64>(task, fields::TASK_CGROUPS) {
         return 0;
     }
-    if verdict(judge(task, leader, parent)) == MAIN {
-        keep(signal, info, leader, result);
+    let judged = judge(task, leader, parent);
+    if verdict(judged) == MAIN {
+        keep(signal, info, leader, result, container_css(judged));
     }
     0
+}
+
+/// `si_code`.
+#[inline(always)]
+fn code(info: u64) -> u32 {
+    read::<u32>(info + siginfo::CODE) | (is_zero(info ^ SEND_SIG_PRIV) * SI_KERNEL) as u32
+}
+
+/// Whether it comes from the current process, by `kill`, `tkill` or `sigqueue`. With the other codes of 0 and below it is the
+/// kernel's for a timer or a queue, and whoever is current has nothing to do with it.
+#[inline(always)]
+fn by_process(code: u32) -> bool {
+    matches!(code.cast_signed(), SI_USER | SI_QUEUE | SI_TKILL)
+}
+
+/// Whether the current process is another one than that of `task`.
+#[inline(always)]
+fn from_other(task: u64) -> bool {
+    // SAFETY: the helper takes nothing.
+    let current = unsafe { bpf_get_current_pid_tgid() };
+    current >> 32 != u64::from(member::<u32>(task, fields::TASK_TGID))
 }
 
 /// The address of the entry of a process, if it has one.
@@ -117,16 +173,27 @@ fn entry(leader: u64) -> Option<*mut Signals> {
     Some(entry)
 }
 
-/// Keeps a signal to the process of `leader`.
+/// Keeps a signal to the process of `leader`, the first of the container with this css.
 #[inline(never)]
-fn keep(signal: u64, info: u64, leader: u64, result: u64) -> u64 {
+fn keep(signal: u64, info: u64, leader: u64, result: u64, container: u64) -> u64 {
     let (signal, result) = (signal as u32, result as u32);
-    let by_kernel = is_zero(info ^ SEND_SIG_PRIV);
-    let code = read::<u32>(info + siginfo::CODE) | (by_kernel * SI_KERNEL) as u32;
-    let Some(entry) = entry(leader) else { return 0 };
+    let code = code(info);
+    if signal != SIGKILL && !(by_process(code) && from_other(leader)) {
+        let Some(entry) = entry(leader) else { return 0 };
+        // SAFETY: the entry is in the map.
+        unsafe { keep_raised(&raw mut (*entry).raised, info, signal, code, result) };
+        return 0;
+    }
     // SAFETY: the helper takes nothing.
-    let current = unsafe { bpf_get_current_pid_tgid() };
-    let from_other = current >> 32 != u64::from(member::<u32>(leader, fields::TASK_TGID));
+    let current = unsafe { bpf_get_current_task() };
+    let (_, use_unified) = place(leader);
+    let inside = is_below(place_on(current, use_unified), container);
+    // Without a handler it does nothing, and a process of a terminal sends it whenever a window changes.
+    if signal == SIGWINCH && inside != 0 {
+        return 0;
+    }
+    let flags = inside * u64::from(sender_flag::INSIDE);
+    let Some(entry) = entry(leader) else { return 0 };
     // SAFETY: the entry is in the map.
     unsafe {
         if signal == SIGKILL {
@@ -134,23 +201,43 @@ fn keep(signal: u64, info: u64, leader: u64, result: u64) -> u64 {
             let there = (&raw const (*slot).ktime_ns).read_volatile() != 0;
             let was_ignored = (&raw const (*slot).result).read_volatile() == IGNORED;
             if !there || was_ignored && result <= IGNORED {
-                sent(slot, signal, code, result);
-            }
-        } else if from_other && code.cast_signed() <= 0 {
-            let slot = &raw mut (*entry).asked;
-            let same = (&raw const (*slot).signal).read_volatile() == signal;
-            if result <= IGNORED || !same {
-                sent(slot, signal, code, result);
+                sent(slot, signal, code, result, flags);
             }
         } else {
-            let slot = &raw mut (*entry).raised;
+            let slot = &raw mut (*entry).asked;
             let same = (&raw const (*slot).signal).read_volatile() == signal;
-            if result <= IGNORED || !same {
-                raised(slot, info, signal, code, result);
+            let at = (&raw const (*slot).ktime_ns).read_volatile();
+            let was_inside = (&raw const (*slot).flags).read_volatile() & sender_flag::INSIDE != 0;
+            let outranks = inside == 0 && was_inside;
+            let is_outranked =
+                inside != 0 && !was_inside && at != 0 && bpf_ktime_get_boot_ns().wrapping_sub(at) < SAFE_NS;
+            if (result <= IGNORED || !same || outranks) && !is_outranked {
+                sent(slot, signal, code, result, flags);
             }
         }
     }
     0
+}
+
+/// Keeps a signal that the process raised, unless it is one that is pending already, or the end of an `abort`.
+///
+/// Process 1 of a pid namespace ignores SIGABRT if it has no handler. C libraries then execute an instruction that traps, and the
+/// kernel ends the process for that: with SIGSEGV on x86, SIGTRAP on arm64, or SIGILL.
+///
+/// # Safety
+/// `slot` must be writable.
+#[inline(always)]
+unsafe fn keep_raised(slot: *mut RaisedSignal, info: u64, signal: u32, code: u32, result: u32) {
+    // SAFETY: the caller vouches for `slot`; the helper takes nothing.
+    unsafe {
+        let before = (&raw const (*slot).signal).read_volatile();
+        let since = bpf_ktime_get_boot_ns().wrapping_sub((&raw const (*slot).ktime_ns).read_volatile());
+        let ends_abort =
+            before == SIGABRT && matches!(signal, SIGILL | SIGTRAP | SIGSEGV) && since < ABORT_NS;
+        if (result <= IGNORED || before != signal) && !ends_abort {
+            raised(slot, info, signal, code, result);
+        }
+    }
 }
 
 /// # Safety
@@ -180,7 +267,7 @@ unsafe fn raised(slot: *mut RaisedSignal, info: u64, signal: u32, code: u32, res
 /// # Safety
 /// `slot` must be writable, and lie in a map.
 #[inline(never)]
-unsafe fn sent(slot: *mut SentSignal, signal: u32, code: u32, result: u32) -> u64 {
+unsafe fn sent(slot: *mut SentSignal, signal: u32, code: u32, result: u32, flags: u64) -> u64 {
     let Some(sender) = SENDER.get_ptr_mut(0) else { return 0 };
     let Some(zeroes) = ZEROES.get_ptr(0) else { return 0 };
     // SAFETY: this CPU's slot of the map, which `busy` guards; the caller vouches for `slot`; helpers take nothing, or a place
@@ -225,7 +312,8 @@ unsafe fn sent(slot: *mut SentSignal, signal: u32, code: u32, result: u32) -> u6
         (&raw mut (*to).code).write_volatile(code.cast_signed());
         (&raw mut (*to).result).write_volatile(result);
         (&raw mut (*to).flags).write_volatile(
-            (use_unified * u64::from(sender_flag::UNIFIED) | unread * u64::from(sender_flag::UNREAD)) as u32,
+            (flags | use_unified * u64::from(sender_flag::UNIFIED) | unread * u64::from(sender_flag::UNREAD))
+                as u32,
         );
         names(sender, css);
         copy(slot, to.expose_provenance() as u64);

@@ -51,6 +51,7 @@ pub(crate) fn an_end() -> ContainerExit {
         is_init: true,
         before_exec: false,
         oom_marked: false,
+        cpu_limited: false,
         asked: None,
         killed: None,
         raised: None,

@@ -35,6 +35,7 @@ pub(super) fn exit(ktime_ns: u64, pid: u32, start_ns: u64) -> ContainerExit {
         is_init: true,
         before_exec: false,
         oom_marked: false,
+        cpu_limited: false,
         asked: None,
         killed: None,
         raised: None,

@@ -24,6 +24,10 @@ fn end(change: impl FnOnce(&mut Body)) -> Result<ContainerExit, DecodeError> {
     }
 }
 
+fn level(name: &str, cgroup_id: Option<u64>) -> EventLevel {
+    EventLevel { cgroup_id, name: Some(Name::from(name)), ..EventLevel::default() }
+}
+
 /// Each field by its offset, with a value of its own.
 #[test]
 fn an_end_is_read_as_it_lies_in_memory() {
@@ -49,11 +53,6 @@ fn an_end_is_read_as_it_lies_in_memory() {
         raw.body(at + offset_of!(SentSignal, comm), &[b'c'; 16]);
         raw.body(at + offset_of!(SentSignal, parent_comm), &[b'd'; 16]);
         raw.body(at + offset_of!(SentSignal, names), b"ab\0c\0not in use");
-        let level = |name: &str, cgroup_id| EventLevel {
-            cgroup_id,
-            name: Some(Name::from(name)),
-            ..EventLevel::default()
-        };
         Signal {
             ktime_ns: base.into(),
             number: 15,
@@ -112,6 +111,7 @@ fn an_end_is_read_as_it_lies_in_memory() {
             is_init: true,
             before_exec: true,
             oom_marked: false,
+            cpu_limited: false,
             asked: Some(asked),
             killed: Some(killed),
             raised: Some(Raised {
@@ -173,6 +173,22 @@ fn the_cgroups_of_a_sender_are_named_from_the_root() {
     assert_eq!(end(|body| body.asked = nothing).unwrap().asked.unwrap().sender.cgroups, None);
 }
 
+#[test]
+fn any_signal_may_be_the_stop_signal_of_an_image() {
+    for number in [28, 37, 64] {
+        let signal = SentSignal { flags: sender_flag::INSIDE, ..sent_signal(5, number, 7, b"runc", PATH) };
+        let asked = end(|body| body.asked = signal).unwrap().asked.unwrap();
+        assert_eq!((u32::from(asked.number), asked.sender.cgroups.unwrap().incomplete), (number, false));
+    }
+}
+
+#[test]
+fn a_limit_of_cpu_time_is_a_flag() {
+    for (flags, cpu_limited) in [(exit_flag::CPU_LIMIT, true), (!exit_flag::CPU_LIMIT, false)] {
+        assert_eq!(end(|body| body.flags = flags).unwrap().cpu_limited, cpu_limited);
+    }
+}
+
 /// The place of an address has the sender's ids where a process sent the signal.
 #[test]
 fn an_address_is_that_of_a_fault_and_a_system_call_that_of_seccomp() {
@@ -210,7 +226,7 @@ fn impossible_values_of_an_end_are_refused() {
     let cases: [(&str, Change); 10] = [
         ("process id of a victim", |body| body.task.tgid = 0),
         ("process id", |body| body.parent_tgid = u32::MAX),
-        ("number of a signal", |body| body.asked = sent_signal(5, 32, 7, b"sh", PATH)),
+        ("number of a signal", |body| body.asked = sent_signal(5, 65, 7, b"sh", PATH)),
         ("number of a signal", |body| body.killed = sent_signal(5, 0, 7, b"sh", PATH)),
         ("number of a signal", |body| body.raised = RaisedSignal { ktime_ns: 5, ..RaisedSignal::default() }),
         ("time of a signal, in ns", |body| body.asked = sent_signal(u64::MAX, 15, 7, b"sh", PATH)),

@@ -133,6 +133,7 @@ fn code(code: u8) -> ContainerExit {
         is_init: true,
         before_exec: false,
         oom_marked: false,
+        cpu_limited: false,
         asked: None,
         killed: None,
         raised: None,
