@@ -5,7 +5,7 @@ use crate::correlate::ContainerEnd;
 use crate::enrich::Case;
 use crate::event::WaitStatus;
 use crate::names::RestartPolicy;
-use crate::schema::{Cause, ContainerRole};
+use crate::schema::Cause;
 
 /// Selects incidents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,26 +81,12 @@ impl Filter {
 #[must_use]
 pub fn ending(case: &Case, end: &ContainerEnd, verdict: &Verdict) -> Ending {
     let code = end.event.status.map(WaitStatus::exit_code);
+    let policy = || case.exited()?.owner.names.as_deref()?.restart_policy();
     match verdict.cause {
         Cause::Stopped => Ending::Stopped,
         // A probe that fails may end it with code 0.
         Cause::HealthCheck | Cause::CgroupOom | Cause::SystemOom => Ending::Failed,
-        _ if code == Some(0) && restart_policy(case) != Some(RestartPolicy::Always) => Ending::Well,
+        _ if code == Some(0) && policy() != Some(RestartPolicy::Always) => Ending::Well,
         _ => Ending::Failed,
     }
-}
-
-/// The policy that holds for the container: its own, else its pod's. An init container is not started again when it is done,
-/// whatever its pod's policy is, and an ephemeral one never (`ShouldContainerBeRestarted` and `computeInitContainerActions`,
-/// `pkg/kubelet`, Kubernetes 1.36).
-fn restart_policy(case: &Case) -> Option<RestartPolicy> {
-    let names = case.exited()?.owner.names.as_deref()?;
-    let container = names.container.as_ref();
-    container.and_then(|container| container.life.restart_policy).or_else(|| {
-        match container.and_then(|container| container.role) {
-            Some(ContainerRole::Init) => Some(RestartPolicy::OnFailure),
-            Some(ContainerRole::Ephemeral) => Some(RestartPolicy::Never),
-            _ => names.life.restart_policy,
-        }
-    })
 }

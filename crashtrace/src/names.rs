@@ -134,6 +134,14 @@ pub struct PodLife {
     pub disruption: Option<String>,
 }
 
+impl PodLife {
+    /// Kubernetes ends the pod, or has ended it.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.deleting || self.reason.is_some() || self.disruption.is_some()
+    }
+}
+
 /// The same of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerLife {
@@ -234,6 +242,23 @@ pub struct MemoryBounds {
 }
 
 impl Names {
+    /// The policy that holds for the container: its own, else its pod's. An init container is not started again when it is done,
+    /// whatever its pod's policy is, and an ephemeral one never (`ShouldContainerBeRestarted` and `computeInitContainerActions`,
+    /// `pkg/kubelet`, Kubernetes 1.36).
+    #[must_use]
+    pub fn restart_policy(&self) -> Option<RestartPolicy> {
+        let container = self.container.as_ref();
+        let of_pod = self.life.restart_policy;
+        container.and_then(|container| container.life.restart_policy).or_else(|| {
+            match container.and_then(|container| container.role) {
+                Some(ContainerRole::Init) if of_pod == Some(RestartPolicy::Never) => of_pod,
+                Some(ContainerRole::Init) => Some(RestartPolicy::OnFailure),
+                Some(ContainerRole::Ephemeral) => Some(RestartPolicy::Never),
+                _ => of_pod,
+            }
+        })
+    }
+
     /// The same without the container.
     #[must_use]
     pub fn without_container(self) -> Self {

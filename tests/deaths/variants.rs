@@ -69,17 +69,12 @@ fn without_events_the_end_is_told_by_what_is_known() {
     }
 }
 
-/// Where there is no API server, the kernel's evidence is all that there is.
+/// Where there is no API server, the kernel's evidence is all that there is, and two failed processes do not suffice.
 #[test]
 fn without_any_source_the_kernels_evidence_stands() {
     let none = Setup { events: None, ..ALL };
-    for name in ["live-143", "live-kill", "startup"] {
-        let report = Case::new(name).last(none);
-        let said =
-            json!([report["verdict"]["cause"], report["verdict"]["certainty"], report["exit"]["ended_by"]]);
-        assert_eq!(said, json!(["health_check", "inferred", "runtime"]), "{name}: {report:#}");
-    }
-    for name in ["del-term", "del-kill", "evict-mem", "deadline"] {
+    // Probes that failed only twice, which may be chance.
+    for name in ["live-143", "live-kill", "startup", "del-term", "del-kill", "evict-mem", "deadline"] {
         let report = Case::new(name).last(none);
         assert_eq!(report["exit"]["ended_by"], "runtime", "{name}: {report:#}");
         assert_ne!(report["verdict"]["cause"], "health_check", "{name}: {report:#}");

@@ -129,7 +129,13 @@ fn said(reason: &str, message: &str, before_s: i64) -> PodEvent {
 }
 
 fn end(event: ContainerExit) -> ContainerEnd {
-    ContainerEnd { event: Box::new(event), oom: None, oom_before: Vec::new(), oom_before_total: 0 }
+    ContainerEnd {
+        event: Box::new(event),
+        oom: None,
+        oom_before: Vec::new(),
+        oom_before_total: 0,
+        oom_before_is_whole: true,
+    }
 }
 
 fn made(end: ContainerEnd, outside: ExitContext, node: &mut Node) -> Made {
@@ -226,6 +232,7 @@ fn oom() -> Made {
         level: Some(Level::Container),
         certainty: Certainty::Observed,
         summary: "container api of pod shop/api-7f9c4d8b6-x2x7q hit its own limit of 512 MiB; java (pid 4211) killed".into(),
+        remedy: "Raise the container's memory limit, or find the leak.".into(),
     };
     let container = ContainerLife { ended: ended("OOMKilled", 137), ..ContainerLife::default() };
     let outside = ExitContext { oom: Some(oom), oom_watched: true, ..ExitContext::default() };

@@ -5,13 +5,15 @@
 //!
 //! | what the kernel saw | what Kubernetes says | cause | ended by |
 //! |---|---|---|---|
-//! | an OOM decision killed the process | | that of the OOM kill, with its level | `oom_killer` |
-//! | SIGKILL, and the kernel had marked it as OOM victim; no record of the decision names it | | `unknown` | `oom_killer` |
+//! | an OOM decision chose the process, and no other SIGKILL was first | | that of the OOM kill, with its level | `oom_killer` |
+//! | SIGKILL, no other one first, and the kernel had marked it as OOM victim; no record of the decision names it | | `unknown` | `oom_killer` |
 //! | the status could not be read | | `unknown` | none |
 //! | the runtime's signal (usually SIGTERM) within the grace period before the end, or its SIGKILL | an Event `Killing` of this run: a probe failed | `health_check` | `runtime` |
 //! | the same | the pod's `status.reason`, its condition `DisruptionTarget`, its deletion; then an Event of this run | `stopped` | `runtime` |
 //! | the same; and processes that came by `exec` failed at a probe's interval, the last just before | nothing | `health_check`, inferred | `runtime` |
+//! | the same | the API server says that the pod goes on, the container has a liveness or startup probe, and no Event of this run comes | `health_check`, inferred | `runtime` |
 //! | the same | nothing | `unknown` | `runtime` |
+//! | SIGHUP, SIGINT, SIGQUIT, SIGTERM or SIGKILL of the same container, or `exit` with 0, 130, 137, 143 or 128 and the signal that it got | the pod's `status.reason`, its condition `DisruptionTarget`, its deletion | `stopped`, inferred | `same_container`, or `itself` |
 //! | another process's signal, and the status is that signal | | `killed` | by sender |
 //! | another process's SIGHUP, SIGINT, SIGQUIT or SIGTERM at most 10 s before it called `exit` | | `killed`, inferred | by sender |
 //! | SIGKILL, since process 1 of its pid namespace ended | an Event `SandboxChanged` of this run | `stopped` | `pid_namespace` |
@@ -20,12 +22,21 @@
 //! | another signal of the kernel | | `unknown` | `kernel` |
 //! | it had not executed a program | | `container_exit` | `itself` |
 //! | a fault, or a limit of its own | | `container_exit` | `fault` |
-//! | a signal that it raised | | `container_exit` | `itself` |
+//! | a signal that it raised; SIGABRT, where the fault behind it in `abort` is the status | | `container_exit` | `itself` |
 //! | `exit` | | `container_exit` | `itself` |
 //! | a signal of which there is no record | | `unknown` | none |
 //!
 //! A signal of the runtime precedes what Kubernetes knows: a process that ignores SIGTERM and exits within the grace period, or
-//! crashes while it shuts down, was still told to stop. Where the grace period is not known, any end after it counts as such.
+//! exits with whatever code while it shuts down, was still told to stop. Where the grace period is not known, so does an end up to
+//! 10 minutes after one of the signals that stop programs (SIGTERM, SIGINT, SIGQUIT, SIGWINCH, real-time), 10 s after another. A
+//! crash that the kernel saw is a crash where the grace period is over or not known.
+//!
+//! A hook `preStop` may end the program itself, and then the runtime has nothing left to send a signal to. So a pod that ends explains
+//! an end that looks like a stop. It does not explain a crash, nor another exit code: those are failures whatever the pod does. Nor does it
+//! where the pod went on when the end was read: it was deleted later.
+//!
+//! kubelet drops Events of a pod once it has written 25 of them, and those of a crash loop are such. Of a pod that goes on it stops a
+//! container for a failed probe, a changed spec, or a failed hook `postStart` (`computePodActions`, `pkg/kubelet/kuberuntime`).
 
 use super::{Facts, NoWord, Open, Reason, Verdict, certainty};
 use crate::correlate::ContainerEnd;
@@ -41,7 +52,7 @@ mod word;
 
 pub use contradictions::Contradiction;
 use scene::Scene;
-pub use sender::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGXCPU};
+pub use sender::{SIGABRT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGXCPU};
 use word::Word;
 
 /// A process that handles a signal ends soon.
@@ -66,6 +77,8 @@ pub struct ExitFacts {
     pub stop: Option<Stop>,
     /// It did not end upon the runtime's signal, and the runtime killed it.
     pub ignored_term: bool,
+    /// An OOM decision had chosen it, but it ended for another reason.
+    pub oom_too_late: bool,
     /// Contradictions of the status and the kernel.
     pub contradictions: Vec<Contradiction>,
     /// The pod's Events decide, or could.
@@ -103,6 +116,8 @@ pub struct FailedProbe {
     pub spec: Option<Probe>,
     /// Processes of it that the kernel saw fail, at its interval, as many as are stored.
     pub execs: usize,
+    /// Nothing says that it failed: it is what is left of kubelet's reasons.
+    pub unsaid: bool,
 }
 
 /// What the table gives.
@@ -150,6 +165,8 @@ pub(super) fn verdict(case: &Case, end: &ContainerEnd) -> Verdict {
             probe: found.probe,
             stop: found.stop,
             ignored_term: scene.ignored_term(),
+            oom_too_late: (end.oom.is_some() || end.event.oom_marked)
+                && !matches!(found.row, Row::Oom | Row::OomUnseen | Row::StatusUnread),
             contradictions: contradictions::find(&scene, found.row),
             wants_events: scene.wants_events(found.row),
         }),
@@ -180,10 +197,38 @@ impl Found {
 
 impl Scene<'_> {
     fn decide(&self) -> Found {
-        if self.end.oom.is_some() {
+        let found = self.by_what_the_kernel_saw();
+        self.in_an_ending_pod(&found).unwrap_or(found)
+    }
+
+    /// A pod that ends can end its processes without a signal of the runtime.
+    fn in_an_ending_pod(&self, found: &Found) -> Option<Found> {
+        if self.context().is_some_and(|context| context.pod_went_on) {
+            return None;
+        }
+        let asked = self.event.asked.as_ref().filter(|_| found.row == Row::KilledByHandled);
+        let of_signal = |number: u8| asked.is_some_and(|asked| asked.number == number);
+        let is_a_stop = match (found.row, self.event.status?) {
+            (Row::Exited | Row::KilledByHandled, WaitStatus::Exited { code }) => {
+                matches!(code, 0 | 130 | 137 | 143) || code.checked_sub(128).is_some_and(of_signal)
+            }
+            (Row::Killed, WaitStatus::Signaled { signal, .. }) => {
+                found.ended_by == Some(EndedBy::SameContainer)
+                    && matches!(signal, SIGHUP | SIGINT | SIGQUIT | SIGTERM | SIGKILL)
+            }
+            _ => false,
+        };
+        let of_pod = matches!(found.ended_by, Some(EndedBy::Itself | EndedBy::SameContainer));
+        let why = word::of_status(&self.names()?.life).filter(|_| is_a_stop && of_pod)?;
+        let stopped = Found::stopped(why, found.ended_by?);
+        Some(stopped.inferring(&[CAUSE, Field::Exit(ExitField::Stop)]))
+    }
+
+    fn by_what_the_kernel_saw(&self) -> Found {
+        if self.end.oom.is_some() && self.may_be_by_oom() {
             return self.by_oom();
         }
-        if self.event.oom_marked && self.signal() == Some(SIGKILL) {
+        if self.event.oom_marked && self.signal() == Some(SIGKILL) && self.may_be_by_oom() {
             return Found::new(Row::OomUnseen, Cause::Unknown, Some(EndedBy::OomKiller))
                 .open(Reason::OomKillUnseen);
         }
@@ -203,14 +248,24 @@ impl Scene<'_> {
         match status {
             WaitStatus::Exited { .. } if self.event.before_exec => own(Row::NotStarted, EndedBy::Itself),
             WaitStatus::Exited { .. } => own(Row::Exited, EndedBy::Itself),
-            WaitStatus::Signaled { signal, .. } => {
-                match self.event.raised.as_ref().filter(|raised| raised.number == signal) {
-                    Some(raised) if is_fault(raised) => own(Row::Fault, EndedBy::Fault),
-                    Some(_) => own(Row::OwnSignal, EndedBy::Itself),
-                    None => Found::new(Row::SignalUnseen, Cause::Unknown, None).open(Reason::SignalUnseen),
+            WaitStatus::Signaled { signal, .. } => match self.event.raised.as_ref() {
+                Some(raised) if raised.number != signal && is_abort(raised, signal) => {
+                    own(Row::OwnSignal, EndedBy::Itself)
                 }
-            }
+                Some(raised) if raised.number == signal && is_fault(raised) => {
+                    own(Row::Fault, EndedBy::Fault)
+                }
+                Some(raised) if raised.number == signal => own(Row::OwnSignal, EndedBy::Itself),
+                _ => Found::new(Row::SignalUnseen, Cause::Unknown, None).open(Reason::SignalUnseen),
+            },
         }
+    }
+
+    /// Also a process that is ending can be chosen: the kernel prefers it. A status that could not be read says nothing else.
+    fn may_be_by_oom(&self) -> bool {
+        let others = |kill: &Signal| !kill.is_kernels() && kill.outcome != Outcome::Ignored;
+        self.event.status.is_none_or(|status| status.signal() == Some(SIGKILL))
+            && !self.event.killed.as_ref().is_some_and(others)
     }
 
     fn by_oom(&self) -> Found {
@@ -239,14 +294,14 @@ impl Scene<'_> {
             }
             (_, Some(why)) | (Some(Word::Stop(why)), None) => return stop(why),
             (Some(Word::PodEnds), None) => {
-                return match word::of_ending_pod(self) {
-                    Stop::PodDone => stop(Stop::PodDone).inferring(&[Field::Exit(ExitField::Stop)]),
-                    why => stop(why),
-                };
+                return stop(word::of_ending_pod(self)).inferring(&[Field::Exit(ExitField::Stop)]);
             }
             (None, None) => {}
         }
         if let Some(probe) = word::of_execs(self, at_ns) {
+            return Found::probe(probe).inferring(&[CAUSE, Field::Exit(ExitField::Probe)]);
+        }
+        if let Some(probe) = events.and_then(|events| word::of_silence(self, events)) {
             return Found::probe(probe).inferring(&[CAUSE, Field::Exit(ExitField::Probe)]);
         }
         let why = match events {
@@ -320,10 +375,24 @@ impl Scene<'_> {
         }
         let by_namespace = self.kill().is_some() && self.killed_by == Some(EndedBy::PidNamespace);
         let Some(signal) = self.runtimes_signal() else { return by_namespace };
+        let events = self.context().and_then(|context| context.events.as_ref());
+        let word = events.and_then(|events| word::of_events(self, events, signal.ktime_ns));
+        if word.is_some_and(|word| word != Word::PodEnds) {
+            return false;
+        }
         let explained = self.names().is_some_and(|names| word::of_status(&names.life).is_some());
         let probed = self.life().is_none_or(|life| life.liveness.is_some() || life.startup.is_some());
         !explained || (probed && self.since(signal) > AT_ONCE_NS)
     }
+}
+
+/// `abort` raises SIGABRT, which process 1 of a pid namespace without a handler does not get, and then executes an instruction that
+/// faults (`abort.c` of glibc, `abort.c` of musl: `hlt` is SIGSEGV, `ud2` SIGILL, `brk` SIGTRAP).
+fn is_abort(raised: &Raised, status: u8) -> bool {
+    const SIGILL: u8 = 4;
+    const SIGTRAP: u8 = 5;
+    const SIGSEGV: u8 = 11;
+    raised.number == SIGABRT && matches!(status, SIGILL | SIGTRAP | SIGSEGV)
 }
 
 /// The kernel raised it for what the process did: a fault, or a limit of its own. The kernel sends SIGXFSZ as if from the process

@@ -29,6 +29,8 @@ pub struct ContainerEnd {
     pub oom_before: Vec<KilledBy>,
     /// How many there were.
     pub oom_before_total: u64,
+    /// All kills while it ran are remembered, and its container is known: so there were no others.
+    pub oom_before_is_whole: bool,
 }
 
 /// A process that an OOM decision killed.
@@ -90,11 +92,13 @@ fn until_ns(end: &ContainerExit) -> u64 {
 
 fn join(event: ContainerExit, ooms: &Ooms) -> Incident {
     let oom = ooms.victims.kill_of(&event);
+    let oom_before_is_whole = ooms.victims.are_whole(&event);
     let (oom_before, oom_before_total) = ooms.victims.before(&event, oom.as_ref().map(KilledBy::kill));
     Incident::ContainerExit(Box::new(ContainerEnd {
         event: Box::new(event),
         oom,
         oom_before,
         oom_before_total,
+        oom_before_is_whole,
     }))
 }

@@ -1,10 +1,11 @@
 //! Ends of containers' first processes.
 
 use super::{Description, owner};
+use crate::classify::exit::SIGABRT;
 use crate::classify::{ExitFacts, FailedProbe, Row, Verdict};
 use crate::correlate::ContainerEnd;
 use crate::enrich::{Case, Party};
-use crate::event::{ContainerExit, Signal, WaitStatus};
+use crate::event::{ContainerExit, Raised, Signal, WaitStatus};
 use crate::names::{Names, ProbeAction};
 use crate::phrase::{self, span};
 use crate::schema::{EndedBy, ProbeKind, Stop};
@@ -94,6 +95,9 @@ impl<'a> Told<'a> {
                 "{subject} did not start: {} of the container runtime {how} before it executed the container's program",
                 phrase::process(&self.event.task)
             ),
+            Row::OwnSignal if self.is_hidden_abort() => {
+                format!("{subject} called abort(){after}, which the status shows as {how}")
+            }
             Row::Fault | Row::OwnSignal => {
                 match self.event.raised.as_ref().filter(|_| self.killed().is_none()) {
                     Some(raised) => {
@@ -108,6 +112,15 @@ impl<'a> Told<'a> {
             Row::Exited => format!("{subject} {how}{after}"),
             Row::SignalUnseen => format!("{subject} {how}{after}; no record tells who sent that signal"),
         }
+    }
+
+    /// The status is the fault by which `abort` ends where SIGABRT is ignored.
+    fn is_hidden_abort(&self) -> bool {
+        let status = self.event.status.and_then(WaitStatus::signal);
+        let is_another = |raised: &Raised| raised.number == SIGABRT && status != Some(SIGABRT);
+        self.facts.row == Row::OwnSignal
+            && self.killed().is_none()
+            && self.event.raised.as_ref().is_some_and(is_another)
     }
 
     /// How it ended: `exited with code 1`; after the runtime's signal: `it ignored SIGTERM and was killed after 4.0 s`.
@@ -189,6 +202,8 @@ impl<'a> Told<'a> {
     fn probe(&self) -> String {
         let Some(probe) = &self.facts.probe else { return "failed a probe".to_owned() };
         let name = match probe.kind {
+            // Processes of a readiness probe look the same, and its failures end nothing.
+            ProbeKind::Unknown if !probe.unsaid => "a liveness, startup (or readiness) probe".to_owned(),
             ProbeKind::Unknown => "a liveness or startup probe".to_owned(),
             kind => format!("its {} probe", kind_name(kind)),
         };

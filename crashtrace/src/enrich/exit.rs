@@ -21,6 +21,10 @@ pub struct ExitContext {
     /// OOM kills were watched for as long as the process ran, and no record was lost meanwhile: so an OOM kill that is not known
     /// did not happen.
     pub oom_watched: bool,
+    /// When the end was first looked at, the API server was reachable and knew of no end of the pod.
+    pub pod_went_on: bool,
+    /// The memory controller is in cgroup v1; `None` if that is not known.
+    pub memory_cgroup_v1: Option<bool>,
     /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME`: Kubernetes has times of the first, the kernel of the second.
     pub realtime_offset_ns: i64,
 }
@@ -35,8 +39,10 @@ pub struct OomVerdict {
     pub cause: Cause,
     pub level: Option<Level>,
     pub certainty: Certainty,
-    /// Its summary.
+    /// Its summary and remedy.
     pub summary: String,
+    /// See `summary`.
+    pub remedy: String,
 }
 
 pub(super) fn end(end: &ContainerEnd, node: &mut Node) -> Found {

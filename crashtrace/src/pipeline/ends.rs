@@ -100,6 +100,7 @@ fn oom_verdict((ktime_ns, cpu): KillId, verdict: &Verdict, description: &Descrip
         level: verdict.level,
         certainty: verdict.certainty,
         summary: description.summary.clone(),
+        remedy: description.remedy.clone(),
     }
 }
 
@@ -131,7 +132,8 @@ impl Known {
     /// More names or Events may be known in a moment.
     fn may_grow(&self) -> bool {
         let events = self.case.exit.as_ref().and_then(|exit| exit.events.as_ref());
-        self.case.names.may_grow() || events.is_some_and(|events| events.soon)
+        let decides = self.facts().is_some_and(|facts| facts.wants_events);
+        self.case.names.may_grow() || decides && events.is_some_and(|events| events.soon)
     }
 
     /// The status of this run is still to come: kubelet reports it after its next look at the runtime, a second or two after the
@@ -165,21 +167,27 @@ impl Pipeline {
             (killed.ktime_ns, killed.cpu) = self.folds.line_of(killed.kill());
         }
         let oom = end.oom.as_ref().map(KilledBy::kill).and_then(|kill| self.oom_verdict(kill));
+        let oom_before_is_whole = end.oom_before_is_whole;
         let (started_ns, ended_ns) = (end.event.task.start_boottime_ns, end.event.stamp.ktime_ns);
         let mut case = enrich(Incident::ContainerExit(end), &mut self.node);
-        if let Some(counter) = no_incident(&case) {
+        let may_wait = self.ends.waiting.len() < MOST;
+        if let Some(counter) = no_incident(&case, may_wait) {
             self.stats.add(counter, 1);
             return None;
         }
         let ends_last_hour = self.ends.hours.add(hours::key(&case), ended_ns);
+        let pod_went_on = names(&case).is_some_and(|names| {
+            names.source == NameSource::Kube && names.stale_seconds.is_none() && !names.life.is_ending()
+        });
         let context = case.exit.get_or_insert_default();
+        context.pod_went_on = pod_went_on;
         (context.oom, context.ends_last_hour) = (oom, ends_last_hour);
         context.oom_watched = started_ns.is_some_and(|started_ns| {
             self.since_ns <= started_ns && self.lost_ns.is_none_or(|lost_ns| lost_ns < started_ns)
-        });
+        }) && oom_before_is_whole;
         // In a burst, records are read before the time is.
         let now_ns = now_ns.max(ended_ns);
-        let known = self.look(case);
+        let known = self.look(case, false);
         let (until_ns, next_ns) = (now_ns.saturating_add(WAIT_NS), now_ns.saturating_add(AGAIN_NS));
         self.decide(Waiting { known, sent: None, until_ns, next_ns }, now_ns)
     }
@@ -194,12 +202,12 @@ impl Pipeline {
             }
             name(&mut waiting.known.case, self.node.pods.as_mut());
             if waiting.sent.is_none()
-                && let Some(counter) = no_incident(&waiting.known.case)
+                && let Some(counter) = no_incident(&waiting.known.case, now_ns < waiting.until_ns)
             {
                 self.stats.add(counter, 1);
                 continue;
             }
-            waiting.known = self.look(waiting.known.case);
+            waiting.known = self.look(waiting.known.case, now_ns >= waiting.until_ns);
             waiting.next_ns = now_ns.saturating_add(AGAIN_NS);
             lines.extend(self.decide(waiting, now_ns));
         }
@@ -209,17 +217,27 @@ impl Pipeline {
         lines
     }
 
-    /// The verdict on an end, with the pod's Events if they decide.
-    fn look(&mut self, mut case: Case) -> Known {
-        case.exit.get_or_insert_default().realtime_offset_ns = self.context.realtime_offset_ns;
+    /// The verdict on an end, with the pod's Events if they decide. After its `last` look nothing more is waited for, whatever the
+    /// source of Events says.
+    fn look(&mut self, mut case: Case, last: bool) -> Known {
+        let context = case.exit.get_or_insert_default();
+        context.realtime_offset_ns = self.context.realtime_offset_ns;
+        context.memory_cgroup_v1 = self.context.memory_cgroup_v1;
         let known = Known::of(case);
         let wants_events = known.facts().is_some_and(|facts| facts.wants_events);
         let events = known.case.exit.as_ref().and_then(|exit| exit.events.as_ref());
+        // A sandbox has none that decide, and its name may come in a moment.
+        if may_be_sandbox(&known.case) {
+            return known;
+        }
         if !(wants_events && events.is_none_or(|events| events.soon)) {
             return known;
         }
         let mut case = known.case;
         ask_events(&mut case, self.node.pods.as_mut());
+        if let Some(events) = case.exit.as_mut().and_then(|exit| exit.events.as_mut()) {
+            events.soon &= !last;
+        }
         Known::of(case)
     }
 
@@ -231,7 +249,8 @@ impl Pipeline {
         let concerns_status = is_wanted || it.sent.is_some() || it.known.is_unexplained();
         let may_grow = it.known.may_grow() || concerns_status && it.known.awaits_status();
         let may_wait = may_grow && now_ns < it.until_ns && self.ends.waiting.len() < MOST;
-        let is_open = may_wait && it.known.is_unexplained() && self.filter.exits != Exits::All;
+        let is_unexplained = it.known.is_unexplained() && self.filter.exits != Exits::All;
+        let is_open = may_wait && (is_unexplained || may_be_sandbox(&it.known.case));
         let passes = self.filter.lets_through(&it.known.case, &it.known.verdict);
         let mut line = None;
         if it.sent.is_none() && is_wanted && passes && !is_open {
@@ -309,18 +328,26 @@ fn names(case: &Case) -> Option<&Names> {
     case.exited()?.owner.names.as_deref()
 }
 
-/// Why an end is no incident at all. The runtime's own process in each pod ends with each pod.
-fn no_incident(case: &Case) -> Option<Counter> {
+/// Why an end is no incident at all. The runtime's own process in each pod ends with each pod. While names may still come, a name
+/// of a process does not decide.
+fn no_incident(case: &Case, may_wait: bool) -> Option<Counter> {
     let party = case.exited()?;
     if party.owner.kind != OwnerKind::Container {
         return Some(Counter::ExitsOfNoContainer);
     }
-    let comm = end(case).and_then(|end| end.event.task.comm.as_ref());
     let is_sandbox = match names(case).and_then(|names| names.container.as_ref()) {
         Some(container) => container.role == Some(ContainerRole::Sandbox),
-        None => party.placement.is_in_pod() && comm.is_some_and(|comm| comm.0 == b"pause"),
+        None => may_be_sandbox(case) && !(may_wait && case.names.may_grow()),
     };
     is_sandbox.then_some(Counter::ExitsOfSandboxes)
+}
+
+/// Its names are not known, and its process has the name of the runtime's own in a pod.
+fn may_be_sandbox(case: &Case) -> bool {
+    let is_known = names(case).is_some_and(|names| names.container.is_some());
+    let comm = end(case).and_then(|end| end.event.task.comm.as_ref());
+    let in_pod = case.exited().is_some_and(|party| party.placement.is_in_pod());
+    !is_known && in_pod && comm.is_some_and(|comm| comm.0 == b"pause")
 }
 
 /// Where an end is counted that the filter of ends drops.

@@ -2,6 +2,7 @@
 
 use super::parts::{frame, process, unresolved};
 use super::{Context, Told};
+use crate::classify::exit::{SIGABRT, SIGKILL};
 use crate::classify::{ExitFacts, Facts, Row};
 use crate::correlate::{ContainerEnd, KilledBy};
 use crate::enrich::{Case, Party};
@@ -39,8 +40,8 @@ pub(super) fn end(case: &Case, end: &ContainerEnd, told: Told<'_>, context: &Con
         before_exec: event.before_exec,
         ended_by: facts.and_then(|facts| facts.ended_by),
         signals: signals(case, end, facts, context),
-        fault: event.raised.as_ref().filter(|raised| signal == Some(raised.number)).map(fault),
-        oom: end.oom.as_ref().map(|kill| {
+        fault: event.raised.as_ref().filter(|raised| is_its_end(raised, signal, facts)).map(fault),
+        oom: end.oom.as_ref().filter(|_| facts.is_none_or(|facts| facts.row == Row::Oom)).map(|kill| {
             // The kill may have been folded into another line.
             let line = case.exit.as_ref().and_then(|exit| exit.oom.as_ref());
             let (ktime_ns, cpu) = line.map_or((kill.ktime_ns, kill.cpu), |oom| (oom.ktime_ns, oom.cpu));
@@ -64,6 +65,12 @@ pub(super) fn end(case: &Case, end: &ContainerEnd, told: Told<'_>, context: &Con
         unresolved: unresolved(case, told, &[]),
         ..frame(Kind::ContainerExit, (event.stamp.ktime_ns, event.stamp.cpu), case, told, context)
     }
+}
+
+/// It ended by this; or by the fault behind a SIGABRT that it had raised.
+fn is_its_end(raised: &Raised, signal: Option<u8>, facts: Option<&ExitFacts>) -> bool {
+    let is_abort = raised.number == SIGABRT && signal != Some(SIGKILL);
+    signal == Some(raised.number) || is_abort && facts.is_some_and(|facts| facts.row == Row::OwnSignal)
 }
 
 /// In the order of their times.

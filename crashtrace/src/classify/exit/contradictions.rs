@@ -14,6 +14,8 @@ pub enum Contradiction {
     /// The status says `OOMKilled` because of an earlier OOM kill of another process of the container: kernel and runtime count
     /// kills for as long as a cgroup exists.
     OomKilledByEarlierKill,
+    /// The status says `OOMKilled` because the OOM killer had chosen the process, which was ending already.
+    OomKilledWhileEnding,
     /// The status says `OOMKilled` with an exit code that no SIGKILL gives.
     OomKilledWithCode(i32),
     /// An OOM kill ended it, and the status has another reason.
@@ -59,7 +61,12 @@ pub(super) fn find(scene: &Scene<'_>, row: Row) -> Vec<Contradiction> {
 /// The status says `OOMKilled` of an end by something else.
 fn oom_killed(scene: &Scene<'_>, status: &EndedStatus) -> Vec<Contradiction> {
     let mut found = Vec::new();
-    if scene.end.oom_before_total > 0 {
+    if scene.event.status.is_none() && scene.event.oom_marked {
+        return found;
+    }
+    if scene.end.oom.is_some() || scene.event.oom_marked {
+        found.push(Contradiction::OomKilledWhileEnding);
+    } else if scene.end.oom_before_total > 0 {
         found.push(Contradiction::OomKilledByEarlierKill);
     } else if scene.context().is_some_and(|context| context.oom_watched) {
         found.push(Contradiction::OomKilledWithoutKill);

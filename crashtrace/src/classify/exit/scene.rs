@@ -1,12 +1,19 @@
 //! A container's end with its parts at hand: whose signal it ended by, and within which times.
 
-use super::sender::{self, SIGKILL};
+use super::HANDLES_WITHIN_NS;
+use super::sender::{self, SIGINT, SIGKILL, SIGQUIT, SIGTERM};
 use crate::correlate::ContainerEnd;
 use crate::enrich::{Case, ExitContext, Party};
 use crate::event::{ContainerExit, Outcome, Signal};
 use crate::names::{ContainerLife, EndedStatus, Names, PodLife, Probe};
 use crate::schema::{EndedBy, ProbeKind};
 
+/// Longer than that hardly any program shuts down.
+const UNKNOWN_GRACE_NS: u64 = 600 * 1_000_000_000;
+/// `SIGWINCH`: httpd's image has it as its STOPSIGNAL.
+const SIGWINCH: u8 = 28;
+/// The first real-time signal that programs have (`SIGRTMIN` of glibc): systemd in a container stops by `SIGRTMIN+3`.
+const SIGRTMIN: u8 = 34;
 /// From the end of the grace period to the runtime's SIGKILL and the process's end, at most.
 const AFTER_GRACE_NS: u64 = 15_000_000_000;
 
@@ -83,16 +90,29 @@ impl<'a> Scene<'a> {
     /// The runtime's signal for which it ended, if that is not SIGKILL.
     pub(super) fn told(&self) -> Option<&'a Signal> {
         let asked = self.event.asked.as_ref().filter(|_| self.asked_by == Some(EndedBy::Runtime))?;
-        self.grace_ns().is_none_or(|grace| self.since(asked) <= grace).then_some(asked)
+        let since = self.since(asked);
+        let within = self.grace_ns().map(|grace| grace.saturating_add(AFTER_GRACE_NS));
+        let within = within.unwrap_or(match asked.number {
+            SIGTERM | SIGINT | SIGQUIT | SIGWINCH | SIGRTMIN.. => UNKNOWN_GRACE_NS,
+            _ => HANDLES_WITHIN_NS,
+        });
+        let stops =
+            since <= within && (!self.crashed() || self.grace_ns().is_some_and(|grace| since <= grace));
+        stops.then_some(asked)
     }
 
-    /// The longest grace period that may hold, and what comes after it.
+    /// It ended by a fault that the kernel saw.
+    fn crashed(&self) -> bool {
+        self.event.raised.as_ref().is_some_and(|it| it.code > 0 && Some(it.number) == self.signal())
+    }
+
+    /// The longest grace period that may hold.
     pub(super) fn grace_ns(&self) -> Option<u64> {
         let life: &PodLife = &self.names()?.life;
         let probes = [ProbeKind::Liveness, ProbeKind::Startup].map(|kind| self.probe(kind)?.grace_seconds);
         let grace = life.grace_seconds.max(life.deletion_grace_seconds);
         let grace = probes.into_iter().fold(grace, Option::max)?;
-        Some(u64::from(grace) * 1_000_000_000 + AFTER_GRACE_NS)
+        Some(u64::from(grace) * 1_000_000_000)
     }
 
     pub(super) fn ignored_term(&self) -> bool {

@@ -9,6 +9,7 @@ use crate::schema::{EndedBy, OwnerKind};
 pub const SIGHUP: u8 = 1;
 pub const SIGINT: u8 = 2;
 pub const SIGQUIT: u8 = 3;
+pub const SIGABRT: u8 = 6;
 pub const SIGKILL: u8 = 9;
 pub const SIGTERM: u8 = 15;
 pub const SIGXCPU: u8 = 24;
@@ -102,7 +103,11 @@ fn kernels(event: &ContainerExit, signal: &Signal) -> EndedBy {
         () if event.oom_marked => EndedBy::OomKiller,
         () if is_itself => EndedBy::CpuLimit,
         // A record has no more of the sender's place in the namespace than which one it is.
-        () if sender.exiting && sender.pid_ns.is_some() && sender.pid_ns == event.pid_ns => {
+        () if !event.is_init
+            && sender.exiting
+            && sender.pid_ns.is_some()
+            && sender.pid_ns == event.pid_ns =>
+        {
             EndedBy::PidNamespace
         }
         () => EndedBy::Kernel,

@@ -138,6 +138,7 @@ pub(crate) fn container_end(event: ContainerExit) -> Incident {
         oom: None,
         oom_before: Vec::new(),
         oom_before_total: 0,
+        oom_before_is_whole: true,
     }))
 }
 

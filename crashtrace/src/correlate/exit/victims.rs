@@ -8,7 +8,7 @@ use super::{KillId, KilledBy};
 use crate::cgroup::{NodeRoot, parse_below};
 use crate::event::{ContainerExit, Lineage, Name, OomDecision, OomVictim};
 
-/// How long victims are remembered. A process that was marked dies within seconds, unless it hangs in the kernel.
+/// How long processes are remembered. A process that was marked dies within seconds, unless it hangs in the kernel.
 pub(in crate::correlate) const REMEMBERED_NS: u64 = 3600 * 1_000_000_000;
 /// Processes that are remembered; above that the oldest of the container that has most is forgotten.
 pub(in crate::correlate) const PROCESSES: usize = 4096;
@@ -27,7 +27,10 @@ pub(in crate::correlate) struct Victims {
     processes: VecDeque<Victim>,
     /// How many of them each container has, by the id of its cgroup.
     shares: BTreeMap<Option<u64>, usize>,
+    /// By bound only: an end of a container has the kills of all the time that it ran.
     containers: BTreeMap<u64, Kills>,
+    /// The time of the latest kill in a container that is forgotten, or is not known.
+    lost_ns: Option<u64>,
 }
 
 /// A process that was marked.
@@ -94,6 +97,10 @@ impl Victims {
         }
         let container = mark.cgroups.as_ref().and_then(|cgroups| container(cgroups, self.root));
         let comm = task.comm.or(task.thread_comm);
+        let is_placed = mark.cgroups.as_ref().is_some_and(|cgroups| !cgroups.incomplete);
+        if !is_placed {
+            self.lost_ns = self.lost_ns.max(Some(marked_ns));
+        }
         if let Some(container) = container {
             let (ktime_ns, cpu) = kill;
             let killed = KilledBy { ktime_ns, cpu, pid: task.pid.or(task.tid), comm: comm.clone() };
@@ -133,6 +140,14 @@ impl Victims {
         (all.into_iter().take(LISTED).cloned().collect(), total)
     }
 
+    /// No kill in the container of this process while it ran is forgotten, or could not be placed.
+    pub(in crate::correlate) fn are_whole(&self, end: &ContainerExit) -> bool {
+        let container = end.cgroups.as_ref().and_then(|cgroups| container(cgroups, self.root));
+        let started_ns = end.task.start_boottime_ns;
+        container.is_some()
+            && started_ns.is_some_and(|start| self.lost_ns.is_none_or(|lost_ns| lost_ns < start))
+    }
+
     fn in_container(&mut self, container: u64, marked_ns: u64, killed: KilledBy) {
         let is_full = self.containers.len() >= CONTAINERS && !self.containers.contains_key(&container);
         let quietest = || {
@@ -140,7 +155,9 @@ impl Victims {
             self.containers.iter().min_by_key(|(_, kills)| latest_ns(kills)).map(|(id, _)| *id)
         };
         if let Some(quietest) = is_full.then(quietest).flatten() {
-            self.containers.remove(&quietest);
+            let forgotten = self.containers.remove(&quietest);
+            let latest_ns = forgotten.and_then(|kills| kills.latest.back().map(|(at_ns, _)| *at_ns));
+            self.lost_ns = self.lost_ns.max(latest_ns);
         }
         let kills = self.containers.entry(container).or_default();
         if kills.latest.iter().any(|(_, known)| known.kill() == killed.kill()) {
@@ -153,10 +170,9 @@ impl Victims {
         kills.latest.push_back((marked_ns, killed));
     }
 
-    /// Forgets what is too old, and makes room for one more process.
+    /// Forgets processes whose marks are too old, and makes room for one more.
     fn forget(&mut self, now_ns: u64) {
         let is_old = |at_ns: u64| at_ns.saturating_add(REMEMBERED_NS) < now_ns;
-        self.containers.retain(|_, kills| kills.latest.back().is_some_and(|(at_ns, _)| !is_old(*at_ns)));
         while self.processes.front().is_some_and(|oldest| is_old(oldest.marked_ns)) {
             self.remove(0);
         }

@@ -240,7 +240,25 @@ fn one_containers_victims_take_no_room_from_anothers_and_old_ones_are_forgotten(
     assert_eq!(kills(&desk.push(ended(others))[0]).2, 6000, "all are counted");
     let later = 2 * 3600 * SECOND;
     desk.push(marked(later, None, task(9, 5), OTHER));
-    assert_eq!(kills(&desk.push(ended(exit(later + 1, 7, 5)))[0]), (None, vec![], 0));
+    assert_eq!(kills(&desk.push(ended(exit(later + 1, 7, 5)))[0]), (None, vec![100], 1));
+}
+
+/// A kill that is not remembered, or cannot be placed, may have been in any container.
+#[test]
+fn an_end_knows_whether_all_kills_while_it_ran_are_remembered() {
+    let whole = |desk: &mut Desk, start_ns| {
+        told(&desk.push(ended(exit(900_000, 7, start_ns)))[0]).oom_before_is_whole
+    };
+    let mut desk = Desk::default();
+    let container = |number: u64| format!("{number:064x}");
+    desk.all((0..1024).map(|at| marked(1000 + at, None, task(10 + at as u32, 5), &container(at))));
+    assert!(whole(&mut desk, 5));
+    desk.push(marked(5000, None, task(9, 5), &container(2000)));
+    assert!(!whole(&mut desk, 1000) && whole(&mut desk, 1001), "the first container is forgotten");
+    desk.push(mark_of(6000, None, task(8, 5)));
+    assert!(!whole(&mut desk, 6000) && whole(&mut desk, 6001), "its cgroups are not known");
+    let unplaced = ContainerExit { cgroups: None, ..exit(900_001, 7, 800_000) };
+    assert!(!told(&desk.push(ended(unplaced))[0]).oom_before_is_whole);
 }
 
 #[test]

@@ -15,8 +15,16 @@ fn sentence(told: &Told<'_>, contradiction: &Contradiction) -> String {
     let reason = reason.map_or_else(|| "another reason".to_owned(), phrase::quoted);
     match contradiction {
         Contradiction::OomKilledWithoutKill => {
-            "the status says OOMKilled, but the kernel killed no process of this container for memory: on cgroup v1 the \
-             runtime marks all containers of a pod when the pod's limit is hit"
+            let v1 = told.case.exit.as_ref().and_then(|exit| exit.memory_cgroup_v1) == Some(true);
+            let why = if v1 {
+                ": on cgroup v1 the runtime marks all containers of a pod when the pod's limit is hit"
+            } else {
+                ""
+            };
+            format!("the status says OOMKilled, but the kernel killed no process of this container for memory{why}")
+        }
+        Contradiction::OomKilledWhileEnding => {
+            "the status says OOMKilled, but the OOM killer had chosen the process while it was ending for another reason"
                 .to_owned()
         }
         Contradiction::OomKilledByEarlierKill => {

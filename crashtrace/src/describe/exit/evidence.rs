@@ -10,8 +10,11 @@ pub(super) fn sentences(told: &Told<'_>) -> Vec<String> {
     let mut sentences = vec![process(told)];
     sentences.extend(signals(told));
     sentences.extend(raised(told));
+    sentences.extend(oom_too_late(told));
+    sentences.extend(without_signal(told));
     sentences.extend(execs(told));
     sentences.extend(probe(told));
+    sentences.extend(unsaid(told));
     sentences.extend(pod(told));
     sentences.extend(no_word(told));
     sentences.extend(status(told));
@@ -82,17 +85,67 @@ fn kernels(signal: &Signal, by: Option<EndedBy>) -> String {
     }
 }
 
+fn oom_too_late(told: &Told<'_>) -> Option<String> {
+    let sentence = "the OOM killer had chosen it while it was ending, which is not what ended it";
+    told.facts.oom_too_late.then(|| sentence.to_owned())
+}
+
+/// Its pod ends, and the runtime had no need to send a signal.
+fn without_signal(told: &Told<'_>) -> Option<String> {
+    let of_itself = matches!(told.facts.ended_by, Some(EndedBy::Itself | EndedBy::SameContainer));
+    (told.facts.row == Row::Stopped && of_itself).then(|| {
+        "no signal of the container runtime ended it: that it ended for its pod's end, as by a hook preStop, is inferred".to_owned()
+    })
+}
+
+/// Nothing says that a probe failed.
+fn unsaid(told: &Told<'_>) -> Option<String> {
+    told.facts.probe.as_ref().filter(|probe| probe.unsaid)?;
+    Some(
+        "no Event of the pod tells why: kubelet writes no more of them after 25 of a pod, but for one in five minutes. Of a pod that \
+         goes on it stops a container for a failed probe, a change of its spec or a failed postStart hook, so that the probe is inferred"
+            .to_owned(),
+    )
+}
+
+/// Programs live with these: a JVM has SIGSEGV for its null checks.
+const SURVIVED: [u8; 4] = [SIGSEGV, SIGBUS, SIGFPE, SIGPIPE];
+const SIGBUS: u8 = 7;
+const SIGFPE: u8 = 8;
+const SIGSEGV: u8 = 11;
+const SIGPIPE: u8 = 13;
+
 /// The signal that it raised, if it ended by that.
 fn raised(told: &Told<'_>) -> Option<String> {
     let raised = told.event.raised.as_ref()?;
     let signal = phrase::signal(raised.number);
-    if told.event.status.and_then(WaitStatus::signal) != Some(raised.number) {
+    let status = told.event.status.and_then(WaitStatus::signal);
+    if let Some(status) = status.filter(|_| told.is_hidden_abort()) {
+        return Some(abort(told, status));
+    }
+    if status != Some(raised.number) {
+        if raised.outcome == Outcome::Ignored || SURVIVED.contains(&raised.number) {
+            return None;
+        }
         let before = span(told.before_end(raised.ktime_ns));
         return Some(format!("it raised {signal} {before} before the end, and did not end by it"));
     }
     let code = phrase::signal_code(raised.number, raised.code);
     let code = code.map_or_else(|| format!("code {}", raised.code), str::to_owned);
     Some(format!("{signal}, {code}: {}", phrase::raised(raised)))
+}
+
+/// What the status shows of a call of `abort` is the fault behind it.
+fn abort(told: &Told<'_>, status: u8) -> String {
+    let (code, name) = (128 + u16::from(status), phrase::signal(status));
+    let why = if told.event.is_init {
+        "process 1 of a pid namespace ignores SIGABRT"
+    } else {
+        "SIGABRT did not end it"
+    };
+    format!(
+        "it called abort(); the status shows {code} ({name}), the fault by which abort() ends, because {why}"
+    )
 }
 
 fn execs(told: &Told<'_>) -> Option<String> {

@@ -13,7 +13,8 @@ pub(super) fn sentence(told: &Told<'_>) -> Option<String> {
     Some(format!("Its log: `{}`.", command(told)?))
 }
 
-/// By names; by the container's id if a name is not known, or is one that a shell could take for something else.
+/// By names; by the container's id if it is not known which run's log the names give, if a name is not known, or if one is
+/// something else to a shell.
 fn command(told: &Told<'_>) -> Option<String> {
     let owner = &told.case.exited()?.owner;
     let by_names = || {
@@ -21,7 +22,7 @@ fn command(told: &Told<'_>) -> Option<String> {
         let namespace = harmless(names.namespace.as_deref()?)?;
         let pod = harmless(names.pod.as_deref()?)?;
         let container = harmless(names.container.as_ref()?.name.as_deref()?)?;
-        let previous = if is_started_anew(told) { " --previous" } else { "" };
+        let previous = if is_started_anew(told)? { " --previous" } else { "" };
         Some(format!("kubectl logs -n {namespace} {pod} -c {container}{previous}"))
     };
     let by_id = || {
@@ -33,18 +34,16 @@ fn command(told: &Told<'_>) -> Option<String> {
 }
 
 /// The log of the container's name is then that of the next run.
-fn is_started_anew(told: &Told<'_>) -> bool {
-    let Some(names) = told.names() else { return false };
-    let container = names.container.as_ref().and_then(|container| container.life.restart_policy);
-    let policy = container.or(names.life.restart_policy);
-    let failed = told.event.status != Some(WaitStatus::Exited { code: 0 });
-    let ends = names.life.deleting || names.life.reason.is_some();
-    !ends
-        && match policy {
-            Some(RestartPolicy::Always) => true,
-            Some(RestartPolicy::OnFailure) => failed,
-            Some(RestartPolicy::Never) | None => false,
-        }
+fn is_started_anew(told: &Told<'_>) -> Option<bool> {
+    let names = told.names()?;
+    if names.life.deleting || names.life.reason.is_some() {
+        return Some(false);
+    }
+    Some(match names.restart_policy()? {
+        RestartPolicy::Always => true,
+        RestartPolicy::OnFailure => told.event.status != Some(WaitStatus::Exited { code: 0 }),
+        RestartPolicy::Never => false,
+    })
 }
 
 /// A name as Kubernetes has them, which is no option and nothing that a shell acts on.

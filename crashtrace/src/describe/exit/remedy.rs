@@ -3,7 +3,7 @@
 use super::{Told, log};
 use crate::classify::{FailedProbe, Row};
 use crate::event::{Raised, WaitStatus};
-use crate::names::{ProbeAction, RestartPolicy};
+use crate::names::{Names, ProbeAction, RestartPolicy};
 use crate::phrase::{self, span};
 use crate::schema::{Cause, EndedBy, ProbeKind, Stop};
 
@@ -59,24 +59,40 @@ pub(super) fn of(told: &Told<'_>) -> String {
         Row::Kernel => advice.push("Look for a message about this process in the kernel log (`dmesg`).".to_owned()),
         Row::StatusUnread | Row::SignalUnseen => advice.extend(log),
     }
-    if told.facts.ignored_term && told.facts.row != Row::Runtime {
-        advice.push(IGNORED.to_owned());
+    if told.facts.row != Row::Runtime {
+        advice.extend(ignored(told));
     }
     advice.retain(|sentence| !sentence.is_empty());
     advice.join(" ")
 }
 
-/// It did not end upon SIGTERM.
-const IGNORED: &str = "It did not end upon SIGTERM: process 1 of a container has no default action for it, so the program must handle it, or \
-an init (tini) must pass it on; a shell as process 1 needs `exec` before the program. If it only needs longer, raise \
-terminationGracePeriodSeconds.";
+/// It did not end upon the runtime's signal.
+fn ignored(told: &Told<'_>) -> Option<String> {
+    let asked = told.event.asked.as_ref().filter(|_| told.facts.ignored_term)?;
+    let name = phrase::signal(asked.number);
+    let of_image = if asked.number == SIGTERM { "" } else { " (the image's STOPSIGNAL, or the pod's)" };
+    Some(format!(
+        "It did not end upon {name}{of_image}: process 1 of a container has no default action for it, so the program must handle it, \
+         or an init (tini) must pass it on; a shell as process 1 needs `exec` before the program. If it only needs longer, raise \
+         terminationGracePeriodSeconds."
+    ))
+}
 
 fn oom(told: &Told<'_>) -> String {
     match told.verdict.cause {
         Cause::Unknown => {
             "The kernel log (`dmesg`) has that OOM kill at this time, with the limit that was hit.".to_owned()
         }
-        _ => "What to do is in the line of the OOM kill, whose id is in exit.oom.".to_owned(),
+        _ => {
+            let remedy =
+                told.case.exit.as_ref().and_then(|exit| exit.oom.as_ref()).map(|oom| oom.remedy.as_str());
+            match remedy.filter(|remedy| !remedy.is_empty()) {
+                Some(remedy) => {
+                    format!("{remedy} The line of the OOM kill, whose id is in exit.oom, has the figures.")
+                }
+                None => "What to do is in the line of the OOM kill, whose id is in exit.oom.".to_owned(),
+            }
+        }
     }
 }
 
@@ -95,7 +111,7 @@ fn oom_before(told: &Told<'_>) -> Option<String> {
 fn code(told: &Told<'_>) -> String {
     let Some(WaitStatus::Exited { code }) = told.event.status else { return String::new() };
     let is_java = told.event.task.comm.as_ref().is_some_and(|comm| comm.0.starts_with(b"java"));
-    let always = told.names().and_then(|names| names.life.restart_policy) == Some(RestartPolicy::Always);
+    let always = told.names().and_then(Names::restart_policy) == Some(RestartPolicy::Always);
     if code == 3 && is_java {
         return "A JVM exits with 3 when -XX:+ExitOnOutOfMemoryError ends it: its heap is too small for its work, or leaks. Raise -Xmx \
                 (or -XX:MaxRAMPercentage) and the container's limit above it."
@@ -126,15 +142,17 @@ fn of_child(signal: u8) -> String {
     let what = format!("Code {} is 128 and the number of {name}:", 128 + u16::from(signal));
     match signal {
         SIGKILL => format!(
-            "{what} a child of this process got SIGKILL. If the OOM killer took it, the evidence says so; else look for what sends \
+            "{what} mostly a child of this process got SIGKILL. If the OOM killer took it, the evidence says so; else look for what sends \
              SIGKILL inside of the container (`timeout -s KILL`, a supervisor)."
         ),
-        SIGTERM => format!("{what} the program handled {name} and says so, or a child ended by it."),
-        SIGABRT => format!("{what} a child called abort() (a failed assertion, an uncaught exception)."),
-        SIGSEGV | SIGBUS | SIGILL | SIGFPE => {
-            format!("{what} a child crashed. Its core, or its log, says where.")
+        SIGTERM => format!("{what} mostly the program handled {name} and says so, or a child ended by it."),
+        SIGABRT => {
+            format!("{what} mostly a child called abort() (a failed assertion, an uncaught exception).")
         }
-        _ => format!("{what} a child ended by {name}, or the program handled it and says so."),
+        SIGSEGV | SIGBUS | SIGILL | SIGFPE => {
+            format!("{what} mostly a child crashed. Its core, or its log, says where.")
+        }
+        _ => format!("{what} mostly a child ended by {name}, or the program handled it and says so."),
     }
 }
 
@@ -205,6 +223,13 @@ fn probe(told: &Told<'_>, failed: &FailedProbe) -> Vec<String> {
     let timed_out =
         ["deadline exceeded", "timed out", "Timeout exceeded", "timeout"].iter().any(|it| said.contains(it));
     let Some(spec) = &failed.spec else {
+        if failed.unsaid {
+            return vec![
+                "See which probe fails now: `kubectl describe pod` has their settings, and kubelet's log (`journalctl -u kubelet`) what \
+                 they say."
+                    .to_owned(),
+            ];
+        }
         return vec![
             "Run the command of the probe by hand (`kubectl exec`), and compare its time with timeoutSeconds.".to_owned(),
         ];
@@ -277,5 +302,8 @@ fn runtime(told: &Told<'_>) -> String {
     } else {
         "A client of the runtime had it stopped (`docker stop`, a supervisor): the runtime's log at this time says more."
     };
-    if told.facts.ignored_term { format!("{first} {IGNORED}") } else { first.to_owned() }
+    match ignored(told) {
+        Some(ignored) => format!("{first} {ignored}"),
+        None => first.to_owned(),
+    }
 }

@@ -58,7 +58,10 @@ fn each_row_has_its_summary() {
             },
             "exited with code 143, 2.0 s after SIGTERM from bash",
         ),
-        (killed(init), "because process 1 of its pid namespace, api (pid 4000), ended"),
+        (
+            ContainerExit { is_init: false, ..killed(init) },
+            "because process 1 of its pid namespace, api (pid 4000), ended",
+        ),
         (killed(kernels(9, 4211)), "at its limit of CPU time (RLIMIT_CPU)"),
         (killed(kernels(9, 77)), "was killed by the kernel after 1 min 0 s: ended by SIGKILL"),
         (
@@ -143,7 +146,7 @@ fn the_remedy_of_a_probe_fits_what_it_said_and_when() {
         ..exited(0)
     };
     let told = Scenery { names: None, ..Scenery::of(inferred) }.told();
-    assert!(told.summary.contains("failed a liveness or startup probe (exec, 3 failures in a row); it exited with code 0 1.0 s after SIGTERM"), "{}", told.summary);
+    assert!(told.summary.contains("failed a liveness, startup (or readiness) probe (exec, 3 failures in a row); it exited with code 0 1.0 s after SIGTERM"), "{}", told.summary);
     assert!(told.shows(&["3 processes that came into the container by exec failed in a row, 10.0 s apart, the last, cat (exit code 1)"]));
     assert!(told.remedy.contains("crictl logs 4f2a00000000"), "{}", told.remedy);
 }
@@ -156,8 +159,8 @@ fn each_exit_code_has_its_remedy() {
         (3, "its documentation and its log"),
         (126, "cannot be executed"),
         (127, "does not exist"),
-        (134, "a child called abort()"),
-        (137, "a child of this process got SIGKILL"),
+        (134, "mostly a child called abort()"),
+        (137, "mostly a child of this process got SIGKILL"),
         (139, "a child crashed"),
         (143, "the program handled SIGTERM"),
         (130, "a child ended by SIGINT"),
@@ -225,6 +228,16 @@ fn the_command_for_the_log_is_the_right_one_and_harmless() {
         change(scenery.names.as_mut().expect("names"));
         scenery.told().remedy
     };
+    // Which run's log the names give is not known; an init container that is done is not started again.
+    assert!(remedy(|names| names.life.restart_policy = None).contains("`crictl logs 4f2a00000000`"));
+    let init = |code| {
+        let mut scenery = Scenery::of(exited(code));
+        let container = scenery.names.as_mut().expect("names").container.as_mut().expect("one");
+        container.role = Some(crate::schema::ContainerRole::Init);
+        scenery.told().remedy
+    };
+    assert!(init(1).ends_with("--previous`.") && init(0).ends_with("-c api`."), "{}", init(0));
+    assert!(init(0).starts_with("It ended without an error: nothing to do."));
     let plain = "`kubectl logs -n shop api-7f9c -c api`";
     assert!(remedy(|names| names.life.restart_policy = Some(RestartPolicy::Never)).contains(plain));
     assert!(remedy(|names| names.life.deleting = true).contains(plain));
@@ -256,7 +269,13 @@ fn contradictions_of_status_and_kernel_are_said() {
     assert_eq!(with(stubborn(), says("OOMKilled", 137)).told().contradictions, [""; 0], "not watched");
     sibling.change = |_, context| context.oom_watched = true;
     let told = sibling.told();
-    assert!(told.contradictions[0].contains("killed no process of this container for memory"), "{told:#?}");
+    assert!(told.contradictions[0].ends_with("killed no process of this container for memory"), "{told:#?}");
+    let mut old = with(stubborn(), says("OOMKilled", 137));
+    old.change = |_, context| (context.oom_watched, context.memory_cgroup_v1) = (true, Some(true));
+    assert!(old.told().contradictions[0].contains("on cgroup v1 the runtime marks"));
+    let mut late = with(stubborn(), says("OOMKilled", 137));
+    late.change = |end, context| (end.event.oom_marked, context.oom_watched) = (true, true);
+    assert!(late.told().contradictions[0].contains("had chosen the process while it was ending"));
     // A child was killed, and the first process exits.
     let mut child = with(exited(0), says("OOMKilled", 0));
     let before: fn(&mut crate::correlate::ContainerEnd, &mut crate::enrich::ExitContext) = |end, _| {
@@ -294,6 +313,25 @@ fn contradictions_of_status_and_kernel_are_said() {
     let list = [event("Killing", "Container api failed liveness probe, will be restarted", END - SECOND)];
     let told = with(completed, says("Completed", 0)).events(&list).told();
     assert!(told.contradictions[0].contains("says Completed, but"), "{told:#?}");
+}
+
+#[test]
+fn a_signal_that_it_survived_is_evidence_only_where_it_means_something() {
+    let raises = |number, outcome| {
+        let mut event = ContainerExit { raised: raised(number, 1, 0), ..exited(1) };
+        event.raised.as_mut().expect("one").outcome = outcome;
+        Scenery::of(event).told().shows(&["did not end by it"])
+    };
+    assert!([7, 8, 11, 13].iter().all(|number| !raises(*number, Outcome::Delivered)));
+    assert!(raises(6, Outcome::Delivered) && !raises(6, Outcome::Ignored));
+}
+
+#[test]
+fn the_words_name_the_runtimes_signal() {
+    let mut event = stubborn();
+    event.asked.as_mut().expect("one").number = 3;
+    let told = Scenery::of(event).told();
+    assert!(told.summary.contains("upon SIGQUIT") && told.remedy.contains("did not end upon SIGQUIT"));
 }
 
 #[test]

@@ -340,6 +340,26 @@ fn a_sandbox_that_is_known_later_is_no_end() {
     assert_eq!((desk.count(Counter::ExitsOfSandboxes), desk.count(Counter::EndsWell)), (1, 0));
 }
 
+/// A program may be named as the runtime's own process is.
+#[test]
+fn a_process_named_pause_waits_for_its_names() {
+    let pause = || {
+        let mut end = code(1);
+        end.task.comm = Some("pause".into());
+        end
+    };
+    let mut desk = Desk::new(Filter::default(), soon());
+    assert_eq!(desk.push(pause()), [Value::Null; 0]);
+    desk.set(named(RestartPolicy::Always));
+    let rest = desk.rest();
+    assert_eq!(rest.len(), 1, "its name says that it is a container");
+    assert_eq!(rest[0].1["verdict"]["cause"], "container_exit");
+    // No name comes.
+    let mut desk = Desk::new(Filter::default(), soon());
+    desk.push(pause());
+    assert_eq!((desk.rest(), desk.count(Counter::ExitsOfSandboxes)), (vec![], 1));
+}
+
 #[test]
 fn ends_of_the_last_hour_are_those_of_the_same_container() {
     let names = with_status(named(RestartPolicy::Always), "Error", 1);

@@ -30,6 +30,7 @@ fn a_joined_oom_kill_gives_its_cause_and_level() {
             level: Some(Level::Container),
             certainty: Certainty::Inferred,
             summary: "container api hit its own limit of 64 MiB".to_owned(),
+            remedy: "Raise that limit.".to_owned(),
         });
     };
     let told = scenery.told();
@@ -45,6 +46,93 @@ fn a_joined_oom_kill_gives_its_cause_and_level() {
     let told = Scenery::of(event).told();
     expect(&told, Row::OomUnseen, Cause::Unknown, Some(EndedBy::OomKiller));
     assert!(told.gap("verdict.cause").is_some_and(|why| why.contains("no record of that OOM kill")));
+}
+
+#[test]
+fn an_oom_kill_that_came_too_late_is_not_what_ended_it() {
+    let chosen = |status, killed| {
+        let event = ContainerExit {
+            status,
+            killed: Some(killed),
+            asked: Some(runc(15, 30 * SECOND)),
+            oom_marked: true,
+            ..an_end()
+        };
+        let marked = Scenery::of(event.clone()).told();
+        let mut joined = Scenery::of(event);
+        joined.change = |end, _| end.oom = Some(an_oom(4211));
+        [marked, joined.told()]
+    };
+    // The runtime had killed it, and the kernel chose it while it died; it had called `exit`.
+    for told in chosen(signaled(9), runc(9, SECOND))
+        .into_iter()
+        .chain(chosen(Some(WaitStatus::Exited { code: 143 }), kernels(9, 4211)))
+    {
+        expect(&told, Row::Runtime, Cause::Unknown, Some(EndedBy::Runtime));
+        assert!(
+            told.exit().oom_too_late && told.shows(&["the OOM killer had chosen it while it was ending"])
+        );
+    }
+    // A SIGKILL that process 1 ignores does not end it.
+    let ignored = Signal { outcome: Outcome::Ignored, ..inside(&api()) };
+    let [marked, joined] = chosen(signaled(9), ignored);
+    assert_eq!((marked.exit().row, joined.exit().row), (Row::OomUnseen, Row::Oom));
+    assert!(!marked.exit().oom_too_late && !joined.exit().oom_too_late);
+}
+
+#[test]
+fn abort_of_process_1_is_told_by_its_sigabrt() {
+    for status in [4, 5, 11] {
+        let event = ContainerExit { status: signaled(status), raised: raised(6, -6, 0), ..an_end() };
+        let told = Scenery::of(event).told();
+        expect(&told, Row::OwnSignal, Cause::ContainerExit, Some(EndedBy::Itself));
+        assert!(told.summary.contains("called abort()"), "{}", told.summary);
+        let shown = format!("the status shows {}", 128 + status);
+        assert!(told.shows(&[&shown, "process 1 of a pid namespace ignores SIGABRT"]), "{told:#?}");
+    }
+    let event = ContainerExit { status: signaled(8), raised: raised(6, -6, 0), ..an_end() };
+    expect(&Scenery::of(event).told(), Row::SignalUnseen, Cause::Unknown, None);
+}
+
+#[test]
+fn a_pod_that_ends_explains_an_end_that_looks_like_a_stop() {
+    let exited = |code| Some(WaitStatus::Exited { code });
+    let inside = |number| Some(Signal { number, ..inside(&api()) });
+    let ending = |event| Scenery::of(event).life(|pod, _| pod.deleting = true).told();
+    let at = |status, asked| ContainerExit { status, asked, ..an_end() };
+    // `nginx -s quit` in a hook `preStop`, and programs that it ends in other ways.
+    for (event, by) in [
+        (at(exited(0), inside(3)), EndedBy::SameContainer),
+        (at(exited(131), inside(3)), EndedBy::SameContainer),
+        (at(signaled(15), inside(15)), EndedBy::SameContainer),
+        (ContainerExit { killed: inside(9), ..at(signaled(9), None) }, EndedBy::SameContainer),
+        (at(exited(0), None), EndedBy::Itself),
+        (at(exited(143), None), EndedBy::Itself),
+    ] {
+        let told = ending(event.clone());
+        expect(&told, Row::Stopped, Cause::Stopped, Some(by));
+        assert_eq!(told.inferred(), ["verdict.cause", "exit.stop"]);
+        assert_eq!((told.exit().stop, told.exit().wants_events), (Some(Stop::Deleted), false));
+        assert!(told.shows(&["no signal of the container runtime ended it"]), "{told:#?}");
+        if by == EndedBy::SameContainer {
+            assert!(told.shows(&["in the same container"]), "the sender is shown: {told:#?}");
+        }
+        assert_ne!(Scenery::of(event.clone()).told().cause, Cause::Stopped, "the pod goes on");
+        let mut later = Scenery::of(event).life(|pod, _| pod.deleting = true);
+        later.change = |_, context| context.pod_went_on = true;
+        assert_ne!(later.told().cause, Cause::Stopped, "it was deleted after the end");
+    }
+    let host = by("bash", 812, "/user.slice/user-0.slice/session-3.scope");
+    for (event, cause) in [
+        (at(exited(1), None), Cause::ContainerExit),
+        (at(exited(1), inside(15)), Cause::Killed),
+        (ContainerExit { raised: raised(11, 1, 0), ..at(signaled(11), None) }, Cause::ContainerExit),
+        (ContainerExit { raised: raised(6, -6, 0), ..at(signaled(6), None) }, Cause::ContainerExit),
+        (at(signaled(11), inside(11)), Cause::Killed),
+        (ContainerExit { killed: Some(host), ..at(signaled(9), None) }, Cause::Killed),
+    ] {
+        assert_eq!(ending(event.clone()).cause, cause, "{event:?}");
+    }
 }
 
 #[test]
@@ -126,7 +214,15 @@ fn the_kernel_killed_it() {
     let mut init = kernels(9, 4000);
     init.sender.exiting = true;
     init.sender.pid_ns = Some(CONTAINERS_NS);
-    let kill = |killed: Signal| ContainerExit { status: signaled(9), killed: Some(killed), ..an_end() };
+    let kill = |killed: Signal| ContainerExit {
+        status: signaled(9),
+        killed: Some(killed),
+        is_init: false,
+        ..an_end()
+    };
+    // Process 1 of a namespace is not killed for the end of that.
+    let first = ContainerExit { is_init: true, ..kill(init.clone()) };
+    expect(&Scenery::of(first).told(), Row::Kernel, Cause::Unknown, Some(EndedBy::Kernel));
     let told = Scenery::of(kill(init.clone())).told();
     expect(&told, Row::PidNamespace, Cause::Killed, Some(EndedBy::PidNamespace));
     assert!(told.exit().wants_events);

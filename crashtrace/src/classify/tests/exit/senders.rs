@@ -99,8 +99,10 @@ fn the_kernels_sigkill_is_told_by_the_task_that_was_current() {
         (kernels(9, 4211), EndedBy::CpuLimit),
         (kernels(9, 4000), EndedBy::Kernel),
     ] {
-        assert_eq!(sender(signal), Some(by_whom));
+        let event = ContainerExit { status: signaled(9), killed: Some(signal), is_init: false, ..an_end() };
+        assert_eq!(Scenery::of(event).told().exit().killed_by, Some(by_whom));
     }
+    assert_eq!(sender(init.clone()), Some(EndedBy::Kernel), "of process 1 itself");
     init.sender.pid_ns = Some(HOST_NS);
     assert_eq!(sender(init), Some(EndedBy::Kernel));
 }

@@ -125,7 +125,7 @@ fn events_of_this_run_tell_why_it_ended() {
         (told.exit().stop, told.certainty)
     };
     assert_eq!(sidecar(RestartPolicy::Never), (Some(Stop::PodDone), Certainty::Inferred));
-    assert_eq!(sidecar(RestartPolicy::Always), (Some(Stop::Deleted), Certainty::Observed));
+    assert_eq!(sidecar(RestartPolicy::Always), (Some(Stop::Deleted), Certainty::Inferred));
 }
 
 #[test]
@@ -186,14 +186,17 @@ fn without_kubernetes_word_failed_execs_at_an_interval_infer_a_probe() {
         Some((ProbeKind::Unknown, 3))
     );
     for execs in [
-        // One is no row; the last is long ago; the interval is none of whole seconds.
+        // One or two are no row; the last is long ago; the interval is none of whole seconds.
         failed_execs(1, SECOND + 1000, 10 * SECOND),
+        failed_execs(2, SECOND + 1000, 10 * SECOND),
         failed_execs(3, 8 * SECOND, 10 * SECOND),
         failed_execs(3, SECOND + 1000, 2 * SECOND + SECOND / 2),
     ] {
         let told = nameless(with(execs, 3));
         assert_eq!((told.cause, told.exit().row), (Cause::Unknown, Row::Runtime));
     }
+    let row = |total| nameless(with(failed_execs(3, SECOND + 1000, 10 * SECOND), total)).cause;
+    assert_eq!((row(30), row(31)), (Cause::HealthCheck, Cause::Unknown), "a readiness probe's ends nothing");
     // Kubernetes knows the probe: its interval and threshold hold.
     let known = |seconds, total, action| {
         let mut probe = liveness(action);
@@ -228,4 +231,90 @@ fn a_signal_of_the_runtime_long_before_the_grace_period_is_none_for_this_end() {
     // `docker kill --signal HUP` reloads; the pod's grace period is 30 s.
     let event = ContainerExit { asked: Some(runc(1, 50 * SECOND)), ..an_end() };
     assert_eq!(Scenery::of(event).told().exit().row, Row::Exited);
+}
+
+#[test]
+fn without_a_known_grace_period_signals_that_stop_programs_count_for_longer() {
+    let row = |asked: Signal| {
+        let event = ContainerExit { asked: Some(asked), ..an_end() };
+        Scenery { names: None, ..Scenery::of(event) }.told().exit().row
+    };
+    for number in [2, 3, 15, 28, 34, 37, 64] {
+        assert_eq!(row(runc(number, 599 * SECOND)), Row::Runtime, "{number}");
+        assert_eq!(row(runc(number, 601 * SECOND)), Row::Exited, "{number}");
+    }
+    for number in [1, 10, 12] {
+        assert_eq!(row(runc(number, 9 * SECOND)), Row::Runtime, "{number}");
+        assert_eq!(row(runc(number, 11 * SECOND)), Row::Exited, "{number}");
+    }
+}
+
+#[test]
+fn a_crash_is_one_where_the_grace_period_is_over_or_not_known() {
+    let crash = |before| ContainerExit {
+        status: signaled(11),
+        raised: raised(11, 1, 0),
+        asked: Some(runc(15, before)),
+        ..an_end()
+    };
+    assert_eq!(Scenery::of(crash(29 * SECOND)).told().exit().row, Row::Runtime);
+    assert_eq!(Scenery::of(crash(31 * SECOND)).told().exit().row, Row::Fault);
+    let nameless = Scenery { names: None, ..Scenery::of(crash(SECOND)) };
+    assert_eq!(nameless.told().exit().row, Row::Fault);
+}
+
+#[test]
+fn killing_of_the_run_before_is_none_of_this() {
+    let told = |ran_ns, killing_at, count| {
+        let task = Task { start_boottime_ns: Some(END - ran_ns), ..an_end().task };
+        let mut scenery = Scenery::of(ContainerExit { task, ..told_to_stop() });
+        scenery.names.as_mut().expect("names").container.as_mut().expect("one").restart_count = Some(count);
+        scenery.events(&[event("Killing", LIVENESS, killing_at)]).told().cause
+    };
+    assert_eq!(told(40 * SECOND, END - 40 * SECOND, 2), Cause::Unknown, "in the second of the start");
+    assert_eq!(told(40 * SECOND, END - 40 * SECOND, 0), Cause::HealthCheck, "there was none before");
+    assert_eq!(told(40 * SECOND, END - 39 * SECOND, 2), Cause::HealthCheck, "its hook preStop took long");
+    assert_eq!(told(2 * SECOND, END - 2 * SECOND, 2), Cause::HealthCheck, "stopped as soon as it ran");
+    assert_eq!(told(60 * SECOND, END - 50 * SECOND, 2), Cause::Unknown, "longer ago than the grace period");
+}
+
+#[test]
+fn where_kubelet_writes_no_more_events_the_probe_is_what_is_left() {
+    let http = || Some(liveness(ProbeAction::HttpGet));
+    let probed =
+        |ends: ContainerExit| Scenery::of(ends).life(|_, container| container.liveness = http()).events(&[]);
+    let told = probed(told_to_stop()).told();
+    assert_eq!((told.cause, told.certainty), (Cause::HealthCheck, Certainty::Inferred));
+    assert_eq!(told.inferred(), ["verdict.cause", "exit.probe"]);
+    assert_eq!(told.exit().probe.as_ref().map(|probe| probe.kind), Some(ProbeKind::Liveness));
+    assert!(told.shows(&["kubelet writes no more of them after 25", "a change of its spec"]), "{told:#?}");
+    // Both probes: the startup probe has until 35 s.
+    let both = |ran_ns| {
+        let task = Task { start_boottime_ns: Some(END - ran_ns), ..an_end().task };
+        let scenery = probed(ContainerExit { task, ..told_to_stop() });
+        let told = scenery.life(|_, container| container.startup = http()).told();
+        told.exit().probe.as_ref().map(|probe| probe.kind)
+    };
+    assert_eq!(both(20 * SECOND), Some(ProbeKind::Startup));
+    assert_eq!(both(60 * SECOND), Some(ProbeKind::Unknown));
+    let unknown = |change: fn(&mut Scenery)| {
+        let mut scenery = probed(told_to_stop());
+        change(&mut scenery);
+        assert_eq!(scenery.told().cause, Cause::Unknown);
+    };
+    unknown(|it| it.events = None);
+    unknown(|it| it.events.as_mut().expect("Events").soon = true);
+    unknown(|it| it.events.as_mut().expect("Events").missing = Some("403".to_owned()));
+    unknown(|it| it.names.as_mut().expect("names").stale_seconds = Some(9));
+    unknown(|it| it.names.as_mut().expect("names").source = NameSource::Cri);
+    unknown(|it| it.names.as_mut().expect("names").container.as_mut().expect("one").life.liveness = None);
+}
+
+#[test]
+fn an_event_that_decides_needs_no_other() {
+    let wants = |message: &str| {
+        let list = [event("Killing", message, END - SECOND)];
+        Scenery::of(told_to_stop()).events(&list).told().exit().wants_events
+    };
+    assert!(!wants(LIVENESS) && wants("Stopping container api"));
 }

@@ -113,6 +113,17 @@ fn an_end_that_stays_unexplained_goes_out_once_time_is_up_and_is_not_hidden() {
         assert!(desk.api.borrow().looked <= 21);
         assert_eq!(desk.count(Counter::EndsWell), u64::from(!reported));
     }
+    // What kubelet's silence means is known when time is up, also where the source still waits.
+    let mut desk = Desk::new(Filter::default(), known(named(RestartPolicy::Always)));
+    let mut names = named(RestartPolicy::Always);
+    let probe = crate::classify::tests::exit::liveness(crate::names::ProbeAction::HttpGet);
+    names.container.as_mut().expect("a container").life.liveness = Some(probe);
+    desk.set(names);
+    desk.api.borrow_mut().events = Events { missing: None, ..awaited() };
+    assert_eq!(desk.push(handled.clone()), [Value::Null; 0]);
+    let rest = desk.rest();
+    assert_eq!(rest.len(), 1);
+    assert_eq!((rest[0].0, &rest[0].1["verdict"]["cause"]), (END + WAIT_NS, &"health_check".into()));
     // Nothing is awaited without an API server.
     for (end, reported) in [(got, true), (handled, false)] {
         let mut desk = Desk::alone(Exits::Failed);
