@@ -40,6 +40,7 @@ impl PodNames for WithLife {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
 fn ended(reason: &str, exit_code: i32) -> Option<EndedStatus> {
     Some(EndedStatus { reason: Some(reason.into()), exit_code: Some(exit_code), finished_at_s: None })
 }

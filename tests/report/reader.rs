@@ -56,7 +56,7 @@ record!(Incident {
     exit: Exit,
 });
 
-record!(Exit {
+record!(#[expect(clippy::struct_field_names, reason = "as the schema has them")] Exit {
     process: Process,
     core_dumped: bool,
     before_exec: bool,

@@ -11,10 +11,11 @@ use anyhow::{Context as _, Result, ensure};
 use crashtrace_test_support::cgroup::{Hierarchy, random_hex, remove};
 use serde_json::json;
 
+type Play = fn(&Path) -> Result<Vec<Ended>>;
+
 /// Prints one JSON object for each process: its cgroup, its id, its status as its parent got it, and whether it was the first.
 pub fn run() -> Result<()> {
     let hierarchy = Hierarchy::find()?;
-    type Play = fn(&Path) -> Result<Vec<Ended>>;
     let plays: [(&str, Play); 14] = [
         ("exit", |dir| one(dir, libc::CLONE_NEWPID, || sh(c"exit 3"))),
         ("fault", |dir| one(dir, libc::CLONE_NEWPID, fault)),
