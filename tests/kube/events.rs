@@ -43,7 +43,7 @@ fn recorded_events(_: &Seen) -> Answer {
 fn killing(name: &str, second: u32, count: u32) -> String {
     let time = format!("2026-11-22T08:21:{second:02}Z");
     format!(
-        r#"{{"metadata":{{"name":"{name}"}},"involvedObject":{{"uid":"{POD}","fieldPath":"spec.containers{{c}}"}},"reason":"Killing","message":"Stopping container c","count":{count},"firstTimestamp":"{time}","lastTimestamp":"{time}"}}"#
+        r#"{{"metadata":{{"name":"{name}"}},"involvedObject":{{"uid":"{POD}","fieldPath":"spec.containers{{c}}"}},"reason":"Killing","reportingComponent":"kubelet","message":"Stopping container c","count":{count},"firstTimestamp":"{time}","lastTimestamp":"{time}"}}"#
     )
 }
 

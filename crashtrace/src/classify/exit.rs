@@ -18,7 +18,7 @@
 //! | another process's SIGHUP, SIGINT, SIGQUIT or SIGTERM at most 10 s before it called `exit` | | `killed`, inferred | by sender |
 //! | SIGKILL, since process 1 of its pid namespace ended | an Event `SandboxChanged` of this run | `stopped` | `pid_namespace` |
 //! | the same | nothing | `killed` | `pid_namespace` |
-//! | SIGKILL by the kernel in its own timer tick | | `container_exit`; inferred without a SIGXCPU before | `cpu_limit` |
+//! | SIGKILL by the kernel in its own timer tick, with a hard limit of CPU time or SIGXCPU before | | `container_exit`; inferred without a SIGXCPU before | `cpu_limit` |
 //! | another signal of the kernel | | `unknown` | `kernel` |
 //! | it had not executed a program | | `container_exit` | `itself` |
 //! | a fault, or a limit of its own | | `container_exit` | `fault` |

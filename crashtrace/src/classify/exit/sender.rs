@@ -101,7 +101,7 @@ fn kernels(event: &ContainerExit, signal: &Signal) -> EndedBy {
     match () {
         () if signal.number != SIGKILL => EndedBy::Kernel,
         () if event.oom_marked => EndedBy::OomKiller,
-        () if is_itself => EndedBy::CpuLimit,
+        () if is_itself && may_be_cpu_limit(event) => EndedBy::CpuLimit,
         // A record has no more of the sender's place in the namespace than which one it is.
         () if !event.is_init
             && sender.exiting
@@ -112,6 +112,12 @@ fn kernels(event: &ContainerExit, signal: &Signal) -> EndedBy {
         }
         () => EndedBy::Kernel,
     }
+}
+
+/// It has such a limit; or SIGXCPU, which comes at the soft limit and then each second, tells of one that was there. Without that a
+/// BPF program sent the SIGKILL: `bpf_send_signal` sends to the current process as the kernel (`kernel/trace/bpf_trace.c`).
+fn may_be_cpu_limit(event: &ContainerExit) -> bool {
+    event.cpu_limited || event.raised.as_ref().is_some_and(|raised| raised.number == SIGXCPU)
 }
 
 /// Who a process in a container is. The runtime's own stages work inside of the cgroup of the container that they make or

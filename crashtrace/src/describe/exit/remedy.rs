@@ -56,7 +56,7 @@ pub(super) fn of(told: &Told<'_>) -> String {
         }
         Row::Stopped => advice.push(stopped(told)),
         Row::Runtime => advice.push(runtime(told)),
-        Row::Kernel => advice.push("Look for a message about this process in the kernel log (`dmesg`).".to_owned()),
+        Row::Kernel => advice.push(kernel(told)),
         Row::StatusUnread | Row::SignalUnseen => advice.extend(log),
     }
     if told.facts.row != Row::Runtime {
@@ -292,6 +292,19 @@ fn stopped(told: &Told<'_>) -> String {
             "It was stopped on purpose: nothing to do.".to_owned()
         }
     }
+}
+
+/// The kernel's own signals to the task that runs are faults and limits, which have rows of their own.
+fn kernel(told: &Told<'_>) -> String {
+    let pid = told.event.task.pid;
+    let to_current = told.killed().is_some_and(|kill| pid.is_some() && kill.sender.task.pid == pid);
+    let text = if to_current {
+        "A BPF program sends SIGKILL from the kernel to the process that runs: a security agent such as Tetragon. `bpftool prog` lists the \
+         programs, and the agent's log has its rule."
+    } else {
+        "Look for a message about this process in the kernel log (`dmesg`)."
+    };
+    text.to_owned()
 }
 
 fn runtime(told: &Told<'_>) -> String {

@@ -62,7 +62,10 @@ fn each_row_has_its_summary() {
             ContainerExit { is_init: false, ..killed(init) },
             "because process 1 of its pid namespace, api (pid 4000), ended",
         ),
-        (killed(kernels(9, 4211)), "at its limit of CPU time (RLIMIT_CPU)"),
+        (
+            ContainerExit { cpu_limited: true, ..killed(kernels(9, 4211)) },
+            "at its limit of CPU time (RLIMIT_CPU)",
+        ),
         (killed(kernels(9, 77)), "was killed by the kernel after 1 min 0 s: ended by SIGKILL"),
         (
             ContainerExit { before_exec: true, ..exited(1) },

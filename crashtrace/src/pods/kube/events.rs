@@ -192,7 +192,7 @@ async fn list(
         let mut around = None;
         while let Some(piece) = pieces.next().await? {
             match piece {
-                Piece::Item(kept) => latest.take(&kept, uid),
+                Piece::Item(kept) => latest.take(&kept, uid, &options.node),
                 Piece::Whole(kept) => around = Some(List::parse(&kept)?),
                 Piece::TooLarge => latest.left_out += 1,
             }

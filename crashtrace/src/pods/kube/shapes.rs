@@ -50,6 +50,9 @@ static EVENT_OF_POD: Shape = Object(&[
     ("lastTimestamp", Scalar),
     ("eventTime", Scalar),
     ("series", Object(&[("count", Scalar), ("lastObservedTime", Scalar)])),
+    ("source", Object(&[("component", Scalar), ("host", Scalar)])),
+    ("reportingComponent", Scalar),
+    ("reportingInstance", Scalar),
 ]);
 
 static POD: Shape = Object(&[("metadata", METADATA), ("spec", SPEC), ("status", STATUS)]);

@@ -236,6 +236,10 @@ fn the_kernel_killed_it() {
     expect(&told, Row::Stopped, Cause::Stopped, Some(EndedBy::Runtime));
 
     let told = Scenery::of(kill(kernels(9, 4211))).told();
+    expect(&told, Row::Kernel, Cause::Unknown, Some(EndedBy::Kernel));
+    assert!(told.remedy.contains("such as Tetragon. `bpftool prog`"), "{}", told.remedy);
+    let limited = ContainerExit { cpu_limited: true, ..kill(kernels(9, 4211)) };
+    let told = Scenery::of(limited).told();
     expect(&told, Row::CpuLimit, Cause::ContainerExit, Some(EndedBy::CpuLimit));
     assert_eq!(told.inferred(), ["exit.ended_by"]);
     let soft = ContainerExit { raised: raised(24, SI_KERNEL, 0), ..kill(kernels(9, 4211)) };

@@ -96,7 +96,7 @@ fn the_kernels_sigkill_is_told_by_the_task_that_was_current() {
     init.sender.pid_ns = Some(CONTAINERS_NS);
     for (signal, by_whom) in [
         (init.clone(), EndedBy::PidNamespace),
-        (kernels(9, 4211), EndedBy::CpuLimit),
+        (kernels(9, 4211), EndedBy::Kernel),
         (kernels(9, 4000), EndedBy::Kernel),
     ] {
         let event = ContainerExit { status: signaled(9), killed: Some(signal), is_init: false, ..an_end() };

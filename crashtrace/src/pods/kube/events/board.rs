@@ -117,6 +117,9 @@ impl Board {
     pub(super) fn ask(&mut self, namespace: &str, uid: &str, run: Option<&str>, now: Instant) -> Events {
         self.forget(now);
         if self.pods.len() >= MOST_PODS && !self.pods.contains_key(uid) {
+            self.drop_one_that_is_over(now);
+        }
+        if self.pods.len() >= MOST_PODS && !self.pods.contains_key(uid) {
             let missing = format!("the Events of {MOST_PODS} other pods are asked for, and those come first");
             return Events { missing: Some(missing), ..Events::default() };
         }
@@ -206,6 +209,16 @@ impl Board {
     pub(super) fn problem(&self) -> Option<String> {
         let lasts = |trouble: &&Trouble| self.told == Some(trouble.kind);
         self.trouble.as_ref().filter(lasts).map(|trouble| trouble.said.clone())
+    }
+
+    /// The pod that was asked about longest ago, of those of which no Event is awaited any more.
+    fn drop_one_that_is_over(&mut self, now: Instant) {
+        let soon = self.options.soon;
+        let is_over = |pod: &Asked| pod.runs.iter().all(|(_, first)| now >= *first + soon);
+        let over = self.pods.iter().filter(|(_, pod)| is_over(pod)).min_by_key(|(_, pod)| pod.last);
+        if let Some(uid) = over.map(|(uid, _)| uid.clone()) {
+            self.pods.remove(&uid);
+        }
     }
 
     fn forget(&mut self, now: Instant) {

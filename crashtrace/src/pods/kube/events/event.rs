@@ -33,6 +33,22 @@ struct Written {
     event_time: Option<String>,
     #[serde(deserialize_with = "object")]
     series: Series,
+    #[serde(deserialize_with = "object")]
+    source: Source,
+    #[serde(deserialize_with = "field")]
+    reporting_component: Option<String>,
+    #[serde(deserialize_with = "field")]
+    reporting_instance: Option<String>,
+}
+
+/// Who wrote it. Nothing holds a writer to the truth: whoever may create Events may name any.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Source {
+    #[serde(deserialize_with = "field")]
+    component: Option<String>,
+    #[serde(deserialize_with = "field")]
+    host: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,23 +70,44 @@ struct Series {
     last_observed_time: Option<String>,
 }
 
-/// The Event, if it is one of this object and has a reason.
-fn event(json: &[u8], uid: &str) -> Option<PodEvent> {
+/// Controllers that end pods for taints, of Kubernetes before 1.29 and from then on.
+const OF_TAINTS: [&str; 2] = ["taint-controller", "taint-eviction-controller"];
+
+/// Whether an Event with this reason is of the component that writes such. A scheduler has the name of its profile.
+fn is_from(component: &str, reason: &str) -> bool {
+    match reason {
+        "TaintManagerEviction" => OF_TAINTS.contains(&component),
+        "Preempted" => component == "kubelet" || component.contains("scheduler"),
+        _ => component == "kubelet",
+    }
+}
+
+/// Whether its writer is the one of such Events, and kubelet's is this node. Servers and clients fill in one of two places, or both.
+fn is_credible(reason: &str, written: &Written, node: &str) -> bool {
+    let named = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let components = [named(&written.source.component), named(&written.reporting_component)];
+    let mut components = components.into_iter().flatten().peekable();
+    let hosts = [named(&written.source.host), named(&written.reporting_instance)];
+    let of_kubelet = components.peek().is_some_and(|component| component == "kubelet");
+    components.peek().is_some()
+        && components.all(|component| is_from(&component, reason))
+        && (!of_kubelet || node.is_empty() || hosts.into_iter().flatten().all(|host| host == node))
+}
+
+/// The Event, if it is one of this object, has a reason, and is of the component that writes such.
+fn event(json: &[u8], uid: &str, node: &str) -> Option<PodEvent> {
     let json: &RawValue = serde_json::from_slice(json).ok()?;
+    let written: Written = read(json)?;
+    let reason = written.reason.clone().filter(|reason| (1..=MAX_WORD_BYTES).contains(&reason.len()))?;
+    if !is_credible(&reason, &written, node) {
+        return None;
+    }
     let Written {
-        involved_object,
-        reason,
-        message,
-        count,
-        first_timestamp,
-        last_timestamp,
-        event_time,
-        series,
-    } = read(json)?;
+        involved_object, message, count, first_timestamp, last_timestamp, event_time, series, ..
+    } = written;
     if involved_object.uid.as_deref() != Some(uid) {
         return None;
     }
-    let reason = reason.filter(|reason| (1..=MAX_WORD_BYTES).contains(&reason.len()))?;
     let time = |text: Option<&String>| seconds(text?);
     let once = time(event_time.as_ref());
     let first_s = time(first_timestamp.as_ref()).or(once);
@@ -103,8 +140,8 @@ pub(super) struct Latest {
 
 impl Latest {
     /// An item of the list, by the kept part of it.
-    pub(super) fn take(&mut self, json: &[u8], uid: &str) {
-        let Some(event) = event(json, uid) else { return };
+    pub(super) fn take(&mut self, json: &[u8], uid: &str, node: &str) {
+        let Some(event) = event(json, uid, node) else { return };
         self.list.push(event);
         if self.list.len() > MOST_EVENTS {
             let oldest = self.list.iter().enumerate().min_by_key(|(_, event)| event.last_s);
@@ -137,14 +174,15 @@ mod tests {
             let (taken, piece) = sieve.take(bytes).expect("JSON");
             bytes = &bytes[taken..];
             if let Some(Piece::Item(kept)) = piece {
-                latest.take(&kept, uid);
+                latest.take(&kept, uid, "node1");
             }
         }
         latest
     }
 
     fn of(change: &Value) -> Option<PodEvent> {
-        let mut event = json!({ "involvedObject": { "uid": "u" }, "reason": "Killing" });
+        let mut event =
+            json!({ "involvedObject": { "uid": "u" }, "reason": "Killing", "reportingComponent": "kubelet" });
         for (key, value) in change.as_object().expect("an object") {
             event[key] = value.clone();
         }
@@ -187,6 +225,35 @@ mod tests {
     }
 
     #[test]
+    fn an_event_is_of_the_component_that_writes_such_and_of_this_node() {
+        let by = |reason: &str, component: &str, reporting: &str, host: &str| {
+            let source = json!({ "component": component, "host": host });
+            let change = json!({ "reason": reason, "source": source, "reportingComponent": reporting });
+            of(&change).is_some()
+        };
+        for (reason, component, reporting, host, kept) in [
+            ("Killing", "kubelet", "kubelet", "node1", true),
+            ("Killing", "kubelet", "", "", true),
+            ("Killing", "", "kubelet", "", true),
+            ("Killing", "", "", "", false),
+            ("Killing", "my-operator", "", "node1", false),
+            ("Killing", "kubelet", "my-operator", "node1", false),
+            ("Killing", "kubelet", "kubelet", "node2", false),
+            ("Unhealthy", "default-scheduler", "", "", false),
+            ("Preempted", "", "default-scheduler", "", true),
+            ("Preempted", "my-operator", "", "", false),
+            ("TaintManagerEviction", "taint-eviction-controller", "", "", true),
+            ("TaintManagerEviction", "my-operator", "", "", false),
+        ] {
+            assert_eq!(
+                by(reason, component, reporting, host),
+                kept,
+                "{reason} {component} {reporting} {host}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_no_event_of_the_pod_is_none() {
         assert!(of(&json!({})).is_some());
         for bad in [
@@ -201,7 +268,7 @@ mod tests {
         }
         let mut latest = Latest::default();
         for bad in [&b""[..], b"null", b"[]", b"\xff", b"{"] {
-            latest.take(bad, "u");
+            latest.take(bad, "u", "node1");
         }
         assert!(latest.list.is_empty());
     }
@@ -239,6 +306,7 @@ mod tests {
         }
         let event = |second: usize| {
             json!({ "involvedObject": { "uid": "u" }, "reason": "Killing", "count": second + 1,
+                "source": { "component": "kubelet" },
                 "lastTimestamp": format!("2026-11-28T16:29:{second:02}Z") })
         };
         let all: Vec<_> = (0..60).rev().map(event).collect();

@@ -78,9 +78,12 @@ fn there_are_so_many_pods_and_no_more() {
     let more = board.ask("n", "more", None, start);
     assert!(!more.soon && more.missing.is_some_and(|it| it.contains("64 other pods")));
     assert!(board.ask("n", "7", None, start).soon, "one that is known may be asked about");
+    let over = start + EventOptions::default().soon;
+    assert!(board.ask("n", "new", None, over).soon, "it has the place of one of which nothing is awaited");
+    assert_eq!((board.pods.len(), board.pods.contains_key("new")), (MOST_PODS, true));
     let later = start + Duration::from_mins(1);
     assert!(board.ask("n", "more", None, later).soon, "the others are forgotten");
-    assert_eq!(board.pods.len(), 1);
+    assert_eq!(board.pods.len(), 2, "but for the new one");
     for run in 0..100 {
         board.ask("n", "more", Some(&run.to_string()), later);
     }
