@@ -79,20 +79,16 @@ fn ignored(told: &Told<'_>) -> Option<String> {
 }
 
 fn oom(told: &Told<'_>) -> String {
-    match told.verdict.cause {
-        Cause::Unknown => {
-            "The kernel log (`dmesg`) has that OOM kill at this time, with the limit that was hit.".to_owned()
+    if told.verdict.cause == Cause::Unknown {
+        return "The kernel log (`dmesg`) has that OOM kill at this time, with the limit that was hit."
+            .to_owned();
+    }
+    let oom = told.case.exit.as_ref().and_then(|exit| exit.oom.as_ref());
+    match oom.map(|oom| oom.remedy.as_str()).filter(|remedy| !remedy.is_empty()) {
+        Some(remedy) => {
+            format!("{remedy} The line of the OOM kill, whose id is in exit.oom, has the figures.")
         }
-        _ => {
-            let remedy =
-                told.case.exit.as_ref().and_then(|exit| exit.oom.as_ref()).map(|oom| oom.remedy.as_str());
-            match remedy.filter(|remedy| !remedy.is_empty()) {
-                Some(remedy) => {
-                    format!("{remedy} The line of the OOM kill, whose id is in exit.oom, has the figures.")
-                }
-                None => "What to do is in the line of the OOM kill, whose id is in exit.oom.".to_owned(),
-            }
-        }
+        None => "What to do is in the line of the OOM kill, whose id is in exit.oom.".to_owned(),
     }
 }
 
