@@ -8,12 +8,14 @@ mod processes;
 
 use std::io::{self, BufRead as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use serde_json::json;
 
 use crate::victim::say;
+use crashtrace_test_support::clock::boottime_ns;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -31,7 +33,12 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum End {
     /// By `exit`
-    Exit { code: i32 },
+    Exit {
+        code: i32,
+        /// At this time of `CLOCK_BOOTTIME`
+        #[arg(long, value_name = "NS", default_value_t = 0)]
+        at_ns: u64,
+    },
     /// It writes to a null pointer
     NullPointer,
     /// It reads a page of a mapped file that is not there any more
@@ -81,7 +88,10 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     let code = match &args.end {
-        End::Exit { code } => *code,
+        End::Exit { code, at_ns } => {
+            std::thread::sleep(Duration::from_nanos(at_ns.saturating_sub(boottime_ns())));
+            *code
+        }
         End::NullPointer => bail!("{:?}", faults::null_pointer()),
         End::TruncatedFile => bail!("{:?}", faults::truncated_file()),
         End::FullTmpfs => bail!("{:?}", faults::full_tmpfs()),

@@ -1,7 +1,5 @@
 //! Containers whose first process is ended by a signal of another process.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
@@ -12,11 +10,12 @@ use crate::runtime::{Life, Pids, Running, Runtime};
 use crate::scratch::{Container, Scratch};
 use crashtrace_judge::cast::{Cast, Process};
 use crashtrace_test_support::cgroup::Cgroup;
+use crashtrace_test_support::clock::boottime_ns;
 
-/// The period of a probe, in seconds.
-const PERIOD: Duration = Duration::from_secs(1);
+/// The period of a probe: longer than the runtime's command takes on a busy machine.
+const PERIOD_NS: u64 = 2_000_000_000;
 /// The failures that a probe may have.
-const FAILURES: u32 = 3;
+const FAILURES: u64 = 3;
 
 /// A container whose first process lives until this has ended it.
 fn ended_by(
@@ -105,7 +104,7 @@ pub(super) fn killed_by_sibling(stage: &Stage<'_>) -> Result<Cast> {
             ..main.part()
         };
         // It was forked some time after `go`.
-        let started_ns = (child.started_ns.0, crashtrace_test_support::clock::boottime_ns());
+        let started_ns = (child.started_ns.0, boottime_ns());
         Ok(Some(("child", Process { started_ns, ..child })))
     })
 }
@@ -147,12 +146,16 @@ pub(super) fn exec_dies(stage: &Stage<'_>) -> Result<Cast> {
 
 pub(super) fn probe_fails_then_term(stage: &Stage<'_>) -> Result<Cast> {
     ended_by(stage, &Life::new(&["on-term", "143"]), |_, runtime, main, _| {
-        let begun = Instant::now();
+        // One that succeeds counts for nothing.
+        let mut probe = runtime.exec(main, &Life::new(&["exit", "0"]).named("probe"))?;
+        runtime.wait(&mut probe)?;
+        let begun_ns = boottime_ns();
         for round in 1..=FAILURES {
-            let mut probe = runtime.exec(main, &Life::new(&["exit", "1"]).named("probe"))?;
+            // The interval is what tells a probe from a command of a user, so it is held to whatever the runtime takes.
+            let at_ns = (begun_ns + round * PERIOD_NS).to_string();
+            let mut probe =
+                runtime.exec(main, &Life::new(&["exit", "1", "--at-ns", &at_ns]).named("probe"))?;
             runtime.wait(&mut probe)?;
-            // The interval is what tells a probe from a command of a user.
-            std::thread::sleep((PERIOD * round).saturating_sub(begun.elapsed()));
         }
         main.may_end();
         Ok(Some(("asks", runtime.signal(main, Signal::TERM)?)))
