@@ -11,7 +11,7 @@ use aya_ebpf::helpers::generated::{
 use crashtrace_ebpf::{Header, LAYOUT_VERSION, STACK_FRAMES, counter};
 
 use crate::kernel::{failed, is_zero};
-use crate::maps::{COUNTERS, OFFSET_LIMIT, RECORDS, SCRATCH, SEQUENCE, SWITCH, Scratch};
+use crate::maps::{COUNTERS, OFFSET_LIMIT, RECORDS, SCRATCH, SEQUENCE, SWITCH, Scratch, slot};
 
 /// A record under construction.
 pub(crate) struct Record {
@@ -59,7 +59,8 @@ impl Record {
     /// Begins a record of `kind` in `slot`, with a body of `B`.
     #[inline(always)]
     pub(crate) fn begin<B>(slot: u32, kind: u16, hook: u8) -> Option<Self> {
-        let sequence = SEQUENCE.get_ptr_mut(0)?;
+        let stream = slot::stream(slot);
+        let sequence = SEQUENCE.get_ptr_mut(u32::from(stream))?;
         // SAFETY: this CPU's slot, as in `count`.
         let seq = unsafe {
             let seq = *sequence;
@@ -76,7 +77,10 @@ impl Record {
             (*scratch).busy = 1;
         }
         // SAFETY: this CPU's slot, marked as in use.
-        Some(unsafe { Self::at::<B>(scratch, seq, kind, hook) })
+        let record = unsafe { Self::at::<B>(scratch, seq, kind, hook) };
+        // SAFETY: the header lies within the scratch.
+        unsafe { (*record.header()).stream = stream };
+        Some(record)
     }
 
     /// Begins a record in `scratch`, as number `seq`.
@@ -99,7 +103,8 @@ impl Record {
             (*header).missing = 0;
             (*header).cpu = bpf_get_smp_processor_id();
             (*header).hook = hook;
-            (*header).pad = [0; 7];
+            (*header).stream = 0;
+            (*header).pad = [0; 6];
         }
         record
     }

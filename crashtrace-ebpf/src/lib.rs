@@ -101,7 +101,7 @@ pub struct Header {
     pub kind: u16,
     /// Bytes of the whole record, this header included.
     pub length: u32,
-    /// Counts the records that programs on this CPU set out to write, from 0, the lost ones included: a gap is
+    /// Counts the records that programs on this CPU set out to write in this `stream`, from 0, the lost ones included: a gap is
     /// a loss.
     pub seq: u64,
     /// When the record was begun (`bpf_ktime_get_boot_ns`).
@@ -115,8 +115,23 @@ pub struct Header {
     pub cpu: u32,
     /// One of [`hook`].
     pub hook: u8,
+    /// One of [`stream`].
+    pub stream: u8,
     /// Padding, zero.
-    pub pad: [u8; 7],
+    pub pad: [u8; 6],
+}
+
+/// Streams of records with numbers of their own. Where programs can be preempted (raw tracepoints from 7.0 on), the record of one
+/// may come after those of programs that ran in between, with a lower number: within a stream that cannot be.
+pub mod stream {
+    /// OOM kills and failed allocations.
+    pub const MEMORY: u8 = 0;
+    /// Ends of containers.
+    pub const EXIT: u8 = 1;
+    /// Ends of containers, seen while the program for them was running on that CPU.
+    pub const EXIT_BESIDE: u8 = 2;
+    /// How many.
+    pub const COUNT: u32 = 3;
 }
 
 const _: () = assert!(size_of::<Header>() == 48 && core::mem::offset_of!(Header, hook) == 40);

@@ -2,7 +2,9 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
-use crashtrace_ebpf::{FailedExecs, FailureCount, FailureKey, NAME_BYTES, RaisedSignal, SentSignal, counter};
+use crashtrace_ebpf::{
+    FailedExecs, FailureCount, FailureKey, NAME_BYTES, RaisedSignal, SentSignal, counter, stream,
+};
 
 /// Records on their way to the user side.
 ///
@@ -22,16 +24,20 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(cou
 #[map]
 pub(crate) static SWITCH: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Number of the next record of this CPU.
+/// Number of the next record of this CPU, by stream.
 #[map]
-pub(crate) static SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(stream::COUNT, 0);
+
+/// 1 while `process_exit` is running on this CPU.
+#[map]
+pub(crate) static RUNNING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// The buffer in which a record is built: a record is larger than BPF's 512 bytes of stack, and its length is known only at the
 /// end, so that it cannot be reserved in the ring beforehand.
 ///
 /// One for each kind of record that can be under construction while another kind is (a victim is marked within a
 /// decision's bracket). Records of the OOM killer are written under `oom_lock`, so the same kind never nests; those
-/// that are not ([`slot::NO_VICTIM`], [`slot::ALLOC`], [`slot::EXIT`]) are guarded by [`Scratch::busy`].
+/// that are not ([`slot::NO_VICTIM`], [`slot::ALLOC`], [`slot::EXIT`] and the one beside it) are guarded by [`Scratch::busy`].
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(slot::COUNT, 0);
 
@@ -49,8 +55,20 @@ pub(crate) mod slot {
     pub(crate) const ALLOC: u32 = 4;
     /// Ends of containers.
     pub(crate) const EXIT: u32 = 5;
+    /// Those that are seen while one is under construction.
+    pub(crate) const EXIT_BESIDE: u32 = 6;
     /// How many.
-    pub(crate) const COUNT: u32 = 6;
+    pub(crate) const COUNT: u32 = 7;
+
+    /// The stream of records that are built there.
+    #[inline(always)]
+    pub(crate) fn stream(slot: u32) -> u8 {
+        match slot {
+            EXIT => crashtrace_ebpf::stream::EXIT,
+            EXIT_BESIDE => crashtrace_ebpf::stream::EXIT_BESIDE,
+            _ => crashtrace_ebpf::stream::MEMORY,
+        }
+    }
 }
 
 /// Where `probes::self_test` writes its record. A separate map: the record must not be in the ring, nor be counted.

@@ -83,6 +83,8 @@ pub mod program {
     pub const MM_PAGE_ALLOC: &str = "mm_page_alloc";
     /// Raw tracepoint `sched/sched_process_exit`.
     pub const PROCESS_EXIT: &str = "process_exit";
+    /// The same, for ends while that one is running.
+    pub const PROCESS_EXIT_BESIDE: &str = "process_exit_beside";
     /// Raw tracepoint `signal/signal_generate`.
     pub const SIGNAL_GENERATE: &str = "signal_generate";
     /// No hook: the user side runs it at its start.

@@ -136,13 +136,13 @@ impl Reader {
     }
 }
 
-/// CPU and number of a record, which show a gap even if the rest cannot be read.
+/// CPU, stream and number of a record, which show a gap even if the rest cannot be read.
 ///
 /// # Errors
 /// The bytes are no record of this layout.
-pub fn position(record: &Bytes) -> Result<(u32, u64), DecodeError> {
+pub fn position(record: &Bytes) -> Result<(u32, u8, u64), DecodeError> {
     let (_, header) = header(record)?;
-    Ok((header.cpu, header.seq))
+    Ok((header.cpu, header.stream, header.seq))
 }
 
 /// When a record was begun.
@@ -215,7 +215,8 @@ fn header(record: &Bytes) -> Result<(Reader, abi::Header), DecodeError> {
         missing: reader.u32()?,
         cpu: reader.u32()?,
         hook: reader.u8()?,
-        pad: [0; 7],
+        stream: reader.u8()?,
+        pad: [0; 6],
     };
     reader.take(header.pad.len())?;
     let (stated, actual) = (header.length as usize, record.len());

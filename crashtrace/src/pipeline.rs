@@ -31,8 +31,8 @@ use revisions::Revisions;
 mod ends;
 mod revisions;
 
-/// CPUs that a machine can have (the kernel's largest `NR_CPUS`). A recording can claim more.
-const CPUS: usize = 8192;
+/// Streams of CPUs that a machine can have (the kernel's largest `NR_CPUS` is 8192). A recording can claim more.
+const STREAMS: usize = 3 * 8192;
 
 /// Identity of this session.
 #[derive(Clone, Debug)]
@@ -72,8 +72,8 @@ pub struct Pipeline {
     /// The latest time that was passed in.
     now_ns: u64,
     stats: Stats,
-    /// The number that each CPU's next record must have.
-    next: BTreeMap<u32, u64>,
+    /// The number that the next record of each CPU and stream must have.
+    next: BTreeMap<(u32, u8), u64>,
     /// Records missing between those seen.
     gaps: u64,
     /// When it was last noticed that records were lost.
@@ -148,10 +148,10 @@ impl Pipeline {
     /// Takes a record; gives the lines that it completes.
     pub fn record(&mut self, record: &Bytes) -> Vec<Line> {
         let at_ns = decode::ktime_ns(record).unwrap_or_default();
-        if let Ok((cpu, seq)) = decode::position(record)
-            && (self.next.len() < CPUS || self.next.contains_key(&cpu))
+        if let Ok((cpu, stream, seq)) = decode::position(record)
+            && (self.next.len() < STREAMS || self.next.contains_key(&(cpu, stream)))
         {
-            let next = self.next.entry(cpu).or_default();
+            let next = self.next.entry((cpu, stream)).or_default();
             let mut lost = false;
             if seq > *next {
                 self.gaps = self.gaps.saturating_add(seq - *next);

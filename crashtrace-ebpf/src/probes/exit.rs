@@ -15,7 +15,7 @@ use crashtrace_ebpf::{ContainerExit, FAILED_EXECS, counter, exit_flag, fields, h
 use crate::emit::{Record, armed, count};
 use crate::kernel::{copy, copy_member, is_init, is_zero, member, pid_namespace, task_facts};
 use crate::lineage;
-use crate::maps::{ENDED, EXECS, EXITS_SHARE, RECORDS, SIGNALS, ZEROES, slot};
+use crate::maps::{ENDED, EXECS, EXITS_SHARE, RECORDS, RUNNING, SIGNALS, ZEROES, slot};
 
 mod main_process;
 mod signal;
@@ -34,30 +34,51 @@ const RLIM_INFINITY: u64 = u64::MAX;
 /// `(struct task_struct *task)`, 5.10 to 6.15; then `(struct task_struct *task, bool group_dead)`.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn process_exit(ctx: RawTracePointContext) -> i32 {
+    let Some(running) = RUNNING.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's entry of the map.
+    unsafe { running.write_volatile(1) };
+    exits(&ctx, slot::EXIT);
+    // SAFETY: as above.
+    unsafe { running.write_volatile(0) };
+    0
+}
+
+/// The same for a process that ends while [`process_exit`] is running on its CPU: the kernel runs no program within itself
+/// (`__bpf_trace_run`, `kernel/trace/bpf_trace.c`), and from 7.0 on a raw tracepoint's program can be preempted.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn process_exit_beside(ctx: RawTracePointContext) -> i32 {
+    // SAFETY: this CPU's entry of the map.
+    if RUNNING.get_ptr(0).is_some_and(|running| unsafe { running.read_volatile() } != 0) {
+        exits(&ctx, slot::EXIT_BESIDE);
+    }
+    0
+}
+
+#[inline(always)]
+fn exits(ctx: &RawTracePointContext, slot: u32) {
     if !armed() {
-        return 0;
+        return;
     }
     // SAFETY: the context of a raw tracepoint is its arguments, 8 bytes each, and this one has at least one.
     let task = unsafe { ctx.as_ptr().cast::<u64>().read() };
     let signal: u64 = member(task, fields::TASK_SIGNAL);
     if member::<u32>(signal, fields::SIGNAL_LIVE) != 0 {
-        return 0;
+        return;
     }
     let leader: u64 = member(task, fields::TASK_GROUP_LEADER);
     let parent: u64 = member(leader, fields::TASK_REAL_PARENT);
     if member::<u64>(parent, fields::TASK_CGROUPS) == member::<u64>(task, fields::TASK_CGROUPS) {
-        return 0;
+        return;
     }
-    ended(task, leader, parent);
-    0
+    ended(task, leader, parent, slot);
 }
 
 /// Not inlined: few processes come here.
 #[inline(never)]
-fn ended(task: u64, leader: u64, parent: u64) -> u64 {
+fn ended(task: u64, leader: u64, parent: u64, slot: u32) -> u64 {
     let judged = judge(task, leader, parent);
     match verdict(judged) {
-        MAIN => main_ended(task, leader, parent, container_id(judged)),
+        MAIN => main_ended(task, leader, parent, container_id(judged), slot),
         CAME_BY_EXEC => exec_ended(leader, container_id(judged)),
         UNSURE => {
             count(counter::EXITS_UNSURE);
@@ -94,7 +115,7 @@ unsafe fn status(to: *mut i32, leader: u64) -> u64 {
 ///
 /// Not inlined: it is the larger part.
 #[inline(never)]
-fn main_ended(task: u64, leader: u64, parent: u64, container: u64) -> u64 {
+fn main_ended(task: u64, leader: u64, parent: u64, container: u64, slot: u32) -> u64 {
     // SAFETY: the helper takes nothing.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     if ENDED.insert(container, now, NO_EXIST).is_err() {
@@ -106,7 +127,7 @@ fn main_ended(task: u64, leader: u64, parent: u64, container: u64) -> u64 {
         return 0;
     }
     let Some(zeroes) = ZEROES.get_ptr(0) else { return 0 };
-    let Some(record) = Record::begin::<ContainerExit>(slot::EXIT, kind::CONTAINER_EXIT, hook::RAW_TRACEPOINT)
+    let Some(record) = Record::begin::<ContainerExit>(slot, kind::CONTAINER_EXIT, hook::RAW_TRACEPOINT)
     else {
         return 0;
     };

@@ -88,7 +88,7 @@ fn an_end_has_only_its_stamp() {
     end.header.decision_ns = 6_000;
     assert_eq!(read(&end), Ok(Event::OomDecisionEnd(stamp(Some(6_000)))));
     let bytes = Bytes::from(end.bytes());
-    assert_eq!((super::position(&bytes), super::ktime_ns(&bytes)), (Ok((5, 12)), Ok(7_000)));
+    assert_eq!((super::position(&bytes), super::ktime_ns(&bytes)), (Ok((5, 0, 12)), Ok(7_000)));
 }
 
 #[test]

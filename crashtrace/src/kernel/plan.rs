@@ -277,12 +277,15 @@ fn alloc(kernel: &KernelView, wanted: HooksWanted) -> (Vec<Attach>, Option<Strin
 const PROCESS_EXIT: Attach =
     Attach { program: program::PROCESS_EXIT, kind: AttachKind::RawTracepoint, target: "sched_process_exit" };
 
+/// The same, for ends while that program is running: it costs a few instructions otherwise.
+const PROCESS_EXIT_BESIDE: Attach = Attach { program: program::PROCESS_EXIT_BESIDE, ..PROCESS_EXIT };
+
 /// The hook on signals.
 const SIGNAL_GENERATE: Attach =
     Attach { program: program::SIGNAL_GENERATE, kind: AttachKind::RawTracepoint, target: "signal_generate" };
 
 /// The hooks on ends of containers: the end itself, and who sent the signal before it.
-const EXITS: [Attach; 2] = [PROCESS_EXIT, SIGNAL_GENERATE];
+const EXITS: [Attach; 3] = [PROCESS_EXIT, PROCESS_EXIT_BESIDE, SIGNAL_GENERATE];
 
 /// The hooks on the decision. The last tier has none.
 fn decision(tier: Hook) -> Vec<Attach> {

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
+use crashtrace_ebpf::stream;
+
 use super::*;
 use crate::gfp::GfpNames;
 use crate::report::to_json_line;
@@ -115,6 +117,29 @@ fn a_gap_in_one_cpus_numbers_is_a_loss_and_a_change_of_cpu_is_none() {
     assert_eq!(told[0]["lost"], 4);
     assert_eq!(told[0]["complete"], false, "what was lost may have been its own");
     assert!(pipeline.losses(1).is_none(), "the incident has told it");
+}
+
+/// A program that was preempted sends its record after those of others.
+#[test]
+fn each_stream_of_a_cpu_has_its_own_numbers() {
+    let mut pipeline = pipeline(Filter::default());
+    let mut records = numbered(memcg_kill(100, 0, POD, b"a"));
+    let count = records.len() as u64;
+    let mut other = records.clone();
+    for (record, seq) in other.iter_mut().zip(0..) {
+        (record.header.stream, record.header.seq) = (stream::EXIT, seq);
+        record.header.ktime_ns += 10_000;
+        record.header.decision_ns += 10_000;
+    }
+    records.append(&mut other);
+    assert_eq!(lines(&mut pipeline, &records).len(), 2);
+    assert_eq!(pipeline.stats.lost(), 0);
+    // And within a stream a gap is a loss.
+    let mut late = numbered(memcg_kill(30_000, 0, POD, b"b"));
+    late[0].header.stream = stream::EXIT;
+    late[0].header.seq = count + 2;
+    lines(&mut pipeline, &late[..1]);
+    assert_eq!(pipeline.stats.lost(), 2);
 }
 
 #[test]

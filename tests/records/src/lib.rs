@@ -107,7 +107,7 @@ impl Record {
         let length = (size_of::<Header>() + tail.len()) as u32;
         let header = Header { kind, length, ..self.header };
         let mut bytes = Vec::new();
-        put!(bytes, header, layout, kind, length, seq, ktime_ns, decision_ns, missing, cpu, hook);
+        put!(bytes, header, layout, kind, length, seq, ktime_ns, decision_ns, missing, cpu, hook, stream);
         bytes.extend_from_slice(&header.pad);
         bytes.extend_from_slice(&tail);
         bytes

@@ -75,7 +75,10 @@ pub(super) fn place(
         if !placing.attach(&[exit])? {
             break;
         }
-        exits_in_place.push(*exit);
+        // Two programs may be on one hook.
+        if exits_in_place.iter().all(|known: &Attach| known.target != exit.target) {
+            exits_in_place.push(*exit);
+        }
     }
     let alloc = in_place.copied();
     Ok(Some(Placed { ebpf: placing.ebpf, memcg, wait, alloc, exits: exits_in_place }))

@@ -49,7 +49,7 @@ fn before(answer: Answer, filter: Filter) -> (Pipeline, Rc<RefCell<Answer>>) {
 
 fn kill(pipeline: &mut Pipeline, ktime_ns: u64) -> Vec<Value> {
     let mut records = numbered(memcg_kill(ktime_ns, 0, POD, b"java"));
-    let before = pipeline.next.get(&0).copied().unwrap_or_default();
+    let before = pipeline.next.get(&(0, 0)).copied().unwrap_or_default();
     for record in &mut records {
         record.header.seq += before;
     }

@@ -4,7 +4,11 @@ use super::*;
 
 #[test]
 fn ends_of_containers_are_hooked_beside_every_tier_unless_unwanted() {
-    let hooks = ["raw_tp:sched_process_exit process_exit", "raw_tp:signal_generate signal_generate"];
+    let hooks = [
+        "raw_tp:sched_process_exit process_exit",
+        "raw_tp:sched_process_exit process_exit_beside",
+        "raw_tp:signal_generate signal_generate",
+    ];
     for wanted in [HooksWanted::Auto, HooksWanted::Only(Hook::Fentry), HooksWanted::Only(Hook::RawTracepoint)]
     {
         assert_eq!(shown(&plan(&healthy(), &view(), wanted, Beside::ALL).unwrap().exits), hooks);
