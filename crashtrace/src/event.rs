@@ -10,6 +10,7 @@ use strum::{Display, VariantArray};
 pub mod alloc;
 pub mod exit;
 pub mod oom;
+pub mod signals;
 pub mod zones;
 
 pub use alloc::{AllocFailure, Asked, Counted, FailureKey, MigrateType};

@@ -51,29 +51,21 @@ fn always() -> PodLife {
 
 /// The first process of the container `api`, started 40 s before.
 fn event(comm: &str, status: WaitStatus) -> ContainerExit {
+    let task = Task {
+        rss: None,
+        page_table_bytes: None,
+        total_vm_bytes: None,
+        start_boottime_ns: Some(KTIME - 40 * SECOND),
+        exiting: Some(true),
+        ..task(4211, comm, 0)
+    };
     ContainerExit {
-        stamp: stamp(Hook::RawTracepoint),
-        task: Task {
-            rss: None,
-            page_table_bytes: None,
-            total_vm_bytes: None,
-            start_boottime_ns: Some(KTIME - 40 * SECOND),
-            exiting: Some(true),
-            ..task(4211, comm, 0)
-        },
         cgroups: Some(lineage(&in_pod(API))),
         status: Some(status),
         parent: Parent { pid: Some(3900), comm: Some("containerd-shim".into()) },
         pid_ns: Some(4_026_532_500),
         is_init: true,
-        before_exec: false,
-        oom_marked: false,
-        cpu_limited: false,
-        asked: None,
-        killed: None,
-        raised: None,
-        failed_execs: Vec::new(),
-        failed_execs_total: 0,
+        ..ContainerExit::new(stamp(Hook::RawTracepoint), task)
     }
 }
 

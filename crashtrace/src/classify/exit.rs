@@ -41,6 +41,9 @@
 use super::{Facts, NoWord, Open, Reason, Verdict, certainty};
 use crate::correlate::ContainerEnd;
 use crate::enrich::Case;
+use crate::event::signals::{
+    SIGABRT, SIGHUP, SIGILL, SIGINT, SIGKILL, SIGQUIT, SIGSEGV, SIGTERM, SIGTRAP, SIGXCPU, SIGXFSZ,
+};
 use crate::event::{Outcome, Raised, Signal, WaitStatus};
 use crate::names::Probe;
 use crate::schema::{Cause, Certainty, EndedBy, ExitField, Field, ProbeKind, Stop, VerdictField};
@@ -52,7 +55,6 @@ mod word;
 
 pub use contradictions::Contradiction;
 use scene::Scene;
-pub use sender::{SIGABRT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGXCPU};
 use word::Word;
 
 /// A process that handles a signal ends soon.
@@ -61,6 +63,7 @@ const HANDLES_WITHIN_NS: u64 = 10_000_000_000;
 const AT_ONCE_NS: u64 = 2_000_000_000;
 
 /// The facts behind the verdict on a container's end.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExitFacts {
     /// The row of the table that fits.
@@ -79,6 +82,8 @@ pub struct ExitFacts {
     pub ignored_term: bool,
     /// An OOM decision had chosen it, but it ended for another reason.
     pub oom_too_late: bool,
+    /// It called `abort`, and the status has the fault that followed a SIGABRT that the kernel had dropped.
+    pub hidden_abort: bool,
     /// Contradictions of the status and the kernel.
     pub contradictions: Vec<Contradiction>,
     /// The pod's Events decide, or could.
@@ -165,6 +170,7 @@ pub(super) fn verdict(case: &Case, end: &ContainerEnd) -> Verdict {
             probe: found.probe,
             stop: found.stop,
             ignored_term: scene.ignored_term(),
+            hidden_abort: found.row == Row::OwnSignal && scene.has_hidden_abort(),
             oom_too_late: (end.oom.is_some() || end.event.oom_marked)
                 && !matches!(found.row, Row::Oom | Row::OomUnseen | Row::StatusUnread),
             contradictions: contradictions::find(&scene, found.row),
@@ -266,6 +272,11 @@ impl Scene<'_> {
         let others = |kill: &Signal| !kill.is_kernels() && kill.outcome != Outcome::Ignored;
         self.event.status.is_none_or(|status| status.signal() == Some(SIGKILL))
             && !self.event.killed.as_ref().is_some_and(others)
+    }
+
+    fn has_hidden_abort(&self) -> bool {
+        let hidden = |raised: &Raised| self.signal().is_some_and(|signal| is_abort(raised, signal));
+        self.event.raised.as_ref().is_some_and(hidden)
     }
 
     fn by_oom(&self) -> Found {
@@ -389,15 +400,11 @@ impl Scene<'_> {
 /// `abort` raises SIGABRT, which process 1 of a pid namespace without a handler does not get, and then executes an instruction that
 /// faults (`abort.c` of glibc, `abort.c` of musl: `hlt` is SIGSEGV, `ud2` SIGILL, `brk` SIGTRAP).
 fn is_abort(raised: &Raised, status: u8) -> bool {
-    const SIGILL: u8 = 4;
-    const SIGTRAP: u8 = 5;
-    const SIGSEGV: u8 = 11;
     raised.number == SIGABRT && matches!(status, SIGILL | SIGTRAP | SIGSEGV)
 }
 
 /// The kernel raised it for what the process did: a fault, or a limit of its own. The kernel sends SIGXFSZ as if from the process
 /// itself (`SEND_SIG_NOINFO`; `generic_write_check_limits`, `fs/read_write.c`, 5.10 to 7.3).
 fn is_fault(raised: &Raised) -> bool {
-    const SIGXFSZ: u8 = 25;
     raised.code > 0 || raised.number == SIGXFSZ
 }

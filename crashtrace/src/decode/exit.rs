@@ -3,18 +3,14 @@
 use crashtrace_ebpf::{COMM_BYTES, FAILED_EXECS, SENDER_NAMES_BYTES, exit_flag, section, sender_flag};
 
 use super::{DecodeError, Machine, Reader, lineage, name, task};
+use crate::event::signals::{LAST, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
 use crate::event::{
     ContainerExit, FailedExec, Level, Lineage, Name, Outcome, Parent, Raised, SI_KERNEL, Sender, Signal,
     Stamp, Task, WaitStatus,
 };
 
-/// `PF_EXITING` (`include/linux/sched.h`, the same from 5.10 to 7.3).
-const PF_EXITING: u32 = 0x4;
-/// `_NSIG` of x86-64 and arm64: the highest number of a real-time signal.
-const MAX_SIGNAL: u32 = 64;
-/// Signals by which the kernel says that an instruction failed, with an address: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV.
-const FAULTS: [u8; 5] = [4, 5, 7, 8, 11];
-const SIGSYS: u8 = 31;
+/// Signals by which the kernel says that an instruction failed, with an address.
+const FAULTS: [u8; 5] = [SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV];
 /// `SYS_SECCOMP` (`include/uapi/asm-generic/siginfo.h`).
 const SYS_SECCOMP: i32 = 1;
 
@@ -65,7 +61,7 @@ fn parent(pid: u32, reader: &mut Reader) -> Result<Parent, DecodeError> {
 
 fn number(signal: u32) -> Result<u8, DecodeError> {
     let impossible = DecodeError::Impossible { what: "number of a signal", value: signal.into() };
-    u8::try_from(signal).ok().filter(|_| (1..=MAX_SIGNAL).contains(&signal)).ok_or(impossible)
+    u8::try_from(signal).ok().filter(|signal| (1..=LAST).contains(signal)).ok_or(impossible)
 }
 
 /// `TRACE_SIGNAL_*` (`include/trace/events/signal.h`).
@@ -114,7 +110,7 @@ fn signal(reader: &mut Reader) -> Result<Option<Signal>, DecodeError> {
             },
             parent,
             pid_ns: known(pid_ns),
-            exiting: task_flags & PF_EXITING != 0,
+            exiting: task_flags & task::PF_EXITING != 0,
             cgroups,
         },
     }))

@@ -6,7 +6,7 @@ use super::{DecodeError, Machine, Reader, name, possible};
 use crate::event::{Rss, Task};
 
 /// `PF_EXITING` (`include/linux/sched.h`, the same from 5.10 to 7.3).
-const PF_EXITING: u32 = 0x4;
+pub(super) const PF_EXITING: u32 = 0x4;
 /// `SIGNAL_GROUP_EXIT` (`include/linux/sched/signal.h`, the same from 5.10 to 7.3).
 const SIGNAL_GROUP_EXIT: u32 = 0x4;
 

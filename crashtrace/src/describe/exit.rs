@@ -1,11 +1,11 @@
 //! Ends of containers' first processes.
 
 use super::{Description, owner};
-use crate::classify::exit::SIGABRT;
 use crate::classify::{ExitFacts, FailedProbe, Row, Verdict};
 use crate::correlate::ContainerEnd;
 use crate::enrich::{Case, Party};
-use crate::event::{ContainerExit, Raised, Signal, WaitStatus};
+use crate::event::signals::SIGKILL;
+use crate::event::{ContainerExit, Signal, WaitStatus};
 use crate::names::{Names, ProbeAction};
 use crate::phrase::{self, span};
 use crate::schema::{EndedBy, ProbeKind, Stop};
@@ -95,7 +95,7 @@ impl<'a> Told<'a> {
                 "{subject} did not start: {} of the container runtime {how} before it executed the container's program",
                 phrase::process(&self.event.task)
             ),
-            Row::OwnSignal if self.is_hidden_abort() => {
+            Row::OwnSignal if self.facts.hidden_abort => {
                 format!("{subject} called abort(){after}, which the status shows as {how}")
             }
             Row::Fault | Row::OwnSignal => {
@@ -112,15 +112,6 @@ impl<'a> Told<'a> {
             Row::Exited => format!("{subject} {how}{after}"),
             Row::SignalUnseen => format!("{subject} {how}{after}; no record tells who sent that signal"),
         }
-    }
-
-    /// The status is the fault by which `abort` ends where SIGABRT is ignored.
-    fn is_hidden_abort(&self) -> bool {
-        let status = self.event.status.and_then(WaitStatus::signal);
-        let is_another = |raised: &Raised| raised.number == SIGABRT && status != Some(SIGABRT);
-        self.facts.row == Row::OwnSignal
-            && self.killed().is_none()
-            && self.event.raised.as_ref().is_some_and(is_another)
     }
 
     /// How it ended: `exited with code 1`; after the runtime's signal: `it ignored SIGTERM and was killed after 4.0 s`.
@@ -179,7 +170,7 @@ impl<'a> Told<'a> {
 
     /// The signal of another process that ended it, who sent it, and the sender's owner.
     fn decisive(&self) -> Option<(&'a Signal, Option<EndedBy>, Option<&'a Party>)> {
-        let by_kill = self.event.status.and_then(WaitStatus::signal) == Some(crate::classify::exit::SIGKILL);
+        let by_kill = self.event.status.and_then(WaitStatus::signal) == Some(SIGKILL);
         match self.killed().filter(|_| by_kill) {
             Some(kill) => Some((kill, self.facts.killed_by, self.killers_owner())),
             None => Some((self.event.asked.as_ref()?, self.facts.asked_by, self.owner_of_asked())),

@@ -38,6 +38,30 @@ pub struct ContainerExit {
     pub failed_execs_total: u32,
 }
 
+impl ContainerExit {
+    /// The end of this process, of which no more is known.
+    #[must_use]
+    pub fn new(stamp: Stamp, task: Task) -> Self {
+        Self {
+            stamp,
+            task,
+            cgroups: None,
+            status: None,
+            parent: Parent::default(),
+            pid_ns: None,
+            is_init: false,
+            before_exec: false,
+            oom_marked: false,
+            cpu_limited: false,
+            asked: None,
+            killed: None,
+            raised: None,
+            failed_execs: Vec::new(),
+            failed_execs_total: 0,
+        }
+    }
+}
+
 /// How a process ended, as its parent's `wait` gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitStatus {

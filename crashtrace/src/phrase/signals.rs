@@ -1,56 +1,10 @@
-//! Signals and their codes in words. Numbers and codes are the same on x86-64 and arm64
-//! (`include/uapi/asm-generic/signal.h`, `siginfo.h`).
+//! Signals and their codes in words. The codes are the same on x86-64 and arm64 (`include/uapi/asm-generic/siginfo.h`).
 
+use crate::event::signals::{
+    LAST, NAMES, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGPIPE, SIGRTMIN, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU,
+    SIGXFSZ,
+};
 use crate::event::{Raised, SI_KERNEL};
-
-/// Names of signals, from 1 on.
-const NAMES: [&str; 31] = [
-    "SIGHUP",
-    "SIGINT",
-    "SIGQUIT",
-    "SIGILL",
-    "SIGTRAP",
-    "SIGABRT",
-    "SIGBUS",
-    "SIGFPE",
-    "SIGKILL",
-    "SIGUSR1",
-    "SIGSEGV",
-    "SIGUSR2",
-    "SIGPIPE",
-    "SIGALRM",
-    "SIGTERM",
-    "SIGSTKFLT",
-    "SIGCHLD",
-    "SIGCONT",
-    "SIGSTOP",
-    "SIGTSTP",
-    "SIGTTIN",
-    "SIGTTOU",
-    "SIGURG",
-    "SIGXCPU",
-    "SIGXFSZ",
-    "SIGVTALRM",
-    "SIGPROF",
-    "SIGWINCH",
-    "SIGIO",
-    "SIGPWR",
-    "SIGSYS",
-];
-/// glibc's first signal for programs; musl's is 35.
-const RTMIN: u8 = 34;
-const LAST: u8 = 64;
-
-const SIGILL: u8 = 4;
-const SIGTRAP: u8 = 5;
-const SIGABRT: u8 = 6;
-const SIGBUS: u8 = 7;
-const SIGFPE: u8 = 8;
-const SIGSEGV: u8 = 11;
-const SIGPIPE: u8 = 13;
-const SIGXCPU: u8 = 24;
-const SIGXFSZ: u8 = 25;
-const SIGSYS: u8 = 31;
 
 /// Codes of a signal, from 1 on.
 const ILL: [&str; 9] = [
@@ -97,11 +51,11 @@ const NULL_BYTES: u64 = 64 << 10;
 /// `SIGKILL`; `SIGRTMIN+3`; `signal 99` for a number that has no name.
 #[must_use]
 pub fn signal(number: u8) -> String {
-    let name = number.checked_sub(1).and_then(|place| NAMES.get(usize::from(place)));
-    match (name, number) {
-        (Some(name), _) => (*name).to_owned(),
-        (None, RTMIN) => "SIGRTMIN".to_owned(),
-        (None, RTMIN..=LAST) => format!("SIGRTMIN+{}", number - RTMIN),
+    let named = NAMES.iter().find(|(known, _)| *known == number);
+    match (named, number) {
+        (Some((_, name)), _) => (*name).to_owned(),
+        (None, SIGRTMIN) => "SIGRTMIN".to_owned(),
+        (None, SIGRTMIN..=LAST) => format!("SIGRTMIN+{}", number - SIGRTMIN),
         (None, _) => format!("signal {number}"),
     }
 }

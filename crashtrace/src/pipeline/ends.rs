@@ -132,8 +132,7 @@ impl Known {
     /// More names or Events may be known in a moment.
     fn may_grow(&self) -> bool {
         let events = self.case.exit.as_ref().and_then(|exit| exit.events.as_ref());
-        let decides = self.facts().is_some_and(|facts| facts.wants_events);
-        self.case.names.may_grow() || decides && events.is_some_and(|events| events.soon)
+        self.case.names.may_grow() || wants_events(&self.verdict) && events.is_some_and(|events| events.soon)
     }
 
     /// The status of this run is still to come: kubelet reports it after its next look at the runtime, a second or two after the
@@ -223,20 +222,13 @@ impl Pipeline {
         let context = case.exit.get_or_insert_default();
         context.realtime_offset_ns = self.context.realtime_offset_ns;
         context.memory_cgroup_v1 = self.context.memory_cgroup_v1;
-        let known = Known::of(case);
-        let wants_events = known.facts().is_some_and(|facts| facts.wants_events);
-        let events = known.case.exit.as_ref().and_then(|exit| exit.events.as_ref());
+        let may_come = context.events.as_ref().is_none_or(|events| events.soon);
         // A sandbox has none that decide, and its name may come in a moment.
-        if may_be_sandbox(&known.case) {
-            return known;
-        }
-        if !(wants_events && events.is_none_or(|events| events.soon)) {
-            return known;
-        }
-        let mut case = known.case;
-        ask_events(&mut case, self.node.pods.as_mut());
-        if let Some(events) = case.exit.as_mut().and_then(|exit| exit.events.as_mut()) {
-            events.soon &= !last;
+        if may_come && !may_be_sandbox(&case) && wants_events(&classify(&case)) {
+            ask_events(&mut case, self.node.pods.as_mut());
+            if let Some(events) = case.exit.as_mut().and_then(|exit| exit.events.as_mut()) {
+                events.soon &= !last;
+            }
         }
         Known::of(case)
     }
@@ -315,6 +307,10 @@ impl Pipeline {
             Known::of(enrich(Incident::OomKill(Box::new(kill)), &mut self.node));
         Some(oom_verdict(line, &verdict, &description))
     }
+}
+
+fn wants_events(verdict: &Verdict) -> bool {
+    matches!(&verdict.facts, Facts::Exit(facts) if facts.wants_events)
 }
 
 fn end(case: &Case) -> Option<&ContainerEnd> {

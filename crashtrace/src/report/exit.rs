@@ -2,7 +2,6 @@
 
 use super::parts::{frame, process, unresolved};
 use super::{Context, Told};
-use crate::classify::exit::{SIGABRT, SIGKILL};
 use crate::classify::{ExitFacts, Facts, Row};
 use crate::correlate::{ContainerEnd, KilledBy};
 use crate::enrich::{Case, Party};
@@ -69,8 +68,7 @@ pub(super) fn end(case: &Case, end: &ContainerEnd, told: Told<'_>, context: &Con
 
 /// It ended by this; or by the fault behind a SIGABRT that it had raised.
 fn is_its_end(raised: &Raised, signal: Option<u8>, facts: Option<&ExitFacts>) -> bool {
-    let is_abort = raised.number == SIGABRT && signal != Some(SIGKILL);
-    signal == Some(raised.number) || is_abort && facts.is_some_and(|facts| facts.row == Row::OwnSignal)
+    signal == Some(raised.number) || facts.is_some_and(|facts| facts.hidden_abort)
 }
 
 /// In the order of their times.

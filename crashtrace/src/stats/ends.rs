@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use strum::{IntoStaticStr, VariantArray};
 
+use crate::event::signals;
+
 /// How a process ended, in few classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
 pub enum EndedHow {
@@ -55,19 +57,18 @@ impl EndedHow {
     #[must_use]
     pub fn of(code: Option<i32>, signal: Option<u8>) -> Self {
         match (code, signal) {
-            // Their numbers are the same on x86 and arm64 (`include/uapi/asm-generic/signal.h`).
             (_, Some(signal)) => match signal {
-                4 => Self::Ill,
-                5 => Self::Trap,
-                6 => Self::Abrt,
-                7 => Self::Bus,
-                8 => Self::Fpe,
-                9 => Self::Kill,
-                11 => Self::Segv,
-                13 => Self::Pipe,
-                15 => Self::Term,
-                24 => Self::Xcpu,
-                31 => Self::Sys,
+                signals::SIGILL => Self::Ill,
+                signals::SIGTRAP => Self::Trap,
+                signals::SIGABRT => Self::Abrt,
+                signals::SIGBUS => Self::Bus,
+                signals::SIGFPE => Self::Fpe,
+                signals::SIGKILL => Self::Kill,
+                signals::SIGSEGV => Self::Segv,
+                signals::SIGPIPE => Self::Pipe,
+                signals::SIGTERM => Self::Term,
+                signals::SIGXCPU => Self::Xcpu,
+                signals::SIGSYS => Self::Sys,
                 _ => Self::Other,
             },
             (Some(0), None) => Self::Zero,

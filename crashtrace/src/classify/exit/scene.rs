@@ -1,19 +1,16 @@
 //! A container's end with its parts at hand: whose signal it ended by, and within which times.
 
 use super::HANDLES_WITHIN_NS;
-use super::sender::{self, SIGINT, SIGKILL, SIGQUIT, SIGTERM};
+use super::sender;
 use crate::correlate::ContainerEnd;
 use crate::enrich::{Case, ExitContext, Party};
+use crate::event::signals::{SIGINT, SIGKILL, SIGQUIT, SIGRTMIN, SIGTERM, SIGWINCH};
 use crate::event::{ContainerExit, Outcome, Signal};
 use crate::names::{ContainerLife, EndedStatus, Names, PodLife, Probe};
 use crate::schema::{EndedBy, ProbeKind};
 
 /// Longer than that hardly any program shuts down.
 const UNKNOWN_GRACE_NS: u64 = 600 * 1_000_000_000;
-/// `SIGWINCH`: httpd's image has it as its STOPSIGNAL.
-const SIGWINCH: u8 = 28;
-/// The first real-time signal that programs have (`SIGRTMIN` of glibc): systemd in a container stops by `SIGRTMIN+3`.
-const SIGRTMIN: u8 = 34;
 /// From the end of the grace period to the runtime's SIGKILL and the process's end, at most.
 const AFTER_GRACE_NS: u64 = 15_000_000_000;
 
@@ -93,6 +90,7 @@ impl<'a> Scene<'a> {
         let since = self.since(asked);
         let within = self.grace_ns().map(|grace| grace.saturating_add(AFTER_GRACE_NS));
         let within = within.unwrap_or(match asked.number {
+            // httpd's image has SIGWINCH as its STOPSIGNAL, and systemd in a container SIGRTMIN+3.
             SIGTERM | SIGINT | SIGQUIT | SIGWINCH | SIGRTMIN.. => UNKNOWN_GRACE_NS,
             _ => HANDLES_WITHIN_NS,
         });

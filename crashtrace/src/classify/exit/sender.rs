@@ -2,17 +2,9 @@
 
 use crate::cgroup;
 use crate::enrich::{Owned, Party};
+use crate::event::signals::{SIGKILL, SIGXCPU};
 use crate::event::{ContainerExit, Signal};
 use crate::schema::{EndedBy, OwnerKind};
-
-/// Signals that the rules below name. Their numbers are the same on x86-64 and arm64 (`include/uapi/asm-generic/signal.h`).
-pub const SIGHUP: u8 = 1;
-pub const SIGINT: u8 = 2;
-pub const SIGQUIT: u8 = 3;
-pub const SIGABRT: u8 = 6;
-pub const SIGKILL: u8 = 9;
-pub const SIGTERM: u8 = 15;
-pub const SIGXCPU: u8 = 24;
 
 /// Services of the host that are a container runtime, beside those that [`cgroup::is_runtimes_service`] knows.
 const RUNTIMES: [&str; 6] = [

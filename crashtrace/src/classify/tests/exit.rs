@@ -34,29 +34,21 @@ pub(crate) const CONTAINERD: &str = "/system.slice/containerd.service";
 
 /// The container `api` of a pod: its first process exited with code 1.
 pub(crate) fn an_end() -> ContainerExit {
+    let task = Task {
+        rss: None,
+        page_table_bytes: None,
+        total_vm_bytes: None,
+        start_boottime_ns: Some(START),
+        exiting: Some(true),
+        ..build::task("api", 4211)
+    };
     ContainerExit {
-        stamp: Stamp { ktime_ns: END, ..build::stamp(Hook::RawTracepoint) },
-        task: Task {
-            rss: None,
-            page_table_bytes: None,
-            total_vm_bytes: None,
-            start_boottime_ns: Some(START),
-            exiting: Some(true),
-            ..build::task("api", 4211)
-        },
         cgroups: Some(lineage(&api())),
         status: Some(WaitStatus::Exited { code: 1 }),
         parent: Parent { pid: Some(SHIM), comm: Some("containerd-shim".into()) },
         pid_ns: Some(CONTAINERS_NS),
         is_init: true,
-        before_exec: false,
-        oom_marked: false,
-        cpu_limited: false,
-        asked: None,
-        killed: None,
-        raised: None,
-        failed_execs: Vec::new(),
-        failed_execs_total: 0,
+        ..ContainerExit::new(Stamp { ktime_ns: END, ..build::stamp(Hook::RawTracepoint) }, task)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::exit::{HELD, MARK_NS};
 use super::*;
 use crate::classify::tests::build::{self, API, POD, SIDE};
-use crate::event::{ContainerExit, Parent, WaitStatus};
+use crate::event::{ContainerExit, WaitStatus};
 
 const CONTAINER: &str = API;
 const OTHER: &str = SIDE;
@@ -25,22 +25,12 @@ fn marked(ktime_ns: u64, decision_ns: Option<u64>, task: Task, container: &str) 
 }
 
 pub(super) fn exit(ktime_ns: u64, pid: u32, start_ns: u64) -> ContainerExit {
+    let task = task(pid, start_ns);
     ContainerExit {
-        stamp: stamp(ktime_ns, Hook::RawTracepoint, None),
-        task: task(pid, start_ns),
         cgroups: Some(lineage(CONTAINER, &[])),
         status: Some(WaitStatus::Signaled { signal: 9, core_dumped: false }),
-        parent: Parent::default(),
-        pid_ns: None,
         is_init: true,
-        before_exec: false,
-        oom_marked: false,
-        cpu_limited: false,
-        asked: None,
-        killed: None,
-        raised: None,
-        failed_execs: Vec::new(),
-        failed_execs_total: 0,
+        ..ContainerExit::new(stamp(ktime_ns, Hook::RawTracepoint, None), task)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Told, sender};
 use crate::classify::Row;
+use crate::event::signals::{SIGBUS, SIGFPE, SIGPIPE, SIGSEGV};
 use crate::event::{FailedExec, Outcome, Signal, WaitStatus};
 use crate::phrase::{self, span};
 use crate::schema::EndedBy;
@@ -110,17 +111,13 @@ fn unsaid(told: &Told<'_>) -> Option<String> {
 
 /// Programs live with these: a JVM has SIGSEGV for its null checks.
 const SURVIVED: [u8; 4] = [SIGSEGV, SIGBUS, SIGFPE, SIGPIPE];
-const SIGBUS: u8 = 7;
-const SIGFPE: u8 = 8;
-const SIGSEGV: u8 = 11;
-const SIGPIPE: u8 = 13;
 
 /// The signal that it raised, if it ended by that.
 fn raised(told: &Told<'_>) -> Option<String> {
     let raised = told.event.raised.as_ref()?;
     let signal = phrase::signal(raised.number);
     let status = told.event.status.and_then(WaitStatus::signal);
-    if let Some(status) = status.filter(|_| told.is_hidden_abort()) {
+    if let Some(status) = status.filter(|_| told.facts.hidden_abort) {
         return Some(abort(told, status));
     }
     if status != Some(raised.number) {

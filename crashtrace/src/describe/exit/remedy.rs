@@ -2,24 +2,13 @@
 
 use super::{Told, log};
 use crate::classify::{FailedProbe, Row};
+use crate::event::signals::{
+    SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGPIPE, SIGSEGV, SIGSYS, SIGTERM, SIGTRAP, SIGXCPU, SIGXFSZ,
+};
 use crate::event::{Raised, WaitStatus};
 use crate::names::{Names, ProbeAction, RestartPolicy};
 use crate::phrase::{self, span};
 use crate::schema::{Cause, EndedBy, ProbeKind, Stop};
-
-/// Signals of the tables.
-const SIGILL: u8 = 4;
-const SIGTRAP: u8 = 5;
-const SIGABRT: u8 = 6;
-const SIGBUS: u8 = 7;
-const SIGFPE: u8 = 8;
-const SIGKILL: u8 = 9;
-const SIGSEGV: u8 = 11;
-const SIGPIPE: u8 = 13;
-const SIGTERM: u8 = 15;
-const SIGXCPU: u8 = 24;
-const SIGXFSZ: u8 = 25;
-const SIGSYS: u8 = 31;
 
 pub(super) fn of(told: &Told<'_>) -> String {
     let mut advice = Vec::new();

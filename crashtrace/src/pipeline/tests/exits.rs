@@ -123,22 +123,17 @@ fn with_status(mut names: Names, reason: &str, code: i32) -> Names {
 }
 
 fn code(code: u8) -> ContainerExit {
+    let task = Task { rss: None, start_boottime_ns: Some(START), ..build::task("api", 4211) };
     ContainerExit {
-        stamp: Stamp { ktime_ns: END, decision_ns: None, ..build::stamp(Hook::RawTracepoint) },
-        task: Task { rss: None, start_boottime_ns: Some(START), ..build::task("api", 4211) },
         cgroups: Some(lineage(&build::api())),
         status: Some(WaitStatus::Exited { code }),
         parent: Parent { pid: Some(SHIM), comm: Some("containerd-shim".into()) },
         pid_ns: Some(4_026_532_500),
         is_init: true,
-        before_exec: false,
-        oom_marked: false,
-        cpu_limited: false,
-        asked: None,
-        killed: None,
-        raised: None,
-        failed_execs: Vec::new(),
-        failed_execs_total: 0,
+        ..ContainerExit::new(
+            Stamp { ktime_ns: END, decision_ns: None, ..build::stamp(Hook::RawTracepoint) },
+            task,
+        )
     }
 }
 
