@@ -48,6 +48,8 @@ pub struct Case {
     pub page_size_bytes: u64,
     /// All memory of the node.
     pub node_memory_bytes: Option<u64>,
+    /// The memory controller is on cgroup v1, whose files and limits have other names.
+    pub memory_cgroup_v1: bool,
     /// Unknown facts, with their reasons. Those of the verdict are in
     /// [`Verdict::unresolved`](crate::classify::Verdict::unresolved).
     pub unresolved: Vec<Unresolved>,
@@ -111,6 +113,7 @@ pub fn enrich(incident: Incident, node: &mut Node) -> Case {
         exit,
         page_size_bytes: node.page_size_bytes,
         node_memory_bytes: node.memory_bytes,
+        memory_cgroup_v1: node.root.v1,
         unresolved,
         names: NameBook::default(),
         nameless: Vec::new(),

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
+use crate::cgroup::NodeRoot;
 use crate::cli::Replay;
 use crate::decode::Machine;
 use crate::files;
@@ -48,7 +49,11 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<()> {
     };
     let node = Node {
         memory_bytes: preamble.memory_bytes,
-        root: preamble.node_root,
+        // Recordings of older versions have no root, but this.
+        root: NodeRoot {
+            v1: preamble.memory_cgroup_v1.unwrap_or(preamble.node_root.v1),
+            ..preamble.node_root
+        },
         page_size_bytes: preamble.page_size_bytes,
         gfp: context.gfp.clone(),
         ..Node::unseen("a recording does not have it")

@@ -11,6 +11,8 @@ mod evidence;
 mod memory;
 mod remedy;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 pub(super) fn kill(case: &Case, kill: &OomKill, verdict: &Verdict, facts: &OomFacts) -> Description {
     describe(&Oom { scene: Scene::of_kill(case, kill), verdict, facts })
@@ -51,6 +53,11 @@ impl Oom<'_> {
 
     fn limit(&self) -> Option<&LimitFinding> {
         self.verdict.limit.as_ref()
+    }
+
+    /// The file of a cgroup's memory limit.
+    fn limit_file(&self) -> &'static str {
+        if self.scene.memory_cgroup_v1 { "memory.limit_in_bytes" } else { "memory.max" }
     }
 
     fn is_fragmentation(&self) -> bool {

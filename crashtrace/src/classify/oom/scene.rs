@@ -32,6 +32,8 @@ pub struct Scene<'a> {
     pub page_size_bytes: u64,
     /// All memory of the node.
     pub node_memory_bytes: Option<u64>,
+    /// The memory controller is on cgroup v1.
+    pub memory_cgroup_v1: bool,
     pub trigger: Option<Actor<'a>>,
     /// The process that was killed first; without a kill, the process that the kernel had chosen.
     pub victim: Option<Actor<'a>>,
@@ -115,6 +117,7 @@ impl<'a> Scene<'a> {
             unmovable: case.unmovable.as_ref(),
             page_size_bytes: case.page_size_bytes,
             node_memory_bytes: case.node_memory_bytes,
+            memory_cgroup_v1: case.memory_cgroup_v1,
             trigger: decision.map(|decision| Actor {
                 task: &decision.trigger,
                 cgroups: decision.trigger_cgroups.as_ref(),
@@ -148,6 +151,7 @@ impl<'a> Scene<'a> {
             unmovable: None,
             page_size_bytes: case.page_size_bytes,
             node_memory_bytes: case.node_memory_bytes,
+            memory_cgroup_v1: case.memory_cgroup_v1,
             trigger: Some(Actor {
                 task: &event.trigger,
                 cgroups: event.trigger_cgroups.as_ref(),

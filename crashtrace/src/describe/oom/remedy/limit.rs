@@ -10,11 +10,12 @@ use crate::schema::Level;
 pub(super) fn limit(oom: &Oom<'_>) -> String {
     let above = oom.limit().and_then(LimitFinding::bytes);
     let above = above.map_or_else(|| "its present value".to_owned(), size);
+    let file = oom.limit_file();
     if let (Some(Level::Container), Some(Agreement::Differs { spec_bytes, kernel_bytes })) =
         (oom.level(), oom.facts.kubernetes.and_then(|known| known.agreement))
     {
         return format!(
-            "Find out what set memory.max to {} while resources.limits.memory{} is {} (a resize, a tool, a write by hand), and \
+            "Find out what set {file} to {} while resources.limits.memory{} is {} (a resize, a tool, a write by hand), and \
              undo it; or find what grows in the container.",
             size(kernel_bytes),
             manifest(oom, true),
@@ -50,19 +51,20 @@ pub(super) fn limit(oom: &Oom<'_>) -> String {
             let whose = oom.limit_owner().unwrap_or_else(|| "the cgroup inside the container".to_owned());
             match delegate(oom) {
                 Some(unit) => format!(
-                    "Raise memory.max above {above} for {whose}, or find what grows in it. {unit} manages that cgroup (a \
+                    "Raise {file} above {above} for {whose}, or find what grows in it. {unit} manages that cgroup (a \
                      user's systemd, a container engine): set it there. The limit is not a pod's: changing pods does not help."
                 ),
                 None => format!(
-                    "Raise memory.max above {above} for {whose}, in whatever set it: neither kubelet nor systemd manages that \
+                    "Raise {file} above {above} for {whose}, in whatever set it: neither kubelet nor systemd manages that \
                      cgroup. If a process inside a container made it, look there."
                 ),
             }
         }
         Some(Level::Node) | None => {
-            "Compare memory.current with memory.max (on cgroup v1 memory.usage_in_bytes with memory.limit_in_bytes) in the \
-             victim's cgroup and each one above it, and raise the limit that is reached."
-                .to_owned()
+            let usage = if oom.scene.memory_cgroup_v1 { "memory.usage_in_bytes" } else { "memory.current" };
+            format!(
+                "Compare {usage} with {file} in the victim's cgroup and each one above it, and raise the limit that is reached."
+            )
         }
     }
 }
@@ -120,7 +122,8 @@ pub(super) fn limit_write(oom: &Oom<'_>) -> String {
     let room = used.map_or_else(String::new, |used| format!(" ({} at that moment)", size(used)));
     format!(
         "Find out why {writer} lowered the limit: an in-place resize of the pod, a changed unit, or a tool that writes \
-         memory.max (a runtime or systemd writes it on behalf of another). Set the limit above what is in use{room}, or \
-         restart the workload with the smaller limit."
+         {} (a runtime or systemd writes it on behalf of another). Set the limit above what is in use{room}, or \
+         restart the workload with the smaller limit.",
+        oom.limit_file()
     )
 }
