@@ -319,4 +319,89 @@ fields! {
     ZONE_TYPE_NORMAL = [value("zone_type", "ZONE_NORMAL")];
     /// Index of `ZONE_MOVABLE`.
     ZONE_TYPE_MOVABLE = [value("zone_type", "ZONE_MOVABLE")];
+
+    /// `mem_cgroup.kmem.usage`, u64; with cgroup v1 built in.
+    MEMCG_KMEM_USAGE = [at("mem_cgroup", "kmem.usage")];
+    /// `mem_cgroup.tcpmem.usage`, u64; the same.
+    MEMCG_TCPMEM_USAGE = [at("mem_cgroup", "tcpmem.usage")];
+    /// `mem_cgroup.vmstats`: the statistics themselves in 5.10, a pointer to a `memcg_vmstats` from 5.13 on.
+    MEMCG_VMSTATS = [at("mem_cgroup", "vmstats")];
+    /// `memcg_vmstats.state`, i64 each.
+    MEMCG_VMSTATS_STATE = [at("memcg_vmstats", "state")];
+    /// How many there are: fewer than `enum memcg_stat_item` has from 6.10 on, where a table has the place of each.
+    MEMCG_VMSTATS_LENGTH = [length("memcg_vmstats", "state"), length("mem_cgroup", "vmstats")];
+    /// `MEMCG_NR_STAT`.
+    MEMCG_NR_STAT = [value("memcg_stat_item", "MEMCG_NR_STAT")];
+    /// `mem_cgroup.nodeinfo`, pointers to a `mem_cgroup_per_node` for each NUMA node.
+    MEMCG_NODEINFO = [at("mem_cgroup", "nodeinfo")];
+    /// `mem_cgroup_per_node.memcg`, a pointer back.
+    PER_NODE_MEMCG = [at("mem_cgroup_per_node", "memcg")];
+    /// `mem_cgroup_per_node.lru_zone_size`, u64 for each list of each zone.
+    PER_NODE_LRU = [at("mem_cgroup_per_node", "lru_zone_size")];
+    /// How many there are.
+    PER_NODE_LRU_LENGTH = [length("mem_cgroup_per_node", "lru_zone_size")];
+    /// `cgroup_subsys_state.flags`, u32.
+    CSS_FLAGS = [at("cgroup_subsys_state", "flags")];
+
+    // In the order of `memcg_stat`.
+    /// `NR_ANON_MAPPED`, as are the following an index of a memcg's statistics.
+    MEMCG_STAT_ANON = [value("node_stat_item", "NR_ANON_MAPPED")];
+    MEMCG_STAT_FILE = [value("node_stat_item", "NR_FILE_PAGES")];
+    MEMCG_STAT_SHMEM = [value("node_stat_item", "NR_SHMEM")];
+    MEMCG_STAT_SWAPCACHE = [value("node_stat_item", "NR_SWAPCACHE")];
+    MEMCG_STAT_FILE_MAPPED = [value("node_stat_item", "NR_FILE_MAPPED")];
+    MEMCG_STAT_FILE_DIRTY = [value("node_stat_item", "NR_FILE_DIRTY")];
+    MEMCG_STAT_FILE_WRITEBACK = [value("node_stat_item", "NR_WRITEBACK")];
+    MEMCG_STAT_SLAB_RECLAIMABLE = [value("node_stat_item", "NR_SLAB_RECLAIMABLE_B")];
+    MEMCG_STAT_SLAB_UNRECLAIMABLE = [value("node_stat_item", "NR_SLAB_UNRECLAIMABLE_B")];
+    MEMCG_STAT_KERNEL_STACK = [value("node_stat_item", "NR_KERNEL_STACK_KB")];
+    MEMCG_STAT_PAGE_TABLES = [value("node_stat_item", "NR_PAGETABLE")];
+    MEMCG_STAT_SECONDARY_PAGE_TABLES = [value("node_stat_item", "NR_SECONDARY_PAGETABLE")];
+    MEMCG_STAT_SOCK = [value("memcg_stat_item", "MEMCG_SOCK")];
+    MEMCG_STAT_PERCPU = [value("memcg_stat_item", "MEMCG_PERCPU_B")];
+    MEMCG_STAT_VMALLOC = [value("memcg_stat_item", "MEMCG_VMALLOC"), value("node_stat_item", "NR_VMALLOC")];
+    MEMCG_STAT_KERNEL = [value("memcg_stat_item", "MEMCG_KMEM")];
+    MEMCG_STAT_ZSWAP = [value("memcg_stat_item", "MEMCG_ZSWAP_B")];
+    /// `NR_HUGETLB`.
+    MEMCG_STAT_HUGETLB = [value("node_stat_item", "NR_HUGETLB")];
+
+    /// `pglist_data.vm_stat`, i64 for each of `enum node_stat_item`.
+    PGDAT_VM_STAT = [at("pglist_data", "vm_stat")];
+    // In the order of `node_stat`.
+    /// `NR_ANON_MAPPED`, as are the following an index of a node's statistics.
+    NODE_STAT_ANON = [value("node_stat_item", "NR_ANON_MAPPED")];
+    NODE_STAT_FILE = [value("node_stat_item", "NR_FILE_PAGES")];
+    NODE_STAT_SHMEM = [value("node_stat_item", "NR_SHMEM")];
+    NODE_STAT_SWAPCACHE = [value("node_stat_item", "NR_SWAPCACHE")];
+    NODE_STAT_FILE_MAPPED = [value("node_stat_item", "NR_FILE_MAPPED")];
+    NODE_STAT_FILE_DIRTY = [value("node_stat_item", "NR_FILE_DIRTY")];
+    NODE_STAT_FILE_WRITEBACK = [value("node_stat_item", "NR_WRITEBACK")];
+    NODE_STAT_SLAB_RECLAIMABLE = [value("node_stat_item", "NR_SLAB_RECLAIMABLE_B")];
+    NODE_STAT_SLAB_UNRECLAIMABLE = [value("node_stat_item", "NR_SLAB_UNRECLAIMABLE_B")];
+    NODE_STAT_KERNEL_STACK = [value("node_stat_item", "NR_KERNEL_STACK_KB")];
+    NODE_STAT_PAGE_TABLES = [value("node_stat_item", "NR_PAGETABLE")];
+    NODE_STAT_SECONDARY_PAGE_TABLES = [value("node_stat_item", "NR_SECONDARY_PAGETABLE")];
+    NODE_STAT_UNEVICTABLE = [value("node_stat_item", "NR_UNEVICTABLE")];
+    NODE_STAT_VMALLOC = [value("node_stat_item", "NR_VMALLOC")];
+    NODE_STAT_HUGETLB = [value("node_stat_item", "NR_HUGETLB")];
+    NODE_STAT_BALLOON = [value("node_stat_item", "NR_BALLOON_PAGES")];
+    NODE_STAT_IOMMU = [value("node_stat_item", "NR_IOMMU_PAGES")];
+    NODE_STAT_GPU_ACTIVE = [value("node_stat_item", "NR_GPU_ACTIVE")];
+    NODE_STAT_GPU_RECLAIM = [value("node_stat_item", "NR_GPU_RECLAIM")];
+    /// `NR_ZSPAGES`, as is the next an index of a zone's statistics.
+    ZONE_STAT_ZSMALLOC = [value("zone_stat_item", "NR_ZSPAGES")];
+    ZONE_STAT_UNACCEPTED = [value("zone_stat_item", "NR_UNACCEPTED")];
+    /// `NR_PAGETABLE` before 5.11.
+    ZONE_STAT_PAGE_TABLES = [value("zone_stat_item", "NR_PAGETABLE")];
+
+    /// Bytes of a `hstate`.
+    HSTATE_SIZE = [Query::Size { of: "hstate" }];
+    /// `hstate.order`, u32.
+    HSTATE_ORDER = [at("hstate", "order")];
+    /// `hstate.nr_huge_pages`, u64.
+    HSTATE_TOTAL = [at("hstate", "nr_huge_pages")];
+    /// `hstate.free_huge_pages`, u64.
+    HSTATE_FREE = [at("hstate", "free_huge_pages")];
+    /// `hstate.resv_huge_pages`, u64.
+    HSTATE_RESERVED = [at("hstate", "resv_huge_pages")];
 }

@@ -16,6 +16,8 @@
 //! in which they stand here; the assertions beside each type keep that order honest.
 #![no_std]
 #![forbid(unsafe_code)]
+// The table of fields counts its entries by recursion.
+#![recursion_limit = "512"]
 
 mod alloc;
 mod exit;
@@ -33,10 +35,11 @@ pub use exit::{
     ContainerExit, FAILED_EXECS, FailedExecs, RaisedSignal, SENDER_NAMES_BYTES, SentSignal, exit_flag,
     sender_flag,
 };
-pub use names::{counter, global, map, mark_victim_arg, program};
+pub use names::{address, counter, global, map, mark_victim_arg, program};
 pub use oom::{
-    HOLDER_SHARE, HOLDER_STEPS, Holder, MAX_HOLDERS, MESSAGE_BYTES, OomDecision, OomHolders, OomNoVictim,
-    OomVictim, decision_flag, holders_flag,
+    HOLDER_SHARE, HOLDER_STEPS, HUGE_SIZES, Holder, HugePages, LRU_LISTS, MAX_HOLDERS, MESSAGE_BYTES,
+    MemcgMemory, NodeMemory, OomDecision, OomHolders, OomNoVictim, OomVictim, RemovedCgroups, decision_flag,
+    holders_flag, memcg_memory_missing, memcg_stat, node_memory_flag, node_stat,
 };
 pub use sections::{
     Level, MAX_LEVELS, MAX_SKIPPED_LEVELS, NAME_BYTES, Section, level_flag, section, section_flag,
@@ -60,13 +63,14 @@ pub mod kind {
     pub const OOM_VICTIM: u16 = 3;
     /// A memcg's OOM found no victim: `mem_cgroup_out_of_memory` returned false. Body: [`OomNoVictim`](super::OomNoVictim).
     pub const OOM_NO_VICTIM: u16 = 4;
-    /// The largest holders of the node's memory, at a decision that is not a memcg's; follows it. Body:
+    /// The largest holders of the node's memory, or of the limit owner's, at a decision; follows it. Body:
     /// [`OomHolders`](super::OomHolders).
     pub const OOM_HOLDERS: u16 = 5;
     /// A task waits at the limit of a memcg whose OOM killer is switched off: entry of `mem_cgroup_oom_synchronize`
     /// (`mm/memcontrol.c` up to 6.10, `mm/memcontrol-v1.c` since). Body: [`OomNoVictim`](super::OomNoVictim).
     pub const OOM_WAIT: u16 = 6;
-    /// The zones, at a decision that is not a memcg's; follows it. Body: none. Section: [`section::ZONES`](super::section::ZONES).
+    /// The zones and the node's memory, at a decision that is not a memcg's; follows it. Body: none. Sections:
+    /// [`section::ZONES`](super::section::ZONES), [`section::NODE_MEMORY`](super::section::NODE_MEMORY).
     pub const OOM_ZONES: u16 = 7;
     /// An allocation failed: entry of `warn_alloc` (`mm/page_alloc.c`), or tracepoint `kmem:mm_page_alloc` without a page.
     /// Body: [`AllocFailure`](super::AllocFailure).
@@ -272,7 +276,10 @@ pub const ZONES_MAX_BYTES: usize =
     size_of::<Section>() + size_of::<ZonesHead>() + MAX_ZONES * size_of::<Zone>();
 
 /// Bytes of the longest record: a reader may refuse longer ones.
-pub const RECORD_MAX_BYTES: usize = size_of::<Header>() + size_of::<OomDecision>() + 3 * SECTION_MAX_BYTES;
+pub const RECORD_MAX_BYTES: usize = size_of::<Header>()
+    + size_of::<OomDecision>()
+    + 3 * SECTION_MAX_BYTES
+    + 2 * (size_of::<Section>() + size_of::<MemcgMemory>());
 
 const _: () = assert!(RECORD_MAX_BYTES <= 16 * 1024);
 const _: () = assert!(

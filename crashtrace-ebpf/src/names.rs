@@ -101,6 +101,8 @@ pub mod global {
     pub const NODE_DATA: &str = "NODE_DATA";
     /// `u64`: address of the kernel's `contig_page_data`, its only node; 0 where it has several, or that is not known.
     pub const CONTIG_PAGE_DATA: &str = "CONTIG_PAGE_DATA";
+    /// `[u64; address::COUNT]`: where the kernel's data of [`address`](crate::address) is, 0 where that is not known.
+    pub const ADDRESSES: &str = "ADDRESSES";
     /// [`GfpBits`](crate::GfpBits), as four `u32`.
     pub const GFP_BITS: &str = "GFP_BITS";
     /// `u64`: id of the cgroup at which the node's cgroups begin, where that is not the machine's root; else 0.
@@ -115,4 +117,43 @@ pub mod mark_victim_arg {
     pub const TID: u32 = 0;
     /// A `struct task_struct *`.
     pub const TASK: u32 = 1;
+}
+
+/// Data of the kernel by index into [`global::ADDRESSES`], with their names in `/proc/kallsyms`.
+pub mod address {
+    /// The place of each statistic in `memcg_vmstats.state`, a byte each (`mm/memcontrol.c`, from 6.10 on).
+    pub const MEMCG_STATS_INDEX: usize = 0;
+    /// Pages of `vmalloc`, until they were a statistic of nodes (`mm/vmalloc.c`, to 6.18).
+    pub const VMALLOC_PAGES: usize = 1;
+    /// Pages of a unit of per-CPU memory that are populated (`mm/percpu.c`).
+    pub const PERCPU_POPULATED: usize = 2;
+    /// Units of per-CPU memory, one for each possible CPU.
+    pub const PERCPU_UNITS: usize = 3;
+    /// Sizes of huge pages (`mm/hugetlb.c`).
+    pub const HSTATES: usize = 4;
+    /// How many of these there are, an `i32`.
+    pub const MAX_HSTATE: usize = 5;
+    /// Pages of all swap devices (`mm/swapfile.c`).
+    pub const SWAP_TOTAL: usize = 6;
+    /// Free ones.
+    pub const SWAP_FREE: usize = 7;
+    /// Pages of TCP's buffers (`net/ipv4/tcp.c`).
+    pub const TCP_PAGES: usize = 8;
+    /// Pages of UDP's buffers (`net/ipv4/udp.c`).
+    pub const UDP_PAGES: usize = 9;
+    /// How many there are.
+    pub const COUNT: usize = 10;
+    /// Their names, by index.
+    pub const NAMES: [&str; COUNT] = [
+        "mem_cgroup_stats_index",
+        "nr_vmalloc_pages",
+        "pcpu_nr_populated",
+        "pcpu_nr_units",
+        "hstates",
+        "hugetlb_max_hstate",
+        "total_swap_pages",
+        "nr_swap_pages",
+        "tcp_memory_allocated",
+        "udp_memory_allocated",
+    ];
 }

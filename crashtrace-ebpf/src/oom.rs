@@ -5,15 +5,21 @@ use crate::{STACK_FRAMES, Task};
 use crate::{kind, missing, section};
 
 mod holders;
+mod memory;
 
 pub use holders::{HOLDER_SHARE, HOLDER_STEPS, Holder, MAX_HOLDERS, OomHolders, holders_flag};
+pub use memory::{
+    HUGE_SIZES, HugePages, LRU_LISTS, MemcgMemory, NodeMemory, RemovedCgroups, memcg_memory_missing,
+    memcg_stat, node_memory_flag, node_stat,
+};
 
 /// Bytes copied of `oom_kill_process`'s message; its longest is 40.
 pub const MESSAGE_BYTES: usize = 48;
 
 /// Body of [`kind::OOM_DECISION`].
 ///
-/// Sections: [`section::TRIGGER`], [`section::VICTIM`], [`section::LIMIT`] (the last one only for a memcg OOM).
+/// Sections: [`section::TRIGGER`], [`section::VICTIM`], and for a memcg OOM [`section::LIMIT`] and one or two of
+/// [`section::MEMCG_MEMORY`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct OomDecision {
@@ -68,7 +74,8 @@ pub struct OomVictim {
 
 const _: () = assert!(size_of::<OomVictim>() == 136);
 
-/// Body of [`kind::OOM_NO_VICTIM`] and [`kind::OOM_WAIT`]. Sections: [`section::TRIGGER`], [`section::LIMIT`].
+/// Body of [`kind::OOM_NO_VICTIM`] and [`kind::OOM_WAIT`]. Sections: [`section::TRIGGER`], [`section::LIMIT`],
+/// [`section::MEMCG_MEMORY`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct OomNoVictim {

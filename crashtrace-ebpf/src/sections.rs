@@ -10,6 +10,12 @@ pub mod section {
     pub const LIMIT: u16 = 3;
     /// Zones of the page allocator: no list of cgroups, see [`ZonesHead`](crate::ZonesHead).
     pub const ZONES: u16 = 4;
+    /// Memory of the node: see [`NodeMemory`](crate::NodeMemory).
+    pub const NODE_MEMORY: u16 = 5;
+    /// Memory of a memcg: see [`MemcgMemory`](crate::MemcgMemory).
+    pub const MEMCG_MEMORY: u16 = 6;
+    /// Small cgroups that have been removed, in the record of holders: see [`RemovedCgroups`](crate::RemovedCgroups).
+    pub const REMOVED: u16 = 7;
 }
 
 /// Opens one list of cgroups in a record's tail. [`Level`]s follow, each with its name, padded to 8 bytes.
@@ -96,4 +102,6 @@ pub mod level_flag {
     pub const NO_NAME: u32 = 1 << 6;
     /// The id could not be read.
     pub const NO_ID: u32 = 1 << 7;
+    /// The cgroup has been removed, and memory is still charged to it.
+    pub const REMOVED: u32 = 1 << 8;
 }

@@ -64,8 +64,8 @@ impl Correlator {
                 self.ooms.holders(holders, stats);
                 Vec::new()
             }
-            Event::OomZones(stamp, zones) => {
-                self.ooms.zones(stamp, zones, stats);
+            Event::OomZones(stamp, zones, node) => {
+                self.ooms.zones(stamp, zones, node, stats);
                 Vec::new()
             }
             Event::OomNoVictim(event) => self.ooms.no_victim(event, stats),

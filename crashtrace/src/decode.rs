@@ -15,6 +15,7 @@ use crate::symbols::Symbols;
 mod alloc;
 mod exit;
 mod lineage;
+mod memory;
 mod oom;
 mod possible;
 mod self_test;
@@ -184,7 +185,9 @@ pub fn decode(record: &Bytes, machine: &Machine) -> Result<Event, DecodeError> {
         kind::OOM_WAIT => oom::no_victim(&mut reader, stamp, NoKill::SwitchedOff, header.missing, machine)
             .map(Event::OomNoVictim),
         kind::OOM_HOLDERS => oom::holders(&mut reader, stamp, machine).map(Event::OomHolders),
-        kind::OOM_ZONES => alloc::zones(&mut reader, machine).map(|zones| Event::OomZones(stamp, zones)),
+        kind::OOM_ZONES => {
+            alloc::zones(&mut reader, machine).map(|(zones, node)| Event::OomZones(stamp, zones, node))
+        }
         kind::ALLOC_FAILURE => {
             alloc::failure(&mut reader, stamp, header.missing, machine).map(Event::AllocFailure)
         }

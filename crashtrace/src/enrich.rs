@@ -9,11 +9,13 @@ use crate::fragmentation::Request;
 use crate::gfp::Traits;
 use crate::node::Node;
 use crate::schema::{Field, Unresolved};
+pub use account::{Account, Entry};
 pub use exit::{ExitContext, OomVerdict};
 pub use holders::{Held, Memory};
 pub use names::{NameBook, ask_events, name};
 pub use owners::{Claims, NoOwner, Owned, Owner, Owners, Party};
 
+mod account;
 mod alloc;
 mod exit;
 mod gaps;
@@ -36,6 +38,10 @@ pub struct Case {
     pub limit_shmem_bytes: Option<u64>,
     /// The holders of the node's memory, in an OOM that is not a memory cgroup's.
     pub memory: Option<Memory>,
+    /// Where the memory of the node, or of the limit owner, was.
+    pub account: Option<Account>,
+    /// Where the memory of the victim's own memcg was, if that is not the limit owner.
+    pub victim_account: Option<Account>,
     /// The allocation, and which memory its flags allow it. Only if the node's memory was short, and only its own flags bound
     /// it to a part of that.
     pub request: Option<Request>,
@@ -85,6 +91,8 @@ struct Found {
     owners: Owners,
     limit_shmem_bytes: Option<u64>,
     memory: Option<Memory>,
+    account: Option<Account>,
+    victim_account: Option<Account>,
     request: Option<Request>,
     traits: Option<Traits>,
     unmovable: Option<Unmovable>,
@@ -101,12 +109,25 @@ pub fn enrich(incident: Incident, node: &mut Node) -> Case {
         Incident::AllocFailure(failures) => alloc::failure(failures, node),
         Incident::ContainerExit(end) => exit::end(end, node),
     };
-    let Found { owners, limit_shmem_bytes, memory, request, traits, unmovable, exit, unresolved } = found;
+    let Found {
+        owners,
+        limit_shmem_bytes,
+        memory,
+        account,
+        victim_account,
+        request,
+        traits,
+        unmovable,
+        exit,
+        unresolved,
+    } = found;
     let mut case = Case {
         incident,
         owners,
         limit_shmem_bytes,
         memory,
+        account,
+        victim_account,
         request,
         traits,
         unmovable,

@@ -9,12 +9,14 @@ use strum::{Display, VariantArray};
 
 pub mod alloc;
 pub mod exit;
+pub mod memory;
 pub mod oom;
 pub mod signals;
 pub mod zones;
 
 pub use alloc::{AllocFailure, Asked, Counted, FailureKey, MigrateType};
 pub use exit::{ContainerExit, FailedExec, Outcome, Parent, Raised, SI_KERNEL, Sender, Signal, WaitStatus};
+pub use memory::{ChargedLru, HugePages, Lru, MemcgMemory, MemcgStats, NodeMemory, NodeStats};
 pub use oom::{Constraint, Holder, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim, OomVictim};
 pub use zones::{BlockTypes, Unmovable, Watermarks, Zone, ZoneTypes, Zones};
 
@@ -58,8 +60,8 @@ pub enum Event {
     OomNoVictim(Box<OomNoVictim>),
     /// The holders of the node's memory, at the decision that the stamp names.
     OomHolders(Box<OomHolders>),
-    /// The zones, at the decision that the stamp names.
-    OomZones(Stamp, Box<Zones>),
+    /// The zones and the memory of the node, at the decision that the stamp names. The second may be missing.
+    OomZones(Stamp, Box<Zones>, Option<Box<NodeMemory>>),
     /// An allocation failed.
     AllocFailure(Box<AllocFailure>),
     /// A container's first process has ended.
@@ -72,7 +74,7 @@ impl Event {
     pub fn stamp(&self) -> &Stamp {
         match self {
             Self::OomDecision(decision) => &decision.stamp,
-            Self::OomDecisionEnd(stamp) | Self::OomZones(stamp, _) => stamp,
+            Self::OomDecisionEnd(stamp) | Self::OomZones(stamp, ..) => stamp,
             Self::OomVictim(victim) => &victim.stamp,
             Self::OomNoVictim(none) => &none.stamp,
             Self::OomHolders(holders) => &holders.stamp,
@@ -201,6 +203,8 @@ pub struct Level {
     pub oom_group: Option<bool>,
     /// v1's `oom_kill_disable`.
     pub oom_kill_disable: bool,
+    /// It has been removed, and memory is still charged to it.
+    pub removed: bool,
 }
 
 impl Level {

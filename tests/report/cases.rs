@@ -135,11 +135,13 @@ fn system_oom() -> Made {
         looked_at: 36,
         total: Some(88),
         unfinished: false,
+        of_limit: false,
+        removed_small: None,
     };
     made(vec![
         Event::OomDecision(Box::new(decision)),
         Event::OomHolders(Box::new(holders)),
-        Event::OomZones(of_decision, Box::new(crate::pages::used_up())),
+        Event::OomZones(of_decision, Box::new(crate::pages::used_up()), None),
         marked(hog, lineage(service)),
         end(Hook::Kprobe),
     ])
@@ -177,6 +179,7 @@ fn no_victim(why: NoKill) -> OomNoVictim {
         trigger: Task { oom_score_adj: Some(-1000), rss: None, ..task(77, "agent", 0) },
         trigger_cgroups: Some(service.clone()),
         limit_cgroups: Some(service),
+        limit_memory: None,
         stack: Some(Stack(CHARGE.map(str::to_owned)[1..].to_vec())),
     }
 }

@@ -187,7 +187,7 @@ fn system_oom() -> Made {
     let of_decision = Stamp { decision_ns: Some(KTIME), ..stamp(Hook::Fentry) };
     made(vec![
         Event::OomDecision(Box::new(decision)),
-        Event::OomZones(of_decision, Box::new(zones(vec![dma32, normal]))),
+        Event::OomZones(of_decision, Box::new(zones(vec![dma32, normal])), None),
         marked(hog, lineage(POD)),
         end(Hook::Fentry),
     ])

@@ -80,6 +80,8 @@ pub(crate) fn decision(hook: Hook, functions: &[&str]) -> OomDecision {
         victim: None,
         victim_cgroups: None,
         limit_cgroups: None,
+        limit_memory: None,
+        victim_memory: None,
         stack: Some(Stack(functions.iter().map(|&name| name.to_owned()).collect())),
     }
 }
@@ -124,6 +126,7 @@ pub(crate) fn lineage_of(names: &[&[u8]]) -> Lineage {
             swap_limit: Some(Limit::Unlimited),
             oom_group: Some(false),
             oom_kill_disable: false,
+            removed: false,
         };
         levels.insert(0, level);
     }

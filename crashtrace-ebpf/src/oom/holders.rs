@@ -3,7 +3,8 @@
 use crate::Level;
 
 /// Body of [`kind::OOM_HOLDERS`](crate::kind::OOM_HOLDERS): a walk over the memory controller's tree, level by level from the
-/// root's children down, into cgroups that hold at least `least_pages`. [`Holder`]s follow, each with its name.
+/// children of the root, or of the limit owner ([`holders_flag::OF_LIMIT`]), down into cgroups that hold at least `least_pages`,
+/// swap included. [`Holder`]s follow, each with its name, and then a section [`section::REMOVED`](crate::section::REMOVED).
 ///
 /// A smaller cgroup was visited, counted and summed, but not its children: a cgroup's usage is the sum of its processes' and
 /// its children's.
@@ -12,7 +13,7 @@ use crate::Level;
 pub struct OomHolders {
     /// Minimum for a large holder: a [`HOLDER_SHARE`]th of what the scope may hold.
     pub least_pages: u64,
-    /// Pages of the smaller cgroups.
+    /// Pages of the smaller cgroups, without swap.
     pub small_pages: u64,
     /// How many smaller cgroups there are.
     pub small: u32,
@@ -36,6 +37,8 @@ pub mod holders_flag {
     pub const UNFINISHED: u32 = 1 << 0;
     /// `total` could not be read.
     pub const NO_TOTAL: u32 = 1 << 1;
+    /// The walk began at the limit owner, which a memcg OOM has.
+    pub const OF_LIMIT: u32 = 1 << 2;
 }
 
 /// The minimum share of memory of a large holder: one in so many. A holder below 1 % explains no shortage; and as a walk goes

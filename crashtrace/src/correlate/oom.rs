@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use super::exit::Victims;
 use super::{FOLD_NS, Incident, KillId};
 use crate::cgroup::NodeRoot;
-use crate::event::{Hook, Name, NoKill, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp, Zones};
+use crate::event::{
+    Hook, Name, NoKill, NodeMemory, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp, Zones,
+};
 use crate::stats::{Counter, Stats};
 
 pub(super) mod limit_write;
@@ -64,6 +66,8 @@ pub struct OomKill {
     pub holders: Option<Box<OomHolders>>,
     /// The zones at the decision; the same.
     pub zones: Option<Box<Zones>>,
+    /// The memory of the node at the decision; the same.
+    pub node_memory: Option<Box<NodeMemory>>,
     /// 1; higher if the incident went out before, and more records came late.
     pub revision: u32,
     /// Seen from its decision to its end, or known to be over, with no record lost.
@@ -91,6 +95,7 @@ impl OomKill {
             unlisted: 0,
             holders: None,
             zones: None,
+            node_memory: None,
             revision: 1,
             complete: false,
             may_grow: false,
@@ -213,9 +218,18 @@ impl Ooms {
         }
     }
 
-    pub(super) fn zones(&mut self, stamp: Stamp, zones: Box<Zones>, stats: &mut Stats) {
+    pub(super) fn zones(
+        &mut self,
+        stamp: Stamp,
+        zones: Box<Zones>,
+        node_memory: Option<Box<NodeMemory>>,
+        stats: &mut Stats,
+    ) {
         match self.kill_of(&stamp) {
-            Some(kill) => kill.zones = Some(zones),
+            Some(kill) => {
+                kill.zones = Some(zones);
+                kill.node_memory = node_memory;
+            }
             None => stats.add(Counter::HoldersWithoutDecision, 1),
         }
     }

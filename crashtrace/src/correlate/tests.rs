@@ -32,6 +32,8 @@ fn cgroups(oom_group: Option<usize>) -> Lineage {
 
 fn decision(ktime_ns: u64, hook: Hook, victim_cgroups: Option<Lineage>) -> Event {
     Event::OomDecision(Box::new(OomDecision {
+        limit_memory: None,
+        victim_memory: None,
         stamp: stamp(ktime_ns, hook, Some(ktime_ns)),
         control: None,
         message: None,

@@ -3,7 +3,7 @@
 use crashtrace_ebpf::{self as abi, FailureKey, failure_flag, missing};
 
 use super::{DecodeError, Machine, Reader, lineage, name, possible, stack, task};
-use crate::event::{AllocFailure, Asked, Counted, MigrateType, Name, Stamp, Zones};
+use crate::event::{AllocFailure, Asked, Counted, MigrateType, Name, NodeMemory, Stamp, Zones};
 
 /// Reads one.
 pub(super) fn failure(
@@ -55,10 +55,14 @@ pub(super) fn failure(
 }
 
 /// Reads the section of zones; a record of zones without it is of a machine that has none.
-pub(super) fn zones(reader: &mut Reader, machine: &Machine) -> Result<Box<Zones>, DecodeError> {
-    let zones = lineage::sections(reader, machine)?.zones.unwrap_or_default();
+pub(super) fn zones(
+    reader: &mut Reader,
+    machine: &Machine,
+) -> Result<(Box<Zones>, Option<Box<NodeMemory>>), DecodeError> {
+    let sections = lineage::sections(reader, machine)?;
+    let zones = sections.zones.unwrap_or_default();
     if possible::zones(&zones) {
-        Ok(Box::new(zones))
+        Ok((Box::new(zones), sections.node))
     } else {
         Err(DecodeError::Impossible { what: "zone of memory, among so many", value: zones.list.len() as u64 })
     }

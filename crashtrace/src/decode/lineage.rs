@@ -1,15 +1,20 @@
 //! The cgroups in a record's tail.
 
-use crashtrace_ebpf::{MAX_LEVELS, Section, level_flag, section, section_flag};
+use std::collections::VecDeque;
 
-use super::{DecodeError, Machine, Reader, name, possible, zones};
-use crate::event::{Holder, Level, Limit, Lineage, Zones};
+use crashtrace_ebpf::{MAX_LEVELS, RemovedCgroups, Section, level_flag, section, section_flag};
+
+use super::{DecodeError, Machine, Reader, memory, name, possible, zones};
+use crate::event::{Holder, Level, Limit, Lineage, MemcgMemory, NodeMemory, Zones};
 
 /// The sections of one record.
 #[derive(Default)]
 pub(super) struct Sections {
     cgroups: Vec<(u16, Lineage)>,
+    memcgs: VecDeque<Box<MemcgMemory>>,
     pub(super) zones: Option<Zones>,
+    pub(super) node: Option<Box<NodeMemory>>,
+    pub(super) removed: Option<RemovedCgroups>,
 }
 
 impl Sections {
@@ -17,6 +22,27 @@ impl Sections {
     pub(super) fn take(&mut self, kind: u16) -> Option<Lineage> {
         let index = self.cgroups.iter().position(|(of, _)| *of == kind)?;
         Some(self.cgroups.swap_remove(index).1)
+    }
+
+    /// The next memcg, in the order of the record.
+    pub(super) fn take_memcg(&mut self) -> Option<Box<MemcgMemory>> {
+        self.memcgs.pop_front()
+    }
+
+    /// Reads a section that is no list of cgroups; false if it is one.
+    fn read(&mut self, kind: u16, body: &mut Reader, machine: &Machine) -> Result<bool, DecodeError> {
+        match kind {
+            section::NODE_MEMORY => self.node = Some(Box::new(memory::node(body, machine)?)),
+            section::MEMCG_MEMORY => self.memcgs.push_back(Box::new(memory::memcg(body, machine)?)),
+            section::REMOVED => {
+                self.removed = Some(RemovedCgroups { small: body.u64()?, small_pages: body.u64()? });
+            }
+            _ => return Ok(false),
+        }
+        match body.bytes.len() {
+            0 => Ok(true),
+            rest => Err(DecodeError::Impossible { what: "rest of a section, in bytes", value: rest as u64 }),
+        }
     }
 }
 
@@ -35,10 +61,13 @@ pub(super) fn sections(reader: &mut Reader, machine: &Machine) -> Result<Section
             sections.zones = Some(zones::read(&mut body, count, skipped)?);
             continue;
         }
+        let mut body = reader.sub_reader(body)?;
+        if sections.read(kind, &mut body, machine)? {
+            continue;
+        }
         if usize::from(count) > MAX_LEVELS {
             return Err(impossible("number of cgroup levels", count.into()));
         }
-        let mut body = reader.sub_reader(body)?;
         let unified = flags & section_flag::UNIFIED != 0;
         let levels = (0..count).map(|_| level(&mut body, machine)).collect::<Result<Vec<_>, _>>()?;
         if !body.is_empty() {
@@ -80,6 +109,7 @@ fn level(reader: &mut Reader, machine: &Machine) -> Result<Level, DecodeError> {
         swap_limit: has(level_flag::NO_SWAP).then(|| limit(swap_max, machine)),
         oom_group: has(level_flag::NO_OOM_GROUP).then_some(flags & level_flag::OOM_GROUP != 0),
         oom_kill_disable: flags & level_flag::OOM_KILL_DISABLE != 0,
+        removed: flags & level_flag::REMOVED != 0,
     })
 }
 

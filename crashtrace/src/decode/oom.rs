@@ -45,6 +45,8 @@ pub(super) fn decision(
         victim: (lacks & missing::VICTIM == 0).then_some(victim),
         victim_cgroups: sections.take(abi::section::VICTIM),
         limit_cgroups: sections.take(abi::section::LIMIT),
+        limit_memory: sections.take_memcg(),
+        victim_memory: sections.take_memcg(),
         stack,
     }))
 }
@@ -87,6 +89,7 @@ pub(super) fn no_victim(
         trigger,
         trigger_cgroups: sections.take(abi::section::TRIGGER),
         limit_cgroups: sections.take(abi::section::LIMIT),
+        limit_memory: sections.take_memcg(),
         stack,
     }))
 }
@@ -103,16 +106,20 @@ pub(super) fn holders(
         return Err(DecodeError::Impossible { what: "number of holders", value: count.into() });
     }
     let bytes = |pages: u64| pages.saturating_mul(machine.page_size_bytes);
+    let holders = (0..count).map(|_| lineage::holder(reader, machine)).collect::<Result<_, _>>()?;
+    let removed = lineage::sections(reader, machine)?.removed;
     Ok(Box::new(OomHolders {
         stamp,
         least_bytes: bytes(least),
-        holders: (0..count).map(|_| lineage::holder(reader, machine)).collect::<Result<_, _>>()?,
+        holders,
         left_out,
         small,
         small_bytes: bytes(small_pages),
         looked_at,
         total: (flags & abi::holders_flag::NO_TOTAL == 0).then_some(total),
         unfinished: flags & abi::holders_flag::UNFINISHED != 0,
+        of_limit: flags & abi::holders_flag::OF_LIMIT != 0,
+        removed_small: removed.map(|removed| (removed.small, bytes(removed.small_pages))),
     }))
 }
 

@@ -161,6 +161,8 @@ mod tests {
             looked_at: 20,
             total: Some(31),
             unfinished: false,
+            of_limit: false,
+            removed_small: None,
         }
     }
 

@@ -39,6 +39,8 @@ pub(super) fn kill(kill: &OomKill, node: &mut Node) -> Found {
         owners,
         limit_shmem_bytes,
         memory: kill.holders.as_deref().map(|walk| holders::memory(walk, node.root)),
+        account: None,
+        victim_account: None,
         request,
         traits,
         unmovable,

@@ -1,6 +1,6 @@
 //! OOM kills, and OOMs without a victim.
 
-use super::{Level, Lineage, Name, Stack, Stamp, Task};
+use super::{Level, Lineage, MemcgMemory, Name, Stack, Stamp, Task};
 
 /// Entry of `oom_kill_process`, or the facts about it that could be gathered at the first `oom:mark_victim`.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,10 @@ pub struct OomDecision {
     pub victim_cgroups: Option<Lineage>,
     /// The limit owner, and its ancestors; `None` for an OOM that is not a memcg's, and if the `oom_control` was not found.
     pub limit_cgroups: Option<Lineage>,
+    /// Memory of the limit owner.
+    pub limit_memory: Option<Box<MemcgMemory>>,
+    /// Memory of the victim's own memcg, if that is another.
+    pub victim_memory: Option<Box<MemcgMemory>>,
     /// Kernel functions that led here, innermost first, as far as they are of interest.
     pub stack: Option<Stack>,
 }
@@ -102,11 +106,14 @@ pub struct OomNoVictim {
     pub trigger_cgroups: Option<Lineage>,
     /// The limit owner, and its ancestors.
     pub limit_cgroups: Option<Lineage>,
+    /// Memory of the limit owner.
+    pub limit_memory: Option<Box<MemcgMemory>>,
     /// Kernel functions that led here.
     pub stack: Option<Stack>,
 }
 
-/// The holders of the node's memory: a walk over the memory controller's tree that descended only into large cgroups.
+/// The holders of the memory of the node, or of the limit owner: a walk over the memory controller's tree that descended only into
+/// large cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OomHolders {
     /// When and where, and of which decision.
@@ -127,6 +134,10 @@ pub struct OomHolders {
     pub total: Option<u32>,
     /// The walk is incomplete.
     pub unfinished: bool,
+    /// The walk began at the limit owner, not at the root.
+    pub of_limit: bool,
+    /// Of the smaller cgroups, those that have been removed: how many, and their memory. `None` in recordings of older agents.
+    pub removed_small: Option<(u64, u64)>,
 }
 
 /// A large cgroup.

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use strum::{Display, VariantArray};
 
 use super::{Owner, Text};
 
@@ -37,6 +38,73 @@ pub struct Memory {
     pub cgroups_total: Option<u32>,
     /// There may be large holders that were not visited.
     pub incomplete: Option<bool>,
+}
+
+/// A kind of memory in an account.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Display, VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum AccountKind {
+    /// Free, in zones that the allocation may use.
+    Free,
+    /// Free, in zones that the allocation may not use.
+    FreeIneligible,
+    /// A pod.
+    Pod,
+    /// A service or scope of the host.
+    Service,
+    /// A container outside of pods.
+    Container,
+    /// Any other cgroup.
+    Cgroup,
+    /// Cgroups too small to be listed, together.
+    SmallCgroups,
+    /// Cgroups that have been removed, to which files in memory or kernel memory are still charged.
+    RemovedCgroups,
+    /// Anonymous memory of processes in the root cgroup.
+    RootProcesses,
+    /// tmpfs and shared memory of processes in the root cgroup.
+    RootShmem,
+    /// Page cache of processes in the root cgroup.
+    RootFiles,
+    /// Anonymous memory: heap and stacks.
+    Anon,
+    /// Page cache.
+    File,
+    /// Shared memory and tmpfs.
+    Shmem,
+    /// Swapped-in pages that still have their place in swap.
+    SwapCache,
+    /// Pools of huge pages.
+    HugePages,
+    /// Unreclaimable slab, charged to no cgroup if the account is the node's; the same of the kinds below.
+    SlabUnreclaimable,
+    /// Reclaimable slab: dentries, inodes.
+    SlabReclaimable,
+    PageTables,
+    KernelStacks,
+    /// Per-CPU memory of the kernel.
+    Percpu,
+    /// vmalloc, BPF maps among it.
+    Vmalloc,
+    /// Buffers of sockets.
+    Sockets,
+    /// zram and zswap: swap in memory.
+    Zsmalloc,
+    /// Compressed pages of swap that are charged to the cgroup.
+    Zswap,
+    /// Taken back by the host of this virtual machine.
+    Balloon,
+    /// Page tables of IOMMUs.
+    Iommu,
+    /// Memory of graphics drivers.
+    Gpu,
+    /// Not yet accepted by this confidential guest.
+    Unaccepted,
+    /// Kernel memory that the kernel does not tell apart: pipe buffers and others.
+    OtherKernel,
 }
 
 /// A zone of the page allocator, and what it had for the allocation.

@@ -36,6 +36,7 @@ fn level(name: &str, id: u64, limit: Limit) -> Level {
         swap_limit: Some(Limit::Unlimited),
         oom_group: Some(false),
         oom_kill_disable: false,
+        removed: false,
     }
 }
 

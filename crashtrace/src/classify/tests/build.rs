@@ -52,6 +52,7 @@ pub(crate) fn lineage(path: &str) -> Lineage {
                 swap_limit: Some(Limit::Unlimited),
                 oom_group: Some(false),
                 oom_kill_disable: false,
+                removed: false,
             },
         );
     }
@@ -130,6 +131,8 @@ pub(crate) fn mark(task: Task, cgroups: Option<Lineage>) -> OomVictim {
 /// A kill: `java` of `victim` is both trigger and victim, and `oom_control` is a memcg's if there is a limit.
 pub(crate) fn kill(victim: &Lineage, limit: Option<Lineage>, names: &[&str]) -> OomKill {
     let decision = OomDecision {
+        limit_memory: None,
+        victim_memory: None,
         stamp: stamp(Hook::Fentry),
         control: Some(control(limit.is_some())),
         message: Some(if limit.is_some() { "Memory cgroup out of memory" } else { "Out of memory" }.into()),
@@ -141,6 +144,7 @@ pub(crate) fn kill(victim: &Lineage, limit: Option<Lineage>, names: &[&str]) -> 
         stack: Some(stack(names)),
     };
     OomKill {
+        node_memory: None,
         ktime_ns: 100,
         cpu: 0,
         decision: Some(Box::new(decision)),
@@ -200,6 +204,7 @@ impl OomKill {
 /// An OOM without a victim, with `java` as trigger.
 pub(crate) fn no_kill(trigger: Lineage, limit: Option<Lineage>, names: &[&str]) -> OomNoKill {
     let event = OomNoVictim {
+        limit_memory: None,
         stamp: stamp(Hook::Fentry),
         why: crate::event::NoKill::NobodyFound,
         repeats: 0,

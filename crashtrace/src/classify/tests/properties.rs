@@ -46,6 +46,7 @@ fn a_level() -> BoxedStrategy<Level> {
             swap_limit,
             oom_group,
             oom_kill_disable: root,
+            removed: false,
         })
         .boxed()
 }
@@ -126,6 +127,8 @@ fn a_decision() -> BoxedStrategy<OomDecision> {
     let cgroups = || (of(a_lineage()), of(a_lineage()), of(a_lineage()));
     (of(a_control()), of(a_name()), a_task(), of(a_task()), cgroups(), of(a_stack()))
         .prop_map(|(control, message, trigger, victim, cgroups, stack)| OomDecision {
+            limit_memory: None,
+            victim_memory: None,
             stamp: stamp(Hook::Kprobe),
             control,
             message,
@@ -190,6 +193,7 @@ fn an_incident() -> BoxedStrategy<Incident> {
     let kill = (of(a_decision()), vec((a_task(), of(a_lineage())), 0..4), any::<bool>(), of(some_zones()))
         .prop_map(|(decision, victims, complete, zones)| {
             Incident::OomKill(Box::new(OomKill {
+                node_memory: None,
                 ktime_ns: 1,
                 cpu: 0,
                 decision: decision.map(Box::new),

@@ -8,6 +8,7 @@ pub(super) fn none(ktime_ns: u64, id: u64, repeats: u64) -> Event {
     let mut cgroups = cgroups(None);
     cgroups.levels[0].cgroup_id = Some(id);
     Event::OomNoVictim(Box::new(OomNoVictim {
+        limit_memory: None,
         stamp: stamp(ktime_ns, Hook::Fentry, None),
         why: NoKill::NobodyFound,
         repeats,

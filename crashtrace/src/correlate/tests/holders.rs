@@ -14,6 +14,8 @@ fn holders(ktime_ns: u64, decision_ns: u64) -> Event {
         looked_at: 3,
         total: Some(3),
         unfinished: false,
+        of_limit: false,
+        removed_small: None,
     }))
 }
 
@@ -55,7 +57,7 @@ fn holders_of_a_lost_decision_are_counted_and_in_no_incident() {
 fn the_zones_go_with_their_decision_and_with_no_other() {
     let zones = |ktime_ns, decision_ns| {
         let zones = Zones { left_out: 5, ..Zones::default() };
-        Event::OomZones(stamp(ktime_ns, Hook::Fentry, Some(decision_ns)), Box::new(zones))
+        Event::OomZones(stamp(ktime_ns, Hook::Fentry, Some(decision_ns)), Box::new(zones), None)
     };
     let left_out = |incidents: &[Incident]| match incidents {
         [Incident::OomKill(kill)] => kill.zones.as_ref().map(|zones| zones.left_out),

@@ -105,6 +105,8 @@ fn a_decision_is_read_as_it_lies_in_memory() {
     assert_eq!(
         raw.decoded(),
         Event::OomDecision(Box::new(Decided {
+            limit_memory: None,
+            victim_memory: None,
             stamp: stamp(),
             control: Some(OomControl {
                 total_bytes: 21 * PAGE,
@@ -149,6 +151,7 @@ fn an_oom_without_a_victim_is_read_as_it_lies_in_memory() {
     assert_eq!(
         raw.decoded(),
         Event::OomNoVictim(Box::new(NoVictim {
+            limit_memory: None,
             stamp: stamp(),
             why: crate::event::NoKill::NobodyFound,
             repeats: 41,
@@ -189,6 +192,7 @@ fn a_section_and_its_levels_are_read_as_they_lie_in_memory() {
     raw.body(level + size_of::<Level>(), b"pod");
     let Event::OomVictim(victim) = raw.decoded() else { panic!("no victim") };
     let level = EventLevel {
+        removed: false,
         cgroup_id: Some(52),
         name: Some(Name::from("pod")),
         root: false,

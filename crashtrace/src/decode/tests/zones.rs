@@ -10,7 +10,7 @@ use crashtrace_records::{zone_of, zones_of};
 
 fn zones(record: &Record) -> Result<Zones, DecodeError> {
     read(record).map(|event| match event {
-        Event::OomZones(stamp, zones) => {
+        Event::OomZones(stamp, zones, _) => {
             assert_eq!(stamp.decision_ns, Some(1_000));
             *zones
         }
