@@ -6,7 +6,7 @@ use crashtrace::names::MemoryBounds;
 use crashtrace::pods::index::{Index, MAX_BYTES, MAX_EARLIER_RUNS};
 use crashtrace::pods::life::{self, Ended, MAX_MESSAGE_BYTES, MAX_WORD_BYTES};
 use crashtrace::pods::object::{MAX_CONTAINERS, MAX_IMAGE_BYTES, MAX_NAME_BYTES, PodObject, pod};
-use crashtrace::pods::pod::{Container, Pod};
+use crashtrace::pods::pod::{Container, MemoryMounts, Pod};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -40,6 +40,7 @@ impl Node {
         let container = |(at, it): (usize, &Container)| {
             let id = |run: usize| Some(format!("{number:016x}{at:016x}{run:032x}").into());
             Container {
+                memory_mounts: MemoryMounts::default(),
                 id: id(run),
                 last_id: run.checked_sub(1).and_then(id),
                 restart_count: u32::try_from(run).ok(),
@@ -54,6 +55,8 @@ impl Node {
             }
         };
         Pod {
+            shares_pids: false,
+            memory_volumes: Box::default(),
             uid: format!("{number:08x}-0000-4000-8000-000000000000").into(),
             config_hash: recorded.config_hash.as_ref().map(|_| format!("{number:032x}").into()),
             name: format!("{}-{number:06}", recorded.name).into(),
@@ -145,6 +148,7 @@ fn the_largest_pods_are_refused_before_the_bound_is_passed() {
             Some(Box::new(Ended { reason, exit_code: Some(1), finished_at_s: Some(1) }))
         };
         let container = |at: usize| Container {
+            memory_mounts: MemoryMounts::default(),
             name: text(&format!("c{at}-"), MAX_NAME_BYTES).into(),
             kind: crashtrace::pods::pod::ContainerKind::App,
             id: Some(format!("{number:032x}{at:032x}").into()),
@@ -158,6 +162,8 @@ fn the_largest_pods_are_refused_before_the_bound_is_passed() {
         let life =
             life::OfPod { message: Some(text("", MAX_MESSAGE_BYTES).into()), ..life::OfPod::default() };
         let pod = Pod {
+            shares_pids: false,
+            memory_volumes: Box::default(),
             uid: name(),
             config_hash: Some(name()),
             namespace: name(),

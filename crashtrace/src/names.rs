@@ -88,6 +88,13 @@ pub struct Names {
     pub qos: Option<Qos>,
     /// The pod's own bounds, or those that follow from its containers'.
     pub pod_memory: MemoryBounds,
+    /// The pod has a limit of its own (`spec.resources`); else its limit is what follows from its containers'. `None` if the source
+    /// does not tell.
+    pub pod_limit_is_own: Option<bool>,
+    /// Its containers share one pid namespace (`shareProcessNamespace`). `None` if the source does not tell.
+    pub shares_pids: Option<bool>,
+    /// Its memory-backed volumes; `None` if the source does not tell.
+    pub memory_volumes: Option<Vec<MemoryVolume>>,
     /// What ends the pod and its containers.
     pub life: PodLife,
     /// The container that was looked up.
@@ -109,8 +116,19 @@ pub struct ContainerNames {
     pub restart_count: Option<u32>,
     /// Its request and limit.
     pub memory: MemoryBounds,
+    /// The pod's memory-backed volumes that are mounted in it; `None` if the source does not tell.
+    pub memory_volumes: Option<Vec<MemoryVolume>>,
     /// What ends it, and how its run of this id ended.
     pub life: ContainerLife,
+}
+
+/// A memory-backed volume of a pod: an `emptyDir` with medium `Memory`. Its files are charged to the containers that wrote them, and
+/// to the pod when those are gone: they outlive each container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryVolume {
+    pub name: Box<str>,
+    /// `sizeLimit`. `None`: none, or an unreadable one.
+    pub size_limit_bytes: Option<u64>,
 }
 
 /// What Kubernetes knows of the life and end of a pod. All of it is `None` if the API server is not the source.
@@ -276,6 +294,7 @@ impl ContainerNames {
             image: None,
             restart_count: None,
             memory: MemoryBounds::default(),
+            memory_volumes: Some(Vec::new()),
             life: ContainerLife::default(),
         }
     }

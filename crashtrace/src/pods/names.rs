@@ -3,7 +3,7 @@
 use super::cri::cache::Listed;
 use super::life::Ended;
 use super::pod::{Container, ContainerKind, Pod};
-use crate::names::{ContainerLife, ContainerNames, MemoryBounds, Names, PodLife};
+use crate::names::{ContainerLife, ContainerNames, MemoryBounds, MemoryVolume, Names, PodLife};
 use crate::schema::{ContainerRole, NameSource};
 
 impl From<ContainerKind> for ContainerRole {
@@ -28,6 +28,9 @@ impl Names {
             workload: pod.workload.clone(),
             qos: pod.qos,
             pod_memory: pod_memory(pod),
+            pod_limit_is_own: Some(pod.memory.limit_bytes.is_some()),
+            shares_pids: Some(pod.shares_pids),
+            memory_volumes: Some(pod.memory_volumes.to_vec()),
             life: pod.life.names(),
             container: None,
             stale_seconds,
@@ -42,12 +45,18 @@ impl Names {
         restart_count: Option<u32>,
         ended: Option<&Ended>,
     ) -> Self {
+        let mounted = |volumes: &Vec<MemoryVolume>| -> Vec<MemoryVolume> {
+            let places = volumes.iter().enumerate();
+            let mounted = places.filter(|(place, _)| container.memory_mounts.has(*place));
+            mounted.map(|(_, volume)| volume.clone()).collect()
+        };
         let names = ContainerNames {
             name: Some(container.name.to_string()),
             role: Some(container.kind.into()),
             image: container.image.as_deref().map(str::to_owned),
             restart_count,
             memory: container.memory,
+            memory_volumes: self.memory_volumes.as_ref().map(mounted),
             life: container.life.names(ended),
         };
         Self { container: Some(names), ..self }
@@ -66,6 +75,7 @@ impl Names {
                     image: it.image.clone(),
                     restart_count: it.attempt,
                     memory: MemoryBounds::default(),
+                    memory_volumes: None,
                     life: ContainerLife::default(),
                 },
             ),
@@ -78,6 +88,9 @@ impl Names {
             workload: None,
             qos: None,
             pod_memory: MemoryBounds::default(),
+            pod_limit_is_own: None,
+            shares_pids: None,
+            memory_volumes: None,
             life: PodLife::default(),
             container: Some(container),
             stale_seconds,

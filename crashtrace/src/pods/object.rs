@@ -12,6 +12,7 @@
 //! | image | [`MAX_IMAGE_BYTES`] | absent: half an image's name may be another image's |
 //! | container id | 64 hex digits | any other id is absent: no cgroup is named so |
 //! | containers | [`MAX_CONTAINERS`] | the first ones: init containers, then the app's, ephemeral ones last |
+//! | memory-backed volumes | [`MemoryMounts::MOST`], of the first [`MAX_CONTAINERS`] volumes | the first ones |
 //! | reasons | [`MAX_WORD_BYTES`] | absent |
 //! | the pod's message | [`MAX_MESSAGE_BYTES`] | cut, with an ellipsis |
 //!
@@ -24,8 +25,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::life::{Ended, MAX_MESSAGE_BYTES, MAX_WORD_BYTES};
-use super::pod::{Container, ContainerKind, Pod};
-use crate::names::MemoryBounds;
+use super::pod::{Container, ContainerKind, MemoryMounts, Pod};
+use crate::names::{MemoryBounds, MemoryVolume};
 use crate::schema::Qos;
 
 mod life;
@@ -46,12 +47,13 @@ pub const MAX_IMAGE_BYTES: usize = 512;
 /// The most containers of a pod that are kept.
 pub const MAX_CONTAINERS: usize = 128;
 /// The most that a [`Pod`] from here can hold, in bytes: its struct, six names (UID, config hash, namespace, name, kind and name of
-/// the workload), a message and two reasons, and for each container its struct, a name, an image with the counters of its `Arc`, two
+/// the workload), a message and two reasons, for each memory-backed volume its struct and a name, and for each container its struct, a name, an image with the counters of its `Arc`, two
 /// ids and how two runs ended.
 pub const MAX_POD_BYTES: usize = size_of::<Pod>()
     + 6 * MAX_NAME_BYTES
     + MAX_MESSAGE_BYTES
     + 2 * MAX_WORD_BYTES
+    + MemoryMounts::MOST * (size_of::<MemoryVolume>() + MAX_NAME_BYTES)
     + MAX_CONTAINERS * MAX_CONTAINER_BYTES;
 const MAX_CONTAINER_BYTES: usize = size_of::<Container>()
     + MAX_NAME_BYTES
@@ -182,6 +184,12 @@ pub struct Spec {
     /// `resources`: the pod's own.
     #[serde(deserialize_with = "object")]
     pub resources: Resources,
+    /// `volumes`.
+    #[serde(deserialize_with = "list")]
+    pub volumes: Vec<VolumeSpec>,
+    /// `shareProcessNamespace`: its containers share one pid namespace, with the sandbox's process as pid 1.
+    #[serde(deserialize_with = "field")]
+    pub share_process_namespace: Option<bool>,
     /// `nodeName`: the node that it is on.
     #[serde(deserialize_with = "field")]
     pub node_name: Option<String>,
@@ -212,9 +220,45 @@ pub struct ContainerSpec {
     /// `startupProbe`.
     #[serde(deserialize_with = "object")]
     pub startup_probe: ProbeSpec,
+    /// `volumeMounts`.
+    #[serde(deserialize_with = "list")]
+    pub volume_mounts: Vec<VolumeMount>,
     /// `resources`.
     #[serde(deserialize_with = "object")]
     pub resources: Resources,
+}
+
+/// A volume in `spec`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct VolumeSpec {
+    /// `name`.
+    #[serde(deserialize_with = "field")]
+    pub name: Option<String>,
+    /// `emptyDir`.
+    #[serde(deserialize_with = "object")]
+    pub empty_dir: EmptyDir,
+}
+
+/// `emptyDir`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct EmptyDir {
+    /// `medium`: `Memory` makes it a tmpfs.
+    #[serde(deserialize_with = "field")]
+    pub medium: Option<String>,
+    /// `sizeLimit`, a [`quantity`].
+    #[serde(deserialize_with = "field")]
+    pub size_limit: Option<String>,
+}
+
+/// An element of a container's `volumeMounts`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VolumeMount {
+    /// `name`: the volume.
+    #[serde(deserialize_with = "field")]
+    pub name: Option<String>,
 }
 
 /// `resources`.
@@ -296,6 +340,7 @@ pub struct ContainerStatus {
 #[must_use]
 pub fn pod(object: &PodObject) -> Option<Pod> {
     let PodObject { metadata, spec, status } = object;
+    let memory_volumes = memory_volumes(spec);
     Some(Pod {
         uid: name(metadata.uid.as_ref())?,
         config_hash: mirror::config_hash(metadata, spec),
@@ -305,11 +350,24 @@ pub fn pod(object: &PodObject) -> Option<Pod> {
         qos: status.qos_class.as_deref().and_then(qos),
         life: life::of_pod(object),
         memory: bounds_of_pod(&spec.resources, &status.resources),
-        containers: containers(spec, status),
+        shares_pids: spec.share_process_namespace == Some(true),
+        containers: containers(spec, status, &memory_volumes),
+        memory_volumes,
     })
 }
 
-fn containers(spec: &Spec, status: &Status) -> Box<[Container]> {
+fn memory_volumes(spec: &Spec) -> Box<[MemoryVolume]> {
+    let backed = spec.volumes.iter().filter(|volume| volume.empty_dir.medium.as_deref() == Some("Memory"));
+    let volume = |volume: &VolumeSpec| {
+        let size_limit = volume.empty_dir.size_limit.as_deref().and_then(quantity::bytes);
+        // kubelet takes a limit of zero as none.
+        let size_limit_bytes = size_limit.filter(|bytes| *bytes > 0);
+        Some(MemoryVolume { name: name(volume.name.as_ref())?, size_limit_bytes })
+    };
+    backed.filter_map(volume).take(MemoryMounts::MOST).collect()
+}
+
+fn containers(spec: &Spec, status: &Status, memory_volumes: &[MemoryVolume]) -> Box<[Container]> {
     let lists = [
         (ContainerKind::Init, &spec.init_containers, &status.init_container_statuses),
         (ContainerKind::App, &spec.containers, &status.container_statuses),
@@ -322,7 +380,7 @@ fn containers(spec: &Spec, status: &Status) -> Box<[Container]> {
             // A second one of a name could be given the status, and so the id, of the first.
             if kept.len() < MAX_CONTAINERS && kept.iter().all(|other| other.name != name) {
                 let status = statuses.iter().find(|status| status.name.as_deref() == Some(&*name));
-                kept.push(container(kind, name, spec, status));
+                kept.push(container(kind, name, spec, status, memory_volumes));
             }
         }
     }
@@ -334,7 +392,10 @@ fn container(
     name: Box<str>,
     spec: &ContainerSpec,
     status: Option<&ContainerStatus>,
+    memory_volumes: &[MemoryVolume],
 ) -> Container {
+    let mounts = spec.volume_mounts.iter().filter_map(|mount| mount.name.as_deref());
+    let mounts = mounts.filter_map(|name| memory_volumes.iter().position(|volume| *volume.name == *name));
     let always = spec.restart_policy.as_deref() == Some("Always");
     let image = spec.image.as_deref().filter(|image| (1..=MAX_IMAGE_BYTES).contains(&image.len()));
     let id_now = status.and_then(|it| id(it.container_id.as_ref()));
@@ -348,6 +409,7 @@ fn container(
         image: image.map(Arc::from),
         restart_count: status.and_then(|it| it.restart_count),
         memory: bounds(&spec.resources, status.map(|it| &it.resources)),
+        memory_mounts: MemoryMounts::of(mounts),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::life;
-use crate::names::{MemoryBounds, Workload};
+use crate::names::{MemoryBounds, MemoryVolume, Workload};
 use crate::schema::Qos;
 
 /// A pod.
@@ -31,6 +31,10 @@ pub struct Pod {
     /// in force only for a pod with a limit at pod level: of others it is a sum that the node does not set (an
     /// init container that has ended counts in it).
     pub memory: MemoryBounds,
+    /// `spec.shareProcessNamespace`.
+    pub shares_pids: bool,
+    /// The memory-backed ones of `spec.volumes`, in its order.
+    pub memory_volumes: Box<[MemoryVolume]>,
     /// Its containers: those of the spec, in its order, init containers first, ephemeral ones last.
     pub containers: Box<[Container]>,
 }
@@ -48,7 +52,8 @@ impl Pod {
             size_of::<Container>() + it.name.len() + ids.sum::<usize>() + image + it.life.heap_bytes()
         });
         let texts = texts.into_iter().flatten().map(|text| text.len());
-        texts.chain(workload).chain(containers).chain([self.life.heap_bytes()]).sum()
+        let volumes = self.memory_volumes.iter().map(|it| size_of::<MemoryVolume>() + it.name.len());
+        texts.chain(workload).chain(containers).chain(volumes).chain([self.life.heap_bytes()]).sum()
     }
 }
 
@@ -70,6 +75,8 @@ pub struct Container {
     pub restart_count: Option<u32>,
     /// Its memory request and limit.
     pub memory: MemoryBounds,
+    /// Which of [`Pod::memory_volumes`] are mounted in it.
+    pub memory_mounts: MemoryMounts,
     /// What ends it, and how its runs ended.
     pub life: life::OfContainer,
 }
@@ -85,4 +92,25 @@ pub enum ContainerKind {
     Sidecar,
     /// Added to a running pod, by `kubectl debug` for one. It cannot have a limit.
     Ephemeral,
+}
+
+/// A set of a pod's memory-backed volumes: a bit for each place in [`Pod::memory_volumes`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryMounts(u16);
+
+impl MemoryMounts {
+    /// The most volumes that a set can have.
+    pub const MOST: usize = u16::BITS as usize;
+
+    /// The volumes at these places; those beyond [`Self::MOST`] are left out.
+    #[must_use]
+    pub fn of(places: impl Iterator<Item = usize>) -> Self {
+        let bit = |place: usize| u32::try_from(place).ok().and_then(|place| 1_u16.checked_shl(place));
+        Self(places.filter_map(bit).fold(0, |all, bit| all | bit))
+    }
+
+    #[must_use]
+    pub fn has(self, place: usize) -> bool {
+        self.0 & Self::of([place].into_iter()).0 != 0
+    }
 }

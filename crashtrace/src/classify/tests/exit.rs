@@ -166,6 +166,9 @@ pub(crate) fn liveness(action: ProbeAction) -> Probe {
 /// The pod `shop/api-7f9c`, whose first container is `api`, as the API server knows it.
 pub(crate) fn names() -> Names {
     Names {
+        pod_limit_is_own: None,
+        shares_pids: None,
+        memory_volumes: None,
         source: NameSource::Kube,
         namespace: Some("shop".to_owned()),
         pod: Some("api-7f9c".to_owned()),
@@ -178,6 +181,7 @@ pub(crate) fn names() -> Names {
             ..PodLife::default()
         },
         container: Some(ContainerNames {
+            memory_volumes: None,
             name: Some("api".to_owned()),
             role: Some(ContainerRole::App),
             image: None,

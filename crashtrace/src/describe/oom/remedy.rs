@@ -9,6 +9,7 @@ use crate::schema::{Level, Origin};
 mod limit;
 mod memory;
 mod node;
+mod volumes;
 
 /// The remedy: the main advice first, then the advice that follows from the numbers.
 pub(super) fn of(oom: &Oom<'_>) -> String {

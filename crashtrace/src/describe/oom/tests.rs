@@ -1,5 +1,7 @@
 //! Words for the owners of limits.
 
+mod kubernetes;
+
 use crate::cgroup::NodeRoot;
 use crate::classify::tests::build::{
     BURSTABLE, CHARGE, KUBEPODS, MIB, POD, Told, WRITE, an_incident, api, kill, lineage, told,

@@ -15,7 +15,7 @@ use crate::node::Node;
 use crate::pods::directory::tests::OnePod;
 use crate::pods::directory::{Directory, PodWatch};
 use crate::pods::life;
-use crate::pods::pod::{Container, ContainerKind, Pod};
+use crate::pods::pod::{Container, ContainerKind, MemoryMounts, Pod};
 use crate::report::Context;
 
 use crate::schema::{Cause, Level as VerdictLevel};
@@ -28,6 +28,7 @@ const USER: &str = "/user.slice/user-1000.slice/user@1000.service";
 fn a_pod(uid: &str, qos: Option<Qos>) -> Pod {
     let bounds = MemoryBounds { limit_bytes: Some(64 * MIB), ..MemoryBounds::default() };
     let container = Container {
+        memory_mounts: MemoryMounts::default(),
         name: format!("container-{MARK}").into(),
         kind: ContainerKind::App,
         id: Some(API.into()),
@@ -38,6 +39,8 @@ fn a_pod(uid: &str, qos: Option<Qos>) -> Pod {
         life: life::OfContainer::default(),
     };
     Pod {
+        shares_pids: false,
+        memory_volumes: Box::default(),
         uid: uid.into(),
         config_hash: None,
         namespace: format!("namespace-{MARK}").into(),

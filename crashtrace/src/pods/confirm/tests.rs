@@ -18,6 +18,8 @@ fn who(pod_uid: &str) -> Who<'_> {
 
 fn pod(uid: &str, hash: Option<&str>, node: Option<&str>) -> Pod {
     Pod {
+        shares_pids: false,
+        memory_volumes: Box::default(),
         uid: uid.into(),
         config_hash: hash.map(Into::into),
         namespace: "shop".into(),

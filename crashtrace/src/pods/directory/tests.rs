@@ -6,7 +6,7 @@ use crate::pods::cri::{CriContainer, CriSandbox, CriState};
 use crate::pods::kube;
 use crate::pods::life;
 use crate::pods::names::tests::status;
-use crate::pods::pod::{Container, ContainerKind};
+use crate::pods::pod::{Container, ContainerKind, MemoryMounts};
 use crate::schema::ContainerRole;
 
 mod static_pods;
@@ -17,6 +17,7 @@ const POD: Who<'static> = Who { pod_uid: "u", container_id: None, qos: None };
 
 fn pod() -> Arc<Pod> {
     let container = Container {
+        memory_mounts: MemoryMounts::default(),
         name: "api".into(),
         kind: ContainerKind::Sidecar,
         id: Some(ID.into()),
@@ -27,6 +28,8 @@ fn pod() -> Arc<Pod> {
         life: life::OfContainer::default(),
     };
     Arc::new(Pod {
+        shares_pids: false,
+        memory_volumes: Box::default(),
         uid: "u".into(),
         config_hash: None,
         namespace: "shop".into(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::names::MemoryBounds;
 use crate::pods::life::{OfContainer, OfPod};
-use crate::pods::pod::{Container, ContainerKind, Pod};
+use crate::pods::pod::{Container, ContainerKind, MemoryMounts, Pod};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -22,6 +22,8 @@ fn id(number: usize) -> String {
 /// A pod without containers. Its name is its UID.
 fn pod(uid: &str) -> Pod {
     Pod {
+        shares_pids: false,
+        memory_volumes: Box::default(),
         uid: uid.into(),
         config_hash: None,
         namespace: "n".into(),
@@ -37,6 +39,7 @@ fn pod(uid: &str) -> Pod {
 fn container(name: &str, id: Option<usize>, last_id: Option<usize>, restart_count: Option<u32>) -> Container {
     let text = |id: Option<usize>| id.map(|id| self::id(id).into());
     Container {
+        memory_mounts: MemoryMounts::default(),
         name: name.into(),
         kind: ContainerKind::App,
         id: text(id),

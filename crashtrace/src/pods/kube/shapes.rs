@@ -7,6 +7,8 @@ use crate::pods::object::MAX_CONTAINERS;
 
 /// Owners of a pod that are looked at. One of them is the controller, and more than one are rare.
 const MOST_OWNERS: usize = 16;
+/// Volumes of a pod, and those mounted in a container, that are looked at.
+const MOST_VOLUMES: usize = MAX_CONTAINERS;
 /// Conditions of a pod that are looked at: kubelet's half a dozen, and one for each readiness gate.
 const MOST_CONDITIONS: usize = 32;
 
@@ -80,6 +82,8 @@ const SPEC: Shape = Object(&[
     ("containers", CONTAINERS),
     ("ephemeralContainers", CONTAINERS),
     ("resources", RESOURCES),
+    ("volumes", List(&VOLUME, MOST_VOLUMES)),
+    ("shareProcessNamespace", Scalar),
     ("nodeName", Scalar),
     ("restartPolicy", Scalar),
     ("terminationGracePeriodSeconds", Scalar),
@@ -93,8 +97,14 @@ static CONTAINER: Shape = Object(&[
     ("restartPolicy", Scalar),
     ("livenessProbe", PROBE),
     ("startupProbe", PROBE),
+    ("volumeMounts", List(&VOLUME_MOUNT, MOST_VOLUMES)),
     ("resources", RESOURCES),
 ]);
+
+static VOLUME: Shape =
+    Object(&[("name", Scalar), ("emptyDir", Object(&[("medium", Scalar), ("sizeLimit", Scalar)]))]);
+
+static VOLUME_MOUNT: Shape = Object(&[("name", Scalar)]);
 
 const PROBE: Shape = Object(&[
     ("exec", PRESENT),
@@ -190,11 +200,28 @@ mod tests {
             "deletionGracePeriodSeconds",
             "terminationGracePeriodSeconds",
             "conditions",
+            "volumes",
+            "medium",
+            "volumeMounts",
             "exitCode",
             "finishedAt",
         ] {
             assert!(fields.contains(field), "no {field} is in the recordings: {fields:?}");
         }
+    }
+
+    /// Of which there is none in the recordings of the watch.
+    #[test]
+    fn a_shared_pid_namespace_and_the_limit_of_a_volume_are_kept() {
+        let spec = serde_json::json!({
+            "shareProcessNamespace": true,
+            "volumes": [{ "name": "cache", "emptyDir": { "medium": "Memory", "sizeLimit": "1Gi" } }],
+        });
+        let line = format!("{}\n", serde_json::json!({ "type": "ADDED", "object": { "spec": spec } }));
+        let (_, piece) = Sieve::lines(&EVENT, "event").take(line.as_bytes()).expect("an event");
+        let Some(Piece::Whole(kept)) = piece else { panic!("an event is whole") };
+        let kept: Value = serde_json::from_slice(&kept).expect("JSON");
+        assert_eq!(kept["object"]["spec"], spec);
     }
 
     /// The names of all fields in it.

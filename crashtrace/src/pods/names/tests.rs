@@ -2,11 +2,13 @@ use super::*;
 use crate::names::{ContainerLife, MemoryBounds, NamesState, NamesStatus, PodLife, Workload};
 
 use crate::pods::life;
+use crate::pods::pod::MemoryMounts;
 
 const MIB: u64 = 1 << 20;
 
 fn container(kind: ContainerKind, limit: Option<u64>) -> Container {
     Container {
+        memory_mounts: MemoryMounts::default(),
         name: "c".into(),
         kind,
         id: None,
@@ -20,6 +22,8 @@ fn container(kind: ContainerKind, limit: Option<u64>) -> Container {
 
 fn pod(memory: MemoryBounds, containers: Vec<Container>) -> Pod {
     Pod {
+        shares_pids: false,
+        memory_volumes: Box::default(),
         uid: "u".into(),
         config_hash: None,
         namespace: "shop".into(),
@@ -48,6 +52,7 @@ pub(crate) fn status(source: NameSource, state: NamesState) -> NamesStatus {
 /// Container `api` of pod `shop/api-7f9c`, by the API server.
 pub(crate) fn shop(memory: MemoryBounds) -> Names {
     let container = ContainerNames {
+        memory_volumes: None,
         name: Some("api".into()),
         role: Some(ContainerRole::App),
         image: Some("registry/api:1".into()),
@@ -56,6 +61,9 @@ pub(crate) fn shop(memory: MemoryBounds) -> Names {
         life: ContainerLife::default(),
     };
     Names {
+        pod_limit_is_own: None,
+        shares_pids: None,
+        memory_volumes: None,
         source: NameSource::Kube,
         namespace: Some("shop".into()),
         pod: Some("api-7f9c".into()),

@@ -1,5 +1,7 @@
 //! What the memory of a limit was, as far as that suggests a remedy.
 
+use super::volumes::files_in_memory;
+use crate::classify::LimitFinding;
 use crate::describe::oom::Oom;
 use crate::phrase::{process, size};
 
@@ -11,13 +13,24 @@ pub(super) fn kinds_of_memory(oom: &Oom<'_>) -> Vec<String> {
     let (name, resident) = (process(victim.task), rss.resident_bytes());
     let share = |part: u64| part > 0 && part >= resident / 4;
     let all = size(resident);
-    if share(rss.shmem_bytes) {
+    // Files in memory are charged to their cgroup, and mostly not mapped by any process: a small heap is then not what filled it.
+    let used = oom.limit().and_then(LimitFinding::usage_bytes);
+    let in_files =
+        oom.scene.limit_shmem_bytes.zip(used).filter(|(shmem, used)| *shmem > 0 && *shmem >= used / 2);
+    if let Some((shmem, used)) = in_files {
         advice.push(format!(
-            "{} of the {all} of {name} is shared memory: look at /dev/shm and memory-backed emptyDir volumes (medium: Memory), \
-             whose files count against the limit until they are deleted.",
-            size(rss.shmem_bytes)
+            "{} of the {} in use is shared memory and files in memory. {}",
+            size(shmem),
+            size(used),
+            files_in_memory(oom)
         ));
-    } else if share(rss.anon_bytes) {
+    } else if share(rss.shmem_bytes) {
+        advice.push(format!(
+            "{} of the {all} of {name} is shared memory. {}",
+            size(rss.shmem_bytes),
+            files_in_memory(oom)
+        ));
+    } else if share(rss.anon_bytes) && used.is_none_or(|used| rss.anon_bytes >= used / 4) {
         advice.push(format!(
             "{} of the {all} of {name} is anonymous memory (heap and stacks): compare the limits that its runtime has (-Xmx, \
              GOMEMLIMIT, --max-old-space-size) with the cgroup's.",

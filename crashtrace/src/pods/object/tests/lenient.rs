@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::super::{MAX_CONTAINERS, MAX_IMAGE_BYTES, MAX_NAME_BYTES, MAX_POD_BYTES, PodObject, pod};
 use super::recorded;
-use crate::names::ProbeAction;
+use crate::names::{Names, ProbeAction};
 use crate::pods::life::{MAX_MESSAGE_BYTES, MAX_WORD_BYTES};
-use crate::pods::pod::{Container, ContainerKind, Pod};
+use crate::pods::pod::{Container, ContainerKind, MemoryMounts, Pod};
 
 pub(super) const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -195,12 +195,13 @@ fn a_huge_pod_is_cut_to_size() {
         containers(list).iter().map(one).collect()
     };
     let long = "n".repeat(MAX_NAME_BYTES);
+    let volume = json!({ "name": long, "emptyDir": { "medium": "Memory", "sizeLimit": "1Gi" } });
     let pod = pod_of(&json!({
         "metadata": {
             "uid": long, "namespace": long, "name": long, "annotations": { "kubernetes.io/config.mirror": long },
             "ownerReferences": [{ "kind": long, "name": long, "controller": true }],
         },
-        "spec": { "initContainers": containers("i"), "containers": containers("a"), "ephemeralContainers": containers("e") },
+        "spec": { "volumes": vec![volume; MAX_CONTAINERS], "initContainers": containers("i"), "containers": containers("a"), "ephemeralContainers": containers("e") },
         "status": { "message": "m".repeat(MAX_MESSAGE_BYTES + 1), "reason": "r".repeat(MAX_WORD_BYTES), "initContainerStatuses": statuses("i"), "containerStatuses": statuses("a") },
     }));
     let kinds: Vec<_> = pod.containers.iter().map(|it| it.kind).collect();
@@ -210,6 +211,7 @@ fn a_huge_pod_is_cut_to_size() {
         (MAX_CONTAINERS, MAX_CONTAINERS - 2, Some(&ContainerKind::App))
     );
     assert!(pod.containers.iter().all(|it| it.id.is_some() && it.last_id.is_some()));
+    assert_eq!(pod.memory_volumes.len(), MemoryMounts::MOST);
     let bytes = pod.heap_bytes() + size_of::<Pod>();
     assert!(bytes <= MAX_POD_BYTES, "{bytes}");
     // The bound says something.
@@ -320,4 +322,34 @@ proptest! {
             prop_assert!(pod(&object).is_none_or(|pod| pod.heap_bytes() <= MAX_POD_BYTES));
         }
     }
+}
+
+#[test]
+fn of_volumes_only_those_in_memory_are_kept_each_with_those_who_mount_it() {
+    let pod = pod_of(&json!({
+        "metadata": { "uid": "u", "namespace": "n", "name": "p" },
+        "spec": {
+            "volumes": [
+                { "name": "disk", "emptyDir": {} },
+                { "name": "cache", "emptyDir": { "medium": "Memory" } },
+                { "name": "none", "emptyDir": { "medium": "Memory", "sizeLimit": "0" } },
+                { "name": "shm", "emptyDir": { "medium": "Memory", "sizeLimit": "64Mi" } },
+                { "emptyDir": { "medium": "Memory" } },
+                { "name": "huge", "emptyDir": { "medium": "HugePages" } },
+            ],
+            "containers": [
+                { "name": "a", "volumeMounts": [{ "name": "disk" }, { "name": "shm" }, { "mountPath": "/x" }] },
+                { "name": "b", "volumeMounts": 7 },
+            ],
+        },
+    }));
+    let volumes: Vec<_> = pod.memory_volumes.iter().map(|it| (&*it.name, it.size_limit_bytes)).collect();
+    assert_eq!(volumes, [("cache", None), ("none", None), ("shm", Some(64 << 20))]);
+    let mounts =
+        |at: usize| (0..3).map(|place| pod.containers[at].memory_mounts.has(place)).collect::<Vec<_>>();
+    assert_eq!((mounts(0), mounts(1)), (vec![false, false, true], vec![false; 3]));
+    let names = Names::of_pod(&pod, None).with_container(&pod.containers[0], None, None);
+    let mounted = names.container.and_then(|it| it.memory_volumes).expect("the API server tells");
+    assert_eq!(mounted.iter().map(|it| &*it.name).collect::<Vec<_>>(), ["shm"]);
+    assert_eq!(names.memory_volumes.map(|all| all.len()), Some(3));
 }

@@ -124,6 +124,19 @@ fn names_uids_and_images_are_whole() {
 }
 
 #[test]
+fn memory_backed_volumes_and_a_shared_pid_namespace_are_read() {
+    let pods = list();
+    let named = |name: &str| pods.iter().find(|pod| pod.name.starts_with(name)).expect("it is there");
+    let cache = named("cache");
+    let [volume] = &*cache.memory_volumes else { panic!("one volume: {:?}", cache.memory_volumes) };
+    assert_eq!((&*volume.name, volume.size_limit_bytes), ("data", Some(32 * MI)));
+    assert!(cache.containers.iter().all(|container| container.memory_mounts.has(0)));
+    assert!(named("two").memory_volumes.is_empty());
+    let shared: Vec<_> = pods.iter().filter(|pod| pod.shares_pids).map(|pod| &*pod.name).collect();
+    assert_eq!(shared, ["shared-pid"]);
+}
+
+#[test]
 fn bookmarks_are_read_and_are_no_pods() {
     let marks: Vec<_> = events(WATCH)
         .into_iter()
