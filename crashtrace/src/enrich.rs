@@ -9,13 +9,13 @@ use crate::fragmentation::Request;
 use crate::gfp::Traits;
 use crate::node::Node;
 use crate::schema::{Field, Unresolved};
-pub use account::{Account, Entry};
+pub use account::{Account, Detail, Entry, Kept, Swap, SwapDevice, Untold};
 pub use exit::{ExitContext, OomVerdict};
-pub use holders::{Held, Memory};
+pub use holders::{Held, Memory, Removed};
 pub use names::{NameBook, ask_events, name};
 pub use owners::{Claims, NoOwner, Owned, Owner, Owners, Party};
 
-mod account;
+pub mod account;
 mod alloc;
 mod exit;
 mod gaps;
@@ -38,6 +38,8 @@ pub struct Case {
     pub limit_shmem_bytes: Option<u64>,
     /// The holders of the node's memory, in an OOM that is not a memory cgroup's.
     pub memory: Option<Memory>,
+    /// The holders of the limit owner's memory, in the OOM of a memory cgroup that has others in it.
+    pub limit_holders: Option<Memory>,
     /// Where the memory of the node, or of the limit owner, was.
     pub account: Option<Account>,
     /// Where the memory of the victim's own memcg was, if that is not the limit owner.
@@ -91,6 +93,7 @@ struct Found {
     owners: Owners,
     limit_shmem_bytes: Option<u64>,
     memory: Option<Memory>,
+    limit_holders: Option<Memory>,
     account: Option<Account>,
     victim_account: Option<Account>,
     request: Option<Request>,
@@ -113,6 +116,7 @@ pub fn enrich(incident: Incident, node: &mut Node) -> Case {
         owners,
         limit_shmem_bytes,
         memory,
+        limit_holders,
         account,
         victim_account,
         request,
@@ -126,6 +130,7 @@ pub fn enrich(incident: Incident, node: &mut Node) -> Case {
         owners,
         limit_shmem_bytes,
         memory,
+        limit_holders,
         account,
         victim_account,
         request,

@@ -56,7 +56,7 @@ pub use field::{
 pub use folded::{Folded, FoldedVictim};
 pub use incident::{Allocation, Constraint, Incident, Kind, LimitHit, MigrateType, Process};
 pub use json_schema::json_schema;
-pub use memory::{AccountKind, HOLDERS, Holder, Memory, Unmovable, ZONES, Zone};
+pub use memory::{AccountKind, HOLDERS, Holder, Memory, SwapKind, Unmovable, ZONES, Zone};
 pub use owner::{Claims, ContainerRole, Kubernetes, NameSource, Owner, OwnerKind, Qos, Runtime, Workload};
 pub use text::Text;
 pub(crate) use text::shorten;

@@ -1,21 +1,26 @@
-//! The holders of the node's memory: owners and their shares, from the kernel's walk over the tree of cgroups. PURE.
+//! The holders of the memory of the node, or of the limit owner: owners and their shares, from the kernel's walk over the tree of
+//! cgroups. PURE.
 //!
 //! Owners are pods and, outside of pods, the innermost large cgroups: a service, a scope, a plain cgroup. Cgroups inside of a
-//! pod belong to the pod, and those above owners (slices, `kubepods`, a class) are only their sum.
+//! pod belong to the pod, and those above owners (slices, `kubepods`, a class) are only their sum. Inside of a pod whose limit was hit
+//! the containers are the owners.
 
 use std::collections::BTreeSet;
 
 use super::Party;
 use crate::cgroup::{self, NodeRoot, Place};
-use crate::event::{Holder, Level, Limit, Name, OomHolders};
+use crate::event::{Holder, Level, Limit, Lineage, Name, OomHolders};
 
-/// The holders of the node's memory at the decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The holders of the memory of the node, or of the limit owner, at the decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Memory of all pods, if that is large.
     pub pods: Option<Held>,
-    /// Owners, the largest first.
+    /// Owners, the largest by memory and swap first.
     pub holders: Vec<Held>,
+    /// Cgroups that are a sum of large ones, with what they have beyond those, if that is large too: of smaller cgroups in them, and of
+    /// themselves. They overlap neither with each other nor with `holders`.
+    pub rests: Vec<Held>,
     /// Every cgroup that holds at least `least_bytes` and was visited, by its path: the owners, cgroups inside them, and
     /// cgroups that are only a sum of them.
     pub large: BTreeSet<Vec<u8>>,
@@ -25,12 +30,23 @@ pub struct Memory {
     pub small: u32,
     /// Memory of the smaller cgroups together.
     pub small_bytes: u64,
+    /// Of these, the removed ones; `None` in recordings of older agents.
+    pub removed_small: Option<Removed>,
     /// Cgroups that were visited.
     pub looked_at: u32,
     /// Cgroups in the tree.
     pub total: Option<u32>,
     /// Large cgroups may be missing: they were not visited, or had no place.
     pub incomplete: bool,
+}
+
+/// Cgroups that have been removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// How many.
+    pub count: u64,
+    /// Their memory.
+    pub bytes: u64,
 }
 
 /// A cgroup and its memory.
@@ -40,8 +56,20 @@ pub struct Held {
     pub party: Party,
     /// Its memory.
     pub usage_bytes: u64,
+    /// Its swap.
+    pub swap_bytes: Option<u64>,
     /// Its limit.
     pub limit: Option<Limit>,
+    /// It has been removed: files in memory or kernel memory are still charged to it.
+    pub removed: bool,
+}
+
+impl Held {
+    /// Its memory and swap.
+    #[must_use]
+    pub fn with_swap_bytes(&self) -> u64 {
+        self.usage_bytes.saturating_add(self.swap_bytes.unwrap_or(0))
+    }
 }
 
 impl Memory {
@@ -60,36 +88,37 @@ impl Memory {
     }
 }
 
-/// Finds the owners.
+/// Finds the owners. `limit` is the lineage of the limit owner, where the walk began there.
 #[must_use]
-pub fn memory(walk: &OomHolders, root: NodeRoot) -> Memory {
+pub fn memory(walk: &OomHolders, root: NodeRoot, limit: Option<&Lineage>) -> Memory {
     let mut memory = Memory {
-        pods: None,
-        holders: Vec::new(),
-        large: BTreeSet::new(),
         least_bytes: walk.least_bytes,
         small: walk.small,
         small_bytes: walk.small_bytes,
+        removed_small: walk.removed_small.map(|(count, bytes)| Removed { count, bytes }),
         looked_at: walk.looked_at,
         total: walk.total,
         incomplete: walk.unfinished || walk.left_out > 0,
+        ..Memory::default()
     };
-    // Of each one its path, `None` if a name is unknown, whether it is in a pod, and the length of the path to the root of the
+    let base = Base::of(limit.filter(|_| walk.of_limit), root);
+    memory.rests.extend(limit.filter(|_| walk.of_limit).and_then(|limit| rest_of_limit(limit, walk, root)));
+    // Of each one its path, `None` if a name is unknown, whether it is in an owner, and the length of the path to the root of the
     // node's cgroups.
     let mut placed: Vec<(Option<Vec<u8>>, bool, usize)> = Vec::new();
     for (index, Holder { parent, level }) in walk.holders.iter().enumerate() {
-        let (path, in_pod, above) = match parent {
-            None => (Some(Vec::new()), false, 0),
+        let (path, in_owner, above) = match parent {
+            None => (base.path.clone(), false, base.above),
             // Parents come first and are known by now; any other order is no tree.
             Some(parent) => placed.get(*parent).cloned().unwrap_or_default(),
         };
         let path = path.and_then(|path| below(path, level.name.as_ref()));
-        let held = path.as_ref().and_then(|path| held(path.clone(), level, above));
+        let held = path.as_ref().and_then(|path| held(path.clone(), level, above, root.v1));
         memory.large.extend(path.clone());
-        let itself_a_pod = held.as_ref().is_some_and(|held| held.party.placement.place == Place::Pod);
+        let whole = held.as_ref().is_some_and(|held| Some(held.party.placement.place) == base.whole);
         let above = path.as_ref().filter(|_| root.is(level)).map_or(above, Vec::len);
-        placed.push((path, in_pod || itself_a_pod, above));
-        if in_pod {
+        placed.push((path, in_owner || whole, above));
+        if in_owner {
             continue;
         }
         let Some(held) = held else {
@@ -97,23 +126,70 @@ pub fn memory(walk: &OomHolders, root: NodeRoot) -> Memory {
             continue;
         };
         let has_large_child = walk.holders.iter().skip(index + 1).any(|other| other.parent == Some(index));
-        match held.party.placement.place {
-            Place::NodeAllocatable => {
-                // A removed one may still have memory charged to it.
-                if memory.pods.as_ref().is_none_or(|other| other.usage_bytes < held.usage_bytes) {
-                    memory.pods = Some(held);
-                }
-            }
-            Place::Qos => {}
-            Place::Pod => memory.holders.push(held),
-            _ if has_large_child => {}
-            _ => memory.holders.push(held),
+        let place = held.party.placement.place;
+        if whole || !has_large_child && !matches!(place, Place::NodeAllocatable | Place::Qos) {
+            memory.holders.push(held);
+            continue;
+        }
+        memory.rests.extend(rest(&held, walk, Some(index)));
+        // A removed one may still have memory charged to it.
+        if place == Place::NodeAllocatable
+            && memory.pods.as_ref().is_none_or(|other| other.usage_bytes < held.usage_bytes)
+        {
+            memory.pods = Some(held);
         }
     }
     memory.holders.sort_by(|one, other| {
-        other.usage_bytes.cmp(&one.usage_bytes).then_with(|| one.party.path.cmp(&other.party.path))
+        let size = Held::with_swap_bytes;
+        size(other).cmp(&size(one)).then_with(|| one.party.path.cmp(&other.party.path))
     });
     memory
+}
+
+/// Where the walk began.
+struct Base {
+    /// `None` if the path is not known whole.
+    path: Option<Vec<u8>>,
+    /// The length of the path to the root of the node's cgroups.
+    above: usize,
+    /// The kind of cgroup that is an owner with all that is in it.
+    whole: Option<Place>,
+}
+
+impl Base {
+    fn of(limit: Option<&Lineage>, root: NodeRoot) -> Self {
+        let Some(limit) = limit else {
+            return Self { path: Some(Vec::new()), above: 0, whole: Some(Place::Pod) };
+        };
+        let path = limit.path();
+        let above = root.bytes_in(limit);
+        let whole = match cgroup::parse_below(&path, above).place {
+            Place::Pod => Some(Place::Container),
+            Place::Container => None,
+            _ => Some(Place::Pod),
+        };
+        let known = !limit.incomplete && limit.skipped == 0 && named(limit);
+        let path = if path == b"/" { Vec::new() } else { path };
+        Self { path: known.then_some(path), above, whole }
+    }
+}
+
+fn named(lineage: &Lineage) -> bool {
+    lineage.levels.iter().all(|level| level.root || level.name.is_some())
+}
+
+/// What a cgroup has beyond its large children, if that is large.
+fn rest(held: &Held, walk: &OomHolders, index: Option<usize>) -> Option<Held> {
+    let children = walk.holders.iter().filter(|other| other.parent == index);
+    let of_children = children.filter_map(|child| child.level.usage_bytes).fold(0, u64::saturating_add);
+    let usage_bytes = held.usage_bytes.saturating_sub(of_children);
+    let is_large = usage_bytes >= walk.least_bytes.max(1);
+    is_large.then(|| Held { usage_bytes, swap_bytes: None, ..held.clone() })
+}
+
+fn rest_of_limit(limit: &Lineage, walk: &OomHolders, root: NodeRoot) -> Option<Held> {
+    let level = limit.levels.first().filter(|_| limit.skipped == 0 && !limit.incomplete && named(limit))?;
+    rest(&held(limit.path(), level, root.bytes_in(limit), root.v1)?, walk, None)
 }
 
 /// The path of a cgroup below another.
@@ -124,9 +200,21 @@ fn below(mut path: Vec<u8>, name: Option<&Name>) -> Option<Vec<u8>> {
 }
 
 /// A cgroup and its memory; `None` if that is unknown.
-fn held(path: Vec<u8>, level: &Level, root_bytes: usize) -> Option<Held> {
+fn held(path: Vec<u8>, level: &Level, root_bytes: usize, v1: bool) -> Option<Held> {
     let placement = cgroup::parse_below(&path, root_bytes);
-    Some(Held { party: Party::at(path, placement), usage_bytes: level.usage_bytes?, limit: level.limit })
+    Some(Held {
+        party: Party::at(path, placement),
+        usage_bytes: level.usage_bytes?,
+        swap_bytes: swap_bytes(level, v1),
+        limit: level.limit,
+        removed: level.removed,
+    })
+}
+
+/// The swap of a cgroup: v1 counts memory and swap together.
+pub(super) fn swap_bytes(level: &Level, v1: bool) -> Option<u64> {
+    let swap = level.swap_usage_bytes?;
+    if v1 { Some(swap.saturating_sub(level.usage_bytes?)) } else { Some(swap) }
 }
 
 #[cfg(test)]
@@ -167,7 +255,7 @@ mod tests {
     }
 
     fn memory_of(holders: Vec<Holder>) -> Memory {
-        memory(&walk(holders), NodeRoot::default())
+        memory(&walk(holders), NodeRoot::default(), None)
     }
 
     fn names(memory: &Memory) -> Vec<(String, u64)> {
@@ -241,7 +329,7 @@ mod tests {
         ];
         holders[1].level.cgroup_id = Some(77);
         let kinds = |root| {
-            let memory = memory(&walk(holders.clone()), root);
+            let memory = memory(&walk(holders.clone()), root, None);
             let kinds: Vec<_> = memory.holders.iter().map(|held| held.party.owner.kind).collect();
             (kinds, memory.pods.map(|pods| pods.usage_bytes / MIB))
         };
@@ -264,8 +352,13 @@ mod tests {
             assert!(found.incomplete, "{parent}");
             assert_eq!(names(&found), [("/user.slice".to_owned(), 30)], "{parent}");
         }
-        assert!(memory(&OomHolders { left_out: 1, ..walk(Vec::new()) }, NodeRoot::default()).incomplete);
-        assert!(memory(&OomHolders { unfinished: true, ..walk(Vec::new()) }, NodeRoot::default()).incomplete);
+        assert!(
+            memory(&OomHolders { left_out: 1, ..walk(Vec::new()) }, NodeRoot::default(), None).incomplete
+        );
+        assert!(
+            memory(&OomHolders { unfinished: true, ..walk(Vec::new()) }, NodeRoot::default(), None)
+                .incomplete
+        );
     }
 
     /// A container has its pod's place and a process of a service the service's; a process in a slice has none.

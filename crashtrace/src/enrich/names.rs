@@ -96,8 +96,11 @@ pub fn name(case: &mut Case, pods: &mut dyn PodNames) -> bool {
         .answers
         .iter()
         .any(|(key, answer)| case.names.answers.get(key).is_none_or(|before| before.names != answer.names));
-    let holders = case.memory.iter_mut().flat_map(|memory| &mut memory.holders).map(|held| &mut held.party);
-    for party in case.owners.parties_mut().chain(holders) {
+    let walks = case.memory.iter_mut().chain(&mut case.limit_holders);
+    let holders = walks.flat_map(|memory| &mut memory.holders).map(|held| &mut held.party);
+    let accounts = case.account.iter_mut().chain(&mut case.victim_account);
+    let accounted = accounts.flat_map(super::Account::parties_mut);
+    for party in case.owners.parties_mut().chain(holders).chain(accounted) {
         book.name(party);
     }
     case.nameless = nameless(case, &book);
@@ -113,7 +116,8 @@ pub fn ask_events(case: &mut Case, pods: &mut dyn PodNames) {
 }
 
 fn holders(case: &Case) -> impl Iterator<Item = &Party> {
-    case.memory.iter().flat_map(|memory| &memory.holders).map(|held| &held.party)
+    let walks = case.memory.iter().chain(&case.limit_holders);
+    walks.flat_map(|memory| &memory.holders).map(|held| &held.party)
 }
 
 /// The status of a container that has ended, if Kubernetes knows the container and does not have it.

@@ -12,6 +12,8 @@ use crate::node::{self, Node, ProcFile};
 use crate::observe::meminfo;
 use crate::schema::{AllocationField, Field, FoldedField, LimitField, MemoryField, ProcessField, Unresolved};
 
+mod accounts;
+
 const HOLDERS_LOST: &str = "the record of who held the node's memory was lost";
 
 pub(super) fn kill(kill: &OomKill, node: &mut Node) -> Found {
@@ -35,12 +37,21 @@ pub(super) fn kill(kill: &OomKill, node: &mut Node) -> Found {
     let request = order.zip(traits).map(|(order, traits)| Request { order, traits, nodes: None });
     let unmovable =
         take(unmovable(kill, request, node), Field::Memory(MemoryField::Unmovable), &mut unresolved);
+    let walk =
+        kill.holders.as_deref().map(|walk| (walk.of_limit, holders::memory(walk, node.root, limit_cgroups)));
+    let (of_limit, of_node) = match walk {
+        Some((true, found)) => (Some(found), None),
+        Some((false, found)) => (None, Some(found)),
+        None => (None, None),
+    };
+    let found = accounts::of_kill(kill, of_node.as_ref(), request.as_ref(), node);
     Found {
         owners,
         limit_shmem_bytes,
-        memory: kill.holders.as_deref().map(|walk| holders::memory(walk, node.root)),
-        account: None,
-        victim_account: None,
+        memory: of_node,
+        limit_holders: of_limit,
+        account: found.scope,
+        victim_account: found.victim,
         request,
         traits,
         unmovable,
@@ -59,7 +70,9 @@ pub(super) fn no_kill(no_kill: &OomNoKill, node: &mut Node) -> Found {
     let owners = Owners::resolve(&lineages, node.root);
     let mut unresolved = gaps_of_no_kill(no_kill, &owners);
     let shmem = shmem(event.limit_cgroups.as_ref(), &owners, node);
+    let found = accounts::of_no_kill(event, node);
     Found {
+        account: found.scope,
         limit_shmem_bytes: take(shmem, LIMIT_SHMEM, &mut unresolved),
         owners,
         traits: event.gfp.map(|gfp| node.gfp.traits(gfp)),

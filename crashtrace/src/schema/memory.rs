@@ -47,7 +47,7 @@ pub struct Memory {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum AccountKind {
-    /// Free, in zones that the allocation may use.
+    /// Free, in zones that the allocation may use; in all zones if it is not known which these are.
     Free,
     /// Free, in zones that the allocation may not use.
     FreeIneligible,
@@ -57,9 +57,9 @@ pub enum AccountKind {
     Service,
     /// A container outside of pods.
     Container,
-    /// Any other cgroup.
+    /// Any other cgroup. Without a holder: all cgroups together.
     Cgroup,
-    /// Cgroups too small to be listed, together.
+    /// Cgroups too small to be listed, together, and what is charged to the cgroups above them. With a holder: those in it.
     SmallCgroups,
     /// Cgroups that have been removed, to which files in memory or kernel memory are still charged.
     RemovedCgroups,
@@ -105,6 +105,20 @@ pub enum AccountKind {
     Unaccepted,
     /// Kernel memory that the kernel does not tell apart: pipe buffers and others.
     OtherKernel,
+}
+
+/// A kind of swap device.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Display, VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum SwapKind {
+    /// A partition, or another block device.
+    Partition,
+    File,
+    /// Compressed memory of the node itself.
+    Zram,
 }
 
 /// A zone of the page allocator, and what it had for the allocation.

@@ -16,7 +16,7 @@ fn held(path: &str, mib: u64, limit: Option<Limit>) -> Held {
     let owned = Owned::resolve(&lineage, cgroup::NodeRoot::default());
     let party = owned.nearest().expect("a whole path").clone();
     assert_eq!(party.placement, placement);
-    Held { party, usage_bytes: mib * MIB, limit }
+    Held { party, usage_bytes: mib * MIB, swap_bytes: None, limit, removed: false }
 }
 
 fn memory(holders: Vec<Held>) -> Memory {
@@ -29,7 +29,7 @@ fn memory(holders: Vec<Held>) -> Memory {
         small_bytes: 100 * MIB,
         looked_at: 20,
         total: Some(41),
-        incomplete: false,
+        ..Memory::default()
     }
 }
 
