@@ -13,7 +13,7 @@ use core::ptr;
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 use crashtrace_ebpf::fields::{self, ABSENT};
-use crashtrace_ebpf::{GfpBits, Task, task_missing};
+use crashtrace_ebpf::{GfpBits, Task, address, task_missing};
 
 /// Values of the ABI's field table on this kernel. The loader sets them before verification, so each offset is a constant to
 /// the verifier, and code that depends on an absent field is dead code.
@@ -29,6 +29,14 @@ static MARK_VICTIM_ARG: u32 = 0;
 static NODE_DATA: u64 = 0;
 #[unsafe(no_mangle)]
 static CONTIG_PAGE_DATA: u64 = 0;
+
+/// Where the kernel's data of the ABI's `address` is.
+#[unsafe(no_mangle)]
+static ADDRESSES: [u64; address::COUNT] = [0; address::COUNT];
+
+/// 1 if the memory controller is on cgroup v1: swap and memory are counted together there.
+#[unsafe(no_mangle)]
+static CGROUP_V1: u32 = 0;
 
 /// Flags that the programs act on.
 #[unsafe(no_mangle)]
@@ -54,6 +62,20 @@ pub(crate) fn node_root() -> u64 {
 pub(crate) fn nodes() -> (u64, u64) {
     // SAFETY: initialised and never written while programs run, as below.
     unsafe { (ptr::read_volatile(&raw const NODE_DATA), ptr::read_volatile(&raw const CONTIG_PAGE_DATA)) }
+}
+
+/// Where the kernel's data with this index in the ABI's `address` is, 0 where that is not known.
+#[inline(always)]
+pub(crate) fn data(index: usize) -> u64 {
+    // SAFETY: as above; `index` is one of the ABI's constants.
+    unsafe { ptr::read_volatile((&raw const ADDRESSES).cast::<u64>().add(index)) }
+}
+
+/// See [`CGROUP_V1`].
+#[inline(always)]
+pub(crate) fn cgroup_v1() -> bool {
+    // SAFETY: as above.
+    unsafe { ptr::read_volatile(&raw const CGROUP_V1) != 0 }
 }
 
 /// See [`GFP_BITS`].

@@ -9,6 +9,9 @@ use crate::emit::{Record, end, grow};
 use crate::kernel::{copy_member, copy_string, field, is_zero, member, memory_css, unified_css};
 use crate::maps::Scratch;
 
+/// `CSS_ONLINE` (`include/linux/cgroup-defs.h`, 5.10 to 7.3).
+pub(crate) const CSS_ONLINE: u32 = 1 << 1;
+
 /// Appends the cgroups of `task`, as section `kind`; nothing if it is 0.
 #[inline(always)]
 pub(crate) fn of_task(record: &Record, kind: u16, task: u64) {
@@ -56,6 +59,32 @@ pub(crate) fn parent(css: u64) -> u64 {
 #[inline(always)]
 pub(crate) fn cgroup(css: u64) -> u64 {
     member(css, fields::CSS_CGROUP)
+}
+
+/// The root of the hierarchy that `css` is in.
+///
+/// Not inlined: both the holders and the node's memory begin there.
+#[inline(never)]
+pub(crate) fn root(css: u64) -> u64 {
+    let mut root = css;
+    for _ in 0..MAX_LEVELS + MAX_SKIPPED_LEVELS {
+        let parent = parent(root);
+        if parent == 0 {
+            break;
+        }
+        root = parent;
+    }
+    root
+}
+
+/// Whether the cgroup of this css has been removed, as a flag of a level: it goes offline then (`offline_css`,
+/// `kernel/cgroup/cgroup.c`), and stays in its parent's list while memory is charged to it.
+#[inline(always)]
+fn removed(css: u64) -> u64 {
+    let mut flags = 0_u32;
+    // SAFETY: a local variable.
+    let unread = unsafe { copy_member(&raw mut flags, css, fields::CSS_FLAGS) };
+    (is_zero(u64::from(flags & CSS_ONLINE)) & (unread ^ 1)) * u64::from(level_flag::REMOVED)
 }
 
 /// The id of this memcg's cgroup (`kernfs_node.id`), 0 where it cannot be read.
@@ -113,7 +142,7 @@ unsafe fn section(scratch: *mut Scratch, kind: u16, flags: u64, css: u64) -> u64
         unsafe {
             let level: *mut Level = end(scratch).cast();
             let memcg = css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0)) & has_memcg;
-            fill(level, memcg, cgroup(css), is_zero(parent(css)));
+            fill(level, memcg, css);
             let length = (&raw const (*level).length).read_volatile();
             grow(scratch, u64::from(length));
             add(&raw mut (*section).levels, 1);
@@ -142,7 +171,7 @@ pub(crate) unsafe fn append(scratch: *mut Scratch, css: u64) -> u64 {
     unsafe {
         let level: *mut Level = end(scratch).cast();
         let memcg = css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0));
-        fill(level, memcg, cgroup(css), is_zero(parent(css)));
+        fill(level, memcg, css);
         grow(scratch, u64::from((&raw const (*level).length).read_volatile()));
     }
     0
@@ -163,9 +192,10 @@ unsafe fn add(to: *mut u16, value: u16) {
 /// # Safety
 /// `level` must have room for both.
 #[inline(always)]
-unsafe fn fill(level: *mut Level, memcg: u64, cgroup: u64, is_root: u64) {
+unsafe fn fill(level: *mut Level, memcg: u64, css: u64) {
     const HEAD: usize = size_of::<Level>();
-    let mut flags = is_root * u64::from(level_flag::ROOT);
+    let cgroup = cgroup(css);
+    let mut flags = is_zero(parent(css)) * u64::from(level_flag::ROOT) | removed(css);
     let kn: u64 = member(cgroup, fields::CGROUP_KN);
     macro_rules! fill {
         ($($member:ident = $base:ident, $field:ident or $flag:ident;)+) => {

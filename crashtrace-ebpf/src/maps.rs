@@ -131,6 +131,10 @@ pub(crate) struct Step {
     pub(crate) small: u64,
     /// Pages of the small cgroups.
     pub(crate) small_pages: u64,
+    /// Of the small cgroups, those that have been removed.
+    pub(crate) removed: u64,
+    /// Their pages.
+    pub(crate) removed_pages: u64,
 }
 
 const _: () = assert!(crashtrace_ebpf::RECORD_MAX_BYTES <= OFFSET_LIMIT);

@@ -50,7 +50,7 @@ pub mod map {
     /// Array of one buffer of [`SELF_TEST_BYTES`] in which a record is built: the self-test's, at its beginning.
     pub const SELF_TEST: &str = "SELF_TEST";
     /// Bytes of that buffer.
-    pub const SELF_TEST_BYTES: usize = 17_264;
+    pub const SELF_TEST_BYTES: usize = 17_280;
 }
 
 /// Names of the programs in the kernel object, by hook.
@@ -103,6 +103,8 @@ pub mod global {
     pub const CONTIG_PAGE_DATA: &str = "CONTIG_PAGE_DATA";
     /// `[u64; address::COUNT]`: where the kernel's data of [`address`](crate::address) is, 0 where that is not known.
     pub const ADDRESSES: &str = "ADDRESSES";
+    /// `u32`: 1 if the memory controller is on cgroup v1.
+    pub const CGROUP_V1: &str = "CGROUP_V1";
     /// [`GfpBits`](crate::GfpBits), as four `u32`.
     pub const GFP_BITS: &str = "GFP_BITS";
     /// `u64`: id of the cgroup at which the node's cgroups begin, where that is not the machine's root; else 0.

@@ -6,8 +6,8 @@
 //! | its return | decision's end | all victims of the decision have been marked |
 //! | `oom:mark_victim` | victim | once for each killed process, those of a group kill too |
 //! | entry of `warn_alloc`, or `kmem:mm_page_alloc` without a page | failed allocation | free lists change within microseconds |
-//! | the decision, if no memcg's | zones | whether large blocks were lacking, or memory |
-//! | the decision, if no memcg's | holders | the holders of the node's memory show only before the victim frees it |
+//! | the decision, if no memcg's | zones, and the node's memory | whether large blocks were lacking, or memory, and where that was |
+//! | the decision | holders | the holders of the memory of the node or limit owner show only before the victim frees it |
 //! | return of `mem_cgroup_out_of_memory` | no victim, when it is false | no other hook runs when there is no victim |
 //! | `sched:sched_process_exit` of the first process of a container | its end | the status is final, its cgroups and parent are there |
 //! | `signal:signal_generate` to such a process | none: kept for its end | the sender is the current task |

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
 
+use crashtrace_ebpf::address;
 use serde::{Deserialize, Serialize};
 
 /// The functions to look for (`mm/oom_kill.c`, `mm/memcontrol.c`, `mm/vmscan.c`, `mm/page_alloc.c`, `drivers/tty/sysrq.c`; 5.10
@@ -40,9 +41,9 @@ pub const FUNCTIONS: [&str; 26] = [
     "irq_work_run_list",
 ];
 
-/// Data whose address is needed: the array of pointers to the NUMA nodes (`mm/numa.c` or the architecture's), or the only node
-/// of a kernel that is built for one (`mm/memblock.c`). Many kernels list functions only.
-const DATA: [&str; 2] = ["node_data", "contig_page_data"];
+/// Data whose address is needed, beside what the ABI lists: the array of pointers to the NUMA nodes (`mm/numa.c` or the
+/// architecture's), or the only node of a kernel that is built for one (`mm/memblock.c`). Many kernels list functions only.
+const NODES: [&str; 2] = ["node_data", "contig_page_data"];
 
 /// No function is longer. It bounds the range of a function that is followed by nothing, or by a hole.
 const MAX_FUNCTION_BYTES: u64 = 64 * 1024;
@@ -54,10 +55,10 @@ pub struct Symbols {
     ranges: Vec<Range>,
     /// Those of [`FUNCTIONS`] that exist under exactly that name: the names that a kprobe can use.
     exact: BTreeSet<String>,
-    /// Addresses of [`DATA`], of names that are listed once: static data of another file may have the name as well. Not valid
-    /// on another machine.
+    /// Addresses of [`NODES`] and of the ABI's [`address`], 0 for a name that is listed more than once: static data of another file
+    /// may have the name as well. Not valid on another machine.
     #[serde(skip)]
-    data: BTreeMap<String, u64>,
+    data: BTreeMap<&'static str, u64>,
     /// The list had symbols of the kernel proper: a function that is not in `exact` does not exist.
     listed: bool,
     /// Why no address can be named.
@@ -82,7 +83,6 @@ impl Symbols {
         // Only the address of each symbol is stored, temporarily a megabyte: a function ends where the next symbol begins, and
         // that may be on any line.
         let mut addresses: Vec<u64> = Vec::new();
-        let mut ambiguous = false;
         let mut line = Vec::with_capacity(256);
         loop {
             line.clear();
@@ -97,9 +97,9 @@ impl Symbols {
             if address != 0 {
                 addresses.push(address);
             }
-            if let Some(data) = DATA.iter().find(|data| data.as_bytes() == name) {
-                let twice = symbols.data.insert((*data).to_owned(), address).is_some();
-                ambiguous |= twice;
+            let mut names = NODES.into_iter().chain(address::NAMES);
+            if let Some(data) = names.find(|data| data.as_bytes() == name) {
+                symbols.data.entry(data).and_modify(|address| *address = 0).or_insert(address);
                 continue;
             }
             let Some((function, exact)) = wanted(name) else { continue };
@@ -109,9 +109,6 @@ impl Symbols {
             if address != 0 {
                 starts.push((address, function));
             }
-        }
-        if ambiguous {
-            symbols.data.clear();
         }
         addresses.sort_unstable();
         for (start, function) in starts {
@@ -162,8 +159,18 @@ impl Symbols {
     /// Address of the kernel's array of nodes, and of its only node: 0 if it does not have it or does not show it.
     #[must_use]
     pub fn nodes(&self) -> (u64, u64) {
-        let [array, only] = DATA.map(|data| self.data.get(data).copied().unwrap_or(0));
+        let [array, only] = NODES.map(|name| self.address(name));
         (array, only)
+    }
+
+    /// Addresses of the kernel's data, in the order of [`address::NAMES`]: 0 where the kernel does not have it or does not show it.
+    #[must_use]
+    pub fn addresses(&self) -> [u64; address::COUNT] {
+        address::NAMES.map(|name| self.address(name))
+    }
+
+    fn address(&self, name: &str) -> u64 {
+        self.data.get(name).copied().unwrap_or(0)
     }
 
     /// Whether addresses in `function`, one of [`FUNCTIONS`], can be named. If they cannot, for example because it was inlined,

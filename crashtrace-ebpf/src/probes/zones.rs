@@ -19,19 +19,21 @@ use crashtrace_ebpf::{
 use crate::emit::{Record, end, grow};
 use crate::kernel::{copy, copy_member, copy_string, field, is_zero, member, nodes, read};
 use crate::maps::{HOLDERS_AT, Scratch, slot};
+use crate::probes::oom::memory;
 
 /// Migrate types that are read: kernels have 5 or 6.
 const MAX_TYPES: usize = 6;
 /// Bytes of a `struct list_head`.
 const LIST_HEAD: u64 = 16;
 
-/// Writes the record of the zones at a decision with this `zonelist`.
+/// Writes the record of the zones and the node's memory at a decision with this `zonelist`. `task` is any task of the machine.
 #[inline(always)]
-pub(crate) fn record(zonelist: u64, decision_ns: u64, hook: u8) {
+pub(crate) fn record(zonelist: u64, task: u64, decision_ns: u64, hook: u8) {
     let Some(record) = Record::begin::<()>(slot::HOLDERS, kind::OOM_ZONES, hook) else { return };
     // SAFETY: the header lies within the record's scratch.
     unsafe { (*record.header()).decision_ns = decision_ns };
     append(&record, zonelist);
+    memory::of_node(&record, task);
     record.send();
 }
 
@@ -47,7 +49,7 @@ pub(crate) fn append(record: &Record, zonelist: u64) {
 
 /// The notes: addresses of zones. One place more than is copied, which is used when all others are taken.
 #[inline(always)]
-fn notes(scratch: *mut Scratch) -> *mut u64 {
+pub(crate) fn notes(scratch: *mut Scratch) -> *mut u64 {
     // SAFETY: the place is a constant within the scratch.
     unsafe { scratch.cast::<u8>().add(HOLDERS_AT).cast() }
 }

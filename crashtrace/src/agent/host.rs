@@ -127,6 +127,8 @@ impl Host {
             layout,
             mark_victim_arg,
             nodes: self.symbols.nodes(),
+            addresses: self.symbols.addresses(),
+            cgroup_v1: self.node_root().v1,
             node_root: self.node_root().cgroup_id.unwrap_or(0),
             gfp: self.gfp.kernel_bits(),
             locked_memory_bytes: locked_memory_bytes(self.facts.version()),

@@ -9,7 +9,7 @@ use std::path::Path;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
 use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
-use crashtrace_ebpf::{GfpBits, global, map};
+use crashtrace_ebpf::{GfpBits, address, global, map};
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::host::KERNEL_BTF;
@@ -40,6 +40,10 @@ pub struct Kernel<'a> {
     pub mark_victim_arg: u32,
     /// Addresses of its array of nodes and of its only node; 0 where unknown.
     pub nodes: (u64, u64),
+    /// Addresses of the data in the ABI's `address`; 0 where unknown.
+    pub addresses: [u64; address::COUNT],
+    /// The memory controller is on cgroup v1.
+    pub cgroup_v1: bool,
     /// Id of the cgroup at which the node's cgroups begin; 0 where that is the machine's root.
     pub node_root: u64,
     /// Its allocation flags, for the programs.
@@ -131,6 +135,8 @@ pub fn object(kernel: &Kernel<'_>) -> Result<Ebpf, LoadError> {
             .override_global(global::NODE_DATA, &kernel.nodes.0, true)
             .override_global(global::CONTIG_PAGE_DATA, &kernel.nodes.1, true)
             .override_global(global::NODE_ROOT, &kernel.node_root, true)
+            .override_global(global::ADDRESSES, kernel.addresses.as_slice(), true)
+            .override_global(global::CGROUP_V1, &u32::from(kernel.cgroup_v1), true)
             .override_global(global::GFP_BITS, gfp.as_slice(), true)
             .override_global(global::INCLUDE_NOWARN, &u32::from(kernel.include_nowarn), true)
             .override_global(aya_log::LEVEL, &level, false)

@@ -62,10 +62,13 @@ pub fn run() -> Result<()> {
     let layout = Layout::resolve(&btf);
     // Code behind a flag or an address that is not known is dead code to the verifier.
     let kallsyms = File::open("/proc/kallsyms").context("cannot open /proc/kallsyms")?;
+    let symbols = Symbols::parse(BufReader::new(kallsyms));
     let kernel = Kernel {
         layout: &layout,
         mark_victim_arg,
-        nodes: Symbols::parse(BufReader::new(kallsyms)).nodes(),
+        nodes: symbols.nodes(),
+        addresses: symbols.addresses(),
+        cgroup_v1: false,
         // Some id, because without one the comparison with it is dead code.
         node_root: 1,
         gfp: GfpNames::fallback().kernel_bits(),

@@ -7,9 +7,9 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeCont
 use aya_log_ebpf::debug;
 use crashtrace_ebpf::{MESSAGE_BYTES, OomDecision, decision_flag, fields, hook, kind, missing, section};
 
-use super::{holders, oom_control};
+use super::{holders, memory, oom_control};
 use crate::emit::{self, Record, armed, current_tid};
-use crate::kernel::{copy_member, copy_string, is_zero, member, read, task_facts};
+use crate::kernel::{copy_member, copy_string, is_zero, member, memory_css, read, task_facts};
 use crate::lineage;
 use crate::maps::{CALLS, OPEN, Open, slot};
 use crate::probes::zones;
@@ -136,13 +136,23 @@ pub(crate) fn finish<C: EbpfContext>(
     }
     lineage::of_task(&record, section::TRIGGER, trigger);
     lineage::of_task(&record, section::VICTIM, victim);
-    lineage::of_memcg(&record, section::LIMIT, member(control, fields::OC_MEMCG));
+    let memcg: u64 = member(control, fields::OC_MEMCG);
+    lineage::of_memcg(&record, section::LIMIT, memcg);
+    if control != 0 && memcg != 0 {
+        memory::of_memcg(&record, memcg);
+        let own = memory::memcg_of(memory_css(victim));
+        if own != memcg {
+            memory::of_memcg(&record, own);
+        }
+    }
     // SAFETY: header and body lie within the record's scratch.
     let (flags, totalpages, hook) = unsafe { ((*body).flags, (*body).totalpages, (*record.header()).hook) };
     record.send();
-    if flags & decision_flag::MEMCG == 0 && control != 0 {
-        zones::record(member(control, fields::OC_ZONELIST), ktime_ns, hook);
-        holders::record(victim, totalpages, ktime_ns, hook);
+    if control != 0 {
+        if flags & decision_flag::MEMCG == 0 {
+            zones::record(member(control, fields::OC_ZONELIST), victim, ktime_ns, hook);
+        }
+        holders::record(memcg, victim, totalpages, ktime_ns, hook);
     }
     debug!(ctx, "decision {}: oom_control {:x}, victim {:x}", ktime_ns, control, victim);
     ktime_ns

@@ -1,28 +1,33 @@
-//! The holders of the node's memory, copied at the decision: a walk over the memory controller's tree.
+//! The holders of the memory of the node, or of the limit owner, copied at the decision: a walk over the memory controller's tree.
 //!
 //! In the kernel and not in the user side afterwards, because then the victim's memory is already being freed, and because
 //! opening files takes memory, of which none is free.
 //!
 //! The walk goes level by level, over `css.children` and `css.sibling` (`include/linux/cgroup-defs.h`, 5.10 to 7.3), which are
 //! lists under RCU, as BPF programs are. It descends only into large cgroups: the children of a small cgroup are smaller still.
-//! Removed cgroups stay in these lists while memory is charged to them, and count like others; if there are more cgroups than
-//! steps, those nearest to the root have still been visited.
+//! Removed cgroups stay in these lists while memory is charged to them, and count like others, with a flag; if there are more
+//! cgroups than steps, those nearest to the root have still been visited.
+//!
+//! A cgroup is as large as its memory and its swap: where a service lies in swap, its memory alone would not show it.
 //!
 //! A step has no branch. It notes the addresses of large cgroups, which are also the queue of cgroups to descend into. A
 //! subprogram copies them with names afterwards: copying within the walk would make the verifier follow it in each step.
 
 use crashtrace_ebpf::fields;
 use crashtrace_ebpf::{
-    HOLDER_SHARE, HOLDER_STEPS, Header, Holder, Level, MAX_HOLDERS, OomHolders, holders_flag, kind,
+    HOLDER_SHARE, HOLDER_STEPS, Header, Holder, Level, MAX_HOLDERS, OomHolders, RemovedCgroups, Section,
+    holders_flag, kind, section,
 };
 
 use crate::emit::{Record, bounded, end, grow};
-use crate::kernel::{copy_member, field, is_zero, member, memory_css, opaque, read};
+use crate::kernel::{cgroup_v1, copy_member, field, is_zero, member, memory_css, opaque, read};
 use crate::lineage;
 use crate::maps::{HOLDERS_AT, Scratch, Step, slot};
 
-/// Levels that the way up to the root may have: [`crashtrace_ebpf::MAX_LEVELS`] and the skipped ones.
-const MAX_DEPTH: usize = 64;
+/// Steps that are made before it is asked whether the walk is over. A walk of a pod has one such part.
+const PART_STEPS: usize = 64;
+
+const _: () = assert!(HOLDER_STEPS.is_multiple_of(PART_STEPS));
 
 /// A record may be this long; one more cgroup fits after it. Above are the addresses.
 const RECORD_LIMIT: u64 = (HOLDERS_AT - 512) as u64;
@@ -42,10 +47,22 @@ const _: () = assert!(MAX_HOLDERS.is_power_of_two());
 /// The last place for a note, and the mask of places.
 const LAST: u64 = MAX_HOLDERS as u64 - 1;
 
-/// Writes the record. `task` is any task of the machine, for the way to the root; `totalpages` is what the scope of
-/// the decision may hold.
+/// Writes the record: of what is below `memcg`, the limit owner, if anything is; of the node if that is 0. `task` is any task of the
+/// machine, for the way to the root; `totalpages` is what the scope of the decision may hold.
 #[inline(always)]
-pub(crate) fn record(task: u64, totalpages: u64, decision_ns: u64, hook: u8) {
+pub(crate) fn record(memcg: u64, task: u64, totalpages: u64, decision_ns: u64, hook: u8) {
+    let (top, css, flags) = if memcg == 0 {
+        let css = memory_css(task);
+        (lineage::root(css), css, 0)
+    } else {
+        let top = memcg + field(fields::MEMCG_CSS).unwrap_or(0);
+        let head = top + field(fields::CSS_CHILDREN).unwrap_or(0);
+        let first: u64 = read(head);
+        if first == head {
+            return;
+        }
+        (top, first.wrapping_sub(field(fields::CSS_SIBLING).unwrap_or(0)), holders_flag::OF_LIMIT)
+    };
     let Some(record) = Record::begin::<OomHolders>(slot::HOLDERS, kind::OOM_HOLDERS, hook) else { return };
     // SAFETY: header and body lie within the record's scratch, which `Record::begin` took from its map.
     unsafe {
@@ -58,9 +75,15 @@ pub(crate) fn record(task: u64, totalpages: u64, decision_ns: u64, hook: u8) {
         (*body).total = 0;
         (*body).holders = 0;
         (*body).left_out = 0;
-        (*body).flags = 0;
-        begin(record.scratch(), memory_css(task));
-        walk(record.scratch());
+        (*body).flags = flags;
+        begin(record.scratch(), top, css);
+        let step = &raw const (*record.scratch()).step;
+        for _ in 0..HOLDER_STEPS / PART_STEPS {
+            if (&raw const (*step).node).read_volatile() == 0 {
+                break;
+            }
+            walk(record.scratch());
+        }
         copy(record.scratch());
     }
     record.send();
@@ -83,6 +106,9 @@ struct Offsets {
     sibling: u64,
     /// From a css to its memcg's `memory.usage`.
     usage: u64,
+    /// The same for swap's, or for that of memory and swap.
+    swap: u64,
+    flags: u64,
 }
 
 /// `None` where this kernel lacks one.
@@ -92,27 +118,21 @@ fn offsets() -> Option<Offsets> {
         children: field(fields::CSS_CHILDREN)?,
         sibling: field(fields::CSS_SIBLING)?,
         usage: field(fields::MEMCG_USAGE)?.wrapping_sub(field(fields::MEMCG_CSS)?),
+        swap: field(fields::MEMCG_SWAP_USAGE)?.wrapping_sub(field(fields::MEMCG_CSS)?),
+        flags: field(fields::CSS_FLAGS)?,
     })
 }
 
-/// Goes from `css` up to the root, and makes the list of its children the first to walk along.
+/// Makes the list of the children of `top` the first to walk along.
 ///
 /// # Safety
 /// `scratch` must be a value of the map.
 #[inline(never)]
-unsafe fn begin(scratch: *mut Scratch, css: u64) -> u64 {
-    let mut root = css;
-    for _ in 0..MAX_DEPTH {
-        let parent: u64 = member(root, fields::CSS_PARENT);
-        if parent == 0 {
-            break;
-        }
-        root = parent;
-    }
+unsafe fn begin(scratch: *mut Scratch, top: u64, css: u64) -> u64 {
     // SAFETY: the caller vouches for `scratch`.
     unsafe {
         let body = body(scratch);
-        let cgroup: u64 = member(root, fields::CSS_CGROUP);
+        let cgroup: u64 = member(top, fields::CSS_CGROUP);
         let mut dying = 0_u32;
         let no_total = copy_member(&raw mut (*body).total, cgroup, fields::CGROUP_NR_DESCENDANTS)
             | copy_member(&raw mut dying, cgroup, fields::CGROUP_NR_DYING);
@@ -120,14 +140,14 @@ unsafe fn begin(scratch: *mut Scratch, css: u64) -> u64 {
         (*body).flags |= (no_total as u32) * holders_flag::NO_TOTAL;
         let mut step = Step::default();
         if let Some(offsets) = offsets() {
-            step.head = root + offsets.children;
+            step.head = top + offsets.children;
             step.node = read(step.head);
         }
         // On cgroup v1 without `use_hierarchy` (up to 5.10) a cgroup's usage does not include its children: its counter then
         // has no parent, though the cgroup has one.
         let memcg = css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0));
         let counter: u64 = member(memcg, fields::MEMCG_COUNTER_PARENT);
-        step.broken = is_zero(step.node) | (is_zero(counter) & (is_zero(root ^ css) ^ 1));
+        step.broken = is_zero(step.node) | (is_zero(counter) & (is_zero(top ^ css) ^ 1));
         (&raw mut (*scratch).step).write_volatile(step);
     }
     0
@@ -146,18 +166,28 @@ unsafe fn walk(scratch: *mut Scratch) -> u64 {
         let step = &raw mut (*scratch).step;
         let found: *mut Found = scratch.cast::<u8>().add(HOLDERS_AT).cast();
         let least = (*body(scratch)).least_pages;
-        for _ in 0..HOLDER_STEPS {
+        for _ in 0..PART_STEPS {
             let node = (&raw const (*step).node).read_volatile();
             let head = (&raw const (*step).head).read_volatile();
             let parent = (&raw const (*step).parent).read_volatile();
             // A list ends at its head, which belongs to the parent: there is no cgroup to visit. The same holds when the walk
             // is over, and it stays over. Leaving the loop then would be a branch, whose other side the verifier follows for
-            // each step; the remaining steps take 50 µs at most.
+            // each step; the remaining steps of a part take microseconds.
             let end = is_zero(node ^ head) | is_zero(node);
             let css = node.wrapping_sub(offsets.sibling);
             let usage: u64 = read(css.wrapping_add(offsets.usage));
+            let swap: u64 = read(css.wrapping_add(offsets.swap));
             // Page counts are far below 2^63, so the sign of the difference decides.
-            let is_small = opaque(usage.wrapping_sub(least) >> 63);
+            let all = if cgroup_v1() {
+                // Memory and swap; not counted with `swapaccount=0`, and then 0.
+                let swap = swap.wrapping_sub(usage);
+                usage + (swap & (opaque(swap >> 63).wrapping_sub(1)))
+            } else {
+                usage + swap
+            };
+            let is_small = opaque(all.wrapping_sub(least) >> 63);
+            let flags: u32 = read(css.wrapping_add(offsets.flags));
+            let removed = is_zero(u64::from(flags & lineage::CSS_ONLINE));
             let large = (is_small ^ 1) & (end ^ 1);
             let small = is_small & (end ^ 1);
 
@@ -169,6 +199,9 @@ unsafe fn walk(scratch: *mut Scratch) -> u64 {
             add(&raw mut (*step).large, large);
             add(&raw mut (*step).small, small);
             add(&raw mut (*step).small_pages, usage & small.wrapping_neg());
+            let removed = removed & small;
+            add(&raw mut (*step).removed, removed);
+            add(&raw mut (*step).removed_pages, usage & removed.wrapping_neg());
 
             // On along the list; at its end to the list of the next large cgroup, if there is one.
             let along: u64 = read(node);
@@ -237,6 +270,18 @@ unsafe fn copy(scratch: *mut Scratch) -> u64 {
         (*body).looked_at = (large + small) as u32;
         (*body).small_pages = (&raw const (*step).small_pages).read_volatile();
         (*body).flags |= (not_through | broken) as u32 * holders_flag::UNFINISHED;
+
+        let section: *mut Section = end(scratch).cast();
+        *section = Section {
+            kind: section::REMOVED,
+            length: (size_of::<Section>() + size_of::<RemovedCgroups>()) as u32,
+            ..Section::default()
+        };
+        *section.add(1).cast() = RemovedCgroups {
+            small: (&raw const (*step).removed).read_volatile(),
+            small_pages: (&raw const (*step).removed_pages).read_volatile(),
+        };
+        grow(scratch, (size_of::<Section>() + size_of::<RemovedCgroups>()) as u64);
     }
     0
 }

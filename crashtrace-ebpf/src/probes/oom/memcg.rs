@@ -16,6 +16,7 @@ use aya_log_ebpf::debug;
 use crashtrace_ebpf::{OomNoVictim, counter, decision_flag, fields, hook, kind, missing, section};
 
 use super::decision::trampoline_arg;
+use super::memory;
 use crate::emit::{self, Record, armed, count, current_tid};
 use crate::kernel::{copy_member, member, read, task_facts};
 use crate::lineage;
@@ -160,6 +161,7 @@ fn nobody<C: EbpfContext>(ctx: &C, kind: u16, call: Call, lacks: u64, hook: u8) 
     };
     lineage::of_task(&record, section::TRIGGER, trigger);
     lineage::of_memcg(&record, section::LIMIT, call.memcg);
+    memory::of_memcg(&record, call.memcg);
     record.send();
     debug!(ctx, "nobody to kill in memcg {:x}, {} more before", call.memcg, repeats);
 }

@@ -1,0 +1,459 @@
+//! Where the memory was: what the kernel counts of a memcg and of the node, copied at the decision.
+//!
+//! Afterwards is too late: the victim's memory is being freed, and its page tables, sockets and pipes are gone first.
+//!
+//! A memcg's statistics (`memcg_vmstats.state`, in 5.10 `mem_cgroup.vmstats`) are sums that the kernel makes from those of CPUs and
+//! descendants every two seconds and whenever reclaim begins (`mem_cgroup_flush_stats`, `mm/memcontrol.c`). An OOM comes after
+//! failed reclaim, so they are of the same moment within what a CPU may keep back. From 6.10 on only the statistics that a memcg has
+//! are stored, and a table of bytes (`mem_cgroup_stats_index`) has the place of each. Its first entry is that of
+//! `NR_INACTIVE_ANON`, which is always the first one stored: so places are counted from it, whether the kernel counts from 0 or
+//! from 1.
+
+use core::ptr;
+
+use crashtrace_ebpf::{
+    HUGE_SIZES, HugePages, LRU_LISTS, MAX_NUMA_NODES, MAX_ZONES, MemcgMemory, NodeMemory, Section, address,
+    fields, memcg_memory_missing as lacks, memcg_stat, node_memory_flag, node_stat, section,
+};
+
+use crate::emit::{Record, end, grow};
+use crate::kernel::{copy, copy_member, data, field, is_zero, member, memory_css, opaque, read};
+use crate::lineage;
+use crate::maps::Scratch;
+use crate::probes::zones;
+
+/// Zones of a NUMA node times its lists (`MAX_NR_ZONES`, `NR_LRU_LISTS`): as many as [`Scratch::candidate`] has room for.
+const LRU_SIZES: usize = 25;
+
+const _: () = assert!(LRU_SIZES <= 2 * crate::maps::CANDIDATES);
+
+/// Children of the root memcg that are looked at. systemd makes five; a container engine that makes one for each container has
+/// fewer than this on any node.
+const CHILDREN: usize = 128;
+
+/// Appends the memory of a memcg; nothing if it is 0.
+#[inline(always)]
+pub(crate) fn of_memcg(record: &Record, memcg: u64) {
+    // SAFETY: `Record::begin` took the scratch from its map.
+    unsafe { append_memcg(record.scratch(), memcg) };
+}
+
+/// Appends the memory of the node, if its zones were noted in the record's scratch. `task` is any task of the machine, for the way
+/// to the root memcg.
+#[inline(always)]
+pub(crate) fn of_node(record: &Record, task: u64) {
+    // SAFETY: as above.
+    unsafe { append_node(record.scratch(), memory_css(task)) };
+}
+
+/// The memcg of a css of the memory controller; 0 for 0.
+#[inline(always)]
+pub(crate) fn memcg_of(css: u64) -> u64 {
+    css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0)) & is_zero(css).wrapping_sub(1)
+}
+
+/// Opens a section with a body of `B`.
+///
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(always)]
+unsafe fn open<B>(scratch: *mut Scratch, kind: u16) -> *mut B {
+    // SAFETY: the caller vouches for `scratch`; a record with all its sections leaves room for this one.
+    unsafe {
+        let section: *mut Section = end(scratch).cast();
+        (*section).kind = kind;
+        (*section).levels = 0;
+        (*section).flags = 0;
+        (*section).skipped = 0;
+        (*section).length = (size_of::<Section>() + size_of::<B>()) as u32;
+        (*section).pad = 0;
+        grow(scratch, size_of::<Section>() as u64);
+        let body: *mut B = end(scratch).cast();
+        grow(scratch, size_of::<B>() as u64);
+        body
+    }
+}
+
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(never)]
+unsafe fn append_memcg(scratch: *mut Scratch, memcg: u64) -> u64 {
+    if memcg == 0 {
+        return 0;
+    }
+    // SAFETY: the caller vouches for `scratch`.
+    unsafe {
+        let body = open::<MemcgMemory>(scratch, section::MEMCG_MEMORY);
+        fill(scratch, body, memcg);
+    }
+    0
+}
+
+/// Copies what is known of a memcg.
+///
+/// # Safety
+/// `scratch` must be a value of the map, and `out` must lie in it.
+#[inline(never)]
+unsafe fn fill(scratch: *mut Scratch, out: *mut MemcgMemory, memcg: u64) -> u64 {
+    let cgroup = lineage::cgroup(memcg + field(fields::MEMCG_CSS).unwrap_or(0));
+    let mut missing = 0;
+    macro_rules! fill {
+        ($($member:ident = $base:expr, $field:ident or $flag:ident;)+) => {
+            $(
+                // SAFETY: the caller vouches for `out`.
+                let failed = unsafe { copy_member(&raw mut (*out).$member, $base, fields::$field) };
+                missing |= failed * u64::from(lacks::$flag);
+            )+
+        };
+    }
+    fill! {
+        cgroup_id = member(cgroup, fields::CGROUP_KN), KN_ID or ID;
+        usage_pages = memcg, MEMCG_USAGE or USAGE;
+        kmem_pages = memcg, MEMCG_KMEM_USAGE or KMEM;
+        tcpmem_pages = memcg, MEMCG_TCPMEM_USAGE or TCPMEM;
+        dying = cgroup, CGROUP_NR_DYING or DYING;
+    }
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        missing |= lists(scratch, out, memcg) * u64::from(lacks::LRU);
+        (*out).missing_stats = statistics(out, memcg);
+        (*out).missing = missing as u32;
+    }
+    0
+}
+
+/// Where the statistics of a memcg begin, or an address that cannot be read.
+#[inline(always)]
+fn state(memcg: u64) -> u64 {
+    match (field(fields::MEMCG_VMSTATS_STATE), field(fields::MEMCG_VMSTATS)) {
+        (Some(state), _) => member::<u64>(memcg, fields::MEMCG_VMSTATS) + state,
+        (None, Some(inline)) => memcg + inline,
+        (None, None) => 0,
+    }
+}
+
+/// The place of a statistic, and 1 if this kernel has none; `number` is the statistic's field in the table.
+#[inline(always)]
+fn place_of(number: usize) -> (u64, u64) {
+    let (Some(enumerator), Some(length)) = (field(number), field(fields::MEMCG_VMSTATS_LENGTH)) else {
+        return (0, 1);
+    };
+    let compact = field(fields::MEMCG_NR_STAT).is_some_and(|all| length < all);
+    let mut place = enumerator;
+    let mut unknown = 0;
+    if compact {
+        let table = data(address::MEMCG_STATS_INDEX);
+        unknown = is_zero(table);
+        let first: u8 = read(table);
+        let own: u8 = read(table + enumerator);
+        place = u64::from(own).wrapping_sub(u64::from(first)) & 0xff;
+    }
+    // Below the length the difference is negative.
+    let outside = opaque(place.wrapping_sub(length) >> 63) ^ 1;
+    (place, unknown | outside)
+}
+
+/// Copies the statistics; gives the bits of the missing ones.
+///
+/// # Safety
+/// `out` must be writable, and lie in a map.
+#[inline(never)]
+unsafe fn statistics(out: *mut MemcgMemory, memcg: u64) -> u64 {
+    let state = state(memcg);
+    let mut missing = 0;
+    macro_rules! copy_all {
+        ($($index:literal)+) => {
+            $(
+                let (place, absent) = place_of(memcg_stat::FIRST_FIELD + $index);
+                // SAFETY: the caller vouches for `out`. Nothing can be read at address 0.
+                let failed = unsafe {
+                    copy(
+                        (&raw mut (*out).stats).cast::<i64>().add($index),
+                        (state + 8 * place) & absent.wrapping_sub(1),
+                    )
+                };
+                missing |= failed << $index;
+            )+
+        };
+    }
+    const { assert!(memcg_stat::COUNT == 18) };
+    copy_all!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17);
+    missing
+}
+
+/// Adds up the sizes of a memcg's own lists over zones and NUMA nodes. Gives 1 if there are none.
+///
+/// # Safety
+/// `scratch` must be a value of the map, and `out` must lie in it.
+#[inline(never)]
+unsafe fn lists(scratch: *mut Scratch, out: *mut MemcgMemory, memcg: u64) -> u64 {
+    // SAFETY: the caller vouches for both.
+    unsafe { ptr::write_bytes(&raw mut (*out).lru_pages, 0, 1) };
+    let (Some(nodes), Some(sizes), Some(count)) =
+        (field(fields::MEMCG_NODEINFO), field(fields::PER_NODE_LRU), field(fields::PER_NODE_LRU_LENGTH))
+    else {
+        return 1;
+    };
+    for node in 0..MAX_NUMA_NODES {
+        let per_node: u64 = read(memcg + nodes + 8 * node as u64);
+        // The array is as long as the machine has nodes. What lies behind it is not of this memcg.
+        if member::<u64>(per_node, fields::PER_NODE_MEMCG) != memcg {
+            return u64::from(node == 0);
+        }
+        // SAFETY: the caller vouches for both; the places are constants within them.
+        unsafe {
+            let place = (&raw mut (*scratch).candidate).cast::<[u64; LRU_SIZES]>();
+            if copy(place, per_node + sizes) != 0 {
+                return 1;
+            }
+            for index in 0..LRU_SIZES {
+                if index as u64 >= count {
+                    break;
+                }
+                let sum = (&raw mut (*out).lru_pages).cast::<u64>().add(index % LRU_LISTS);
+                let size = place.cast::<u64>().add(index).read_volatile();
+                sum.write_volatile(sum.read_volatile().wrapping_add(size));
+            }
+        }
+    }
+    0
+}
+
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(never)]
+unsafe fn append_node(scratch: *mut Scratch, css: u64) -> u64 {
+    // SAFETY: the caller vouches for `scratch`.
+    unsafe {
+        let found = (&raw const (*scratch).candidates).read_volatile();
+        if found == 0 {
+            return 0;
+        }
+        let body = open::<NodeMemory>(scratch, section::NODE_MEMORY);
+        // All but the memcg, whose members are all written. In words: what is longer than a few would be a call of memset.
+        clear(body);
+        zones_and_nodes(scratch, body);
+        let mut flags =
+            u64::from(node_memory_flag::INCOMPLETE) * (is_zero(found / (MAX_ZONES as u64 + 1)) ^ 1);
+        flags |= u64::from(node_memory_flag::HUGE) * huge_pages(body);
+        globals(body);
+        let root = lineage::root(css);
+        let memcg = memcg_of(root);
+        if memcg != 0 {
+            flags |= u64::from(node_memory_flag::ROOT);
+            fill(scratch, &raw mut (*body).root, memcg);
+            flags |= u64::from(node_memory_flag::CHILDREN) * children(body, root);
+        }
+        (*body).flags = flags as u32;
+    }
+    0
+}
+
+/// Zeroes all words of a `NodeMemory`, and marks all statistics as missing.
+///
+/// # Safety
+/// `out` must be writable, and lie in a map.
+#[inline(never)]
+unsafe fn clear(out: *mut NodeMemory) -> u64 {
+    for word in 0..size_of::<NodeMemory>() / 8 {
+        // SAFETY: the caller vouches for `out`.
+        unsafe { out.cast::<u64>().add(word).write_volatile(0) };
+    }
+    // SAFETY: as above.
+    unsafe { (*out).missing_stats = (1 << node_stat::COUNT) - 1 };
+    0
+}
+
+/// Adds `value` to statistic `index`, which is then known.
+///
+/// # Safety
+/// `out` must be writable, and lie in a map.
+#[inline(always)]
+unsafe fn add(out: *mut NodeMemory, index: usize, value: i64) {
+    // SAFETY: the caller vouches for `out`; `index` is one of the table's constants.
+    unsafe {
+        let stat = (&raw mut (*out).stats).cast::<i64>().add(index);
+        stat.write_volatile(stat.read_volatile().wrapping_add(value));
+        let missing = &raw mut (*out).missing_stats;
+        missing.write_volatile(missing.read_volatile() & !(1 << index));
+    }
+}
+
+/// Adds up the noted zones, and their NUMA nodes. Zones of one node are noted one after the other.
+///
+/// # Safety
+/// `scratch` must be a value of the map, and `out` must lie in it.
+#[inline(never)]
+unsafe fn zones_and_nodes(scratch: *mut Scratch, out: *mut NodeMemory) -> u64 {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        let found = (&raw const (*scratch).candidates).read_volatile();
+        (&raw mut (*scratch).context).write_volatile(0);
+        for index in 0..MAX_ZONES {
+            if index as u64 >= found {
+                break;
+            }
+            let zone = zones::notes(scratch).add(index).read_volatile();
+            let pgdat: u64 = member(zone, fields::ZONE_PGDAT);
+            let before = (&raw const (*scratch).context).read_volatile();
+            (&raw mut (*scratch).context).write_volatile(pgdat);
+            if pgdat != before {
+                of_pgdat(out, pgdat);
+            }
+            of_zone(out, zone);
+        }
+    }
+    0
+}
+
+/// # Safety
+/// `out` must be writable, and lie in a map.
+#[inline(never)]
+unsafe fn of_pgdat(out: *mut NodeMemory, pgdat: u64) -> u64 {
+    let Some(statistics) = field(fields::PGDAT_VM_STAT) else { return 0 };
+    macro_rules! add_all {
+        ($($index:literal)+) => {
+            $(
+                if let Some(place) = field(node_stat::FIRST_FIELD + $index) {
+                    // SAFETY: the caller vouches for `out`.
+                    unsafe { add(out, $index, read::<i64>(pgdat + statistics + 8 * place)) };
+                }
+            )+
+        };
+    }
+    const { assert!(node_stat::OF_NODES == 19) };
+    add_all!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
+    0
+}
+
+/// # Safety
+/// `out` must be writable, and lie in a map.
+#[inline(never)]
+unsafe fn of_zone(out: *mut NodeMemory, zone: u64) -> u64 {
+    // SAFETY: the caller vouches for `out`.
+    unsafe {
+        (*out).present_pages += member::<u64>(zone, fields::ZONE_PRESENT);
+        (*out).managed_pages += member::<u64>(zone, fields::ZONE_MANAGED);
+    }
+    let Some(statistics) = field(fields::ZONE_VM_STAT) else { return 0 };
+    let stat = |place: u64| read::<i64>(zone + statistics + 8 * place);
+    macro_rules! add_all {
+        ($($index:ident = $field:ident;)+) => {
+            $(
+                if let Some(place) = field(fields::$field) {
+                    // SAFETY: as above.
+                    unsafe { add(out, node_stat::$index, stat(place)) };
+                }
+            )+
+        };
+    }
+    add_all! {
+        ZSMALLOC = ZONE_STAT_ZSMALLOC;
+        UNACCEPTED = ZONE_STAT_UNACCEPTED;
+        PAGE_TABLES = ZONE_STAT_PAGE_TABLES;
+    }
+    0
+}
+
+/// Copies the pools of huge pages. Gives 1 if they are known.
+///
+/// # Safety
+/// `out` must be writable, and lie in a map.
+#[inline(never)]
+unsafe fn huge_pages(out: *mut NodeMemory) -> u64 {
+    let (sizes, count) = (data(address::HSTATES), data(address::MAX_HSTATE));
+    let Some(stride) = field(fields::HSTATE_SIZE) else { return 0 };
+    if sizes == 0 || count == 0 {
+        return 0;
+    }
+    let count: u32 = read(count);
+    for index in 0..HUGE_SIZES {
+        if index as u32 >= count {
+            break;
+        }
+        let hstate = sizes + index as u64 * stride;
+        // SAFETY: the caller vouches for `out`.
+        unsafe {
+            let size: *mut HugePages = (&raw mut (*out).huge).cast::<HugePages>().add(index);
+            let failed = copy_member(&raw mut (*size).order, hstate, fields::HSTATE_ORDER)
+                | copy_member(&raw mut (*size).total, hstate, fields::HSTATE_TOTAL)
+                | copy_member(&raw mut (*size).free, hstate, fields::HSTATE_FREE)
+                | copy_member(&raw mut (*size).reserved, hstate, fields::HSTATE_RESERVED);
+            (*size).there = (failed ^ 1) as u32;
+        }
+    }
+    1
+}
+
+/// Copies what the kernel counts outside of zones and NUMA nodes, where its data is listed.
+///
+/// # Safety
+/// `out` must be writable, and lie in a map.
+#[inline(never)]
+unsafe fn globals(out: *mut NodeMemory) -> u64 {
+    macro_rules! add_all {
+        ($($index:ident = $address:ident;)+) => {
+            $(
+                let at = data(address::$address);
+                if at != 0 {
+                    // SAFETY: the caller vouches for `out`.
+                    unsafe { add(out, node_stat::$index, read(at)) };
+                }
+            )+
+        };
+    }
+    if field(fields::NODE_STAT_VMALLOC).is_none() {
+        add_all! { VMALLOC = VMALLOC_PAGES; }
+    }
+    add_all! {
+        TCP = TCP_PAGES;
+        UDP = UDP_PAGES;
+        SWAP_TOTAL = SWAP_TOTAL;
+        SWAP_FREE = SWAP_FREE;
+    }
+    let (pages, units) = (data(address::PERCPU_POPULATED), data(address::PERCPU_UNITS));
+    if pages != 0 && units != 0 {
+        let populated = u64::from(read::<u32>(pages)) * u64::from(read::<u32>(units));
+        // SAFETY: as above.
+        unsafe { add(out, node_stat::PERCPU, populated as i64) };
+    }
+    0
+}
+
+/// Adds up the pages on lists of the children of `root`. Gives 1 if that were all.
+///
+/// # Safety
+/// `out` must be writable, and lie in a map.
+#[inline(never)]
+unsafe fn children(out: *mut NodeMemory, root: u64) -> u64 {
+    let (Some(head), Some(sibling)) = (field(fields::CSS_CHILDREN), field(fields::CSS_SIBLING)) else {
+        return 0;
+    };
+    let places = [
+        place_of(fields::MEMCG_STAT_ANON),
+        place_of(fields::MEMCG_STAT_FILE),
+        place_of(fields::MEMCG_STAT_SHMEM),
+    ];
+    if (places[0].1 | places[1].1 | places[2].1) != 0 {
+        return 0;
+    }
+    let head = root + head;
+    let mut next: u64 = read(head);
+    for _ in 0..CHILDREN {
+        if next == head || next == 0 {
+            break;
+        }
+        let state = state(memcg_of(next - sibling));
+        for (index, (place, _)) in places.into_iter().enumerate() {
+            // SAFETY: the caller vouches for `out`.
+            unsafe {
+                let sum = (&raw mut (*out).children).cast::<i64>().add(index);
+                sum.write_volatile(sum.read_volatile().wrapping_add(read(state + 8 * place)));
+            }
+        }
+        // SAFETY: as above.
+        unsafe { (*out).children_seen += 1 };
+        next = read(next);
+    }
+    is_zero(next ^ head)
+}
