@@ -10,6 +10,7 @@
 
 mod actor;
 mod container_ends;
+mod decisions;
 mod demo;
 mod deployed;
 mod life;
@@ -60,6 +61,8 @@ enum Command {
     ContainerEnds,
     /// Print what ends of processes and signals cost this kernel
     Ends(process_ends::Args),
+    /// Measure how long the agent's programs run for an OOM kill
+    Decisions(decisions::Args),
     /// Be a process of a scenario
     #[command(hide = true)]
     Victim(victim::Args),
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Faults(args) => page_faults::run(args).map(|()| true),
         Command::ContainerEnds => container_ends::run().map(|()| true),
         Command::Ends(args) => process_ends::run(args).map(|()| true),
+        Command::Decisions(args) => decisions::run(args).map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
         Command::Life(args) => life::run(args).map(|()| true),
         Command::Shim(args) => runtime::shim::run(args).map(|()| true),

@@ -86,10 +86,10 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// A child.
-struct Process(libc::pid_t);
+pub struct Process(libc::pid_t);
 
 /// Starts a process: in this one's cgroups, or as the first of a pid namespace in that cgroup.
-fn fork(container: Option<&PathBuf>, run: fn()) -> Result<Process> {
+pub fn fork(container: Option<&PathBuf>, run: fn()) -> Result<Process> {
     let procs = container.map(|dir| File::options().write(true).open(dir.join("cgroup.procs")));
     let procs = procs.transpose().context("cannot open cgroup.procs")?;
     let flags = libc::SIGCHLD | if container.is_some() { libc::CLONE_NEWPID } else { 0 };
@@ -123,10 +123,19 @@ impl Process {
         Ok(())
     }
 
-    fn ended(&self) -> Result<()> {
+    pub fn ended(&self) -> Result<()> {
+        self.wait(0)
+    }
+
+    /// Waits until it has stopped itself.
+    pub fn stopped(&self) -> Result<()> {
+        self.wait(libc::WUNTRACED)
+    }
+
+    fn wait(&self, options: libc::c_int) -> Result<()> {
         let mut status = 0;
         // SAFETY: the place is a local variable.
-        let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
+        let waited = unsafe { libc::waitpid(self.0, &raw mut status, options) };
         ensure!(waited == self.0, "cannot wait: {}", io::Error::last_os_error());
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: the cost of an agent while nothing is wrong, in instructions: for each page fault, each process that ends,
-//! and each signal.
+//! `cargo xtask bench`: the cost of an agent in instructions: while nothing is wrong, for each page fault, each process that ends and
+//! each signal; and for each OOM kill, how long its programs hold the killer up.
 //!
 //! It runs in a guest whose clock counts instructions: a loop runs without an agent, then beside agents with different hooks, then
 //! without one again, with the same result as the first time. So the figures do not depend on the load of this machine, and can be
@@ -13,7 +13,7 @@ use crate::guest::{self, programs};
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
-/// Count what it costs to watch while nothing is wrong.
+/// Count what it costs to watch, while nothing is wrong and at an OOM kill.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The kernels to boot (may be repeated).
@@ -30,6 +30,8 @@ enum Of {
     Faults,
     /// Processes that end and signals, by the hooks on ends of containers.
     Ends,
+    /// OOM kills, by the hooks on decisions and victims.
+    Decisions,
 }
 
 /// A loop, and the agents beside which it runs.
@@ -43,7 +45,7 @@ struct Bench {
     base: &'static str,
 }
 
-const BENCHES: [Bench; 2] = [
+const BENCHES: [Bench; 3] = [
     Bench {
         of: Of::Faults,
         command: "/bin/scenario faults",
@@ -66,6 +68,16 @@ const BENCHES: [Bench; 2] = [
             ("no agent again", None),
         ],
         base: "an agent with --no-exits",
+    },
+    Bench {
+        of: Of::Decisions,
+        command: "/bin/scenario decisions",
+        runs: &[
+            ("fentry:oom_kill_process", Some("--hooks fentry --no-alloc --no-exits")),
+            ("kprobe:oom_kill_process", Some("--hooks kprobe --no-alloc --no-exits")),
+            ("raw_tp:mark_victim alone", Some("--hooks tracepoint --no-alloc --no-exits")),
+        ],
+        base: "fentry:oom_kill_process",
     },
 ];
 
