@@ -95,9 +95,15 @@ impl Cast {
         self.processes.values().flatten().find(|process| u64::from(process.pid) == pid)
     }
 
-    /// Whether a report names a cgroup of this scenario.
+    /// Whether a report names a cgroup of this scenario, or has killed a process of it that is in the root cgroup, as others are.
     pub fn is_about(&self, line: &Value) -> bool {
-        is_about(&self.prefixes, line)
+        let in_root = |victim: &Value| {
+            let process = victim["pid"].as_u64().and_then(|pid| self.by_pid(pid));
+            process.zip(victim["start_boottime_ns"].as_u64()).is_some_and(|(process, start)| {
+                process.path == b"/" && (process.started_ns.0..=process.started_ns.1).contains(&start)
+            })
+        };
+        is_about(&self.prefixes, line) || victims(line).iter().any(in_root)
     }
 }
 
@@ -109,9 +115,12 @@ pub fn is_about(prefixes: &[String], line: &Value) -> bool {
     let named = |cgroup: &Value| {
         cgroup.as_str().is_some_and(|path| prefixes.iter().any(|prefix| within(path, prefix)))
     };
-    let victims = line["victims"].as_array().map_or(&[][..], Vec::as_slice);
     named(&line["limit"]["cgroup"])
         || named(&line["trigger"]["cgroup"])
         || named(&line["exit"]["process"]["cgroup"])
-        || victims.iter().any(|victim| named(&victim["cgroup"]))
+        || victims(line).iter().any(|victim| named(&victim["cgroup"]))
+}
+
+fn victims(line: &Value) -> &[Value] {
+    line["victims"].as_array().map_or(&[][..], Vec::as_slice)
 }

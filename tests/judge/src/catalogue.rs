@@ -56,6 +56,8 @@ pub struct Surroundings {
     pub kernel: (u32, u32),
     /// Hooks of all agents that watch.
     pub tiers: Vec<Tier>,
+    /// CPUs of the machine: each keeps a part of the kernel's counters apart.
+    pub cpus: u64,
     /// The kernel shows where its NUMA nodes are: else the zones can be read only afterwards.
     pub nodes_listed: bool,
     /// The program that plays.
@@ -125,6 +127,10 @@ pub enum Need {
     OneNode,
     /// The zram module.
     Zram,
+    /// Memory in zone Movable.
+    Movable,
+    /// A kernel whose memory controller is off.
+    NoMemoryController,
 }
 
 impl Need {
@@ -250,7 +256,8 @@ pub struct Limit {
     /// Role of its cgroup.
     pub cgroup: String,
     pub charged_at: String,
-    pub mib: u64,
+    /// Its size; at least and at most, where the scenario takes it from a report.
+    pub mib: Size,
     /// The usage, at least and at most; as much as the limit if it is not given.
     pub usage_mib: Option<(u64, u64)>,
     #[serde(default)]
@@ -258,6 +265,24 @@ pub struct Limit {
     pub shmem_mib: Option<(u64, u64)>,
     pub swap_usage_mib: Option<(u64, u64)>,
     pub swap_mib: Option<u64>,
+}
+
+/// A size in MiB.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Size {
+    Exact(u64),
+    Within((u64, u64)),
+}
+
+impl Size {
+    /// At least and at most.
+    pub fn range(self) -> (u64, u64) {
+        match self {
+            Self::Exact(mib) => (mib, mib),
+            Self::Within(range) => range,
+        }
+    }
 }
 
 /// The trigger.
@@ -309,6 +334,8 @@ pub struct Actor {
     pub cgroup_cut: bool,
     /// Its swapped-out memory.
     pub swap_mib: Option<(u64, u64)>,
+    /// Its page tables, where they are more than its memory takes.
+    pub page_tables_mib: Option<(u64, u64)>,
     /// It may have been exiting already.
     #[serde(default)]
     pub may_be_ending: bool,
@@ -333,7 +360,7 @@ pub struct Memory {
 #[serde(deny_unknown_fields)]
 pub struct Pods {
     pub cgroup: String,
-    pub limit_mib: Option<u64>,
+    pub limit_mib: Option<Size>,
     pub usage_mib: (u64, u64),
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::cast::{Place, Process, SLACK};
-use super::catalogue::{Actor, Limit};
+use super::catalogue::{Actor, Limit, Size};
 
 const MIB: u64 = 1 << 20;
 
@@ -92,11 +92,15 @@ impl<'a> Check<'a> {
     }
 
     pub(super) fn limit(&mut self, limit: &Limit, place: &Place) {
-        let bytes = limit.mib * MIB;
+        // Of one within bounds, what the line says.
+        let bytes = match limit.mib {
+            Size::Exact(mib) => mib * MIB,
+            Size::Within(_) => self.get("limit.limit_bytes").as_u64().unwrap_or_default(),
+        };
         self.bytes("limit.cgroup", &place.path);
         self.eq("limit.charged_at", limit.charged_at.as_str());
         self.owner("limit.owner", &place.owner);
-        self.eq("limit.limit_bytes", bytes);
+        self.within_mib("limit.limit_bytes", limit.mib.range());
         self.eq("limit.unlimited", false);
         match limit.usage_mib {
             Some(range) => self.within_mib("limit.usage_bytes", range),
@@ -134,7 +138,11 @@ impl<'a> Check<'a> {
         self.within(&at("start_boottime_ns"), process.started_ns);
         self.within(&at("anon_bytes"), process.anon);
         self.within(&at("total_vm_bytes"), (process.anon.0, u64::MAX));
-        self.within(&at("page_table_bytes"), (process.anon.0 / 512, process.anon.1 / 256 + SLACK));
+        let of_its_memory = (process.anon.0 / 512, process.anon.1 / 256 + SLACK);
+        match special.and_then(|special| special.page_tables_mib) {
+            Some(range) => self.within_mib(&at("page_table_bytes"), range),
+            None => self.within(&at("page_table_bytes"), of_its_memory),
+        }
         self.cgroup(path, process, special.is_some_and(|special| special.cgroup_cut));
         self.owner(&at("owner"), &process.owner);
         if let Some(range) = special.and_then(|special| special.swap_mib) {

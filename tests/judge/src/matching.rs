@@ -4,11 +4,13 @@
 use anyhow::Result;
 use serde_json::Value;
 
+use super::account;
 use super::cast::Cast;
 use super::catalogue::{Exception, Scenario, Surroundings, Tier, Trigger, Victim};
 use super::clock::{self, Timed};
 use super::exit;
 use super::failure;
+use super::kernel_log::{self, Decision};
 use super::report::Expected;
 use super::storm;
 
@@ -113,6 +115,8 @@ pub struct Said<'a> {
     pub surroundings: &'a Surroundings,
     /// Fields that may be null in it.
     pub exceptions: Vec<&'a Exception>,
+    /// What the kernel logged of its decisions meanwhile.
+    pub kernel_log: &'a [Decision],
     pub lines: Vec<&'a Value>,
     /// Lengths of the lines.
     pub bytes: Vec<usize>,
@@ -153,6 +157,10 @@ pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> 
     let strange = strange.count();
     if strange > 0 {
         faults.push(format!("{} reports, of which {strange} should not be there", lines.len()));
+    }
+    for line in all {
+        faults.extend(account::faults(line, surroundings.cpus));
+        faults.extend(kernel_log::faults(said.kernel_log, line, account::slack_bytes(surroundings.cpus)));
     }
     for (line, wall_ahead_ns) in all.iter().zip(&said.wall_ahead_ns) {
         faults.extend(clock::faults(Timed { line, wall_ahead_ns: *wall_ahead_ns }));

@@ -230,7 +230,10 @@ impl<'a> Expected<'a> {
             Some(pods) => {
                 check.bytes("memory.pods.cgroup", &self.path(&pods.cgroup));
                 check.within_mib("memory.pods.usage_bytes", pods.usage_mib);
-                check.eq("memory.pods.limit_bytes", json!(pods.limit_mib.map(|mib| mib << 20)));
+                match pods.limit_mib {
+                    Some(mib) => check.within_mib("memory.pods.limit_bytes", mib.range()),
+                    None => check.eq("memory.pods.limit_bytes", Value::Null),
+                }
                 check.eq("memory.pods.unlimited", pods.limit_mib.is_none());
             }
             None if memory.may_have_pods => {}

@@ -7,10 +7,12 @@ use super::catalogue::{Catalogue, Scenario, Surroundings, Tier};
 use super::check::undo;
 use super::matching::{self, Said, enough, kills_in};
 
+mod account;
 mod agree;
 mod clock;
 mod exit;
 mod failure;
+mod kernel_log;
 mod names;
 
 /// 2026-11-25T00:00:00Z, where the clock of `ktime_ns` is at 0.
@@ -84,6 +86,7 @@ fn faults(scenario: &Scenario, cast: &Cast, lines: &[&Value], bytes: usize) -> V
         failures: Tier::Fentry,
         surroundings,
         exceptions: Vec::new(),
+        kernel_log: &[],
         lines: lines.to_vec(),
         bytes: vec![bytes],
         wall_ahead_ns: vec![WALL_AHEAD_NS; lines.len()],
@@ -353,6 +356,7 @@ fn an_exception_excuses_a_null_field_that_has_a_reason() {
             failures: tier,
             surroundings,
             exceptions,
+            kernel_log: &[],
             lines: vec![line],
             bytes: vec![100],
             wall_ahead_ns: vec![WALL_AHEAD_NS],
@@ -426,4 +430,20 @@ fn the_kills_of_a_storm_are_each_in_one_of_few_lines() {
     assert_eq!(told(&lines).len(), 1);
     let all: Vec<_> = (1000..1200).map(|at| of_storm(at, 0)).collect();
     assert_eq!(told(&all), ["200 lines within 1 s, not 69 at most"]);
+}
+
+#[test]
+fn a_victim_in_the_root_cgroup_is_known_by_its_start() {
+    let mut cast = cast();
+    cast.processes.get_mut("eater").expect("it has one")[0].path = b"/".to_vec();
+    let mut line = line();
+    line["limit"] = Value::Null;
+    for at in ["/trigger/cgroup", "/victims/0/cgroup"] {
+        *line.pointer_mut(at).expect("it is there") = "/".into();
+    }
+    assert!(cast.is_about(&line));
+    line["victims"][0]["start_boottime_ns"] = 21.into();
+    assert!(!cast.is_about(&line), "another process with that number");
+    line["victims"] = json!([]);
+    assert!(!cast.is_about(&line), "any trigger in the root cgroup");
 }

@@ -189,7 +189,8 @@ fn report(report: &Report) -> Result<()> {
 
 fn limit(limit: &Limit) -> Result<()> {
     known("limit.charged_at", Some(&limit.charged_at), &LEVELS)?;
-    ensure!(limit.mib > 0, "a limit of nothing");
+    ensure!(limit.mib.range().0 > 0, "a limit of nothing");
+    ordered("limit.mib", Some(limit.mib.range()))?;
     ordered("limit.usage_mib", limit.usage_mib)?;
     ordered("limit.shmem_mib", limit.shmem_mib)?;
     ordered("limit.swap_usage_mib", limit.swap_usage_mib)

@@ -4,7 +4,7 @@
 //! A scenario (`scenarios`) makes a scratch tree of cgroups (`scratch`, `cgroup`), starts processes in it (`actor`; their own side
 //! is `victim`) or containers (`runtime`; their program is `life`), has some of them end, and gives its cast: which process had
 //! which role. `scenarios.toml` says what must be reported of each role. `run` has agents watch (`agent`) and compares their reports
-//! with it (`judge`), with each other, with the kernel's own counts, and with what parents saw of their children's ends.
+//! with it (`judge`), with each other, with the kernel's own counts and its log, and with what parents saw of their children's ends.
 
 #![allow(unreachable_pub, reason = "a program: its items have no users outside")]
 
@@ -13,6 +13,7 @@ mod container_ends;
 mod decisions;
 mod demo;
 mod deployed;
+mod kernel_log;
 mod life;
 mod page_faults;
 mod privileges;
@@ -65,7 +66,7 @@ enum Command {
     Decisions(decisions::Args),
     /// Be a process of a scenario
     #[command(hide = true)]
-    Victim(victim::Args),
+    Victim(Box<victim::Args>),
     /// Be a container's program
     #[command(hide = true)]
     Life(life::Args),

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::deployed::{self, Deployment, remove_cgroups};
+use crate::kernel_log::KernelLog;
 use crate::privileges;
 use crate::scenarios::{self, EARLY, Early, Stage};
 use crate::scratch;
@@ -20,6 +21,7 @@ use crashtrace_judge::cast::Cast;
 use crashtrace_judge::catalogue::{Catalogue, Harness, Scenario, Surroundings, Tier};
 use crashtrace_judge::clock::Timed;
 use crashtrace_judge::exit;
+use crashtrace_judge::kernel_log::Decision;
 use crashtrace_judge::matching::{self, Said};
 use crashtrace_test_support::agent::Line;
 use crashtrace_test_support::cgroup::Hierarchy;
@@ -94,7 +96,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let catalogue = Catalogue::read()?;
     scenarios::fit(&catalogue.names())?;
     let chosen = choose(&catalogue, &args.names)?;
-    let hierarchy = Hierarchy::find()?;
+    let hierarchy = if args.guest { Hierarchy::find_any()? } else { Hierarchy::find()? };
     if args.guest {
         // The harness and the agents must survive the scenarios' OOMs; the victims set their own.
         std::fs::write("/proc/self/oom_score_adj", "-999").context("cannot set oom_score_adj")?;
@@ -111,6 +113,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let surroundings = Surroundings {
         kernel: kernel().context("the kernel's version cannot be read")?,
         tiers: watchers.iter().map(|watcher| watcher.tier).collect(),
+        cpus: std::thread::available_parallelism().context("the number of CPUs is unknown")?.get() as u64,
         nodes_listed: nodes_listed()?,
         harness: harness()?,
     };
@@ -172,11 +175,16 @@ impl Session<'_> {
     fn play<'a>(&self, scenario: &'a Scenario) -> Option<(Outcome<'a>, bool)> {
         let before: Vec<_> = self.watchers.iter().map(Watcher::count).collect();
         let begun = Instant::now();
-        let played = self.bring_about(scenario, &before);
+        // On a machine that others use, its log is theirs too, and not open to all.
+        let log = self.args.guest.then(KernelLog::follow).transpose();
+        let played = log.and_then(|log| Ok((self.bring_about(scenario, &before)?, log)));
         scratch::remove_what_is_over();
         let took = begun.elapsed();
-        let cast = match played {
-            Ok(cast) => cast,
+        let played = played.and_then(|(cast, log)| {
+            Ok((cast, log.map(KernelLog::decisions).transpose()?.unwrap_or_default()))
+        });
+        let (cast, log) = match played {
+            Ok(played) => played,
             Err(error) => {
                 for (watcher, before) in self.watchers.iter().zip(before) {
                     let failures = vec![format!("{error:#}")];
@@ -191,7 +199,7 @@ impl Session<'_> {
         for (watcher, before) in self.watchers.iter().zip(&before) {
             let lines = watcher.reports(&cast);
             let said = (lines.as_slice(), watcher.clock_changes(*before));
-            good &= self.judge(scenario, &cast, watcher, said, took);
+            good &= self.judge((scenario, &cast, &log), watcher, said, took);
             let values: Vec<_> = lines.iter().map(|line| &line.value).collect();
             let compared = matching::compared(scenario, watcher.tier, &cast, &values);
             reports.push((watcher.tier, compared.into_iter().cloned().collect::<Vec<_>>()));
@@ -216,6 +224,11 @@ impl Session<'_> {
                 self.watchers.iter().filter(|watcher| !scenario.blind.contains_key(&watcher.tier));
             seeing.try_for_each(|watcher| watcher.wait(prefixes, count))
         };
+        let reports = |prefixes: &[String]| {
+            let mut seeing =
+                self.watchers.iter().filter(|watcher| !scenario.blind.contains_key(&watcher.tier));
+            seeing.next().map_or_else(Vec::new, |watcher| watcher.said_about(prefixes))
+        };
         let agents: Vec<_> = self.watchers.iter().map(Watcher::pid).collect();
         let wait_clock = |count: usize| {
             let mut watchers = self.watchers.iter().zip(before);
@@ -228,6 +241,7 @@ impl Session<'_> {
             runc: self.args.guest && scenario.runc,
             early: &self.early,
             wait: &wait,
+            reports: &reports,
             wait_clock: &wait_clock,
         };
         let cast = scenarios::play(&scenario.name)?(&stage)?;
@@ -237,8 +251,7 @@ impl Session<'_> {
 
     fn judge(
         &self,
-        scenario: &Scenario,
-        cast: &Cast,
+        (scenario, cast, log): (&Scenario, &Cast, &[Decision]),
         watcher: &Watcher,
         (lines, clock): (&[Line], Vec<Line>),
         took: Duration,
@@ -252,6 +265,7 @@ impl Session<'_> {
             failures: watcher.failures,
             surroundings,
             exceptions,
+            kernel_log: log,
             lines: values,
             bytes,
             wall_ahead_ns,

@@ -1,15 +1,19 @@
 //! The scenarios: each causes one kind of incident, and gives its cast. The reports that must come are in
 //! `scenarios.toml`, with a line about each.
 
+mod advice;
 mod clock_set;
+mod elsewhere;
 mod ends;
 mod fragmentation;
 mod group;
+mod kernel_charges;
 mod killed;
 mod levels;
 mod limits;
 mod node;
 mod numa;
+mod runtimes;
 mod start_up;
 mod unusual_victims;
 
@@ -19,6 +23,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use crate::actor::{Actor, Role};
 use crashtrace_judge::cast::Cast;
@@ -80,6 +85,25 @@ const ALL: &[(&str, Play)] = &[
     ("charge_failure", fragmentation::charge_failure),
     ("large_charge_failure", fragmentation::large_charge_failure),
     ("busy_node", fragmentation::busy_node),
+    ("huge_pages", elsewhere::huge_pages),
+    ("unread_datagrams", elsewhere::unread_datagrams),
+    ("root_process", elsewhere::root_process),
+    ("zone_movable", elsewhere::zone_movable),
+    ("min_free_kbytes", elsewhere::min_free_kbytes),
+    ("zram_full", elsewhere::zram_full),
+    ("files_of_ended_unit", elsewhere::files_of_ended_unit),
+    ("no_memory_controller", elsewhere::no_memory_controller),
+    ("runtimes", runtimes::runtimes),
+    ("refused_memory", elsewhere::refused_memory),
+    ("limit_for_pod", advice::limit_for_pod),
+    ("limit_for_unit", advice::limit_for_unit),
+    ("larger_reservation", advice::larger_reservation),
+    ("dentries", kernel_charges::dentries),
+    ("pipe_buffers", kernel_charges::pipe_buffers),
+    ("unix_sockets", kernel_charges::unix_sockets),
+    ("page_tables", kernel_charges::page_tables),
+    ("memory_and_swap", kernel_charges::memory_and_swap),
+    ("pod_level_limit", kernel_charges::pod_level_limit),
     ("exit_1", ends::exit_1),
     ("exit_0", ends::exit_0),
     ("exit_3", ends::exit_3),
@@ -126,6 +150,8 @@ pub struct Stage<'a> {
     pub early: &'a RefCell<Option<Early>>,
     /// Waits until each agent that can see it has so many lines about these cgroups.
     pub wait: &'a dyn Fn(&[String], usize) -> Result<()>,
+    /// What the first of the agents that can see it has said about these cgroups.
+    pub reports: &'a dyn Fn(&[String]) -> Vec<Value>,
     /// Waits until each agent has reported so many steps of the wall clock.
     pub wait_clock: &'a dyn Fn(usize) -> Result<()>,
 }
@@ -150,15 +176,28 @@ pub fn fit(names: &[&str]) -> Result<()> {
 pub fn hindrance(scenario: &Scenario, hierarchy: &Hierarchy, guest: bool) -> Option<&'static str> {
     let numa =
         || fs::read_to_string("/sys/devices/system/node/online").is_ok_and(|nodes| nodes.trim() != "0");
+    // A cgroup without that controller has neither a limit nor counters.
+    if !hierarchy.memory && !scenario.needs.contains(&Need::NoMemoryController) {
+        return Some("needs the memory controller");
+    }
     scenario.needs.iter().find_map(|need| match need {
         Need::V1 if hierarchy.version != Version::V1 => Some("needs cgroup v1"),
         Need::V2 if hierarchy.version != Version::V2 => Some("needs cgroup v2"),
         Need::Guest if !guest => Some("would harm this machine: needs a guest (--guest)"),
         Need::Numa if !numa() => Some("needs two NUMA nodes"),
         Need::OneNode if numa() => Some("needs a single NUMA node"),
+        Need::Movable if !has_zone_movable() => Some("needs zone Movable"),
+        Need::NoMemoryController if hierarchy.memory => Some("needs a kernel without the memory controller"),
         Need::Zram if !PathBuf::from("/sys/block/zram0").exists() => Some("needs the zram module"),
         _ => None,
     })
+}
+
+/// Whether zone Movable has memory.
+fn has_zone_movable() -> bool {
+    let zones = fs::read_to_string("/proc/zoneinfo").unwrap_or_default();
+    let mut lines = zones.lines().skip_while(|line| !line.ends_with("Movable"));
+    lines.find_map(|line| line.trim().strip_prefix("managed")).is_some_and(|pages| pages.trim() != "0")
 }
 
 /// Has a process eat until it is killed.
@@ -237,6 +276,28 @@ impl Drop for Zram {
     fn drop(&mut self) {
         if let Err(error) = fs::write(format!("{}/reset", Self::FILES), "1") {
             eprintln!("scenario: cannot reset {}: {error}", Self::DEVICE);
+        }
+    }
+}
+
+/// Swap on a device, until it is dropped.
+struct Swap {
+    /// Given back after the swap has been taken off it.
+    _device: Zram,
+}
+
+impl Swap {
+    fn on(device: Zram) -> Result<Self> {
+        command("mkswap", &[Zram::DEVICE])?;
+        command("swapon", &[Zram::DEVICE])?;
+        Ok(Self { _device: device })
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        if let Err(error) = command("swapoff", &[Zram::DEVICE]) {
+            eprintln!("scenario: {error:#}");
         }
     }
 }

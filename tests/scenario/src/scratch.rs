@@ -66,6 +66,31 @@ impl Scratch {
         Self { hierarchy: hierarchy.clone(), names: Names::Plain, roots, base, kubepods, qos }.make()
     }
 
+    /// Makes nothing yet: cgroups come where a path says ([`Self::at`]). For guests.
+    pub fn anywhere(hierarchy: &Hierarchy) -> Self {
+        let [base, kubepods, qos] = [(); 3].map(|()| hierarchy.mount.clone());
+        Self { hierarchy: hierarchy.clone(), names: Names::Plain, roots: Vec::new(), base, kubepods, qos }
+    }
+
+    /// The cgroup at this path from the root. It and those above it are made where they are not there.
+    pub fn at(&mut self, path: &str) -> Result<Cgroup> {
+        let mut known = cleanup::lock()?;
+        let mut dir = self.hierarchy.mount.clone();
+        for (depth, name) in path.split('/').enumerate() {
+            dir.push(name);
+            if dir.exists() {
+                continue;
+            }
+            if depth == 0 {
+                known.cgroups.push(dir.clone());
+                self.roots.push(dir.clone());
+            }
+            self.hierarchy.create(&dir)?;
+        }
+        drop(known);
+        self.hierarchy.cgroup(dir)
+    }
+
     fn make(self) -> Result<Self> {
         // Held while creating: a signal must not find half of it.
         let mut known = cleanup::lock()?;
@@ -128,8 +153,8 @@ impl Scratch {
 
     /// An empty cast. To be called when all that was to happen has happened.
     pub fn cast(&self) -> Result<Cast> {
-        let mut sum = Some(0);
-        for root in &self.roots {
+        let mut sum = self.hierarchy.memory.then_some(0);
+        for root in self.roots.iter().filter(|_| self.hierarchy.memory) {
             let count = kills(root, self.hierarchy.version)?;
             sum = sum.zip(count).map(|(sum, count)| sum + count);
         }

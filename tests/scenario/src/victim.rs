@@ -4,6 +4,7 @@
 //! most touch page after page. It ends when its stdin closes, so also when the process that started it is gone.
 
 mod allocations;
+mod kernel_memory;
 mod node_load;
 mod node_memory;
 pub mod workload;
@@ -106,6 +107,11 @@ pub struct Args {
     pub node_memory: node_memory::Args,
     #[command(flatten)]
     pub allocations: allocations::Args,
+    #[command(flatten)]
+    pub kernel_memory: kernel_memory::Args,
+    /// Touch each page with bytes that do not compress
+    #[arg(long)]
+    pub random: bool,
 }
 
 pub fn run(args: &Args) -> Result<()> {

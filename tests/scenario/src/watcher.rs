@@ -137,6 +137,12 @@ impl Watcher {
         self.agent.borrow_mut().read_until(Instant::now() + REPORT, enough)
     }
 
+    /// Its lines about these cgroups so far.
+    pub fn said_about(&self, prefixes: &[String]) -> Vec<Value> {
+        let agent = self.agent.borrow();
+        agent.lines.iter().map(|line| &line.value).filter(|line| is_about(prefixes, line)).cloned().collect()
+    }
+
     /// Its reports about a scenario so far.
     pub fn reports(&self, cast: &Cast) -> Vec<Line> {
         let agent = self.agent.borrow();

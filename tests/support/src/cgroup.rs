@@ -30,20 +30,31 @@ pub struct Hierarchy {
     pub mount: PathBuf,
     /// Path of the cgroup that is mounted there; empty for the root.
     pub above: String,
+    /// It has the memory controller.
+    pub memory: bool,
 }
 
 impl Hierarchy {
     /// Finds it among this process's mounts.
     pub fn find() -> Result<Self> {
-        let mounts =
-            fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
-        let mut found: Vec<_> = mounts.lines().filter_map(Self::of_mount).collect();
         // The unified hierarchy is often mounted beside v1 controllers, and then has no memory controller.
-        found.retain(Self::has_memory);
-        found.into_iter().next().context(
+        Self::mounted()?.into_iter().find(|found| found.memory).context(
             "no mounted cgroup hierarchy has the memory controller: mount one (`mount -t cgroup2 none \
              /sys/fs/cgroup`), and see that the kernel was not booted with cgroup_disable=memory",
         )
+    }
+
+    /// The same, or the unified hierarchy of a kernel whose memory controller is off.
+    pub fn find_any() -> Result<Self> {
+        let unified = || Self::mounted().ok()?.into_iter().find(|found| found.version == Version::V2);
+        Self::find().or_else(|error| unified().ok_or(error))
+    }
+
+    fn mounted() -> Result<Vec<Self>> {
+        let mounts =
+            fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+        let found = mounts.lines().filter_map(Self::of_mount);
+        Ok(found.map(|found| Self { memory: found.has_memory(), ..found }).collect())
     }
 
     /// One line of `mountinfo`: `36 35 98:0 /root /mount/point options - type source options`.
@@ -57,7 +68,12 @@ impl Hierarchy {
             "cgroup2" => Version::V2,
             _ => return None,
         };
-        Some(Self { version, mount: place.into(), above: root.trim_end_matches('/').to_owned() })
+        Some(Self {
+            version,
+            mount: place.into(),
+            above: root.trim_end_matches('/').to_owned(),
+            memory: false,
+        })
     }
 
     fn has_memory(&self) -> bool {
@@ -73,7 +89,7 @@ impl Hierarchy {
         if self.version == Version::V2 {
             let parent = dir.parent().context("a cgroup has a parent")?;
             let control = parent.join("cgroup.subtree_control");
-            write(&control, "+memory").context(
+            write(&control, if self.memory { "+memory" } else { "+pids" }).context(
                 "cannot hand the memory controller down (in a container, run this on the host, or with the host's \
                  cgroup namespace)",
             )?;

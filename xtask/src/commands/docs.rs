@@ -115,6 +115,8 @@ fn kernels(matrix: Option<&Matrix>) -> String {
                 Shape::V2 => "v2",
                 Shape::Numa => "v2, two nodes",
                 Shape::V1 => "v1",
+                Shape::Movable => "v2, zone Movable",
+                Shape::NoMemcg => "v2, no memory controller",
             };
             let judged = [Judged::Fentry, Judged::Kprobe, Judged::Tracepoint, Judged::Deployed];
             let judged = judged.map(|judged| counts(shape, judged));

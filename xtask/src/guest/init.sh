@@ -66,6 +66,8 @@ if grep -qw 'crashtrace.cgroup=v1' /proc/cmdline; then
 else
     must_mount cgroup2 rw /sys/fs/cgroup
     for controller in memory cpu pids cpuset; do
+        # A guest may have it off: `cgroup_disable=memory`.
+        [ $controller != memory ] || grep -qw memory /sys/fs/cgroup/cgroup.controllers || continue
         echo +$controller >/sys/fs/cgroup/cgroup.subtree_control || fail "no $controller controller"
     done
 fi

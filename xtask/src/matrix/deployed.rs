@@ -12,9 +12,9 @@ use std::process::Command;
 /// The folder of the manifests in guests.
 const MANIFESTS: &str = "/deploy";
 
-/// Whether such guests can run it. NUMA makes no difference to a container.
+/// Whether such guests can run it. Other shapes make no difference to a container.
 pub(crate) fn is_possible(kernel: &str, shape: Shape) -> bool {
-    shape != Shape::Numa && Spec::labelled(kernel).is_ok_and(|spec| spec.arch == runc::ARCH)
+    matches!(shape, Shape::V2 | Shape::V1) && Spec::labelled(kernel).is_ok_and(|spec| spec.arch == runc::ARCH)
 }
 
 /// The guest's commands. `hooks` are those of the agent on the host.

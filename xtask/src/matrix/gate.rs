@@ -132,6 +132,22 @@ pub(crate) const GATE: &[Row] = &[
         why: "scenarios of two NUMA nodes",
     },
     Row {
+        kernel: "6.1",
+        shape: Shape::Movable,
+        scenarios: Pick::OnlyHereAnd(&[]),
+        deployed: Checks::None,
+        starts: false,
+        why: "memory that the kernel may not use",
+    },
+    Row {
+        kernel: "6.1",
+        shape: Shape::NoMemcg,
+        scenarios: Pick::OnlyHereAnd(&[]),
+        deployed: Checks::None,
+        starts: false,
+        why: "no memory controller",
+    },
+    Row {
         kernel: "5.10",
         shape: Shape::V2,
         scenarios: CORE,
@@ -233,6 +249,7 @@ pub(crate) fn markdown() -> String {
     for Row { kernel, shape, scenarios, deployed, starts, why } in GATE {
         let scenarios = match scenarios {
             Pick::All => "all that it can play".to_owned(),
+            Pick::OnlyHereAnd([]) => "those that no other shape can play".to_owned(),
             Pick::OnlyHereAnd(names) => {
                 format!("{}; those that no other shape can play", list(names))
             }

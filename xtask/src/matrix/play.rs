@@ -105,7 +105,10 @@ fn play(boot: &Boot, files: &Files, options: &Options) -> Played {
     const PLAY_SECS: u64 = 45;
     const AROUND_SECS: u64 = 180;
     let prefix = format!("{:<16}|", boot.to_string());
+    let mut extra_args = options.extra_args.clone();
+    extra_args.extend(boot.shape.kernel_arg().map(str::to_owned));
     let options = Options {
+        extra_args,
         cgroup_v1: boot.shape == Shape::V1,
         numa_nodes: if boot.shape == Shape::Numa { 2 } else { 1 },
         cpus: if boot.shape == Shape::Numa { options.cpus.max(2) } else { options.cpus },

@@ -1,4 +1,4 @@
-//! Shapes of guests: cgroup version and NUMA nodes.
+//! Shapes of guests: cgroup version, NUMA nodes, and what a kernel's command line gives or takes.
 
 use crate::arch::Arch;
 use crate::guest::kernel::Spec;
@@ -31,6 +31,10 @@ pub(crate) enum Shape {
     Numa,
     /// One node, cgroup v1.
     V1,
+    /// As `v2`, with more than half of its memory in zone Movable.
+    Movable,
+    /// As `v2`, without the memory controller.
+    NoMemcg,
 }
 
 impl Shape {
@@ -40,20 +44,44 @@ impl Shape {
         self.into()
     }
 
-    /// Whether a guest of this shape meets the needs of a scenario. Every guest may be harmed, and has zram.
+    /// What it has on the kernel's command line.
+    pub(crate) fn kernel_arg(self) -> Option<&'static str> {
+        match self {
+            Self::V2 | Self::Numa => None,
+            // Before 5.18 memory and swap together are counted and limited only then.
+            Self::V1 => Some("swapaccount=1"),
+            Self::Movable => Some("movablecore=280M"),
+            Self::NoMemcg => Some("cgroup_disable=memory"),
+        }
+    }
+
+    /// Whether a guest of this shape meets the needs of a scenario. Every guest may be harmed, and has zram. The last two shapes are
+    /// for what needs them alone.
     pub(crate) fn meets(self, scenario: &Scenario) -> bool {
-        scenario.needs.iter().all(|need| match need {
-            Need::V1 => self == Self::V1,
-            Need::V2 => self != Self::V1,
-            Need::Numa => self == Self::Numa,
-            Need::OneNode => self != Self::Numa,
-            Need::Guest | Need::Zram => true,
-        })
+        let special = match self {
+            Self::Movable => Some(Need::Movable),
+            Self::NoMemcg => Some(Need::NoMemoryController),
+            Self::V2 | Self::Numa | Self::V1 => None,
+        };
+        let needs = &scenario.needs;
+        special.is_none_or(|need| needs.contains(&need))
+            && needs.iter().all(|need| match need {
+                Need::V1 => self == Self::V1,
+                Need::V2 => self != Self::V1,
+                Need::Numa => self == Self::Numa,
+                Need::OneNode => self != Self::Numa,
+                Need::Movable => self == Self::Movable,
+                Need::NoMemoryController => self == Self::NoMemcg,
+                Need::Guest | Need::Zram => true,
+            })
     }
 }
 
 /// The kernels with the memory controller of cgroup v1. Debian builds later ones without it.
 const WITH_V1: &[&str] = &["5.10", "6.1"];
+
+/// The kernels with guests for a few scenarios alone: what most nodes run, the current stable, and the newest.
+const SPECIAL: &[&str] = &["6.1", "6.12", "sid"];
 
 /// The shapes of guests with this kernel.
 pub(crate) fn shapes_of(kernel: &str) -> impl Iterator<Item = Shape> {
@@ -63,5 +91,6 @@ pub(crate) fn shapes_of(kernel: &str) -> impl Iterator<Item = Shape> {
         Shape::V2 => true,
         Shape::Numa => !is_arm,
         Shape::V1 => WITH_V1.contains(&kernel),
+        Shape::Movable | Shape::NoMemcg => SPECIAL.contains(&kernel),
     })
 }

@@ -64,8 +64,18 @@ fn judge_by(catalogue: &Catalogue, lines: &[&Value]) -> Vec<String> {
     let surroundings = &Surroundings { nodes_listed: true, ..Surroundings::default() };
     let (lines, bytes, wall_ahead_ns) = (lines.to_vec(), vec![100], vec![WALL_AHEAD_NS; lines.len()]);
     let tier = Tier::Fentry;
-    let (exceptions, clock) = (Vec::new(), None);
-    let said = Said { tier, failures: tier, surroundings, exceptions, lines, bytes, wall_ahead_ns, clock };
+    let (exceptions, kernel_log, clock) = (Vec::new(), &[], None);
+    let said = Said {
+        tier,
+        failures: tier,
+        surroundings,
+        exceptions,
+        kernel_log,
+        lines,
+        bytes,
+        wall_ahead_ns,
+        clock,
+    };
     matching::faults(&catalogue.scenarios[0], &cast, &said)
 }
 

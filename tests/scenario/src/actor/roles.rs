@@ -1,6 +1,7 @@
 //! Roles that take the node's memory, or make allocations that may fail.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -45,6 +46,45 @@ impl Role {
     /// Makes so many allocations of `vmalloc`, each larger than memory.
     pub fn allocates_virtual(comm: &str, count: u64) -> Self {
         Self::allocates_kind(comm, "virtual", count)
+    }
+
+    /// Tries so often to have memory that a limit refuses before the kernel allocates any.
+    pub fn is_refused(comm: &str, count: u64) -> Self {
+        Self::allocates_kind(comm, "refused", count)
+    }
+
+    /// Fills so much of pipes.
+    pub fn fills_pipes(comm: &str, mib: u64) -> Self {
+        Self::holds(comm, "pipes", mib)
+    }
+
+    /// Writes so much to stream sockets from which nothing is read.
+    pub fn fills_unix_sockets(comm: &str, mib: u64) -> Self {
+        Self::holds(comm, "unix-sockets", mib)
+    }
+
+    /// Sends datagrams of so much that no process receives.
+    pub fn queues_datagrams(comm: &str, mib: u64) -> Self {
+        Self::holds(comm, "datagrams", mib)
+    }
+
+    /// Has so much of page tables.
+    pub fn has_page_tables(comm: &str, mib: u64) -> Self {
+        Self::holds(comm, "page-tables", mib)
+    }
+
+    fn holds(comm: &str, what: &str, mib: u64) -> Self {
+        Self::not_anonymous(comm).with("--hold", what).with("--hold-mib", mib.to_string())
+    }
+
+    /// Makes so many empty files in this directory.
+    pub fn makes_files(comm: &str, dir: &Path, count: u64) -> Self {
+        Self::not_anonymous(comm).with("--files-in", dir).with("--files", count.to_string())
+    }
+
+    /// What it touches does not compress.
+    pub fn incompressible(self) -> Self {
+        self.switch("--random")
     }
 
     fn allocates_kind(comm: &str, what: &str, count: u64) -> Self {

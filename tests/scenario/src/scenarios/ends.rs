@@ -157,6 +157,7 @@ impl Early {
             guest: false,
             runc: false,
             early: &early,
+            reports: &|_| Vec::new(),
             wait: &wait,
             wait_clock: &|_| Ok(()),
         };

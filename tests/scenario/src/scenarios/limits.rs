@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::{MIB, Stage, Zram, command, fed, feed, feed_as, touched};
+use super::{MIB, Stage, Swap, Zram, fed, feed, feed_as, touched};
 use crate::actor::{Actor, Role};
 use crate::scratch::{Scratch, plain};
 use crashtrace_judge::cast::Cast;
@@ -182,26 +182,4 @@ pub(super) fn swap(stage: &Stage<'_>) -> Result<Cast> {
     it.anon.0 = it.anon.0.saturating_sub(24 * MIB);
     let cast = scratch.cast()?.process("eater", it);
     touched(cast.place("container", container.place), &eater)
-}
-
-/// Swap on a device, until it is dropped.
-struct Swap {
-    /// Given back after the swap has been taken off it.
-    _device: Zram,
-}
-
-impl Swap {
-    fn on(device: Zram) -> Result<Self> {
-        command("mkswap", &[Zram::DEVICE])?;
-        command("swapon", &[Zram::DEVICE])?;
-        Ok(Self { _device: device })
-    }
-}
-
-impl Drop for Swap {
-    fn drop(&mut self) {
-        if let Err(error) = command("swapoff", &[Zram::DEVICE]) {
-            eprintln!("scenario: {error:#}");
-        }
-    }
 }

@@ -13,19 +13,19 @@ use crashtrace_judge::cast::Cast;
 const ALLOCATABLE: u64 = 2048 * MIB;
 
 /// The tree of a node, with the limit that kubelet sets to all pods.
-fn node(stage: &Stage<'_>) -> Result<Scratch> {
+pub(super) fn node(stage: &Stage<'_>) -> Result<Scratch> {
     let scratch = Scratch::of_node(stage.hierarchy)?;
     scratch.kubepods()?.0.set_limit(ALLOCATABLE)?;
     Ok(scratch)
 }
 
 /// The cast with the cgroups that a report on the node's memory names.
-fn cast(scratch: &Scratch, pod: &Pod<'_>) -> Result<Cast> {
+pub(super) fn cast(scratch: &Scratch, pod: &Pod<'_>) -> Result<Cast> {
     Ok(scratch.cast()?.place("kubepods", scratch.kubepods()?.1).place("pod", pod.place()))
 }
 
 /// One that eats more memory than the node has, and is killed first.
-fn largest() -> Result<Role> {
+pub(super) fn largest() -> Result<Role> {
     // All of the node's memory, of which a part is in use: more the kernel would not even promise.
     Ok(Role::eats("largest", memory_mib()?).adj(900))
 }
@@ -111,9 +111,13 @@ pub(super) fn page_cache(stage: &Stage<'_>) -> Result<Cast> {
 
 /// The machine's memory.
 fn memory_mib() -> Result<u64> {
+    Ok(memory_kib("MemTotal")? / 1024)
+}
+
+/// This row of `/proc/meminfo`.
+pub(super) fn memory_kib(row: &str) -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next());
-    let kib: u64 =
-        total.context("/proc/meminfo has no MemTotal")?.parse().context("MemTotal is no number")?;
-    Ok(kib / 1024)
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(row)?.strip_prefix(':'));
+    let number = lines.next().and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    number.with_context(|| format!("/proc/meminfo has no number {row}"))
 }

@@ -40,7 +40,7 @@ pub(super) fn tmpfs(stage: &Stage<'_>) -> Result<Cast> {
     }
     // As kubelet has it: the sandbox is the last to go.
     let pause = fed(&sandbox.cgroup, &Role::eats("pause", 1).adj(-998))?;
-    let volume = Volume::new()?;
+    let volume = Volume::new("size=128m")?;
     let filler = feed_as(&container.cgroup, &Role::fills("filler", &volume.dir.join("file"), 96))?;
     let filler = filler.part(&container.place.owner)?;
     // The runtime removes the container's remains and makes a new one, while the volume stays as it is.
@@ -56,15 +56,15 @@ pub(super) fn tmpfs(stage: &Stage<'_>) -> Result<Cast> {
 }
 
 /// A memory-backed emptyDir, until it is dropped.
-struct Volume {
-    dir: PathBuf,
+pub(super) struct Volume {
+    pub(super) dir: PathBuf,
 }
 
 impl Volume {
-    fn new() -> Result<Self> {
+    pub(super) fn new(options: &str) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("volume-{}", std::process::id()));
         fs::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        command("mount", &["-t", "tmpfs", "-o", "size=128m", "tmpfs", &dir.to_string_lossy()])?;
+        command("mount", &["-t", "tmpfs", "-o", options, "tmpfs", &dir.to_string_lossy()])?;
         Ok(Self { dir })
     }
 }

@@ -24,6 +24,8 @@ pub enum Kind {
     ChargedAtOnce,
     /// More virtually contiguous memory than there is
     Virtual,
+    /// What limits refuse before the kernel allocates anything
+    Refused,
 }
 
 #[derive(Clone, clap::Args)]
@@ -48,6 +50,7 @@ pub fn run(args: &Args) -> Result<Option<u64>> {
         Kind::Charged => charged(args.count),
         Kind::ChargedAtOnce => charged_at_once(args.count),
         Kind::Virtual => virtually_contiguous(args.count),
+        Kind::Refused => refused(args.count),
     };
     args.allocate.map(allocate).transpose()
 }
@@ -187,6 +190,53 @@ fn virtually_contiguous(count: u64) -> Result<u64> {
 
 /// Of `struct sem` (`ipc/sem.c`), which is alone in its cache line.
 const SEMAPHORE_BYTES: u64 = 64;
+
+/// `ENOMEM` without a failed allocation: a socket filter above `net.core.optmem_max`, a mapping larger than the kernel would promise,
+/// one above `RLIMIT_AS`.
+fn refused(count: u64) -> Result<u64> {
+    let map = |bytes: usize| {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, at an address of the kernel's choice, which nothing refers to; it is never unmapped.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, flags, -1, 0) };
+        last_error(if start == libc::MAP_FAILED { -1 } else { 0 })
+    };
+    let all = usize::try_from(sysinfo().totalram).context("more memory than can be mapped")?;
+    let mut errors = Vec::new();
+    for _ in 0..count {
+        errors.extend([filter_of(4000)?, map(8 * all)]);
+    }
+    let limit = libc::rlimit { rlim_cur: all as libc::rlim_t, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the kernel reads a structure from the address of a local variable.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+    ensure!(result == 0, "cannot set RLIMIT_AS: {}", io::Error::last_os_error());
+    errors.extend((0..count).map(|_| map(all)));
+    ensure!(errors.iter().all(|error| *error == Some(libc::ENOMEM)), "not all were refused: {errors:?}");
+    Ok(errors.len() as u64)
+}
+
+/// The error of a socket filter of so many instructions (`sock_kmalloc` in `net/core/sock.c`).
+fn filter_of(instructions: u16) -> Result<Option<i32>> {
+    let (socket, _peer) = UnixDatagram::pair().context("cannot make a pair of sockets")?;
+    // "Return 0", again and again.
+    let mut code = vec![
+        libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
+        instructions.into()
+    ];
+    let program = libc::sock_fprog { len: instructions, filter: code.as_mut_ptr() };
+    let length = size_of_val(&program) as libc::socklen_t;
+    // SAFETY: the kernel reads the structure and the instructions that it points to, all of which outlive the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            length,
+        )
+    };
+    Ok(last_error(result.into()))
+}
 
 /// The error of a system call that gave this.
 fn last_error(result: libc::c_long) -> Option<i32> {

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::{Args, STAMP_BYTES, allocations, node_load, node_memory};
+use super::{Args, STAMP_BYTES, allocations, kernel_memory, node_load, node_memory};
 use crashtrace_test_support::clock::boottime_ns;
 
 /// `MPOL_BIND` (`include/uapi/linux/mempolicy.h`).
@@ -69,6 +69,7 @@ pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<Done> {
         fill(file, args.mib << 20, stamps)?;
     }
     let mut kept = node_memory::take(&args.node_memory)?;
+    kept.extend(kernel_memory::hold(&args.kernel_memory)?);
     if let Some(file) = &args.read {
         kept.push(read(file, args.mib << 20)?.into());
     }
@@ -81,6 +82,7 @@ pub fn run(args: &Args, memory: &mut [u8], stamps: &Stamps) -> Result<Done> {
     };
     let mut shares = memory.chunks_mut(share);
     let own = shares.next().unwrap_or_default();
+    let touch = if args.random { touch_all } else { touch };
     std::thread::scope(|scope| {
         for share in shares {
             let worker = std::thread::Builder::new().name("worker".to_owned());
@@ -97,6 +99,22 @@ fn touch(memory: &mut [u8], stamps: &Stamps) -> Result<()> {
         memory[first] = 1;
         black_box(&mut *memory);
     }
+    Ok(())
+}
+
+/// Fills pages with numbers of `xorshift`, which no compressor makes smaller.
+fn touch_all(memory: &mut [u8], stamps: &Stamps) -> Result<()> {
+    let mut number = 88_172_645_463_325_252_u64;
+    for page in memory.chunks_mut(stamps.page_bytes) {
+        stamps.next()?;
+        for word in page.chunks_exact_mut(8) {
+            number ^= number << 13;
+            number ^= number >> 7;
+            number ^= number << 17;
+            word.copy_from_slice(&number.to_ne_bytes());
+        }
+    }
+    black_box(memory);
     Ok(())
 }
 

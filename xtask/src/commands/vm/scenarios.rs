@@ -25,7 +25,7 @@ pub(super) struct ScenarioArgs {
     #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',', num_args = 1..)]
     #[arg(conflicts_with = "shell")]
     scenarios: Vec<String>,
-    /// Play each in the guests of these shapes that meet its needs [default: once, in the first of v2, numa, v1 that does].
+    /// Play each in the guests of these shapes that meet its needs [default: once, in the first that does].
     #[arg(long = "shape", value_name = "SHAPE", value_delimiter = ',', conflicts_with = "shell")]
     shapes: Vec<Shape>,
     /// Watch with agents that use these hooks, all at once.

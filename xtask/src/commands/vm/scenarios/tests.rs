@@ -30,7 +30,10 @@ fn all_is_everything_unless_limited() {
     let (all, turns) = guests("vm --all").expect("everything");
     assert!(all.iter().any(|guest| guest == "5.10 v1") && all.iter().any(|guest| guest == "sid numa"));
     assert_eq!(turns, 4);
-    assert_eq!(guests("vm --all --kernel sid").expect("one").0, ["sid v2", "sid numa"]);
+    assert_eq!(
+        guests("vm --all --kernel sid").expect("one").0,
+        ["sid v2", "sid numa", "sid movable", "sid nomemcg"]
+    );
     assert_eq!(guests("vm --all --shape v1").expect("some").0, ["5.10 v1", "6.1 v1"]);
 }
 
