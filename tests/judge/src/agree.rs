@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::account;
 use super::catalogue::{Exception, Scenario, Tier};
 use super::exit;
 use super::report::excused;
@@ -74,6 +75,7 @@ pub fn faults<'a>(
             leave_out_times(&mut expected);
             leave_out_times(&mut got);
             leave_out_what_moved(&mut expected, &mut got);
+            differences.extend(account::difference(&mut expected, &mut got));
             let [expected, got] = [expected, got].map(unboosted);
             compare("", &expected, &got, &mut differences);
             let named = |difference| format!("{} and {}: {difference}", first.name(), tier.name());

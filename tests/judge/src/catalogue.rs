@@ -230,6 +230,16 @@ pub struct Report {
     #[serde(default)]
     pub optional: bool,
     pub memory: Option<Memory>,
+    /// Entries that the account of memory must have.
+    #[serde(default)]
+    pub account: Vec<Entry>,
+    /// The kind of its largest entry.
+    pub largest: Option<String>,
+    /// At most so much of the total is unaccounted for.
+    pub unaccounted_mib: Option<u64>,
+    /// Words that must be in the summary.
+    #[serde(default)]
+    pub summary: Vec<Words>,
     /// The kind of shortage, in an OOM of the node; `low_memory` unless given.
     pub shortage: Option<String>,
     /// Words that must be in the evidence.
@@ -238,7 +248,7 @@ pub struct Report {
     /// Words that must be in the remedy.
     #[serde(default)]
     pub remedy: Vec<Words>,
-    /// Words that must be neither in the evidence nor in the remedy.
+    /// Words that must be neither in the summary nor in the evidence nor in the remedy.
     #[serde(default)]
     pub never: Vec<String>,
     /// Fields that must be in `unresolved`.
@@ -370,6 +380,18 @@ pub struct Pods {
 pub struct Holder {
     pub cgroup: String,
     pub usage_mib: (u64, u64),
+}
+
+/// An entry of the account of memory.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    pub kind: String,
+    /// Its size, and by how much that may be off. Several entries of a kind are summed up.
+    pub mib: u64,
+    pub within: u64,
+    /// Role of its cgroup, if it is one cgroup's.
+    pub holder: Option<String>,
 }
 
 /// Words that stand somewhere.

@@ -72,9 +72,9 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Whether neither evidence nor remedy has these words in it.
+    /// Whether neither summary nor evidence nor remedy has these words in it.
     pub(super) fn never_says(&mut self, words: &str) {
-        for path in ["verdict.evidence", "verdict.remedy"] {
+        for path in ["verdict.summary", "verdict.evidence", "verdict.remedy"] {
             let has = |sentence: &Value| sentence.as_str().is_some_and(|sentence| sentence.contains(words));
             if has(self.get(path)) || self.list(path).iter().any(has) {
                 self.fault(path, format!("none with {words:?} in it"));

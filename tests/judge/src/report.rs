@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use super::account;
 use super::cast::{Cast, Place, Process};
 use super::catalogue::{Actor, Exception, Limit, Memory, Report, Tier, Trigger, Victim};
 use super::check::Check;
@@ -75,7 +76,8 @@ impl<'a> Expected<'a> {
             let pods = memory.pods.iter().map(|pods| pods.cgroup.as_str());
             pods.chain(memory.holders.iter().map(|holder| holder.cgroup.as_str()))
         });
-        let places = roles.map(|role| Ok((role, place(role)?))).collect::<Result<_>>()?;
+        let of_entries = report.account.iter().filter_map(|entry| entry.holder.as_deref());
+        let places = roles.chain(of_entries).map(|role| Ok((role, place(role)?))).collect::<Result<_>>()?;
         Ok(Self { report, limit, trigger, victims, places })
     }
 
@@ -134,11 +136,17 @@ impl<'a> Expected<'a> {
         self.victims(&mut check);
         match &report.memory {
             Some(memory) => self.memory(&mut check, memory),
-            None => check.eq("memory", Value::Null),
+            // At a memcg's limit it is of the limit owner, and no zone is short of memory.
+            None if check.get("memory").is_null() => {}
+            None => check.eq("memory.zones", json!([])),
         }
+        account::entries(&mut check, report, |role| self.path(role));
         if excused.is_empty() {
             for words in report.evidence.iter().filter_map(|words| words.of(tier)) {
                 check.says("verdict.evidence", words);
+            }
+            for words in report.summary.iter().filter_map(|words| words.of(tier)) {
+                check.says("verdict.summary", words);
             }
             for words in &report.never {
                 check.never_says(words);

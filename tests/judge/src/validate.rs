@@ -172,7 +172,10 @@ fn report(report: &Report) -> Result<()> {
     };
     ensure!(!matches!(&report.trigger, Trigger::OneOf(roles) if roles.is_empty()), "a trigger of no role");
     ensure!(roles.chain(trigger).all(|role| !role.is_empty()), "a role without a name");
-    let words = report.evidence.iter().chain(&report.remedy);
+    for entry in &report.account {
+        ensure!(entry.mib > entry.within, "an entry that may be none: {}", entry.kind);
+    }
+    let words = report.summary.iter().chain(&report.evidence).chain(&report.remedy);
     let empty = words.filter(|words| report.tiers.iter().any(|tier| words.of(*tier) == Some(""))).count();
     ensure!(empty == 0, "words that are none");
     if let Some(it) = &report.limit {

@@ -6,14 +6,14 @@ use crate::catalogue::Catalogue;
 
 const TOTAL: u64 = 100 << 20;
 
-fn with(entries: &[u64], remainder: u64, overcount: u64) -> Value {
+fn with(entries: &[u64], unaccounted: u64, excess: u64) -> Value {
     let entries: Vec<_> = entries.iter().map(|bytes| json!({ "kind": "anon", "bytes": bytes })).collect();
     json!({ "memory": { "account": { "total_bytes": TOTAL, "entries": entries,
-        "remainder_bytes": remainder, "overcount_bytes": overcount } } })
+        "unaccounted_bytes": unaccounted, "excess_bytes": excess } } })
 }
 
 #[test]
-fn entries_and_remainder_are_the_total() {
+fn entries_and_what_is_unaccounted_for_are_the_total() {
     assert_eq!(account::faults(&with(&[60 << 20, 30 << 20], 10 << 20, 0), 1), [""; 0]);
     assert_eq!(account::faults(&with(&[60 << 20, 42 << 20], 0, 2 << 20), 1), [""; 0]);
     for wrong in [
