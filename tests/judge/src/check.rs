@@ -52,7 +52,7 @@ impl<'a> Check<'a> {
 
     /// Any bytes, as reports escape them.
     pub(super) fn bytes(&mut self, path: &str, expected: &[u8]) {
-        if self.get(path).as_str().and_then(undo).as_deref() != Some(expected) {
+        if self.get(path).as_str().map(undo).as_deref() != Some(expected) {
             self.fault(path, format!("{:?}", String::from_utf8_lossy(expected)));
         }
     }
@@ -174,7 +174,7 @@ impl<'a> Check<'a> {
         self.eq(&format!("{path}.cgroup_cut"), cut);
         if cut {
             // The reported text is the beginning of the path.
-            let told = self.get(&at).as_str().and_then(undo).unwrap_or_default();
+            let told = self.get(&at).as_str().map(undo).unwrap_or_default();
             let rest = process.path.strip_prefix(told.as_slice()).unwrap_or_default();
             if told.is_empty() || !rest.starts_with(b"/") {
                 self.fault(&at, format!("the beginning of {:?}", String::from_utf8_lossy(&process.path)));
@@ -185,28 +185,27 @@ impl<'a> Check<'a> {
     }
 }
 
-/// The bytes that a text of a report stands for: `\\` for a backslash, `\xNN` for a byte that is not UTF-8.
-pub(super) fn undo(text: &str) -> Option<Vec<u8>> {
+/// The bytes that a text of a report stands for: `\\` for a backslash, `\xNN` for a byte that is not UTF-8 or not shown. What
+/// spells a character of ASCII is the name's own, and so is any other backslash.
+pub(super) fn undo(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
-        if first != b'\\' {
-            bytes.push(first);
-            rest = after;
-            continue;
-        }
-        rest = match after {
-            [b'\\', rest @ ..] => {
-                bytes.push(b'\\');
-                rest
-            }
-            [b'x', high, low, rest @ ..] => {
-                let digits = [*high, *low];
-                bytes.push(u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?);
-                rest
-            }
-            _ => return None,
+        let (byte, length) = match after {
+            [b'\\', ..] if first == b'\\' => (b'\\', 2),
+            [b'x', high, low, ..] if first == b'\\' => match spelled(*high, *low) {
+                Some(byte) if !(b' '..=b'~').contains(&byte) => (byte, 4),
+                _ => (first, 1),
+            },
+            _ => (first, 1),
         };
+        bytes.push(byte);
+        rest = rest.get(length..).unwrap_or_default();
     }
-    Some(bytes)
+    bytes
+}
+
+fn spelled(high: u8, low: u8) -> Option<u8> {
+    let digits = [high, low];
+    u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()
 }

@@ -316,10 +316,11 @@ fn reports_of_several_may_come_in_any_order() {
 
 #[test]
 fn escapes_are_undone() {
-    assert_eq!(undo(r"a\\b\xff\x0a").as_deref(), Some(&b"a\\b\xff\x0a"[..]));
-    for wrong in [r"\", r"\a", r"\x", r"\x1", r"\xzz"] {
-        assert_eq!(undo(wrong), None, "{wrong}");
+    assert_eq!(undo(r"a\\b\xff\x0a"), b"a\\b\xff\x0a");
+    for own in [r"\", r"\a", r"\x", r"\x1", r"\xzz", r"x@dev-disk\x2dby.service"] {
+        assert_eq!(undo(own), own.as_bytes(), "{own}");
     }
+    assert_eq!(undo(r"\\x1b"), br"\x1b");
 }
 
 #[test]
