@@ -228,7 +228,7 @@ fn the_order_of_fields_is_fixed() {
     );
     assert_eq!(
         keys(&line["limit"]["owner"]).join(" "),
-        "kind namespace pod container kubernetes pod_uid static_pod container_id qos_class runtime unit claims"
+        "kind namespace pod container kubernetes pod_uid static_pod container_id qos_class runtime unit engine claims"
     );
     assert_eq!(
         keys(&line["victims"][0]["owner"]["kubernetes"]).join(" "),

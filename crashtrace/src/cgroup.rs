@@ -40,10 +40,12 @@
 //! | containerd, CRI-O, Docker, Podman, nerdctl | `cri-containerd-`, `crio-`, `docker-`, `libpod-`, `libpod-payload-`, `nerdctl-` and the ID, with or without `.scope`; the bare ID |
 //! | conmon | `crio-conmon-<id>`, `libpod-conmon-<id>`: a monitor, not the container |
 //!
+//! What other software calls its cgroups has a table of its own, `cgroup/engine.rs`.
+//!
 //! An ID is 64 lower-case hex digits: all of these runtimes make such IDs. `pod<anything>` where a pod must be is a pod; its
 //! UID is taken only in the two forms that it normally has (UUID, config hash).
 
-use crate::schema::{Qos, Runtime};
+use crate::schema::{EngineKind, Qos, Runtime};
 use names::{Container, Level, is_hex, unit, uuid};
 
 /// The place of a cgroup in the tree, as the level of a limit that it would carry.
@@ -95,6 +97,10 @@ pub struct Placement {
     /// service, scope, mount, socket or swap in it. Names stay escaped (`\x2d`), as `systemctl` takes them. A unit's name is
     /// ASCII, so a name that is not UTF-8 is no unit.
     pub unit: Option<String>,
+    /// What software other than Kubernetes calls it, outside of Kubernetes' tree.
+    pub engine: Option<Engine>,
+    /// The unit of a user's service manager that it belongs to: `unit` is then that service manager's own.
+    pub user_unit: Option<UserUnit>,
     /// Length in bytes of the prefix of the path that names `kubepods`.
     pub kubepods_end: Option<usize>,
     /// Length in bytes of the prefix of the path that names the class's cgroup.
@@ -142,13 +148,34 @@ pub fn parse_below(path: &[u8], root_bytes: usize) -> Placement {
             parts.at = 0;
         }
     }
-    read(parts)
+    let mut found = read(parts.clone());
+    if found.kubepods_end.is_none() && !found.is_in_pod() {
+        (found.engine, found.user_unit) = engine::of(parts);
+        // Nomad makes a directory with the name of a scope.
+        let nomads = found.engine.as_ref().is_some_and(|engine| engine.kind == EngineKind::NomadTask);
+        if nomads && found.place == Place::HostService {
+            (found.place, found.unit, found.nested) = (Place::Other, None, false);
+        }
+    }
+    found
 }
 
 /// Whether kubelet gives this name to the cgroup of all pods.
 #[must_use]
 pub fn is_kubepods(name: &str) -> bool {
     matches!(Level::first(name), Some(Level::Kubepods))
+}
+
+/// Whether these parts of a path have a name that kubelet gives: a level of its tree, its service or slice, a pod that a runtime
+/// took into the name of a container. Below a delegation that is no more than a claim.
+#[must_use]
+pub fn has_kubelets_names(path: &[u8]) -> bool {
+    let kubelets = ["kubelet", "kubelet.slice", "kubelet.service"];
+    Parts::of(path).any(|(name, _)| {
+        kubelets.contains(&name)
+            || Level::first(name).is_some()
+            || Container::named(name).is_some_and(|it| it.pod.is_some())
+    })
 }
 
 /// Whether it is the service of a Kubernetes runtime, or one that contains it.
@@ -176,9 +203,16 @@ fn read(mut parts: Parts<'_>) -> Placement {
             return below(delegate, below_kubepods(level, end, parts));
         }
         let unit = if slices { unit(name) } else { None };
-        let container = Container::named(name);
+        // Not containers, though their ids look like those: a pod of Podman, a sandbox of Kata.
+        let group = !slices && engine::groups(above) && {
+            let path = parts.path.get(..end).map(Parts::of);
+            path.and_then(|path| engine::of(path).0).is_some_and(|it| it.end == end)
+        };
+        let container = Container::named(name).filter(|_| !group);
         // LXC and Incus put a whole system into a directory of the root.
         let lxc = name.starts_with("lxc.");
+        // The ECS agent and Podman name their tasks and pods, and the runtimes the containers in them.
+        let named_by_root = group && above != "kata_overhead";
         let directory_of_root = above.is_empty() && unit.is_none() && container.is_none() && !lxc;
 
         if found.container_id.is_some() {
@@ -210,7 +244,7 @@ fn read(mut parts: Parts<'_>) -> Placement {
         }
 
         slices &= unit.is_some_and(|unit| unit.strip_suffix(".slice").is_some());
-        if !slices && !directory_of_root && delegate.is_none() {
+        if !slices && !directory_of_root && !named_by_root && delegate.is_none() {
             delegate = Some((found.clone(), end));
         }
         above = name;
@@ -339,9 +373,11 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
+mod engine;
 mod names;
 mod root;
 
+pub use engine::{Engine, UserUnit};
 pub use root::NodeRoot;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! [`Text`]; further escaping for a terminal is done by the sinks.
 
 use crate::event::{Lineage, Task};
-use crate::schema::{ContainerRole, Owner, OwnerKind, Text, shorten};
+use crate::schema::{ContainerRole, Engine, EngineKind, Owner, OwnerKind, Runtime, Text, shorten};
 
 mod signals;
 
@@ -108,12 +108,22 @@ pub fn process(task: &Task) -> String {
 #[must_use]
 pub fn owner(owner: &Owner, cgroup: &str) -> String {
     match owner.kind {
+        OwnerKind::HostService | OwnerKind::Cgroup if let Some(engine) = &owner.engine => {
+            self::engine(engine)
+        }
         OwnerKind::Container => {
             let container = container(owner);
             if owner.pod_uid.is_some() || owner.pod.is_some() {
-                format!("{container} of {}", pod(owner))
-            } else {
-                container
+                return format!("{container} of {}", pod(owner));
+            }
+            let container = match owner.runtime {
+                Some(Runtime::Docker) => format!("Docker {container}"),
+                Some(Runtime::Podman) => format!("Podman {container}"),
+                Some(Runtime::Containerd | Runtime::Crio) | None => container,
+            };
+            match &owner.engine {
+                Some(engine) => format!("{container} of {}", self::engine(engine)),
+                None => container,
             }
         }
         OwnerKind::Pod => pod(owner),
@@ -128,6 +138,49 @@ pub fn owner(owner: &Owner, cgroup: &str) -> String {
         },
         OwnerKind::Cgroup => format!("cgroup {cgroup}"),
         OwnerKind::Host => "the host".to_owned(),
+    }
+}
+
+/// `Podman pod 4f2a… of uid 1000`, `Nomad task web of allocation 5e33…`, `Slurm job 123`.
+#[must_use]
+pub fn engine(engine: &Engine) -> String {
+    let name = clipped(&engine.name);
+    let id = || short(engine.name.as_str(), CONTAINER_ID_CHARS);
+    let made = match engine.kind {
+        EngineKind::PodmanPod => format!("Podman pod {}", id()),
+        EngineKind::PodmanContainer => format!("Podman container {}", id()),
+        EngineKind::DockerContainer => format!("Docker container {}", id()),
+        EngineKind::BuildkitStep => format!("BuildKit build step {}", id()),
+        EngineKind::EcsTask => format!("ECS task {name}"),
+        EngineKind::NomadTask => match engine.name.as_str().split_once('.') {
+            Some((allocation, task)) => {
+                let task = shorten(task, NAME_BYTES).unwrap_or_else(|| task.to_owned());
+                format!("Nomad task {task} of allocation {}", short(allocation, POD_UID_CHARS))
+            }
+            None => format!("the Nomad task in cgroup {name}"),
+        },
+        EngineKind::GardenContainer => format!("Garden container {name}"),
+        EngineKind::LxcContainer => format!("LXC container {name}"),
+        EngineKind::SlurmJob => format!("Slurm job {name}"),
+        EngineKind::NspawnContainer => format!("nspawn container {name}"),
+        EngineKind::KataOverhead => format!("the host's part of Kata sandbox {}", id()),
+        EngineKind::UserUnit => format!("unit {name}"),
+    };
+    match engine.uid {
+        Some(uid) if engine.kind == EngineKind::UserUnit => format!("{made} of uid {uid}'s systemd"),
+        Some(uid) => format!("{made} of uid {uid}"),
+        None => made,
+    }
+}
+
+/// A word of a shell command: quoted if a shell would read it otherwise.
+#[must_use]
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 
@@ -243,6 +296,7 @@ mod tests {
             qos_class: None,
             runtime: None,
             unit: None,
+            engine: None,
             claims: None,
         };
         let words = super::owner(&owner, "/");

@@ -57,7 +57,10 @@ pub use folded::{Folded, FoldedVictim};
 pub use incident::{Allocation, Constraint, Incident, Kind, LimitHit, MigrateType, Process};
 pub use json_schema::json_schema;
 pub use memory::{AccountKind, HOLDERS, Holder, Memory, SwapKind, Unmovable, ZONES, Zone};
-pub use owner::{Claims, ContainerRole, Kubernetes, NameSource, Owner, OwnerKind, Qos, Runtime, Workload};
+pub use owner::{
+    Claims, ContainerRole, Engine, EngineKind, Kubernetes, NameSource, Owner, OwnerKind, Qos, Runtime,
+    Workload,
+};
 pub use text::Text;
 pub(crate) use text::shorten;
 pub use verdict::{Cause, Certainty, Level, Origin, Shortage, Verdict};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crashtrace::report::to_json_line;
 use crashtrace::schema::{
-    BlindSpot, Claims, Exit, Fault, Field, Folded, FoldedVictim, Incident, Kubernetes, Line, MAX_LINE_BYTES,
-    NameSource, OomRef, Owner, OwnerKind, Process, ProcessField, StatusSays, Text, Unresolved, Workload,
-    ZONES, Zone,
+    BlindSpot, Claims, Engine, EngineKind, Exit, Fault, Field, Folded, FoldedVictim, Incident, Kubernetes,
+    Line, MAX_LINE_BYTES, NameSource, OomRef, Owner, OwnerKind, Process, ProcessField, StatusSays, Text,
+    Unresolved, Workload, ZONES, Zone,
 };
 use crashtrace::sinks::text::render;
 use proptest::prelude::*;
@@ -180,6 +180,11 @@ fn owner(text: &str) -> Owner {
         qos_class: None,
         runtime: None,
         unit: Some(Text::from(text)),
+        engine: Some(Engine {
+            kind: EngineKind::GardenContainer,
+            name: Text::from(text),
+            uid: Some(u32::MAX),
+        }),
         claims: Some(Claims {
             kind: OwnerKind::Container,
             pod_uid: Some(Text::from(text)),
@@ -275,11 +280,12 @@ fn lists_are_cut_in_order() {
     let mut line = incident("api", Size { victims: 300, items: 2 });
     for (index, victim) in line.victims.iter_mut().enumerate() {
         victim.pid = Some(index as u32);
-        // It has names, so it has no claims.
-        victim.owner.as_mut().expect("an owner").claims = None;
+        // It has names, so it has no claims, and no other engine's.
+        let owner = victim.owner.as_mut().expect("an owner");
+        (owner.claims, owner.engine) = (None, None);
     }
     let object = fits(&Line::Incident(Box::new(line.clone())));
-    assert!(victims(&object) > 9, "{} victims", victims(&object));
+    assert!(victims(&object) > 8, "{} victims", victims(&object));
     assert!(to_json_line(&Line::Incident(Box::new(line))).len() > MAX_LINE_BYTES - 1000, "the room is used");
     assert_eq!(object["victims"][0]["pid"], 0);
     assert_eq!(object["victims"][victims(&object) - 1]["pid"], victims(&object) - 1);

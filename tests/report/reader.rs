@@ -273,7 +273,15 @@ record!(Owner {
     qos_class: String,
     runtime: String,
     unit: String,
+    engine: Engine,
     claims: Claims,
+});
+
+record!(Engine {
+    kind: String,
+    name: String,
+    ?
+    uid: u32,
 });
 
 record!(Claims {

@@ -45,6 +45,12 @@ fn flags(got: &Placement) -> String {
     all.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect::<Vec<_>>().join(",")
 }
 
+fn engine(got: &Placement) -> String {
+    let user = got.user_unit.as_ref().map(|user| format!("{}:{}", user.uid, user.unit));
+    let engine = got.engine.as_ref().map(|engine| format!("{:?}:{}", engine.kind, engine.name));
+    [user, engine].into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
 fn or_dash(text: Option<String>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
 }
@@ -56,8 +62,9 @@ fn every_path_of_the_table_has_its_reviewed_placement() {
     for line in TABLE.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         rows += 1;
         let cells: Vec<&str> = line.split('\t').collect();
-        let [source, path, place, qos, pod_uid, container_id, runtime, unit, flag, note] = cells[..] else {
-            panic!("a row has 10 cells, this one {}: {line}", cells.len());
+        let [source, path, place, qos, pod_uid, container_id, runtime, unit, made, flag, note] = cells[..]
+        else {
+            panic!("a row has 11 cells, this one {}: {line}", cells.len());
         };
         assert!(["recorded", "documented", "constructed"].contains(&source), "source {source:?}: {line}");
         // The end of the delegated cgroup is marked "!!".
@@ -73,6 +80,7 @@ fn every_path_of_the_table_has_its_reviewed_placement() {
             ("container_id", container_id, or_dash(got.container_id.clone())),
             ("runtime", runtime, or_dash(got.runtime.map(|runtime| format!("{runtime:?}")))),
             ("unit", unit, or_dash(got.unit.clone())),
+            ("engine", made, or_dash(Some(engine(&got)))),
             ("flags", flag, or_dash(Some(flags(&got)))),
             ("delegate", &format!("{delegate_end:?}"), format!("{:?}", got.delegate_end)),
         ];

@@ -4,7 +4,7 @@ use super::{Description, owner};
 use crate::classify::oom::{Actor, OomCause, Scene};
 use crate::classify::{LimitFinding, OomFacts, Verdict};
 use crate::correlate::{OomKill, OomNoKill};
-use crate::enrich::Case;
+use crate::enrich::{Case, Party};
 use crate::schema::{Level, Origin, Shortage};
 
 mod evidence;
@@ -80,19 +80,28 @@ impl Oom<'_> {
             return actor.and_then(actor_owner);
         }
         let name = owner(party);
-        Some(match (self.level(), party.placement.place) {
-            (Some(Level::Cgroup), Place::Container | Place::HostService)
-                if party.placement.claims.is_some() =>
-            {
-                format!("a cgroup inside {name}")
-            }
-            (Some(Level::Cgroup), Place::Container | Place::HostService) => {
-                format!("{} inside {name}", super::cgroup(party))
-            }
-            (Some(Level::Cgroup), _) => super::cgroup(party),
+        // What the engine or the user's systemd made, and not a cgroup inside of that.
+        if matches!(self.level(), Some(Level::Cgroup | Level::HostService)) && own(party) {
+            return Some(name);
+        }
+        let placement = &party.placement;
+        let within = matches!(placement.place, Place::Container | Place::HostService)
+            || placement.engine.is_some()
+            || placement.user_unit.is_some();
+        Some(match self.level() {
+            Some(Level::Cgroup) if !within => super::cgroup(party),
+            Some(Level::Cgroup) if placement.claims.is_some() => format!("a cgroup inside {name}"),
+            Some(Level::Cgroup) => format!("{} inside {name}", super::cgroup(party)),
             _ => name,
         })
     }
+}
+
+/// The cgroup is the one that an engine made, or the unit of a user's systemd.
+fn own(party: &Party) -> bool {
+    let placement = &party.placement;
+    let ends = [placement.engine.as_ref().map(|it| it.end), placement.user_unit.as_ref().map(|it| it.end)];
+    ends.into_iter().flatten().any(|end| end == party.path.len())
 }
 
 /// The owner of a process.

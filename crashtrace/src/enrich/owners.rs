@@ -1,9 +1,9 @@
 //! Owners: the owner of each level of each lineage of an incident, resolved once. Later stages only choose among them.
 
-use crate::cgroup::{self, NodeRoot, Place, Placement};
+use crate::cgroup::{self, Engine, NodeRoot, Place, Placement, UserUnit};
 use crate::event::Lineage;
 use crate::names::Names;
-use crate::schema::{self, OwnerKind, Qos, Runtime, Text};
+use crate::schema::{self, EngineKind, OwnerKind, Qos, Runtime, Text};
 
 /// A cgroup's place in the tree and its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,10 @@ pub struct Owner {
     pub runtime: Option<Runtime>,
     /// The systemd unit of a host process.
     pub unit: Option<String>,
+    /// The unit of a user's service manager.
+    pub user_unit: Option<UserUnit>,
+    /// What software other than Kubernetes calls it.
+    pub engine: Option<Engine>,
     /// Its names in Kubernetes, if they are known.
     pub names: Option<Box<Names>>,
     /// Names in the rest of the path, below the cgroup that was delegated to this owner. Nothing is concluded from them.
@@ -310,6 +314,8 @@ fn owner(placement: &Placement) -> Owner {
         qos_class: placement.qos,
         runtime: placement.runtime,
         unit: placement.unit.clone(),
+        user_unit: placement.user_unit.clone(),
+        engine: placement.engine.clone(),
         names: None,
         claims,
     }
@@ -346,6 +352,7 @@ fn in_schema(owner: &Owner) -> schema::Owner {
         qos_class: owner.qos_class.or_else(|| names.and_then(|names| names.qos)),
         runtime: owner.runtime,
         unit: text(&owner.unit),
+        engine: engine(owner),
         claims: owner.claims.as_deref().map(|claims| schema::Claims {
             kind: claims.kind,
             pod_uid: text(&claims.pod_uid),
@@ -353,6 +360,14 @@ fn in_schema(owner: &Owner) -> schema::Owner {
             qos_class: claims.qos_class,
         }),
     }
+}
+
+/// A user's unit, if no engine made it.
+fn engine(owner: &Owner) -> Option<schema::Engine> {
+    let user = owner.user_unit.as_ref();
+    let made = owner.engine.as_ref().map(|engine| (engine.kind, &engine.name));
+    let (kind, name) = made.or_else(|| Some((EngineKind::UserUnit, &user?.unit)))?;
+    Some(schema::Engine { kind, name: Text::from(&**name), uid: user.map(|user| user.uid) })
 }
 
 fn kubernetes(names: &Names, kind: OwnerKind) -> schema::Kubernetes {

@@ -33,12 +33,14 @@ struct Rung {
     items: usize,
 }
 
-const LADDER: [Rung; 5] = [
+const LADDER: [Rung; 6] = [
     Rung { victims: 4, text_bytes: usize::MAX, items: usize::MAX },
     Rung { victims: 4, text_bytes: 1024, items: 64 },
     Rung { victims: 2, text_bytes: 256, items: 16 },
     Rung { victims: 1, text_bytes: 128, items: 8 },
     Rung { victims: 1, text_bytes: 48, items: 4 },
+    // A time is 30 bytes.
+    Rung { victims: 1, text_bytes: 32, items: 2 },
 ];
 
 /// A text directly in the line (`id`, `session`, `time`) is never cut below this: names must stay whole.

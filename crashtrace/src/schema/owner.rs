@@ -32,10 +32,54 @@ pub struct Owner {
     pub runtime: Option<Runtime>,
     /// The systemd unit of a host process.
     pub unit: Option<Text>,
+    /// Outside of Kubernetes: what the software that makes such cgroups calls it, by the form of the path. Null if it has none of
+    /// the known forms.
+    pub engine: Option<Engine>,
     /// If the cgroup lies below a delegated one (of a user's service manager, a service, a container outside of Kubernetes):
     /// what the names below it say. The owner is the delegate; nothing else in the report rests on this. Null if there is no
     /// such claim.
     pub claims: Option<Claims>,
+}
+
+/// What software other than Kubernetes calls a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Engine {
+    /// What it is.
+    pub kind: EngineKind,
+    /// Its id or name there.
+    pub name: Text,
+    /// The user in whose service manager it is: the uid is certain, the rest is that user's word. Null for what root made.
+    pub uid: Option<u32>,
+}
+
+/// A kind of cgroup that software other than Kubernetes makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// A pod of Podman: `name` is its id.
+    PodmanPod,
+    /// A user's container of Podman; one of the host has `container_id`.
+    PodmanContainer,
+    /// A user's container of Docker; one of the host has `container_id`.
+    DockerContainer,
+    /// A build step of BuildKit.
+    BuildkitStep,
+    /// A task of Amazon ECS, with all its containers.
+    EcsTask,
+    /// A task of Nomad: `<allocation>.<task>`, or an id of Nomad's that is not the allocation's.
+    NomadTask,
+    /// A container of Garden (Cloud Foundry, Concourse): its handle.
+    GardenContainer,
+    /// A container of LXC, LXD or Incus.
+    LxcContainer,
+    /// A job of Slurm.
+    SlurmJob,
+    /// A container of systemd-nspawn.
+    NspawnContainer,
+    /// A unit of a user's service manager (`systemctl --user`); `unit` is that service manager.
+    UserUnit,
+    /// The processes of a Kata sandbox on the host, outside of its pod.
+    KataOverhead,
 }
 
 /// What a cgroup's names claim. Whatever was delegated that part of the tree may have chosen them.

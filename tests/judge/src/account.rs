@@ -74,7 +74,7 @@ pub(super) fn entries(check: &mut Check<'_>, report: &Report, path: impl Fn(&str
         let holder = expected.holder.as_deref().map(&path);
         let is_it = |entry: &&Value| {
             let of_holder =
-                |path: &Vec<u8>| entry["cgroup"].as_str().and_then(undo).as_deref() == Some(path.as_slice());
+                |path: &Vec<u8>| entry["cgroup"].as_str().map(undo).as_deref() == Some(path.as_slice());
             entry["kind"] == expected.kind.as_str() && holder.as_ref().is_none_or(of_holder)
         };
         let bytes: u64 = told.iter().filter(is_it).filter_map(|entry| entry["bytes"].as_u64()).sum();

@@ -100,8 +100,8 @@ fn a_cgroup_that_imitates_a_pod_below_a_delegation_does_not_get_its_names() {
     for (outer, whose, kind, level) in [
         (USER, "host unit user@1000.service", OwnerKind::HostService, VerdictLevel::Cgroup),
         ("/system.slice/x.service", "host unit x.service", OwnerKind::HostService, VerdictLevel::Cgroup),
-        (&docker, "container 77aa00000000…", OwnerKind::Container, VerdictLevel::Cgroup),
-        ("/lxc.payload.c1", "/lxc.payload.c1", OwnerKind::Cgroup, VerdictLevel::Cgroup),
+        (&docker, "Docker container 77aa00000000…", OwnerKind::Container, VerdictLevel::Cgroup),
+        ("/lxc.payload.c1", "LXC container c1", OwnerKind::Cgroup, VerdictLevel::Cgroup),
     ] {
         let path = imitation(outer);
         for names in 1..=path.matches('/').count() {

@@ -1,13 +1,50 @@
 //! What to do about a limit that was hit, by its owner.
 
-use crate::cgroup::Place;
+use crate::cgroup::{self, Place};
 use crate::classify::LimitFinding;
 use crate::classify::oom::Agreement;
 use crate::describe::oom::Oom;
+use crate::describe::owner;
 use crate::phrase::{path, process, size};
 use crate::schema::Level;
 
+mod outside;
+
 pub(super) fn limit(oom: &Oom<'_>) -> String {
+    let advice = by_level(oom);
+    let outside = match oom.level() {
+        Some(Level::Container) => !in_a_pod(oom),
+        Some(Level::HostService | Level::Cgroup) => true,
+        Some(Level::Pod | Level::Qos | Level::NodeAllocatable | Level::Node) | None => false,
+    };
+    let pods = outside.then(|| outside::pods(oom).or_else(|| no_pods(oom).map(str::to_owned))).flatten();
+    pods.map_or_else(|| advice.clone(), |pods| format!("{advice} {pods}"))
+}
+
+/// What is certain where no pod was seen inside of the limit.
+fn no_pods(oom: &Oom<'_>) -> Option<&'static str> {
+    let limit = &oom.limit()?.party;
+    if limit.owner.engine.is_some() || limit.owner.user_unit.is_some() {
+        return None;
+    }
+    let unit = limit.owner.unit.as_deref();
+    let may_hold_pods =
+        unit.is_none_or(|unit| unit.strip_suffix(".slice").is_some() || cgroup::is_runtimes_service(unit));
+    match oom.level()? {
+        Level::Container => Some("It is in no pod."),
+        // Cgroups below one that has processes of its own have no limits (the "no internal processes" rule).
+        Level::HostService
+            if !may_hold_pods && oom.scene.actor_in(limit).is_some_and(|it| it.path == limit.path) =>
+        {
+            Some("The limit is not a pod's: changing pods does not help.")
+        }
+        Level::HostService => Some("The limit is not a pod's."),
+        Level::Cgroup if limit.placement.place == Place::HostService => Some("The limit is not a pod's."),
+        Level::Cgroup | Level::Pod | Level::Qos | Level::NodeAllocatable | Level::Node => None,
+    }
+}
+
+fn by_level(oom: &Oom<'_>) -> String {
     let above = oom.limit().and_then(LimitFinding::bytes);
     let above = above.map_or_else(|| "its present value".to_owned(), size);
     let file = oom.limit_file();
@@ -23,10 +60,7 @@ pub(super) fn limit(oom: &Oom<'_>) -> String {
         );
     }
     match oom.level() {
-        Some(Level::Container) if !in_a_pod(oom) => format!(
-            "Raise the container's memory limit above {above} in whatever made it (for example `docker update --memory`), or \
-             find what grows in it: no pod's cgroup is above it, so changing pods does not help."
-        ),
+        Some(Level::Container) if !in_a_pod(oom) => outside::container(oom, &above),
         Some(Level::Container) => format!(
             "Raise the container's resources.limits.memory{} above {above} if it needs that much, or find what grows in it.",
             manifest(oom, true)
@@ -46,20 +80,8 @@ pub(super) fn limit(oom: &Oom<'_>) -> String {
              scheduler puts too many here. Raise the requests to real use, limit pods that have no limit, or give the node \
              more memory. Where the node has memory to spare, lower kubelet's --kube-reserved or --system-reserved."
         ),
-        Some(Level::HostService) => host_service(oom, &above),
-        Some(Level::Cgroup) => {
-            let whose = oom.limit_owner().unwrap_or_else(|| "the cgroup inside the container".to_owned());
-            match delegate(oom) {
-                Some(unit) => format!(
-                    "Raise {file} above {above} for {whose}, or find what grows in it. {unit} manages that cgroup (a \
-                     user's systemd, a container engine): set it there. The limit is not a pod's: changing pods does not help."
-                ),
-                None => format!(
-                    "Raise {file} above {above} for {whose}, in whatever set it: neither kubelet nor systemd manages that \
-                     cgroup. If a process inside a container made it, look there."
-                ),
-            }
-        }
+        Some(Level::HostService) => outside::engine(oom, &above).unwrap_or_else(|| host_service(oom, &above)),
+        Some(Level::Cgroup) => outside::engine(oom, &above).unwrap_or_else(|| inside(oom, file, &above)),
         Some(Level::Node) | None => {
             let usage = if oom.scene.memory_cgroup_v1 { "memory.usage_in_bytes" } else { "memory.current" };
             format!(
@@ -69,11 +91,27 @@ pub(super) fn limit(oom: &Oom<'_>) -> String {
     }
 }
 
-/// The unit of the host that the limit owner lies in, and that may have set the limit.
-fn delegate(oom: &Oom<'_>) -> Option<String> {
-    let party = &oom.limit()?.party;
-    let unit = party.owner.unit.as_deref().filter(|unit| unit.strip_suffix(".slice").is_none())?;
-    (party.placement.place == Place::HostService && party.placement.nested).then(|| path(unit.as_bytes()))
+/// The limit of a cgroup that is in another's, or no one's that is known.
+fn inside(oom: &Oom<'_>, file: &str, above: &str) -> String {
+    let whose = oom.limit_owner().unwrap_or_else(|| "the cgroup inside the container".to_owned());
+    let raise = format!("Raise {file} above {above} for {whose}");
+    let Some(party) = oom.limit().map(|limit| &limit.party) else { return format!("{raise}.") };
+    let unit = party.owner.unit.as_deref().filter(|unit| unit.strip_suffix(".slice").is_none());
+    let unit = unit.filter(|_| party.placement.place == Place::HostService);
+    match (&party.owner.engine, &party.owner.user_unit, unit) {
+        (None, None, None) => format!(
+            "{raise}, in whatever set it: neither kubelet nor systemd manages that cgroup. If a process inside a container \
+             made it, look there."
+        ),
+        (None, None, Some(unit)) => format!(
+            "{raise}, or find what grows in it. {} manages that cgroup (a user's systemd, a container engine): set it there.",
+            path(unit.as_bytes())
+        ),
+        (_, Some(_), _) | (Some(_), ..) => format!(
+            "{raise}, in whatever set it, or find what grows in it: what runs in {} manages that cgroup.",
+            owner(party)
+        ),
+    }
 }
 
 /// The limit owner is in a pod.
@@ -107,12 +145,11 @@ fn manifest(oom: &Oom<'_>, container: bool) -> String {
 }
 
 fn host_service(oom: &Oom<'_>, above: &str) -> String {
-    let unit = oom.limit().and_then(|limit| limit.party.owner.unit.as_deref());
+    let party = oom.limit().map(|limit| &limit.party);
+    let unit = party.and_then(|party| party.owner.unit.as_deref());
     let unit = unit.map_or_else(|| "the unit".to_owned(), |unit| path(unit.as_bytes()));
-    format!(
-        "Raise MemoryMax= of {unit} above {above} (`systemctl set-property {unit} MemoryMax=...`), or find what grows in it. \
-         The limit is not a pod's: changing pods does not help."
-    )
+    let command = party.and_then(outside::set_property).unwrap_or_else(|| "in its unit file".to_owned());
+    format!("Raise MemoryMax= of {unit} above {above} ({command}), or find what grows in it.")
 }
 
 pub(super) fn limit_write(oom: &Oom<'_>) -> String {
