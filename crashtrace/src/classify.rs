@@ -64,7 +64,7 @@ pub struct LimitFinding {
     pub cgroups: Lineage,
     /// The owner of that cgroup.
     pub party: Party,
-    /// Level of that cgroup itself; the verdict's level may be `container` if this is `pod`.
+    /// Level of that cgroup itself. Of `container` and `pod`, the verdict's level may be the other one: see [`oom::SharedLimit`].
     pub charged_at: Level,
 }
 

@@ -34,13 +34,6 @@ pub fn size(bytes: u64) -> String {
     format!("{} {}", shown.strip_suffix(".0").unwrap_or(&shown), UNITS[unit])
 }
 
-/// The same with a sign.
-#[must_use]
-pub fn signed_size(bytes: i64) -> String {
-    let sign = if bytes < 0 { "-" } else { "" };
-    format!("{sign}{}", size(bytes.unsigned_abs()))
-}
-
 /// A time span: `12.3 s`.
 #[must_use]
 pub fn seconds(ns: u64) -> String {
@@ -253,7 +246,6 @@ mod tests {
         ] {
             assert_eq!(size(bytes), shown);
         }
-        assert_eq!(signed_size(-4096), "-4 KiB");
         assert_eq!(
             [12_345_678_901, 1_960_000_000, u64::MAX].map(seconds),
             ["12.3 s", "2.0 s", "18446744073.7 s"]

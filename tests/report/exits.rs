@@ -224,6 +224,7 @@ fn oom() -> Made {
         cause: Cause::CgroupOom,
         level: Some(Level::Container),
         certainty: Certainty::Observed,
+        level_is_inferred: false,
         summary: "container api of pod shop/api-7f9c4d8b6-x2x7q hit its own limit of 512 MiB; java (pid 4211) killed".into(),
         remedy: "Raise the container's memory limit, or find the leak.".into(),
     };

@@ -166,7 +166,7 @@ impl PodNames for Shop {
             return Answer { names: None, missing, soon: false };
         }
         let container = who.container_id.map(|_| ContainerNames {
-            memory_volumes: None,
+            memory_volumes: Some(Vec::new()),
             name: Some("api".into()),
             role: Some(ContainerRole::App),
             image: Some("registry.example/shop/api:1.4.2".into()),
@@ -175,9 +175,9 @@ impl PodNames for Shop {
             life: ContainerLife::default(),
         });
         let names = Names {
-            pod_limit_is_own: None,
-            shares_pids: None,
-            memory_volumes: None,
+            pod_limit_is_own: Some(false),
+            shares_pids: Some(false),
+            memory_volumes: Some(Vec::new()),
             source: NameSource::Kube,
             namespace: Some("shop".into()),
             pod: Some("api-7f9c4d8b6-x2x7q".into()),

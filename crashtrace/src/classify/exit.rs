@@ -137,6 +137,7 @@ struct Found {
 }
 
 const CAUSE: Field = Field::Verdict(VerdictField::Cause);
+const LEVEL: Field = Field::Verdict(VerdictField::Level);
 
 pub(super) fn verdict(case: &Case, end: &ContainerEnd) -> Verdict {
     let scene = Scene::of(case, end);
@@ -285,7 +286,11 @@ impl Scene<'_> {
         match oom {
             None => Found::new(Row::Oom, Cause::Unknown, by).open(Reason::OomVerdictUnknown),
             Some(oom) => {
-                let inferred: &[Field] = if oom.certainty == Certainty::Inferred { &[CAUSE] } else { &[] };
+                let inferred: &[Field] = match oom.certainty {
+                    Certainty::Inferred if oom.level_is_inferred => &[LEVEL],
+                    Certainty::Inferred => &[CAUSE],
+                    Certainty::Observed => &[],
+                };
                 Found::new(Row::Oom, oom.cause, by).inferring(inferred).open(Reason::CauseUnknown)
             }
         }

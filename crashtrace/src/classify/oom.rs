@@ -24,7 +24,7 @@
 //!   NUMA nodes that the allocation was bound to. [`Verdict::constraint`], summary and remedy tell. Without `oom_control` the
 //!   constraint is unknown, and the summary leaves it open.
 //! - The level of a limit follows from the path of its cgroup (`classify/oom/limit.rs`), as does whether a pod's limit is in
-//!   truth that of its only container. Without `oom_control` the limit owner is inferred, or left open.
+//!   truth that of its only container (`classify/oom/whose.rs`). Without `oom_control` the limit owner is inferred, or left open.
 //! - Nothing is concluded from the trigger: trigger, victim and limit owner are three parties.
 
 use super::{Facts, Open, Verdict, certainty, zones};
@@ -36,13 +36,17 @@ mod kubernetes;
 mod limit;
 mod scene;
 mod victim;
+mod weight;
+mod whose;
 
 pub use cause::{Basis, OomCause};
 pub use holders::{Rank, Requested, Requester};
 pub use kubernetes::{Agreement, KubernetesLimit};
-pub use limit::{NearLimit, SharedLimit};
+pub use limit::NearLimit;
 pub use scene::{Actor, Request, Scene};
-pub use victim::StartUp;
+pub use victim::{PidNamespace, StartUp};
+pub use weight::Weight;
+pub use whose::{SharedLimit, Whose};
 
 /// The facts behind the verdict on an OOM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +54,7 @@ pub struct OomFacts {
     pub cause: OomCause,
     /// The facts behind the cause.
     pub basis: Basis,
-    /// How the pod's limit relates to that of its container, if the limit is a pod's.
+    /// Whose the limit is, if a container and its pod both have it.
     pub shared_limit: Option<SharedLimit>,
     /// The cgroups that were near their limits, if the limit is inferred; the chosen one first.
     pub near_limit: Vec<NearLimit>,

@@ -270,7 +270,7 @@ fn a_killed_child_leaves_a_container_that_may_be_broken() {
     let mut incident = kill(&victim, Some(victim.clone()), &CHARGE);
     incident.victims[0].task.container_pid = Some(7);
     let verdict = incident.clone().verdict();
-    assert!(verdict.shows(&["pid 7, not pid 1"]) && verdict.remedy.contains("may go on without it"));
+    assert!(verdict.shows(&["pid 7: a child, unless"]) && verdict.remedy.contains("may go on without it"));
     // With the host's pids nothing can be concluded.
     incident.victims[0].task.container_pid = Some(4211);
     assert!(!incident.verdict().remedy.contains("may go on without it"));
@@ -290,9 +290,39 @@ fn the_kind_of_memory_shapes_the_remedy() {
     let heap = with(Rss { anon_bytes: 500 * MIB, ..Rss::default() });
     assert!(heap.remedy.contains("500 MiB of the 500 MiB") && heap.remedy.contains("-Xmx"));
     assert!(heap.shows(&["500 MiB anonymous", "0 B file", "2 MiB of page tables"]), "{heap:#?}");
-    assert!(heap.shows(&["512 MiB", "600 MiB"]) && heap.shows(&["oom_score_adj was 986"]));
+    assert!(heap.shows(&["oom_score_adj was 986"]));
     let small = with(Rss { anon_bytes: 5 * MIB, ..Rss::default() });
     assert!(small.remedy.contains("held only 5 MiB of the 512 MiB in use"));
+}
+
+/// `OOMScoreAdjust=-1000` of a service is inherited by all that it starts.
+#[test]
+fn a_trigger_that_may_not_be_killed_itself_is_named_where_no_process_could_be() {
+    let service = "/nomad.slice/share.slice/web.scope";
+    let limited = lineage(service).with(service, 20 * MIB, 20 * MIB);
+    for limit in [Some(limited.clone()), None] {
+        let names: &[_] = if limit.is_some() { &CHARGE[2..] } else { &SYSTEM[1..] };
+        let told = |adj: Option<i16>| {
+            let mut none = no_kill(limited.clone(), limit.clone(), names);
+            none.event.trigger.oom_score_adj = adj;
+            none.verdict()
+        };
+        let exempt = told(Some(-1000));
+        assert!(exempt.shows(&["java (pid 4211) itself has an oom_score_adj of -1000"]), "{exempt:#?}");
+        assert!(
+            exempt.remedy.contains("OOMScoreAdjust=") && exempt.remedy.contains("Nomad"),
+            "{}",
+            exempt.remedy
+        );
+        for adj in [Some(-999), None] {
+            let other = told(adj);
+            assert!(!other.shows(&["itself has"]) && !other.remedy.contains("OOMScoreAdjust="), "{adj:?}");
+        }
+    }
+    // A process outside that lowers the limit is not one of those that could be killed.
+    let mut none = no_kill(lineage("/init"), Some(limited), &WRITE[2..]);
+    none.event.trigger.oom_score_adj = Some(-1000);
+    assert!(!none.verdict().shows(&["itself has"]));
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod remedy;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod weight;
+mod whose;
 
 pub(super) fn kill(case: &Case, kill: &OomKill, verdict: &Verdict, facts: &OomFacts) -> Description {
     describe(&Oom { scene: Scene::of_kill(case, kill), verdict, facts })
@@ -60,6 +62,18 @@ impl Oom<'_> {
         if self.scene.memory_cgroup_v1 { "memory.limit_in_bytes" } else { "memory.max" }
     }
 
+    /// The trigger of an OOM without a victim, if the record has that it may not be killed itself.
+    fn exempt_trigger(&self) -> Option<&Actor<'_>> {
+        const NEVER: i16 = -1000;
+        let trigger =
+            self.scene.trigger.as_ref().filter(|_| self.scene.no_kill.is_some() && !self.scene.waits())?;
+        let eligible = match self.limit() {
+            Some(limit) => trigger.party()?.is_within(&limit.party),
+            None => self.cause() == OomCause::Node && self.origin() == Some(Origin::Allocation),
+        };
+        (eligible && trigger.task.oom_score_adj == Some(NEVER)).then_some(trigger)
+    }
+
     fn is_fragmentation(&self) -> bool {
         self.verdict.shortage == Some(Shortage::Fragmentation)
     }
@@ -78,6 +92,9 @@ impl Oom<'_> {
         if self.level() == Some(Level::Container) && finding.charged_at != Level::Container {
             let actor = self.scene.victim.as_ref().or(self.scene.trigger.as_ref());
             return actor.and_then(actor_owner);
+        }
+        if self.level() == Some(Level::Pod) {
+            return Some(crate::phrase::pod(&party.owner.in_schema()));
         }
         let name = owner(party);
         // What the engine or the user's systemd made, and not a cgroup inside of that.

@@ -39,6 +39,8 @@ pub struct OomVerdict {
     pub cause: Cause,
     pub level: Option<Level>,
     pub certainty: Certainty,
+    /// Its level alone is inferred.
+    pub level_is_inferred: bool,
     /// Its summary and remedy.
     pub summary: String,
     /// See `summary`.

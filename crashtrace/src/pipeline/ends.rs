@@ -27,7 +27,7 @@ use crate::event::{Outcome, WaitStatus};
 use crate::filter::{Ending, Exits, ending};
 use crate::names::{ContainerLife, MemoryBounds, Names, PodLife};
 use crate::report;
-use crate::schema::{self, ContainerRole, Line, NameSource, OwnerKind};
+use crate::schema::{self, ContainerRole, Field, Line, NameSource, OwnerKind, VerdictField};
 use crate::stats::{Counter, EndCounts, EndedHow, Term};
 use hours::Hours;
 use storm::Storm;
@@ -99,6 +99,7 @@ fn oom_verdict((ktime_ns, cpu): KillId, verdict: &Verdict, description: &Descrip
         cause: verdict.cause,
         level: verdict.level,
         certainty: verdict.certainty,
+        level_is_inferred: verdict.inferred == [Field::Verdict(VerdictField::Level)],
         summary: description.summary.clone(),
         remedy: description.remedy.clone(),
     }

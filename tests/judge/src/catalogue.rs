@@ -220,6 +220,9 @@ pub struct Report {
     /// They are too many for a line, which names the largest and counts all.
     #[serde(default)]
     pub truncated: bool,
+    /// The level is inferred in every tier.
+    #[serde(default)]
+    pub level_inferred: bool,
     /// At least so many repeats were folded into it.
     #[serde(default)]
     pub repeats: u64,

@@ -122,7 +122,8 @@ impl<'a> Expected<'a> {
         let inferred = !check.list("verdict.inferred").is_empty();
         check.eq("verdict.certainty", if inferred { "inferred" } else { "observed" });
         if tier.sees_decision() {
-            check.eq("verdict.inferred", json!([]));
+            let inferred: &[&str] = if report.level_inferred { &["verdict.level"] } else { &[] };
+            check.eq("verdict.inferred", json!(inferred));
         }
         if tier.sees_decision() || !check.get("allocation").is_null() {
             let order = Some(report.order).filter(|_| !report.no_order);

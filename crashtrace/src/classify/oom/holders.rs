@@ -88,10 +88,11 @@ impl Scene<'_> {
         let victim = self.victim.as_ref()?;
         let party = victim.party()?;
         let used_bytes = victim.cgroups?.level_at(party.placement.container_end?)?.usage_bytes?;
-        let names = party.owner.names.as_deref().filter(|names| names.source == NameSource::Kube);
-        let container = names.and_then(|names| names.container.as_ref());
-        if let Some(told) = container.filter(|it| it.role != Some(ContainerRole::Sandbox)) {
-            return Some(Requested { by: Requester::Kubernetes(told.memory.request_bytes), used_bytes });
+        if let Some(names) = party.owner.names.as_deref().filter(|names| names.source == NameSource::Kube) {
+            // A container that only the runtime knows has no role. Where the pod's spec is known, kubelet's meaning is not guessed.
+            let container = names.container.as_ref()?;
+            container.role.filter(|role| *role != ContainerRole::Sandbox)?;
+            return Some(Requested { by: Requester::Kubernetes(container.memory.request_bytes), used_bytes });
         }
         let adj = victim.task.oom_score_adj?;
         let by = match party.placement.qos? {

@@ -6,6 +6,7 @@
 //! | the status's (`limit_in_force_bytes`), and the spec has another | `Resizing`: a resize is under way, or cannot be done |
 //! | neither's | `Differs`: changed by hand, or a resize that Kubernetes has not reported yet |
 //! | exists, and Kubernetes has none | `NoneInSpec`: the same |
+//! | a container's, and Kubernetes has one for its pod alone | `PodsInSpec`: the same |
 //!
 //! Kubernetes' figures may be older than the kill: the kernel's number was in force, and is the only one that the summary
 //! quotes.
@@ -31,6 +32,7 @@ pub enum Agreement {
     Resizing { spec_bytes: u64, kernel_bytes: u64 },
     Differs { spec_bytes: u64, kernel_bytes: u64 },
     NoneInSpec { kernel_bytes: u64 },
+    PodsInSpec { pod_bytes: u64, kernel_bytes: u64 },
 }
 
 /// The bounds are the container's if users would call the limit the container's, the pod's if it is the pod's. `container` is
@@ -43,24 +45,35 @@ pub(super) fn limit(
 ) -> Option<KubernetesLimit> {
     let owner = &finding.party.owner;
     let bounds = bounds(level, owner, container)?;
+    let of_pod = bounds_of_pod(owner).filter(|_| level == Some(Level::Container));
     let names = owner.names.as_deref().or_else(|| container?.names.as_deref());
     Some(KubernetesLimit {
         bounds,
-        agreement: finding.bytes().map(|kernel_bytes| agreement(bounds, kernel_bytes, page_size_bytes)),
+        agreement: finding.bytes().map(|kernel_bytes| match of_pod.and_then(|pod| pod.limit_bytes) {
+            Some(pod_bytes) if bounds.limit_bytes.is_none() => {
+                Agreement::PodsInSpec { pod_bytes, kernel_bytes }
+            }
+            _ => agreement(bounds, kernel_bytes, page_size_bytes),
+        }),
         stale_seconds: names.and_then(|names| names.stale_seconds),
     })
 }
 
+fn of_kubernetes(owner: &Owner) -> Option<&Names> {
+    owner.names.as_deref().filter(|names| names.source == NameSource::Kube)
+}
+
+fn bounds_of_pod(owner: &Owner) -> Option<MemoryBounds> {
+    Some(of_kubernetes(owner)?.pod_memory)
+}
+
 fn bounds(level: Option<Level>, limit: &Owner, container: Option<&Owner>) -> Option<MemoryBounds> {
-    fn of(owner: &Owner) -> Option<&Names> {
-        owner.names.as_deref().filter(|names| names.source == NameSource::Kube)
-    }
     match level? {
         Level::Container => {
-            let mut owners = [Some(limit), container].into_iter().flatten().filter_map(of);
+            let mut owners = [Some(limit), container].into_iter().flatten().filter_map(of_kubernetes);
             Some(owners.find_map(|names| names.container.as_ref())?.memory)
         }
-        Level::Pod => Some(of(limit)?.pod_memory),
+        Level::Pod => bounds_of_pod(limit),
         _ => None,
     }
 }

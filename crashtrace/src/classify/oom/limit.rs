@@ -1,17 +1,7 @@
 //! The limit owner, and the level of the limit.
 //!
-//! # One container in a pod
-//!
-//! Kubelet gives a pod of one container the container's limit, and the sandbox (pause) is charged to the pod too: so the pod is
-//! full first, and the kernel names the pod where users mean the container. Hence: if the limit owner is a pod, and the
-//! container of the victim in it has the same limit **and holds nearly all of the pod's usage**, the level is `container`, and
-//! `charged_at` is `pod`.
-//!
-//! The limits alone do not tell: in a pod with a limit in its own `spec.resources` kubelet gives each container without a limit
-//! the pod's number. There one container is killed for the memory of another, and "it hit its own limit" would be wrong. It
-//! would also be wrong if a memory-backed emptyDir, which outlives its container, has filled the pod. "Nearly all" is 7/8: a
-//! sandbox takes some 200 KiB, memory left by exited containers a little more, and a second container of any size takes its
-//! share.
+//! A container and its pod may have the same limit, and `classify/oom/whose.rs` has whose it is: the level may be `container` where
+//! `charged_at` is `pod`, and the other way round.
 //!
 //! # Inference
 //!
@@ -27,9 +17,10 @@
 
 use super::cause::{OomCause, Row};
 use super::scene::Scene;
+use super::whose::{SharedLimit, Whose, shared_limit};
 use crate::classify::{LimitFinding, Open, Reason, level_of};
 use crate::enrich::Party;
-use crate::event::{self, Limit, Lineage};
+use crate::event::{self, Lineage};
 use crate::schema::{Field, Level, LimitField, Origin, VerdictField};
 
 const MIB: u64 = 1 << 20;
@@ -45,16 +36,6 @@ pub(super) struct Found {
     pub(super) shared_limit: Option<SharedLimit>,
     pub(super) near_limit: Vec<NearLimit>,
     pub(super) open: Vec<Open>,
-}
-
-/// A container that has the same limit as its pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SharedLimit {
-    pub limit_bytes: u64,
-    /// Usage of the container, and of the pod; `None` if that is not known.
-    pub held_bytes: Option<(u64, u64)>,
-    /// The container held nearly all of it, so the limit is its own.
-    pub is_the_containers: bool,
 }
 
 /// A cgroup of the victim that was near its limit.
@@ -113,56 +94,15 @@ fn observed(scene: &Scene<'_>, lineage: &Lineage) -> Found {
 /// The level of a limit.
 fn settle(scene: &Scene<'_>, cgroups: Lineage, party: Party) -> Found {
     let charged_at = level_of(&party.placement);
-    let shared_limit = (charged_at == Level::Pod)
-        .then(|| container_in_pod(scene, &cgroups, &party))
-        .flatten()
-        .and_then(|(container, pod)| same_limit(container, pod))
-        .filter(|_| !is_the_pods_alone(scene, &party));
-    let is_the_containers = shared_limit.is_some_and(|shared| shared.is_the_containers);
+    let shared_limit = shared_limit(scene, &cgroups, &party, charged_at);
+    let guessed = shared_limit.is_some_and(|shared| shared.whose == Whose::ContainersByGuess);
     Found {
-        level: Some(if is_the_containers { Level::Container } else { charged_at }),
+        level: Some(shared_limit.map_or(charged_at, |shared| shared.whose.level())),
         limit: Some(LimitFinding { cgroups, party, charged_at }),
+        inferred: if guessed { vec![LEVEL] } else { Vec::new() },
         shared_limit,
         ..Found::default()
     }
-}
-
-/// The container of the victim (of the trigger, where there is no victim) in the pod that is the limit owner, and
-/// the pod.
-fn container_in_pod<'a>(
-    scene: &'a Scene<'_>,
-    limit: &'a Lineage,
-    pod: &Party,
-) -> Option<(&'a event::Level, &'a event::Level)> {
-    let actor = scene.victim.as_ref().or(scene.trigger.as_ref())?;
-    let (cgroups, party) = (actor.cgroups?, actor.party()?);
-    let pod_end = party.placement.pod_end?;
-    if party.path.get(..pod_end)? != pod.path {
-        return None;
-    }
-    let container = cgroups.level_at(party.placement.container_end?)?;
-    let pod = limit.levels.first()?;
-    let in_pod = cgroups.level_at(pod_end)?;
-    (in_pod.cgroup_id.is_none() || pod.cgroup_id.is_none() || in_pod.cgroup_id == pod.cgroup_id)
-        .then_some((container, pod))
-}
-
-/// Whether the pod's limit is that of its container; `None` if the container has another.
-fn same_limit(container: &event::Level, pod: &event::Level) -> Option<SharedLimit> {
-    let limit_bytes = pod.limit.and_then(Limit::bytes).filter(|_| container.limit == pod.limit)?;
-    let held_bytes = container.usage_bytes.zip(pod.usage_bytes);
-    let is_the_containers = held_bytes.is_none_or(|(used, total)| used >= total - total / 8);
-    Some(SharedLimit { limit_bytes, held_bytes, is_the_containers })
-}
-
-/// Whether Kubernetes has a limit for the pod and none for the container: kubelet then gives the container the pod's (`spec.resources`
-/// of a pod, since 1.32), and however much of it the container holds, it has none of its own.
-fn is_the_pods_alone(scene: &Scene<'_>, pod: &Party) -> bool {
-    let names = scene.actor_in(pod).and_then(|party| party.owner.names.as_deref());
-    names.is_some_and(|names| {
-        let of_container = names.container.as_ref().map(|container| container.memory.limit_bytes);
-        of_container == Some(None) && names.pod_memory.limit_bytes.is_some()
-    })
 }
 
 /// How much of its limit a cgroup that counts as full may have left.

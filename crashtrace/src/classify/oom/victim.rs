@@ -4,6 +4,8 @@ use super::scene::Actor;
 use super::{OomCause, Scene};
 use crate::cgroup::Place;
 use crate::classify::LimitFinding;
+use crate::enrich::Party;
+use crate::schema::ContainerRole;
 
 /// Maximum age of the runtime's process: it lives for milliseconds, and between the creation of a container and its start for
 /// seconds on a slow node.
@@ -55,13 +57,38 @@ impl Scene<'_> {
 }
 
 impl Actor<'_> {
-    /// Its pid in its container, if it is of a container and not its first process.
+    /// Its pid in its pid namespace, if it is of a container and that is not 1, and what it says of the container.
     #[must_use]
-    pub fn is_child(&self) -> Option<u32> {
-        let container_pid = self.task.container_pid?;
-        let in_container = self.party()?.placement.place == Place::Container;
+    pub fn not_pid_1(&self) -> Option<(u32, PidNamespace)> {
+        let pid = self.task.container_pid?;
+        let party = self.party()?;
         // If both numbers are equal it is no number of a container: the pod uses the host's pids.
-        (in_container && container_pid != 1 && self.task.pid != Some(container_pid)).then_some(container_pid)
+        let in_container = party.placement.place == Place::Container && self.task.pid != Some(pid);
+        (in_container && pid != 1).then(|| (pid, pid_namespace(party)))
+    }
+}
+
+/// Whose a container's pid namespace is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PidNamespace {
+    /// The container's own, so its first process is pid 1.
+    Own,
+    /// All containers of the pod are in one (`shareProcessNamespace`), whose pid 1 is the sandbox's, or a debugging container is in
+    /// another's (`kubectl debug --target`): no pid tells which is the first process.
+    Shared,
+    /// Either: only the pod's spec tells.
+    Unknown,
+}
+
+fn pid_namespace(party: &Party) -> PidNamespace {
+    if !party.placement.is_in_pod() {
+        return PidNamespace::Own;
+    }
+    let Some(names) = party.owner.names.as_deref() else { return PidNamespace::Unknown };
+    match (names.shares_pids, names.container.as_ref().and_then(|container| container.role)) {
+        (Some(true), _) | (_, Some(ContainerRole::Ephemeral)) => PidNamespace::Shared,
+        (Some(false), Some(_)) => PidNamespace::Own,
+        _ => PidNamespace::Unknown,
     }
 }
 

@@ -25,6 +25,7 @@ fn a_pod_of_one_container_is_charged_but_the_limit_is_the_containers() {
         );
         assert!(verdict.shows(&["same limit of 64 MiB", "63.8 MiB of the pod's 64 MiB"]), "{verdict:#?}");
         assert!(verdict.remedy.contains("Raise the container's resources.limits.memory above 64 MiB"));
+        assert_eq!(verdict.certainty, Certainty::Inferred);
     }
     let trigger = victim.clone();
     let nobody = no_kill(trigger, Some(victim.from(POD)), &CHARGE).verdict();
@@ -32,13 +33,54 @@ fn a_pod_of_one_container_is_charged_but_the_limit_is_the_containers() {
 }
 
 #[test]
-fn a_pods_own_limit_that_its_containers_share_is_not_the_victims() {
-    // spec.resources: each container without a limit is given the pod's number.
+fn whose_an_equal_limit_is_does_not_depend_on_what_the_container_holds() {
+    // spec.resources: each container without a limit is given the pod's number. Or a memory-backed volume has filled the pod.
+    for held in [1, 70, 84, 85, 96] {
+        let victim = pod((96 * MIB, 96 * MIB), (held * MIB, 96 * MIB));
+        let verdict = kill(&victim, Some(victim.from(POD)), &CHARGE).verdict();
+        expect(&verdict, Cause::CgroupOom, Some(Level::Container), Some(Origin::Charge));
+        assert_eq!(
+            (verdict.certainty, verdict.inferred()),
+            (Certainty::Inferred, vec!["verdict.level".to_owned()])
+        );
+        assert!(
+            verdict.shows(&["inferred: it is taken for the container's", "only the pod's spec tells"]),
+            "{verdict:#?}"
+        );
+        assert!(verdict.remedy.contains("If the pod's spec has the limit (spec.resources.limits.memory)"));
+        assert_eq!(
+            verdict.shows(&["are in other containers or charged to the pod itself"]),
+            held < 84,
+            "{held}"
+        );
+    }
+}
+
+#[test]
+fn a_limit_that_two_containers_and_their_pod_have_is_the_pods() {
     let victim = pod((96 * MIB, 96 * MIB), (70 * MIB, 96 * MIB));
-    let verdict = kill(&victim, Some(victim.from(POD)), &CHARGE).verdict();
+    let other = |mib| lineage(&side()).with(POD, 96 * MIB, 96 * MIB).with(&side(), 20 * MIB, mib * MIB);
+    let seen = kill(&victim, Some(victim.from(POD)), &CHARGE);
+    let verdict = seen.clone().triggered_by(task("worker", 77), other(96)).verdict();
     expect(&verdict, Cause::CgroupOom, Some(Level::Pod), Some(Origin::Charge));
-    assert!(verdict.shows(&["holds only 70 MiB of the pod's 96 MiB", "26 MiB are in other"]));
-    assert!(verdict.remedy.contains("spec.resources"));
+    assert_eq!(verdict.certainty, Certainty::Observed);
+    assert!(verdict.shows(&["another container of the pod has it too, so it is the pod's (spec.resources)"]));
+    assert!(
+        verdict.remedy.contains("Raise the pod's own limit, spec.resources.limits.memory, above 96 MiB"),
+        "{}",
+        verdict.remedy
+    );
+    // A container with a limit of its own beside it says nothing.
+    let verdict = seen.triggered_by(task("worker", 77), other(32)).verdict();
+    assert_eq!((verdict.level, verdict.certainty), (Some(Level::Container), Certainty::Inferred));
+}
+
+#[test]
+fn a_container_that_the_kernel_named_may_have_its_pods_limit() {
+    let victim = pod((64 * MIB, 64 * MIB), (64 * MIB, 64 * MIB));
+    let verdict = kill(&victim, Some(victim.clone()), &CHARGE).verdict();
+    expect(&verdict, Cause::CgroupOom, Some(Level::Container), Some(Origin::Charge));
+    assert_eq!(verdict.inferred(), ["verdict.level"]);
 }
 
 #[test]

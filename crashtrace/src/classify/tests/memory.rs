@@ -126,16 +126,6 @@ fn a_share_is_of_all_of_the_node_or_none() {
     assert!(!says(Constraint::Cpuset) && !says(Constraint::Mempolicy));
 }
 
-#[test]
-fn no_badness_is_given_where_the_allocating_task_is_killed() {
-    let weighed = |points| {
-        let kill = kill(&lineage(&api()), None, &SYSTEM);
-        let verdict = kill.with_control(|control| control.points_bytes = points).verdict();
-        verdict.shows(&["the victim's badness was"])
-    };
-    assert!(weighed(600) && weighed(-600) && !weighed(0));
-}
-
 /// `oom_score_adj` shows the resource request of a Burstable container, to a thousandth of the node's memory.
 #[test]
 fn the_resource_request_is_computed_from_the_oom_score_adj_that_kubelet_sets() {
@@ -187,7 +177,7 @@ fn the_resource_request_of_kubernetes_is_reported_if_it_is_known() {
     };
     assert!(says(Some(200)).shows(&["container api requests 200 MiB and used 300 MiB: 100 MiB more"]));
     assert!(says(Some(400)).shows(&["requests 400 MiB and used 300 MiB, which is within its request"]));
-    assert!(says(None).shows(&["container api requests no memory and used 300 MiB"]));
+    assert!(says(None).shows(&["container api has no memory request of its own and used 300 MiB"]));
     assert!(!says(None).shows(&["kubelet gives"]));
 }
 

@@ -1,11 +1,11 @@
 //! The facts behind a verdict on an OOM, with their numbers.
 
-use super::{Oom, memory, of_owner};
-use crate::classify::oom::{Agreement, Basis, OomCause, Scene};
+use super::{Oom, memory, of_owner, weight, whose};
+use crate::classify::oom::{Agreement, Basis, OomCause, PidNamespace, Scene};
 use crate::describe::{cgroup, reason, usage, zones};
 use crate::enrich::Party;
 use crate::event::{Constraint, Limit};
-use crate::phrase::{self, process, processes, seconds, signed_size, size};
+use crate::phrase::{self, process, processes, seconds, size};
 use crate::schema::{Level, Origin};
 
 /// Suffix of `oom_kill_process`'s message if `out_of_memory` (`mm/oom_kill.c`, 5.10 to 7.3) did not weigh processes.
@@ -77,27 +77,7 @@ fn limit(oom: &Oom<'_>) -> Vec<String> {
         return evidence;
     };
     evidence.extend(finding.cgroups.levels.first().and_then(|level| usage(&cgroup(&finding.party), level)));
-    if let Some(shared) = oom.facts.shared_limit {
-        let limit = size(shared.limit_bytes);
-        evidence.push(match shared.held_bytes {
-            None => {
-                format!("the container has the same limit of {limit} as its pod, and the pod was charged")
-            }
-            Some((held, total)) if shared.is_the_containers => format!(
-                "the container has the same limit of {limit} as its pod and holds {} of the pod's {}: the pod is full first \
-                 because its sandbox is charged to it too",
-                size(held),
-                size(total)
-            ),
-            Some((held, total)) => format!(
-                "the container has the same limit of {limit} as its pod but holds only {} of the pod's {}: {} are in other \
-                 containers or charged to the pod itself",
-                size(held),
-                size(total),
-                size(total.saturating_sub(held))
-            ),
-        });
-    }
+    evidence.extend(oom.facts.shared_limit.map(|shared| whose::shared(shared, oom.limit())));
     if let Some((best, others)) = oom.facts.near_limit.split_first() {
         evidence.push(format!(
             "inferred: of the victim's cgroups this one was nearest to its limit, with {} left",
@@ -159,6 +139,12 @@ fn kubernetes(oom: &Oom<'_>) -> Option<String> {
             size(spec_bytes),
             size(kernel_bytes)
         ),
+        Agreement::PodsInSpec { pod_bytes, kernel_bytes } => format!(
+            "Kubernetes has a limit of {} for the pod and none for {whose}{heard}, but {} was in force for the container: it was \
+             set by hand, or by a change that Kubernetes has not reported",
+            size(pod_bytes),
+            size(kernel_bytes)
+        ),
         Agreement::NoneInSpec { kernel_bytes } => format!(
             "Kubernetes has no limit for {whose}{heard}, but {} was in force: it was set by hand, or by a change that \
              Kubernetes has not reported",
@@ -184,14 +170,8 @@ fn scope(oom: &Oom<'_>) -> Option<String> {
         (_, Some(Constraint::Cpuset | Constraint::Mempolicy)) => "memory of the allowed NUMA nodes and swap",
         _ => "node memory and swap",
     };
-    // With vm.oom_kill_allocating_task no process is weighed.
-    let weighed = match control.points_bytes {
-        0 => String::new(),
-        points => format!(
-            "; the victim's badness was {} (its memory adjusted by its oom_score_adj)",
-            signed_size(points)
-        ),
-    };
+    let weighed =
+        oom.scene.weight().map_or_else(String::new, |weight| format!("; {}", weight::weighed(weight)));
     Some(format!("{scope}: {}{weighed}", size(control.total_bytes)))
 }
 
@@ -312,9 +292,10 @@ fn trigger(oom: &Oom<'_>) -> Option<String> {
     }
     Some(format!(
         "{name}{of} invoked the OOM killer with its allocation, but {}{} was the victim: the kernel chose it by badness \
-         (its memory and oom_score_adj)",
+         ({})",
         process(victim.task),
         of_owner(victim),
+        weight::which(scene.weight())
     ))
 }
 
@@ -338,14 +319,30 @@ fn group(oom: &Oom<'_>) -> Option<String> {
     ))
 }
 
-/// The victim is of a container, and not its first process.
+/// The victim is of a container, and not pid 1.
 fn child(scene: &Scene<'_>) -> Option<String> {
-    let container_pid = scene.victim.as_ref()?.is_child()?;
-    Some(format!("in its container it was pid {container_pid}, not pid 1"))
+    let (pid, namespace) = scene.victim.as_ref()?.not_pid_1()?;
+    Some(match namespace {
+        PidNamespace::Own => format!("in its container it was pid {pid}, not pid 1"),
+        PidNamespace::Shared => format!(
+            "in its pid namespace it was pid {pid}, and more than one container is in that (shareProcessNamespace, or kubectl debug \
+             --target): its pid does not tell whether it was its container's first process"
+        ),
+        PidNamespace::Unknown => format!(
+            "in its pid namespace it was pid {pid}: a child, unless its pod's containers share that namespace (shareProcessNamespace)"
+        ),
+    })
 }
 
 fn no_kill(oom: &Oom<'_>) -> Vec<String> {
     let Some(none) = oom.scene.no_kill else { return Vec::new() };
+    let exempt = oom.exempt_trigger().map(|trigger| {
+        format!(
+            "no process could be killed: {} itself has an oom_score_adj of -1000 (never kill), which processes inherit from the one \
+             that started them, and each other one there is exempt too or has no memory of its own",
+            process(trigger.task)
+        )
+    });
     let reason = match (oom.cause(), oom.level()) {
         _ if oom.scene.waits() => {
             "oom_kill_disable is set in memory.oom_control of the cgroup: a page fault that needs memory there sleeps until \
@@ -359,7 +356,7 @@ fn no_kill(oom: &Oom<'_>) -> Vec<String> {
              its own"
         }
     };
-    let mut evidence = vec![reason.to_owned()];
+    let mut evidence = vec![exempt.unwrap_or_else(|| reason.to_owned())];
     if none.repeats > 0 {
         evidence.push(format!("the same happened {} more times since the last report of it", none.repeats));
     }

@@ -122,7 +122,7 @@ pub(super) fn requested(scene: &Scene<'_>) -> Option<String> {
                     size(request),
                     size(used)
                 ),
-                None => format!("{whose} requests no memory and used {}", size(used)),
+                None => format!("{whose} has no memory request of its own and used {}", size(used)),
             }
         }
         Requester::BestEffort => {

@@ -1,8 +1,8 @@
 //! What to do about an OOM.
 
-use super::Oom;
+use super::{Oom, whose};
 use crate::classify::LimitFinding;
-use crate::classify::oom::OomCause;
+use crate::classify::oom::{OomCause, PidNamespace};
 use crate::phrase::{process, size};
 use crate::schema::{Level, Origin};
 
@@ -33,7 +33,10 @@ pub(super) fn of(oom: &Oom<'_>) -> String {
         ),
         (OomCause::Node, _) => node::system(oom, &mut advice),
         (OomCause::Limit, Some(Origin::LimitWrite)) => advice.push(limit::limit_write(oom)),
-        (OomCause::Limit, _) => advice.push(limit::limit(oom)),
+        (OomCause::Limit, _) => {
+            advice.push(limit::limit(oom));
+            advice.extend(whose::other_reading(oom));
+        }
     }
     if oom.scene.waits() {
         advice.push(
@@ -42,7 +45,7 @@ pub(super) fn of(oom: &Oom<'_>) -> String {
                 .to_owned(),
         );
     } else if oom.scene.no_kill.is_some() && oom.origin() != Some(Origin::Sysrq) {
-        advice.push(no_kill(oom).to_owned());
+        advice.push(no_kill(oom));
     }
     // If the pods of a class or of the node are too many together, the remedy is not one process's memory.
     let too_many = matches!(oom.level(), Some(Level::Qos | Level::NodeAllocatable));
@@ -82,14 +85,29 @@ fn start_up(oom: &Oom<'_>) -> String {
     }
 }
 
-fn no_kill(oom: &Oom<'_>) -> &'static str {
-    match oom.cause() {
+fn no_kill(oom: &Oom<'_>) -> String {
+    if let Some(trigger) = oom.exempt_trigger() {
+        let until = match oom.cause() {
+            OomCause::Limit => {
+                "Until then, or until the limit is raised, allocations in that cgroup fail (ENOMEM, SIGBUS)."
+            }
+            OomCause::Node | OomCause::Unknown => "Until then the kernel cannot free memory by a kill.",
+        };
+        return format!(
+            "Find what gives {} its oom_score_adj of -1000: OOMScoreAdjust= of its service, or of the service that starts it (the client \
+             of an orchestrator such as Nomad, a container engine), whose children inherit it. Set that above -1000, or let what starts \
+             the workload reset it. {until}",
+            process(trigger.task)
+        );
+    }
+    let advice = match oom.cause() {
         OomCause::Limit => {
             "Until the limit is raised, allocations in that cgroup fail (ENOMEM, SIGBUS). Give at least one of its processes an oom_score_adj \
              above -1000, so that the kernel can free memory."
         }
         OomCause::Node | OomCause::Unknown => "Give at least one large process an oom_score_adj above -1000.",
-    }
+    };
+    advice.to_owned()
 }
 
 /// A container that was killed as a whole for one of its processes.
@@ -107,14 +125,22 @@ fn all_together(oom: &Oom<'_>) -> Option<String> {
 /// A container that lost a child goes on without it.
 fn survivor(oom: &Oom<'_>) -> Option<String> {
     let victim = oom.scene.victim.as_ref()?;
-    let container_pid = victim.is_child()?;
+    let (pid, namespace) = victim.not_pid_1()?;
     let in_pod = victim.party().is_some_and(|party| party.placement.is_in_pod());
     if oom.scene.victims().is_empty() || oom.oom_group().is_some() {
         return None;
     }
     let kubernetes = if in_pod { ", and Kubernetes then neither restarts it nor shows a reason" } else { "" };
-    Some(format!(
-        "The victim was pid {container_pid} in its container, not pid 1: the container may go on without it{kubernetes}. Check \
-         that it still works, and restart it if not."
-    ))
+    let check = "Check that it still works, and restart it if not.";
+    match namespace {
+        PidNamespace::Own => Some(format!(
+            "The victim was pid {pid} in its container, not pid 1: the container may go on without it{kubernetes}. {check}"
+        )),
+        // The end of a first process is reported when it ends.
+        PidNamespace::Shared => None,
+        PidNamespace::Unknown => Some(format!(
+            "If the victim (pid {pid} in its pid namespace) was not its container's first process, the container may go on without \
+             it{kubernetes}. {check}"
+        )),
+    }
 }

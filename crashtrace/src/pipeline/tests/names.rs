@@ -231,7 +231,7 @@ fn a_limit_that_kubernetes_does_not_have_is_reported() {
         let says = evidence
             .iter()
             .filter_map(Value::as_str)
-            .filter(|it| it.contains("Kubernetes") || it.contains("spec"));
+            .filter(|it| it.contains("Kubernetes") || it.contains("the pod's spec has a limit"));
         let says: Vec<_> = says.collect();
         assert!(says.len() == 1 && says[0].contains(said), "{says:?}");
         let summary = line["verdict"]["summary"].as_str().unwrap_or_default();

@@ -61,8 +61,8 @@ pub(crate) fn shop(memory: MemoryBounds) -> Names {
         life: ContainerLife::default(),
     };
     Names {
-        pod_limit_is_own: None,
-        shares_pids: None,
+        pod_limit_is_own: Some(false),
+        shares_pids: Some(false),
         memory_volumes: None,
         source: NameSource::Kube,
         namespace: Some("shop".into()),

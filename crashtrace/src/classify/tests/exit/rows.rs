@@ -29,6 +29,7 @@ fn a_joined_oom_kill_gives_its_cause_and_level() {
             cause: Cause::CgroupOom,
             level: Some(Level::Container),
             certainty: Certainty::Inferred,
+            level_is_inferred: true,
             summary: "container api hit its own limit of 64 MiB".to_owned(),
             remedy: "Raise that limit.".to_owned(),
         });
@@ -36,6 +37,7 @@ fn a_joined_oom_kill_gives_its_cause_and_level() {
     let told = scenery.told();
     expect(&told, Row::Oom, Cause::CgroupOom, Some(EndedBy::OomKiller));
     assert_eq!((told.level, told.certainty), (Some(Level::Container), Certainty::Inferred));
+    assert_eq!(told.inferred(), ["verdict.level"], "that it was the OOM killer was seen");
     assert!(!told.exit().wants_events);
 
     // The verdict has been forgotten.

@@ -3,7 +3,7 @@
 use crate::cgroup::{self, Place};
 use crate::classify::LimitFinding;
 use crate::classify::oom::Agreement;
-use crate::describe::oom::Oom;
+use crate::describe::oom::{Oom, whose};
 use crate::describe::owner;
 use crate::phrase::{path, process, size};
 use crate::schema::Level;
@@ -64,6 +64,11 @@ fn by_level(oom: &Oom<'_>) -> String {
         Some(Level::Container) => format!(
             "Raise the container's resources.limits.memory{} above {above} if it needs that much, or find what grows in it.",
             manifest(oom, true)
+        ),
+        Some(Level::Pod) if whose::has_pod_its_own(oom) => format!(
+            "Raise the pod's own limit{}, spec.resources.limits.memory, above {above}: all of its containers share it. Memory-backed \
+             emptyDir volumes count too, and outlive their containers: give them a sizeLimit.",
+            manifest(oom, false)
         ),
         Some(Level::Pod) => format!(
             "Raise the pod's limit{} above {above}: spec.resources.limits.memory where the pod has that, else the containers' \

@@ -4,6 +4,7 @@ use super::*;
 use crate::correlate::OomKill;
 use crate::names::{Answer, MemoryBounds, MemoryVolume, Names, PodNames, Who};
 use crate::pods::names::tests::shop;
+use crate::schema::{Certainty, ContainerRole, Level};
 
 /// Every container of every pod has these names.
 #[derive(Debug)]
@@ -74,4 +75,115 @@ fn a_limit_full_of_files_in_memory_names_the_volumes_and_no_heap() {
 fn kill_of_heap() -> OomKill {
     let cgroups = lineage(&api()).with(&api(), 512 * MIB, 512 * MIB);
     kill(&cgroups, Some(cgroups.clone()), &CHARGE)
+}
+
+/// A pod and its container `api`, which have the same limit of 64 MiB, and of which the container holds nearly all.
+fn equal(charged_at: &str) -> OomKill {
+    let cgroups = lineage(&api()).with(POD, 64 * MIB, 64 * MIB).with(&api(), 63 * MIB, 64 * MIB);
+    let limit = cgroups.from(charged_at);
+    kill(&cgroups, Some(limit), &CHARGE)
+}
+
+/// The pod with a limit of its own or without, and its container with one or without.
+fn spec(pod: bool, container: bool) -> Names {
+    let memory = |has: bool| if has { limit(64) } else { MemoryBounds::default() };
+    let mut names = Names { pod_limit_is_own: Some(pod), ..shop(memory(pod || container)) };
+    if let Some(of) = &mut names.container {
+        of.memory = memory(container);
+    }
+    names
+}
+
+#[test]
+fn the_pods_spec_decides_whose_an_equal_limit_is() {
+    for charged_at in [POD.to_owned(), api()] {
+        let told = with_names(equal(&charged_at), spec(true, false), None);
+        assert_eq!((told.level, told.certainty), (Some(Level::Pod), Certainty::Observed), "{charged_at}");
+        assert!(told.summary.starts_with("pod shop/api-7f9c hit its limit of 64 MiB; "), "{}", told.summary);
+        assert!(told.shows(&["by the pod's spec it is the pod's (spec.resources)"]), "{told:#?}");
+        assert!(told.shows(&["Kubernetes has the same limit of 64 MiB for pod shop/api-7f9c"]), "{told:#?}");
+        let wrong =
+            ["set by hand", "Kubernetes has no limit", "its own limit", "container's resources.limits"];
+        assert!(wrong.iter().all(|wrong| !texts(&told).contains(wrong)), "{}", texts(&told));
+        let remedy =
+            "Raise the pod's own limit (Deployment shop/api), spec.resources.limits.memory, above 64 MiB";
+        assert!(told.remedy.contains(remedy), "{}", told.remedy);
+        let told = with_names(equal(&charged_at), spec(false, true), None);
+        assert_eq!(
+            (told.level, told.certainty),
+            (Some(Level::Container), Certainty::Observed),
+            "{charged_at}"
+        );
+        assert!(told.shows(&["by the pod's spec it is the container's"]), "{told:#?}");
+        assert!(told.remedy.starts_with(
+            "Raise the container's resources.limits.memory (container api in Deployment shop/api)"
+        ));
+        assert!(!told.remedy.contains("spec.resources"), "{}", told.remedy);
+        let told = with_names(equal(&charged_at), spec(true, true), None);
+        let level = if charged_at == POD { Level::Pod } else { Level::Container };
+        assert_eq!((told.level, told.certainty), (Some(level), Certainty::Observed), "{charged_at}");
+        // A container that the spec does not have (yet): the runtime may know its name.
+        let mut names = spec(true, false);
+        if let Some(container) = &mut names.container {
+            container.role = None;
+        }
+        assert_eq!(with_names(equal(&charged_at), names, None).level, Some(Level::Pod), "{charged_at}");
+    }
+}
+
+#[test]
+fn a_limit_of_the_pod_alone_is_no_limit_that_kubernetes_does_not_have() {
+    // The container's number is from before the pod's was changed.
+    let cgroups = lineage(&api()).with(POD, 96 * MIB, 96 * MIB).with(&api(), 48 * MIB, 48 * MIB);
+    let told = with_names(kill(&cgroups, Some(cgroups.clone()), &CHARGE), spec(true, false), None);
+    assert_eq!(told.level, Some(Level::Container));
+    assert!(
+        told.shows(&[
+            "Kubernetes has a limit of 64 MiB for the pod and none for container api",
+            "48 MiB was in force"
+        ]),
+        "{told:#?}"
+    );
+    assert!(!told.shows(&["Kubernetes has no limit"]));
+}
+
+#[test]
+fn that_a_victim_is_not_pid_1_is_said_to_matter_only_in_a_pid_namespace_of_the_containers_own() {
+    let told = |names: Option<Names>| {
+        let mut kill = dd();
+        for victim in &mut kill.victims {
+            victim.task.container_pid = Some(7);
+        }
+        match names {
+            Some(names) => with_names(kill, names, None),
+            None => told(&enrich(an_incident(kill), &mut Node::unseen("a test"))),
+        }
+    };
+    let shares = |shares: bool| Names { shares_pids: Some(shares), ..shop(limit(64)) };
+    let own = told(Some(shares(false)));
+    assert!(own.shows(&["in its container it was pid 7, not pid 1"]), "{own:#?}");
+    assert!(own.remedy.contains(
+        "was pid 7 in its container, not pid 1: the container may go on without it, and Kubernetes"
+    ));
+    let mut debugger = shares(false);
+    if let Some(container) = &mut debugger.container {
+        container.role = Some(ContainerRole::Ephemeral);
+    }
+    for names in [shares(true), debugger] {
+        let shared = told(Some(names));
+        assert!(
+            !texts(&shared).contains("not pid 1") && !texts(&shared).contains("restart"),
+            "{}",
+            texts(&shared)
+        );
+        assert!(shared.shows(&["does not tell whether it was its container's first process"]), "{shared:#?}");
+    }
+    let unknown = told(None);
+    assert!(!texts(&unknown).contains("not pid 1"), "{}", texts(&unknown));
+    assert!(
+        unknown
+            .remedy
+            .contains("If the victim (pid 7 in its pid namespace) was not its container's first process")
+    );
+    assert!(unknown.shows(&["a child, unless its pod's containers share that namespace"]), "{unknown:#?}");
 }
