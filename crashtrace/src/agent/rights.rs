@@ -12,17 +12,18 @@ use crate::pods::cri::socket;
 /// Kubelet sets it in each container.
 const PORT: &str = "KUBERNETES_SERVICE_PORT";
 
-/// Gives up what the loop does not need. Called once its hooks are in place, before a lasting thread is started.
-pub(super) fn give_up(config: &Watch, needs: &Needs, counters: &KernelCounters) {
+/// Gives up what the loop does not need, and gives how much of it had to be kept. Called once its hooks are in place, before a lasting thread is started.
+pub(super) fn give_up(config: &Watch, needs: &Needs, counters: &KernelCounters) -> usize {
     if !config.confine {
         tracing::info!("all rights are kept (--no-confine)");
-        return;
+        return 0;
     }
     let left = confine::apply(Whom::Process, needs, || counters.read().is_ok());
     for why in &left.not_applied {
-        tracing::warn!(why, "the agent keeps rights that it does not need");
+        tracing::info!(why, "the agent keeps rights that it does not need");
     }
     tracing::info!(?left, "rights that are not needed are dropped");
+    left.not_applied.len()
 }
 
 /// The rights that would be left: this confines a thread, which then ends.

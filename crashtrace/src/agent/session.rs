@@ -29,19 +29,21 @@ pub(super) fn node(host: &Host, context: &Context, root: NodeRoot, pods: Directo
     }
 }
 
-/// The session's identity. Logs its blind spots.
-pub(super) fn session(config: &Watch, host: &Host, attached: &Attached, started_ns: u64) -> Session {
+/// The session's identity, and how much cannot be seen though the user did not choose so. Logs what.
+pub(super) fn session(config: &Watch, host: &Host, attached: &Attached, started_ns: u64) -> (Session, usize) {
     let wanted = config.beside();
     let alloc = AllocHook::of(attached.alloc.as_ref(), wanted.allocations);
     let exits = ExitHooks::of(&attached.exits, wanted.exits);
     let optional = Optional { memcg: attached.memcg, wait: attached.wait, alloc, exits };
     let blind = blind(&attached.tier, optional, &host.facts, &host.symbols);
     // The stream has it too, but a user who misses something reads the log, and there it comes with a remedy.
-    for blind in blind.iter().filter(|blind| !blind.chosen) {
+    let unseen: Vec<_> = blind.iter().filter(|blind| !blind.chosen).collect();
+    for blind in &unseen {
         let remedy = blind.remedy.as_deref().unwrap_or("nothing is known that would help");
-        tracing::warn!(why = blind.why, remedy, "not seen: {}", blind.what);
+        tracing::info!(why = blind.why, remedy, "not seen: {}", blind.what);
     }
-    Session {
+    let unseen = unseen.len();
+    let session = Session {
         node: config.node_name.clone(),
         session: format!("{started_ns:x}-{:x}", std::process::id()),
         kernel: host.facts.release.clone().unwrap_or_default(),
@@ -50,7 +52,8 @@ pub(super) fn session(config: &Watch, host: &Host, attached: &Attached, started_
         hooks: attached.hooks(),
         blind: blind.into_iter().map(|blind| BlindSpot { field: blind.what, reason: blind.why }).collect(),
         replay: false,
-    }
+    };
+    (session, unseen)
 }
 
 /// The preamble of a recording.

@@ -78,14 +78,16 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let (machine, context) = (host.machine(), host.context(wall));
     let node_root = host.node_root();
     let pods = pods::directory(&config.pods, &config.node_name);
-    let session = Session { names_from: pods.sources(), ..session(config, &host, &attached, started_ns) };
+    let (session, unseen) = session(config, &host, &attached, started_ns);
+    let session = Session { names_from: pods.sources(), ..session };
     let begun = recording.map(|opened| {
         let memory_bytes = host.facts.memory_bytes;
         opened.begin(preamble(&session, &machine, &context, memory_bytes, node_root, started_ns))
     });
     let begun = begun.transpose()?;
     // All that needs rights is done. Only a thread that hangs in a file ([`crate::files`]) may still exist and keep them.
-    rights::give_up(config, &needs, &counters);
+    let kept = rights::give_up(config, &needs, &counters);
+    sum_up(unseen, attached.refused.len(), kept);
     messages.on_a_thread().context("cannot begin the thread that writes messages")?;
     let recording = begun.map(Begun::start).transpose()?;
     let served = Served::start(listener, &attached, &session, &context.gfp);
@@ -161,7 +163,7 @@ fn wait_for_clocks() -> Result<ClockSet> {
 /// Logs which hooks the kernel refused, and which it accepted.
 fn log_hooks(attached: &Attached) {
     for refused in &attached.refused {
-        tracing::warn!(
+        tracing::info!(
             hook = %refused.hook,
             error = refused.error,
             uses = %attached.tier.hook,
@@ -170,6 +172,19 @@ fn log_hooks(attached: &Attached) {
     }
     for (program, instructions) in attached.verified_instructions() {
         tracing::info!(program, instructions, "program verified");
+    }
+}
+
+/// One warning for all that does not work as it could, whose parts are logged as information: a log's reader sees that there is
+/// something, and `doctor` explains it.
+fn sum_up(unseen: usize, refused: usize, kept: usize) {
+    if unseen + refused + kept > 0 {
+        tracing::warn!(
+            unseen,
+            refused_hooks = refused,
+            kept_rights = kept,
+            "the agent watches, but not all is as it could be here: `crashtrace doctor` says what, why and what to do"
+        );
     }
 }
 
