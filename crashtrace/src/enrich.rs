@@ -58,6 +58,8 @@ pub struct Case {
     pub node_memory_bytes: Option<u64>,
     /// The memory controller is on cgroup v1, whose files and limits have other names.
     pub memory_cgroup_v1: bool,
+    /// There is no memory controller.
+    pub no_memory_controller: bool,
     /// Unknown facts, with their reasons. Those of the verdict are in
     /// [`Verdict::unresolved`](crate::classify::Verdict::unresolved).
     pub unresolved: Vec<Unresolved>,
@@ -140,6 +142,7 @@ pub fn enrich(incident: Incident, node: &mut Node) -> Case {
         page_size_bytes: node.page_size_bytes,
         node_memory_bytes: node.memory_bytes,
         memory_cgroup_v1: node.root.v1,
+        no_memory_controller: node.root.no_controller,
         unresolved,
         names: NameBook::default(),
         nameless: Vec::new(),

@@ -44,7 +44,11 @@ impl CgroupFiles for CgroupFs {
 /// node's container (kind), or only at this agent's own cgroup: kubelet's tree in it decides.
 pub(super) fn node_root(mount: Option<&Path>, whole: Option<bool>, v1: bool) -> NodeRoot {
     let root = mount.filter(|mount| whole == Some(false) && has_kubepods(mount));
-    NodeRoot { cgroup_id: root.and_then(|root| fs::metadata(root).ok()).map(|root| root.ino()), v1 }
+    NodeRoot {
+        cgroup_id: root.and_then(|root| fs::metadata(root).ok()).map(|root| root.ino()),
+        v1,
+        ..NodeRoot::default()
+    }
 }
 
 fn has_kubepods(root: &Path) -> bool {
@@ -78,7 +82,7 @@ mod tests {
             fs::create_dir_all(root.path().join(tree)).expect("cgroups");
             fs::write(root.path().join("kubepods.txt"), "").expect("a file");
             let id = fs::metadata(root.path()).expect("it is there").ino();
-            let expected = NodeRoot { cgroup_id: is_node.then_some(id), v1: false };
+            let expected = NodeRoot { cgroup_id: is_node.then_some(id), ..NodeRoot::default() };
             assert_eq!(node_root(Some(root.path()), Some(whole), false), expected, "{tree}");
         }
         assert_eq!(node_root(None, None, false), NodeRoot::default());

@@ -157,7 +157,8 @@ impl Host {
     pub(super) fn node_root(&self) -> NodeRoot {
         let mount = self.facts.memory_cgroup_mount.as_ref().map(Path::new);
         let v1 = self.facts.memory_cgroup == Some(MemoryCgroup::V1);
-        node_root(mount, self.facts.memory_cgroup_whole, v1)
+        let no_controller = self.facts.memory_cgroup == Some(MemoryCgroup::Disabled);
+        NodeRoot { no_controller, ..node_root(mount, self.facts.memory_cgroup_whole, v1) }
     }
 
     /// Facts needed to report on them.

@@ -12,6 +12,9 @@ pub struct NodeRoot {
     pub cgroup_id: Option<u64>,
     /// The memory controller is on cgroup v1. Cgroups of the unified hierarchy then have different inodes.
     pub v1: bool,
+    /// There is no memory controller: it is switched off (`cgroup_disable=memory`) or not built in, so no limit can be in force.
+    #[serde(default)]
+    pub no_controller: bool,
 }
 
 impl NodeRoot {

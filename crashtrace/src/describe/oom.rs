@@ -7,6 +7,7 @@ use crate::correlate::{OomKill, OomNoKill};
 use crate::enrich::{Case, Party};
 use crate::schema::{Level, Origin, Shortage};
 
+mod controller;
 mod evidence;
 mod memory;
 mod remedy;

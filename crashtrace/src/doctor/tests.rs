@@ -84,6 +84,24 @@ fn a_host_where_everything_works_is_ok_and_has_nothing_to_do() {
     assert_eq!(report.exit_code(), exit::OK);
 }
 
+/// Whatever its hooks see, no limit of a container is in force there.
+#[test]
+fn a_node_without_a_memory_controller_is_not_ok_and_is_told_how_to_switch_it_on() {
+    let mut findings = findings(vec![works(Hook::Fentry)]);
+    findings.facts.memory_cgroup = Some(crate::kernel::host::MemoryCgroup::Disabled);
+    let report = assemble(findings);
+    assert_eq!((report.verdict.status, report.exit_code()), (Usability::Degraded, exit::DEGRADED));
+    assert!(
+        report.blind.iter().any(|blind| blind.what.contains("no such limit is in force")),
+        "{:?}",
+        report.blind
+    );
+    let [remedy] = report.verdict.remedies.as_slice() else { panic!("{:?}", report.verdict.remedies) };
+    assert!(
+        remedy.contains("cgroup_disable=memory") && remedy.contains("cgroup_enable=memory cgroup_memory=1")
+    );
+}
+
 /// fentry needs support that arm64 got late; kprobes see just as much.
 #[test]
 fn the_second_tier_is_as_good_as_the_first() {

@@ -333,7 +333,7 @@ mod tests {
             let kinds: Vec<_> = memory.holders.iter().map(|held| held.party.owner.kind).collect();
             (kinds, memory.pods.map(|pods| pods.usage_bytes / MIB))
         };
-        let inside = NodeRoot { cgroup_id: Some(77), v1: false };
+        let inside = NodeRoot { cgroup_id: Some(77), ..NodeRoot::default() };
         assert_eq!(kinds(inside), (vec![OwnerKind::Pod, OwnerKind::Container], Some(180)));
         let outside = NodeRoot::default();
         assert_eq!(kinds(outside), (vec![OwnerKind::Container, OwnerKind::Container], None));

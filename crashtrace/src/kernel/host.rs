@@ -179,7 +179,7 @@ pub enum MemoryCgroup {
     V1,
     /// The unified hierarchy.
     V2,
-    /// None: it was switched off at boot (`cgroup_disable=memory`).
+    /// None: it was switched off at boot (`cgroup_disable=memory`), or is not built in.
     Disabled,
 }
 

@@ -34,6 +34,8 @@ pub struct Scene<'a> {
     pub node_memory_bytes: Option<u64>,
     /// The memory controller is on cgroup v1.
     pub memory_cgroup_v1: bool,
+    /// The node has no memory controller.
+    pub no_memory_controller: bool,
     pub trigger: Option<Actor<'a>>,
     /// The process that was killed first; without a kill, the process that the kernel had chosen.
     pub victim: Option<Actor<'a>>,
@@ -118,6 +120,7 @@ impl<'a> Scene<'a> {
             page_size_bytes: case.page_size_bytes,
             node_memory_bytes: case.node_memory_bytes,
             memory_cgroup_v1: case.memory_cgroup_v1,
+            no_memory_controller: case.no_memory_controller,
             trigger: decision.map(|decision| Actor {
                 task: &decision.trigger,
                 cgroups: decision.trigger_cgroups.as_ref(),
@@ -152,6 +155,7 @@ impl<'a> Scene<'a> {
             page_size_bytes: case.page_size_bytes,
             node_memory_bytes: case.node_memory_bytes,
             memory_cgroup_v1: case.memory_cgroup_v1,
+            no_memory_controller: case.no_memory_controller,
             trigger: Some(Actor {
                 task: &event.trigger,
                 cgroups: event.trigger_cgroups.as_ref(),

@@ -1,6 +1,6 @@
 //! The facts behind a verdict on an OOM, with their numbers.
 
-use super::{Oom, memory, of_owner, weight, whose};
+use super::{Oom, controller, memory, of_owner, weight, whose};
 use crate::classify::oom::{Agreement, Basis, OomCause, PidNamespace, Scene};
 use crate::describe::{cgroup, reason, usage, zones};
 use crate::enrich::Party;
@@ -21,6 +21,7 @@ pub(super) fn of(oom: &Oom<'_>) -> Vec<String> {
         evidence.extend(allocation(scene));
     }
     evidence.extend(scope(oom));
+    evidence.extend(controller::evidence(oom));
     if oom.cause() == OomCause::Node {
         evidence.extend(scene.sight.iter().flat_map(|sight| zones::evidence(sight, scene.unmovable)));
         evidence.extend(memory::evidence(oom));

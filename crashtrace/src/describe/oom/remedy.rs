@@ -1,6 +1,6 @@
 //! What to do about an OOM.
 
-use super::{Oom, whose};
+use super::{Oom, controller, whose};
 use crate::classify::LimitFinding;
 use crate::classify::oom::{OomCause, PidNamespace};
 use crate::phrase::{process, size};
@@ -57,6 +57,9 @@ pub(super) fn of(oom: &Oom<'_>) -> String {
     let may_be_start_up = oom.scene.start_up().is_some_and(|start_up| start_up.is_first);
     if may_be_start_up && oom.cause() == OomCause::Limit && its_own {
         advice.insert(0, start_up(oom));
+    }
+    if let Some(on) = controller::remedy(oom) {
+        advice.insert(0, on);
     }
     advice.extend(survivor(oom));
     advice.extend(all_together(oom));

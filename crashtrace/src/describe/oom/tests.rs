@@ -1,5 +1,6 @@
 //! Words for the owners of limits.
 
+mod controller;
 mod kubernetes;
 
 use crate::cgroup::NodeRoot;

@@ -163,18 +163,22 @@ fn the_same_path_is_a_pods_to_an_agent_in_that_container() {
     let id = lineage(&outer).levels[0].cgroup_id;
     let pod = || a_pod(UID, Some(Qos::Burstable));
     let all = path.matches('/').count();
-    let (case, verdict, line) = killed(&path, all, &mut asking(pod(), NodeRoot { cgroup_id: id, v1: false }));
+    let (case, verdict, line) =
+        killed(&path, all, &mut asking(pod(), NodeRoot { cgroup_id: id, v1: false, ..NodeRoot::default() }));
     assert_eq!(verdict.level, Some(VerdictLevel::Container));
     let summary = format!("container container-{MARK} of pod namespace-{MARK}/pod-{MARK} hit its own limit");
     assert!(verdict.summary.starts_with(&summary), "{}", verdict.summary);
     assert!(line.contains("Kubernetes has the same limit of 64 MiB"));
     assert_eq!(reason(&case, "victims[0].owner"), None);
     // In another container, or if the root is another hierarchy's.
-    for root in [NodeRoot { cgroup_id: Some(3), v1: false }, NodeRoot { cgroup_id: None, v1: false }] {
+    for root in [
+        NodeRoot { cgroup_id: Some(3), v1: false, ..NodeRoot::default() },
+        NodeRoot { cgroup_id: None, v1: false, ..NodeRoot::default() },
+    ] {
         let (case, verdict, line) = killed(&path, all, &mut asking(pod(), root));
         nothing_rests_on(&case, &verdict, &line);
     }
-    let v1 = NodeRoot { cgroup_id: id, v1: true };
+    let v1 = NodeRoot { cgroup_id: id, v1: true, ..NodeRoot::default() };
     assert!(v1.bytes_in(&lineage(&path)) > 0);
     assert_eq!(
         v1.bytes_in(&Lineage { unified: true, ..lineage(&path) }),
@@ -182,7 +186,8 @@ fn the_same_path_is_a_pods_to_an_agent_in_that_container() {
         "its ids are of another hierarchy"
     );
     // The container that is the node: the machine's.
-    let (case, verdict, line) = killed(&outer, 2, &mut asking(pod(), NodeRoot { cgroup_id: id, v1: false }));
+    let (case, verdict, line) =
+        killed(&outer, 2, &mut asking(pod(), NodeRoot { cgroup_id: id, v1: false, ..NodeRoot::default() }));
     assert_eq!(
         (verdict.level, case.victim(0).map(|it| it.owner.kind)),
         (Some(VerdictLevel::Container), Some(OwnerKind::Container))
@@ -195,7 +200,7 @@ fn the_same_path_is_a_pods_to_an_agent_in_that_container() {
 fn cgroups_deep_in_a_node_that_is_a_container_are_not_taken_for_that_containers() {
     let outer = format!("/system.slice/docker-{SIDE}.scope");
     let deep = Lineage { skipped: 3, ..lineage(&outer) };
-    let inside = NodeRoot { cgroup_id: deep.levels[0].cgroup_id, v1: false };
+    let inside = NodeRoot { cgroup_id: deep.levels[0].cgroup_id, v1: false, ..NodeRoot::default() };
     Owned::resolve(&deep, inside).nearest().expect_err("it may be in a pod");
     assert_eq!(party(&deep).map(|party| party.owner.kind), Ok(OwnerKind::Container));
 }
@@ -206,7 +211,8 @@ fn a_pod_that_is_the_nodes_own_root_goes_through_the_filter_by_its_limit() {
     let path = format!("/kubepods/pod{UID}/{API}");
     let cgroup_id = lineage(&format!("/kubepods/pod{UID}")).levels[0].cgroup_id;
     let other = a_pod("242832fb-e8e5-40d4-8e26-ed956de27eb3", None);
-    let (case, verdict, line) = killed(&path, 2, &mut asking(other, NodeRoot { cgroup_id, v1: false }));
+    let (case, verdict, line) =
+        killed(&path, 2, &mut asking(other, NodeRoot { cgroup_id, ..NodeRoot::default() }));
     assert!(case.victim(0).is_some_and(|party| !party.placement.is_in_pod()));
     assert!(verdict.limit.as_ref().is_some_and(|limit| limit.party.placement.is_in_pod()));
     nothing_rests_on(&case, &verdict, &line);
@@ -296,7 +302,7 @@ proptest! {
         root in 0_usize..3,
     ) {
         let at = lineage(&path).levels.iter().rev().nth(root).and_then(|level| level.cgroup_id);
-        let root = NodeRoot { cgroup_id: at.filter(|_| root > 0), v1: false };
+        let root = NodeRoot { cgroup_id: at.filter(|_| root > 0), v1: false, ..NodeRoot::default() };
         let names = names.min(path.matches('/').count());
         let (case, verdict, line) = killed(&path, names, &mut asking(a_pod(uid, qos), root));
         let parties = case.owners.parties();

@@ -40,6 +40,14 @@ pub(super) fn memory_cgroup(
         // A controller that is in no v1 hierarchy belongs to the unified one.
         Some([_, "0", _, _]) => Ok((MemoryCgroup::V2, unified.map(|mount| mount.point.clone()))),
         Some([_, _, _, _]) => Ok((MemoryCgroup::V1, None)),
+        // The root of the unified hierarchy lists all controllers that there are.
+        _ if unified.is_some_and(|mount| {
+            let file = |name: &str| read(&format!("{}/{name}", mount.point));
+            is_root(MemoryCgroup::V2, |name| file(name).is_ok())
+        }) =>
+        {
+            Ok((MemoryCgroup::Disabled, None))
+        }
         _ => Err("neither the mounted cgroup hierarchies nor /proc/cgroups have a memory controller".into()),
     }
 }

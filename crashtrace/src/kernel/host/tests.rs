@@ -273,6 +273,18 @@ fn where_no_mount_shows_the_memory_controller_the_kernels_table_does() {
     }
 }
 
+/// From 6.15 on `/proc/cgroups` leaves out controllers without a v1 side, and the memory controller with them.
+#[test]
+fn a_root_that_lists_no_memory_controller_shows_that_there_is_none() {
+    let mounted = ("/proc/self/mountinfo", V2_MOUNT);
+    let table = ("/proc/cgroups", "cpu\t0\t1\t1\n");
+    let controllers = ("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n");
+    assert_eq!(cgroup(&[mounted, table, controllers]), (Some(MemoryCgroup::Disabled), None));
+    // A container's own cgroup may have been given only some of the controllers.
+    let events = ("/sys/fs/cgroup/cgroup.events", "populated 1\n");
+    assert_eq!(cgroup(&[mounted, table, controllers, events]), (None, None));
+}
+
 #[test]
 fn releases_of_all_kinds_give_their_version() {
     for (release, version) in [

@@ -118,7 +118,7 @@ impl AllocHook {
 #[must_use]
 pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbols) -> Vec<Blind> {
     let show_addresses = show_addresses(facts);
-    let mut list = Vec::new();
+    let mut list: Vec<_> = no_controller(facts).into_iter().collect();
     let mut add = |what: &str, why: &str, remedy: Option<&str>| {
         list.push(Blind {
             what: what.to_owned(),
@@ -218,6 +218,20 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
     }
     list.extend(ends.filter(|blind| blind.chosen));
     list
+}
+
+/// Without the memory controller no limit is in force. That is no fault of the hooks, but no report will be of a limit.
+fn no_controller(facts: &HostFacts) -> Option<Blind> {
+    (facts.memory_cgroup == Some(MemoryCgroup::Disabled)).then(|| Blind {
+        what: "an OOM at a memory limit of a container, pod or service: no such limit is in force".to_owned(),
+        why: "the kernel's memory controller is switched off (cgroup_disable=memory) or not built in".to_owned(),
+        remedy: Some(
+            "switch the memory controller on: remove cgroup_disable=memory from the kernel's command line (on Raspberry Pi OS add \
+             cgroup_enable=memory cgroup_memory=1 to cmdline.txt) and boot anew"
+                .to_owned(),
+        ),
+        chosen: false,
+    })
 }
 
 /// What of ends of containers is not seen.
