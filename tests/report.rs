@@ -287,7 +287,8 @@ fn every_field_that_is_unknown_has_a_reason() {
             // The OOM killer had no part in it.
             || (path == "allocation.scope_total_bytes" || path == "allocation.victim_points_bytes")
                 && line["kind"].as_str().is_some_and(|kind| kind.ends_with("_failure"))
-            || path == "allocation.order" && line["kind"] == "vmalloc_failure"
+            // Of a vmalloc, also of one whose charge failed: its size is no power of two.
+            || path == "allocation.order" && line["allocation"]["bytes"].is_u64()
             || path == "limit.swap_limit_bytes" && line["limit"]["swap_unlimited"] == true
             || path == "memory.holders[*].limit_bytes"
                 && line["memory"]["holders"]

@@ -14,7 +14,8 @@ pub const FORMAT_BYTES: usize = 64;
 /// Failures with the same `cgroup_id`, `format_address`, `gfp` and `argument` are of one kind. The first has a record at once,
 /// later ones at most one record per [`FAILURE_QUIET_NS`]. `total` counts all of them, so that no count is lost with a record.
 ///
-/// Sections: [`section::ZONES`](crate::section::ZONES), [`section::TRIGGER`](crate::section::TRIGGER).
+/// Sections: [`section::VMALLOC`](crate::section::VMALLOC), [`section::ZONES`](crate::section::ZONES),
+/// [`section::TRIGGER`](crate::section::TRIGGER).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct AllocFailure {
@@ -59,7 +60,8 @@ pub struct FailureKey {
     /// Address of the format that `warn_alloc` was called with; 0 at the tracepoint.
     pub format_address: u64,
     /// The argument after the format; if its type is smaller, the upper half is undefined. At the tracepoint, and if the format
-    /// is that of a failed page allocation, it is the order.
+    /// is that of a failed page allocation, it is the order. With a [`VmallocArea`] at a probe it is the area's size: the argument
+    /// may be what a vmalloc had got, which is another each time.
     pub argument: u64,
     /// Flags of the allocation.
     pub gfp: u32,
@@ -68,6 +70,22 @@ pub struct FailureKey {
 }
 
 const _: () = assert!(size_of::<FailureKey>() == 32);
+
+/// The area that a failed vmalloc was to fill (`struct vm_struct`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct VmallocArea {
+    /// `size`, with the guard page that follows each area unless its flags have `VM_NO_GUARD`.
+    pub size_bytes: u64,
+    /// `requested_size`, 0 where the kernel does not have it.
+    pub requested_bytes: u64,
+    /// `flags` (`VM_*`, `include/linux/vmalloc.h`).
+    pub flags: u64,
+    /// `nr_pages`: at `warn_alloc` how many pages it had got.
+    pub pages: u64,
+}
+
+const _: () = assert!(size_of::<VmallocArea>() == 32);
 
 /// Counts of one kind of failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,4 +122,11 @@ pub struct GfpBits {
     pub movable: u32,
     /// `__GFP_RECLAIMABLE`.
     pub reclaimable: u32,
+    /// Flags of allocations that have a fallback, if they have `__GFP_NOWARN` too: `__GFP_NORETRY`, `__GFP_NOMEMALLOC`,
+    /// `__GFP_THISNODE`.
+    pub has_fallback: u32,
+    /// `__GFP_HIGHMEM`.
+    pub highmem: u32,
+    /// `__GFP_HARDWALL`.
+    pub hardwall: u32,
 }

@@ -273,6 +273,21 @@ fields! {
     /// `pglist_data.node_id`, i32.
     PGDAT_NODE_ID = [at("pglist_data", "node_id")];
 
+    /// `vm_struct.addr`, a pointer.
+    VM_ADDR = [at("vm_struct", "addr")];
+    /// `vm_struct.size`, u64 of bytes, with the guard page.
+    VM_SIZE = [at("vm_struct", "size")];
+    /// `vm_struct.flags`, u64.
+    VM_FLAGS = [at("vm_struct", "flags")];
+    /// `vm_struct.pages`, a pointer to the array of its pages.
+    VM_PAGES = [at("vm_struct", "pages")];
+    /// `vm_struct.nr_pages`, u32.
+    VM_NR_PAGES = [at("vm_struct", "nr_pages")];
+    /// `vm_struct.phys_addr`, u64: 0 unless it maps a device.
+    VM_PHYS_ADDR = [at("vm_struct", "phys_addr")];
+    /// `vm_struct.requested_size`, u64 of bytes; from 6.15 on, and in later releases of 6.12.
+    VM_REQUESTED_SIZE = [at("vm_struct", "requested_size")];
+
     /// `zone.zone_pgdat`, a pointer.
     ZONE_PGDAT = [at("zone", "zone_pgdat")];
     /// `zone.name`, a string.

@@ -40,7 +40,15 @@ static CGROUP_V1: u32 = 0;
 
 /// Flags that the programs act on.
 #[unsafe(no_mangle)]
-static GFP_BITS: GfpBits = GfpBits { nowarn: 0, direct_reclaim: 0, movable: 0, reclaimable: 0 };
+static GFP_BITS: GfpBits = GfpBits {
+    nowarn: 0,
+    direct_reclaim: 0,
+    movable: 0,
+    reclaimable: 0,
+    has_fallback: 0,
+    highmem: 0,
+    hardwall: 0,
+};
 
 /// Whether to write records of failures that their callers expect.
 #[unsafe(no_mangle)]

@@ -29,7 +29,7 @@ mod zones;
 
 pub use alloc::{
     AllocFailure, FAILURE_QUIET_NS, FAILURE_STACK_FRAMES, FORMAT_BYTES, FailureCount, FailureKey, GfpBits,
-    failure_flag,
+    VmallocArea, failure_flag,
 };
 pub use exit::{
     ContainerExit, FAILED_EXECS, FailedExecs, RaisedSignal, SENDER_NAMES_BYTES, SentSignal, exit_flag,
@@ -275,6 +275,9 @@ pub const SECTION_MAX_BYTES: usize = size_of::<Section>() + MAX_LEVELS * (size_o
 pub const ZONES_MAX_BYTES: usize =
     size_of::<Section>() + size_of::<ZonesHead>() + MAX_ZONES * size_of::<Zone>();
 
+/// Bytes of the section with the area of a failed vmalloc.
+pub const VMALLOC_BYTES: usize = size_of::<Section>() + size_of::<VmallocArea>();
+
 /// Bytes of the longest record: a reader may refuse longer ones.
 pub const RECORD_MAX_BYTES: usize = size_of::<Header>()
     + size_of::<OomDecision>()
@@ -283,5 +286,6 @@ pub const RECORD_MAX_BYTES: usize = size_of::<Header>()
 
 const _: () = assert!(RECORD_MAX_BYTES <= 16 * 1024);
 const _: () = assert!(
-    size_of::<Header>() + size_of::<AllocFailure>() + ZONES_MAX_BYTES + SECTION_MAX_BYTES <= RECORD_MAX_BYTES
+    size_of::<Header>() + size_of::<AllocFailure>() + VMALLOC_BYTES + ZONES_MAX_BYTES + SECTION_MAX_BYTES
+        <= RECORD_MAX_BYTES
 );

@@ -13,7 +13,7 @@ pub mod counter {
     pub const NO_VICTIM_FOLDED: u32 = 3;
     /// Failed allocations that are processed: all but the next two.
     pub const ALLOC_FAILED: u32 = 4;
-    /// Failed allocations whose caller expects failure (`__GFP_NOWARN`): routine.
+    /// Failed allocations whose caller expects failure (`__GFP_NOWARN`) and has a fallback: routine.
     pub const ALLOC_NOWARN: u32 = 5;
     /// Failed allocations of processes that the OOM killer has killed, while they exit.
     pub const ALLOC_OF_VICTIM: u32 = 6;
@@ -105,7 +105,7 @@ pub mod global {
     pub const ADDRESSES: &str = "ADDRESSES";
     /// `u32`: 1 if the memory controller is on cgroup v1.
     pub const CGROUP_V1: &str = "CGROUP_V1";
-    /// [`GfpBits`](crate::GfpBits), as four `u32`.
+    /// [`GfpBits`](crate::GfpBits), as seven `u32`.
     pub const GFP_BITS: &str = "GFP_BITS";
     /// `u64`: id of the cgroup at which the node's cgroups begin, where that is not the machine's root; else 0.
     pub const NODE_ROOT: &str = "NODE_ROOT";

@@ -16,6 +16,8 @@ pub mod section {
     pub const MEMCG_MEMORY: u16 = 6;
     /// Small cgroups that have been removed, in the record of holders: see [`RemovedCgroups`](crate::RemovedCgroups).
     pub const REMOVED: u16 = 7;
+    /// The area that a failed vmalloc was for: see [`VmallocArea`](crate::VmallocArea).
+    pub const VMALLOC: u16 = 8;
 }
 
 /// Opens one list of cgroups in a record's tail. [`Level`]s follow, each with its name, padded to 8 bytes.

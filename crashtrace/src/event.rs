@@ -14,7 +14,7 @@ pub mod oom;
 pub mod signals;
 pub mod zones;
 
-pub use alloc::{AllocFailure, Asked, Counted, FailureKey, MigrateType};
+pub use alloc::{AllocFailure, Asked, Counted, FailureKey, MigrateType, VMALLOC, Vmalloc, VmallocStep};
 pub use exit::{ContainerExit, FailedExec, Outcome, Parent, Raised, SI_KERNEL, Sender, Signal, WaitStatus};
 pub use memory::{ChargedLru, HugePages, Lru, MemcgMemory, MemcgStats, NodeMemory, NodeStats};
 pub use oom::{Constraint, Holder, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim, OomVictim};

@@ -177,6 +177,9 @@ impl GfpNames {
             direct_reclaim: bit("__GFP_DIRECT_RECLAIM"),
             movable: bit("__GFP_MOVABLE"),
             reclaimable: bit("__GFP_RECLAIMABLE"),
+            has_fallback: bit("__GFP_NORETRY") | bit("__GFP_NOMEMALLOC") | bit("__GFP_THISNODE"),
+            highmem: bit("__GFP_HIGHMEM"),
+            hardwall: bit("__GFP_HARDWALL"),
         }
     }
 

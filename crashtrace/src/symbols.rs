@@ -11,8 +11,9 @@ use crashtrace_ebpf::address;
 use serde::{Deserialize, Serialize};
 
 /// The functions to look for (`mm/oom_kill.c`, `mm/memcontrol.c`, `mm/vmscan.c`, `mm/page_alloc.c`, `drivers/tty/sysrq.c`; 5.10
-/// to 7.3), and those that run in interrupts ([`INTERRUPT`](crate::event::alloc::INTERRUPT)).
-pub const FUNCTIONS: [&str; 26] = [
+/// to 7.3), those that run in interrupts ([`INTERRUPT`](crate::event::alloc::INTERRUPT)), and vmalloc's
+/// ([`VMALLOC`](crate::event::alloc::VMALLOC)).
+pub const FUNCTIONS: [&str; 29] = [
     "mem_cgroup_out_of_memory",
     "out_of_memory",
     "oom_kill_process",
@@ -39,6 +40,9 @@ pub const FUNCTIONS: [&str; 26] = [
     "hrtimer_interrupt",
     "flush_smp_call_function_queue",
     "irq_work_run_list",
+    "__vmalloc_node_range",
+    "__vmalloc_node_range_noprof",
+    "__vmalloc_area_node",
 ];
 
 /// Data whose address is needed, beside what the ABI lists: the array of pointers to the NUMA nodes (`mm/numa.c` or the

@@ -2,7 +2,7 @@
 
 use crashtrace::event::{
     AllocFailure, Asked, BlockTypes, Constraint, Event, FailureKey, Hook, MigrateType, OomControl,
-    OomDecision, Stack, Stamp, Watermarks, Zone, ZoneTypes, Zones,
+    OomDecision, Stack, Stamp, Vmalloc, VmallocStep, Watermarks, Zone, ZoneTypes, Zones,
 };
 
 use crate::cases::container_oom_events;
@@ -18,6 +18,7 @@ pub(crate) fn built() -> Vec<(&'static str, Made)> {
         ("alloc_low_memory", failed(low_memory())),
         ("vmalloc_failure", failed(vmalloc())),
         ("charge_failure", failed(charge())),
+        ("bpf_map_charge_failure", failed(bpf_map())),
         ("system_oom_fragmentation", system_oom()),
         ("oom_storm", storm()),
     ]
@@ -71,6 +72,7 @@ fn failure(asked: Asked, gfp: u32) -> AllocFailure {
         key: FailureKey { cgroup_id: 1, format_address: 2, argument: 3, gfp, pad: 0 },
         counted: crashtrace::event::Counted { since_ns: 1, total: 1, sent_ns: 1 },
         asked,
+        vmalloc: None,
         format: Some("page allocation failure: order:%u".into()),
         gfp,
         migrate_type: Some(MigrateType::Unmovable),
@@ -109,8 +111,9 @@ fn low_memory() -> (u64, AllocFailure) {
 /// A module allocates more than the machine has.
 fn vmalloc() -> (u64, AllocFailure) {
     let asked = Asked::Vmalloc { bytes: Some(16 << 30) };
-    let format = "vmalloc error: size %lu, failed to allocate pages";
-    (0, AllocFailure { format: Some(format.into()), ..failure(asked, 0xdc2) })
+    let vmalloc = Some(Vmalloc { step: VmallocStep::Other, got_bytes: None });
+    let format = "vmalloc error: size %lu, exceeds total pages";
+    (0, AllocFailure { vmalloc, format: Some(format.into()), ..failure(asked, 0xdc2) })
 }
 
 /// A pipe in a full container, as the tracepoint sees it.
@@ -121,6 +124,16 @@ fn charge() -> (u64, AllocFailure) {
     let stamp = stamp(Hook::RawTracepoint);
     let zones = Some(in_pieces());
     (7, AllocFailure { stamp, key, format: None, cgroups: Some(cgroups), zones, ..asked })
+}
+
+/// A BPF map of 64 MiB in a container that may have 64 MiB. The kernel does not warn of it.
+fn bpf_map() -> (u64, AllocFailure) {
+    let cgroups = limited(lineage(&in_pod(API)), 0, 64 * MIB - 4096, 64 * MIB);
+    let asked = Asked::Vmalloc { bytes: Some(64 * MIB) };
+    let vmalloc = Some(Vmalloc { step: VmallocStep::Pages, got_bytes: Some(49 * MIB) });
+    let format = Some("vmalloc error: size %lu, failed to allocate pages".into());
+    let stack = Some(Stack(vec!["warn_alloc".to_owned(), "__vmalloc_node_range_noprof".to_owned()]));
+    (0, AllocFailure { vmalloc, format, cgroups: Some(cgroups), stack, ..failure(asked, 0x40_6dc2) })
 }
 
 /// The kills of a second in which one container's workers came back as fast as they were killed: beyond the first 65 they are

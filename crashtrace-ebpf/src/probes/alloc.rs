@@ -8,6 +8,33 @@
 //!
 //! Every allocation hits the tracepoint, failed or not, so that program only returns early if there is a page; a subprogram
 //! handles a failure.
+//!
+//! # Failures that are routine
+//!
+//! `__GFP_NOWARN` says that the caller does not want a message. Mostly it has a fallback, and its failures are counted and not
+//! recorded ([`is_routine`]). But it is also set where none can follow: BPF maps ask for
+//! `GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN | __GFP_ACCOUNT` (`bpf_map_area_alloc`, `kernel/bpf/syscall.c`), since users
+//! choose their size, and a container at its limit then gets ENOMEM. So what is recorded all the same is the failure of a whole
+//! vmalloc, or of a single page: smaller is nothing. Of both only those that may sleep and were to try on.
+//!
+//! | who, with `__GFP_NOWARN` | other flags | recorded |
+//! |---|---|---|
+//! | vmalloc for BPF maps, tables of netfilter, a ring of `io_uring` | may sleep | yes, by `warn_alloc` with vmalloc's format |
+//! | vmalloc of a caller with another way (`eb_create`) | NORETRY | no |
+//! | pages of a vmalloc (`vm_area_alloc_pages` adds NOWARN) | order 0, HIGHMEM without HARDWALL | at the tracepoint; at `warn_alloc` no, since vmalloc's own call follows |
+//! | the same in large blocks, before it tries single ones | order above 0, or may not sleep | no |
+//! | kvmalloc's first try, before vmalloc | order above 0, NORETRY unless RETRY_MAYFAIL | no |
+//! | a slab in a large block, before a small one (`allocate_slab`) | NORETRY, NOMEMALLOC | no |
+//! | transparent huge pages, large folios | order above 0, NORETRY | no |
+//! | readahead (`readahead_gfp_mask`) | NORETRY | no |
+//! | mmu-gather (`tlb_next_batch`), and all else with `GFP_NOWAIT`, which has NOWARN from 6.12 on | may not sleep | no |
+//! | swap: nodes of the swap cache (`add_to_swap`); zswap, zram | may not sleep, or NORETRY | no |
+//! | a mempool, before it waits for an element (`mempool_alloc`) | NORETRY, NOMEMALLOC | no |
+//! | heads of network buffers (`kmalloc_reserve`), before the reserves for swap over the network | NOMEMALLOC | no |
+//! | data of network buffers in large blocks (`skb_page_frag_refill`, `alloc_skb_with_frags`) | order above 0, NORETRY, may not sleep | no |
+//! | targets of migration, compaction, CMA: the page then stays where it is | MOVABLE | no |
+//! | a page of one NUMA node, before others | THISNODE | no |
+//! | graphics memory (TTM), single pages | order 0, may sleep | yes |
 
 use core::arch::asm;
 
@@ -18,8 +45,8 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::{kprobe, raw_tracepoint};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
 use crashtrace_ebpf::{
-    AllocFailure, FAILURE_QUIET_NS, FAILURE_STACK_FRAMES, FORMAT_BYTES, FailureCount, FailureKey, counter,
-    failure_flag, fields, hook, kind, missing, section,
+    AllocFailure, FAILURE_QUIET_NS, FAILURE_STACK_FRAMES, FORMAT_BYTES, FailureCount, FailureKey,
+    VmallocArea, counter, failure_flag, fields, hook, kind, missing, section,
 };
 
 use crate::emit::{Record, armed, count};
@@ -31,8 +58,13 @@ use crate::lineage;
 use crate::maps::{BUDGET, BUDGET_RECORDS, FAILURES, slot};
 use crate::probes::zones;
 
+mod vm_struct;
+
 /// The format of a failed page allocation begins with this: the argument after it is an order, of 32 bits.
 const PAGE_ALLOC: u64 = u64::from_le_bytes(*b"page all");
+
+/// Formats of a failed vmalloc begin with this, and a byte more ("vmalloc: ", "vmalloc error: ").
+const VMALLOC: u64 = u64::from_le_bytes(*b"vmalloc\0");
 
 /// `BPF_NOEXIST`.
 const NO_EXIST: u64 = 1;
@@ -47,6 +79,10 @@ struct Request {
     format: u64,
     argument: u64,
     migrate_type: u32,
+    /// 1 if it is for pages, else 0.
+    is_order: u64,
+    /// 1 if it is a vmalloc, else 0.
+    is_vmalloc: u64,
 }
 
 #[kprobe]
@@ -56,13 +92,16 @@ fn warn_alloc(ctx: ProbeContext) -> u32 {
     }
     let (gfp, format) = (ctx.arg::<u64>(0).unwrap_or(0) as u32, ctx.arg::<u64>(2).unwrap_or(0));
     let argument = ctx.arg::<u64>(3).unwrap_or(0);
-    let is_order = is_zero(read::<u64>(format) ^ PAGE_ALLOC);
+    let head = read::<u64>(format);
+    let is_order = is_zero(head ^ PAGE_ALLOC);
     let request = Request {
         gfp,
         nodemask: ctx.arg::<u64>(1).unwrap_or(0),
         format,
         argument: argument & (is_order.wrapping_neg() >> 32 | is_order.wrapping_sub(1)),
         migrate_type: migrate_type(gfp),
+        is_order,
+        is_vmalloc: is_zero((head ^ VMALLOC) << 8),
     };
     failure(&ctx, request, hook::KPROBE);
     0
@@ -94,6 +133,8 @@ fn no_page(ctx: RawTracePointContext) -> u64 {
         format: 0,
         argument: order & 0xffff_ffff,
         migrate_type: migrate_type as u32,
+        is_order: 1,
+        is_vmalloc: 0,
     };
     failure(&ctx, request, hook::RAW_TRACEPOINT);
     0
@@ -106,9 +147,34 @@ fn migrate_type(gfp: u32) -> u32 {
     u32::from(gfp & bits.movable != 0) | u32::from(gfp & bits.reclaimable != 0) << 1
 }
 
+/// A page of a vmalloc, by its flags: such pages may be of high memory, but are not bound to the cpuset's nodes.
 #[inline(always)]
-fn failure<C: EbpfContext>(ctx: &C, request: Request, hook: u8) {
-    if request.gfp & gfp_bits().nowarn != 0 && !include_nowarn() {
+fn is_page_of_vmalloc(request: &Request) -> bool {
+    let bits = gfp_bits();
+    request.is_order != 0
+        && request.argument == 0
+        && request.gfp & (bits.highmem | bits.hardwall) == bits.highmem
+}
+
+/// The caller expects the failure, and goes on without: see above.
+#[inline(always)]
+fn is_routine(request: &Request, hook: u8) -> bool {
+    let bits = gfp_bits();
+    if request.gfp & bits.nowarn == 0 || include_nowarn() {
+        return false;
+    }
+    if request.gfp & bits.direct_reclaim == 0 || request.gfp & (bits.has_fallback | bits.movable) != 0 {
+        return true;
+    }
+    let single = request.is_order != 0
+        && request.argument == 0
+        && (hook == hook::RAW_TRACEPOINT || !is_page_of_vmalloc(request));
+    !single && request.is_vmalloc == 0
+}
+
+#[inline(always)]
+fn failure<C: EbpfContext>(ctx: &C, mut request: Request, hook: u8) {
+    if is_routine(&request, hook) {
         count(counter::ALLOC_NOWARN);
         return;
     }
@@ -122,6 +188,14 @@ fn failure<C: EbpfContext>(ctx: &C, request: Request, hook: u8) {
         return;
     }
     count(counter::ALLOC_FAILED);
+    let mut area = VmallocArea::default();
+    if hook == hook::KPROBE {
+        // Address 0, which has no area, unless it is a vmalloc.
+        let is_vmalloc = request.is_vmalloc.wrapping_neg();
+        area = vm_struct::facts(vm_struct::at_call(ctx.as_ptr(), request.argument, is_vmalloc));
+        request.argument &= is_zero(area.size_bytes).wrapping_neg();
+        request.argument |= area.size_bytes;
+    }
     let memory = memory_css(task);
     let css = memory | (unified_css(task) & is_zero(memory).wrapping_neg());
     let cgroup: u64 = member(css, fields::CSS_CGROUP);
@@ -133,7 +207,10 @@ fn failure<C: EbpfContext>(ctx: &C, request: Request, hook: u8) {
         pad: 0,
     };
     let Some(counted) = speak_up(&key) else { return };
-    write(ctx, task, request, key, counted, hook);
+    if hook == hook::RAW_TRACEPOINT && is_page_of_vmalloc(&request) {
+        area = vm_struct::facts(vm_struct::on_stack(ctx.as_ptr() as u64));
+    }
+    write(ctx, task, request, key, counted, hook, &area);
 }
 
 /// Counts a failure; gives the counts if a record is due.
@@ -193,6 +270,7 @@ fn write<C: EbpfContext>(
     key: FailureKey,
     counted: FailureCount,
     hook: u8,
+    area: &VmallocArea,
 ) {
     const STACK_BYTES: u32 = (FAILURE_STACK_FRAMES * 8) as u32;
     let Some(record) = Record::begin::<AllocFailure>(slot::ALLOC, kind::ALLOC_FAILURE, hook) else { return };
@@ -217,6 +295,7 @@ fn write<C: EbpfContext>(
         record.lacks(is_zero(copied) * u64::from(missing::FORMAT) | no_stack * u64::from(missing::STACK));
         task_facts(task, &raw mut (*body).trigger);
     }
+    vm_struct::append(&record, area);
     zones::append(&record, 0);
     lineage::of_task(&record, section::TRIGGER, task);
     record.send();

@@ -2,16 +2,17 @@
 //!
 //! | what failed | what the figures say | cause | shortage |
 //! |---|---|---|---|
-//! | pages, charged (`__GFP_ACCOUNT`), seen at the tracepoint | the zones could have served, or they do not tell and a cgroup of the allocating task is at its limit | `cgroup_oom`, inferred | none |
+//! | pages or vmalloc's pages, charged (`__GFP_ACCOUNT`), seen at the tracepoint; vmalloc's pages also at `warn_alloc` | the zones could have served, or they do not tell and a cgroup of the allocating task is at its limit | `cgroup_oom`, inferred | none |
 //! | pages | by the table in [`crate::fragmentation::assess`]: fragmentation | `fragmentation` | `fragmentation` |
 //! | pages | the same: low memory | `low_memory` | `low_memory`; `atomic_reserves` if the allocation may use the reserves |
 //! | pages | the same: would succeed now, or cannot be told | `unknown` | none |
 //! | vmalloc | not even a single page was allocated | `low_memory` | `low_memory` |
-//! | vmalloc | else: more than the machine's memory, or than the address space | `unknown` | none |
+//! | vmalloc | else: more than the machine's memory, or than the address space, or it cannot be told | `unknown` | none |
 //! | anything else | | `unknown` | none |
 //!
 //! At the tracepoint a page that was allocated and freed again, because its charge failed, looks like no page (`__alloc_pages`,
-//! `mm/page_alloc.c`, 5.10 to 7.3): hence the first row. `warn_alloc` is not called for that. A cgroup at its limit proves
+//! `mm/page_alloc.c`, 5.10 to 7.3): hence the first row. `warn_alloc` is not called for that, but a vmalloc whose page it was calls
+//! it (`__vmalloc_area_node`, `mm/vmalloc.c`), while what it had got is still charged. A cgroup at its limit proves
 //! little by itself, since page cache fills most of them up; if the zones had no free page, none was charged.
 //!
 //! Figures that were read late, after the failure, prove less: the cause is then inferred.
@@ -20,7 +21,7 @@ use super::zones::{self, Sight};
 use super::{Facts, LimitFinding, Open, Reason, Verdict, certainty, level_of};
 use crate::correlate::AllocFailures;
 use crate::enrich::Case;
-use crate::event::{AllocFailure, Asked, Constraint, Hook, Limit};
+use crate::event::{AllocFailure, Asked, Constraint, Hook, Limit, VmallocStep};
 use crate::fragmentation;
 use crate::schema::{Cause, Field, Level, LimitField, Origin, Shortage, VerdictField};
 
@@ -35,6 +36,17 @@ pub struct AllocFacts {
     pub caller: Caller,
     /// All memory of the node, if vmalloc's size was larger.
     pub beyond_node_bytes: Option<u64>,
+    pub nowarn: Nowarn,
+}
+
+/// Whether the caller wants no message of the failure (`__GFP_NOWARN`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nowarn {
+    No,
+    /// It expects the failure, and goes on without.
+    Fallback,
+    /// Nothing smaller can be tried: as the kernel side decides, whose reasons stand in `crashtrace-ebpf/src/probes/alloc.rs`.
+    NoFallback,
 }
 
 /// Why an allocation failed.
@@ -108,7 +120,23 @@ pub(super) fn verdict(case: &Case, failures: &AllocFailures) -> Verdict {
             cause: found,
             caller: caller(case, failure),
             beyond_node_bytes: beyond_node_bytes(case, failure),
+            nowarn: nowarn(case, failure),
         }),
+    }
+}
+
+fn nowarn(case: &Case, failure: &AllocFailure) -> Nowarn {
+    let smallest = match failure.asked {
+        Asked::Pages { order } => order == 0,
+        Asked::Vmalloc { .. } => true,
+        Asked::Other => false,
+    };
+    match case.traits.filter(|traits| traits.nowarn) {
+        None => Nowarn::No,
+        Some(traits) => {
+            let tries_on = traits.may_sleep && !traits.no_retry && !traits.movable && !traits.this_node;
+            if smallest && tries_on { Nowarn::NoFallback } else { Nowarn::Fallback }
+        }
     }
 }
 
@@ -149,7 +177,8 @@ fn open(
         let reason = match (failure.asked, sight) {
             (Asked::Other, _) => Reason::UnknownAllocation,
             (Asked::Vmalloc { .. }, _) if beyond_node => Reason::VmallocBeyondNode,
-            (Asked::Vmalloc { .. }, Some(_)) => Reason::VmallocNotForMemory,
+            (Asked::Vmalloc { .. }, Some(_)) if in_address_space(failure) => Reason::VmallocNotForMemory,
+            (Asked::Vmalloc { .. }, Some(sight)) if sight.could_serve() => Reason::FreeNow,
             (_, None) => Reason::ZonesUnread,
             (_, Some(sight)) => sight.open(),
         };
@@ -175,11 +204,12 @@ struct FailedCharge {
     limit: Option<LimitFinding>,
 }
 
-/// A failed charge: the allocation is charged, only the tracepoint saw it, and the zones could have served it, or they do not
-/// tell and a cgroup is at its limit.
+/// A failed charge: the allocation is charged, the hook is one that failed charges reach, and the zones could have served it, or
+/// they do not tell and a cgroup is at its limit.
 fn charge(case: &Case, failure: &AllocFailure, sight: Option<&Sight<'_>>) -> Option<FailedCharge> {
     let is_charged = case.traits.is_some_and(|traits| traits.account);
-    if failure.stamp.hook != Hook::RawTracepoint || !is_charged || failure.in_interrupt() {
+    let may_be_charge = failure.stamp.hook == Hook::RawTracepoint || failure.vmalloc_page();
+    if !may_be_charge || !is_charged || failure.in_interrupt() {
         return None;
     }
     let limit = full(case, failure);
@@ -200,6 +230,11 @@ fn full(case: &Case, failure: &AllocFailure) -> Option<LimitFinding> {
     let party = owned.level(index).ok()?.clone();
     let charged_at = level_of(&party.placement);
     Some(LimitFinding { cgroups: cgroups.from_level(index), party, charged_at })
+}
+
+/// A vmalloc found no place in the kernel's address space.
+fn in_address_space(failure: &AllocFailure) -> bool {
+    failure.vmalloc.is_some_and(|vmalloc| vmalloc.step == VmallocStep::AddressSpace)
 }
 
 /// All memory of the node, if the allocation was larger.

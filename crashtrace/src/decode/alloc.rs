@@ -1,9 +1,12 @@
 //! The record of a failed allocation, and of the zones at a decision.
 
-use crashtrace_ebpf::{self as abi, FailureKey, failure_flag, missing};
+use crashtrace_ebpf::{self as abi, FailureKey, VmallocArea, failure_flag, missing};
 
 use super::{DecodeError, Machine, Reader, lineage, name, possible, stack, task};
-use crate::event::{AllocFailure, Asked, Counted, MigrateType, Name, NodeMemory, Stamp, Zones};
+use crate::event::{
+    AllocFailure, Asked, Counted, Hook, MigrateType, Name, NodeMemory, Stack, Stamp, VMALLOC, Vmalloc,
+    VmallocStep, Zones,
+};
 
 /// Reads one.
 pub(super) fn failure(
@@ -28,11 +31,14 @@ pub(super) fn failure(
     let stack = stack::<{ abi::FAILURE_STACK_FRAMES }>(reader, lacks, machine)?;
     let mut sections = lineage::sections(reader, machine)?;
     let format = (lacks & missing::FORMAT == 0).then_some(format);
+    let area = sections.vmalloc.and_then(|area| Area::of(area, stamp.hook, machine));
+    let (asked, vmalloc) = asked(key, format.as_ref(), stack.as_ref(), area);
     Ok(Box::new(AllocFailure {
         stamp,
         key,
         counted,
-        asked: asked(key, format.as_ref()),
+        asked,
+        vmalloc,
         format,
         gfp: key.gfp,
         migrate_type: Some(match migrate_type {
@@ -68,20 +74,77 @@ pub(super) fn zones(
     }
 }
 
-/// The meaning of the argument after the format. The tracepoint has no format, and is hit for pages only.
-fn asked(key: FailureKey, format: Option<&Name>) -> Asked {
+/// The area of a failed vmalloc.
+#[derive(Clone, Copy)]
+struct Area {
+    asked_bytes: u64,
+    got_bytes: Option<u64>,
+}
+
+impl Area {
+    /// `None` if it had got all of it, which is no failure.
+    fn of(area: VmallocArea, hook: Hook, machine: &Machine) -> Option<Self> {
+        /// `include/linux/vmalloc.h`, 5.10 to 7.3.
+        const VM_NO_GUARD: u64 = 0x40;
+        let guard = if area.flags & VM_NO_GUARD == 0 { machine.page_size_bytes } else { 0 };
+        let usable = area.size_bytes.checked_sub(guard).filter(|bytes| *bytes > 0)?;
+        // The size before it was rounded up to pages.
+        let asked_bytes =
+            Some(area.requested_bytes).filter(|bytes| (1..=usable).contains(bytes)).unwrap_or(usable);
+        // At the tracepoint it has not been counted yet, or has been counted as if all was there (5.10).
+        let got_bytes = (hook != Hook::RawTracepoint)
+            .then(|| area.pages.saturating_mul(machine.page_size_bytes))
+            .filter(|got| *got <= usable);
+        Some(Self { asked_bytes, got_bytes })
+    }
+}
+
+/// What was allocated, and how far a vmalloc came. The tracepoint has no format, and is hit for pages only: the stack shows whose.
+fn asked(
+    key: FailureKey,
+    format: Option<&Name>,
+    stack: Option<&Stack>,
+    area: Option<Area>,
+) -> (Asked, Option<Vmalloc>) {
     const PAGES: &[u8] = b"page allocation failure: order:";
     // An order is an unsigned int, and the upper half of the register is undefined.
     let order = key.argument as u32;
+    let pages = (Asked::Pages { order }, None);
     match format {
-        None if key.format_address == 0 => Asked::Pages { order },
-        Some(format) if format.0.starts_with(PAGES) => Asked::Pages { order },
-        Some(format) if format.0.starts_with(b"vmalloc") => {
-            // The first placeholder takes the argument; only a size is long.
-            let first = format.0.iter().position(|byte| *byte == b'%').and_then(|at| format.0.get(at..));
-            let is_size = first.is_some_and(|rest| rest.starts_with(b"%lu"));
-            Asked::Vmalloc { bytes: is_size.then_some(key.argument) }
+        None if key.format_address == 0 => {
+            // A larger block is an attempt, after which vmalloc tries single pages.
+            let of_vmalloc = stack.is_some_and(|stack| VMALLOC.iter().any(|function| stack.has(function)));
+            if !of_vmalloc || order > 0 {
+                return pages;
+            }
+            let vmalloc = Vmalloc { step: VmallocStep::Pages, got_bytes: None };
+            (Asked::Vmalloc { bytes: area.map(|area| area.asked_bytes) }, Some(vmalloc))
         }
-        _ => Asked::Other,
+        Some(format) if format.0.starts_with(PAGES) => pages,
+        Some(format) if format.0.starts_with(b"vmalloc") => vmalloc(key, &format.0, area),
+        _ => (Asked::Other, None),
     }
+}
+
+/// A failed vmalloc by its message. If a page failed, its argument is what had been got: the size that was asked for is the area's.
+fn vmalloc(key: FailureKey, format: &[u8], area: Option<Area>) -> (Asked, Option<Vmalloc>) {
+    let has = |words: &[u8]| format.windows(words.len()).any(|part| part == words);
+    let step = match () {
+        () if has(b"failed to allocate pages") || has(b"failure, allocated %") => VmallocStep::Pages,
+        () if has(b"vm_struct allocation failed") || has(b"allocation failure: %lu bytes") => {
+            VmallocStep::AddressSpace
+        }
+        () => VmallocStep::Other,
+    };
+    // The first placeholder takes the argument; only a size is long.
+    let first = format.iter().position(|byte| *byte == b'%').and_then(|at| format.get(at..));
+    let is_size = first.is_some_and(|rest| rest.starts_with(b"%lu") || rest.starts_with(b"%ld"));
+    let argument = is_size.then_some(key.argument);
+    let (bytes, got_bytes) = match (step, area) {
+        (VmallocStep::Pages, Some(area)) => (Some(area.asked_bytes), area.got_bytes),
+        (VmallocStep::Pages, None) => (None, argument),
+        (_, Some(area)) => (Some(area.asked_bytes), None),
+        (_, None) => (argument, None),
+    };
+    (Asked::Vmalloc { bytes }, Some(Vmalloc { step, got_bytes }))
 }

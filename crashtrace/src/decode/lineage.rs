@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crashtrace_ebpf::{MAX_LEVELS, RemovedCgroups, Section, level_flag, section, section_flag};
+use crashtrace_ebpf::{MAX_LEVELS, RemovedCgroups, Section, VmallocArea, level_flag, section, section_flag};
 
 use super::{DecodeError, Machine, Reader, memory, name, possible, zones};
 use crate::event::{Holder, Level, Limit, Lineage, MemcgMemory, NodeMemory, Zones};
@@ -15,6 +15,7 @@ pub(super) struct Sections {
     pub(super) zones: Option<Zones>,
     pub(super) node: Option<Box<NodeMemory>>,
     pub(super) removed: Option<RemovedCgroups>,
+    pub(super) vmalloc: Option<VmallocArea>,
 }
 
 impl Sections {
@@ -36,6 +37,14 @@ impl Sections {
             section::MEMCG_MEMORY => self.memcgs.push_back(Box::new(memory::memcg(body, machine)?)),
             section::REMOVED => {
                 self.removed = Some(RemovedCgroups { small: body.u64()?, small_pages: body.u64()? });
+            }
+            section::VMALLOC => {
+                self.vmalloc = Some(VmallocArea {
+                    size_bytes: body.u64()?,
+                    requested_bytes: body.u64()?,
+                    flags: body.u64()?,
+                    pages: body.u64()?,
+                });
             }
             _ => return Ok(false),
         }

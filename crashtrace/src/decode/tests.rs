@@ -29,7 +29,8 @@ const PAGE: u64 = 4096;
 const OUT_OF_MEMORY: u64 = 0xffff_ffff_8100_0010;
 
 fn machine() -> Machine {
-    let kallsyms: &[u8] = b"ffffffff81000000 T out_of_memory\nffffffff81001000 T elsewhere\n";
+    let kallsyms: &[u8] = b"ffffffff81000000 T out_of_memory\nffffffff81001000 T elsewhere\n\
+        ffffffff81002000 T __vmalloc_node_range_noprof\nffffffff81003000 T elsewhere\n";
     Machine { page_size_bytes: PAGE, symbols: Some(Symbols::parse(kallsyms)) }
 }
 

@@ -1,7 +1,7 @@
 //! Failed allocations.
 
 use super::{Description, cgroup, owner, usage, zones};
-use crate::classify::alloc::{AllocCause, Caller};
+use crate::classify::alloc::{AllocCause, Caller, Nowarn};
 use crate::classify::zones::{Sight, sight};
 use crate::classify::{AllocFacts, LimitFinding, Verdict};
 use crate::enrich::Case;
@@ -20,11 +20,22 @@ pub(super) fn failure(
     let sight = sight(case, failure.zones.as_ref());
     let mut evidence = vec![basis(failure, facts)];
     evidence.extend(verdict.limit.as_ref().and_then(at_limit));
-    evidence.extend(sight.iter().flat_map(|sight| zones::evidence(sight, case.unmovable.as_ref())));
+    evidence.extend(got(failure));
+    let held = case.unmovable.as_ref();
+    let then =
+        if facts.cause == AllocCause::Charge { zones::Then::ChargeFailed } else { zones::Then::Failed };
+    let quoted = |sight| zones::evidence(sight, held, then);
+    evidence.extend(sight.iter().flat_map(quoted));
     evidence.extend(beyond(failure, facts));
     evidence.extend(caller(failure, facts.caller));
-    if case.traits.is_some_and(|traits| traits.nowarn) {
-        evidence.push("the caller expects that this may fail (__GFP_NOWARN) and has a fallback".to_owned());
+    match facts.nowarn {
+        Nowarn::No => {}
+        Nowarn::Fallback => evidence
+            .push("the caller expects that this may fail (__GFP_NOWARN) and has a fallback".to_owned()),
+        Nowarn::NoFallback => evidence.push(
+            "the caller wants no message about it (__GFP_NOWARN): the kernel log does not show this failure"
+                .to_owned(),
+        ),
     }
     Description {
         summary: summary(case, failure, verdict, facts, sight.as_ref()),
@@ -42,6 +53,9 @@ fn basis(failure: &AllocFailure, facts: &AllocFacts) -> String {
              does when the charge fails"
                 .to_owned()
         }
+        (Asked::Vmalloc { .. }, Hook::RawTracepoint) => {
+            "kmem:mm_page_alloc returned no page for a vmalloc".to_owned()
+        }
         (_, Hook::RawTracepoint) => "kmem:mm_page_alloc returned no page".to_owned(),
         (Asked::Pages { .. }, _) => "the kernel called warn_alloc for the failed allocation".to_owned(),
         (Asked::Vmalloc { .. } | Asked::Other, _) => format!(
@@ -49,6 +63,13 @@ fn basis(failure: &AllocFailure, facts: &AllocFacts) -> String {
             message.unwrap_or_default()
         ),
     }
+}
+
+/// How much of a vmalloc had been allocated.
+fn got(failure: &AllocFailure) -> Option<String> {
+    let Asked::Vmalloc { bytes: Some(asked) } = failure.asked else { return None };
+    let got = failure.vmalloc?.got_bytes?;
+    Some(format!("{} of its {} had been allocated when a page failed", size(got), size(asked)))
 }
 
 fn at_limit(finding: &LimitFinding) -> Option<String> {

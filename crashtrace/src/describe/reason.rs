@@ -45,7 +45,10 @@ pub(super) fn words(reason: Reason) -> String {
         Reason::VmallocBeyondNode => {
             "the allocation was larger than the node's memory, which is no cause of its own"
         }
-        Reason::NoFullCgroup => "none of the cgroups of the process is at its limit any more",
+        Reason::NoFullCgroup => {
+            "none of the cgroups of the process is at its limit any more (on cgroup v1 it may have been the limit of kernel memory \
+             alone)"
+        }
         Reason::NotReadForCharge => "it is not read for a failed charge",
         Reason::OomKillUnseen => {
             "the kernel had marked the process as an OOM victim, but no record of that OOM kill names it"

@@ -5,12 +5,26 @@ use crate::event::{Unmovable, Zone};
 use crate::fragmentation::{SUITABLE, Shortage, ZoneFinding, block_pages};
 use crate::phrase::{self, size};
 
+/// What came of the failure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The allocation failed.
+    Failed,
+    /// Its charge failed: memory was not short.
+    ChargeFailed,
+    /// The OOM killer was invoked.
+    OomKiller,
+}
+
 /// The facts.
-pub(super) fn evidence(sight: &Sight<'_>, held: Option<&Unmovable>) -> Vec<String> {
+pub(super) fn evidence(sight: &Sight<'_>, held: Option<&Unmovable>, then: Then) -> Vec<String> {
     let mut evidence = Vec::new();
     if let Some((zone, finding)) = sight.largest() {
         evidence.extend(quote(sight, zone, finding));
         evidence.extend(index(sight, zone, finding));
+    }
+    if sight.assessment.shortage == Shortage::LowMemory {
+        evidence.extend(room_explained(sight, then));
     }
     evidence.extend(sight.kept_blocks().map(kept_blocks));
     if sight.assessment.shortage == Shortage::Fragmentation {
@@ -87,6 +101,42 @@ fn quote(sight: &Sight<'_>, zone: &Zone, finding: &ZoneFinding) -> Option<String
         pages_size(sight, kept),
         pages_size(sight, needed)
     ))
+}
+
+/// Why there was room, though memory was short.
+///
+/// A single page is never too large a block, so memory was short when the kernel looked. Before the OOM killer it looks once more,
+/// for free memory above the `high` watermark, not `min` (`__alloc_pages_may_oom`, `mm/page_alloc.c`, 5.10 to 7.3).
+fn room_explained(sight: &Sight<'_>, then: Then) -> Option<String> {
+    let with_room = |finding: &ZoneFinding| finding.eligible && finding.room == Some(true);
+    let mut roomy = sight.zones.list.iter().zip(&sight.assessment.zones);
+    let (zone, finding) = roomy.find(|(_, finding)| with_room(finding))?;
+    let whose = name(zone);
+    let atomic = sight.request.traits.atomic();
+    let below_high = || {
+        let watermarks = zone.watermarks.as_ref()?;
+        let more = watermarks.high_pages.checked_sub(watermarks.min_pages)?;
+        let high = finding.kept_pages?.checked_add(more)?;
+        (finding.usable_pages? < high).then_some(high)
+    };
+    Some(match then {
+        Then::ChargeFailed => return None,
+        Then::OomKiller => match below_high() {
+            Some(high) => format!(
+                "that {whose} had room again does not contradict: the kernel had found less before, and calls the OOM killer off                  only above the high watermark ({} with the reserve)",
+                pages_size(sight, high)
+            ),
+            None => format!(
+                "that {whose} had room again does not contradict: memory was freed between the kernel's last attempt and the                  reading of the zones"
+            ),
+        },
+        Then::Failed if atomic => format!(
+            "that {whose} had room again does not contradict: memory was freed between the failure and the reading of the zones.              An atomic allocation cannot wait for page cache to be reclaimed: only what is free at that moment counts"
+        ),
+        Then::Failed => format!(
+            "that {whose} had room again does not contradict: a single page fails only for lack of memory, and some was freed              between the failure and the reading of the zones"
+        ),
+    })
 }
 
 fn index(sight: &Sight<'_>, zone: &Zone, finding: &ZoneFinding) -> Option<String> {

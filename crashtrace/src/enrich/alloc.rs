@@ -69,11 +69,16 @@ fn gaps(event: &AllocFailure, owners: &Owners) -> Vec<Unresolved> {
             "the kernel's zones could not be reached, nor read from /proc",
         ));
     }
-    if matches!(event.asked, Asked::Other | Asked::Vmalloc { bytes: None }) {
-        gaps.push(Unresolved::new(
-            Field::Allocation(AllocationField::Bytes),
-            "the kernel's message does not have it",
-        ));
+    const BYTES: Field = Field::Allocation(AllocationField::Bytes);
+    match event.asked {
+        Asked::Vmalloc { bytes: None } if event.vmalloc_page() => gaps.push(Unresolved::new(
+            BYTES,
+            "the vm_struct that has the size was not found on the kernel's stack",
+        )),
+        Asked::Other | Asked::Vmalloc { bytes: None } => {
+            gaps.push(Unresolved::new(BYTES, "the kernel's message does not have it"));
+        }
+        Asked::Pages { .. } | Asked::Vmalloc { .. } => {}
     }
     gaps
 }

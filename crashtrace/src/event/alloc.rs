@@ -16,6 +16,8 @@ pub struct AllocFailure {
     pub counted: Counted,
     /// What was allocated.
     pub asked: Asked,
+    /// How far a vmalloc came; `None` for another allocation.
+    pub vmalloc: Option<Vmalloc>,
     /// Format of the kernel's log message; `None` at the tracepoint, which has no message.
     pub format: Option<Name>,
     /// Flags of the allocation.
@@ -61,12 +63,35 @@ pub enum Asked {
     },
     /// Pages that are mapped together in the kernel's address space.
     Vmalloc {
-        /// How many bytes, if the format shows that its argument is the size.
+        /// How many bytes, by its `vm_struct`, or by the message if it has the size that was asked for.
         bytes: Option<u64>,
     },
     /// Something else that `warn_alloc` is called for.
     Other,
 }
+
+/// How far a vmalloc came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vmalloc {
+    /// The step that failed.
+    pub step: VmallocStep,
+    /// How much it had got by then; `None` at the tracepoint, and if no page failed.
+    pub got_bytes: Option<u64>,
+}
+
+/// Steps of a vmalloc (`mm/vmalloc.c`, 5.10 to 7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmallocStep {
+    /// Place in the kernel's address space; before 5.13 also a size above the machine's memory.
+    AddressSpace,
+    /// A page for it: memory, or its charge.
+    Pages,
+    /// Anything else: a size above the machine's memory, the array of its pages, page tables.
+    Other,
+}
+
+/// Functions of vmalloc from which all pages of an area come.
+pub const VMALLOC: [&str; 3] = ["__vmalloc_node_range", "__vmalloc_node_range_noprof", "__vmalloc_area_node"];
 
 /// The use of pages, as far as it decides which blocks they may come from (`enum migratetype`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +120,12 @@ pub const INTERRUPT: [&str; 7] = [
 ];
 
 impl AllocFailure {
+    /// Whether it was a page of a vmalloc that failed: the memory, or its charge.
+    #[must_use]
+    pub fn vmalloc_page(&self) -> bool {
+        self.vmalloc.is_some_and(|vmalloc| vmalloc.step == VmallocStep::Pages)
+    }
+
     /// Whether an interrupt allocated, as far as the stack tells: then the current task has nothing to do with it.
     #[must_use]
     pub fn in_interrupt(&self) -> bool {

@@ -77,6 +77,7 @@ fn the_kernel_side_gets_the_bits_that_all_kernels_have() {
             (bits.nowarn, bits.direct_reclaim, bits.movable, bits.reclaimable),
             (0x2000, 0x400, 0x8, 0x10)
         );
+        assert_eq!((bits.has_fallback, bits.highmem, bits.hardwall), (0x29_0000, 0x2, 0x10_0000));
     }
     assert_eq!(GfpNames::default().kernel_bits(), crashtrace_ebpf::GfpBits::default());
 }

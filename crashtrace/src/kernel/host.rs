@@ -190,6 +190,9 @@ pub struct KernelVersion(pub u32, pub u32);
 /// From here on BPF maps are charged to the memory cgroup and no longer to the limit of locked memory.
 pub const NO_MEMLOCK_SINCE: KernelVersion = KernelVersion(5, 11);
 
+/// From here on cgroup v1 has no limit of kernel memory alone (`memory.kmem.limit_in_bytes`) any more.
+pub const NO_KMEM_LIMIT_SINCE: KernelVersion = KernelVersion(5, 16);
+
 /// Whether a kernel of this version counts BPF maps against the limit of locked memory. An unknown version may.
 #[must_use]
 pub fn counts_locked_memory(version: Option<KernelVersion>) -> bool {

@@ -124,8 +124,9 @@ const VERIFIER_LOG: VerifierLogLevel = VerifierLogLevel::STATS;
 /// The object cannot be loaded.
 pub fn object(kernel: &Kernel<'_>) -> Result<Ebpf, LoadError> {
     let level: u8 = if kernel.debug { aya_log::Level::Debug as u8 } else { 0 };
-    let GfpBits { nowarn, direct_reclaim, movable, reclaimable } = kernel.gfp;
-    let gfp = [nowarn, direct_reclaim, movable, reclaimable];
+    let GfpBits { nowarn, direct_reclaim, movable, reclaimable, has_fallback, highmem, hardwall } =
+        kernel.gfp;
+    let gfp = [nowarn, direct_reclaim, movable, reclaimable, has_fallback, highmem, hardwall];
     let load = || {
         EbpfLoader::new()
             // The object has no relocations against the kernel's BTF, and parsing that BTF is most of aya's start-up.

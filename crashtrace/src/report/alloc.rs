@@ -15,6 +15,7 @@ pub(super) fn failure(
 ) -> schema::Incident {
     let event = &*failures.event;
     let (kind, order) = match event.asked {
+        Asked::Vmalloc { .. } if told.verdict.cause == Cause::CgroupOom => (Kind::ChargeFailure, None),
         _ if told.verdict.cause == Cause::CgroupOom => {
             (Kind::ChargeFailure, case.request.map(|request| request.order))
         }

@@ -131,6 +131,8 @@ pub enum Need {
     Movable,
     /// A kernel whose memory controller is off.
     NoMemoryController,
+    /// BPF maps that are charged to the memory cgroup: from 5.11 on.
+    ChargedMaps,
 }
 
 impl Need {

@@ -111,7 +111,10 @@ fn line_faults(
     check.eq("allocation.order", json!(failure.order));
     match failure.order {
         Some(order) => check.eq("allocation.bytes", PAGE << order),
-        None => check.within("allocation.bytes", (1, u64::MAX)),
+        None => {
+            let least = failure.mib.map(|mib| mib << 20);
+            check.within("allocation.bytes", least.map_or((1, u64::MAX), |least| (least, least + 2 * PAGE)));
+        }
     }
     let gfp: Vec<_> = check.list("allocation.gfp").iter().filter_map(Value::as_str).collect();
     let lacks = failure.gfp.iter().any(|flag| !gfp.contains(&flag.as_str()));

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use crashtrace_ebpf::{
     COMM_BYTES, ContainerExit, Header, Holder, LAYOUT_VERSION, Level, MESSAGE_BYTES, OomDecision, OomHolders,
-    OomNoVictim, OomVictim, STACK_FRAMES, Section, Task, decision_flag, hook, kind, missing, section,
+    OomNoVictim, OomVictim, STACK_FRAMES, Section, Task, VmallocArea, decision_flag, hook, kind, missing,
+    section,
 };
 
 macro_rules! put {
@@ -30,6 +31,8 @@ pub struct Record {
     pub body: Body,
     /// The section of zones; it comes first, if it is there.
     pub zones: Option<Zones>,
+    /// The section of a failed vmalloc.
+    pub vmalloc: Option<VmallocArea>,
     pub sections: Vec<Cgroups>,
 }
 
@@ -100,6 +103,9 @@ impl Record {
         };
         if let Some(zones) = &self.zones {
             zones.bytes(&mut tail);
+        }
+        if let Some(area) = &self.vmalloc {
+            vmalloc(area, &mut tail);
         }
         for cgroups in &self.sections {
             cgroups.bytes(&mut tail);
@@ -214,7 +220,7 @@ pub fn cgroups(kind: u16, path: &[u8], max_pages: u64) -> Cgroups {
 /// A record of which nothing but time, place and hook is set.
 pub fn record(body: Body, ktime_ns: u64, cpu: u32, hook: u8) -> Record {
     let header = Header { layout: LAYOUT_VERSION, ktime_ns, cpu, hook, ..Header::default() };
-    Record { header, body, zones: None, sections: Vec::new() }
+    Record { header, body, zones: None, vmalloc: None, sections: Vec::new() }
 }
 
 /// The records of a process that ran into the limit of its cgroup and was killed: decision, mark and end.

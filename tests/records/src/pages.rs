@@ -1,8 +1,8 @@
 //! Zones and failed allocations.
 
 use crashtrace_ebpf::{
-    AllocFailure, FAILURE_STACK_FRAMES, FORMAT_BYTES, FailureKey, NO_TYPE, Section, ZONE_NAME_BYTES, Zone,
-    ZonesHead, failure_flag, hook, section, zone_missing,
+    AllocFailure, FAILURE_STACK_FRAMES, FORMAT_BYTES, FailureKey, NO_TYPE, Section, VMALLOC_BYTES,
+    VmallocArea, ZONE_NAME_BYTES, Zone, ZonesHead, failure_flag, hook, section, zone_missing,
 };
 
 use super::{Body, Record, cgroups, process, record, task, text, words};
@@ -41,6 +41,12 @@ fn zone(zone: &Zone, out: &mut Vec<u8>) {
     out.extend_from_slice(&zone.block_types);
     out.extend_from_slice(&zone.name);
     put!(out, zone, numa_node, missing);
+}
+
+pub(super) fn vmalloc(area: &VmallocArea, out: &mut Vec<u8>) {
+    let section = Section { kind: section::VMALLOC, length: VMALLOC_BYTES as u32, ..Section::default() };
+    put!(out, section, kind, levels, flags, skipped, length, pad);
+    put!(out, area, size_bytes, requested_bytes, flags, pages);
 }
 
 pub(super) fn failure(body: &AllocFailure, out: &mut Vec<u8>) {

@@ -20,7 +20,7 @@ use self::remains::Remains;
 use crate::privileges;
 use crate::scenarios::Setting;
 use crashtrace_test_support::agent::Agent;
-use crashtrace_test_support::cgroup::Hierarchy;
+use crashtrace_test_support::cgroup::{Hierarchy, Version};
 use crashtrace_test_support::deploy::needs::Form;
 
 pub use self::container::{Container, Deployment, mount_controllers, remove_cgroups};
@@ -142,9 +142,20 @@ fn says_what_is_missing(deployment: &Deployment, check: &Check) -> Result<()> {
     }
     let unusable =
         check.unusable_before.is_some_and(|version| crate::run::kernel().is_some_and(|it| it < version));
-    let status = if unusable { "unusable" } else { check.status.as_deref().unwrap_or("ok") };
-    doctor(deployment, &pod, status, check.says.as_deref()).context("doctor")?;
-    log(deployment, &pod, status, check.says.as_deref()).context("the log")
+    let (status, says) = match (check.status.as_deref(), check.says.as_deref()) {
+        _ if unusable => ("unusable", check.says.as_deref()),
+        (None, None) if has_kmem_limits(deployment) => ("degraded", Some(KMEM_LIMIT)),
+        (status, says) => (status.unwrap_or("ok"), says),
+    };
+    doctor(deployment, &pod, status, says).context("doctor")?;
+    log(deployment, &pod, status, says).context("the log")
+}
+
+/// Of cgroup v1 up to 5.15. No right lets an agent see what happens there.
+const KMEM_LIMIT: &str = "memory.kmem.limit_in_bytes";
+
+fn has_kmem_limits(deployment: &Deployment) -> bool {
+    deployment.hierarchy.version == Version::V1 && crate::run::kernel().is_some_and(|it| it < (5, 16))
 }
 
 fn doctor(deployment: &Deployment, pod: &PodSpec, status: &str, says: Option<&str>) -> Result<()> {

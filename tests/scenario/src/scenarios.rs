@@ -83,6 +83,7 @@ const ALL: &[(&str, Play)] = &[
     ("alloc_flood", fragmentation::alloc_flood),
     ("vmalloc_failure", fragmentation::vmalloc_failure),
     ("charge_failure", fragmentation::charge_failure),
+    ("bpf_map_charge", fragmentation::bpf_map_charge),
     ("large_charge_failure", fragmentation::large_charge_failure),
     ("busy_node", fragmentation::busy_node),
     ("huge_pages", elsewhere::huge_pages),
@@ -188,6 +189,9 @@ pub fn hindrance(scenario: &Scenario, hierarchy: &Hierarchy, guest: bool) -> Opt
         Need::OneNode if numa() => Some("needs a single NUMA node"),
         Need::Movable if !has_zone_movable() => Some("needs zone Movable"),
         Need::NoMemoryController if hierarchy.memory => Some("needs a kernel without the memory controller"),
+        Need::ChargedMaps if crate::run::kernel().is_none_or(|it| it < (5, 11)) => {
+            Some("needs a kernel that charges BPF maps to the cgroup")
+        }
         Need::Zram if !PathBuf::from("/sys/block/zram0").exists() => Some("needs the zram module"),
         _ => None,
     })

@@ -85,6 +85,7 @@ pub(crate) const GATE: &[Row] = &[
             "fragmentation_oom",
             "alloc_flood",
             "charge_failure",
+            "bpf_map_charge",
             "exit_1",
             "segv_null",
             "seccomp_kill",

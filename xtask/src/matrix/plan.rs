@@ -1,7 +1,7 @@
 //! Which guests to boot, and what to play in each. Pure.
 
 use super::deployed;
-use super::shape::{Shape, shapes_of};
+use super::shape::{Shape, kernel_meets, shapes_of};
 use super::tier::{by_hand, may_lack};
 use crate::guest::kernel;
 use anyhow::{Result, bail};
@@ -123,6 +123,7 @@ impl Selection {
                 let chosen = |scenario: &&Scenario| {
                     self.scenarios.contains(&scenario.name)
                         && shape.meets(scenario)
+                        && kernel_meets(kernel, scenario)
                         && match &self.shapes {
                             Shapes::Once => shapes.iter().find(|shape| shape.meets(scenario)) == Some(shape),
                             Shapes::Each(asked) => asked.contains(shape),

@@ -72,9 +72,17 @@ impl Shape {
                 Need::OneNode => self != Self::Numa,
                 Need::Movable => self == Self::Movable,
                 Need::NoMemoryController => self == Self::NoMemcg,
-                Need::Guest | Need::Zram => true,
+                Need::Guest | Need::Zram | Need::ChargedMaps => true,
             })
     }
+}
+
+/// The kernels that count BPF maps against the limit of locked memory instead of a memory cgroup.
+const WITHOUT_CHARGED_MAPS: &[&str] = &["5.10"];
+
+/// Whether a kernel meets the needs of a scenario.
+pub(crate) fn kernel_meets(kernel: &str, scenario: &Scenario) -> bool {
+    !scenario.needs.contains(&Need::ChargedMaps) || !WITHOUT_CHARGED_MAPS.contains(&kernel)
 }
 
 /// The kernels with the memory controller of cgroup v1. Debian builds later ones without it.

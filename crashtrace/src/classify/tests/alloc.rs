@@ -7,7 +7,7 @@ use crate::correlate::{AllocFailures, Incident};
 use crate::enrich::{Case, enrich};
 use crate::event::{
     AllocFailure, Asked, BlockTypes, Constraint, FailureKey, Hook, Lineage, MigrateType, Stack, Task,
-    Watermarks, Zone, ZoneTypes, Zones,
+    Vmalloc, VmallocStep, Watermarks, Zone, ZoneTypes, Zones,
 };
 use crate::gfp::GfpNames;
 use crate::node::Node;
@@ -20,6 +20,7 @@ mod node;
 pub(super) const KERNEL: u32 = 0xcc0;
 const ACCOUNT: u32 = 1 << 22;
 const NOWARN: u32 = 1 << 13;
+const RETRY_MAYFAIL: u32 = 1 << 14;
 
 /// Zone Normal of 1 GiB, which must leave 4 MiB free, with `free` pages, none of which has a free neighbour.
 pub(super) fn normal(free: u64) -> Zone {
@@ -70,6 +71,7 @@ pub(crate) fn failure(order: u32, gfp: u32, zones: Option<Zones>) -> AllocFailur
         key: FailureKey { cgroup_id: 1, format_address: 2, argument: order.into(), gfp, pad: 0 },
         counted: crate::event::Counted { since_ns: 1, total: 1, sent_ns: 1 },
         asked: Asked::Pages { order },
+        vmalloc: None,
         format: Some("page allocation failure: order:%u".into()),
         gfp,
         migrate_type: Some(MigrateType::Unmovable),
@@ -313,21 +315,36 @@ fn figures_that_came_late_make_the_cause_inferred() {
 
 #[test]
 fn vmalloc_is_told_apart() {
-    let vmalloc = |bytes, zones| {
+    let of = |step, bytes, zones| {
         let format = Some("vmalloc error: size %lu, failed to allocate pages".into());
-        verdict(AllocFailure { asked: Asked::Vmalloc { bytes }, format, ..failure(0, KERNEL, zones) })
+        let vmalloc = Some(Vmalloc { step, got_bytes: None });
+        verdict(AllocFailure {
+            asked: Asked::Vmalloc { bytes },
+            vmalloc,
+            format,
+            ..failure(0, KERNEL, zones)
+        })
     };
+    let vmalloc = |bytes, zones| of(VmallocStep::Pages, bytes, zones);
     let empty = vmalloc(Some(512 * MIB), Some(zones(vec![normal(1000)])));
     expect(&empty, Cause::LowMemory, Some(Shortage::LowMemory), Some(Level::Node));
     assert!(empty.summary.starts_with("vmalloc of 512 MiB by nginx"), "{}", empty.summary);
     assert!(empty.summary.contains("failed: memory was short"), "{}", empty.summary);
     let plenty = vmalloc(Some(512 * MIB), Some(fragmented()));
     expect(&plenty, Cause::Unknown, None, None);
-    assert!(plenty.gap("verdict.cause").is_some_and(|why| why.starts_with("there was memory")));
+    let freed = |why: &str| why.starts_with("a large enough block was free");
+    assert!(plenty.gap("verdict.cause").is_some_and(freed), "it failed for a page, not for address space");
+    let nowhere = of(VmallocStep::AddressSpace, Some(512 * MIB), Some(fragmented()));
+    expect(&nowhere, Cause::Unknown, None, None);
+    assert!(nowhere.gap("verdict.cause").is_some_and(|why| why.starts_with("there was memory")));
     assert!(plenty.remedy.contains("\"vmalloc\" in the kernel log"), "{}", plenty.remedy);
     let nameless = vmalloc(None, None);
     expect(&nameless, Cause::Unknown, None, None);
     assert!(nameless.summary.contains("vmalloc of unknown size"));
+    let vmalloc = Some(Vmalloc { step: VmallocStep::Pages, got_bytes: Some(MIB) });
+    let sizeless =
+        case(AllocFailure { asked: Asked::Vmalloc { bytes: None }, vmalloc, ..failure(0, KERNEL, None) });
+    assert!(sizeless.unresolved.iter().any(|gap| gap.reason.contains("vm_struct")), "{sizeless:#?}");
     assert!(nameless.shows(&["with the message \"vmalloc error: size %lu, failed to allocate pages\""]));
 }
 
@@ -347,6 +364,26 @@ fn an_expected_failure_is_reported_as_expected() {
     let verdict = verdict(failure(9, KERNEL | NOWARN, Some(fragmented())));
     assert!(verdict.shows(&["expects that this may fail (__GFP_NOWARN)"]));
     assert!(verdict.remedy.contains("An expected failure needs no remedy"), "{}", verdict.remedy);
+}
+
+/// Memory was freed before the zones were read: the sentence that there was room says so.
+#[test]
+fn room_in_a_verdict_of_low_memory_explains_itself() {
+    const ATOMIC: u32 = 0xa20;
+    let roomy = || Some(zones(vec![normal(100_000)]));
+    for (gfp, words) in [
+        (KERNEL, ["a single page fails only for lack of memory", "freed"]),
+        (ATOMIC, ["cannot wait for page cache to be reclaimed", "freed"]),
+    ] {
+        let verdict = verdict(failure(0, gfp, roomy()));
+        assert_eq!(verdict.cause, Cause::LowMemory);
+        assert!(verdict.shows(&["enough above the reserve"]), "{verdict:#?}");
+        assert!(verdict.shows(&words), "{verdict:#?}");
+    }
+    let short = verdict(failure(0, KERNEL, Some(zones(vec![normal(1000)]))));
+    assert!(!short.shows(&["does not contradict"]), "there was no room");
+    let blocks = verdict(failure(9, KERNEL, Some(fragmented())));
+    assert!(!blocks.shows(&["does not contradict"]), "memory was not short");
 }
 
 #[test]

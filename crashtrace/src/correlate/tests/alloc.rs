@@ -21,6 +21,7 @@ pub(super) fn failure(ktime_ns: u64, css: u64, total: u64) -> Event {
         key: key(css),
         counted: counted(total, ktime_ns),
         asked: Asked::Pages { order: 9 },
+        vmalloc: None,
         format: None,
         gfp: 0xcc0,
         migrate_type: Some(MigrateType::Unmovable),

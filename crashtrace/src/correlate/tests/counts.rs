@@ -13,6 +13,7 @@ fn failure(ktime_ns: u64, counted: Counted) -> Box<AllocFailure> {
         key: KEY,
         counted,
         asked: Asked::Pages { order: 10 },
+        vmalloc: None,
         format: None,
         gfp: KEY.gfp,
         migrate_type: None,

@@ -2,10 +2,12 @@
 
 use std::mem::offset_of;
 
-use crashtrace_ebpf::{AllocFailure, FAILURE_STACK_FRAMES, FORMAT_BYTES, FailureKey, failure_flag, missing};
+use crashtrace_ebpf::{
+    AllocFailure, FAILURE_STACK_FRAMES, FORMAT_BYTES, FailureKey, VmallocArea, failure_flag, missing,
+};
 
 use super::*;
-use crate::event::{AllocFailure as Failed, Asked, MigrateType};
+use crate::event::{AllocFailure as Failed, Asked, MigrateType, Vmalloc, VmallocStep};
 use crashtrace_records::{PAGES_FORMAT, text};
 
 fn failure(record: &Record) -> Failed {
@@ -105,9 +107,11 @@ fn the_format_shows_the_kind_of_the_argument() {
     };
     for (format, expected) in [
         (PAGES_FORMAT, Asked::Pages { order: 3 }),
-        // 6.1 and later, then 5.10.
-        (b"vmalloc error: size %lu, failed to allocate pages", Asked::Vmalloc { bytes: Some(3) }),
+        // 5.13 and later, then 5.10. Where a page failed, the argument is what it had got.
+        (b"vmalloc error: size %lu, exceeds total pages", Asked::Vmalloc { bytes: Some(3) }),
+        (b"vmalloc error: size %lu, failed to allocate pages", Asked::Vmalloc { bytes: None }),
         (b"vmalloc: allocation failure: %lu bytes", Asked::Vmalloc { bytes: Some(3) }),
+        (b"vmalloc: allocation failure, allocated %ld of %ld bytes", Asked::Vmalloc { bytes: None }),
         (b"vmalloc error: size %lu, page order %u, failed", Asked::Vmalloc { bytes: Some(3) }),
         // The first argument is no size.
         (b"vmalloc error: order %u, size %lu", Asked::Vmalloc { bytes: None }),
@@ -171,4 +175,82 @@ fn migrate_types_are_told_apart() {
     for (value, expected) in [(0, Unmovable), (1, Movable), (2, Reclaimable), (3, Other(3))] {
         assert_eq!(changed(|body| body.migrate_type = value).migrate_type, Some(expected));
     }
+}
+
+const MIB: u64 = 1 << 20;
+
+/// 64 MiB that vmalloc is filling, with a guard page.
+const AREA: VmallocArea =
+    VmallocArea { size_bytes: 64 * MIB + PAGE, requested_bytes: 0, flags: 0x22, pages: 8167 };
+
+fn of_vmalloc(format: &[u8], argument: u64, area: Option<VmallocArea>) -> Failed {
+    let mut record = alloc_failure(7_000, 1, b"/a", 5);
+    record.vmalloc = area;
+    let Body::Failure(body) = &mut record.body else { panic!("a failure") };
+    body.format = text::<FORMAT_BYTES>(format);
+    body.key.argument = argument;
+    failure(&record)
+}
+
+/// `warn_alloc` is told what vmalloc had got, and the size that it was asked for is the area's.
+#[test]
+fn the_size_of_a_vmalloc_is_that_of_its_area() {
+    const NEW: &[u8] = b"vmalloc error: size %lu, failed to allocate pages";
+    const OLD: &[u8] = b"vmalloc: allocation failure, allocated %ld of %ld bytes";
+    for format in [NEW, OLD] {
+        let told = of_vmalloc(format, AREA.size_bytes, Some(AREA));
+        assert_eq!(told.asked, Asked::Vmalloc { bytes: Some(64 * MIB) });
+        assert_eq!(told.vmalloc, Some(Vmalloc { step: VmallocStep::Pages, got_bytes: Some(8167 * PAGE) }));
+        assert!(told.cgroups.is_some() && told.zones.is_some(), "the other sections are read too");
+        let untold = of_vmalloc(format, 8167 * PAGE, None);
+        assert_eq!(untold.asked, Asked::Vmalloc { bytes: None });
+        assert_eq!(untold.vmalloc, Some(Vmalloc { step: VmallocStep::Pages, got_bytes: Some(8167 * PAGE) }));
+    }
+    let asked = |area| of_vmalloc(NEW, 0, Some(area)).asked;
+    let rounded = VmallocArea { requested_bytes: 64 * MIB - 100, ..AREA };
+    assert_eq!(asked(rounded), Asked::Vmalloc { bytes: Some(64 * MIB - 100) });
+    let no_guard = VmallocArea { flags: 0x62, ..AREA };
+    assert_eq!(asked(no_guard), Asked::Vmalloc { bytes: Some(64 * MIB + PAGE) });
+    let impossible = VmallocArea { requested_bytes: 65 * MIB, ..AREA };
+    assert_eq!(asked(impossible), Asked::Vmalloc { bytes: Some(64 * MIB) });
+    for size_bytes in [0, PAGE] {
+        assert_eq!(asked(VmallocArea { size_bytes, ..AREA }), Asked::Vmalloc { bytes: None });
+    }
+    let all = of_vmalloc(NEW, 0, Some(VmallocArea { pages: u64::MAX, ..AREA }));
+    assert_eq!(all.vmalloc.and_then(|vmalloc| vmalloc.got_bytes), None, "more than the area has");
+}
+
+#[test]
+fn the_message_of_a_vmalloc_names_the_step() {
+    let step = |format: &[u8]| of_vmalloc(format, 3, None).vmalloc.map(|vmalloc| vmalloc.step);
+    let space = Some(VmallocStep::AddressSpace);
+    assert_eq!(step(b"vmalloc error: size %lu, vm_struct allocation failed"), space);
+    assert_eq!(step(b"vmalloc: allocation failure: %lu bytes"), space);
+    assert_eq!(step(b"vmalloc error: size %lu, exceeds total pages"), Some(VmallocStep::Other));
+    assert_eq!(step(b"vmalloc error: size %lu, failed to map pages"), Some(VmallocStep::Other));
+    assert_eq!(step(PAGES_FORMAT), None);
+}
+
+/// The tracepoint sees a page: whose it is, the stack shows.
+#[test]
+fn a_page_at_the_tracepoint_is_vmallocs_if_that_is_on_the_stack() {
+    let at = |order, on_stack, area| {
+        let mut record = alloc_failure(7_000, 1, b"/a", 5);
+        record.header.hook = hook::RAW_TRACEPOINT;
+        record.header.missing = missing::FORMAT;
+        record.vmalloc = area;
+        let Body::Failure(body) = &mut record.body else { panic!("a failure") };
+        (body.key.format_address, body.key.argument) = (0, order);
+        if on_stack {
+            body.stack[7] = 0xffff_ffff_8100_2010;
+        }
+        failure(&record)
+    };
+    let area = Some(VmallocArea { pages: 0, ..AREA });
+    let told = at(0, true, area);
+    assert_eq!(told.asked, Asked::Vmalloc { bytes: Some(64 * MIB) });
+    assert_eq!(told.vmalloc, Some(Vmalloc { step: VmallocStep::Pages, got_bytes: None }));
+    assert_eq!(at(0, true, None).asked, Asked::Vmalloc { bytes: None });
+    assert_eq!(at(0, false, area).asked, Asked::Pages { order: 0 }, "an address that was left on the stack");
+    assert_eq!(at(4, true, area).asked, Asked::Pages { order: 4 }, "vmalloc tries single pages after that");
 }

@@ -1,6 +1,6 @@
 //! What to do about failed allocations, and about fragmented memory.
 
-use crate::classify::alloc::AllocCause;
+use crate::classify::alloc::{AllocCause, Nowarn};
 use crate::classify::zones::Sight;
 use crate::classify::{AllocFacts, Verdict};
 use crate::describe::owner;
@@ -20,7 +20,7 @@ pub(super) fn of(
 ) -> String {
     let mut advice = Vec::new();
     match facts.cause {
-        AllocCause::Charge => advice.push(charge(verdict)),
+        AllocCause::Charge => advice.push(charge(failure, verdict)),
         AllocCause::Fragmentation => {
             advice.extend(fragmentation(case.unmovable.as_ref()));
             advice.extend(smaller(sight));
@@ -38,6 +38,14 @@ pub(super) fn of(
             );
             advice.extend(smaller(sight));
         }
+        AllocCause::Unknown
+            if matches!(failure.asked, Asked::Vmalloc { .. }) && facts.nowarn == Nowarn::NoFallback =>
+        {
+            advice.push(
+                "Find out what the process set up at this time: a BPF map, a firewall table, a ring of io_uring. It got ENOMEM."
+                    .to_owned(),
+            );
+        }
         AllocCause::Unknown if matches!(failure.asked, Asked::Vmalloc { .. }) => advice.push(
             "Look for \"vmalloc\" in the kernel log at this time: its call trace names the caller (a module, a BPF map, a \
              firewall table)."
@@ -49,7 +57,7 @@ pub(super) fn of(
                 .to_owned(),
         ),
     }
-    if case.traits.is_some_and(|traits| traits.nowarn) {
+    if facts.nowarn == Nowarn::Fallback {
         advice.push("An expected failure needs no remedy unless something is slow or missing.".to_owned());
     }
     advice.join(" ")
@@ -104,15 +112,25 @@ fn smaller(sight: Option<&Sight<'_>>) -> Option<String> {
 }
 
 /// A charge that failed.
-fn charge(verdict: &Verdict) -> String {
+fn charge(failure: &AllocFailure, verdict: &Verdict) -> String {
     let Some(limit) = &verdict.limit else {
         return "Look at memory.events of the process's cgroup and of those above: `max` rises in the one whose limit is hit."
             .to_owned();
     };
     let whose = owner(&limit.party);
     let above = limit.bytes().map_or_else(String::new, |bytes| format!(" above {}", size(bytes)));
+    let fits = fits(failure, verdict).map_or_else(String::new, |bytes| {
+        format!(" (for this allocation beside what it used, {})", size(bytes))
+    });
     format!(
-        "Raise the memory limit of {whose}{above}, or find what grows in it: kernel memory (pipes, page tables, sockets) counts \
-         too. The system call that needed the memory has failed with ENOMEM."
+        "Raise the memory limit of {whose}{above}{fits}, or find what grows in it: kernel memory (BPF maps, pipes, page tables, \
+         sockets) counts too. The system call that needed the memory has failed with ENOMEM."
     )
+}
+
+/// The limit under which a vmalloc would have fitted beside what the cgroup used.
+fn fits(failure: &AllocFailure, verdict: &Verdict) -> Option<u64> {
+    let Asked::Vmalloc { bytes: Some(asked) } = failure.asked else { return None };
+    let used = verdict.limit.as_ref()?.cgroups.levels.first()?.usage_bytes?;
+    used.checked_sub(failure.vmalloc?.got_bytes?)?.checked_add(asked)
 }

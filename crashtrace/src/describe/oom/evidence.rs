@@ -23,7 +23,12 @@ pub(super) fn of(oom: &Oom<'_>) -> Vec<String> {
     evidence.extend(scope(oom));
     evidence.extend(controller::evidence(oom));
     if oom.cause() == OomCause::Node {
-        evidence.extend(scene.sight.iter().flat_map(|sight| zones::evidence(sight, scene.unmovable)));
+        evidence.extend(
+            scene
+                .sight
+                .iter()
+                .flat_map(|sight| zones::evidence(sight, scene.unmovable, zones::Then::OomKiller)),
+        );
         evidence.extend(memory::evidence(oom));
         evidence.extend(own_limit(scene));
         evidence.extend(memory::requested(scene));

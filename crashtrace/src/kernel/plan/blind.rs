@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Attach, AttachKind, MEM_CGROUP_OUT_OF_MEMORY, PROCESS_EXIT, SIGNAL_GENERATE, Tier};
 use crate::event::Hook;
-use crate::kernel::host::{Capability, HostFacts, MemoryCgroup};
+use crate::kernel::host::{Capability, HostFacts, MemoryCgroup, NO_KMEM_LIMIT_SINCE};
 use crate::symbols::Symbols;
 
 /// An event that happens on this host, or may, and that no report will show.
@@ -184,13 +184,23 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
         // Blind spots that the user chose come last.
         AllocHook::Probe | AllocHook::NotWanted => {}
         AllocHook::Tracepoint => add(
-            "a failed vmalloc, and an allocation above MAX_PAGE_ORDER",
+            "a failed vmalloc that lacked no page (larger than memory, no address space), and an allocation above MAX_PAGE_ORDER",
             "tracepoint kmem:mm_page_alloc, by which failed allocations are seen, is not hit by those",
             Some(accept_kprobe(facts)),
         ),
         AllocHook::Refused => {
             add(UNSEEN_FRAGMENTATION, "the kernel accepts no hook on them", Some(accept_kprobe(facts)));
         }
+    }
+    if has_kmem_limits(facts) && !matches!(attached.alloc, AllocHook::NotWanted | AllocHook::Refused) {
+        add(
+            "a fork or another system call that fails with ENOMEM at a limit of kernel memory alone (memory.kmem.limit_in_bytes)",
+            "on cgroup v1 the kernel then refuses the charge of an object or a stack, and no hook is on that path, which all \
+             such charges take",
+            Some(
+                "leave memory.kmem.limit_in_bytes at its default: kernel memory counts to memory.limit_in_bytes too",
+            ),
+        );
     }
     let ends = unseen_ends(attached.exits);
     match facts.panic_on_oom {
@@ -232,6 +242,14 @@ fn no_controller(facts: &HostFacts) -> Option<Blind> {
         ),
         chosen: false,
     })
+}
+
+/// Whether a container may have a limit of kernel memory beside that of memory. At that limit there is no OOM kill: each charge fails
+/// (`memcg_charge_kmem` and the like, `mm/memcontrol.c`, 5.10; removed in 5.16). By the version: later kernels still have the counter
+/// in BTF, and the file, which then cannot be written.
+fn has_kmem_limits(facts: &HostFacts) -> bool {
+    facts.memory_cgroup == Some(MemoryCgroup::V1)
+        && facts.version().is_some_and(|version| version < NO_KMEM_LIMIT_SINCE)
 }
 
 /// What of ends of containers is not seen.

@@ -21,6 +21,8 @@ pub struct Failure {
     pub constraint: String,
     /// Order of the allocation; none if it is not one contiguous block.
     pub order: Option<u32>,
+    /// Its size if it is not, up to two pages more.
+    pub mib: Option<u64>,
     /// Names of its flags.
     pub gfp: Vec<String>,
     /// Those that it has on some kernels besides.

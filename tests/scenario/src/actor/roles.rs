@@ -87,6 +87,11 @@ impl Role {
         self.switch("--random")
     }
 
+    /// Makes BPF maps of 16 MiB that are charged to its cgroup, until so many could not be made.
+    pub fn allocates_bpf_maps(comm: &str, count: u64) -> Self {
+        Self::allocates_kind(comm, "bpf-maps", count)
+    }
+
     fn allocates_kind(comm: &str, what: &str, count: u64) -> Self {
         Self::not_anonymous(comm).with("--allocate", what).with("--count", count.to_string())
     }

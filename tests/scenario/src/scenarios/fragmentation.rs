@@ -199,6 +199,15 @@ pub(super) fn charge_failure(stage: &Stage<'_>) -> Result<Cast> {
     node.cast(&allocator, None)
 }
 
+pub(super) fn bpf_map_charge(stage: &Stage<'_>) -> Result<Cast> {
+    let node = Node::plain(stage)?;
+    let mut allocator = Allocator::start(&node.scratch, &Role::allocates_bpf_maps("allocator", 1))?;
+    // Room for one map, and for a part of the next.
+    allocator.container.cgroup.set_limit(24 * MIB)?;
+    allocator.fails(1)?;
+    node.cast(&allocator, None)
+}
+
 pub(super) fn large_charge_failure(stage: &Stage<'_>) -> Result<Cast> {
     let node = Node::plain(stage)?;
     let mut allocator = Allocator::start(&node.scratch, &Role::allocates_charged_at_once("allocator", 3))?;

@@ -1,7 +1,7 @@
 //! Processes that have the kernel allocate memory in ways that may fail, and count the failures.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -26,6 +26,8 @@ pub enum Kind {
     Virtual,
     /// What limits refuse before the kernel allocates anything
     Refused,
+    /// BPF maps, charged to the cgroup, until --count could not be made; then all are freed
+    BpfMaps,
 }
 
 #[derive(Clone, clap::Args)]
@@ -51,6 +53,7 @@ pub fn run(args: &Args) -> Result<Option<u64>> {
         Kind::ChargedAtOnce => charged_at_once(args.count),
         Kind::Virtual => virtually_contiguous(args.count),
         Kind::Refused => refused(args.count),
+        Kind::BpfMaps => bpf_maps(args.count),
     };
     args.allocate.map(allocate).transpose()
 }
@@ -186,6 +189,58 @@ fn virtually_contiguous(count: u64) -> Result<u64> {
         ensure!(error == Some(libc::ENOMEM), "a request for {semaphores} semaphores gave {error:?}");
     }
     Ok(count)
+}
+
+/// BPF maps of [`MAP_BYTES`], each an area of vmalloc for which the kernel kills no process and of which it does not warn
+/// (`bpf_map_area_alloc` in `kernel/bpf/syscall.c`).
+fn bpf_maps(count: u64) -> Result<u64> {
+    const MAPS: usize = 64;
+    let mut maps = Vec::with_capacity(MAPS);
+    let mut failed = 0;
+    while failed < count {
+        ensure!(maps.len() < MAPS, "{MAPS} maps are made, and the limit is not reached");
+        match bpf_map() {
+            Ok(map) => maps.push(map),
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => failed += 1,
+            Err(error) => return Err(error).context("cannot make a BPF map"),
+        }
+    }
+    Ok(failed)
+}
+
+/// Of an array's values; the map itself is 4 KiB or so larger.
+const MAP_BYTES: u32 = 16 << 20;
+
+/// A map of type array: one area, as large as its values together.
+fn bpf_map() -> io::Result<OwnedFd> {
+    const BPF_MAP_CREATE: libc::c_int = 0;
+    const BPF_MAP_TYPE_ARRAY: u32 = 2;
+    const VALUE_BYTES: u32 = 4096;
+    /// The beginning of `union bpf_attr`; what the kernel knows beyond is 0.
+    #[repr(C)]
+    struct Attributes {
+        map_type: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+        map_flags: u32,
+    }
+    let attributes = Attributes {
+        map_type: BPF_MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: VALUE_BYTES,
+        max_entries: MAP_BYTES / VALUE_BYTES,
+        map_flags: 0,
+    };
+    // SAFETY: the kernel reads so many bytes of a local variable.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, &raw const attributes, size_of::<Attributes>())
+    };
+    match RawFd::try_from(result) {
+        // SAFETY: the kernel just made it, for no other owner.
+        Ok(map) if map >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(map) }),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Of `struct sem` (`ipc/sem.c`), which is alone in its cache line.

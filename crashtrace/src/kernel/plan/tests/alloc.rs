@@ -59,6 +59,21 @@ fn the_result_follows_from_the_hook_that_is_in_place() {
     }
 }
 
+/// Up to 5.15 cgroup v1 may limit kernel memory alone, where a fork then fails.
+#[test]
+fn limits_of_kernel_memory_are_a_blind_spot_where_there_are_any() {
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, Beside::ALL).unwrap();
+    let all = Optional { memcg: true, wait: true, alloc: AllocHook::Probe, exits: ExitHooks::Both };
+    let of = |cgroup, release: &str| {
+        let facts = HostFacts { memory_cgroup: Some(cgroup), release: Some(release.to_owned()), ..healthy() };
+        let blind = blind(&plan.tiers[0], all, &facts, &every_function());
+        blind.iter().any(|blind| blind.what.contains("memory.kmem.limit_in_bytes"))
+    };
+    assert!(of(MemoryCgroup::V1, "5.10.0-23-cloud-amd64") && of(MemoryCgroup::V1, "5.15.1"));
+    assert!(!of(MemoryCgroup::V1, "5.16.0") && !of(MemoryCgroup::V1, "6.1.0"));
+    assert!(!of(MemoryCgroup::V2, "5.10.0"));
+}
+
 #[test]
 fn the_blind_spots_of_each_hook_are_listed() {
     let plan = plan(&healthy(), &view(), HooksWanted::Auto, Beside::ALL).unwrap();
