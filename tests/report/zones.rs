@@ -57,6 +57,7 @@ fn failure(zones: Zones) -> schema::Incident {
         key: FailureKey { cgroup_id: 0, format_address: 0, argument: 10, gfp: 0x4_0cc0, pad: 0 },
         counted: Counted { since_ns: 1, total: 1, sent_ns: 1 },
         asked: Asked::Pages { order: 10 },
+        vmalloc: None,
         format: Some("page allocation failure: order:%u".into()),
         gfp: 0x4_0cc0,
         migrate_type: None,
