@@ -22,8 +22,10 @@ pub(super) fn failure(
     evidence.extend(verdict.limit.as_ref().and_then(at_limit));
     evidence.extend(got(failure));
     let held = case.unmovable.as_ref();
-    let then =
-        if facts.cause == AllocCause::Charge { zones::Then::ChargeFailed } else { zones::Then::Failed };
+    let then = match facts.cause {
+        AllocCause::LowMemory | AllocCause::AtomicReserves => zones::Then::Failed,
+        AllocCause::Charge | AllocCause::Fragmentation | AllocCause::Unknown => zones::Then::NotShort,
+    };
     let quoted = |sight| zones::evidence(sight, held, then);
     evidence.extend(sight.iter().flat_map(quoted));
     evidence.extend(beyond(failure, facts));

@@ -8,10 +8,10 @@ use crate::phrase::{self, size};
 /// What came of the failure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
-    /// The allocation failed.
+    /// The allocation failed, because memory was short.
     Failed,
-    /// Its charge failed: memory was not short.
-    ChargeFailed,
+    /// It failed for another reason: its charge, for example.
+    NotShort,
     /// The OOM killer was invoked.
     OomKiller,
 }
@@ -108,35 +108,34 @@ fn quote(sight: &Sight<'_>, zone: &Zone, finding: &ZoneFinding) -> Option<String
 /// A single page is never too large a block, so memory was short when the kernel looked. Before the OOM killer it looks once more,
 /// for free memory above the `high` watermark, not `min` (`__alloc_pages_may_oom`, `mm/page_alloc.c`, 5.10 to 7.3).
 fn room_explained(sight: &Sight<'_>, then: Then) -> Option<String> {
-    let with_room = |finding: &ZoneFinding| finding.eligible && finding.room == Some(true);
-    let mut roomy = sight.zones.list.iter().zip(&sight.assessment.zones);
-    let (zone, finding) = roomy.find(|(_, finding)| with_room(finding))?;
-    let whose = name(zone);
-    let atomic = sight.request.traits.atomic();
+    let with_room = |(_, finding): &(&Zone, &ZoneFinding)| finding.eligible && finding.room == Some(true);
+    let mut zones = sight.zones.list.iter().zip(&sight.assessment.zones);
+    let (zone, finding) = sight.largest().filter(with_room).or_else(|| zones.find(with_room))?;
+    let again = format!("{} had room again when it was read", name(zone));
     let below_high = || {
         let watermarks = zone.watermarks.as_ref()?;
         let more = watermarks.high_pages.checked_sub(watermarks.min_pages)?;
         let high = finding.kept_pages?.checked_add(more)?;
         (finding.usable_pages? < high).then_some(high)
     };
-    Some(match then {
-        Then::ChargeFailed => return None,
-        Then::OomKiller => match below_high() {
+    match then {
+        Then::NotShort => None,
+        Then::OomKiller => Some(match below_high() {
             Some(high) => format!(
-                "that {whose} had room again does not contradict: the kernel had found less before, and calls the OOM killer off                  only above the high watermark ({} with the reserve)",
+                "{again}, but not up to its high watermark ({} with the reserve): only above that does the kernel call the OOM \
+                 killer off",
                 pages_size(sight, high)
             ),
-            None => format!(
-                "that {whose} had room again does not contradict: memory was freed between the kernel's last attempt and the                  reading of the zones"
-            ),
-        },
-        Then::Failed if atomic => format!(
-            "that {whose} had room again does not contradict: memory was freed between the failure and the reading of the zones.              An atomic allocation cannot wait for page cache to be reclaimed: only what is free at that moment counts"
-        ),
-        Then::Failed => format!(
-            "that {whose} had room again does not contradict: a single page fails only for lack of memory, and some was freed              between the failure and the reading of the zones"
-        ),
-    })
+            None => format!("{again}: memory was freed after the kernel's last attempt"),
+        }),
+        Then::Failed if sight.request.traits.atomic() => Some(format!(
+            "{again}: memory was freed after the failure. An atomic allocation cannot wait for page cache to be reclaimed: only what \
+             is free at that moment counts"
+        )),
+        Then::Failed => Some(format!(
+            "{again}: a single page fails only for lack of memory, so some was freed after the failure"
+        )),
+    }
 }
 
 fn index(sight: &Sight<'_>, zone: &Zone, finding: &ZoneFinding) -> Option<String> {

@@ -120,7 +120,7 @@ fn charge(failure: &AllocFailure, verdict: &Verdict) -> String {
     let whose = owner(&limit.party);
     let above = limit.bytes().map_or_else(String::new, |bytes| format!(" above {}", size(bytes)));
     let fits = fits(failure, verdict).map_or_else(String::new, |bytes| {
-        format!(" (for this allocation beside what it used, {})", size(bytes))
+        format!(" ({} would hold this allocation beside what was in use)", size(bytes))
     });
     format!(
         "Raise the memory limit of {whose}{above}{fits}, or find what grows in it: kernel memory (BPF maps, pipes, page tables, \
