@@ -62,7 +62,7 @@ pub enum EngineKind {
     PodmanContainer,
     /// A user's container of Docker; one of the host has `container_id`.
     DockerContainer,
-    /// A build step of BuildKit.
+    /// A build step of `BuildKit`.
     BuildkitStep,
     /// A task of Amazon ECS, with all its containers.
     EcsTask,
