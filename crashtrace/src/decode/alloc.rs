@@ -130,7 +130,8 @@ fn asked(
 fn vmalloc(key: FailureKey, format: &[u8], area: Option<Area>) -> (Asked, Option<Vmalloc>) {
     let has = |words: &[u8]| format.windows(words.len()).any(|part| part == words);
     let step = match () {
-        () if has(b"failed to allocate pages") || has(b"failure, allocated %") => VmallocStep::Pages,
+        // Of 6.1's longer format the record has no more ("..., page order %u, failed to allocate pages").
+        () if has(b"failed to allocate page") || has(b"failure, allocated %") => VmallocStep::Pages,
         () if has(b"vm_struct allocation failed") || has(b"allocation failure: %lu bytes") => {
             VmallocStep::AddressSpace
         }

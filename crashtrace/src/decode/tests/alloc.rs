@@ -196,8 +196,9 @@ fn of_vmalloc(format: &[u8], argument: u64, area: Option<VmallocArea>) -> Failed
 #[test]
 fn the_size_of_a_vmalloc_is_that_of_its_area() {
     const NEW: &[u8] = b"vmalloc error: size %lu, failed to allocate pages";
+    const LONG: &[u8] = b"vmalloc error: size %lu, page order %u, failed to allocate page";
     const OLD: &[u8] = b"vmalloc: allocation failure, allocated %ld of %ld bytes";
-    for format in [NEW, OLD] {
+    for format in [NEW, LONG, OLD] {
         let told = of_vmalloc(format, AREA.size_bytes, Some(AREA));
         assert_eq!(told.asked, Asked::Vmalloc { bytes: Some(64 * MIB) });
         assert_eq!(told.vmalloc, Some(Vmalloc { step: VmallocStep::Pages, got_bytes: Some(8167 * PAGE) }));
@@ -226,6 +227,10 @@ fn the_message_of_a_vmalloc_names_the_step() {
     let space = Some(VmallocStep::AddressSpace);
     assert_eq!(step(b"vmalloc error: size %lu, vm_struct allocation failed"), space);
     assert_eq!(step(b"vmalloc: allocation failure: %lu bytes"), space);
+    assert_eq!(
+        step(b"vmalloc error: size %lu, failed to allocated page array size %lu"),
+        Some(VmallocStep::Other)
+    );
     assert_eq!(step(b"vmalloc error: size %lu, exceeds total pages"), Some(VmallocStep::Other));
     assert_eq!(step(b"vmalloc error: size %lu, failed to map pages"), Some(VmallocStep::Other));
     assert_eq!(step(PAGES_FORMAT), None);
