@@ -23,37 +23,42 @@ pub fn slack_bytes(cpus: u64) -> u64 {
     PAGES_A_CPU * PAGE * cpus.max(1)
 }
 
-/// The faults of a report's account, if it has one: entries and what is unaccounted for are the total, as it is stated; no entry is negative or
-/// nothing; what is counted twice is within 2 % and the CPUs' slack.
+/// The faults of a report's accounts, if it has any: of the node or the limit owner, and of the victim's own cgroup.
 pub fn faults(line: &Value, cpus: u64) -> Vec<String> {
-    let at = "memory.account";
     let mut check = Check::new(line);
-    if check.get(at).is_null() {
-        return Vec::new();
+    for at in ["memory.account", "memory.victim_account"] {
+        if !check.get(at).is_null() {
+            adds_up(&mut check, at, cpus);
+        }
     }
-    let total = check.get("memory.account.total_bytes").as_u64();
-    let entries = check.list("memory.account.entries");
+    check.faults
+}
+
+/// Entries, others and what is unaccounted for are the total, as it is stated; no entry is negative or nothing; what is counted twice is
+/// within 2 % and the CPUs' slack.
+fn adds_up(check: &mut Check<'_>, at: &str, cpus: u64) {
+    let entries = check.list(&format!("{at}.entries"));
     let bytes: Option<Vec<u64>> = entries.iter().map(|entry| entry["bytes"].as_u64()).collect();
-    let number = |check: &Check<'_>, field: &str| check.get(&format!("{at}.{field}")).as_u64();
-    let (unaccounted, excess) =
-        (number(&check, "unaccounted_bytes").unwrap_or(0), number(&check, "excess_bytes").unwrap_or(0));
-    let (Some(total), Some(bytes), false) = (total, bytes, entries.is_empty()) else {
-        check.fault(at, "a total, and entries with bytes");
-        return check.faults;
+    let fields = ["total_bytes", "others_bytes", "unaccounted_bytes", "excess_bytes"];
+    let [Some(total), Some(others), Some(unaccounted), Some(excess)] =
+        fields.map(|field| check.get(&format!("{at}.{field}")).as_u64())
+    else {
+        check.fault(at, format!("numbers {fields:?}"));
+        return;
     };
-    let sum: u64 = bytes.iter().sum();
-    if sum + unaccounted != total + excess {
-        check.fault(
-            at,
-            format!(
-                "entries ({sum}) and what is unaccounted for ({unaccounted}) that are the total ({total})"
-            ),
-        );
+    let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty() || total == 0) else {
+        check.fault(at, "entries with bytes");
+        return;
+    };
+    let sum = bytes.iter().sum::<u64>();
+    if sum + others + unaccounted != total + excess {
+        let parts = format!("entries ({sum}), others ({others}) and what is unaccounted for ({unaccounted})");
+        check.fault(at, format!("{parts} that are the total ({total}) and the excess ({excess})"));
     }
     let most = total / PART + slack_bytes(cpus);
     if excess > most || unaccounted > 0 && excess > 0 {
         check.fault(
-            "memory.account.excess_bytes",
+            &format!("{at}.excess_bytes"),
             format!("{most} at most, and none where memory is unaccounted for"),
         );
     }
@@ -63,22 +68,28 @@ pub fn faults(line: &Value, cpus: u64) -> Vec<String> {
     if !bytes.is_sorted_by(|one, next| one >= next) {
         check.fault(at, "the largest entry first");
     }
-    check.faults
 }
 
-/// Whether the account has what `scenarios.toml` says of it. `path` is that of a role's cgroup.
-pub(super) fn entries(check: &mut Check<'_>, report: &Report, path: impl Fn(&str) -> Vec<u8>) {
+/// Whether the account has what `scenarios.toml` says of it, on this kernel. `path` is that of a role's cgroup.
+pub(super) fn entries(
+    check: &mut Check<'_>,
+    report: &Report,
+    kernel: (u32, u32),
+    path: impl Fn(&str) -> Vec<u8>,
+) {
     const MIB: u64 = 1 << 20;
     let told = check.list("memory.account.entries");
     for expected in &report.account {
         let holder = expected.holder.as_deref().map(&path);
         let is_it = |entry: &&Value| {
-            let of_holder =
-                |path: &Vec<u8>| entry["cgroup"].as_str().map(undo).as_deref() == Some(path.as_slice());
-            entry["kind"] == expected.kind.as_str() && holder.as_ref().is_none_or(of_holder)
+            let cgroup = entry["holder"]["cgroup"].as_str().map(undo);
+            entry["kind"] == expected.kind.as_str() && (holder.is_none() || cgroup == holder)
         };
         let bytes: u64 = told.iter().filter(is_it).filter_map(|entry| entry["bytes"].as_u64()).sum();
-        let (least, most) = (expected.mib.saturating_sub(expected.within), expected.mib + expected.within);
+        let (least, most) = match expected.since.is_some_and(|since| kernel < since) {
+            true => (0, 0),
+            false => (expected.mib.saturating_sub(expected.within), expected.mib + expected.within),
+        };
         if !(least * MIB..=most * MIB).contains(&bytes) {
             let what = format!("{least} to {most} MiB of {}, and not {bytes} bytes", expected.kind);
             check.fault("memory.account", what);
@@ -92,25 +103,32 @@ pub(super) fn entries(check: &mut Check<'_>, report: &Report, path: impl Fn(&str
     }
 }
 
-/// The difference of two accounts of one decision, which are taken out of the lines. Each agent reads the counters at another
-/// instant, and entries of nearly the same size may change places.
-pub(super) fn difference(one: &mut Value, other: &mut Value) -> Option<String> {
-    let [one, other] = [one, other].map(|line| line["memory"].as_object_mut()?.remove("account"));
-    let [one, other] = [one.unwrap_or(Value::Null), other.unwrap_or(Value::Null)];
+/// The difference of the accounts of one decision, which are taken out of the lines. Each agent reads the counters at another
+/// instant, entries of nearly the same size may change places, and one that has hardly any memory may be there or not.
+pub(super) fn difference(one: &mut Value, other: &mut Value) -> Vec<String> {
+    let mut take = |name: &str| {
+        let [one, other] = [&mut *one, &mut *other].map(|line| {
+            line["memory"].as_object_mut().and_then(|memory| memory.remove(name)).unwrap_or_default()
+        });
+        (format!("memory.{name}"), one, other)
+    };
+    let accounts = ["account", "victim_account"].map(&mut take);
+    accounts.into_iter().filter_map(|(name, one, other)| apart(&name, &one, &other)).collect()
+}
+
+fn apart(name: &str, one: &Value, other: &Value) -> Option<String> {
     if one.is_null() != other.is_null() {
-        return Some(format!("memory.account: {one} and {other}"));
+        return Some(format!("{name}: {one} and {other}"));
     }
     let most = one["total_bytes"].as_u64().unwrap_or(0) / PART + slack_bytes(CPUS);
     let mut entries: BTreeMap<(String, String), [u64; 2]> = BTreeMap::new();
-    for (index, account) in [&one, &other].into_iter().enumerate() {
+    for (index, account) in [one, other].into_iter().enumerate() {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         for entry in account["entries"].as_array().into_iter().flatten() {
-            let bytes = entry["bytes"].as_u64().unwrap_or(0);
-            entries.entry((text(&entry["kind"]), text(&entry["cgroup"]))).or_default()[index] += bytes;
+            let key = (text(&entry["kind"]), text(&entry["holder"]["cgroup"]));
+            entries.entry(key).or_default()[index] += entry["bytes"].as_u64().unwrap_or(0);
         }
     }
     let apart = entries.into_iter().find(|(_, [one, other])| one.abs_diff(*other) > most);
-    apart.map(|((kind, cgroup), [one, other])| {
-        format!("memory.account: {kind} {cgroup}: {one} and {other} bytes")
-    })
+    apart.map(|((kind, cgroup), [one, other])| format!("{name}: {kind} {cgroup}: {one} and {other} bytes"))
 }

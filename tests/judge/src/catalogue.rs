@@ -397,6 +397,8 @@ pub struct Entry {
     pub within: u64,
     /// Role of its cgroup, if it is one cgroup's.
     pub holder: Option<String>,
+    /// Kernels before this one do not tell it apart: then it must be absent.
+    pub since: Option<(u32, u32)>,
 }
 
 /// Words that stand somewhere.

@@ -145,7 +145,7 @@ pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> 
     let found = if in_any_order { by_process(&expected, lines) } else { in_order(&expected, lines) };
     for (expected, line) in expected.iter().zip(&found) {
         match line {
-            Some(line) => faults.extend(expected.faults(tier, exceptions, line)),
+            Some(line) => faults.extend(expected.faults(tier, surroundings.kernel, exceptions, line)),
             None if expected.report.optional => {}
             None => faults.push(missing(expected)),
         }

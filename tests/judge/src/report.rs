@@ -94,7 +94,13 @@ impl<'a> Expected<'a> {
     }
 
     /// The faults of `line`, one sentence a field.
-    pub fn faults(&self, tier: Tier, exceptions: &[&Exception], line: &Value) -> Vec<String> {
+    pub fn faults(
+        &self,
+        tier: Tier,
+        kernel: (u32, u32),
+        exceptions: &[&Exception],
+        line: &Value,
+    ) -> Vec<String> {
         let mut check = Check::new(line);
         let excused: Vec<_> = excused(exceptions, line).collect();
         let report = self.report;
@@ -141,7 +147,7 @@ impl<'a> Expected<'a> {
             None if check.get("memory").is_null() => {}
             None => check.eq("memory.zones", json!([])),
         }
-        account::entries(&mut check, report, |role| self.path(role));
+        account::entries(&mut check, report, kernel, |role| self.path(role));
         if excused.is_empty() {
             for words in report.evidence.iter().filter_map(|words| words.of(tier)) {
                 check.says("verdict.evidence", words);

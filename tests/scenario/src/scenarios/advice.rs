@@ -80,7 +80,7 @@ pub(super) fn larger_reservation(stage: &Stage<'_>) -> Result<Cast> {
     let cast = node::cast(&scratch, &pod)?
         .process("largest", before.part(&first.place.owner)?)
         .process("again", after.part(&again.place.owner)?);
-    Ok(cast.place("allocatable", place))
+    Ok(cast.place("allocatable", place).place("service", unit(&service)))
 }
 
 /// By how much the remedy says to raise the reservation: `raise --system-reserved by about 103.5 MiB`.

@@ -63,7 +63,8 @@ pub(super) fn root_process(stage: &Stage<'_>) -> Result<Cast> {
     let root = stage.hierarchy.cgroup(stage.hierarchy.mount.clone())?;
     let daemon = feed_as(&root, &largest()?.of_host())?;
     ensure!(web.lives(), "the pod's process died too");
-    let cast = node::cast(&scratch, &pod)?;
+    // The kernel counts no kill in the root cgroup.
+    let cast = Cast { kills: None, ..node::cast(&scratch, &pod)? };
     let cast = cast.process("largest", daemon.part(&serde_json::json!({ "kind": "host" }))?);
     touched(cast, &daemon)
 }

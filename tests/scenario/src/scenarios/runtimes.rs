@@ -53,7 +53,7 @@ const LIMITED: &[Limited] = &[
     },
     Limited {
         role: "nomad",
-        kind: "host_service",
+        kind: "cgroup",
         limit: "nomad.slice/share.slice/5e3398a3-5552-4ce9-e2ce-c251830362c1.web.scope",
         below: "",
     },

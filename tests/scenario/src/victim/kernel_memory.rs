@@ -107,8 +107,8 @@ fn fill(to: &mut impl io::Write, chunk: &[u8], bytes: usize) -> Result<()> {
 /// `net.ipv4.udp_mem` that allows them.
 fn datagrams(bytes: usize) -> Result<Vec<OwnedFd>> {
     const BUFFER: usize = 8 << 20;
-    /// Below what a datagram may have, and close to the size of a slab of its own.
-    const DATAGRAM: usize = 30_000;
+    /// In one block, and not in pages of its own (below `SKB_MAX_ALLOC`, `__ip_append_data` in `net/ipv4/ip_output.c`).
+    const DATAGRAM: usize = 14_000;
     let datagram = vec![1_u8; DATAGRAM];
     let mut kept = Vec::new();
     let mut queued = 0;
