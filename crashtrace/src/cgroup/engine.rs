@@ -11,7 +11,7 @@
 //! | slurmd | `slurmstepd.scope/job_<id>`, `<node>_slurmstepd.scope/job_<id>`; on cgroup v1 `/slurm/uid_<uid>/job_<id>` | a job |
 //! | systemd-nspawn | `machine.slice/systemd-nspawn@<name>.service` | a container |
 //! | Kata Containers | `/kata_overhead/<sandbox>` | the sandbox's own processes (VMM, virtiofsd) |
-//! | BuildKit in Docker | `/docker/buildkit/<step>`; `system.slice/system.slice:docker:<step>` | a build step |
+//! | `BuildKit` in Docker | `/docker/buildkit/<step>`; `system.slice/system.slice:docker:<step>` | a build step |
 //! | a user's service manager | `user.slice/user-<uid>.slice/user@<uid>.service/.../<unit>` | a unit of that user |
 //!
 //! The forms begin at the root or in slices of the host, so root (or a service of root) made them. Below `user@<uid>.service` the
