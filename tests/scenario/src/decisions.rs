@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use crashtrace_test_support::cgroup::{Hierarchy, random_hex, remove};
 use serde_json::{Map, json};
 
-use crate::process_ends::fork;
+use crate::process_ends::{fork, wait_for_the_end};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -49,8 +49,8 @@ pub fn run(args: &Args) -> Result<()> {
         let of_limit = programs.measured(args.rounds, || fork(Some(&container), eat)?.ended())?;
         hierarchy.cgroup(pod.clone())?.set_limit(NO_LIMIT_BYTES)?;
         let of_node = programs.measured(args.rounds, || {
-            let victim = fork(Some(&container), first_to_die)?;
-            victim.stopped()?;
+            let victim = fork(Some(&container), wait_for_the_end)?;
+            victim.killed_first()?;
             fs::write("/proc/sysrq-trigger", "f").context("cannot write to /proc/sysrq-trigger")?;
             victim.ended()
         })?;
@@ -69,14 +69,6 @@ fn eat() {
         held.push(vec![1_u8; 1 << 20]);
         std::hint::black_box(&held);
     }
-}
-
-/// Asks to be killed first, and says so by stopping.
-fn first_to_die() {
-    let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    std::hint::black_box(vec![1_u8; 16 << 20]);
-    // SAFETY: a plain system call.
-    unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 /// The agent's programs.

@@ -109,7 +109,7 @@ pub fn fork(container: Option<&PathBuf>, run: fn()) -> Result<Process> {
     Ok(Process(libc::pid_t::try_from(pid)?))
 }
 
-fn wait_for_the_end() {
+pub fn wait_for_the_end() {
     loop {
         // SAFETY: a plain system call.
         unsafe { libc::pause() };
@@ -123,19 +123,16 @@ impl Process {
         Ok(())
     }
 
+    /// Lets the OOM killer take it before all others.
+    pub fn killed_first(&self) -> Result<()> {
+        let file = format!("/proc/{}/oom_score_adj", self.0);
+        std::fs::write(&file, "1000").with_context(|| format!("cannot write to {file}"))
+    }
+
     pub fn ended(&self) -> Result<()> {
-        self.wait(0)
-    }
-
-    /// Waits until it has stopped itself.
-    pub fn stopped(&self) -> Result<()> {
-        self.wait(libc::WUNTRACED)
-    }
-
-    fn wait(&self, options: libc::c_int) -> Result<()> {
         let mut status = 0;
         // SAFETY: the place is a local variable.
-        let waited = unsafe { libc::waitpid(self.0, &raw mut status, options) };
+        let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
         ensure!(waited == self.0, "cannot wait: {}", io::Error::last_os_error());
         Ok(())
     }
