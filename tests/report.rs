@@ -222,7 +222,7 @@ fn the_order_of_fields_is_fixed() {
     );
     assert_eq!(
         keys(&line["limit"]).join(" "),
-        "cgroup charged_at owner limit_bytes unlimited kubernetes_limit_bytes kubernetes_limit_in_force_bytes usage_bytes shmem_bytes swap_usage_bytes swap_limit_bytes swap_unlimited \
+        "cgroup charged_at owner limit_bytes kind unlimited kubernetes_limit_bytes kubernetes_limit_in_force_bytes usage_bytes shmem_bytes swap_usage_bytes swap_limit_bytes swap_unlimited \
          swap_includes_memory \
          oom_group"
     );

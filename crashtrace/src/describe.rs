@@ -61,9 +61,12 @@ fn cgroup(party: &Party) -> String {
 /// Usage of a cgroup, and its limit.
 fn usage(name: &str, level: &event::Level) -> Option<String> {
     match (level.usage_bytes, level.limit?) {
-        (Some(usage), Limit::Bytes(limit)) => {
-            Some(format!("{name} used {} of its limit of {}", size(usage), size(limit)))
-        }
+        (Some(usage), Limit::Bytes(limit)) => Some(format!(
+            "{name} used {} of its limit of {}{}",
+            size(usage),
+            size(limit),
+            phrase::apart(usage, limit, "it")
+        )),
         (None, Limit::Bytes(limit)) => Some(format!("{name} has a limit of {}", size(limit))),
         (_, Limit::Unlimited) => Some(format!("{name} no longer had a limit when it was read")),
     }

@@ -1,6 +1,8 @@
 //! Owners, processes and sizes as every sentence of a report has them. Names that processes and containers choose go through
 //! [`Text`]; further escaping for a terminal is done by the sinks.
 
+use std::cmp::Ordering;
+
 use crate::event::{Lineage, Task};
 use crate::schema::{ContainerRole, Engine, EngineKind, Owner, OwnerKind, Runtime, Text, shorten};
 
@@ -32,6 +34,26 @@ pub fn size(bytes: u64) -> String {
     }
     let shown = format!("{value:.1}");
     format!("{} {}", shown.strip_suffix(".0").unwrap_or(&shown), UNITS[unit])
+}
+
+/// How far a size is from another, where both are shown as the same: `, 12 MiB below`. Nothing where they look different, or are
+/// equal.
+#[must_use]
+pub fn apart(bytes: u64, of: u64, what: &str) -> String {
+    if size(bytes) != size(of) {
+        return String::new();
+    }
+    match bytes.cmp(&of) {
+        Ordering::Less => format!(", {} below {what}", size(of - bytes)),
+        Ordering::Equal => String::new(),
+        Ordering::Greater => format!(", {} above {what}", size(bytes - of)),
+    }
+}
+
+/// A share, in percent.
+#[must_use]
+pub fn percent(bytes: u64, of: u64) -> u64 {
+    u64::try_from(u128::from(bytes) * 100 / u128::from(of.max(1))).unwrap_or(u64::MAX)
 }
 
 /// A time span: `12.3 s`.
@@ -250,6 +272,21 @@ mod tests {
             [12_345_678_901, 1_960_000_000, u64::MAX].map(seconds),
             ["12.3 s", "2.0 s", "18446744073.7 s"]
         );
+    }
+
+    #[test]
+    fn sizes_that_look_the_same_are_told_apart() {
+        const GIB: u64 = 1 << 30;
+        for (bytes, of, shown) in [
+            (GIB, 2 * GIB, ""),
+            (GIB, GIB, ""),
+            (2 * GIB - (12 << 20), 2 * GIB, ", 12 MiB below it"),
+            (GIB + 4096, GIB, ", 4 KiB above it"),
+            (u64::MAX, u64::MAX - 1, ", 1 B above it"),
+        ] {
+            assert_eq!(apart(bytes, of, "it"), shown);
+        }
+        assert_eq!((percent(1, 0), percent(358, 464), percent(u64::MAX, 1)), (100, 77, u64::MAX));
     }
 
     #[test]

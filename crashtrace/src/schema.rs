@@ -54,7 +54,7 @@ pub use field::{
     VerdictField,
 };
 pub use folded::{Folded, FoldedVictim};
-pub use incident::{Allocation, Constraint, Incident, Kind, LimitHit, MigrateType, Process};
+pub use incident::{Allocation, Constraint, Incident, Kind, LimitHit, LimitKind, MigrateType, Process};
 pub use json_schema::json_schema;
 pub use memory::{AccountKind, HOLDERS, Holder, Memory, SwapKind, Unmovable, ZONES, Zone};
 pub use owner::{

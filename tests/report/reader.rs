@@ -167,6 +167,7 @@ record!(LimitHit {
     charged_at: String,
     owner: Owner,
     limit_bytes: u64,
+    kind: String,
     kubernetes_limit_bytes: u64,
     kubernetes_limit_in_force_bytes: u64,
     usage_bytes: u64,

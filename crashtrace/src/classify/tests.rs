@@ -160,7 +160,7 @@ fn a_container_at_its_limit_during_an_oom_of_the_node_is_not_its_cause() {
     assert!(verdict.summary.contains("the node, or some of its zones or NUMA nodes, ran out of memory"));
     assert!(!verdict.remedy.contains("by about"), "that the whole node was full is not known");
     let verdict = kill(&victim, None, &SYSTEM).verdict();
-    assert!(verdict.remedy.contains("by about 1000 MiB"), "{}", verdict.remedy);
+    assert!(!verdict.remedy.contains("by about"), "nor what holds the rest of it: {}", verdict.remedy);
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn the_kind_of_memory_shapes_the_remedy() {
     assert!(heap.shows(&["500 MiB anonymous", "0 B file", "2 MiB of page tables"]), "{heap:#?}");
     assert!(heap.shows(&["oom_score_adj was 986"]));
     let small = with(Rss { anon_bytes: 5 * MIB, ..Rss::default() });
-    assert!(small.remedy.contains("held only 5 MiB of the 512 MiB in use"));
+    assert!(small.remedy.contains("held only 7 MiB of the 512 MiB in use (page tables"));
 }
 
 /// `OOMScoreAdjust=-1000` of a service is inherited by all that it starts.

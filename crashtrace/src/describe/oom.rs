@@ -1,17 +1,20 @@
 //! OOM kills, and OOMs without a victim.
 
 use super::{Description, owner};
-use crate::classify::oom::{Actor, OomCause, Scene};
+use crate::classify::oom::{Actor, OomCause, Scene, SwapLimit};
 use crate::classify::{LimitFinding, OomFacts, Verdict};
 use crate::correlate::{OomKill, OomNoKill};
 use crate::enrich::{Case, Party};
 use crate::schema::{Level, Origin, Shortage};
 
+mod account;
 mod controller;
 mod evidence;
+mod free;
 mod memory;
 mod remedy;
 mod summary;
+mod swap;
 #[cfg(test)]
 mod tests;
 mod weight;
@@ -73,6 +76,11 @@ impl Oom<'_> {
             None => self.cause() == OomCause::Node && self.origin() == Some(Origin::Allocation),
         };
         (eligible && trigger.task.oom_score_adj == Some(NEVER)).then_some(trigger)
+    }
+
+    /// The limit of swap, or of memory and swap together, if it was hit too or alone.
+    fn swap_limit(&self) -> Option<SwapLimit> {
+        self.limit()?.swap_limit(self.scene.memory_cgroup_v1)
     }
 
     fn is_fragmentation(&self) -> bool {

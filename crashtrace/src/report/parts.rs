@@ -77,6 +77,7 @@ fn limit_hit(
         charged_at: Some(*charged_at),
         owner: Some(party.owner.in_schema()),
         limit_bytes: finding.bytes(),
+        kind: context.memory_cgroup_v1.and_then(|v1| finding.kind(v1)),
         unlimited: level.limit == Some(Limit::Unlimited),
         kubernetes_limit_bytes: verdict.kubernetes.and_then(|bounds| bounds.limit_bytes),
         kubernetes_limit_in_force_bytes: verdict.kubernetes.and_then(|bounds| bounds.limit_in_force_bytes),

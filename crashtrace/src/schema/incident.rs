@@ -96,6 +96,18 @@ pub enum Constraint {
     Memcg,
 }
 
+/// Which limit of a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitKind {
+    /// Of memory.
+    Memory,
+    /// Of memory and swap together, with memory below its own limit: cgroup v1's `memory.memsw.limit_in_bytes`.
+    MemoryAndSwap,
+    /// Of memory, with swap at its own limit too: cgroup v2's `memory.swap.max`.
+    MemorySwapFull,
+}
+
 /// The limit that was hit.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct LimitHit {
@@ -109,6 +121,8 @@ pub struct LimitHit {
     pub owner: Option<Owner>,
     /// The limit.
     pub limit_bytes: Option<u64>,
+    /// Which of its limits was hit; null if the figures do not tell.
+    pub kind: Option<LimitKind>,
     /// There is no limit.
     pub unlimited: bool,
     /// Kubernetes' limit of the container or pod at the verdict's level: `resources.limits.memory` of its spec; for a pod

@@ -1,6 +1,7 @@
 //! The holders of the node's memory, and the victim among them.
 
 use super::Scene;
+use crate::enrich::Held;
 use crate::event::{self, Constraint, Limit};
 use crate::schema::{ContainerRole, NameSource, Qos};
 
@@ -54,6 +55,12 @@ impl Scene<'_> {
     pub fn share_of(&self) -> Option<u64> {
         let control = self.control.filter(|control| control.constraint == Constraint::None)?;
         Some(control.total_bytes).filter(|total| *total > 0)
+    }
+
+    /// It has more than half of the total, and so more than anything else.
+    #[must_use]
+    pub fn is_most(&self, held: &Held) -> bool {
+        self.share_of().is_some_and(|total| held.usage_bytes > total / 2)
     }
 
     /// Position of the victim's pod or service among the holders, if all large ones were seen.

@@ -106,7 +106,7 @@ fn settle(scene: &Scene<'_>, cgroups: Lineage, party: Party) -> Found {
 }
 
 /// How much of its limit a cgroup that counts as full may have left.
-fn slack_bytes(limit_bytes: u64) -> u64 {
+pub(super) fn slack_bytes(limit_bytes: u64) -> u64 {
     (limit_bytes / 64).max((2 * MIB).min(limit_bytes / 8)).min(32 * MIB)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::classify::zones::{Sight, sight};
 use crate::correlate::{OomKill, OomNoKill, same_process};
-use crate::enrich::{Case, Memory, Owned, Party};
+use crate::enrich::{Account, Case, Memory, Owned, Party};
 use crate::event::{Constraint, Hook, Lineage, Name, NoKill, OomControl, OomVictim, Stack, Task, Unmovable};
 
 /// A view of a case.
@@ -24,6 +24,10 @@ pub struct Scene<'a> {
     pub limit_shmem_bytes: Option<u64>,
     /// The holders of the node's memory.
     pub memory: Option<&'a Memory>,
+    /// Where the memory of the node, or of the limit owner, was.
+    pub account: Option<&'a Account>,
+    /// The holders of the limit owner's memory.
+    pub limit_holders: Option<&'a Memory>,
     /// The zones, with their assessment for the allocation.
     pub sight: Option<Sight<'a>>,
     /// Unmovable memory.
@@ -115,6 +119,8 @@ impl<'a> Scene<'a> {
             limit: case.owners.limit(),
             limit_shmem_bytes: case.limit_shmem_bytes,
             memory: case.memory.as_ref(),
+            account: case.account.as_ref(),
+            limit_holders: case.limit_holders.as_ref(),
             sight: sight(case, kill.zones.as_deref()),
             unmovable: case.unmovable.as_ref(),
             page_size_bytes: case.page_size_bytes,
@@ -150,6 +156,8 @@ impl<'a> Scene<'a> {
             limit: case.owners.limit(),
             limit_shmem_bytes: case.limit_shmem_bytes,
             memory: None,
+            account: case.account.as_ref(),
+            limit_holders: case.limit_holders.as_ref(),
             sight: None,
             unmovable: None,
             page_size_bytes: case.page_size_bytes,

@@ -60,7 +60,7 @@ fn the_largest_holders_are_named_with_their_shares_and_the_rest_is_counted() {
     );
     assert!(verdict.shows(&["the victim belongs to pod 1f6cbd1e", "second"]), "{verdict:?}");
     assert!(
-        verdict.remedy.contains("Look first at the largest holder: host unit backup.service"),
+        verdict.remedy.contains("Look first at the largest holder, host unit backup.service"),
         "{}",
         verdict.remedy
     );

@@ -1,11 +1,11 @@
 //! The facts behind a verdict on an OOM, with their numbers.
 
-use super::{Oom, controller, memory, of_owner, weight, whose};
+use super::{Oom, account, controller, memory, of_owner, swap, weight, whose};
 use crate::classify::oom::{Agreement, Basis, OomCause, PidNamespace, Scene};
 use crate::describe::{cgroup, reason, usage, zones};
 use crate::enrich::Party;
 use crate::event::{Constraint, Limit};
-use crate::phrase::{self, process, processes, seconds, size};
+use crate::phrase::{self, apart, process, processes, seconds, size};
 use crate::schema::{Level, Origin};
 
 /// Suffix of `oom_kill_process`'s message if `out_of_memory` (`mm/oom_kill.c`, 5.10 to 7.3) did not weigh processes.
@@ -22,6 +22,9 @@ pub(super) fn of(oom: &Oom<'_>) -> Vec<String> {
     }
     evidence.extend(scope(oom));
     evidence.extend(controller::evidence(oom));
+    if oom.cause() == OomCause::Limit {
+        evidence.extend(account::evidence(oom));
+    }
     if oom.cause() == OomCause::Node {
         evidence.extend(
             scene
@@ -83,6 +86,7 @@ fn limit(oom: &Oom<'_>) -> Vec<String> {
         return evidence;
     };
     evidence.extend(finding.cgroups.levels.first().and_then(|level| usage(&cgroup(&finding.party), level)));
+    evidence.extend(swap::evidence(oom));
     evidence.extend(oom.facts.shared_limit.map(|shared| whose::shared(shared, oom.limit())));
     if let Some((best, others)) = oom.facts.near_limit.split_first() {
         evidence.push(format!(
@@ -185,11 +189,13 @@ fn scope(oom: &Oom<'_>) -> Option<String> {
 fn own_limit(scene: &Scene<'_>) -> Option<String> {
     let actor = scene.victim.as_ref()?;
     let level = actor.cgroups?.level_at(actor.party()?.placement.container_end?)?;
-    let usage = size(level.usage_bytes?);
+    let used = level.usage_bytes?;
+    let usage = size(used);
     Some(match level.limit? {
         Limit::Bytes(limit) => format!(
-            "the victim's container used {usage} of its limit of {}, which is not the one that was hit",
-            size(limit)
+            "the victim's container used {usage} of its limit of {}{}, which is not the one that was hit",
+            size(limit),
+            apart(used, limit, "it")
         ),
         Limit::Unlimited => format!("the victim's container used {usage} and has no limit"),
     })

@@ -1,9 +1,9 @@
 //! The holders of the node's memory, and the victim among them.
 
-use super::Oom;
+use super::{Oom, account, free};
 use crate::classify::oom::{Rank, Requester, Scene};
 use crate::describe::owner;
-use crate::enrich::Held;
+use crate::enrich::{Held, Memory};
 use crate::event::{Constraint, Limit};
 use crate::phrase::{self, size};
 
@@ -11,18 +11,19 @@ use crate::phrase::{self, size};
 const NAMED: usize = 3;
 
 pub(super) fn evidence(oom: &Oom<'_>) -> Vec<String> {
-    let mut evidence = Vec::new();
+    let mut evidence = free::evidence(oom);
+    evidence.extend(account::evidence(oom));
     evidence.extend(pods(oom));
-    evidence.extend(holders(&oom.scene));
-    evidence.extend(rank(&oom.scene));
+    evidence.extend(holders(oom));
+    evidence.extend(rank(oom));
     evidence
 }
 
 fn pods(oom: &Oom<'_>) -> Option<String> {
     let (usage, limit) = oom.scene.usage_of_pods()?;
-    let usage = size(usage);
+    let used = size(usage);
     let Limit::Bytes(limit) = limit else {
-        return Some(format!("all pods together used {usage}, and have no node-allocatable limit"));
+        return Some(format!("all pods together used {used}, and have no node-allocatable limit"));
     };
     // An allocation that was bound to a part of the node's memory proves nothing about the rest.
     let node = oom.scene.node_memory_bytes.filter(|_| oom.verdict.constraint == Some(Constraint::None));
@@ -32,10 +33,12 @@ fn pods(oom: &Oom<'_>) -> Option<String> {
             size(rest)
         )
     });
-    Some(format!("all pods together used {usage} of {} node-allocatable{rest}", size(limit)))
+    let apart = phrase::apart(usage, limit, "it");
+    Some(format!("all pods together used {used} of {} node-allocatable{apart}{rest}", size(limit)))
 }
 
-fn holders(scene: &Scene<'_>) -> Option<String> {
+fn holders(oom: &Oom<'_>) -> Option<String> {
+    let scene = &oom.scene;
     let memory = scene.memory.filter(|memory| memory.looked_at > 0)?;
     let named: Vec<_> =
         memory.holders.iter().take(NAMED).map(|held| holder(held, scene.share_of())).collect();
@@ -55,6 +58,10 @@ fn holders(scene: &Scene<'_>) -> Option<String> {
         ([], _) => {
             format!("no cgroup that was seen held as much as {}: {looked}{cut}", size(memory.least_bytes))
         }
+        // Something else may hold more than any cgroup.
+        ([_, ..], false) if !largest_is_first(oom, memory) => {
+            format!("the largest cgroups were {}{more}; {looked}", named.join(", "))
+        }
         (_, false) => format!("the largest holders of memory were {}{more}; {looked}", named.join(", ")),
         (_, true) => {
             format!("the largest holders that were seen are {}{more}; {looked}{cut}", named.join(", "))
@@ -67,20 +74,43 @@ pub(super) fn holder(held: &Held, total: Option<u64>) -> String {
     let percent = total.map_or_else(String::new, |total| {
         format!(", {} % of the total", u128::from(held.usage_bytes) * 100 / u128::from(total))
     });
-    format!("{} ({}{percent})", owner(&held.party), size(held.usage_bytes))
+    let swap = held.swap_bytes.filter(|bytes| *bytes > 0);
+    let swap = swap.map_or_else(String::new, |bytes| format!(", and {} of swap", size(bytes)));
+    let gone = if held.removed { ", which is gone" } else { "" };
+    format!("{}{gone} ({}{percent}{swap})", owner(&held.party), size(held.usage_bytes))
 }
 
-fn rank(scene: &Scene<'_>) -> Option<String> {
+/// The first holder has the largest part of the account; without an account, more than half of the total.
+fn largest_is_first(oom: &Oom<'_>, memory: &Memory) -> bool {
+    let Some(first) = memory.holders.first() else { return false };
+    match oom.scene.account {
+        Some(account) => account::largest(account).is_some_and(|part| part.is_of(&first.party)),
+        None => oom.scene.is_most(first),
+    }
+}
+
+fn rank(oom: &Oom<'_>) -> Option<String> {
+    let scene = &oom.scene;
     match scene.rank()? {
         Rank::Holder(rank) => {
-            let held = scene.memory?.holders.get(rank)?;
+            let memory = scene.memory?;
+            let held = memory.holders.get(rank)?;
             let whose = owner(&held.party);
-            Some(match rank {
-                0 => format!("the victim belongs to the largest holder, {whose}"),
-                _ => format!(
-                    "the victim belongs to {whose}, the {} largest holder with {}",
+            let used = size(held.usage_bytes);
+            let of_root = account::in_root(oom).into_iter().find(|(_, bytes)| *bytes > held.usage_bytes);
+            Some(match (rank, of_root) {
+                (_, Some((name, bytes))) => format!(
+                    "{name} holds {} and is in no cgroup below the root; the victim belongs to {whose} with {used}",
+                    size(bytes)
+                ),
+                (0, None) if largest_is_first(oom, memory) => {
+                    format!("the victim belongs to the largest holder, {whose}")
+                }
+                (0, None) => format!("the victim belongs to {whose}, the largest cgroup with {used}"),
+                (_, None) => format!(
+                    "the victim belongs to {whose}, the {} largest {} with {used}",
                     ordinal(rank + 1),
-                    size(held.usage_bytes)
+                    if largest_is_first(oom, memory) { "holder" } else { "cgroup" },
                 ),
             })
         }

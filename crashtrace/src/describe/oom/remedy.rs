@@ -1,14 +1,19 @@
 //! What to do about an OOM.
 
-use super::{Oom, controller, whose};
+use super::{Oom, controller, swap, whose};
 use crate::classify::LimitFinding;
 use crate::classify::oom::{OomCause, PidNamespace};
 use crate::phrase::{process, size};
 use crate::schema::{Level, Origin};
 
+mod entry;
+mod holder;
+mod kind;
 mod limit;
 mod memory;
 mod node;
+mod reserve;
+mod scope;
 mod volumes;
 
 /// The remedy: the main advice first, then the advice that follows from the numbers.
@@ -34,8 +39,10 @@ pub(super) fn of(oom: &Oom<'_>) -> String {
         (OomCause::Node, _) => node::system(oom, &mut advice),
         (OomCause::Limit, Some(Origin::LimitWrite)) => advice.push(limit::limit_write(oom)),
         (OomCause::Limit, _) => {
+            advice.extend(swap::together(oom));
             advice.push(limit::limit(oom));
             advice.extend(whose::other_reading(oom));
+            advice.extend(swap::used_up(oom));
         }
     }
     if oom.scene.waits() {
@@ -50,8 +57,7 @@ pub(super) fn of(oom: &Oom<'_>) -> String {
     // If the pods of a class or of the node are too many together, the remedy is not one process's memory.
     let too_many = matches!(oom.level(), Some(Level::Qos | Level::NodeAllocatable));
     if oom.cause() == OomCause::Limit && oom.origin() != Some(Origin::LimitWrite) && !too_many {
-        advice.extend(memory::kinds_of_memory(oom));
-        advice.extend(memory::held_elsewhere(oom));
+        memory::of_limit(oom, &mut advice);
     }
     let its_own = matches!(oom.level(), Some(Level::Container | Level::Pod));
     let may_be_start_up = oom.scene.start_up().is_some_and(|start_up| start_up.is_first);

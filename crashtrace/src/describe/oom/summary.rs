@@ -1,6 +1,6 @@
 //! What ran out, and which process was killed, in one sentence.
 
-use super::{Oom, actor_owner};
+use super::{Oom, account, actor_owner, free, swap};
 use crate::classify::LimitFinding;
 use crate::classify::oom::OomCause;
 use crate::correlate::Folded;
@@ -25,16 +25,16 @@ pub(super) fn of(oom: &Oom<'_>) -> String {
                 zones::order(sight),
                 zones::fragmented(sight)
             ),
-            _ => system(oom).to_owned(),
+            _ => system(oom),
         },
         OomCause::Unknown => "the OOM killer ran, cause unknown".to_owned(),
     };
     format!("{what}; {}", outcome(oom, owner.as_deref()))
 }
 
-fn system(oom: &Oom<'_>) -> &'static str {
+fn system(oom: &Oom<'_>) -> String {
     let constraint = oom.scene.request.and_then(|request| request.constraint);
-    match (oom.origin(), constraint) {
+    let words = match (oom.origin(), constraint) {
         (Some(Origin::Sysrq), _) => {
             "a kill was requested by sysrq, which says nothing about the node's memory"
         }
@@ -47,7 +47,28 @@ fn system(oom: &Oom<'_>) -> &'static str {
         (_, Some(Constraint::Other(_)) | None) => {
             "the node, or some of its zones or NUMA nodes, ran out of memory"
         }
-        (_, Some(_)) => "the node ran out of memory",
+        (_, Some(_)) => return of_node(oom),
+    };
+    words.to_owned()
+}
+
+/// What ran out, where that was not all of the node's memory, and where the most of it is.
+fn of_node(oom: &Oom<'_>) -> String {
+    let what = match free::of(oom) {
+        Some(free) if free.much_barred() => format!(
+            "the zones that the allocation may use ran out of memory, while {} are free in {}",
+            size(free.barred_bytes),
+            free.barred_zones()
+        ),
+        Some(free) if free.much_kept() => format!(
+            "the node ran out of memory above the {} that the kernel keeps free",
+            size(free.kept_bytes.min(free.eligible_bytes))
+        ),
+        _ => "the node ran out of memory".to_owned(),
+    };
+    match account::summary(oom) {
+        Some(most) => format!("{what}: {most}"),
+        None => what,
     }
 }
 
@@ -57,7 +78,7 @@ fn limit(oom: &Oom<'_>, owner: &str) -> String {
         let to = limit.map_or_else(String::new, |limit| format!(" to {limit}"));
         return format!("the memory limit of {owner} was lowered{to}, below what was in use");
     }
-    let of = limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+    let of = swap::summary(oom).or_else(|| limit.map(|limit| format!(" of {limit}"))).unwrap_or_default();
     // No charge leads far beyond a limit, but the write that lowered it was not seen.
     if oom.origin().is_none() && oom.limit().is_some_and(is_beyond) {
         return format!("{owner} was above its limit{of}");

@@ -1,5 +1,6 @@
 //! What to do about a limit that was hit, by its owner.
 
+use super::scope;
 use crate::cgroup::{self, Place};
 use crate::classify::LimitFinding;
 use crate::classify::oom::Agreement;
@@ -9,6 +10,8 @@ use crate::phrase::{path, process, size};
 use crate::schema::Level;
 
 mod outside;
+
+pub(super) use outside::set_property;
 
 pub(super) fn limit(oom: &Oom<'_>) -> String {
     let advice = by_level(oom);
@@ -76,15 +79,8 @@ fn by_level(oom: &Oom<'_>) -> String {
              containers: give them a sizeLimit.",
             manifest(oom, false)
         ),
-        Some(Level::Qos) => format!(
-            "Spread the pods of this QoS class over more nodes, or raise the limit of the class above {above}: kubelet sets one \
-             where memory is reserved for higher classes (--qos-reserved)."
-        ),
-        Some(Level::NodeAllocatable) => format!(
-            "All pods of this node together may use {above}, and they do: their requests are lower than what they use, so the \
-             scheduler puts too many here. Raise the requests to real use, limit pods that have no limit, or give the node \
-             more memory. Where the node has memory to spare, lower kubelet's --kube-reserved or --system-reserved."
-        ),
+        Some(Level::Qos) => scope::pods(oom, &above, false),
+        Some(Level::NodeAllocatable) => scope::pods(oom, &above, true),
         Some(Level::HostService) => outside::engine(oom, &above).unwrap_or_else(|| host_service(oom, &above)),
         Some(Level::Cgroup) => outside::engine(oom, &above).unwrap_or_else(|| inside(oom, file, &above)),
         Some(Level::Node) | None => {
@@ -153,7 +149,7 @@ fn host_service(oom: &Oom<'_>, above: &str) -> String {
     let party = oom.limit().map(|limit| &limit.party);
     let unit = party.and_then(|party| party.owner.unit.as_deref());
     let unit = unit.map_or_else(|| "the unit".to_owned(), |unit| path(unit.as_bytes()));
-    let command = party.and_then(outside::set_property).unwrap_or_else(|| "in its unit file".to_owned());
+    let command = party.and_then(set_property).unwrap_or_else(|| "in its unit file".to_owned());
     format!("Raise MemoryMax= of {unit} above {above} ({command}), or find what grows in it.")
 }
 

@@ -1,12 +1,43 @@
 //! What the memory of a limit was, as far as that suggests a remedy.
 
+use super::kind;
 use super::volumes::files_in_memory;
 use crate::classify::LimitFinding;
 use crate::describe::oom::Oom;
-use crate::phrase::{process, size};
+use crate::describe::oom::account::{parts, weight_bytes};
+use crate::phrase::{percent, process, size};
+use crate::schema::AccountKind;
+
+/// From this share of the usage on a kind is worth a sentence beside the largest.
+const LARGE_PERCENT: u64 = 25;
+/// From this share on the largest kind comes before the limit: if it is no heap, a larger limit is not the first thing to try.
+const MOST_PERCENT: u64 = 50;
+/// Kinds that are spoken of.
+const ADVISED: usize = 2;
+
+/// What follows from the kinds of memory that were in use: by the account, else by the victim's own figures.
+pub(super) fn of_limit(oom: &Oom<'_>, advice: &mut Vec<String>) {
+    let Some(account) = oom.scene.account.filter(|account| !account.entries.is_empty()) else {
+        advice.extend(kinds_of_memory(oom));
+        advice.extend(held_elsewhere(oom));
+        return;
+    };
+    for (at, part) in parts(account).iter().enumerate().take(ADVISED) {
+        let share = percent(part.bytes, account.total_bytes);
+        let Some(sentence) = kind::of_limit(oom, account, part).filter(|_| at == 0 || share >= LARGE_PERCENT)
+        else {
+            continue;
+        };
+        if at == 0 && share >= MOST_PERCENT && part.kind != Some(AccountKind::Anon) {
+            advice.insert(0, sentence);
+        } else {
+            advice.push(sentence);
+        }
+    }
+}
 
 /// The kind of memory that the victim held, if it suggests a remedy.
-pub(super) fn kinds_of_memory(oom: &Oom<'_>) -> Vec<String> {
+fn kinds_of_memory(oom: &Oom<'_>) -> Vec<String> {
     let mut advice = Vec::new();
     let Some(victim) = &oom.scene.victim else { return advice };
     let Some(rss) = victim.task.rss else { return advice };
@@ -48,19 +79,23 @@ pub(super) fn kinds_of_memory(oom: &Oom<'_>) -> Vec<String> {
     advice
 }
 
-/// The killed processes held only a part of the usage.
-pub(super) fn held_elsewhere(oom: &Oom<'_>) -> Option<String> {
-    let usage = oom.limit()?.usage_bytes()?;
+/// The killed processes held only a part of what was in use. Page tables and swap count as the OOM killer counts them.
+fn held_elsewhere(oom: &Oom<'_>) -> Option<String> {
+    let level = oom.limit()?.cgroups.levels.first()?;
+    let usage = level.usage_bytes?;
+    let swap = level.swap_usage_bytes.unwrap_or_default();
+    // Of cgroup v1 the second figure includes the first.
+    let used = if oom.scene.memory_cgroup_v1 { usage.max(swap) } else { usage.saturating_add(swap) };
     let mut held = 0_u64;
     for victim in oom.scene.victims() {
-        held = held.saturating_add(victim.task.rss?.resident_bytes());
+        held = held.saturating_add(weight_bytes(&victim.task)?);
     }
-    (!oom.scene.victims().is_empty() && held < usage / 2).then(|| {
+    (!oom.scene.victims().is_empty() && held < used / 2).then(|| {
         format!(
-            "The killed processes held only {} of the {} in use: the rest is in other processes, files in memory (tmpfs, \
-             memory-backed emptyDir), page cache or kernel memory; memory.stat of the cgroup tells.",
+            "The killed processes held only {} of the {} in use (page tables and swap included): the rest is in other processes, \
+             files in memory (tmpfs, memory-backed emptyDir), page cache or kernel memory; memory.stat of the cgroup tells.",
             size(held),
-            size(usage)
+            size(used)
         )
     })
 }

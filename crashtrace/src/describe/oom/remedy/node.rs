@@ -1,16 +1,22 @@
 //! What to do about a node that ran out of memory.
 
+use super::holder::{self, Holder};
+use super::{entry, reserve};
 use crate::describe::alloc::remedy::fragmentation;
-use crate::describe::oom::{Oom, memory};
-use crate::event::{Constraint, Limit};
+use crate::describe::oom::{Oom, account, memory};
+use crate::event::Constraint;
 use crate::fragmentation::block_pages;
-use crate::phrase::size;
 
-/// Where to look first: the largest holder, if it has a name.
+/// Without an account: where to look first, if that holder has more than half and so more than anything else.
 fn largest(oom: &Oom<'_>) -> Option<String> {
     let memory = oom.scene.memory.filter(|memory| !memory.incomplete)?;
-    let held = memory.holders.first()?;
-    Some(format!("Look first at the largest holder: {}.", memory::holder(held, oom.scene.share_of())))
+    let held = memory.holders.first().filter(|held| oom.scene.is_most(held))?;
+    let advice =
+        holder::advice(oom, &Holder { party: &held.party, usage_bytes: held.usage_bytes, limit: held.limit });
+    Some(format!(
+        "Look first at the largest holder, {}: {advice}.",
+        memory::holder(held, oom.scene.share_of())
+    ))
 }
 
 pub(super) fn system(oom: &Oom<'_>, advice: &mut Vec<String>) {
@@ -51,35 +57,24 @@ pub(super) fn system(oom: &Oom<'_>, advice: &mut Vec<String>) {
             block_pages(order).unwrap_or(u64::MAX)
         ));
     }
-    advice.extend(largest(oom));
-    advice.push(match oom.scene.usage_of_pods() {
-        // The rest follows only if the whole node is full.
-        Some((usage, Limit::Bytes(limit)))
-            if usage <= limit && order == 0 && oom.verdict.constraint == Some(Constraint::None) =>
-        {
-            format!(
-                "The pods kept within node-allocatable ({} of {}), so what runs outside of pods (kubelet, the runtime, system \
-                 services, the kernel) takes more than is reserved for it: raise kubelet's --system-reserved or \
-                 --kube-reserved by about {}, or find what grows there (`systemd-cgtop -m`).",
-                size(usage),
-                size(limit),
-                size(limit - usage),
-            )
+    match oom.scene.account {
+        Some(account) => {
+            let parts = account::of_weight(oom, account);
+            advice.extend(parts.iter().map(|part| entry::of_node(oom, account, part)));
+            advice.extend(reserve::eviction(oom));
+            // What the allocation could not use is no question of reservations.
+            if !parts.iter().any(account::Part::is_free) {
+                advice.extend(reserve::reservation(oom, account));
+            }
         }
-        Some((_, Limit::Bytes(_))) | None => {
-            "Reserve memory for what runs outside of pods (kubelet's --kube-reserved and --system-reserved), and look at what \
-             it uses (`systemd-cgtop -m`)."
-                .to_owned()
+        None => {
+            advice.extend(largest(oom));
+            advice.push(
+                "Compare what runs outside of pods (`systemd-cgtop -m`, /proc/meminfo) with what is reserved for it (kubelet's \
+                 --kube-reserved and --system-reserved)."
+                    .to_owned(),
+            );
+            advice.extend(reserve::eviction(oom));
         }
-        Some((usage, Limit::Unlimited)) => format!(
-            "The pods used {} together and have no common limit: set kubelet's --enforce-node-allocatable=pods with \
-             --kube-reserved and --system-reserved.",
-            size(usage)
-        ),
-    });
-    advice.push(
-        "Raise --eviction-hard memory.available so that kubelet evicts pods in time, and set requests to real use so that the \
-         scheduler does not overfill the node."
-            .to_owned(),
-    );
+    }
 }

@@ -87,7 +87,7 @@ pub(super) fn engine(oom: &Oom<'_>, above: &str) -> Option<String> {
 }
 
 /// The command that sets a limit of the owner's unit.
-pub(super) fn set_property(party: &Party) -> Option<String> {
+pub(in crate::describe::oom::remedy) fn set_property(party: &Party) -> Option<String> {
     if let Some(user) = &party.owner.user_unit {
         let unit = shell_word(&user.unit);
         return Some(format!("`systemctl --user set-property {unit} MemoryMax=...` as uid {}", user.uid));
