@@ -21,6 +21,8 @@ mod claims;
 mod exits;
 #[path = "report/hostile.rs"]
 mod hostile;
+#[path = "report/memory.rs"]
+mod memory;
 #[path = "report/pages.rs"]
 mod pages;
 #[path = "report/parts.rs"]
@@ -279,6 +281,11 @@ fn every_field_that_is_unknown_has_a_reason() {
             // Only an OOM of the node has holders, and only fragmentation a list of unmovable memory.
             || path.starts_with("memory.")
                 && (line["victims_total"] == 0 || line["unresolved"].to_string().contains("\"memory.holders\""))
+            // A cgroup has no figures of a node, and the reverse; an entry has only those of its kind.
+            || path.starts_with("memory.account.") || path.starts_with("memory.victim_account")
+            || path == "memory.account" && line["kind"].as_str().is_some_and(|kind| kind.ends_with("_failure"))
+            // The OOM of a cgroup has no holders, unless others are in it.
+            || path.starts_with("memory.") && path != "memory.account" && line["verdict"]["cause"] == "cgroup_oom"
             || path == "folded" || path == "folded.victims[*].cgroup"
             || path == "memory.unmovable" && line["verdict"]["shortage"] != "fragmentation"
             || path == "limit" && line["verdict"]["level"] == "node"

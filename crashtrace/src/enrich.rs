@@ -9,7 +9,7 @@ use crate::fragmentation::Request;
 use crate::gfp::Traits;
 use crate::node::Node;
 use crate::schema::{Field, Unresolved};
-pub use account::{Account, Detail, Entry, Kept, Swap, SwapDevice, Untold};
+pub use account::{Account, Detail, Entry, Kept, Swap, Untold};
 pub use exit::{ExitContext, OomVerdict};
 pub use holders::{Held, Memory, Removed};
 pub use names::{NameBook, ask_events, name};

@@ -16,7 +16,9 @@ pub mod zones;
 
 pub use alloc::{AllocFailure, Asked, Counted, FailureKey, MigrateType, VMALLOC, Vmalloc, VmallocStep};
 pub use exit::{ContainerExit, FailedExec, Outcome, Parent, Raised, SI_KERNEL, Sender, Signal, WaitStatus};
-pub use memory::{ChargedLru, HugePages, Lru, MemcgMemory, MemcgStats, NodeMemory, NodeStats};
+pub use memory::{
+    ChargedLru, HugePages, Lru, MemcgMemory, MemcgStats, NodeMemory, NodeStats, SwapDevice, SwapKind,
+};
 pub use oom::{Constraint, Holder, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim, OomVictim};
 pub use zones::{BlockTypes, Unmovable, Watermarks, Zone, ZoneTypes, Zones};
 

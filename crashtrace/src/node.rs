@@ -77,6 +77,8 @@ pub enum ProcFile {
     Pagetypeinfo,
     /// Figures of the node.
     Meminfo,
+    /// Swap devices.
+    Swaps,
 }
 
 impl ProcFile {
@@ -88,6 +90,7 @@ impl ProcFile {
             Self::Zoneinfo => "zoneinfo",
             Self::Pagetypeinfo => "pagetypeinfo",
             Self::Meminfo => "meminfo",
+            Self::Swaps => "swaps",
         }
     }
 }

@@ -4,6 +4,8 @@ use crate::event::{Event, Zones};
 use crate::node::{ProcFile, ProcFiles};
 
 pub mod meminfo;
+pub mod memory_stat;
+pub mod swaps;
 pub mod zoneinfo;
 
 /// Reads the node's memory for a failed allocation: unmovable memory, and the zones if the kernel side could not read them. At

@@ -4,7 +4,9 @@
 use std::cmp::Ordering;
 
 use crate::event::{Lineage, Task};
-use crate::schema::{ContainerRole, Engine, EngineKind, Owner, OwnerKind, Runtime, Text, shorten};
+use crate::schema::{
+    AccountKind, ContainerRole, Engine, EngineKind, Owner, OwnerKind, Runtime, Text, shorten,
+};
 
 mod signals;
 
@@ -74,6 +76,43 @@ pub fn span(ns: u64) -> String {
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
         3600..86400 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
         _ => format!("{} d {} h", whole / 86400, whole % 86400 / 3600),
+    }
+}
+
+/// A kind of memory in an account.
+#[must_use]
+pub fn account_kind(kind: AccountKind) -> &'static str {
+    match kind {
+        AccountKind::Free => "free",
+        AccountKind::FreeIneligible => "free, not for this allocation",
+        AccountKind::Pod => "a pod",
+        AccountKind::Service => "a host unit",
+        AccountKind::Container => "a container",
+        AccountKind::Cgroup => "cgroups",
+        AccountKind::SmallCgroups => "small cgroups",
+        AccountKind::RemovedCgroups => "removed cgroups",
+        AccountKind::RootProcesses => "processes in the root cgroup",
+        AccountKind::RootShmem => "tmpfs of the root cgroup",
+        AccountKind::RootFiles => "page cache of the root cgroup",
+        AccountKind::Anon => "anonymous memory",
+        AccountKind::File => "page cache",
+        AccountKind::Shmem => "shared memory and tmpfs",
+        AccountKind::SwapCache => "swap cache",
+        AccountKind::HugePages => "huge pages",
+        AccountKind::SlabUnreclaimable => "unreclaimable slab",
+        AccountKind::SlabReclaimable => "reclaimable slab",
+        AccountKind::PageTables => "page tables",
+        AccountKind::KernelStacks => "kernel stacks",
+        AccountKind::Percpu => "per-CPU memory",
+        AccountKind::Vmalloc => "vmalloc",
+        AccountKind::Sockets => "socket buffers",
+        AccountKind::Zsmalloc => "zram and zswap",
+        AccountKind::Zswap => "zswap",
+        AccountKind::Balloon => "balloon of the host",
+        AccountKind::Iommu => "page tables of IOMMUs",
+        AccountKind::Gpu => "graphics drivers",
+        AccountKind::Unaccepted => "not yet accepted memory",
+        AccountKind::OtherKernel => "other kernel memory",
     }
 }
 

@@ -10,6 +10,7 @@ use crate::describe::Description;
 use crate::enrich::Case;
 use crate::schema;
 
+mod account;
 mod alloc;
 mod context;
 mod exit;

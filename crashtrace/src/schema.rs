@@ -30,6 +30,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+mod account;
 mod agent;
 mod exit;
 mod field;
@@ -42,6 +43,9 @@ mod owner;
 mod text;
 mod verdict;
 
+pub use account::{
+    Account, AccountEntry, AccountHolder, AccountKind, FilePages, HugePages, Kept, Swap, SwapDevice, SwapKind,
+};
 pub use agent::{
     AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, BlindSpot, BtfInUse, BtfSource,
     ClockChanged, ClockChangedKind, Loss, LossKind,
@@ -56,7 +60,7 @@ pub use field::{
 pub use folded::{Folded, FoldedVictim};
 pub use incident::{Allocation, Constraint, Incident, Kind, LimitHit, LimitKind, MigrateType, Process};
 pub use json_schema::json_schema;
-pub use memory::{AccountKind, HOLDERS, Holder, Memory, SwapKind, Unmovable, ZONES, Zone};
+pub use memory::{HOLDERS, Holder, Memory, Unmovable, ZONES, Zone};
 pub use owner::{
     Claims, ContainerRole, Engine, EngineKind, Kubernetes, NameSource, Owner, OwnerKind, Qos, Runtime,
     Workload,

@@ -8,6 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::harmless::is_harmful;
 
+pub(crate) mod bars;
 pub(crate) mod zones;
 
 /// How a text stands out.

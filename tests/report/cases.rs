@@ -86,6 +86,8 @@ pub(crate) fn container_oom_events() -> Vec<Event> {
         victim: Some(victim.clone()),
         victim_cgroups: Some(api()),
         limit_cgroups: Some(api().from_level(1)),
+        limit_memory: Some(Box::new(crate::memory::of(&api().from_level(1), 470, 6))),
+        victim_memory: Some(Box::new(crate::memory::of(&api(), 470, 6))),
         ..decision(Hook::Fentry, &CHARGE)
     };
     vec![Event::OomDecision(Box::new(decision)), marked(victim, api()), end(Hook::Fentry)]
@@ -112,6 +114,7 @@ fn system_oom() -> Made {
         let level = Level {
             name: Some(name.into()),
             usage_bytes: Some(mib * MIB),
+            swap_usage_bytes: Some(0),
             limit: Some(limit),
             ..Level::default()
         };
@@ -141,7 +144,11 @@ fn system_oom() -> Made {
     made(vec![
         Event::OomDecision(Box::new(decision)),
         Event::OomHolders(Box::new(holders)),
-        Event::OomZones(of_decision, Box::new(crate::pages::used_up()), None),
+        Event::OomZones(
+            of_decision,
+            Box::new(crate::pages::used_up()),
+            Some(Box::new(crate::memory::node())),
+        ),
         marked(hog, lineage(service)),
         end(Hook::Kprobe),
     ])
@@ -157,6 +164,7 @@ fn oom_group() -> Made {
         victim: Some(task(52, "php-fpm", 90)),
         victim_cgroups: Some(cgroups()),
         limit_cgroups: Some(cgroups()),
+        limit_memory: Some(Box::new(crate::memory::of(&cgroups(), 190, 12))),
         ..decision(Hook::Fentry, &CHARGE)
     };
     let mut events = vec![Event::OomDecision(Box::new(decision))];
@@ -178,8 +186,8 @@ fn no_victim(why: NoKill) -> OomNoVictim {
         memcg: true,
         trigger: Task { oom_score_adj: Some(-1000), rss: None, ..task(77, "agent", 0) },
         trigger_cgroups: Some(service.clone()),
+        limit_memory: Some(Box::new(crate::memory::of(&service, 6, 1))),
         limit_cgroups: Some(service),
-        limit_memory: None,
         stack: Some(Stack(CHARGE.map(str::to_owned)[1..].to_vec())),
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crashtrace::report::to_json_line;
 use crashtrace::schema::{
-    BlindSpot, Claims, Engine, EngineKind, Exit, Fault, Field, Folded, FoldedVictim, Incident, Kubernetes,
-    Line, MAX_LINE_BYTES, NameSource, OomRef, Owner, OwnerKind, Process, ProcessField, StatusSays, Text,
-    Unresolved, Workload, ZONES, Zone,
+    Account, AccountEntry, AccountHolder, AccountKind, BlindSpot, Claims, Engine, EngineKind, Exit, Fault,
+    Field, Folded, FoldedVictim, Incident, Kubernetes, Line, MAX_LINE_BYTES, NameSource, OomRef, Owner,
+    OwnerKind, Process, ProcessField, StatusSays, Text, Unresolved, Workload, ZONES, Zone,
 };
 use crashtrace::sinks::text::render;
 use proptest::prelude::*;
@@ -76,6 +76,8 @@ fn lines_of(text: &str, size: Size) -> Vec<Line> {
                     for zone in &mut memory.zones {
                         zone.zone = Some(Text::from(text));
                     }
+                    memory.account = Some(account(text, size.items));
+                    memory.victim_account = Some(account(text, size.items));
                 }
             }
             Line::AgentStarted(started) => {
@@ -194,6 +196,47 @@ fn owner(text: &str) -> Owner {
     }
 }
 
+/// An account of so many owners, and of kinds of memory that are smaller.
+fn account(text: &str, owners: usize) -> Account {
+    let entry = |kind, bytes, holder| AccountEntry {
+        kind,
+        bytes,
+        share_permille: u32::MAX,
+        holder,
+        file: None,
+        huge_pages: None,
+    };
+    let holder = AccountHolder { cgroup: Text::from(text), name: text.to_owned(), swap_bytes: Some(7) };
+    let mut entries = vec![entry(AccountKind::Pod, 1 << 40, Some(holder)); owners];
+    let kinds = [AccountKind::Free, AccountKind::SlabUnreclaimable, AccountKind::HugePages];
+    entries.extend(kinds.map(|kind| entry(kind, 1 << 20, None)));
+    let total_bytes = entries.iter().map(|entry| entry.bytes).sum();
+    Account { total_bytes, entries, ..Account::default() }
+}
+
+/// Owners go before kinds of memory, the largest owner last; and the sum comes out.
+#[test]
+fn an_account_that_is_cut_still_comes_out() {
+    for owners in [1, 8, 40, 60] {
+        let found = cases::all().into_iter().find(|(name, _)| *name == "system_oom").expect("the case").1;
+        let Line::Incident(mut incident) = found else { panic!("an incident") };
+        let path = format!("/kubepods.slice/kubepods-burstable.slice/{}", "x".repeat(40));
+        incident.memory.as_mut().expect("its memory").account = Some(account(&path, owners));
+        let object = fits(&Line::Incident(incident));
+        let account = &object["memory"]["account"];
+        let entries = account["entries"].as_array().expect("a list");
+        let sum: u64 = entries.iter().filter_map(|entry| entry["bytes"].as_u64()).sum();
+        assert_eq!(
+            Some(sum + account["others_bytes"].as_u64().expect("a sum")),
+            account["total_bytes"].as_u64()
+        );
+        assert_eq!(entries.iter().filter(|entry| entry["holder"].is_null()).count(), 3, "{owners}");
+        assert!(!entries[0]["holder"].is_null(), "{owners}");
+        assert_eq!(object["truncated"], owners > 8, "{owners}");
+        assert_eq!(faults(&validator(), &object), [""; 0]);
+    }
+}
+
 /// Checks the line and gives the object.
 fn fits(line: &Line) -> serde_json::Value {
     let bytes = to_json_line(line);
@@ -271,7 +314,7 @@ fn sixteen_zones_fit_a_line_as_they_are() {
 #[test]
 fn lists_are_cut_in_order() {
     let incident = |text: &str, size| match lines_of(text, size).remove(0) {
-        Line::Incident(incident) => *incident,
+        Line::Incident(incident) => Incident { memory: None, ..*incident },
         _ => unreachable!("the first case is an incident"),
     };
     let victims = |object: &serde_json::Value| object["victims"].as_array().expect("a list").len();

@@ -183,6 +183,8 @@ record!(Memory {
     zones_total: u64,
     holders: Vec<Holder>,
     ?
+    account: Account,
+    victim_account: Account,
     unmovable: Unmovable,
     pods: Holder,
     holders_total: u64,
@@ -234,9 +236,82 @@ record!(Holder {
     owner: Owner,
     usage_bytes: u64,
     unlimited: bool,
+    removed: bool,
     ?
     limit_bytes: u64,
+    swap_bytes: u64,
     share_permille: u32,
+});
+
+record!(#[expect(clippy::struct_field_names, reason = "as the schema has them")] Account {
+    total_bytes: u64,
+    entries: Vec<AccountEntry>,
+    others_bytes: u64,
+    unaccounted_bytes: u64,
+    excess_bytes: u64,
+    late: bool,
+    ?
+    present_bytes: u64,
+    ballooned_bytes: u64,
+    kept: Kept,
+    swap: Swap,
+    network_bytes: u64,
+    held_by_killed_bytes: u64,
+    removed_descendants: u32,
+});
+
+record!(AccountEntry {
+    kind: String,
+    bytes: u64,
+    share_permille: u32,
+    ?
+    holder: AccountHolder,
+    file: FilePages,
+    huge_pages: HugePages,
+});
+
+record!(AccountHolder {
+    cgroup: String,
+    name: String,
+    ?
+    swap_bytes: u64,
+});
+
+record!(#[expect(clippy::struct_field_names, reason = "as the schema has them")] FilePages {
+    ?
+    inactive_bytes: u64,
+    active_bytes: u64,
+    mapped_bytes: u64,
+    dirty_bytes: u64,
+    writeback_bytes: u64,
+});
+
+record!(#[expect(clippy::struct_field_names, reason = "as the schema has them")] HugePages {
+    page_bytes: u64,
+    free_bytes: u64,
+    reserved_bytes: u64,
+    ?
+});
+
+record!(#[expect(clippy::struct_field_names, reason = "as the schema has them")] Kept {
+    min_bytes: u64,
+    lowmem_reserve_bytes: u64,
+    highatomic_bytes: u64,
+    ?
+});
+
+record!(Swap {
+    ?
+    total_bytes: u64,
+    free_bytes: u64,
+    used_bytes: u64,
+    devices: Vec<SwapDevice>,
+});
+
+record!(SwapDevice {
+    kind: String,
+    bytes: u64,
+    ?
 });
 
 record!(Process {

@@ -10,8 +10,8 @@ use super::{DecodeError, Machine, decode};
 use crate::event::{Event, Level as EventLevel, Limit, Lineage, Name, OomDecision as Decided, Task};
 use crate::symbols::Symbols;
 use crashtrace_records::{
-    Body, Cgroups, Record, alloc_failure, cgroups, container_exit, holders, memcg_kill, no_victim, oom_zones,
-    process, record, wait,
+    Body, Cgroups, Memory, Record, alloc_failure, cgroups, container_exit, holders, memcg_kill, memcg_memory,
+    no_victim, node_memory, oom_zones, process, record, wait,
 };
 
 mod alloc;
@@ -20,6 +20,7 @@ mod exit;
 mod holders;
 mod layout;
 mod lineage;
+mod memory;
 mod missing;
 mod possible;
 mod zones;
@@ -48,12 +49,17 @@ fn decision_of(record: &Record) -> Decided {
 /// One record of each kind, with every section that it can have.
 fn each_kind() -> Vec<Record> {
     let mut records = memcg_kill(1_000, 3, b"/kubepods/pod1/c1", b"java");
+    let memcg = |id| Memory::Memcg(Box::new(memcg_memory(id, 8192)));
+    records[0].memory = vec![memcg(7), memcg(8)];
     let mut none = no_victim(5_000, 2, b"/kubepods/pod1", 9);
+    none.memory.push(memcg(7));
     none.sections.push(cgroups(section::TRIGGER, b"/system.slice/x.service", 64));
     records.push(none);
     records.push(wait(6_000, 2, b"/kubepods/pod1", 2));
-    records.push(holders(1_000, 3));
-    records.push(oom_zones(1_000, 3));
+    let removed = abi::RemovedCgroups { small: 2, small_pages: 300 };
+    records.push(Record { memory: vec![Memory::Removed(removed)], ..holders(1_000, 3) });
+    let node = Memory::Node(Box::new(node_memory(1 << 20)));
+    records.push(Record { memory: vec![node], ..oom_zones(1_000, 3) });
     records.push(alloc_failure(7_000, 1, b"/kubepods/pod1/c1", 5));
     records.push(container_exit(8_000, 1, b"/kubepods/pod1/c1", b"java", 15));
     records

@@ -4,9 +4,10 @@
 //! does not tell apart has no entry: it is in [`Account::untold`], with the reason, and its memory is in what is unaccounted.
 
 use super::Party;
-use crate::schema::{AccountKind, SwapKind};
+use crate::event::SwapDevice;
+use crate::schema::AccountKind;
 
-mod lru;
+pub(super) mod lru;
 pub mod memcg;
 pub mod node;
 #[cfg(test)]
@@ -100,13 +101,6 @@ pub struct Swap {
     pub used_bytes: Option<u64>,
     /// Of a node: the devices, read afterwards; `None` if that failed.
     pub devices: Option<Vec<SwapDevice>>,
-}
-
-/// A swap device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SwapDevice {
-    pub kind: SwapKind,
-    pub bytes: u64,
 }
 
 /// Why a kind of memory has no entry.

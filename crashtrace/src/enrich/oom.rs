@@ -13,6 +13,7 @@ use crate::observe::meminfo;
 use crate::schema::{AllocationField, Field, FoldedField, LimitField, MemoryField, ProcessField, Unresolved};
 
 mod accounts;
+mod late;
 
 const HOLDERS_LOST: &str = "the record of who held the node's memory was lost";
 
@@ -45,6 +46,7 @@ pub(super) fn kill(kill: &OomKill, node: &mut Node) -> Found {
         None => (None, None),
     };
     let found = accounts::of_kill(kill, of_node.as_ref(), request.as_ref(), node);
+    unresolved.extend(found.gaps);
     Found {
         owners,
         limit_shmem_bytes,
@@ -70,10 +72,12 @@ pub(super) fn no_kill(no_kill: &OomNoKill, node: &mut Node) -> Found {
     let owners = Owners::resolve(&lineages, node.root);
     let mut unresolved = gaps_of_no_kill(no_kill, &owners);
     let shmem = shmem(event.limit_cgroups.as_ref(), &owners, node);
+    let limit_shmem_bytes = take(shmem, LIMIT_SHMEM, &mut unresolved);
     let found = accounts::of_no_kill(event, node);
+    unresolved.extend(found.gaps);
     Found {
         account: found.scope,
-        limit_shmem_bytes: take(shmem, LIMIT_SHMEM, &mut unresolved),
+        limit_shmem_bytes,
         owners,
         traits: event.gfp.map(|gfp| node.gfp.traits(gfp)),
         unresolved,

@@ -8,10 +8,11 @@ use crate::classify::tests::build::{
     API, CHARGE, KUBEPODS, MIB, POD, api, kill, lineage, mark, no_kill, side, task,
 };
 use crate::correlate::{Incident, OomKill};
-use crate::event::{Hook, Level, Lineage, Stack, Task};
+use crate::event::{Hook, Level, Lineage, MemcgMemory, Stack, Task};
 use crate::schema::OwnerKind;
 use crate::schema::Qos;
 
+mod accounts;
 mod claims;
 mod zones;
 
@@ -43,7 +44,10 @@ fn case(kill: OomKill) -> Case {
 
 fn a_kill() -> OomKill {
     let victim = lineage(&api()).with(&api(), 64 * MIB, 64 * MIB);
-    kill(&victim, Some(victim.clone()), &CHARGE)
+    let mut kill = kill(&victim, Some(victim.clone()), &CHARGE);
+    let stats = accounts::told();
+    kill.decision().limit_memory = Some(Box::new(MemcgMemory { stats, ..MemcgMemory::default() }));
+    kill
 }
 
 fn reason<'a>(case: &'a Case, field: &str) -> Option<&'a str> {

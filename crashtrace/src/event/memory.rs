@@ -164,6 +164,23 @@ pub struct NodeMemory {
     pub charged_lru: Option<ChargedLru>,
 }
 
+/// A swap device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwapDevice {
+    pub kind: SwapKind,
+    pub bytes: u64,
+}
+
+/// What a swap device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwapKind {
+    /// A partition, or another block device.
+    Partition,
+    File,
+    /// Compressed memory of the node itself.
+    Zram,
+}
+
 /// Memory on the lists of reclaim that is charged to cgroups below the root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChargedLru {

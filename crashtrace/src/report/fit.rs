@@ -4,9 +4,11 @@
 //!
 //! 1. Victims after the largest ones go, and their entries in `unresolved`; as many stay as fit, if at least four do.
 //!    `victims_total` has the full number.
-//! 2. If that is not enough, long texts lose their middle (`…`), above all cgroup paths, and long lists their end;
+//! 2. Of the holders of memory and of the entries of an account the smallest go, entries of owners before kinds of memory;
+//!    `others_bytes` has what went.
+//! 3. If that is not enough, long texts lose their middle (`…`), above all cgroup paths, and long lists their end;
 //!    then as many victims stay as fit.
-//! 3. The same again with shorter texts and lists, down to one victim. The rest is bounded by the schema, for any content of
+//! 4. The same again with shorter texts and lists, down to one victim. The rest is bounded by the schema, for any content of
 //!    the line; names of the incident and of the session stay whole.
 //!
 //! Folded victims (`folded.victims`) get the remaining space: as many as fit, the first ones.
@@ -20,6 +22,7 @@ use std::io;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::account;
 use crate::schema::json::{self, SERIALISES};
 use crate::schema::{Line, MAX_LINE_BYTES, shorten};
 
@@ -31,16 +34,22 @@ struct Rung {
     text_bytes: usize,
     /// Entries of a list.
     items: usize,
+    /// Holders of memory.
+    holders: usize,
+    /// Entries of an account.
+    entries: usize,
 }
 
-const LADDER: [Rung; 6] = [
-    Rung { victims: 4, text_bytes: usize::MAX, items: usize::MAX },
-    Rung { victims: 4, text_bytes: 1024, items: 64 },
-    Rung { victims: 2, text_bytes: 256, items: 16 },
-    Rung { victims: 1, text_bytes: 128, items: 8 },
-    Rung { victims: 1, text_bytes: 48, items: 4 },
+const LADDER: [Rung; 8] = [
+    Rung { victims: 4, text_bytes: usize::MAX, items: usize::MAX, holders: usize::MAX, entries: usize::MAX },
+    Rung { victims: 4, text_bytes: usize::MAX, items: usize::MAX, holders: 5, entries: 14 },
+    Rung { victims: 4, text_bytes: usize::MAX, items: usize::MAX, holders: 3, entries: 10 },
+    Rung { victims: 4, text_bytes: 1024, items: 64, holders: 3, entries: 8 },
+    Rung { victims: 2, text_bytes: 256, items: 16, holders: 2, entries: 6 },
+    Rung { victims: 1, text_bytes: 128, items: 8, holders: 2, entries: 4 },
+    Rung { victims: 1, text_bytes: 48, items: 4, holders: 1, entries: 3 },
     // A time is 30 bytes.
-    Rung { victims: 1, text_bytes: 32, items: 2 },
+    Rung { victims: 1, text_bytes: 32, items: 2, holders: 1, entries: 2 },
 ];
 
 /// A text directly in the line (`id`, `session`, `time`) is never cut below this: names must stay whole.
@@ -67,6 +76,7 @@ pub fn to_json_line(line: &Line) -> Vec<u8> {
     let folded = value.get_mut("folded").and_then(Value::as_object_mut);
     let folded = folded.map_or_else(Vec::new, |folded| take_list(folded, "victims"));
     for rung in &LADDER {
+        cut_memory(&mut value, rung);
         shorten_line(&mut value, rung);
         if cut_victims(&mut value, &victims_of_gaps, rung) {
             break;
@@ -95,6 +105,21 @@ impl io::Write for AtMost {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Cuts holders and accounts.
+fn cut_memory(line: &mut Value, rung: &Rung) {
+    let Some(memory) = line.get_mut("memory").and_then(Value::as_object_mut) else { return };
+    if let Some(Value::Array(holders)) = memory.get_mut("holders") {
+        holders.truncate(rung.holders);
+    }
+    for of in ["account", "victim_account"] {
+        let Some(account) = memory.get_mut(of).and_then(Value::as_object_mut) else { continue };
+        let Some(Value::Array(entries)) = account.get_mut("entries") else { continue };
+        let cut_bytes = account::cut(entries, rung.entries);
+        let others_bytes = account.get("others_bytes").and_then(Value::as_u64).unwrap_or_default();
+        account.insert("others_bytes".to_owned(), others_bytes.saturating_add(cut_bytes).into());
     }
 }
 

@@ -1,6 +1,6 @@
-//! The report's part about the node's memory.
+//! The report's part about memory.
 
-use super::Context;
+use super::{Context, account};
 use crate::classify::Verdict;
 use crate::enrich::{self, Case};
 use crate::event::{self, Limit};
@@ -15,10 +15,16 @@ pub(super) fn of(
     verdict: &Verdict,
     context: &Context,
 ) -> Option<Memory> {
-    if zones.is_none() && case.memory.is_none() {
+    let walk = case.memory.as_ref().or(case.limit_holders.as_ref());
+    if zones.is_none() && walk.is_none() && case.account.is_none() && case.victim_account.is_none() {
         return None;
     }
-    let held = case.memory.as_ref().map(|found| holders(found, control)).unwrap_or_default();
+    let held = walk.map(|found| holders(found, total_bytes(case, control))).unwrap_or_default();
+    let held = Memory {
+        account: case.account.as_ref().map(account::of),
+        victim_account: case.victim_account.as_ref().map(account::of),
+        ..held
+    };
     let Some(zones) = zones else { return Some(held) };
     let findings = verdict.assessment.as_ref().map_or(&[][..], |assessment| &assessment.zones);
     let shown = zones.list.iter().enumerate().take(ZONES);
@@ -90,14 +96,22 @@ fn unmovable(found: event::Unmovable) -> Unmovable {
     }
 }
 
-/// The holders of the node's memory. Shares are of the memory that the decision was about, if that was all of the node's.
-fn holders(memory: &enrich::Memory, control: Option<event::OomControl>) -> Memory {
+/// The total for shares: the memory that the decision was about, if that was all of the node's; what the limit owner had in use.
+fn total_bytes(case: &Case, control: Option<event::OomControl>) -> Option<u64> {
+    if case.limit_holders.is_some() {
+        return case.account.as_ref().map(|account| account.total_bytes);
+    }
     let whole = control.filter(|control| control.constraint == event::Constraint::None);
-    let total_bytes = whole.map(|control| control.total_bytes);
+    whole.map(|control| control.total_bytes)
+}
+
+fn holders(memory: &enrich::Memory, total_bytes: Option<u64>) -> Memory {
     let holder = |held: &enrich::Held| Holder {
         cgroup: Text::new(&held.party.path),
         owner: held.party.owner.in_schema(),
         usage_bytes: held.usage_bytes,
+        swap_bytes: held.swap_bytes,
+        removed: held.removed,
         limit_bytes: held.limit.and_then(Limit::bytes),
         unlimited: held.limit == Some(Limit::Unlimited),
         share_permille: total_bytes

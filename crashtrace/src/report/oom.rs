@@ -64,6 +64,7 @@ pub(super) fn no_kill(
         repeats: no_kill.repeats,
         trigger: Some(process(&event.trigger, event.trigger_cgroups.as_ref(), case.trigger())),
         allocation: event.gfp.map(|gfp| request(gfp, event.order, event.memcg, context)),
+        memory: memory::of(case, None, None, told.verdict, context),
         unresolved: unresolved(case, told, &[]),
         ..frame(kind, (event.stamp.ktime_ns, event.stamp.cpu), case, told, context)
     }

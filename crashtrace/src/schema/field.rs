@@ -66,6 +66,14 @@ pub enum LimitField {
 pub enum MemoryField {
     #[strum(serialize = "")]
     Whole,
+    Account,
+    #[strum(serialize = "account.entries")]
+    AccountEntries,
+    #[strum(serialize = "account.swap.devices")]
+    AccountSwapDevices,
+    VictimAccount,
+    #[strum(serialize = "victim_account.entries")]
+    VictimAccountEntries,
     Unmovable,
     Holders,
     #[strum(serialize = "holders[*].owner.pod")]

@@ -39,7 +39,7 @@ pub struct Incident {
     pub repeats: u64,
     /// The limit that was hit; null for an OOM of the node.
     pub limit: Option<LimitHit>,
-    /// The node's memory; null if it was not short.
+    /// Memory: the account of an OOM, and the node's if that was short. Null otherwise.
     pub memory: Option<Memory>,
     /// The task whose allocation or charge invoked the OOM killer or failed. Not the victim, and not necessarily at fault.
     pub trigger: Option<Process>,

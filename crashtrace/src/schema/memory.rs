@@ -2,27 +2,33 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use strum::{Display, VariantArray};
 
-use super::{Owner, Text};
+use super::{Account, Owner, Text};
 
-/// The node's memory at that moment: what was free in each zone and, in an OOM of the node, who held the rest.
+/// Memory at that moment. In an OOM its account: of the node, or of the cgroup whose limit was hit. If the node's memory was short, what
+/// was free in each zone, and who held the rest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Memory {
+    /// Where the memory was: of the node in an OOM of the node, of the limit owner in the OOM of a cgroup. Null if the kernel does not
+    /// give it, and for a failed allocation.
+    pub account: Option<Account>,
+    /// The same of the cgroup of the victim, if that is not the limit owner.
+    pub victim_account: Option<Account>,
     /// The zones were read from `/proc` just after the failure, and may have changed. Otherwise they were read in the kernel at
     /// the failure.
     pub late: bool,
-    /// The zones of the page allocator that have memory, at most 16.
+    /// The zones of the page allocator that have memory, at most 16. Empty in the OOM of a cgroup.
     pub zones: Vec<Zone>,
     /// How many there are.
     pub zones_total: u64,
     /// Memory that compaction cannot move, from `/proc/meminfo` just after; only if memory was fragmented.
     pub unmovable: Option<Unmovable>,
     /// All pods together (`kubepods`); null where there is none, or it held less than `least_bytes`. This and what follows
-    /// is from the kernel's tree of memory cgroups at the decision, and null in all but an OOM of the node. A cgroup's figure
-    /// is all that is charged to it and to those below it, page cache and kernel memory too.
+    /// is from the kernel's tree of memory cgroups at the decision, and null in all but an OOM: of the node, or of a cgroup that has
+    /// others in it. A cgroup's figure is all that is charged to it and to those below it, page cache and kernel memory too.
     pub pods: Option<Holder>,
-    /// The largest owners, the largest first; at most 10. Pods, and outside of pods the innermost cgroups that are large.
+    /// The largest owners, the largest first, by memory and swap; at most 10. Pods, and outside of pods the innermost cgroups that are
+    /// large. In the OOM of a cgroup those within it; of a pod its containers.
     pub holders: Vec<Holder>,
     /// Owners that held at least `least_bytes`; there may be more if `incomplete`.
     pub holders_total: Option<u64>,
@@ -38,87 +44,6 @@ pub struct Memory {
     pub cgroups_total: Option<u32>,
     /// There may be large holders that were not visited.
     pub incomplete: Option<bool>,
-}
-
-/// A kind of memory in an account.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Display, VariantArray,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum AccountKind {
-    /// Free, in zones that the allocation may use; in all zones if it is not known which these are.
-    Free,
-    /// Free, in zones that the allocation may not use.
-    FreeIneligible,
-    /// A pod.
-    Pod,
-    /// A service or scope of the host.
-    Service,
-    /// A container outside of pods.
-    Container,
-    /// Any other cgroup. Without a holder: all cgroups together.
-    Cgroup,
-    /// Cgroups too small to be listed, together, and what is charged to the cgroups above them. With a holder: those in it.
-    SmallCgroups,
-    /// Cgroups that have been removed, to which files in memory or kernel memory are still charged.
-    RemovedCgroups,
-    /// Anonymous memory of processes in the root cgroup.
-    RootProcesses,
-    /// tmpfs and shared memory of processes in the root cgroup.
-    RootShmem,
-    /// Page cache of processes in the root cgroup.
-    RootFiles,
-    /// Anonymous memory: heap and stacks.
-    Anon,
-    /// Page cache.
-    File,
-    /// Shared memory and tmpfs.
-    Shmem,
-    /// Swapped-in pages that still have their place in swap.
-    SwapCache,
-    /// Pools of huge pages.
-    HugePages,
-    /// Unreclaimable slab, charged to no cgroup if the account is the node's; the same of the kinds below.
-    SlabUnreclaimable,
-    /// Reclaimable slab: dentries, inodes.
-    SlabReclaimable,
-    PageTables,
-    KernelStacks,
-    /// Per-CPU memory of the kernel.
-    Percpu,
-    /// vmalloc, BPF maps among it.
-    Vmalloc,
-    /// Buffers of sockets.
-    Sockets,
-    /// zram and zswap: swap in memory.
-    Zsmalloc,
-    /// Compressed pages of swap that are charged to the cgroup.
-    Zswap,
-    /// Taken back by the host of this virtual machine.
-    Balloon,
-    /// Page tables of IOMMUs.
-    Iommu,
-    /// Memory of graphics drivers.
-    Gpu,
-    /// Not yet accepted by this confidential guest.
-    Unaccepted,
-    /// Kernel memory that the kernel does not tell apart: pipe buffers and others.
-    OtherKernel,
-}
-
-/// A kind of swap device.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema, Display, VariantArray,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum SwapKind {
-    /// A partition, or another block device.
-    Partition,
-    File,
-    /// Compressed memory of the node itself.
-    Zram,
 }
 
 /// A zone of the page allocator, and what it had for the allocation.
@@ -201,11 +126,15 @@ pub struct Holder {
     pub owner: Owner,
     /// Memory charged to it.
     pub usage_bytes: u64,
+    /// Its swap.
+    pub swap_bytes: Option<u64>,
+    /// The cgroup has been removed: files in memory or kernel memory are still charged to it.
+    pub removed: bool,
     /// Its limit.
     pub limit_bytes: Option<u64>,
     /// It has no limit.
     pub unlimited: bool,
     /// Thousandths of the node's memory and swap together; null if the decision was about a part of the memory (a cpuset or a
-    /// memory policy).
+    /// memory policy). In the OOM of a cgroup, of that cgroup's memory in use.
     pub share_permille: Option<u32>,
 }

@@ -10,6 +10,7 @@ use crate::schema::{
 };
 use crate::terminal::{Page, Style};
 
+mod account;
 mod alloc;
 mod exit;
 mod memory;
@@ -62,6 +63,7 @@ fn bounded(mut text: String, color: bool) -> String {
 fn incident_block(page: &mut Page, incident: &Incident) {
     headline(page, incident);
     page.plain("  ").plain(&incident.verdict.summary).end();
+    account::lines(page, incident);
 
     if incident.limit.is_some() || incident.allocation.is_some() || incident.exit.is_some() {
         page.end();

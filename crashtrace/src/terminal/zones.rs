@@ -248,7 +248,7 @@ fn count(blocks: u64) -> String {
 }
 
 /// `text` escaped, in exactly `columns`.
-fn fitted(text: &str, columns: usize) -> String {
+pub(super) fn fitted(text: &str, columns: usize) -> String {
     let text = harmless(text);
     let mut left = columns;
     if text.width() > columns {

@@ -19,8 +19,10 @@ macro_rules! put {
 }
 
 mod exit;
+mod memory;
 mod pages;
 pub use exit::*;
+pub use memory::*;
 pub use pages::*;
 
 /// A record, before it is bytes.
@@ -34,6 +36,8 @@ pub struct Record {
     /// The section of a failed vmalloc.
     pub vmalloc: Option<VmallocArea>,
     pub sections: Vec<Cgroups>,
+    /// Sections about memory; they come last.
+    pub memory: Vec<Memory>,
 }
 
 /// The body between header and sections.
@@ -109,6 +113,9 @@ impl Record {
         }
         for cgroups in &self.sections {
             cgroups.bytes(&mut tail);
+        }
+        for memory in &self.memory {
+            memory.bytes(&mut tail);
         }
         let length = (size_of::<Header>() + tail.len()) as u32;
         let header = Header { kind, length, ..self.header };
@@ -220,7 +227,7 @@ pub fn cgroups(kind: u16, path: &[u8], max_pages: u64) -> Cgroups {
 /// A record of which nothing but time, place and hook is set.
 pub fn record(body: Body, ktime_ns: u64, cpu: u32, hook: u8) -> Record {
     let header = Header { layout: LAYOUT_VERSION, ktime_ns, cpu, hook, ..Header::default() };
-    Record { header, body, zones: None, vmalloc: None, sections: Vec::new() }
+    Record { header, body, zones: None, vmalloc: None, sections: Vec::new(), memory: Vec::new() }
 }
 
 /// The records of a process that ran into the limit of its cgroup and was killed: decision, mark and end.

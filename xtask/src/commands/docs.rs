@@ -30,8 +30,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let parts = [
         ("README.md", "report container_oom", report("container_oom", None)?),
-        ("README.md", "report system_oom", report("system_oom", Some(EVIDENCE))?),
-        ("README.md", "report alloc_fragmentation", report("alloc_fragmentation", Some(EVIDENCE))?),
+        ("README.md", "report system_oom", report("system_oom", Some(HOLDERS))?),
+        ("README.md", "report alloc_fragmentation", report("alloc_fragmentation", Some(PROCESSES))?),
         ("README.md", "report exit_fault", report("exit_fault", Some(EVIDENCE))?),
         ("README.md", "report exit_probe", report("exit_probe", Some(EVIDENCE))?),
         ("tests/results/README.md", "matrix", kernels(matrix.as_ref())),
@@ -85,6 +85,10 @@ fn replaced(text: &str, name: &str, part: &str) -> Result<String> {
 
 /// Where a report begins with its evidence.
 const EVIDENCE: &str = "\n  Because:\n";
+/// Where the table of processes begins.
+const PROCESSES: &str = "\n           PID";
+/// Where the holders are listed, behind the account.
+const HOLDERS: &str = "\n  pods  ";
 
 /// A report of `tests/fixtures/report`, which a test compares with what crashtrace writes; complete, or up to `end`.
 fn report(name: &str, end: Option<&str>) -> Result<String> {

@@ -48,10 +48,15 @@ fn a_record_cut_anywhere_is_refused() {
 fn a_record_cut_with_a_matching_length_is_refused_but_between_sections() {
     for record in each_kind() {
         let bytes = record.bytes();
-        let without = Record { zones: None, sections: Vec::new(), ..record.clone() };
-        let whole = (0..=record.sections.len())
-            .map(|kept| Record { sections: record.sections[..kept].to_vec(), ..record.clone() })
-            .chain([without]);
+        let without = Record { zones: None, sections: Vec::new(), memory: Vec::new(), ..record.clone() };
+        let of_sections = (0..=record.sections.len()).map(|kept| Record {
+            sections: record.sections[..kept].to_vec(),
+            memory: Vec::new(),
+            ..record.clone()
+        });
+        let of_memory = (0..=record.memory.len())
+            .map(|kept| Record { memory: record.memory[..kept].to_vec(), ..record.clone() });
+        let whole = of_sections.chain(of_memory).chain([without]);
         let whole: Vec<_> = whole.map(|record| record.bytes().len()).collect();
         for length in 0..bytes.len() {
             let event = decoded(cut(&bytes, length));

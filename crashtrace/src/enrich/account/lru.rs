@@ -6,14 +6,14 @@
 use crate::event::Lru;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Split {
-    pub(super) anon_bytes: u64,
-    pub(super) shmem_bytes: u64,
-    pub(super) file_bytes: u64,
+pub(in crate::enrich) struct Split {
+    pub(in crate::enrich) anon_bytes: u64,
+    pub(in crate::enrich) shmem_bytes: u64,
+    pub(in crate::enrich) file_bytes: u64,
 }
 
 /// Divides the lists; `anon_bytes` and `shmem_bytes` are by the statistics.
-pub(super) fn split(lru: &Lru, anon_bytes: u64, shmem_bytes: u64) -> Split {
+pub(in crate::enrich) fn split(lru: &Lru, anon_bytes: u64, shmem_bytes: u64) -> Split {
     let anon_lists = lru.inactive_anon_bytes.saturating_add(lru.active_anon_bytes);
     let file_lists = lru.inactive_file_bytes.saturating_add(lru.active_file_bytes);
     let shmem = shmem_bytes.min(anon_lists.saturating_add(lru.unevictable_bytes));
@@ -29,7 +29,7 @@ pub(super) fn split(lru: &Lru, anon_bytes: u64, shmem_bytes: u64) -> Split {
 }
 
 /// All pages on the lists.
-pub(super) fn total_bytes(lru: &Lru) -> u64 {
+pub(in crate::enrich) fn total_bytes(lru: &Lru) -> u64 {
     let Lru {
         inactive_anon_bytes,
         active_anon_bytes,

@@ -21,7 +21,7 @@ impl ProcFiles for Proc {
             )
             .into_bytes(),
             ProcFile::Buddyinfo => b"Node 0, zone Normal 9000 0 0 0 0 0 0 0 0 0 0\n".to_vec(),
-            ProcFile::Pagetypeinfo => return Err("a test has none".to_owned()),
+            ProcFile::Pagetypeinfo | ProcFile::Swaps => return Err("a test has none".to_owned()),
             ProcFile::Meminfo => b"SUnreclaim: 204800 kB\n".to_vec(),
         })
     }
