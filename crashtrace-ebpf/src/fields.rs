@@ -353,8 +353,10 @@ fields! {
     PER_NODE_MEMCG = [at("mem_cgroup_per_node", "memcg")];
     /// `mem_cgroup_per_node.lru_zone_size`, u64 for each list of each zone.
     PER_NODE_LRU = [at("mem_cgroup_per_node", "lru_zone_size")];
-    /// How many there are.
+    /// How many there are, in one dimension or, as BTF may have it, in the first of two.
     PER_NODE_LRU_LENGTH = [length("mem_cgroup_per_node", "lru_zone_size")];
+    /// Bytes of one, or of a row.
+    PER_NODE_LRU_STRIDE = [stride("mem_cgroup_per_node", "lru_zone_size")];
     /// `cgroup_subsys_state.flags`, u32.
     CSS_FLAGS = [at("cgroup_subsys_state", "flags")];
 

@@ -189,11 +189,15 @@ unsafe fn statistics(out: *mut MemcgMemory, memcg: u64) -> u64 {
 unsafe fn lists(scratch: *mut Scratch, out: *mut MemcgMemory, memcg: u64) -> u64 {
     // SAFETY: the caller vouches for both.
     unsafe { ptr::write_bytes(&raw mut (*out).lru_pages, 0, 1) };
-    let (Some(nodes), Some(sizes), Some(count)) =
-        (field(fields::MEMCG_NODEINFO), field(fields::PER_NODE_LRU), field(fields::PER_NODE_LRU_LENGTH))
-    else {
+    let (Some(nodes), Some(sizes), Some(length), Some(stride)) = (
+        field(fields::MEMCG_NODEINFO),
+        field(fields::PER_NODE_LRU),
+        field(fields::PER_NODE_LRU_LENGTH),
+        field(fields::PER_NODE_LRU_STRIDE),
+    ) else {
         return 1;
     };
+    let count = length * stride / 8;
     for node in 0..MAX_NUMA_NODES {
         let per_node: u64 = read(memcg + nodes + 8 * node as u64);
         // The array is as long as the machine has nodes. What lies behind it is not of this memcg.

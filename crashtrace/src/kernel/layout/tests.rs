@@ -80,14 +80,48 @@ fn a_field_that_a_kernel_lacks_is_absent_and_not_zero() {
                 ["TASK_MEMCG_IN_OOM", "TASK_MEMCG_OOM_GFP", "TASK_MEMCG_OOM_ORDER", "MEMCG_OOM_KILL_DISABLE"];
             let without_cma = arch == "x86_64" && version.starts_with("6.");
             let of_cma: &[_] = if without_cma { &["MIGRATE_CMA"] } else { &[] };
-            assert_eq!(absent, [&of_v1, of_cma].concat(), "{arch}-{version}");
+            let of_memory: &[_] = match version {
+                "6.12" => &[
+                    "MEMCG_KMEM_USAGE",
+                    "MEMCG_TCPMEM_USAGE",
+                    "MEMCG_STAT_HUGETLB",
+                    "NODE_STAT_VMALLOC",
+                    "NODE_STAT_HUGETLB",
+                    "NODE_STAT_BALLOON",
+                    "NODE_STAT_GPU_ACTIVE",
+                    "NODE_STAT_GPU_RECLAIM",
+                ],
+                "6.18" => &[
+                    "MEMCG_KMEM_USAGE",
+                    "MEMCG_TCPMEM_USAGE",
+                    "NODE_STAT_VMALLOC",
+                    "NODE_STAT_GPU_ACTIVE",
+                    "NODE_STAT_GPU_RECLAIM",
+                ],
+                _ => &["MEMCG_KMEM_USAGE", "MEMCG_TCPMEM_USAGE"],
+            };
+            let unaccepted: &[_] = if arch == "x86_64" { &[] } else { &["ZONE_STAT_UNACCEPTED"] };
+            let of_zones = &["ZONE_STAT_PAGE_TABLES"][..];
+            assert_eq!(
+                absent,
+                [&of_v1, of_cma, of_memory, unaccepted, of_zones].concat(),
+                "{arch}-{version}"
+            );
         }
     }
     // The same version with cgroup v1 built in has it.
     let layout = Layout::resolve(&kernel("x86_64-6.18-custom"));
     let absent: Vec<_> = layout.absent().map(|field| field.name).collect();
     let gone = ["TASK_MEMCG_OOM_GFP", "TASK_MEMCG_OOM_ORDER"];
-    assert_eq!(absent, [&gone[..], &["MIGRATE_CMA"]].concat(), "gone with 6.11, and built without CMA");
+    let of_memory = [
+        "MIGRATE_CMA",
+        "NODE_STAT_VMALLOC",
+        "NODE_STAT_GPU_ACTIVE",
+        "NODE_STAT_GPU_RECLAIM",
+        "ZONE_STAT_UNACCEPTED",
+        "ZONE_STAT_PAGE_TABLES",
+    ];
+    assert_eq!(absent, [&gone[..], &of_memory].concat(), "gone with 6.11, and built without CMA");
     assert_eq!(layout.get(fields::OC_ZONELIST), Some(0), "0 is an offset like any other");
     assert_eq!(layout.get(fields::COUNT), None);
 }
@@ -180,7 +214,10 @@ fn the_running_kernel_has_all_that_is_needed() {
     // Everything else is in every kernel since 5.10 that has memory cgroups.
     let may_lack = |name: &&str| {
         ["MEMCG_OOM_KILL_DISABLE", "MIGRATE_CMA", "ZONE_FREE_HIGHATOMIC"].contains(name)
-            || name.starts_with("TASK_MEMCG_")
+            || ["MEMCG_KMEM_USAGE", "MEMCG_TCPMEM_USAGE"].contains(name)
+            || ["TASK_MEMCG_", "MEMCG_STAT_", "NODE_STAT_", "ZONE_STAT_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
     };
     assert!(absent.iter().all(may_lack), "{absent:?}");
     assert!(btf.mark_victim_arg().is_some());
