@@ -16,8 +16,8 @@ const PAGE: u64 = 4096;
 pub struct Decision {
     /// The limit owner; `None` if the node was out of memory.
     pub memcg: Option<String>,
-    /// The killed processes.
-    pub killed: Vec<u64>,
+    /// The process that was chosen.
+    pub killed: Option<u64>,
     /// The kernel's counters in bytes, by the kernel's name: of the node, or of the memcg.
     pub bytes: BTreeMap<String, u64>,
 }
@@ -52,7 +52,8 @@ pub fn decisions(log: &str) -> Vec<Decision> {
         } else if line.starts_with("Tasks state") {
             part = Part::Tasks;
         } else if let Some(pid) = killed(line) {
-            decision.killed.push(pid);
+            // This line is logged always: the next is of a decision whose others were left out, or of a group that dies with it.
+            decision.killed.get_or_insert(pid);
         } else {
             match part {
                 Part::Node => decision.node(line),
@@ -61,7 +62,7 @@ pub fn decisions(log: &str) -> Vec<Decision> {
             }
         }
     }
-    found.retain(|decision| !decision.bytes.is_empty() && !decision.killed.is_empty());
+    found.retain(|decision| !decision.bytes.is_empty() && decision.killed.is_some());
     found
 }
 
@@ -134,8 +135,11 @@ pub fn of_record(record: &str) -> Option<String> {
 /// may be off.
 pub fn faults(log: &[Decision], line: &Value, slack: u64) -> Vec<String> {
     let account = &line["memory"]["account"];
-    let victim = line["victims"][0]["pid"].as_u64();
-    let same = |decision: &&Decision| victim.is_some_and(|pid| decision.killed.contains(&pid));
+    // Of a group the largest comes first, and not the one that was chosen.
+    let victims = line["victims"].as_array().map_or(&[][..], Vec::as_slice);
+    let same = |decision: &&Decision| {
+        decision.killed.is_some_and(|killed| victims.iter().any(|victim| victim["pid"] == killed))
+    };
     let (false, Some(decision)) = (account.is_null(), log.iter().find(same)) else { return Vec::new() };
     let total = account["total_bytes"].as_u64().unwrap_or(0);
     let error = total / 50 + slack;

@@ -1,13 +1,13 @@
 //! The node runs out of memory, the advice of the report is followed, and memory grows the same way again: now it must end at the
 //! limit of its owner, not at the node's.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::elsewhere::until_available;
 use super::node::{self, largest, memory_kib};
 use super::{MIB, Stage, fed, feed_as};
-use crate::actor::Role;
+use crate::actor::{Actor, Role};
 use crate::scratch::{Scratch, unit};
 use crashtrace_judge::cast::Cast;
 use crashtrace_test_support::cgroup::Cgroup;
@@ -46,7 +46,8 @@ pub(super) fn limit_for_pod(stage: &Stage<'_>) -> Result<Cast> {
 pub(super) fn limit_for_unit(stage: &Stage<'_>) -> Result<Cast> {
     let scratch = node::node(stage)?;
     let pod = scratch.pod()?;
-    let service = scratch.host("hog.service")?;
+    // Not the name of another scenario's unit, whose reports would be about this one.
+    let service = scratch.host("greedy.service")?;
     let available = memory_kib("MemAvailable")?;
     let role = largest()?.of_host();
     let place = unit(&service);
@@ -60,27 +61,30 @@ pub(super) fn limit_for_unit(stage: &Stage<'_>) -> Result<Cast> {
 }
 
 pub(super) fn larger_reservation(stage: &Stage<'_>) -> Result<Cast> {
-    /// What a service holds beside the pods.
-    const SERVICE_MIB: u64 = 96;
+    /// What each of two services holds beside the pods: less than what they exceed the reservation by together.
+    const SERVICE_MIB: u64 = 48;
     let scratch = node::node(stage)?;
     let (kubepods, place) = scratch.kubepods()?;
     // What is in use beside the pods now is reserved, and that of the service is not.
     let available = memory_kib("MemAvailable")?;
     let allocatable = available * 1024 / MIB * MIB;
     kubepods.set_limit(allocatable)?;
-    let service = scratch.host("agent.service")?;
-    let holder = fed(&service, &Role::eats("holder", SERVICE_MIB).of_host())?;
+    let mut holders = Vec::new();
+    for name in ["one.service", "other.service"] {
+        let service = scratch.host(name)?;
+        holders.push(fed(&service, &Role::eats("holder", SERVICE_MIB).of_host())?);
+    }
     let pod = scratch.pod()?;
     let (first, again) = (pod.container()?, pod.container()?);
     let before = feed_as(&first.cgroup, &largest()?)?;
-    let report = report(stage, &scratch, available - SERVICE_MIB * 1024)?;
+    let report = report(stage, &scratch, available - 2 * SERVICE_MIB * 1024)?;
     kubepods.set_limit(allocatable - raise_by(&report)?)?;
     let after = feed_as(&again.cgroup, &largest()?)?;
-    anyhow::ensure!(holder.lives(), "the service's process died too");
+    ensure!(holders.iter().all(Actor::lives), "a service's process died too");
     let cast = node::cast(&scratch, &pod)?
         .process("largest", before.part(&first.place.owner)?)
         .process("again", after.part(&again.place.owner)?);
-    Ok(cast.place("allocatable", place).place("service", unit(&service)))
+    Ok(cast.place("allocatable", place))
 }
 
 /// By how much the remedy says to raise the reservation: `raise --system-reserved by about 103.5 MiB`.

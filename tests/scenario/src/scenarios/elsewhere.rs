@@ -78,9 +78,10 @@ pub(super) fn zone_movable(stage: &Stage<'_>) -> Result<Cast> {
     // Its own memory is small, so it must be first by its score.
     let role = Role::fills_pipes("collector", memory_kib("MemTotal")? / 1024).adj(1000).of_host();
     let collector = feed_as(&service, &role)?;
-    ensure!(web.lives(), "the pod's process died too");
     let place = unit(&service);
+    // It frees the pipes after its own memory: until then the kernel may choose another one.
     Ok(node::cast(&scratch, &pod)?
+        .process("web", web.part(&container.place.owner)?)
         .process("collector", collector.part(&place.owner)?)
         .place("service", place))
 }
