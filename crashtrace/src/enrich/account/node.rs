@@ -37,10 +37,15 @@ pub fn node(scope: &Scope<'_>) -> Account {
     let memory = scope.memory;
     let mut parts = Parts::default();
     parts.free(scope);
-    parts.cgroups(scope);
-    parts.root(memory);
+    let controlled = memory.root.is_some() || scope.holders.is_some_and(|found| found.looked_at > 0);
+    if controlled {
+        parts.cgroups(scope);
+        parts.root(memory);
+    } else {
+        parts.uncontrolled(memory);
+    }
     parts.huge_pages(memory);
-    parts.kernel(memory);
+    parts.kernel(memory, controlled);
     let stats = &memory.stats;
     let outside = memory.present_bytes.saturating_sub(memory.managed_bytes);
     // A balloon that is deflated under pressure is left among managed pages (`virtio_balloon`), any other is not.
@@ -138,6 +143,23 @@ impl Parts {
         self.add(AccountKind::SmallCgroups, rest - removed);
     }
 
+    /// Pages of processes and files where there is no memory controller, and so nothing is charged.
+    fn uncontrolled(&mut self, memory: &NodeMemory) {
+        let stats = &memory.stats;
+        let not_file = sum(&[stats.shmem_bytes, stats.swap_cache_bytes]).unwrap_or(0);
+        let file = stats.file_bytes.map(|bytes| bytes.saturating_sub(not_file));
+        for (kind, bytes) in [
+            (AccountKind::Anon, stats.anon_bytes),
+            (AccountKind::Shmem, stats.shmem_bytes),
+            (AccountKind::File, file),
+        ] {
+            match bytes {
+                Some(bytes) => self.add(kind, bytes),
+                None => self.untold.push((kind, Untold::NotCounted)),
+            }
+        }
+    }
+
     /// Pages of the root cgroup's own processes and files.
     fn root(&mut self, memory: &NodeMemory) {
         let kinds = [AccountKind::RootProcesses, AccountKind::RootShmem, AccountKind::RootFiles];
@@ -191,9 +213,13 @@ impl Parts {
     }
 
     /// The kernel's own memory that is charged to no cgroup.
-    fn kernel(&mut self, memory: &NodeMemory) {
+    fn kernel(&mut self, memory: &NodeMemory, controlled: bool) {
         let stats = &memory.stats;
-        let charged = memory.root.as_ref().map(|root| root.stats).unwrap_or_default();
+        let charged = match &memory.root {
+            Some(root) => root.stats,
+            None if controlled => MemcgStats::default(),
+            None => UNCHARGED,
+        };
         let iommu = iommu_bytes(stats, &charged);
         let page_tables = uncharged(stats.page_table_bytes, charged.page_table_bytes).map(|bytes| {
             let secondary =
@@ -224,16 +250,40 @@ impl Parts {
         }
         // Compressed pages of zswap are charged; on a kernel without that figure zswap is charged to nobody.
         match stats.zsmalloc_bytes {
-            Some(bytes) if memory.root.is_some() => {
+            Some(_) if controlled && memory.root.is_none() => {
+                self.untold.push((AccountKind::Zsmalloc, Untold::ChargedUnknown));
+            }
+            Some(bytes) => {
                 self.add(AccountKind::Zsmalloc, bytes.saturating_sub(charged.zswap_bytes.unwrap_or(0)));
             }
-            Some(_) => self.untold.push((AccountKind::Zsmalloc, Untold::ChargedUnknown)),
             None => self.untold.push((AccountKind::Zsmalloc, Untold::NotCounted)),
         }
         self.add(AccountKind::Iommu, iommu.unwrap_or(0));
         self.add(AccountKind::Gpu, sum(&[stats.gpu_active_bytes, stats.gpu_reclaim_bytes]).unwrap_or(0));
     }
 }
+
+/// Without a memory controller nothing is charged.
+const UNCHARGED: MemcgStats = MemcgStats {
+    anon_bytes: Some(0),
+    file_bytes: Some(0),
+    shmem_bytes: Some(0),
+    swap_cache_bytes: Some(0),
+    file_mapped_bytes: Some(0),
+    file_dirty_bytes: Some(0),
+    file_writeback_bytes: Some(0),
+    slab_reclaimable_bytes: Some(0),
+    slab_unreclaimable_bytes: Some(0),
+    kernel_stack_bytes: Some(0),
+    page_table_bytes: Some(0),
+    secondary_page_table_bytes: Some(0),
+    sock_bytes: Some(0),
+    percpu_bytes: Some(0),
+    vmalloc_bytes: Some(0),
+    kernel_bytes: Some(0),
+    zswap_bytes: Some(0),
+    huge_bytes: Some(0),
+};
 
 fn uncharged(all: Option<u64>, charged: Option<u64>) -> Result<u64, Untold> {
     let all = all.ok_or(Untold::NotCounted)?;

@@ -289,6 +289,33 @@ fn a_kind_of_which_the_charged_part_is_unknown_has_no_entry() {
     );
 }
 
+/// Booted with `cgroup_disable=memory`: nothing is charged, so all of a kind is in its entry.
+#[test]
+fn without_a_memory_controller_memory_is_told_by_kind() {
+    let memory = NodeMemory { root: None, charged_lru: None, ..memory() };
+    let zones = zones(vec![zone("Normal", 30, 1000)]);
+    let account = node(&node::Scope {
+        memory: &memory,
+        zones: &zones,
+        holders: None,
+        request: None,
+        page_size_bytes: PAGE,
+    });
+    assert_balanced(&account);
+    for (kind, mib) in [
+        (AccountKind::Anon, 340),
+        (AccountKind::File, 180),
+        (AccountKind::Shmem, 65),
+        (AccountKind::SlabUnreclaimable, 50),
+        (AccountKind::PageTables, 17),
+        (AccountKind::Vmalloc, 22),
+        (AccountKind::Zsmalloc, 7),
+    ] {
+        assert_eq!(account.bytes_of(kind), mib * MIB, "{kind}: {account:?}");
+    }
+    assert!(account.untold.is_empty(), "{:?}", account.untold);
+}
+
 /// Without the root memcg only what cannot overlap has an entry.
 #[test]
 fn without_the_root_memcg_holders_are_left() {
