@@ -86,10 +86,9 @@ pub(super) fn entries(
             entry["kind"] == expected.kind.as_str() && (holder.is_none() || cgroup == holder)
         };
         let bytes: u64 = told.iter().filter(is_it).filter_map(|entry| entry["bytes"].as_u64()).sum();
-        let (least, most) = match expected.since.is_some_and(|since| kernel < since) {
-            true => (0, 0),
-            false => (expected.mib.saturating_sub(expected.within), expected.mib + expected.within),
-        };
+        let untold = expected.since.is_some_and(|since| kernel < since);
+        let range = (expected.mib.saturating_sub(expected.within), expected.mib + expected.within);
+        let (least, most) = if untold { (0, 0) } else { range };
         if !(least * MIB..=most * MIB).contains(&bytes) {
             let what = format!("{least} to {most} MiB of {}, and not {bytes} bytes", expected.kind);
             check.fault("memory.account", what);

@@ -109,12 +109,11 @@ fn line_faults(
     let hook = if tier.sees_decision() { "kprobe:warn_alloc" } else { "raw_tp:mm_page_alloc" };
     check.eq("hooks", json!([hook]));
     check.eq("allocation.order", json!(failure.order));
-    match failure.order {
-        Some(order) => check.eq("allocation.bytes", PAGE << order),
-        None => {
-            let least = failure.mib.map(|mib| mib << 20);
-            check.within("allocation.bytes", least.map_or((1, u64::MAX), |least| (least, least + 2 * PAGE)));
-        }
+    if let Some(order) = failure.order {
+        check.eq("allocation.bytes", PAGE << order);
+    } else {
+        let least = failure.mib.map(|mib| mib << 20);
+        check.within("allocation.bytes", least.map_or((1, u64::MAX), |least| (least, least + 2 * PAGE)));
     }
     let gfp: Vec<_> = check.list("allocation.gfp").iter().filter_map(Value::as_str).collect();
     let lacks = failure.gfp.iter().any(|flag| !gfp.contains(&flag.as_str()));
