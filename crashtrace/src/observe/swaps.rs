@@ -5,8 +5,8 @@ use crate::event::{SwapDevice, SwapKind};
 /// Reads the file's text.
 ///
 /// ```text
-/// Filename				Type		Size		Used		Priority
-/// /dev/zram0                              partition	430076		412160		100
+/// Filename                                Type     Size     Used     Priority
+/// /dev/zram0                              partition 430076     412160     100
 /// ```
 #[must_use]
 pub fn parse(swaps: &[u8]) -> Vec<SwapDevice> {
