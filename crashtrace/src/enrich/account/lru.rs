@@ -6,6 +6,7 @@
 use crate::event::Lru;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the unit stands in each name")]
 pub(in crate::enrich) struct Split {
     pub(in crate::enrich) anon_bytes: u64,
     pub(in crate::enrich) shmem_bytes: u64,

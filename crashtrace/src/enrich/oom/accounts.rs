@@ -125,7 +125,7 @@ impl Accounts {
         let level = cgroups.and_then(|cgroups| cgroups.levels.first());
         let level = level.filter(|level| memory.cgroup_id.is_none() || level.cgroup_id == memory.cgroup_id);
         let usage_bytes = memory.usage_bytes.or(level.and_then(|level| level.usage_bytes))?;
-        let mut memory = memory.clone();
+        let mut memory = *memory;
         let mut late = false;
         if let Some(cgroups) = cgroups.filter(|_| memory.stats == MemcgStats::default()) {
             let result;

@@ -23,7 +23,7 @@ pub(super) fn of_memcg(
         Ok(stat) => (memory_stat::parse(&stat), Ok(())),
         Err(reason) => (MemcgStats::default(), Err(reason)),
     };
-    (MemcgMemory { stats: with_lists(late, lists), ..memory.clone() }, result)
+    (MemcgMemory { stats: with_lists(late, lists), ..*memory }, result)
 }
 
 fn with_lists(mut stats: MemcgStats, lists: &[Lru]) -> MemcgStats {
