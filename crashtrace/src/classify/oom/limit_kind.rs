@@ -24,13 +24,11 @@ impl LimitFinding {
     #[must_use]
     pub fn kind(&self, memory_cgroup_v1: bool) -> Option<LimitKind> {
         let level = self.cgroups.levels.first()?;
-        match swap_limit(level, memory_cgroup_v1) {
-            Some(full) => Some(full.kind),
-            None => {
-                let limit = level.limit.and_then(Limit::bytes)?;
-                level.at_limit(slack_bytes(limit)).then_some(LimitKind::Memory)
-            }
+        if let Some(full) = swap_limit(level, memory_cgroup_v1) {
+            return Some(full.kind);
         }
+        let limit = level.limit.and_then(Limit::bytes)?;
+        level.at_limit(slack_bytes(limit)).then_some(LimitKind::Memory)
     }
 
     /// The limit of swap, or of memory and swap together, if it was hit too or alone.

@@ -88,13 +88,11 @@ impl Free {
     /// `zone Movable`; several with their sizes.
     pub(super) fn barred_zones(&self) -> String {
         let zones: Vec<_> = self.barred.iter().filter(|(_, bytes)| *bytes > 0).collect();
-        match zones.as_slice() {
-            [(zone, _)] => format!("zone {zone}"),
-            _ => {
-                let named = zones.iter().map(|(zone, bytes)| format!("zone {zone} ({})", size(*bytes)));
-                named.collect::<Vec<_>>().join(", ")
-            }
+        if let [(zone, _)] = zones.as_slice() {
+            return format!("zone {zone}");
         }
+        let named = zones.iter().map(|(zone, bytes)| format!("zone {zone} ({})", size(*bytes)));
+        named.collect::<Vec<_>>().join(", ")
     }
 
     /// Why the allocation may not use those zones.

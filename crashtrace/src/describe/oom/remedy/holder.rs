@@ -5,6 +5,7 @@ use crate::cgroup::Place;
 use crate::describe::oom::Oom;
 use crate::enrich::Party;
 use crate::event::Limit;
+use crate::names::MemoryBounds;
 use crate::phrase::size;
 use crate::schema::{NameSource, Qos};
 
@@ -57,22 +58,23 @@ fn service(holder: &Holder<'_>) -> String {
     }
 }
 
-/// A pod's request, if the API server told.
-fn request_bytes(party: &Party) -> Option<Option<u64>> {
+/// A pod's bounds, if the API server told.
+fn bounds(party: &Party) -> Option<MemoryBounds> {
     let names = party.owner.names.as_deref().filter(|names| names.source == NameSource::Kube)?;
-    Some(names.pod_memory.request_bytes)
+    Some(names.pod_memory)
 }
 
 fn pod(holder: &Holder<'_>) -> String {
     let used = holder.usage_bytes;
     let best_effort = holder.party.placement.qos == Some(Qos::BestEffort);
-    let request = match request_bytes(holder.party) {
+    let request = match bounds(holder.party).map(|bounds| bounds.request_bytes) {
         Some(Some(request)) => Some(format!("a request of {} for {} used", size(request), size(used))),
         Some(None) => Some("no request".to_owned()),
         None if best_effort => Some("no request (BestEffort)".to_owned()),
         None => None,
     };
-    let within = matches!(request_bytes(holder.party), Some(Some(request)) if used <= request);
+    let request_bytes = bounds(holder.party).and_then(|bounds| bounds.request_bytes);
+    let within = request_bytes.is_some_and(|request| used <= request);
     match (holder.limit, request) {
         (Some(Limit::Bytes(limit)), Some(request)) if !within => format!(
             "it has a limit of {} and {request}, and the scheduler counts only requests: raise its request to what it uses, or \

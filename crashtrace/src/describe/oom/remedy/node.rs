@@ -57,24 +57,21 @@ pub(super) fn system(oom: &Oom<'_>, advice: &mut Vec<String>) {
             block_pages(order).unwrap_or(u64::MAX)
         ));
     }
-    match oom.scene.account {
-        Some(account) => {
-            let parts = account::of_weight(oom, account);
-            advice.extend(parts.iter().map(|part| entry::of_node(oom, account, part)));
-            advice.extend(reserve::eviction(oom));
-            // What the allocation could not use is no question of reservations.
-            if !parts.iter().any(account::Part::is_free) {
-                advice.extend(reserve::reservation(oom, account));
-            }
-        }
-        None => {
-            advice.extend(largest(oom));
-            advice.push(
-                "Compare what runs outside of pods (`systemd-cgtop -m`, /proc/meminfo) with what is reserved for it (kubelet's \
-                 --kube-reserved and --system-reserved)."
-                    .to_owned(),
-            );
-            advice.extend(reserve::eviction(oom));
-        }
+    let Some(account) = oom.scene.account else {
+        advice.extend(largest(oom));
+        advice.push(
+            "Compare what runs outside of pods (`systemd-cgtop -m`, /proc/meminfo) with what is reserved for it (kubelet's \
+             --kube-reserved and --system-reserved)."
+                .to_owned(),
+        );
+        advice.extend(reserve::eviction(oom));
+        return;
+    };
+    let parts = account::of_weight(oom, account);
+    advice.extend(parts.iter().map(|part| entry::of_node(oom, account, part)));
+    advice.extend(reserve::eviction(oom));
+    // What the allocation could not use is no question of reservations.
+    if !parts.iter().any(account::Part::is_free) {
+        advice.extend(reserve::reservation(oom, account));
     }
 }

@@ -53,8 +53,9 @@ pub(super) fn reservation(oom: &Oom<'_>, account: &Account) -> Option<String> {
     };
     (percent(usage, account.total_bytes) >= PODS_PERCENT).then_some(())?;
     // On a full node whose pods kept within their limit some excess follows; a small one is not the reason.
-    let Excess { outside_bytes, reserved_bytes, excess_bytes } = excess(oom, account, usage, limit)
-        .filter(|excess| percent(excess.excess_bytes, account.total_bytes) >= PODS_PERCENT)?;
+    let Outside { bytes: outside_bytes, reserved_bytes, excess_bytes } =
+        excess(oom, account, usage, limit)
+            .filter(|excess| percent(excess.excess_bytes, account.total_bytes) >= PODS_PERCENT)?;
     let lead = format!(
         "What runs outside of pods (services, what is in no cgroup, and what the kernel keeps free) takes {}, {} more than the {} \
          that is reserved for it",
@@ -89,15 +90,15 @@ fn is_pods(part: &Part<'_>) -> bool {
     matches!(part.kind, Some(AccountKind::Pod | AccountKind::SmallCgroups))
 }
 
-/// By how much what runs outside of pods exceeds what is reserved for it.
-struct Excess {
-    outside_bytes: u64,
+/// What runs outside of pods, and by how much it exceeds what is reserved for it.
+struct Outside {
+    bytes: u64,
     reserved_bytes: u64,
     excess_bytes: u64,
 }
 
 /// `None` if it does not.
-fn excess(oom: &Oom<'_>, account: &Account, pods: u64, limit: u64) -> Option<Excess> {
+fn excess(oom: &Oom<'_>, account: &Account, pods: u64, limit: u64) -> Option<Outside> {
     let node = oom.scene.node_memory_bytes.unwrap_or(account.total_bytes);
     let reserved_bytes = node.checked_sub(limit)?;
     let parts = parts(account);
@@ -108,5 +109,5 @@ fn excess(oom: &Oom<'_>, account: &Account, pods: u64, limit: u64) -> Option<Exc
     let outside_bytes =
         account.total_bytes.saturating_sub(pods).saturating_sub(free_bytes).saturating_add(kept_bytes);
     let excess_bytes = outside_bytes.checked_sub(reserved_bytes).filter(|excess| *excess > 0)?;
-    Some(Excess { outside_bytes, reserved_bytes, excess_bytes })
+    Some(Outside { bytes: outside_bytes, reserved_bytes, excess_bytes })
 }
