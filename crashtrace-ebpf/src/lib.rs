@@ -80,6 +80,9 @@ pub mod kind {
     /// A container's first process has ended: tracepoint `sched:sched_process_exit`. Body:
     /// [`ContainerExit`](super::ContainerExit).
     pub const CONTAINER_EXIT: u16 = 10;
+    /// What the kernel counts of the limit owner and the victim's memcg, at the first mark of a decision that a probe has seen. Body:
+    /// none. Sections: [`section::MEMCG_MEMORY`](super::section::MEMCG_MEMORY).
+    pub const OOM_MEMORY: u16 = 11;
     /// Written into recordings by the user side: the wall clock was set. Body: `CLOCK_REALTIME` less `CLOCK_BOOTTIME` from here
     /// on, an `i64` of nanoseconds. A reader that does not know it counts it and goes on.
     pub const CLOCK: u16 = 0x100;

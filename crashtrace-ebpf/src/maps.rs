@@ -158,11 +158,14 @@ pub(crate) struct Open {
     pub(crate) started_ns: u64,
     /// Thread id of the killer.
     pub(crate) tid: u64,
+    /// The limit owner, until its memory has been copied; 0 if there is none.
+    pub(crate) memcg: u64,
 }
 
 impl Open {
     /// None is open.
-    pub(crate) const NONE: Self = Self { ktime_ns: 0, control: 0, chosen: 0, started_ns: 0, tid: 0 };
+    pub(crate) const NONE: Self =
+        Self { ktime_ns: 0, control: 0, chosen: 0, started_ns: 0, tid: 0, memcg: 0 };
 }
 
 /// Calls of `mem_cgroup_out_of_memory` in flight, by thread: a kretprobe has no arguments, and on x86 before 5.16 the kernel's

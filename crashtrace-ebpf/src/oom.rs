@@ -18,8 +18,8 @@ pub const MESSAGE_BYTES: usize = 48;
 
 /// Body of [`kind::OOM_DECISION`].
 ///
-/// Sections: [`section::TRIGGER`], [`section::VICTIM`], and for a memcg OOM [`section::LIMIT`] and one or two of
-/// [`section::MEMCG_MEMORY`].
+/// Sections: [`section::TRIGGER`], [`section::VICTIM`], and for a memcg OOM [`section::LIMIT`], and one or two of
+/// [`section::MEMCG_MEMORY`] if there is no probe on the decision; else these are in [`kind::OOM_MEMORY`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct OomDecision {

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | entry of `oom_kill_process` | decision | `oom_control` is complete, the victim is alive |
 //! | its return | decision's end | all victims of the decision have been marked |
-//! | `oom:mark_victim` | victim | once for each killed process, those of a group kill too |
+//! | `oom:mark_victim` | victim; at the first the memory of the limit owner | once for each killed process, those of a group kill too; the kernel has summed its statistics by then |
 //! | entry of `warn_alloc`, or `kmem:mm_page_alloc` without a page | failed allocation | free lists change within microseconds |
 //! | the decision, if no memcg's | zones, and the node's memory | whether large blocks were lacking, or memory, and where that was |
 //! | the decision | holders | the holders of the memory of the node or limit owner show only before the victim frees it |

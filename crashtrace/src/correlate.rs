@@ -68,6 +68,10 @@ impl Correlator {
                 self.ooms.zones(stamp, zones, node, stats);
                 Vec::new()
             }
+            Event::OomMemory(stamp, limit, victim) => {
+                self.ooms.memory(&stamp, limit, victim, stats);
+                Vec::new()
+            }
             Event::OomNoVictim(event) => self.ooms.no_victim(event, stats),
             Event::AllocFailure(failure) => self.allocs.push(failure),
             Event::ContainerExit(event) => self.ends.push(event, &self.ooms).into_iter().collect(),

@@ -64,6 +64,8 @@ pub enum Event {
     OomHolders(Box<OomHolders>),
     /// The zones and the memory of the node, at the decision that the stamp names. The second may be missing.
     OomZones(Stamp, Box<Zones>, Option<Box<NodeMemory>>),
+    /// Memory of the limit owner, and of the victim's own memcg if that is another, at the decision that the stamp names.
+    OomMemory(Stamp, Option<Box<MemcgMemory>>, Option<Box<MemcgMemory>>),
     /// An allocation failed.
     AllocFailure(Box<AllocFailure>),
     /// A container's first process has ended.
@@ -76,7 +78,7 @@ impl Event {
     pub fn stamp(&self) -> &Stamp {
         match self {
             Self::OomDecision(decision) => &decision.stamp,
-            Self::OomDecisionEnd(stamp) | Self::OomZones(stamp, ..) => stamp,
+            Self::OomDecisionEnd(stamp) | Self::OomZones(stamp, ..) | Self::OomMemory(stamp, ..) => stamp,
             Self::OomVictim(victim) => &victim.stamp,
             Self::OomNoVictim(none) => &none.stamp,
             Self::OomHolders(holders) => &holders.stamp,

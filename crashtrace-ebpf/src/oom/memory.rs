@@ -1,7 +1,7 @@
 //! Where the memory of a scope was, at the decision: statistics that the kernel keeps of the node and of a memcg.
 //!
 //! Both are fixed bodies of a [`Section`](crate::Section): [`section::NODE_MEMORY`](crate::section::NODE_MEMORY) in the record of
-//! the zones, [`section::MEMCG_MEMORY`](crate::section::MEMCG_MEMORY) in those of a decision and of an OOM without a victim (first
+//! the zones, [`section::MEMCG_MEMORY`](crate::section::MEMCG_MEMORY) in those of a decision's first mark and of an OOM without a victim (first
 //! the limit owner's, then that of the victim's own memcg, if it is another).
 //!
 //! A statistic is in the kernel's own unit: pages, or what its doc says. A statistic that could not be read has its bit, by index,

@@ -15,7 +15,8 @@ use super::exit::Victims;
 use super::{FOLD_NS, Incident, KillId};
 use crate::cgroup::NodeRoot;
 use crate::event::{
-    Hook, Name, NoKill, NodeMemory, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp, Zones,
+    Hook, MemcgMemory, Name, NoKill, NodeMemory, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp,
+    Zones,
 };
 use crate::stats::{Counter, Stats};
 
@@ -229,6 +230,22 @@ impl Ooms {
             Some(kill) => {
                 kill.zones = Some(zones);
                 kill.node_memory = node_memory;
+            }
+            None => stats.add(Counter::HoldersWithoutDecision, 1),
+        }
+    }
+
+    pub(super) fn memory(
+        &mut self,
+        stamp: &Stamp,
+        limit: Option<Box<MemcgMemory>>,
+        victim: Option<Box<MemcgMemory>>,
+        stats: &mut Stats,
+    ) {
+        match self.kill_of(stamp).and_then(|kill| kill.decision.as_mut()) {
+            Some(decision) => {
+                decision.limit_memory = limit;
+                decision.victim_memory = victim;
             }
             None => stats.add(Counter::HoldersWithoutDecision, 1),
         }

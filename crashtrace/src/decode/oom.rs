@@ -5,7 +5,8 @@ use crashtrace_ebpf::missing;
 
 use super::{DecodeError, Machine, Reader, lineage, name, possible, stack, task};
 use crate::event::{
-    Constraint, Lineage, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp,
+    Constraint, Lineage, MemcgMemory, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim, OomVictim,
+    Stamp,
 };
 
 pub(super) fn decision(
@@ -121,6 +122,15 @@ pub(super) fn holders(
         of_limit: flags & abi::holders_flag::OF_LIMIT != 0,
         removed_small: removed.map(|removed| (removed.small, bytes(removed.small_pages))),
     }))
+}
+
+/// The memory of the limit owner, and of the victim's own memcg.
+pub(super) fn memory(
+    reader: &mut Reader,
+    machine: &Machine,
+) -> Result<(Option<Box<MemcgMemory>>, Option<Box<MemcgMemory>>), DecodeError> {
+    let mut sections = lineage::sections(reader, machine)?;
+    Ok((sections.take_memcg(), sections.take_memcg()))
 }
 
 /// sysrq allocates no page and has -1.

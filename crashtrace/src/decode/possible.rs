@@ -74,7 +74,7 @@ pub(super) fn check(event: &Event) -> Result<(), DecodeError> {
             }
             lineages([&it.cgroups])
         }
-        Event::OomDecisionEnd(_) | Event::OomZones(..) => Ok(()),
+        Event::OomDecisionEnd(_) | Event::OomZones(..) | Event::OomMemory(..) => Ok(()),
     }
 }
 

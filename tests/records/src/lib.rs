@@ -51,6 +51,7 @@ pub enum Body {
     /// The number of holders is filled in by [`Record::bytes`], and so are the lengths of their levels and names.
     Holders(OomHolders, Vec<(Holder, Vec<u8>)>),
     Zones,
+    Memory,
     Failure(Box<crashtrace_ebpf::AllocFailure>),
     Exit(Box<ContainerExit>),
 }
@@ -96,6 +97,7 @@ impl Record {
                 kind::OOM_HOLDERS
             }
             Body::Zones => kind::OOM_ZONES,
+            Body::Memory => kind::OOM_MEMORY,
             Body::Failure(body) => {
                 failure(body, &mut tail);
                 kind::ALLOC_FAILURE

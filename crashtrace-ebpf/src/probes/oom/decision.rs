@@ -9,7 +9,7 @@ use crashtrace_ebpf::{MESSAGE_BYTES, OomDecision, decision_flag, fields, hook, k
 
 use super::{holders, memory, oom_control};
 use crate::emit::{self, Record, armed, current_tid};
-use crate::kernel::{copy_member, copy_string, is_zero, member, memory_css, read, task_facts};
+use crate::kernel::{copy_member, copy_string, is_zero, member, read, task_facts};
 use crate::lineage;
 use crate::maps::{CALLS, OPEN, Open, slot};
 use crate::probes::zones;
@@ -56,7 +56,7 @@ fn oom_kill_kretprobe(_ctx: RetProbeContext) -> u32 {
 #[inline(always)]
 fn begin<C: EbpfContext>(ctx: &C, control: u64, message: u64, hook: u8) {
     if let Some(record) = Record::begin::<OomDecision>(slot::DECISION, kind::OOM_DECISION, hook) {
-        finish(ctx, record, control, 0, message);
+        finish(ctx, record, control, 0, message, false);
     }
 }
 
@@ -94,7 +94,7 @@ fn copy_control(record: &Record, control: u64) -> u64 {
 }
 
 /// Fills in the decision from `control`, opens it and sends the record. `victim` is used if `control` is 0, and `message` may
-/// be 0. Gives the decision's time.
+/// be 0. `at_mark`: there is no probe on the decision. Gives the decision's time.
 #[inline(always)]
 pub(crate) fn finish<C: EbpfContext>(
     ctx: &C,
@@ -102,6 +102,7 @@ pub(crate) fn finish<C: EbpfContext>(
     control: u64,
     victim: u64,
     message: u64,
+    at_mark: bool,
 ) -> u64 {
     let body: *mut OomDecision = record.body();
     let chosen = copy_control(&record, control);
@@ -129,21 +130,18 @@ pub(crate) fn finish<C: EbpfContext>(
         (ktime_ns, trigger)
     };
     let started_ns = oom_control::started(victim);
-    let open = Open { ktime_ns, control, chosen: victim, started_ns, tid: current_tid() };
+    let memcg: u64 = member(control, fields::OC_MEMCG);
+    let left = if at_mark { 0 } else { memcg };
+    let open = Open { ktime_ns, control, chosen: victim, started_ns, tid: current_tid(), memcg: left };
     if let Some(slot) = OPEN.get_ptr_mut(0) {
         // SAFETY: written under oom_lock only.
         unsafe { *slot = open };
     }
     lineage::of_task(&record, section::TRIGGER, trigger);
     lineage::of_task(&record, section::VICTIM, victim);
-    let memcg: u64 = member(control, fields::OC_MEMCG);
     lineage::of_memcg(&record, section::LIMIT, memcg);
-    if control != 0 && memcg != 0 {
-        memory::of_memcg(&record, memcg);
-        let own = memory::memcg_of(memory_css(victim));
-        if own != memcg {
-            memory::of_memcg(&record, own);
-        }
+    if at_mark && control != 0 {
+        memory::of_limit(&record, memcg, victim);
     }
     // SAFETY: header and body lie within the record's scratch.
     let (flags, totalpages, hook) = unsafe { ((*body).flags, (*body).totalpages, (*record.header()).hook) };

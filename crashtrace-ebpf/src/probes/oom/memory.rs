@@ -3,8 +3,12 @@
 //! Afterwards is too late: the victim's memory is being freed, and its page tables, sockets and pipes are gone first.
 //!
 //! A memcg's statistics (`memcg_vmstats.state`, in 5.10 `mem_cgroup.vmstats`) are sums that the kernel makes from those of CPUs and
-//! descendants every two seconds and whenever reclaim begins (`mem_cgroup_flush_stats`, `mm/memcontrol.c`). An OOM comes after
-//! failed reclaim, so they are of the same moment within what a CPU may keep back. From 6.10 on only the statistics that a memcg has
+//! descendants every two seconds, up to some 6.12 whenever reclaim begins, and when it logs a memcg's OOM (`mem_cgroup_flush_stats`,
+//! `mm/memcontrol.c`): after `oom_kill_process` was entered, and before it marks the victim. So they are copied at the mark, while
+//! the killer holds the victim's lock, which the victim needs to give its memory back (`exit_mm`, `kernel/exit.c`). The kernel logs no
+//! more than ten OOMs in five seconds: statistics of further ones are up to two seconds old.
+//!
+//! From 6.10 on only the statistics that a memcg has
 //! are stored, and a table of bytes (`mem_cgroup_stats_index`) has the place of each. Its first entry is that of
 //! `NR_INACTIVE_ANON`, which is always the first one stored: so places are counted from it, whether the kernel counts from 0 or
 //! from 1.
@@ -36,6 +40,19 @@ const CHILDREN: usize = 128;
 pub(crate) fn of_memcg(record: &Record, memcg: u64) {
     // SAFETY: `Record::begin` took the scratch from its map.
     unsafe { append_memcg(record.scratch(), memcg) };
+}
+
+/// Appends the memory of the limit owner `memcg` and of the memcg of `victim`, if that is another; nothing if the first is 0.
+#[inline(always)]
+pub(crate) fn of_limit(record: &Record, memcg: u64, victim: u64) {
+    if memcg == 0 {
+        return;
+    }
+    of_memcg(record, memcg);
+    let own = memcg_of(memory_css(victim));
+    if own != memcg {
+        of_memcg(record, own);
+    }
 }
 
 /// Appends the memory of the node, if its zones were noted in the record's scratch. `task` is any task of the machine, for the way

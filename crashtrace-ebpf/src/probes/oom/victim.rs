@@ -8,7 +8,7 @@ use aya_ebpf::programs::RawTracePointContext;
 use aya_log_ebpf::debug;
 use crashtrace_ebpf::{OomDecision, OomVictim, Task, hook, kind, mark_victim_arg, section, task_missing};
 
-use super::{decision, oom_control};
+use super::{decision, memory, oom_control};
 use crate::emit::{Record, armed, current_tid};
 use crate::kernel::{mark_victim_arg, read, task_facts};
 use crate::lineage;
@@ -21,7 +21,12 @@ fn mark_victim(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let decision_ns = match open_decision() {
-        Some(open) => open.ktime_ns,
+        Some(open) => {
+            if open.memcg != 0 {
+                limit_memory(&open);
+            }
+            open.ktime_ns
+        }
         // A task that is dying already; or the probe on the decision did not run. The kernel runs no kprobe's program on a CPU
         // that is in a bpf() call (`trace_call_bpf`, `kernel/trace/bpf_trace.c`; `bpf_disable_instrumentation`), and if that
         // call can be preempted, an OOM may happen in it. The stack tells the two apart.
@@ -48,6 +53,22 @@ fn mark_victim_alone(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// Writes the memory of the limit owner and of the victim's memcg, at the first mark.
+#[inline(always)]
+fn limit_memory(open: &Open) {
+    if let Some(slot) = OPEN.get_ptr_mut(0) {
+        // SAFETY: written under oom_lock only, which is held here.
+        unsafe { (*slot).memcg = 0 };
+    }
+    let Some(record) = Record::begin::<()>(slot::VICTIM, kind::OOM_MEMORY, hook::RAW_TRACEPOINT) else {
+        return;
+    };
+    // SAFETY: the header lies within the record's scratch.
+    unsafe { (*record.header()).decision_ns = open.ktime_ns };
+    memory::of_limit(&record, open.memcg, open.chosen);
+    record.send();
+}
+
 #[inline(always)]
 fn argument(ctx: &RawTracePointContext) -> u64 {
     read(ctx.as_ptr() as u64)
@@ -69,7 +90,7 @@ fn unseen(ctx: &RawTracePointContext) -> u64 {
     else {
         return 0;
     };
-    let decision_ns = decision::finish(ctx, record, 0, task, 0);
+    let decision_ns = decision::finish(ctx, record, 0, task, 0, true);
     // No hook will see its end, so the next mark must not be attributed to it.
     if let Some(open) = OPEN.get_ptr_mut(0) {
         // SAFETY: written under oom_lock only, which is held here.
@@ -86,7 +107,7 @@ fn decide(ctx: &RawTracePointContext, task: u64) -> u64 {
         return 0;
     };
     let control = oom_control::on_stack(ctx.as_ptr() as u64, record.scratch(), task);
-    decision::finish(ctx, record, control, task, 0)
+    decision::finish(ctx, record, control, task, 0, true)
 }
 
 #[inline(always)]

@@ -93,3 +93,32 @@ fn a_wait_does_not_fold_into_an_oom_without_a_victim() {
     let [Incident::OomNoKill(folded)] = done.as_slice() else { panic!("{done:?}") };
     assert_eq!((folded.event.why, folded.repeats), (NoKill::SwitchedOff, 0));
 }
+
+/// What the kernel counts of the limit owner is copied at the first mark, and is a fact of the decision.
+#[test]
+fn the_memory_of_the_limit_owner_goes_with_its_decision() {
+    use crate::event::MemcgMemory;
+
+    let memory = |ktime_ns, decision_ns| {
+        let of = |id| Some(Box::new(MemcgMemory { cgroup_id: Some(id), ..MemcgMemory::default() }));
+        Event::OomMemory(stamp(ktime_ns, Hook::RawTracepoint, Some(decision_ns)), of(1), of(2))
+    };
+    let ids = |incidents: &[Incident]| match incidents {
+        [Incident::OomKill(kill)] => {
+            let decision = kill.decision.as_ref().expect("a decision");
+            [&decision.limit_memory, &decision.victim_memory]
+                .map(|memory| memory.as_ref().and_then(|memory| memory.cgroup_id))
+        }
+        other => panic!("no kill: {other:?}"),
+    };
+    let mut desk = Desk::default();
+    desk.push(decision(10, Hook::Fentry, Some(cgroups(None))));
+    desk.push(memory(11, 4));
+    desk.push(mark(12, Some(10), 7));
+    assert_eq!(ids(&desk.push(end(13, 10))), [None, None], "of another decision");
+    assert_eq!(desk.stats.get(Counter::HoldersWithoutDecision), 1);
+    desk.push(decision(20, Hook::Fentry, Some(cgroups(None))));
+    desk.push(memory(21, 20));
+    desk.push(mark(22, Some(20), 7));
+    assert_eq!(ids(&desk.push(end(23, 20))), [Some(1), Some(2)]);
+}

@@ -138,6 +138,21 @@ fn the_memory_of_memcgs_is_read_as_it_lies_in_memory() {
     assert_memcg(&decision.victim_memory.expect("of the victim"), 500);
 }
 
+/// With a probe on the decision they have a record of their own.
+#[test]
+fn the_memory_of_memcgs_at_a_mark_is_read_in_the_same_order() {
+    let of = |id| Memory::Memcg(Box::new(memcg_memory(id, 1000)));
+    let bytes =
+        Record { memory: vec![of(7), of(8)], ..record(Body::Memory, 1, 0, hook::RAW_TRACEPOINT) }.bytes();
+    let Ok(Event::OomMemory(_, limit, victim)) = decode(&Bytes::from(bytes), &machine()) else {
+        panic!("no memory")
+    };
+    let ids = [limit, victim].map(|memory| memory.and_then(|memory| memory.cgroup_id));
+    assert_eq!(ids, [Some(7), Some(8)]);
+    let bytes = record(Body::Memory, 1, 0, hook::RAW_TRACEPOINT).bytes();
+    assert!(matches!(decode(&Bytes::from(bytes), &machine()), Ok(Event::OomMemory(_, None, None))));
+}
+
 #[test]
 fn removed_cgroups_are_read_as_they_lie_in_memory() {
     let body = size_of::<abi::OomHolders>();

@@ -26,6 +26,19 @@ pub(super) fn of_memcg(
     (MemcgMemory { stats: with_lists(late, lists), ..*memory }, result)
 }
 
+/// Statistics that the kernel had not summed for a while have less memory of processes and files than the lists, which are exact. Lists of
+/// more than the usage are not of this cgroup alone.
+pub(super) fn brought_up(stats: MemcgStats, lists: &[Lru], usage_bytes: u64) -> MemcgStats {
+    let listed = lists.iter().map(lru::total_bytes).fold(0, u64::saturating_add);
+    let summed = [stats.anon_bytes, stats.file_bytes].into_iter().flatten().fold(0, u64::saturating_add);
+    let is_behind = listed.saturating_sub(summed) > BATCHES_BYTES.max(listed / 16)
+        && listed <= usage_bytes.saturating_add(BATCHES_BYTES);
+    if stats != MemcgStats::default() && is_behind { with_lists(stats, lists) } else { stats }
+}
+
+/// What CPUs may keep back: 64 pages each (`MEMCG_CHARGE_BATCH`) of a few.
+const BATCHES_BYTES: u64 = 2 << 20;
+
 fn with_lists(mut stats: MemcgStats, lists: &[Lru]) -> MemcgStats {
     if lists.is_empty() {
         return stats;
@@ -69,4 +82,33 @@ pub(super) fn swap_devices(account: &mut Account, node: &mut Node) -> Option<Unr
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// 7.2, a container that had grown within the two seconds in which the kernel sums nothing.
+    #[test]
+    fn statistics_that_are_behind_the_lists_are_brought_up() {
+        let lists = |anon: u64, file: u64| {
+            [Lru { inactive_anon_bytes: anon * MIB, active_file_bytes: file * MIB, ..Lru::default() }]
+        };
+        let stats = |anon: u64, file: u64, shmem: u64| MemcgStats {
+            anon_bytes: Some(anon * MIB),
+            file_bytes: Some(file * MIB),
+            shmem_bytes: Some(shmem * MIB),
+            ..MemcgStats::default()
+        };
+        let of = |stats, anon, file, usage| brought_up(stats, &lists(anon, file), usage * MIB);
+        assert_eq!(of(stats(0, 0, 0), 48, 0, 48), stats(48, 0, 0));
+        assert_eq!(of(stats(5, 12, 10), 48, 9, 64), stats(38, 19, 10), "shmem is on the anon lists");
+        assert_eq!(of(stats(5, 0, 0), 48, 0, 20), stats(5, 0, 0), "lists of more");
+        for same in [stats(47, 0, 0), stats(60, 20, 0)] {
+            assert_eq!(of(same, 48, 0, 80), same, "within what CPUs keep back, or of descendants too");
+        }
+        assert_eq!(of(MemcgStats::default(), 48, 0, 48), MemcgStats::default(), "not read at all");
+    }
 }
