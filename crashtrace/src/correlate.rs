@@ -68,8 +68,8 @@ impl Correlator {
                 self.ooms.zones(stamp, zones, node, stats);
                 Vec::new()
             }
-            Event::OomMemory(stamp, limit, victim) => {
-                self.ooms.memory(&stamp, limit, victim, stats);
+            Event::OomMemory(stamp, memory) => {
+                self.ooms.memory(&stamp, memory, stats);
                 Vec::new()
             }
             Event::OomNoVictim(event) => self.ooms.no_victim(event, stats),

@@ -188,9 +188,7 @@ pub fn decode(record: &Bytes, machine: &Machine) -> Result<Event, DecodeError> {
         kind::OOM_ZONES => {
             alloc::zones(&mut reader, machine).map(|(zones, node)| Event::OomZones(stamp, zones, node))
         }
-        kind::OOM_MEMORY => {
-            oom::memory(&mut reader, machine).map(|(limit, victim)| Event::OomMemory(stamp, limit, victim))
-        }
+        kind::OOM_MEMORY => oom::memory(&mut reader, machine).map(|memory| Event::OomMemory(stamp, memory)),
         kind::ALLOC_FAILURE => {
             alloc::failure(&mut reader, stamp, header.missing, machine).map(Event::AllocFailure)
         }

@@ -17,7 +17,8 @@ pub mod zones;
 pub use alloc::{AllocFailure, Asked, Counted, FailureKey, MigrateType, VMALLOC, Vmalloc, VmallocStep};
 pub use exit::{ContainerExit, FailedExec, Outcome, Parent, Raised, SI_KERNEL, Sender, Signal, WaitStatus};
 pub use memory::{
-    ChargedLru, HugePages, Lru, MemcgMemory, MemcgStats, NodeMemory, NodeStats, SwapDevice, SwapKind,
+    ChargedLru, HugePages, LimitMemory, Lru, MemcgMemory, MemcgStats, NodeMemory, NodeStats, SwapDevice,
+    SwapKind,
 };
 pub use oom::{Constraint, Holder, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim, OomVictim};
 pub use zones::{BlockTypes, Unmovable, Watermarks, Zone, ZoneTypes, Zones};
@@ -65,7 +66,7 @@ pub enum Event {
     /// The zones and the memory of the node, at the decision that the stamp names. The second may be missing.
     OomZones(Stamp, Box<Zones>, Option<Box<NodeMemory>>),
     /// Memory of the limit owner, and of the victim's own memcg if that is another, at the decision that the stamp names.
-    OomMemory(Stamp, Option<Box<MemcgMemory>>, Option<Box<MemcgMemory>>),
+    OomMemory(Stamp, LimitMemory),
     /// An allocation failed.
     AllocFailure(Box<AllocFailure>),
     /// A container's first process has ended.

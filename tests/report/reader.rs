@@ -243,7 +243,7 @@ record!(Holder {
     share_permille: u32,
 });
 
-record!(#[expect(clippy::struct_field_names, reason = "as the schema has them")] Account {
+record!(Account {
     total_bytes: u64,
     entries: Vec<AccountEntry>,
     others_bytes: u64,

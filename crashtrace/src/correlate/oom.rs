@@ -15,7 +15,7 @@ use super::exit::Victims;
 use super::{FOLD_NS, Incident, KillId};
 use crate::cgroup::NodeRoot;
 use crate::event::{
-    Hook, MemcgMemory, Name, NoKill, NodeMemory, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp,
+    Hook, LimitMemory, Name, NoKill, NodeMemory, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp,
     Zones,
 };
 use crate::stats::{Counter, Stats};
@@ -235,17 +235,11 @@ impl Ooms {
         }
     }
 
-    pub(super) fn memory(
-        &mut self,
-        stamp: &Stamp,
-        limit: Option<Box<MemcgMemory>>,
-        victim: Option<Box<MemcgMemory>>,
-        stats: &mut Stats,
-    ) {
+    pub(super) fn memory(&mut self, stamp: &Stamp, memory: LimitMemory, stats: &mut Stats) {
         match self.kill_of(stamp).and_then(|kill| kill.decision.as_mut()) {
             Some(decision) => {
-                decision.limit_memory = limit;
-                decision.victim_memory = victim;
+                decision.limit_memory = memory.limit;
+                decision.victim_memory = memory.victim;
             }
             None => stats.add(Counter::HoldersWithoutDecision, 1),
         }

@@ -5,7 +5,7 @@ use crashtrace_ebpf::missing;
 
 use super::{DecodeError, Machine, Reader, lineage, name, possible, stack, task};
 use crate::event::{
-    Constraint, Lineage, MemcgMemory, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim, OomVictim,
+    Constraint, LimitMemory, Lineage, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim, OomVictim,
     Stamp,
 };
 
@@ -125,12 +125,9 @@ pub(super) fn holders(
 }
 
 /// The memory of the limit owner, and of the victim's own memcg.
-pub(super) fn memory(
-    reader: &mut Reader,
-    machine: &Machine,
-) -> Result<(Option<Box<MemcgMemory>>, Option<Box<MemcgMemory>>), DecodeError> {
+pub(super) fn memory(reader: &mut Reader, machine: &Machine) -> Result<LimitMemory, DecodeError> {
     let mut sections = lineage::sections(reader, machine)?;
-    Ok((sections.take_memcg(), sections.take_memcg()))
+    Ok(LimitMemory { limit: sections.take_memcg(), victim: sections.take_memcg() })
 }
 
 /// sysrq allocates no page and has -1.

@@ -58,8 +58,8 @@ fn each_kind() -> Vec<Record> {
     records.push(wait(6_000, 2, b"/kubepods/pod1", 2));
     let removed = abi::RemovedCgroups { small: 2, small_pages: 300 };
     records.push(Record { memory: vec![Memory::Removed(removed)], ..holders(1_000, 3) });
-    let node = Memory::Node(Box::new(node_memory(1 << 20)));
-    records.push(Record { memory: vec![node], ..oom_zones(1_000, 3) });
+    let memory = vec![Memory::Node(Box::new(node_memory(1 << 20)))];
+    records.push(Record { memory, ..oom_zones(1_000, 3) });
     records.push(alloc_failure(7_000, 1, b"/kubepods/pod1/c1", 5));
     records.push(container_exit(8_000, 1, b"/kubepods/pod1/c1", b"java", 15));
     records

@@ -10,6 +10,8 @@ use crate::gfp::Traits;
 use crate::node::Node;
 use crate::schema::{AllocationField, Field, MemoryField, ProcessField, Unresolved};
 
+const BYTES: Field = Field::Allocation(AllocationField::Bytes);
+
 pub(super) fn failure(failures: &AllocFailures, node: &mut Node) -> Found {
     let event = &*failures.event;
     // The current task has nothing to do with an interrupt's allocation.
@@ -69,7 +71,6 @@ fn gaps(event: &AllocFailure, owners: &Owners) -> Vec<Unresolved> {
             "the kernel's zones could not be reached, nor read from /proc",
         ));
     }
-    const BYTES: Field = Field::Allocation(AllocationField::Bytes);
     match event.asked {
         Asked::Vmalloc { bytes: None } if event.vmalloc_page() => gaps.push(Unresolved::new(
             BYTES,

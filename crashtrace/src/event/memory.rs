@@ -44,6 +44,13 @@ pub struct MemcgStats {
     pub huge_bytes: Option<u64>,
 }
 
+/// The limit owner, and the victim's own memcg if that is another.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LimitMemory {
+    pub limit: Option<Box<MemcgMemory>>,
+    pub victim: Option<Box<MemcgMemory>>,
+}
+
 /// Pages on the lists of reclaim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lru {

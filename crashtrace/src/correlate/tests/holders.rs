@@ -97,11 +97,12 @@ fn a_wait_does_not_fold_into_an_oom_without_a_victim() {
 /// What the kernel counts of the limit owner is copied at the first mark, and is a fact of the decision.
 #[test]
 fn the_memory_of_the_limit_owner_goes_with_its_decision() {
-    use crate::event::MemcgMemory;
+    use crate::event::{LimitMemory, MemcgMemory};
 
     let memory = |ktime_ns, decision_ns| {
         let of = |id| Some(Box::new(MemcgMemory { cgroup_id: Some(id), ..MemcgMemory::default() }));
-        Event::OomMemory(stamp(ktime_ns, Hook::RawTracepoint, Some(decision_ns)), of(1), of(2))
+        let memory = LimitMemory { limit: of(1), victim: of(2) };
+        Event::OomMemory(stamp(ktime_ns, Hook::RawTracepoint, Some(decision_ns)), memory)
     };
     let ids = |incidents: &[Incident]| match incidents {
         [Incident::OomKill(kill)] => {

@@ -8,7 +8,7 @@ use abi::{
 
 use super::layout::Raw;
 use super::*;
-use crate::event::memory::{HugePages, Lru};
+use crate::event::memory::{HugePages, LimitMemory, Lru};
 
 /// Puts a section of one record's tail, and gives the offset of its body.
 fn section_of(raw: &mut Raw, at: usize, kind: u16, size: usize) -> usize {
@@ -144,13 +144,16 @@ fn the_memory_of_memcgs_at_a_mark_is_read_in_the_same_order() {
     let of = |id| Memory::Memcg(Box::new(memcg_memory(id, 1000)));
     let bytes =
         Record { memory: vec![of(7), of(8)], ..record(Body::Memory, 1, 0, hook::RAW_TRACEPOINT) }.bytes();
-    let Ok(Event::OomMemory(_, limit, victim)) = decode(&Bytes::from(bytes), &machine()) else {
+    let Ok(Event::OomMemory(_, memory)) = decode(&Bytes::from(bytes), &machine()) else {
         panic!("no memory")
     };
-    let ids = [limit, victim].map(|memory| memory.and_then(|memory| memory.cgroup_id));
+    let ids = [memory.limit, memory.victim].map(|memory| memory.and_then(|memory| memory.cgroup_id));
     assert_eq!(ids, [Some(7), Some(8)]);
     let bytes = record(Body::Memory, 1, 0, hook::RAW_TRACEPOINT).bytes();
-    assert!(matches!(decode(&Bytes::from(bytes), &machine()), Ok(Event::OomMemory(_, None, None))));
+    let Ok(Event::OomMemory(_, memory)) = decode(&Bytes::from(bytes), &machine()) else {
+        panic!("no memory")
+    };
+    assert_eq!(memory, LimitMemory::default());
 }
 
 #[test]

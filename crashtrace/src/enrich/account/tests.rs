@@ -29,6 +29,7 @@ fn assert_balanced(account: &Account) {
     assert!(account.entries.is_sorted_by(|one, other| one.bytes >= other.bytes));
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "figures are optional")]
 fn mib(mib: u64) -> Option<u64> {
     Some(mib * MIB)
 }

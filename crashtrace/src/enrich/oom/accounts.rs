@@ -133,7 +133,7 @@ impl Accounts {
             late = result.is_ok();
             self.gaps.extend(result.err().map(|reason| Unresolved { field: Field::Memory(field), reason }));
         }
-        memory.stats = late::brought_up(memory.stats, lists, usage_bytes);
+        memory.stats = late::brought_up(&memory.stats, lists, usage_bytes);
         let scope = memcg::Scope {
             memory: &memory,
             usage_bytes,

@@ -28,12 +28,12 @@ pub(super) fn of_memcg(
 
 /// Statistics that the kernel had not summed for a while have less memory of processes and files than the lists, which are exact. Lists of
 /// more than the usage are not of this cgroup alone.
-pub(super) fn brought_up(stats: MemcgStats, lists: &[Lru], usage_bytes: u64) -> MemcgStats {
+pub(super) fn brought_up(stats: &MemcgStats, lists: &[Lru], usage_bytes: u64) -> MemcgStats {
     let listed = lists.iter().map(lru::total_bytes).fold(0, u64::saturating_add);
     let summed = [stats.anon_bytes, stats.file_bytes].into_iter().flatten().fold(0, u64::saturating_add);
     let is_behind = listed.saturating_sub(summed) > BATCHES_BYTES.max(listed / 16)
         && listed <= usage_bytes.saturating_add(BATCHES_BYTES);
-    if stats != MemcgStats::default() && is_behind { with_lists(stats, lists) } else { stats }
+    if *stats != MemcgStats::default() && is_behind { with_lists(*stats, lists) } else { *stats }
 }
 
 /// What CPUs may keep back: 64 pages each (`MEMCG_CHARGE_BATCH`) of a few.
@@ -102,7 +102,7 @@ mod tests {
             shmem_bytes: Some(shmem * MIB),
             ..MemcgStats::default()
         };
-        let of = |stats, anon, file, usage| brought_up(stats, &lists(anon, file), usage * MIB);
+        let of = |stats, anon, file, usage| brought_up(&stats, &lists(anon, file), usage * MIB);
         assert_eq!(of(stats(0, 0, 0), 48, 0, 48), stats(48, 0, 0));
         assert_eq!(of(stats(5, 12, 10), 48, 9, 64), stats(38, 19, 10), "shmem is on the anon lists");
         assert_eq!(of(stats(5, 0, 0), 48, 0, 20), stats(5, 0, 0), "lists of more");

@@ -57,17 +57,17 @@ fn after() -> Node {
     Node { cgroups: Box::new(After), proc: Box::new(After), ..Node::unseen("a test") }
 }
 
-fn anon_list(mib: u64) -> Option<Lru> {
-    Some(Lru { active_anon_bytes: mib * MIB, ..Lru::default() })
+fn anon_list(mib: u64) -> Lru {
+    Lru { active_anon_bytes: mib * MIB, ..Lru::default() }
 }
 
 /// The pod's limit, hit by its container.
-fn of_pod(limit: MemcgMemory, victim: Option<MemcgMemory>) -> OomKill {
+fn of_pod(limit: &MemcgMemory, victim: Option<&MemcgMemory>) -> OomKill {
     let mut kill = a_kill();
     let decision = kill.decision();
     decision.limit_cgroups = Some(lineage(&api()).with(POD, 64 * MIB, 64 * MIB).from(POD));
-    decision.limit_memory = Some(Box::new(limit));
-    decision.victim_memory = victim.map(Box::new);
+    decision.limit_memory = Some(Box::new(*limit));
+    decision.victim_memory = victim.map(|memory| Box::new(*memory));
     kill
 }
 
@@ -78,9 +78,10 @@ fn bytes(case: &Case, kind: AccountKind) -> u64 {
 /// By the time of the look the victim's memory is gone: the lists, read at the decision, have it.
 #[test]
 fn statistics_out_of_reach_are_read_afterwards_and_the_lists_are_not() {
-    let pod = MemcgMemory { lru: anon_list(1), ..MemcgMemory::default() };
-    let container = MemcgMemory { lru: anon_list(50), usage_bytes: Some(60 * MIB), ..MemcgMemory::default() };
-    let case = enrich(an_incident(of_pod(pod, Some(container))), &mut after());
+    let pod = MemcgMemory { lru: Some(anon_list(1)), ..MemcgMemory::default() };
+    let container =
+        MemcgMemory { lru: Some(anon_list(50)), usage_bytes: Some(60 * MIB), ..MemcgMemory::default() };
+    let case = enrich(an_incident(of_pod(&pod, Some(&container))), &mut after());
     let account = case.account.as_ref().expect("an account");
     assert!(account.late);
     assert_eq!(account.total_bytes, 64 * MIB);
@@ -108,7 +109,7 @@ fn a_record_without_statistics_says_so() {
 fn kinds_that_are_not_told_apart_are_named_once() {
     let stats = MemcgStats { anon_bytes: Some(MIB), file_bytes: Some(0), ..MemcgStats::default() };
     let case = enrich(
-        an_incident(of_pod(MemcgMemory { stats, ..MemcgMemory::default() }, None)),
+        an_incident(of_pod(&MemcgMemory { stats, ..MemcgMemory::default() }, None)),
         &mut Node::unseen("a test"),
     );
     let reason = reason(&case, "memory.account.entries").expect("a reason");
@@ -153,7 +154,7 @@ fn a_nodes_figures_that_stay_are_read_afterwards() {
 /// In a pod that has reached its limit the containers are the holders; what they leave is the pod's own.
 #[test]
 fn the_holders_of_a_limit_are_named_below_its_path() {
-    let mut kill = of_pod(MemcgMemory::default(), None);
+    let mut kill = of_pod(&MemcgMemory::default(), None);
     let holder = |parent, name: &str, mib: u64| Holder {
         parent,
         level: Level {

@@ -192,30 +192,9 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
             add(UNSEEN_FRAGMENTATION, "the kernel accepts no hook on them", Some(accept_kprobe(facts)));
         }
     }
-    if has_kmem_limits(facts) && !matches!(attached.alloc, AllocHook::NotWanted | AllocHook::Refused) {
-        add(
-            "a fork or another system call that fails with ENOMEM at a limit of kernel memory alone (memory.kmem.limit_in_bytes)",
-            "on cgroup v1 the kernel then refuses the charge of an object or a stack, and no hook is on that path, which all \
-             such charges take",
-            Some(
-                "leave memory.kmem.limit_in_bytes at its default: kernel memory counts to memory.limit_in_bytes too",
-            ),
-        );
-    }
+    list.extend(panic_on_oom(facts.panic_on_oom));
+    list.extend(kmem_limits(attached.alloc, facts));
     let ends = unseen_ends(attached.exits);
-    match facts.panic_on_oom {
-        None | Some(0) => {}
-        Some(1) => add(
-            "an OOM of the whole node",
-            "vm.panic_on_oom is 1: the kernel panics before a report can leave",
-            Some("set sysctl vm.panic_on_oom=0"),
-        ),
-        Some(value) => add(
-            "every OOM, those of containers included",
-            &format!("vm.panic_on_oom is {value}: the kernel panics before a report can leave"),
-            Some("set sysctl vm.panic_on_oom=0"),
-        ),
-    }
     list.extend(ends.iter().filter(|blind| !blind.chosen).cloned());
     list.extend(not_given(facts));
     if attached.alloc == AllocHook::NotWanted {
@@ -228,6 +207,38 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
     }
     list.extend(ends.filter(|blind| blind.chosen));
     list
+}
+
+/// No report survives a panic.
+fn panic_on_oom(value: Option<i32>) -> Option<Blind> {
+    let (what, value) = match value? {
+        0 => return None,
+        1 => ("an OOM of the whole node", 1),
+        value => ("every OOM, those of containers included", value),
+    };
+    Some(Blind {
+        what: what.to_owned(),
+        why: format!("vm.panic_on_oom is {value}: the kernel panics before a report can leave"),
+        remedy: Some("set sysctl vm.panic_on_oom=0".to_owned()),
+        chosen: false,
+    })
+}
+
+/// A limit of kernel memory alone, which no hook sees hit.
+fn kmem_limits(alloc: AllocHook, facts: &HostFacts) -> Option<Blind> {
+    let wanted = !matches!(alloc, AllocHook::NotWanted | AllocHook::Refused);
+    (has_kmem_limits(facts) && wanted).then(|| Blind {
+        what: "a fork or another system call that fails with ENOMEM at a limit of kernel memory alone \
+               (memory.kmem.limit_in_bytes)"
+            .to_owned(),
+        why: "on cgroup v1 the kernel then refuses the charge of an object or a stack, and no hook is on that path, which all \
+              such charges take"
+            .to_owned(),
+        remedy: Some(
+            "leave memory.kmem.limit_in_bytes at its default: kernel memory counts to memory.limit_in_bytes too".to_owned(),
+        ),
+        chosen: false,
+    })
 }
 
 /// Without the memory controller no limit is in force. That is no fault of the hooks, but no report will be of a limit.

@@ -297,10 +297,10 @@ fn a_pod_without_a_limit_is_what_comes_first() {
     );
     let bounds = MemoryBounds { request_bytes: Some(32 * MIB), ..MemoryBounds::default() };
     let names = Names { pod_memory: bounds, ..crate::pods::names::tests::shop(bounds) };
-    let mut named = scope();
-    named.names = Some((POD, names));
+    let mut scene = scope();
+    scene.names = Some((POD, names));
     says(
-        &named.told(),
+        &scene.told(),
         "it has no limit and a request of 32 MiB for 280 MiB used",
         &["near its real use"],
         &[RESERVE],
@@ -513,24 +513,23 @@ fn one_pod_without_a_limit_is_named_at_the_limit_of_all_pods() {
         removed: false,
     };
     let told = at(vec![held(POD, 250, Limit::Unlimited), held(OTHER_POD, 20, Limit::Unlimited)]);
-    const LOWER: &str = "lower kubelet's";
     says(
         &told,
         "pod 1f6cbd1e… holds 250 MiB of it (83 %): it has no limit",
         &["All pods of this node together may use 300 MiB"],
-        &["their requests are lower", LOWER],
+        &["their requests are lower", "lower kubelet's"],
     );
     let told = at(vec![held(POD, 60, Limit::Bytes(80 * MIB)), held(OTHER_POD, 50, Limit::Unlimited)]);
     says(
         &told,
         "All pods of this node",
         &["The largest are pod 1f6cbd1e… (60 MiB), pod 7a1c9d20… (50 MiB)"],
-        &[LOWER],
+        &["lower kubelet's"],
     );
     says(
         &at(Vec::new()),
         "All pods of this node",
         &["Look which of them holds most"],
-        &["their requests are", LOWER],
+        &["their requests are", "lower kubelet's"],
     );
 }

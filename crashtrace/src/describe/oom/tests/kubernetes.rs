@@ -170,13 +170,9 @@ fn that_a_victim_is_not_pid_1_is_said_to_matter_only_in_a_pid_namespace_of_the_c
         container.role = Some(ContainerRole::Ephemeral);
     }
     for names in [shares(true), debugger] {
-        let shared = told(Some(names));
-        assert!(
-            !texts(&shared).contains("not pid 1") && !texts(&shared).contains("restart"),
-            "{}",
-            texts(&shared)
-        );
-        assert!(shared.shows(&["does not tell whether it was its container's first process"]), "{shared:#?}");
+        let oom = told(Some(names));
+        assert!(!texts(&oom).contains("not pid 1") && !texts(&oom).contains("restart"), "{}", texts(&oom));
+        assert!(oom.shows(&["does not tell whether it was its container's first process"]), "{oom:#?}");
     }
     let unknown = told(None);
     assert!(!texts(&unknown).contains("not pid 1"), "{}", texts(&unknown));
