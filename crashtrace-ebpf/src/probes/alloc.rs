@@ -21,7 +21,7 @@
 //! |---|---|---|
 //! | vmalloc for BPF maps, tables of netfilter, a ring of `io_uring` | may sleep | yes, by `warn_alloc` with vmalloc's format |
 //! | vmalloc of a caller with another way (`eb_create`) | NORETRY | no |
-//! | pages of a vmalloc (`vm_area_alloc_pages` adds NOWARN) | order 0, HIGHMEM without HARDWALL | at the tracepoint; at `warn_alloc` no, since vmalloc's own call follows |
+//! | pages of a vmalloc (`vm_area_alloc_pages` adds NOWARN) | order 0, HIGHMEM, HARDWALL only if the allocator added it | at the tracepoint; at `warn_alloc` no, since vmalloc's own call follows |
 //! | the same in large blocks, before it tries single ones | order above 0, or may not sleep | no |
 //! | kvmalloc's first try, before vmalloc | order above 0, NORETRY unless RETRY_MAYFAIL | no |
 //! | a slab in a large block, before a small one (`allocate_slab`) | NORETRY, NOMEMALLOC | no |
@@ -147,13 +147,23 @@ fn migrate_type(gfp: u32) -> u32 {
     u32::from(gfp & bits.movable != 0) | u32::from(gfp & bits.reclaimable != 0) << 1
 }
 
-/// A page of a vmalloc, by its flags: such pages may be of high memory, but are not bound to the cpuset's nodes.
+/// A single page that may be of high memory, as those of a vmalloc; its `vm_struct` tells whether it is one.
+///
+/// Pages of processes and pipes may be too, and have HARDWALL, which vmalloc does not ask for. But where there are cpusets, as on
+/// most nodes, the page allocator adds it (`prepare_alloc_pages`), and the tracepoint shows it if the page was there and its charge
+/// was refused.
 #[inline(always)]
-fn is_page_of_vmalloc(request: &Request) -> bool {
+fn may_be_page_of_vmalloc(request: &Request) -> bool {
     let bits = gfp_bits();
     request.is_order != 0
         && request.argument == 0
-        && request.gfp & (bits.highmem | bits.hardwall) == bits.highmem
+        && request.gfp & (bits.highmem | bits.movable) == bits.highmem
+}
+
+/// A page of a vmalloc at `warn_alloc`, by its flags: those that the allocator has added are gone when it gives up.
+#[inline(always)]
+fn is_page_of_vmalloc(request: &Request) -> bool {
+    may_be_page_of_vmalloc(request) && request.gfp & gfp_bits().hardwall == 0
 }
 
 /// The caller expects the failure, and goes on without: see above.
@@ -207,7 +217,7 @@ fn failure<C: EbpfContext>(ctx: &C, mut request: Request, hook: u8) {
         pad: 0,
     };
     let Some(counted) = speak_up(&key) else { return };
-    if hook == hook::RAW_TRACEPOINT && is_page_of_vmalloc(&request) {
+    if hook == hook::RAW_TRACEPOINT && may_be_page_of_vmalloc(&request) {
         area = vm_struct::facts(vm_struct::on_stack(ctx.as_ptr() as u64));
     }
     write(ctx, task, request, key, counted, hook, &area);

@@ -126,7 +126,8 @@ fn asked(
     }
 }
 
-/// A failed vmalloc by its message. If a page failed, its argument is what had been got: the size that was asked for is the area's.
+/// A failed vmalloc by its message. If a page failed, its argument is what had been got, or what had been asked for (7.2), and the
+/// message does not tell which: both are the area's.
 fn vmalloc(key: FailureKey, format: &[u8], area: Option<Area>) -> (Asked, Option<Vmalloc>) {
     let has = |words: &[u8]| format.windows(words.len()).any(|part| part == words);
     let step = match () {
@@ -143,7 +144,7 @@ fn vmalloc(key: FailureKey, format: &[u8], area: Option<Area>) -> (Asked, Option
     let argument = is_size.then_some(key.argument);
     let (bytes, got_bytes) = match (step, area) {
         (VmallocStep::Pages, Some(area)) => (Some(area.asked_bytes), area.got_bytes),
-        (VmallocStep::Pages, None) => (None, argument),
+        (VmallocStep::Pages, None) => (None, None),
         (_, Some(area)) => (Some(area.asked_bytes), None),
         (_, None) => (argument, None),
     };

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::cast::{Cast, Process};
 use super::catalogue::{Failure, Scenario, Surroundings, Tier};
 use super::check::Check;
+use super::gfp;
 
 /// Bytes of a page in guests.
 const PAGE: u64 = 4096;
@@ -115,10 +116,10 @@ fn line_faults(
         let least = failure.mib.map(|mib| mib << 20);
         check.within("allocation.bytes", least.map_or((1, u64::MAX), |least| (least, least + 2 * PAGE)));
     }
-    let gfp: Vec<_> = check.list("allocation.gfp").iter().filter_map(Value::as_str).collect();
-    let lacks = failure.gfp.iter().any(|flag| !gfp.contains(&flag.as_str()));
-    let known = |flag: &&str| failure.gfp.iter().chain(&failure.gfp_may).any(|known| known == flag);
-    if lacks || !gfp.iter().all(known) {
+    let gfp = gfp::flags(check.list("allocation.gfp").iter().filter_map(Value::as_str));
+    let must = gfp::flags(failure.gfp.iter().map(String::as_str));
+    let may = gfp::flags(failure.gfp_may.iter().map(String::as_str));
+    if !gfp.is_superset(&must) || !gfp.is_subset(&(&must | &may)) {
         check.fault("allocation.gfp", format!("{:?}, and perhaps {:?}", failure.gfp, failure.gfp_may));
     }
     check.eq("allocation.migrate_type", json!(failure.migrate_type));

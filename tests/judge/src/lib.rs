@@ -17,6 +17,7 @@ pub mod clock;
 pub mod deployed;
 pub mod exit;
 pub mod failure;
+mod gfp;
 pub mod kernel_log;
 pub mod matching;
 mod report;

@@ -177,12 +177,18 @@ impl Cgroup {
         Ok(text.lines().any(|line| line == "under_oom 1"))
     }
 
-    /// Binds its processes to a NUMA node (v2). The cgroups above must hand the controller down.
-    pub fn bind_to_node(&self, node: u32, mount: &Path) -> Result<()> {
+    /// Gives it a cpuset, as each of kubelet's containers has one (v2). The cgroups above must hand the controller down.
+    pub fn add_cpuset(&self, mount: &Path) -> Result<()> {
         let above: Vec<_> = self.dir.ancestors().skip(1).take_while(|dir| dir.starts_with(mount)).collect();
         for dir in above.into_iter().rev() {
             write(&dir.join("cgroup.subtree_control"), "+cpuset")?;
         }
+        Ok(())
+    }
+
+    /// Binds its processes to a NUMA node (v2).
+    pub fn bind_to_node(&self, node: u32, mount: &Path) -> Result<()> {
+        self.add_cpuset(mount)?;
         write(&self.dir.join("cpuset.mems"), &node.to_string())
     }
 

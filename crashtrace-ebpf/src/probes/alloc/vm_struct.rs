@@ -1,9 +1,10 @@
 //! The `vm_struct` of a failed vmalloc, for the size that was asked.
 //!
-//! `__vmalloc_area_node` (`mm/vmalloc.c`, 5.10 to 7.3) calls `warn_alloc` with the bytes that it had **got** when a page failed;
-//! those that were asked for are in its `struct vm_struct`. It is still needed after that call, to free it: so its address is in a
-//! callee-saved register, or in the stack frame of `__vmalloc_node_range`, next to the place where the call's frame begins. From
-//! the tracepoint, a page's failure further down, all of it is on the stack.
+//! When a page failed, `__vmalloc_area_node` (`mm/vmalloc.c`, 5.10 to 7.3) calls `warn_alloc` with the bytes that it had **got**,
+//! or with those that it had been **asked** for (seen in 7.2); the message is the same. Both are in its `struct vm_struct`. It is
+//! still needed after that call, to free it: so its address is in a callee-saved register, or in the stack frame of
+//! `__vmalloc_node_range`, next to the place where the call's frame begins. From the tracepoint, a page's failure further down, all
+//! of it is on the stack.
 //!
 //! As in `oom::oom_control`, nothing is assumed about frames: each word is tried as the address of a `vm_struct`, whose members
 //! must fit together. Completed ones do not fit (`VM_UNINITIALIZED` is cleared at the end), nor do those that vmalloc has made for
@@ -28,8 +29,8 @@ const IN_PROGRESS: u64 = 0x22;
 /// A search.
 #[derive(Clone, Copy)]
 struct Search {
-    /// Bytes that the area must have got, and the bits of that number that count.
-    got_bytes: u64,
+    /// Bytes that the area must have got or been asked for, and the bits of that number that count.
+    told_bytes: u64,
     mask: u64,
     /// Address of the first that fits, or 0.
     found: u64,
@@ -41,7 +42,7 @@ impl Search {
     /// Without a branch, for the verifier: see `kernel`.
     #[inline(always)]
     fn consider(&mut self, address: u64) {
-        let fits = opaque(plausible(address, self.got_bytes, self.mask));
+        let fits = opaque(plausible(address, self.told_bytes, self.mask));
         let first = is_zero(self.found);
         let same = is_zero(self.found ^ address);
         self.others |= fits & (first ^ 1) & (same ^ 1);
@@ -61,15 +62,15 @@ impl Search {
     }
 }
 
-/// Address of the `vm_struct` of the vmalloc that calls the probed function having got so many bytes, or 0. `is_vmalloc` is 0 if
+/// Address of the `vm_struct` of the vmalloc that calls the probed function and tells so many bytes, or 0. `is_vmalloc` is 0 if
 /// none does.
 #[inline(never)]
-pub(super) fn at_call(ctx: *mut core::ffi::c_void, got_bytes: u64, is_vmalloc: u64) -> u64 {
+pub(super) fn at_call(ctx: *mut core::ffi::c_void, told_bytes: u64, is_vmalloc: u64) -> u64 {
     if is_vmalloc == 0 {
         return 0;
     }
     let ctx = ProbeContext::new(ctx);
-    let mut search = Search { got_bytes, mask: u64::MAX, found: 0, others: 0 };
+    let mut search = Search { told_bytes, mask: u64::MAX, found: 0, others: 0 };
     // SAFETY: the context of a kprobe is the registers.
     let (kept, stack) = unsafe { callee_saved(&*ctx.as_ptr().cast()) };
     for register in kept {
@@ -82,7 +83,7 @@ pub(super) fn at_call(ctx: *mut core::ffi::c_void, got_bytes: u64, is_vmalloc: u
 /// The same for a page that failed, from an address on the current stack.
 #[inline(never)]
 pub(super) fn on_stack(context: u64) -> u64 {
-    let mut search = Search { got_bytes: 0, mask: 0, found: 0, others: 0 };
+    let mut search = Search { told_bytes: 0, mask: 0, found: 0, others: 0 };
     search.consider_stack(context, STACK_WORDS);
     search.result()
 }
@@ -102,9 +103,10 @@ fn callee_saved(regs: &aya_ebpf::bindings::pt_regs) -> ([u64; 10], u64) {
     ([r19, r20, r21, r22, r23, r24, r25, r26, r27, r28], regs.sp)
 }
 
-/// 1 if there is a `vm_struct` at `address` that vmalloc is filling, and has got those bits of `got_bytes` for; else 0.
+/// 1 if there is a `vm_struct` at `address` that vmalloc is filling, and those bits of `told_bytes` are of what it has got or been
+/// asked for; else 0.
 #[inline(never)]
-fn plausible(address: u64, got_bytes: u64, mask: u64) -> u64 {
+fn plausible(address: u64, told_bytes: u64, mask: u64) -> u64 {
     /// No page is smaller.
     const PAGE: u64 = 4096;
     let area: u64 = member(address, fields::VM_ADDR);
@@ -113,12 +115,16 @@ fn plausible(address: u64, got_bytes: u64, mask: u64) -> u64 {
     let flags: u64 = member(address, fields::VM_FLAGS);
     let device: u64 = member(address, fields::VM_PHYS_ADDR);
     let count = u64::from(member::<u32>(address, fields::VM_NR_PAGES));
-    // Pages have 4, 16 or 64 KiB, and what it has got is less than its size with the guard page.
-    let got = is_zero((count << 12 ^ got_bytes) & mask)
-        | is_zero((count << 14 ^ got_bytes) & mask)
-        | is_zero((count << 16 ^ got_bytes) & mask);
-    let got_bytes = (got_bytes & mask) | ((count << 12) & !mask);
-    let larger = opaque(opaque(got_bytes).wrapping_sub(size)) >> 63;
+    // Pages have 4, 16 or 64 KiB.
+    let got = is_zero((count << 12 ^ told_bytes) & mask)
+        | is_zero((count << 14 ^ told_bytes) & mask)
+        | is_zero((count << 16 ^ told_bytes) & mask);
+    // Its size is what was asked for, and a guard page unless the caller wants none.
+    let guard = size.wrapping_sub(told_bytes);
+    let asked =
+        is_zero(guard) | is_zero(guard ^ 1 << 12) | is_zero(guard ^ 1 << 14) | is_zero(guard ^ 1 << 16);
+    // At the tracepoint of 5.10 it counts as if all was there; that is still less than its size with the guard page.
+    let larger = opaque(opaque(count << 12).wrapping_sub(size)) >> 63;
     (area >> 63)
         & (pages >> 63)
         & is_zero(area & (PAGE - 1))
@@ -126,7 +132,7 @@ fn plausible(address: u64, got_bytes: u64, mask: u64) -> u64 {
         & is_zero(size >> 47)
         & is_zero(device)
         & is_zero(flags & IN_PROGRESS ^ IN_PROGRESS)
-        & got
+        & (got | asked)
         & larger
 }
 

@@ -179,3 +179,13 @@ fn refuses_failures_that_could_not_be_told() {
     Catalogue::parse("[[scenario]]\nname = \"n\"\nabout = \"a\"\nneeds = []\nquiet = true\n")
         .expect("a quiet one");
 }
+
+#[test]
+fn two_lists_of_flags_may_stand_for_the_same() {
+    let flags = |names: &[&'static str]| crate::gfp::flags(names.iter().copied());
+    let told = flags(&["GFP_HIGHUSER", "__GFP_ACCOUNT"]);
+    assert_eq!(told, flags(&["GFP_KERNEL_ACCOUNT", "__GFP_HIGHMEM", "__GFP_HARDWALL"]));
+    assert_ne!(told, flags(&["GFP_KERNEL_ACCOUNT", "__GFP_HIGHMEM"]));
+    assert_eq!(flags(&["GFP_ATOMIC"]), flags(&["GFP_ATOMIC", "GFP_ATOMIC"]));
+    assert_ne!(flags(&["GFP_ATOMIC"]), flags(&["GFP_KERNEL"]));
+}

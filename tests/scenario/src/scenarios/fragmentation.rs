@@ -204,6 +204,8 @@ pub(super) fn bpf_map_charge(stage: &Stage<'_>) -> Result<Cast> {
     let mut allocator = Allocator::start(&node.scratch, &Role::allocates_bpf_maps("allocator", 1))?;
     // Room for one map, and for a part of the next.
     allocator.container.cgroup.set_limit(24 * MIB)?;
+    // With cpusets the flags of a vmalloc's page look like those of a process's at the tracepoint.
+    allocator.container.cgroup.add_cpuset(node.scratch.mount())?;
     allocator.fails(1)?;
     node.cast(&allocator, None)
 }
