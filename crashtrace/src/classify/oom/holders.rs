@@ -49,12 +49,13 @@ impl Scene<'_> {
         })
     }
 
-    /// The total for shares: the memory and swap that the decision was about, if that was all of the node's, because usage is
-    /// counted over the whole node.
+    /// The total for shares: that of the node's account, else the memory and swap that the decision was about; if that was all of the
+    /// node's, because usage is counted over the whole node.
     #[must_use]
     pub fn share_of(&self) -> Option<u64> {
         let control = self.control.filter(|control| control.constraint == Constraint::None)?;
-        Some(control.total_bytes).filter(|total| *total > 0)
+        let total = self.account.map_or(control.total_bytes, |account| account.total_bytes);
+        Some(total).filter(|total| *total > 0)
     }
 
     /// It has more than half of the total, and so more than anything else.

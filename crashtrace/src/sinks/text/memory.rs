@@ -3,7 +3,7 @@
 use super::{label, owner_words};
 use crate::fragmentation::{block_pages, pages};
 use crate::phrase::size;
-use crate::schema::{Allocation, Holder, Memory, Text, Unmovable};
+use crate::schema::{Account, Allocation, Holder, Memory, Text, Unmovable};
 use crate::terminal::zones::{Picture, Row, draw};
 use crate::terminal::{Page, Style};
 
@@ -21,6 +21,11 @@ pub(super) fn lines(page: &mut Page, memory: &Memory) {
             None => String::new(),
         };
         label(page, "pods", &format!("{}{limit}", size(pods.usage_bytes)));
+    }
+    // The table of the account names them, with shares of the same total as its other rows.
+    let listed = |account: &Account| account.entries.iter().any(|entry| entry.holder.is_some());
+    if memory.account.as_ref().is_some_and(listed) {
+        return;
     }
     for (index, holder) in memory.holders.iter().take(HOLDERS_SHOWN).enumerate() {
         let whose = owner_words(Some(&holder.owner), Some(holder.cgroup.as_str()));

@@ -113,6 +113,19 @@ fn heap(oom: &Oom<'_>, part: &Part<'_>) -> Option<String> {
             process(victim.task)
         ));
     }
+    let victims = oom.scene.victims();
+    let killed = victims
+        .iter()
+        .filter_map(|victim| victim.task.rss)
+        .fold(0_u64, |sum, rss| sum.saturating_add(rss.anon_bytes));
+    if victims.len() > 1 && killed >= part.bytes / 2 {
+        return Some(format!(
+            "is anonymous memory (heap and stacks), {} of it of the {} killed processes: compare their number and the limits that \
+             their runtime has (-Xmx, GOMEMLIMIT, --max-old-space-size) with the cgroup's limit.",
+            size(killed.min(part.bytes)),
+            victims.len()
+        ));
+    }
     Some(format!(
         "is anonymous memory (heap and stacks), and {} has only {} of it: look at the other processes and their number.",
         process(victim.task),
