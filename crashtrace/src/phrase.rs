@@ -38,11 +38,14 @@ pub fn size(bytes: u64) -> String {
     format!("{} {}", shown.strip_suffix(".0").unwrap_or(&shown), UNITS[unit])
 }
 
+/// What CPUs may keep back of a counter: 64 pages (`MEMCG_CHARGE_BATCH`) of a few.
+const NOISE_BYTES: u64 = 1 << 20;
+
 /// How far a size is from another, where both are shown as the same: `, 12 MiB below`. Nothing where they look different, or are
-/// equal.
+/// equal but for what CPUs keep back.
 #[must_use]
 pub fn apart(bytes: u64, of: u64, what: &str) -> String {
-    if size(bytes) != size(of) {
+    if size(bytes) != size(of) || bytes.abs_diff(of) < NOISE_BYTES {
         return String::new();
     }
     match bytes.cmp(&of) {
@@ -320,8 +323,9 @@ mod tests {
             (GIB, 2 * GIB, ""),
             (GIB, GIB, ""),
             (2 * GIB - (12 << 20), 2 * GIB, ", 12 MiB below it"),
-            (GIB + 4096, GIB, ", 4 KiB above it"),
-            (u64::MAX, u64::MAX - 1, ", 1 B above it"),
+            (GIB + (2 << 20), GIB, ", 2 MiB above it"),
+            (GIB + 4096, GIB, ""),
+            (u64::MAX, u64::MAX - 1, ""),
         ] {
             assert_eq!(apart(bytes, of, "it"), shown);
         }

@@ -98,7 +98,8 @@ const LIMITED: &[Limited] = &[
     Limited {
         role: "mixed_drivers",
         kind: "container",
-        limit: "system.slice/containerd.service",
+        // Not containerd's: that of other scenarios is there.
+        limit: "system.slice/k3s.service",
         below: "kubepods-burstable-pod{u}.slice:cri-containerd:{A}",
     },
     Limited {

@@ -365,7 +365,8 @@ fn a_reservation_is_raised_by_what_exceeds_it_and_no_further() {
         "120 MiB (25 %) are held by pod",
         &[
             "takes 234 MiB, 70 MiB more than the 164 MiB that is reserved for it. Raise kubelet's --system-reserved or \
-           --kube-reserved by about 70 MiB, and run fewer pods here: they used 230 MiB, and could use no more than 230 MiB then.",
+           --kube-reserved by about 77.2 MiB (the excess and 7.2 MiB, so that the pods reach their limit before the node reaches its \
+           watermarks), and run fewer pods here: they used 230 MiB, and could use no more than 222.8 MiB then.",
         ],
         &["takes more than is reserved"],
     );

@@ -74,12 +74,15 @@ pub(super) fn reservation(oom: &Oom<'_>, account: &Account) -> Option<String> {
             words(oom, account, part)
         ));
     }
+    // With the excess alone the pods reach their limit just as the node runs out, and which comes first is chance.
+    let margin = free::of(oom).map_or(0, |free| free.low_bytes).max(account.total_bytes / 64);
     // On a full node all that is taken from the pods is in their use.
-    let left = limit.saturating_sub(excess_bytes);
+    let left = limit.saturating_sub(excess_bytes.saturating_add(margin));
     Some(format!(
-        "{lead}. Raise kubelet's --system-reserved or --kube-reserved by about {}, and run fewer pods here: they used {}, and could \
-         use no more than {} then{}.",
-        size(excess_bytes),
+        "{lead}. Raise kubelet's --system-reserved or --kube-reserved by about {} (the excess and {}, so that the pods reach their \
+         limit before the node reaches its watermarks), and run fewer pods here: they used {}, and could use no more than {} then{}.",
+        size(excess_bytes.saturating_add(margin)),
+        size(margin),
         size(usage),
         size(left),
         apart(usage, left, "that")
