@@ -357,6 +357,9 @@ fields! {
     PER_NODE_LRU_LENGTH = [length("mem_cgroup_per_node", "lru_zone_size")];
     /// Bytes of one, or of a row.
     PER_NODE_LRU_STRIDE = [stride("mem_cgroup_per_node", "lru_zone_size")];
+    /// `mem_cgroup_per_node.lruvec.lrugen.nr_pages`, i64 for each generation, anonymous and file, and zone; from 6.1 on, where it is
+    /// built with the multi-generational LRU.
+    PER_NODE_GENERATIONS = [at("mem_cgroup_per_node", "lruvec.lrugen.nr_pages")];
     /// `cgroup_subsys_state.flags`, u32.
     CSS_FLAGS = [at("cgroup_subsys_state", "flags")];
 

@@ -10,7 +10,8 @@
 use crate::fields;
 
 /// Lists of pages that reclaim goes through (`enum lru_list`, `include/linux/mmzone.h`, 5.10 to 7.3): inactive and active anonymous,
-/// inactive and active file, unevictable. Shared memory is among the anonymous ones.
+/// inactive and active file, unevictable. Shared memory is among the anonymous ones. Pages of the multi-generational LRU, which
+/// has neither, count as inactive.
 pub const LRU_LISTS: usize = 5;
 
 /// Sizes of huge pages in a record at most (`HUGE_MAX_HSTATE`: 2 on x86, 4 on arm64).

@@ -38,13 +38,13 @@ pub fn fill(memory: &mut NodeMemory, meminfo: &[u8]) -> bool {
         }
     }
     if memory.huge_pages.is_none() {
-        // The file has the pool of one size in detail, and all pools together.
+        // Of one size. All pools together (`Hugetlb`) do not tell what of them is free.
         let size = || {
             let page_bytes = bytes("Hugepagesize")?;
             let of = |name: &str| number(name)?.checked_mul(page_bytes);
             Some(HugePages {
                 page_bytes,
-                total_bytes: bytes("Hugetlb").or_else(|| of("HugePages_Total"))?,
+                total_bytes: of("HugePages_Total")?,
                 free_bytes: of("HugePages_Free")?,
                 reserved_bytes: of("HugePages_Rsvd")?,
             })
@@ -100,7 +100,7 @@ mod tests {
         let page_bytes = 2 << 20;
         let pool = HugePages {
             page_bytes,
-            total_bytes: 8 << 20,
+            total_bytes: 3 * page_bytes,
             free_bytes: 2 * page_bytes,
             reserved_bytes: page_bytes,
         };

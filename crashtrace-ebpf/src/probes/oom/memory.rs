@@ -16,8 +16,9 @@
 use core::ptr;
 
 use crashtrace_ebpf::{
-    HUGE_SIZES, HugePages, LRU_LISTS, MAX_NUMA_NODES, MAX_ZONES, MemcgMemory, NodeMemory, Section, address,
-    fields, memcg_memory_missing as lacks, memcg_stat, node_memory_flag, node_stat, section,
+    HUGE_SIZES, HugePages, LRU_LISTS, MAX_NUMA_NODES, MAX_ZONE_TYPES, MAX_ZONES, MemcgMemory, NodeMemory,
+    Section, address, fields, memcg_memory_missing as lacks, memcg_stat, node_memory_flag, node_stat,
+    section,
 };
 
 use crate::emit::{Record, end, grow};
@@ -198,7 +199,13 @@ unsafe fn statistics(out: *mut MemcgMemory, memcg: u64) -> u64 {
     missing
 }
 
+/// Generations of the multi-generational LRU (`MAX_NR_GENS`, `include/linux/mmzone.h`, 6.1 to 7.3).
+const GENERATIONS: u64 = 4;
+
 /// Adds up the sizes of a memcg's own lists over zones and NUMA nodes. Gives 1 if there are none.
+///
+/// A page is on a list of `enum lru_list`, or in a generation of the multi-generational LRU, whose pages are in no `lru_zone_size`
+/// (`lru_gen_update_size`, `include/linux/mm_inline.h`). That is switched at run time, so both are read.
 ///
 /// # Safety
 /// `scratch` must be a value of the map, and `out` must lie in it.
@@ -232,6 +239,41 @@ unsafe fn lists(scratch: *mut Scratch, out: *mut MemcgMemory, memcg: u64) -> u64
                     break;
                 }
                 let sum = (&raw mut (*out).lru_pages).cast::<u64>().add(index % LRU_LISTS);
+                let size = place.cast::<u64>().add(index).read_volatile();
+                sum.write_volatile(sum.read_volatile().wrapping_add(size));
+            }
+            generations(scratch, out, per_node);
+        }
+    }
+    0
+}
+
+/// Adds the pages of all generations.
+///
+/// # Safety
+/// `scratch` must be a value of the map, and `out` must lie in it.
+#[inline(never)]
+unsafe fn generations(scratch: *mut Scratch, out: *mut MemcgMemory, per_node: u64) -> u64 {
+    let (Some(pages), Some(zones)) = (field(fields::PER_NODE_GENERATIONS), field(fields::PGDAT_ZONE_COUNT))
+    else {
+        return 0;
+    };
+    // Of a generation: the zones' anonymous pages, then their file pages.
+    const BOTH: usize = 2 * MAX_ZONE_TYPES;
+    for generation in 0..GENERATIONS {
+        // SAFETY: the caller vouches for both; the places are constants within them.
+        unsafe {
+            let place = (&raw mut (*scratch).candidate).cast::<[u64; BOTH]>();
+            if copy(place, per_node + pages + generation * 2 * zones * 8) != 0 {
+                return 0;
+            }
+            for index in 0..BOTH {
+                if index as u64 >= 2 * zones {
+                    break;
+                }
+                // Inactive anonymous is the first list, inactive file the third.
+                let list = 2 * (is_zero(index as u64 / zones) ^ 1);
+                let sum = (&raw mut (*out).lru_pages).cast::<u64>().add((list & 3) as usize);
                 let size = place.cast::<u64>().add(index).read_volatile();
                 sum.write_volatile(sum.read_volatile().wrapping_add(size));
             }

@@ -53,6 +53,7 @@ pub fn node(scope: &Scope<'_>) -> Account {
     if ballooned_bytes.is_none() {
         parts.entries.extend(stats.balloon_bytes.map(|bytes| Entry::of(AccountKind::Balloon, bytes)));
     }
+    parts.take_off_stale(memory.managed_bytes);
     let (total, free) = (stats.swap_total_bytes, stats.swap_free_bytes);
     Account {
         total_bytes: memory.managed_bytes,
@@ -82,6 +83,33 @@ struct Parts {
 impl Parts {
     fn add(&mut self, kind: AccountKind, bytes: u64) {
         self.entries.push(Entry::of(kind, bytes));
+    }
+
+    /// What is charged to cgroups is summed up to two seconds late, and is missing in what is subtracted from the kernel's memory: so
+    /// this has twice what a cgroup has just been charged. By that much the entries come to more than there is.
+    fn take_off_stale(&mut self, total_bytes: u64) {
+        const UNCHARGED_KINDS: [AccountKind; 6] = [
+            AccountKind::SlabUnreclaimable,
+            AccountKind::SlabReclaimable,
+            AccountKind::PageTables,
+            AccountKind::KernelStacks,
+            AccountKind::Percpu,
+            AccountKind::Vmalloc,
+        ];
+        let sum = self.entries.iter().fold(0, |sum: u64, entry| sum.saturating_add(entry.bytes));
+        // Less is what CPUs keep back.
+        let mut surplus = sum.saturating_sub(total_bytes);
+        if surplus <= total_bytes / 64 {
+            return;
+        }
+        let mut uncharged: Vec<_> =
+            self.entries.iter_mut().filter(|entry| UNCHARGED_KINDS.contains(&entry.kind)).collect();
+        uncharged.sort_by_key(|entry| std::cmp::Reverse(entry.bytes));
+        for entry in uncharged {
+            let part = entry.bytes.min(surplus);
+            entry.bytes -= part;
+            surplus -= part;
+        }
     }
 
     /// Free memory. Without an allocation all of it is taken for eligible.
@@ -140,7 +168,9 @@ impl Parts {
         let rest = charged.saturating_sub(listed);
         let removed = found.removed_small.map_or(0, |removed| removed.bytes).min(rest);
         self.add(AccountKind::RemovedCgroups, removed);
-        self.add(AccountKind::SmallCgroups, rest - removed);
+        // Large ones may be among those that were not visited.
+        let seen = found.looked_at > 0 && !found.incomplete;
+        self.add(if seen { AccountKind::SmallCgroups } else { AccountKind::Cgroup }, rest - removed);
     }
 
     /// Pages of processes and files where there is no memory controller, and so nothing is charged.
@@ -319,7 +349,13 @@ fn kept(scope: &Scope<'_>) -> Option<Kept> {
             continue;
         };
         let sum = kept.get_or_insert_default();
-        let add = |to: &mut u64, pages: u64| *to = to.saturating_add(bytes(pages));
+        // A reserve may be larger than its zone.
+        let mut left = zone.managed_pages.unwrap_or(u64::MAX);
+        let mut add = |to: &mut u64, pages: u64| {
+            let pages = pages.min(left);
+            left -= pages;
+            *to = to.saturating_add(bytes(pages));
+        };
         add(&mut sum.min_bytes, marks.min_pages.saturating_add(zone.boost_pages));
         let reserve = scope.request.and_then(|request| reserve_pages(scope.zones, zone, request.traits));
         add(&mut sum.lowmem_reserve_bytes, reserve.unwrap_or(0));

@@ -115,6 +115,7 @@ fn a_field_that_a_kernel_lacks_is_absent_and_not_zero() {
     let gone = ["TASK_MEMCG_OOM_GFP", "TASK_MEMCG_OOM_ORDER"];
     let of_memory = [
         "MIGRATE_CMA",
+        "PER_NODE_GENERATIONS",
         "NODE_STAT_VMALLOC",
         "NODE_STAT_GPU_ACTIVE",
         "NODE_STAT_GPU_RECLAIM",
@@ -214,7 +215,7 @@ fn the_running_kernel_has_all_that_is_needed() {
     // Everything else is in every kernel since 5.10 that has memory cgroups.
     let may_lack = |name: &&str| {
         ["MEMCG_OOM_KILL_DISABLE", "MIGRATE_CMA", "ZONE_FREE_HIGHATOMIC"].contains(name)
-            || ["MEMCG_KMEM_USAGE", "MEMCG_TCPMEM_USAGE"].contains(name)
+            || ["MEMCG_KMEM_USAGE", "MEMCG_TCPMEM_USAGE", "PER_NODE_GENERATIONS"].contains(name)
             || ["TASK_MEMCG_", "MEMCG_STAT_", "NODE_STAT_", "ZONE_STAT_"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix))

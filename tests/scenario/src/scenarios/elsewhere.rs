@@ -69,21 +69,39 @@ pub(super) fn root_process(stage: &Stage<'_>) -> Result<Cast> {
     touched(cast, &daemon)
 }
 
+/// A kill must free memory of the zones that are short: so the victim's lies there, and not in zone Movable, which is full while it
+/// comes and empty afterwards.
 pub(super) fn zone_movable(stage: &Stage<'_>) -> Result<Cast> {
+    const WEB_MIB: u64 = 60;
     let scratch = node::node(stage)?;
     let pod = scratch.pod()?;
     let container = pod.container()?;
-    let web = fed(&container.cgroup, &Role::eats("web", 20))?;
+    let mut filler =
+        fed(&scratch.host("filler.service")?, &Role::eats("filler", zone_free_mib("Movable")?).of_host())?;
+    let mut web = fed(&container.cgroup, &Role::eats("web", WEB_MIB).adj(900))?;
+    filler.kill();
+    filler.killed()?;
+    ensure!(zone_free_mib("Movable")? > 2 * WEB_MIB, "zone Movable is not free again");
     let service = scratch.host("collector.service")?;
-    // Its own memory is small, so it must be first by its score.
-    let role = Role::fills_pipes("collector", memory_kib("MemTotal")? / 1024).adj(1000).of_host();
-    let collector = feed_as(&service, &role)?;
+    let pipes = zone_free_mib("DMA32")? + WEB_MIB / 2;
+    let collector = fed(&service, &Role::fills_pipes("collector", pipes).adj(-1000).of_host())?;
+    web.killed()?;
+    ensure!(collector.lives(), "the collector died too");
     let place = unit(&service);
-    // It frees the pipes after its own memory: until then the kernel may choose another one.
     Ok(node::cast(&scratch, &pod)?
         .process("web", web.part(&container.place.owner)?)
         .process("collector", collector.part(&place.owner)?)
         .place("service", place))
+}
+
+/// Free memory of the zone of this name.
+fn zone_free_mib(zone: &str) -> Result<u64> {
+    let text = fs::read_to_string("/proc/zoneinfo").context("cannot read /proc/zoneinfo")?;
+    let of_zone = text.lines().skip_while(|line| line.split_whitespace().last() != Some(zone));
+    let free = of_zone.skip(1).find_map(|line| line.trim().strip_prefix("pages free"));
+    let pages: u64 =
+        free.context("the zone has no free pages in /proc/zoneinfo")?.trim().parse().context("no number")?;
+    Ok(pages * rustix::param::page_size() as u64 / MIB)
 }
 
 pub(super) fn min_free_kbytes(stage: &Stage<'_>) -> Result<Cast> {
