@@ -54,15 +54,24 @@ fn status_of(pod: &Pod, container: &Container) -> PathBuf {
 
 /// Waits until it handles SIGTERM.
 fn handles_term(pod: &Pod, container: &Container) {
+    until_term_is(true, pod, container);
+}
+
+fn handles_no_term(pod: &Pod, container: &Container) {
+    until_term_is(false, pod, container);
+}
+
+/// Waits until its first process handles SIGTERM, or does not.
+fn until_term_is(handled: bool, pod: &Pod, container: &Container) {
     let path = status_of(pod, container);
     let deadline = Instant::now() + SOON;
     loop {
         let status = fs::read_to_string(&path).expect("it runs");
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask").trim();
-        if u64::from_str_radix(caught, 16).expect("a mask") & TERM_BIT != 0 {
+        if (u64::from_str_radix(caught, 16).expect("a mask") & TERM_BIT != 0) == handled {
             return;
         }
-        assert!(Instant::now() < deadline, "it handles no SIGTERM: {status}");
+        assert!(Instant::now() < deadline, "SIGTERM is not as expected (handled: {handled}): {status}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -106,8 +115,9 @@ fn each_end_of_a_container_is_told_once_with_who_ended_it() {
     assert_eq!(told(&report), json!([0, null, "runtime", "unknown"]), "{report:#}");
     assert_eq!(signals(&report), json!([[15, false, "runtime", "containerd-shim"]]), "{report:#}");
 
-    // Process 1 without a handler.
+    // Process 1 without a handler, once it is the container's program: the runtime's process before it handles SIGTERM.
     let ignores = stage.run(&pod, "ignores", Script::Waits);
+    handles_no_term(&pod, &ignores);
     stage.stop(&ignores, 1);
     let report = stage.end(&ignores);
     assert_eq!(told(&report), json!([137, 9, "runtime", "unknown"]), "{report:#}");

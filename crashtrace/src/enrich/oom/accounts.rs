@@ -127,7 +127,12 @@ impl Accounts {
         let usage_bytes = memory.usage_bytes.or(level.and_then(|level| level.usage_bytes))?;
         let mut memory = *memory;
         let mut late = false;
-        if let Some(cgroups) = cgroups.filter(|_| memory.stats == MemcgStats::default()) {
+        let unread = memory.stats == MemcgStats::default();
+        if unread && cgroups.is_none() {
+            // Its file cannot be found by a path that is not whole.
+            memory.stats = late::of_lists(lists);
+        }
+        if let Some(cgroups) = cgroups.filter(|_| unread) {
             let result;
             (memory, result) = late::of_memcg(&memory, lists, cgroups, node);
             late = result.is_ok();

@@ -39,6 +39,11 @@ pub(super) fn brought_up(stats: &MemcgStats, lists: &[Lru], usage_bytes: u64) ->
 /// What CPUs may keep back: 64 pages each (`MEMCG_CHARGE_BATCH`) of a few.
 const BATCHES_BYTES: u64 = 2 << 20;
 
+/// What the lists alone tell.
+pub(super) fn of_lists(lists: &[Lru]) -> MemcgStats {
+    with_lists(MemcgStats::default(), lists)
+}
+
 fn with_lists(mut stats: MemcgStats, lists: &[Lru]) -> MemcgStats {
     if lists.is_empty() {
         return stats;
