@@ -17,7 +17,7 @@
 
 use super::cause::{OomCause, Row};
 use super::scene::Scene;
-use super::whose::{SharedLimit, Whose, shared_limit};
+use super::whose::{SharedLimit, shared_limit};
 use crate::classify::{LimitFinding, Open, Reason, level_of};
 use crate::enrich::Party;
 use crate::event::{self, Lineage};
@@ -95,11 +95,11 @@ fn observed(scene: &Scene<'_>, lineage: &Lineage) -> Found {
 fn settle(scene: &Scene<'_>, cgroups: Lineage, party: Party) -> Found {
     let charged_at = level_of(&party.placement);
     let shared_limit = shared_limit(scene, &cgroups, &party, charged_at);
-    let guessed = shared_limit.is_some_and(|shared| shared.whose == Whose::ContainersByGuess);
+    let inferred = shared_limit.is_some_and(|shared| shared.whose.is_inferred());
     Found {
         level: Some(shared_limit.map_or(charged_at, |shared| shared.whose.level())),
         limit: Some(LimitFinding { cgroups, party, charged_at }),
-        inferred: if guessed { vec![LEVEL] } else { Vec::new() },
+        inferred: if inferred { vec![LEVEL] } else { Vec::new() },
         shared_limit,
         ..Found::default()
     }

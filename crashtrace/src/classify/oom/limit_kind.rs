@@ -1,7 +1,8 @@
 //! Which limit of its cgroup an OOM is about: of memory, or of memory and swap together. PURE.
 //!
-//! cgroup v1 charges memory and swap together first (`try_charge_memcg`, `mm/memcontrol.c`, 5.10 to 7.3), so a container can
-//! die with memory well below its own limit. cgroup v2 limits swap by itself: a charge fails at `memory.max`, and only a full
+//! cgroup v1 charges memory and swap together first (`try_charge_memcg`, `mm/memcontrol.c`, 5.10 to 7.3): a container can die
+//! with memory well below its own limit, and where both are full it is that of both which failed. With equal limits and nothing
+//! in swap either may be meant, and memory's is the one that users set. cgroup v2 limits swap by itself: a charge fails at `memory.max`, and only a full
 //! `memory.swap.max` explains why reclaim found no place for anonymous memory.
 
 use super::limit::slack_bytes;
@@ -17,6 +18,8 @@ pub struct SwapLimit {
     pub usage_bytes: u64,
     /// Limit of the same.
     pub limit_bytes: u64,
+    /// Memory was at its own limit too.
+    pub memory_is_full: bool,
 }
 
 impl LimitFinding {
@@ -44,15 +47,18 @@ fn swap_limit(level: &Level, memory_cgroup_v1: bool) -> Option<SwapLimit> {
     let limit_bytes = level.swap_limit.and_then(Limit::bytes).filter(|limit| *limit > 0)?;
     let full = usage_bytes.saturating_add(slack_bytes(limit_bytes)) >= limit_bytes;
     let memory = level.limit.and_then(Limit::bytes);
-    let memory_full = memory.is_some_and(|memory| level.at_limit(slack_bytes(memory)));
-    let kind = match (memory_cgroup_v1, memory_full) {
+    let memory_is_full = memory.is_some_and(|memory| level.at_limit(slack_bytes(memory)));
+    // Without a known usage of memory nothing is concluded from the rest.
+    let memory_bytes = level.usage_bytes?;
+    let in_swap = usage_bytes > memory_bytes.saturating_add(slack_bytes(limit_bytes));
+    let kind = match (memory_cgroup_v1, memory_is_full) {
         (true, false) => LimitKind::MemoryAndSwap,
+        (true, true) if in_swap => LimitKind::MemoryAndSwap,
         (false, true) => LimitKind::MemorySwapFull,
         // v1: both are full if they are equal and nothing is swapped. v2: swap by itself kills no process.
         _ => return None,
     };
-    // Without a known usage of memory nothing is concluded from the rest.
-    (full && level.usage_bytes.is_some()).then_some(SwapLimit { kind, usage_bytes, limit_bytes })
+    full.then_some(SwapLimit { kind, usage_bytes, limit_bytes, memory_is_full })
 }
 
 #[cfg(test)]
@@ -86,6 +92,8 @@ mod tests {
             // 89 MiB of memory and 11 MiB of swap, both limits 100 MiB.
             (true, (89, 100), (100, 100), Some(MemoryAndSwap)),
             (true, (100, 100), (100, 100), Some(Memory)),
+            // Memory is full too, but the charge of both comes first.
+            (true, (100, 100), (200, 200), Some(MemoryAndSwap)),
             (true, (100, 100), (110, 200), Some(Memory)),
             (true, (100, 100), (100, MAX), Some(Memory)),
             (true, (50, 100), (60, 200), None),

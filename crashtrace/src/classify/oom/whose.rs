@@ -15,12 +15,14 @@
 //! | by the spec only the pod has a limit | the pod's |
 //! | by the spec both have one, and they are equal | of the one whose cgroup the kernel named |
 //! | by the spec the container has it, or the pod's follows from its containers' | the container's |
-//! | no spec; another container of the pod has the pod's number too | the pod's: as a sum it would be more than either |
+//! | by the spec neither has one (set by hand, or removed from the spec since) | of the one whose cgroup the kernel named: inferred |
+//! | no spec; another container of the pod has the pod's number too | taken for the pod's, since a sum would be more than either: inferred, and both readings are told |
 //! | no spec, and nothing else | taken for the container's, which it is in most pods: inferred, and both readings are told |
 //!
 //! That another container has the number too shows where the trigger is in one and the victim in another. A list of the limits below
-//! the pod would show it for every kill ([`whose`] takes the answer as an argument): two of the pod's number settle it, while a
-//! single one does not, since a pod with a limit of its own may have one container.
+//! the pod would show it for every kill ([`whose`] takes the answer as an argument): two of the pod's number show that the pod
+//! has a limit of its own, while a single one does not. Whether each container has one of its own too the spec alone tells, so that the
+//! certainty of a pod's kills does not depend on which of its containers triggered them.
 
 use super::scene::Scene;
 use crate::enrich::Party;
@@ -45,7 +47,9 @@ pub enum Whose {
     PodsBySpec,
     /// By the spec each has one of its own; it is the one whose cgroup the kernel named.
     Both { charged_at: Level },
-    /// Another container of the pod has the pod's number.
+    /// By the spec neither has one.
+    NeitherBySpec { charged_at: Level },
+    /// Taken for the pod's: another container of the pod has the pod's number.
     PodsByOtherContainer,
     /// Taken for the container's.
     ContainersByGuess,
@@ -57,7 +61,16 @@ impl Whose {
         match self {
             Self::ContainersBySpec | Self::ContainersByGuess => Level::Container,
             Self::PodsBySpec | Self::PodsByOtherContainer => Level::Pod,
-            Self::Both { charged_at } => charged_at,
+            Self::Both { charged_at } | Self::NeitherBySpec { charged_at } => charged_at,
+        }
+    }
+
+    /// The spec does not tell.
+    #[must_use]
+    pub fn is_inferred(self) -> bool {
+        match self {
+            Self::ContainersBySpec | Self::PodsBySpec | Self::Both { .. } => false,
+            Self::NeitherBySpec { .. } | Self::PodsByOtherContainer | Self::ContainersByGuess => true,
         }
     }
 }
@@ -77,11 +90,9 @@ fn whose(charged_at: Level, spec: Option<InSpec>, another_container_has_it: bool
         Some(InSpec { pod: true, container: Some(true) }) => Whose::Both { charged_at },
         Some(InSpec { pod: true, container: _ }) => Whose::PodsBySpec,
         Some(InSpec { pod: false, container: Some(true) | None }) => Whose::ContainersBySpec,
-        // A limit that Kubernetes has of neither: set by hand, or removed from the spec since.
-        Some(InSpec { pod: false, container: Some(false) }) | None if another_container_has_it => {
-            Whose::PodsByOtherContainer
-        }
-        Some(InSpec { pod: false, container: Some(false) }) | None => Whose::ContainersByGuess,
+        Some(InSpec { pod: false, container: Some(false) }) => Whose::NeitherBySpec { charged_at },
+        None if another_container_has_it => Whose::PodsByOtherContainer,
+        None => Whose::ContainersByGuess,
     }
 }
 
@@ -159,13 +170,15 @@ mod tests {
     fn the_spec_decides_and_without_it_a_second_container_of_the_pods_number() {
         let spec = |pod, container| Some(InSpec { pod, container });
         let both = Whose::Both { charged_at: Level::Pod };
+        let neither = Whose::NeitherBySpec { charged_at: Level::Pod };
         for (spec, another, expected, level) in [
             (spec(true, Some(false)), false, Whose::PodsBySpec, Level::Pod),
             (spec(true, None), false, Whose::PodsBySpec, Level::Pod),
             (spec(true, Some(true)), false, both, Level::Pod),
             (spec(false, Some(true)), true, Whose::ContainersBySpec, Level::Container),
             (spec(false, None), false, Whose::ContainersBySpec, Level::Container),
-            (spec(false, Some(false)), false, Whose::ContainersByGuess, Level::Container),
+            (spec(false, Some(false)), false, neither, Level::Pod),
+            (spec(false, Some(false)), true, neither, Level::Pod),
             (None, false, Whose::ContainersByGuess, Level::Container),
             (None, true, Whose::PodsByOtherContainer, Level::Pod),
         ] {
@@ -173,6 +186,7 @@ mod tests {
             assert_eq!((found, found.level()), (expected, level), "{spec:?} {another}");
         }
         assert_eq!(whose(Level::Container, spec(true, Some(true)), false).level(), Level::Container);
+        assert_eq!(whose(Level::Container, spec(false, Some(false)), true).level(), Level::Container);
         assert_eq!(whose(Level::Container, spec(true, Some(false)), false).level(), Level::Pod);
     }
 }

@@ -63,8 +63,16 @@ fn a_limit_that_two_containers_and_their_pod_have_is_the_pods() {
     let seen = kill(&victim, Some(victim.from(POD)), &CHARGE);
     let verdict = seen.clone().triggered_by(task("worker", 77), other(96)).verdict();
     expect(&verdict, Cause::CgroupOom, Some(Level::Pod), Some(Origin::Charge));
-    assert_eq!(verdict.certainty, Certainty::Observed);
-    assert!(verdict.shows(&["another container of the pod has it too, so it is the pod's (spec.resources)"]));
+    // As inferred as where both are in one container: the certainty does not change from kill to kill.
+    assert_eq!(
+        (verdict.certainty, verdict.inferred()),
+        (Certainty::Inferred, vec!["verdict.level".to_owned()])
+    );
+    assert!(verdict.shows(&[
+        "inferred: another container of the pod has it too, so it is taken for the pod's (spec.resources)",
+        "only the pod's spec tells"
+    ]));
+    assert!(verdict.remedy.contains("If by the pod's spec the container has a limit of 96 MiB of its own"));
     assert!(
         verdict.remedy.contains("Raise the pod's own limit, spec.resources.limits.memory, above 96 MiB"),
         "{}",

@@ -66,7 +66,7 @@ pub(super) fn of_weight<'a>(oom: &Oom<'a>, account: &'a Account) -> Vec<Part<'a>
     let free = free::of(oom);
     let counts = |part: &Part<'_>| match part.kind {
         Some(AccountKind::Free) => free.as_ref().is_some_and(free::Free::much_kept),
-        Some(AccountKind::FreeIneligible) => free.as_ref().is_none_or(free::Free::much_barred),
+        Some(AccountKind::FreeIneligible) => free.as_ref().is_none_or(free::Free::much_ineligible),
         _ => true,
     };
     let mut parts: Vec<_> = parts(account).into_iter().filter(counts).collect();

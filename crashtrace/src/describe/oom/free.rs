@@ -12,8 +12,8 @@ const MUCH: u64 = 10;
 #[derive(Debug, Default)]
 pub(super) struct Free {
     /// Free in zones that the allocation may not use: zone, bytes.
-    pub(super) barred: Vec<(String, u64)>,
-    pub(super) barred_bytes: u64,
+    pub(super) ineligible: Vec<(String, u64)>,
+    pub(super) ineligible_bytes: u64,
     /// One of these zones is for movable memory only.
     pub(super) movable: bool,
     /// Free in the other zones.
@@ -55,8 +55,8 @@ fn from(sight: &Sight<'_>) -> Option<Free> {
         }
         if !finding.eligible {
             free.movable |= is_movable(zone);
-            free.barred.push((name(zone), bytes(here)));
-            free.barred_bytes = free.barred_bytes.saturating_add(bytes(here));
+            free.ineligible.push((name(zone), bytes(here)));
+            free.ineligible_bytes = free.ineligible_bytes.saturating_add(bytes(here));
             continue;
         }
         free.eligible_bytes = free.eligible_bytes.saturating_add(bytes(here));
@@ -75,9 +75,9 @@ impl Free {
         phrase::percent(bytes, self.managed_bytes) >= MUCH
     }
 
-    /// Much is free where the allocation may not go.
-    pub(super) fn much_barred(&self) -> bool {
-        self.much(self.barred_bytes)
+    /// Much is free in zones that are not eligible.
+    pub(super) fn much_ineligible(&self) -> bool {
+        self.much(self.ineligible_bytes)
     }
 
     /// Much is free, and the kernel keeps it.
@@ -86,8 +86,8 @@ impl Free {
     }
 
     /// `zone Movable`; several with their sizes.
-    pub(super) fn barred_zones(&self) -> String {
-        let zones: Vec<_> = self.barred.iter().filter(|(_, bytes)| *bytes > 0).collect();
+    pub(super) fn ineligible_zones(&self) -> String {
+        let zones: Vec<_> = self.ineligible.iter().filter(|(_, bytes)| *bytes > 0).collect();
         if let [(zone, _)] = zones.as_slice() {
             return format!("zone {zone}");
         }
@@ -96,11 +96,11 @@ impl Free {
     }
 
     /// Why the allocation may not use those zones.
-    pub(super) fn why_barred(&self) -> &'static str {
+    pub(super) fn why_ineligible(&self) -> &'static str {
         if self.movable {
             "that zone is only for memory that the kernel can move, and this allocation is not"
         } else {
-            "the allocation asked for memory at lower addresses (GFP_DMA, GFP_DMA32)"
+            "it is a DMA or DMA32 allocation"
         }
     }
 
@@ -126,12 +126,12 @@ impl Free {
 pub(super) fn evidence(oom: &Oom<'_>) -> Vec<String> {
     let mut evidence = Vec::new();
     let Some(free) = of(oom) else { return evidence };
-    if free.much_barred() {
+    if free.much_ineligible() {
         evidence.push(format!(
             "{} were free and not eligible, in {}: {}; the zones that it may use manage {} and had {} free",
-            size(free.barred_bytes),
-            free.barred_zones(),
-            free.why_barred(),
+            size(free.ineligible_bytes),
+            free.ineligible_zones(),
+            free.why_ineligible(),
             size(free.eligible_managed_bytes),
             size(free.eligible_bytes)
         ));

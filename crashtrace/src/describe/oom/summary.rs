@@ -54,21 +54,28 @@ fn system(oom: &Oom<'_>) -> String {
 
 /// What ran out, where that was not all of the node's memory, and where the most of it is.
 fn of_node(oom: &Oom<'_>) -> String {
-    let what = match free::of(oom) {
-        Some(free) if free.much_barred() => format!(
-            "the zones that the allocation may use ran out of memory, while {} are free in {}",
-            size(free.barred_bytes),
-            free.barred_zones()
+    let node = "the node ran out of memory".to_owned();
+    let (what, reserve) = match free::of(oom) {
+        Some(free) if free.much_ineligible() => (
+            format!(
+                "the zones that the allocation may use ran out of memory, while {} are free in {}",
+                size(free.ineligible_bytes),
+                free.ineligible_zones()
+            ),
+            String::new(),
         ),
-        Some(free) if free.much_kept() => format!(
-            "the node ran out of memory above the {} that the kernel keeps free",
-            size(free.kept_bytes.min(free.eligible_bytes))
+        Some(free) if free.much_kept() => (
+            node,
+            format!(
+                "; {} are free, but are the kernel's reserve",
+                size(free.kept_bytes.min(free.eligible_bytes))
+            ),
         ),
-        _ => "the node ran out of memory".to_owned(),
+        _ => (node, String::new()),
     };
     match account::summary(oom) {
-        Some(most) => format!("{what}: {most}"),
-        None => what,
+        Some(most) => format!("{what}: {most}{reserve}"),
+        None => format!("{what}{reserve}"),
     }
 }
 

@@ -22,16 +22,18 @@ pub(super) fn summary(oom: &Oom<'_>) -> Option<String> {
 }
 
 pub(super) fn evidence(oom: &Oom<'_>) -> Option<String> {
-    let SwapLimit { kind, usage_bytes, limit_bytes } = oom.swap_limit()?;
+    let SwapLimit { kind, usage_bytes, limit_bytes, memory_is_full } = oom.swap_limit()?;
     let both = format!(
         "{} of {}{}",
         size(usage_bytes),
         size(limit_bytes),
         apart(usage_bytes, limit_bytes, "that limit")
     );
+    let memory =
+        if memory_is_full { "though memory was at its own too" } else { "and memory was below its own" };
     Some(match kind {
         LimitKind::MemoryAndSwap => format!(
-            "it used {both} of {TOGETHER}, which the kernel charges first: that limit was hit, and memory was below its own"
+            "it used {both} of {TOGETHER}, which the kernel charges first: that limit was hit, {memory}"
         ),
         _ => format!("it used {both} of swap (memory.swap.max): there was no more room to swap out to"),
     })
@@ -98,6 +100,10 @@ mod tests {
                 "The limit that was hit is that of memory and swap together: 100 MiB, the same as"
             )
         );
+        let told = killed(true, (100, 100), (200, 200));
+        assert!(told.summary.contains("(memory.memsw.limit_in_bytes) of 200 MiB;"), "{}", told.summary);
+        assert!(told.shows(&["that limit was hit, though memory was at its own too"]), "{told:?}");
+        assert!(!told.shows(&["below its own"]) && !told.remedy.contains("the same as"), "{told:?}");
         for other in [killed(true, (100, 100), (100, 200)), killed(false, (100, 100), (0, 0))] {
             assert!(other.summary.contains("hit its own limit of 100 MiB;"), "{}", other.summary);
             assert!(!other.shows(&["swap together"]) && !other.remedy.contains("swap together"), "{other:?}");

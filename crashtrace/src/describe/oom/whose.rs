@@ -21,8 +21,14 @@ pub(super) fn shared(shared: SharedLimit, limit: Option<&LimitFinding>) -> Strin
             if charged_at == Level::Pod { "the pod's" } else { "the container's" }
         ),
         Whose::PodsByOtherContainer => format!(
-            "{same}{held}; another container of the pod has it too, so it is the pod's (spec.resources), whose number kubelet gives to \
-             each container that has no limit"
+            "{same}{held}; inferred: another container of the pod has it too, so it is taken for the pod's (spec.resources), whose \
+             number kubelet gives to each container that has no limit. The containers may have limits of that number of their own, and \
+             only the pod's spec tells"
+        ),
+        Whose::NeitherBySpec { charged_at } => format!(
+            "{same}{held}; inferred: by the pod's spec neither has a limit, so it was set by hand, or removed from the spec since, and \
+             it is taken for {}, whose cgroup the kernel named",
+            if charged_at == Level::Pod { "the pod's" } else { "the container's" }
         ),
         Whose::ContainersByGuess => format!(
             "{same}{held}; inferred: it is taken for the container's, as in a pod of one container. In a pod with a limit of its own \
@@ -56,7 +62,14 @@ pub(super) fn has_pod_its_own(oom: &Oom<'_>) -> bool {
 
 /// The advice for the other reading, where none decides.
 pub(super) fn other_reading(oom: &Oom<'_>) -> Option<String> {
-    let shared = oom.facts.shared_limit.filter(|shared| shared.whose == Whose::ContainersByGuess)?;
+    let shared = oom.facts.shared_limit?;
+    if shared.whose == Whose::PodsByOtherContainer {
+        return Some(format!(
+            "If by the pod's spec the container has a limit of {} of its own (resources.limits.memory), raise that too.",
+            size(shared.limit_bytes)
+        ));
+    }
+    (shared.whose == Whose::ContainersByGuess).then_some(())?;
     Some(format!(
         "If the pod's spec has the limit (spec.resources.limits.memory) and not the container's, it is the pod's: raise it there \
          above {}, or see what its containers and memory-backed volumes hold together.",

@@ -93,7 +93,7 @@ fn name(entry: &AccountEntry) -> String {
 
 /// Parts of an entry that are a good part of it.
 fn parts(entry: &AccountEntry) -> Vec<String> {
-    let unused = entry.huge_pages.map(|pool| pool.free_bytes);
+    let unused = entry.huge_pages.map(|pool| pool.free_bytes.saturating_sub(pool.reserved_bytes));
     let unwritten = entry.file.and_then(|file| Some(file.dirty_bytes?.saturating_add(file.writeback_bytes?)));
     let mapped = entry.file.and_then(|file| file.mapped_bytes);
     let parts = [(unused, "unused"), (unwritten, "dirty"), (mapped, "mapped")];
@@ -109,6 +109,11 @@ fn notes(account: &Account) -> Vec<String> {
         let kept = kept.into_iter().fold(0, u64::saturating_add);
         notes.push(format!("{} must stay free (watermarks and reserves)", size(kept)));
     }
+    let pools = account.entries.iter().filter_map(|entry| entry.huge_pages.as_ref());
+    let promised = pools.fold(0_u64, |sum, pool| sum.saturating_add(pool.reserved_bytes));
+    if promised > 0 {
+        notes.push(format!("{} of the huge pages are free, but promised to mappings", size(promised)));
+    }
     if let Some(swap) = &account.swap {
         let devices = swap.devices.iter().flatten().map(|device| device.kind.to_string());
         let mut devices: Vec<_> = devices.collect();
@@ -119,7 +124,7 @@ fn notes(account: &Account) -> Vec<String> {
             (Some(used), Some(total)) => {
                 notes.push(format!("swap: {} of {} in use{on}", size(used), size(total)));
             }
-            (Some(used @ 1..), None) => notes.push(format!("beside it {} in swap", size(used))),
+            (Some(used @ 1..), None) => notes.push(format!("and {} in swap", size(used))),
             _ => {}
         }
     }
@@ -129,7 +134,7 @@ fn notes(account: &Account) -> Vec<String> {
             .map(|bytes| format!("the killed processes held {}, page tables and swap included", size(bytes))),
     );
     if let Some(count @ 1..) = account.removed_descendants {
-        notes.push(format!("cgroups that are gone but still charged: {count}"));
+        notes.push(format!("removed cgroups that the kernel still has: {count}"));
     }
     if let Some(bytes) = account.ballooned_bytes {
         notes.push(format!("the host of this virtual machine has taken back {} more", size(bytes)));

@@ -6,7 +6,7 @@ use crate::classify::tests::build::{
 };
 use crate::correlate::{Incident, OomKill};
 use crate::enrich::{Account, Case, Detail, Entry, Held, Memory, Owned, Party, Swap, enrich};
-use crate::event::{Limit, Rss, Task, Watermarks, Zone, ZoneTypes, Zones};
+use crate::event::{Limit, Rss, SwapDevice, SwapKind, Task, Watermarks, Zone, ZoneTypes, Zones};
 use crate::names::{MemoryBounds, Names};
 use crate::node::Node;
 use crate::schema::AccountKind::{self, *};
@@ -62,7 +62,9 @@ fn zones(list: Vec<Zone>) -> Zones {
 }
 
 /// What is known of a node of 464 MiB, whose pods may use 300 MiB.
+#[derive(Clone)]
 struct Scope {
+    v1: bool,
     kill: OomKill,
     account: Account,
     holders: Vec<(&'static str, u64, Limit)>,
@@ -78,6 +80,7 @@ impl Scope {
         kill.zones = Some(Box::new(zones(vec![zone("Normal", 464, 2, 3)])));
         let of = |kind| entries.iter().filter(move |(it, ..)| *it == kind).map(|(.., mib)| mib).sum();
         Self {
+            v1: false,
             kill,
             account: account(464, entries),
             holders: Vec::new(),
@@ -128,6 +131,7 @@ impl Scope {
         });
         case.account = Some(self.account);
         case.node_memory_bytes = Some(464 * MIB);
+        case.memory_cgroup_v1 = self.v1;
         told(&case)
     }
 }
@@ -167,15 +171,26 @@ fn huge_pages_that_nobody_uses_come_first() {
     let told = scope.told();
     says(
         &told,
-        "280 MiB (60 %) are in pools of huge pages: 280 MiB of it unused",
+        "280 MiB (60 %) are in pools of huge pages: 280 MiB of it unused, and",
         &[
             "the node ran out of memory: 280 MiB (60 %) are in pools of huge pages;",
             "vm.nr_hugepages",
             "121 MiB (26 %) are held by pod",
             "belongs to pod 1f6cbd1e…, the largest cgroup",
         ],
-        &["Look first", "largest holder", RESERVE],
+        &["Look first", "largest holder", "promised", RESERVE],
     );
+    for (free_mib, reserved_mib, words) in [
+        (280, 200, "80 MiB of it unused and 200 MiB promised to mappings"),
+        (40, 40, "40 MiB of it promised to mappings, the rest in use"),
+        (0, 0, "all of it in use"),
+    ] {
+        let mut scope = Scope::new(&api(), &entries);
+        let (free_bytes, reserved_bytes) = (free_mib * MIB, reserved_mib * MIB);
+        let pool = Detail::Huge { page_bytes: 2 * MIB, free_bytes, reserved_bytes };
+        scope.account.entries[0].detail = Some(pool);
+        says(&scope.told(), words, &[], &[]);
+    }
 }
 
 #[test]
@@ -254,7 +269,10 @@ fn what_the_kernel_keeps_free_is_no_fault_of_services() {
         &told,
         "244 MiB (52 %) were free: the kernel keeps it, as vm.min_free_kbytes is about 251904; the kernel's default for this node is \
          about 2757",
-        &["the node ran out of memory above the 244 MiB that the kernel keeps free", "sysctl"],
+        &[
+            "the node ran out of memory: 130 MiB (28 %) are held by pod 1f6cbd1e…; 244 MiB are free, but are the kernel's reserve;",
+            "sysctl",
+        ],
         &["takes more than is reserved", RESERVE, "Look first"],
     );
     // As the kernel sets it, with transparent huge pages, it is nothing to speak of.
@@ -263,7 +281,7 @@ fn what_the_kernel_keeps_free_is_no_fault_of_services() {
         .with(POD, 300, Limit::Unlimited)
         .with_zones(vec![zone("Normal", 464, 20, 22)])
         .told();
-    says(&told, "300 MiB (64 %) are held by pod", &[], &["min_free_kbytes", "keeps free;"]);
+    says(&told, "300 MiB (64 %) are held by pod", &[], &["min_free_kbytes", "kernel's reserve"]);
 }
 
 #[test]
@@ -272,11 +290,38 @@ fn swap_in_memory_is_named_where_it_is_full() {
     let mut scope = Scope::new(SERVICE, &entries).with(SERVICE, 7, Limit::Unlimited);
     scope.account.swap = Some(Swap { total_bytes: Some(411 * MIB), free_bytes: Some(0), ..Swap::default() });
     scope.swap_mib = 405;
-    let told = scope.told();
+    let told = |devices: Option<&[SwapKind]>| {
+        let mut scope = scope.clone();
+        let all =
+            |kinds: &[SwapKind]| kinds.iter().map(|&kind| SwapDevice { kind, bytes: 411 * MIB }).collect();
+        scope.account.swap =
+            Some(Swap { devices: devices.map(all), ..scope.account.swap.unwrap_or_default() });
+        scope.told()
+    };
+    let zram = told(Some(&[SwapKind::Partition, SwapKind::Zram]));
+    says(
+        &zram,
+        "is full",
+        &["(`zramctl` shows how much)", "Give zram a smaller disksize"],
+        &["max_pool_percent", "if it is"],
+    );
+    let zswap = told(Some(&[SwapKind::Partition]));
+    says(
+        &zswap,
+        "is full",
+        &["zswap's: lower /sys/module/zswap/parameters/max_pool_percent"],
+        &["zramctl", "disksize"],
+    );
+    let told = told(None);
     says(
         &told,
         "400 MiB (86 %) are compressed swap in memory (zram, zswap): swap (411 MiB) is full",
-        &["zramctl", "MemorySwapMax=", "Most of the swap is that of host unit batch.service: 405 MiB"],
+        &[
+            "If it is zram, give it a smaller disksize",
+            "max_pool_percent",
+            "MemorySwapMax=",
+            "Most of the swap is that of host unit batch.service: 405 MiB",
+        ],
         &["enforce-node-allocatable", "--eviction-hard", RESERVE],
     );
 }
@@ -295,6 +340,9 @@ fn a_pod_without_a_limit_is_what_comes_first() {
         ],
         &[RESERVE],
     );
+    // kubelet's memory.available does not count kernel memory there.
+    let told = Scope { v1: true, ..scope() }.told();
+    says(&told, "280 MiB", &["--eviction-hard memory.available, so that"], &["memory.available well above"]);
     let bounds = MemoryBounds { request_bytes: Some(32 * MIB), ..MemoryBounds::default() };
     let names = Names { pod_memory: bounds, ..crate::pods::names::tests::shop(bounds) };
     let mut scene = scope();
@@ -331,9 +379,10 @@ fn a_service_without_a_limit_is_given_one_and_no_reservation() {
         &told,
         "400 MiB (86 %) are held by host unit batch.service: it has no limit; give it one (`systemctl set-property batch.service \
          MemoryMax=",
-        &["bring that down rather than raise --system-reserved"],
-        &["by about"],
+        &["bring down the 400 MiB named before rather than raise --system-reserved"],
+        &["by about", "bring that down"],
     );
+    assert_eq!(told.remedy.matches("are held by host unit batch.service").count(), 1, "{}", told.remedy);
 }
 
 #[test]
@@ -460,8 +509,26 @@ fn a_containers_kernel_memory_is_named_by_kind_and_not_its_heap() {
         assert!(told.remedy.starts_with("47 MiB of the 48 MiB in use (97 %) is"), "{kind}: {}", told.remedy);
         says(&told, words, &["47 MiB (97 %) are"], &[HEAP, "held only"]);
     }
+    // What is not accounted for is a guess, and not said first.
     let told = at_limit(48, (4, 40), &[(Anon, "", 1)]);
-    says(&told, "none of the kernel's own counts", &[], &[HEAP]);
+    says(
+        &told,
+        "Raise the container's",
+        &["47 MiB of the 48 MiB in use (97 %) is in none of the kernel's own counts: it may be"],
+        &[HEAP, "heap is not"],
+    );
+}
+
+#[test]
+fn a_heap_is_cleared_only_where_it_is_small_and_another_part_the_largest() {
+    const NO_HEAP: &str = "Its heap is not the reason.";
+    let told = |entries: &[(AccountKind, &str, u64)]| at_limit(100, (4, 40), entries).remedy;
+    for kind in [SlabReclaimable, SlabUnreclaimable, PageTables, Sockets, OtherKernel] {
+        assert!(told(&[(kind, "", 70), (Anon, "", 24)]).contains(NO_HEAP), "{kind}");
+        assert!(!told(&[(kind, "", 70), (Anon, "", 25)]).contains(NO_HEAP), "{kind}");
+        let second = told(&[(File, "", 60), (kind, "", 30), (Anon, "", 5)]);
+        assert!(second.contains("30 MiB of the 100 MiB in use") && !second.contains(NO_HEAP), "{second}");
+    }
 }
 
 #[test]

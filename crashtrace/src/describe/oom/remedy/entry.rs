@@ -5,6 +5,7 @@ use crate::describe::oom::account::{self, Part};
 use crate::describe::oom::{Oom, free};
 use crate::describe::owner;
 use crate::enrich::{Account, Detail};
+use crate::event::SwapKind;
 use crate::phrase::{percent, size};
 use crate::schema::AccountKind as Kind;
 
@@ -17,7 +18,7 @@ fn advice(oom: &Oom<'_>, account: &Account, part: &Part<'_>) -> String {
     let Some(kind) = part.kind else { return unaccounted(account) };
     let words = match kind {
         Kind::Free => return kept(oom),
-        Kind::FreeIneligible => return barred(oom),
+        Kind::FreeIneligible => return ineligible(oom),
         Kind::Pod | Kind::Service | Kind::Container | Kind::Cgroup => return holder(oom, part),
         Kind::HugePages => return huge_pages(account),
         Kind::SlabUnreclaimable => return slab(account, part),
@@ -109,16 +110,14 @@ fn kept(oom: &Oom<'_>) -> String {
             "the kernel keeps it, as {raised}. Lower the sysctl, or remove what sets it (/etc/sysctl.d, a tuning daemon)"
         ),
         None => {
-            "the kernel keeps it for allocations that cannot wait, and for lower zones (vm.min_free_kbytes, \
-                 vm.lowmem_reserve_ratio)"
-                .to_owned()
+            "the kernel keeps it: min watermarks, lowmem and atomic reserves (vm.min_free_kbytes, vm.lowmem_reserve_ratio)".to_owned()
         }
     }
 }
 
-fn barred(oom: &Oom<'_>) -> String {
+fn ineligible(oom: &Oom<'_>) -> String {
     let free = free::of(oom);
-    let zones = free.as_ref().map_or_else(String::new, |free| format!(" ({})", free.barred_zones()));
+    let zones = free.as_ref().map_or_else(String::new, |free| format!(" ({})", free.ineligible_zones()));
     match free {
         Some(free) if free.movable => format!(
             "kernel memory cannot be there{zones}. Make the movable zone smaller (kernelcore= or movablecore= on the kernel's \
@@ -126,7 +125,7 @@ fn barred(oom: &Oom<'_>) -> String {
             size(free.eligible_managed_bytes)
         ),
         _ => format!(
-            "the allocation asked for memory at lower addresses{zones}: look for the driver of a device that needs such memory"
+            "a DMA or DMA32 allocation cannot use them{zones}: look for the driver of a device that needs such memory"
         ),
     }
 }
@@ -136,15 +135,24 @@ fn huge_pages(account: &Account) -> String {
         .entries
         .iter()
         .filter_map(|entry| match entry.detail {
-            Some(Detail::Huge { free_bytes, .. }) => Some(free_bytes),
+            // What is promised to a mapping is free until that is touched.
+            Some(Detail::Huge { free_bytes, reserved_bytes, .. }) => {
+                Some((free_bytes.saturating_sub(reserved_bytes), reserved_bytes.min(free_bytes)))
+            }
             _ => None,
         })
         .collect();
-    let unused = pools.iter().copied().fold(0, u64::saturating_add);
-    let unused = match unused {
-        0 if pools.is_empty() => String::new(),
-        0 => "all of it in use, ".to_owned(),
-        unused => format!("{} of it unused, ", size(unused)),
+    let (unused, promised) = pools
+        .iter()
+        .fold((0_u64, 0_u64), |sum, pool| (sum.0.saturating_add(pool.0), sum.1.saturating_add(pool.1)));
+    let unused = match (unused, promised) {
+        (0, 0) if pools.is_empty() => String::new(),
+        (0, 0) => "all of it in use, ".to_owned(),
+        (0, promised) => format!("{} of it promised to mappings, the rest in use, ", size(promised)),
+        (unused, 0) => format!("{} of it unused, ", size(unused)),
+        (unused, promised) => {
+            format!("{} of it unused and {} promised to mappings, ", size(unused), size(promised))
+        }
     };
     format!(
         "{unused}and no other allocation may use it. Reserve fewer huge pages (sysctl vm.nr_hugepages, hugepages= on the kernel's \
@@ -188,9 +196,22 @@ fn zsmalloc(oom: &Oom<'_>, account: &Account) -> String {
     let whose = whose.map_or_else(String::new, |(held, bytes)| {
         format!(" Most of the swap is that of {}: {}.", owner(&held.party), size(bytes))
     });
+    // Without devices it may be either: zram may be no swap, or the list was not read.
+    let devices = account.swap.as_ref().and_then(|swap| swap.devices.as_deref()).unwrap_or_default();
+    let (shown, smaller) = if devices.is_empty() {
+        (
+            " (`zramctl` shows how much, if it is zram)",
+            "If it is zram, give it a smaller disksize, or swap on a disk; if it is zswap, lower \
+             /sys/module/zswap/parameters/max_pool_percent",
+        )
+    } else if devices.iter().any(|device| device.kind == SwapKind::Zram) {
+        (" (`zramctl` shows how much)", "Give zram a smaller disksize, or swap on a disk")
+    } else {
+        ("", "It is zswap's: lower /sys/module/zswap/parameters/max_pool_percent")
+    };
     format!(
-        "{full}swapping to it frees no more than what compression saves (`zramctl` shows how much).{whose} Give zram a smaller \
-         disksize, or swap on a disk; and limit who fills it, in swap too (MemorySwapMax=)"
+        "{full}swapping to it frees no more than what compression saves{shown}.{whose} {smaller}; and limit who fills it, in swap \
+         too (MemorySwapMax=)"
     )
 }
 

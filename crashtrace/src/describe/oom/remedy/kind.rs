@@ -7,8 +7,12 @@ use crate::enrich::{Account, Detail};
 use crate::phrase::{percent, process, size};
 use crate::schema::AccountKind as Kind;
 
-/// What a part of what was in use is, and what to do about it; nothing where the limit's own remedy says it all.
-pub(super) fn of_limit(oom: &Oom<'_>, account: &Account, part: &Part<'_>) -> Option<String> {
+/// From this share of what was in use on, anonymous memory is a part of the reason.
+const HEAP_PERCENT: u64 = 25;
+
+/// What a part of what was in use is, and what to do about it; nothing where the limit's own remedy says it all. `largest`: it is
+/// the largest part.
+pub(super) fn of_limit(oom: &Oom<'_>, account: &Account, part: &Part<'_>, largest: bool) -> Option<String> {
     let lead = format!(
         "{} of the {} in use ({} %)",
         size(part.bytes),
@@ -21,8 +25,29 @@ pub(super) fn of_limit(oom: &Oom<'_>, account: &Account, part: &Part<'_>) -> Opt
         Some(Kind::Shmem) => {
             format!("{lead} is shared memory and files in memory (tmpfs). {}", files_in_memory(oom))
         }
-        kind => format!("{lead} {}{}.", words(kind), written(part)),
+        kind => {
+            let heap = if largest && is_no_heap(account, kind) { " Its heap is not the reason." } else { "" };
+            format!("{lead} {}{}.{heap}", words(kind), written(part))
+        }
     })
+}
+
+/// The kernel's memory for its processes filled the limit, and their heaps are a small part.
+fn is_no_heap(account: &Account, kind: Option<Kind>) -> bool {
+    let of_kernel = matches!(
+        kind,
+        Some(
+            Kind::SlabReclaimable
+                | Kind::SlabUnreclaimable
+                | Kind::PageTables
+                | Kind::Sockets
+                | Kind::OtherKernel
+        )
+    );
+    let anon = account.entries.iter().filter(|entry| entry.kind == Kind::Anon);
+    let anon_bytes = anon.fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
+    let known = account.untold.iter().all(|(kind, _)| *kind != Kind::Anon);
+    of_kernel && known && percent(anon_bytes, account.total_bytes) < HEAP_PERCENT
 }
 
 /// How much of page cache is why it could not be reclaimed.
@@ -38,7 +63,7 @@ fn written(part: &Part<'_>) -> String {
 
 fn words(kind: Option<Kind>) -> &'static str {
     let Some(kind) = kind else {
-        return "is in none of the kernel's own counts: other kernel memory of its processes (pipe and socket buffers, page tables \
+        return "is in none of the kernel's own counts: it may be other kernel memory of its processes (pipe and socket buffers, page tables \
                 where the kernel does not tell them apart)";
     };
     match kind {
@@ -55,17 +80,17 @@ fn words(kind: Option<Kind>) -> &'static str {
         }
         Kind::SlabReclaimable => {
             "is dentries and inodes (reclaimable slab), which are pinned or come faster than reclaim frees them: it opens, creates \
-             or looks up very many files. Its heap is not the reason; look for files that are created and deleted in masses, \
+             or looks up very many files. Look for files that are created and deleted in masses, \
              look-ups of names that do not exist, and files held open"
         }
         Kind::SlabUnreclaimable => {
             "is unreclaimable slab, which the kernel allocated for its processes: very many open files, sockets, inotify watches, \
-             namespaces or epoll entries. Its heap is not the reason; `slabtop` on the node, and memory.stat of the cgroup tell \
+             namespaces or epoll entries. `slabtop` on the node, and memory.stat of the cgroup tell \
              more"
         }
         Kind::PageTables => {
             "is page tables: its processes map far more address space than they hold, each for itself. Use huge pages for large \
-             shared mappings, or fewer processes that share them; its heap is not the reason"
+             shared mappings, or fewer processes that share them"
         }
         Kind::KernelStacks => {
             "is kernel stacks, 16 KiB for each thread: it starts too many threads or processes (podPidsLimit, pids.max)"
@@ -76,14 +101,14 @@ fn words(kind: Option<Kind>) -> &'static str {
         Kind::Vmalloc => "is vmalloc memory: BPF maps (`bpftool map`), large buffers of the kernel",
         Kind::Sockets => {
             "is buffers of sockets: a peer or the program itself reads too slowly. `ss -m` in its network namespace shows which; \
-             smaller buffers (SO_RCVBUF, net.ipv4.tcp_rmem, tcp_wmem) or fewer connections help, a smaller heap does not"
+             smaller buffers (SO_RCVBUF, net.ipv4.tcp_rmem, tcp_wmem) or fewer connections help"
         }
         Kind::Zsmalloc | Kind::Zswap => {
             "is compressed swap in memory (zswap), which counts against the limit: set memory.zswap.max, or give it no swap"
         }
         Kind::OtherKernel => {
             "is kernel memory that is told no further: buffers of pipes and unix sockets, above all. A reader is too slow or gone; \
-             `lsof` shows the pipes, F_SETPIPE_SZ and fs.pipe-user-pages-soft bound them. Its heap is not the reason"
+             `lsof` shows the pipes, F_SETPIPE_SZ and fs.pipe-user-pages-soft bound them"
         }
         Kind::RemovedCgroups => {
             "is charged to cgroups in it that are gone: files in memory or kernel memory that outlive them (nr_dying_descendants \

@@ -24,11 +24,13 @@ pub(super) fn of_limit(oom: &Oom<'_>, advice: &mut Vec<String>) {
     };
     for (at, part) in parts(account).iter().enumerate().take(ADVISED) {
         let share = percent(part.bytes, account.total_bytes);
-        let Some(sentence) = kind::of_limit(oom, account, part).filter(|_| at == 0 || share >= LARGE_PERCENT)
+        let Some(sentence) =
+            kind::of_limit(oom, account, part, at == 0).filter(|_| at == 0 || share >= LARGE_PERCENT)
         else {
             continue;
         };
-        if at == 0 && share >= MOST_PERCENT && part.kind != Some(AccountKind::Anon) {
+        // What is not accounted for is a guess, and a guess does not come first.
+        if at == 0 && share >= MOST_PERCENT && part.kind.is_some_and(|kind| kind != AccountKind::Anon) {
             advice.insert(0, sentence);
         } else {
             advice.push(sentence);

@@ -72,6 +72,6 @@ pub(super) fn system(oom: &Oom<'_>, advice: &mut Vec<String>) {
     advice.extend(reserve::eviction(oom));
     // What the allocation could not use is no question of reservations.
     if !parts.iter().any(account::Part::is_free) {
-        advice.extend(reserve::reservation(oom, account));
+        advice.extend(reserve::reservation(oom, account, &parts));
     }
 }

@@ -20,27 +20,28 @@ pub(super) fn eviction(oom: &Oom<'_>) -> Option<String> {
     let (usage, _) = oom.scene.usage_of_pods()?;
     let total = oom.scene.account.map(|account| account.total_bytes).or(oom.scene.node_memory_bytes);
     total.is_none_or(|total| percent(usage, total) >= PODS_PERCENT).then_some(())?;
-    let Some(free) = free::of(oom) else {
+    // On cgroup v1 kubelet's `memory.available` counts kernel memory as available: no number of the zones compares with it.
+    let Some(free) = free::of(oom).filter(|_| !oom.scene.memory_cgroup_v1) else {
         return Some(
             "Raise kubelet's --eviction-hard memory.available, so that it evicts pods in time.".to_owned(),
         );
     };
-    let kept = free.low_bytes.saturating_add(free.barred_bytes);
-    let barred = match free.barred_bytes {
+    let kept = free.low_bytes.saturating_add(free.ineligible_bytes);
+    let ineligible = match free.ineligible_bytes {
         0 => String::new(),
-        barred => format!(", and {} in zones that the allocation may not use", size(barred)),
+        ineligible => format!(", and {} in zones that the allocation may not use", size(ineligible)),
     };
     let default =
         if kept >= EVICTION_BYTES { "; its default of 100Mi is below what stays free anyway" } else { "" };
     Some(format!(
         "So that kubelet evicts pods in time, raise --eviction-hard memory.available well above {}, which are free even when the \
-         kernel kills (low watermarks and reserves{barred}){default}.",
+         kernel kills (low watermarks and reserves{ineligible}){default}.",
         size(kept)
     ))
 }
 
-/// Reservations, if the account shows that what runs outside of pods exceeds them.
-pub(super) fn reservation(oom: &Oom<'_>, account: &Account) -> Option<String> {
+/// Reservations, if the account shows that what runs outside of pods exceeds them. `advised` are the parts that were spoken of.
+pub(super) fn reservation(oom: &Oom<'_>, account: &Account, advised: &[Part<'_>]) -> Option<String> {
     let (usage, limit) = oom.scene.usage_of_pods()?;
     let Limit::Bytes(limit) = limit else {
         return (percent(usage, account.total_bytes) >= 25).then(|| {
@@ -69,6 +70,12 @@ pub(super) fn reservation(oom: &Oom<'_>, account: &Account) -> Option<String> {
         && part.bytes >= excess_bytes
         && percent(part.bytes, account.total_bytes) >= ONE_THING_PERCENT
     {
+        if advised.iter().any(|it| (it.kind, it.holder, it.bytes) == (part.kind, part.holder, part.bytes)) {
+            return Some(format!(
+                "{lead}: bring down the {} named before rather than raise --system-reserved, which would take it from the pods.",
+                size(part.bytes)
+            ));
+        }
         return Some(format!(
             "{lead}, and {}: bring that down rather than raise --system-reserved, which would take it from the pods.",
             words(oom, account, part)

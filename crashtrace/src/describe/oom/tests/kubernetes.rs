@@ -122,6 +122,11 @@ fn the_pods_spec_decides_whose_an_equal_limit_is() {
         let told = with_names(equal(&charged_at), spec(true, true), None);
         let level = if charged_at == POD { Level::Pod } else { Level::Container };
         assert_eq!((told.level, told.certainty), (Some(level), Certainty::Observed), "{charged_at}");
+        let told = with_names(equal(&charged_at), spec(false, false), None);
+        assert_eq!((told.level, told.certainty), (Some(level), Certainty::Inferred), "{charged_at}");
+        assert!(told.shows(&["by the pod's spec neither has a limit"]), "{told:#?}");
+        let wrong = ["only the pod's spec tells", "If the pod's spec has"];
+        assert!(wrong.iter().all(|wrong| !texts(&told).contains(wrong)), "{}", texts(&told));
         // A container that the spec does not have (yet): the runtime may know its name.
         let mut names = spec(true, false);
         if let Some(container) = &mut names.container {

@@ -94,7 +94,7 @@ fn what_is_beside_the_total_is_said_below() {
         "244 MiB must stay free (watermarks and reserves)",
         "swap: 420 MiB of 420 MiB in use (zram)",
         "the killed processes held 358 MiB, page tables and swap included",
-        "cgroups that are gone but still charged: 3",
+        "removed cgroups that the kernel still has: 3",
         "the host of this virtual machine has taken back 64 MiB more",
         "the entries come to 2 MiB more than there is",
     ] {
@@ -102,6 +102,17 @@ fn what_is_beside_the_total_is_said_below() {
     }
     let swap = Swap { total_bytes: Some(0), free_bytes: Some(0), used_bytes: Some(0), devices: None };
     assert!(shown(&Account { swap: Some(swap), ..account(Vec::new()) }).contains("no swap"));
+}
+
+#[test]
+fn huge_pages_that_are_promised_are_not_said_to_be_unused() {
+    let pool = HugePages { page_bytes: 2 * MIB, free_bytes: 280 * MIB, reserved_bytes: 200 * MIB };
+    let entry = AccountEntry { huge_pages: Some(pool), ..entry(AccountKind::HugePages, 280, None) };
+    let text = shown(&account(vec![entry]));
+    assert!(text.contains("huge pages (80 MiB unused)"), "{text}");
+    assert!(text.contains("200 MiB of the huge pages are free, but promised to mappings"), "{text}");
+    let swap = Swap { total_bytes: None, free_bytes: None, used_bytes: Some(3 * MIB), devices: None };
+    assert!(shown(&Account { swap: Some(swap), ..account(Vec::new()) }).contains("and 3 MiB in swap"));
 }
 
 #[test]
