@@ -102,7 +102,8 @@ pub enum Constraint {
 pub enum LimitKind {
     /// Of memory.
     Memory,
-    /// Of memory and swap together, with memory below its own limit: cgroup v1's `memory.memsw.limit_in_bytes`.
+    /// Of memory and swap together: cgroup v1's `memory.memsw.limit_in_bytes`, which is charged first. Memory may be below its own limit,
+    /// or at it too.
     MemoryAndSwap,
     /// Of memory, with swap at its own limit too: cgroup v2's `memory.swap.max`.
     MemorySwapFull,
