@@ -48,7 +48,8 @@ pub fn decisions(log: &str) -> Vec<Decision> {
             decision.memcg = Some(path.trim_end_matches(':').to_owned());
             part = Part::Memcg;
         } else if line == "Mem-Info:" {
-            part = Part::Node;
+            // A victim may fail to allocate afterwards, with figures of its own.
+            part = if decision.killed.is_none() { Part::Node } else { Part::Tasks };
         } else if line.starts_with("Tasks state") {
             part = Part::Tasks;
         } else if let Some(pid) = killed(line) {

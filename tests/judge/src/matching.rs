@@ -158,8 +158,9 @@ pub fn faults(scenario: &Scenario, cast: &Cast, said: &Said<'_>) -> Vec<String> 
     if strange > 0 {
         faults.push(format!("{} reports, of which {strange} should not be there", lines.len()));
     }
+    let is_moving = scenario.reports(tier).any(|report| report.differ.iter().any(|field| field == "memory"));
     for line in all {
-        faults.extend(account::faults(line, surroundings.cpus));
+        faults.extend(account::faults(line, surroundings.cpus, is_moving));
         faults.extend(kernel_log::faults(said.kernel_log, line, account::slack_bytes(surroundings.cpus)));
     }
     for (line, wall_ahead_ns) in all.iter().zip(&said.wall_ahead_ns) {

@@ -83,7 +83,6 @@ pub(crate) const GATE: &[Row] = &[
             "low_memory",
             "atomic_failure",
             "fragmentation_oom",
-            "alloc_flood",
             "charge_failure",
             "bpf_map_charge",
             "exit_1",

@@ -14,8 +14,8 @@ fn with(entries: &[u64], unaccounted: u64, excess: u64) -> Value {
 
 #[test]
 fn entries_and_what_is_unaccounted_for_are_the_total() {
-    assert_eq!(account::faults(&with(&[60 << 20, 30 << 20], 10 << 20, 0), 1), [""; 0]);
-    assert_eq!(account::faults(&with(&[60 << 20, 42 << 20], 0, 2 << 20), 1), [""; 0]);
+    assert_eq!(account::faults(&with(&[60 << 20, 30 << 20], 10 << 20, 0), 1, false), [""; 0]);
+    assert_eq!(account::faults(&with(&[60 << 20, 42 << 20], 0, 2 << 20), 1, false), [""; 0]);
     for wrong in [
         with(&[60 << 20, 30 << 20], 9 << 20, 0),
         with(&[60 << 20, 30 << 20], 0, 0),
@@ -27,20 +27,20 @@ fn entries_and_what_is_unaccounted_for_are_the_total() {
         with(&[90 << 20, 0], 10 << 20, 0),
         with(&[], TOTAL, 0),
     ] {
-        assert_eq!(account::faults(&wrong, 1).len(), 1, "{wrong}");
+        assert_eq!(account::faults(&wrong, 1, false).len(), 1, "{wrong}");
     }
     let mut negative = with(&[60 << 20, 30 << 20], 10 << 20, 0);
     negative["memory"]["account"]["entries"][1]["bytes"] = (-1).into();
-    assert_eq!(account::faults(&negative, 1).len(), 1);
+    assert_eq!(account::faults(&negative, 1, false).len(), 1);
     negative["memory"]["account"]["total_bytes"] = Value::Null;
-    assert_eq!(account::faults(&negative, 1).len(), 1);
+    assert_eq!(account::faults(&negative, 1, false).len(), 1);
 }
 
 #[test]
 fn each_cpu_has_its_slack() {
     let line = with(&[60 << 20, 44 << 20], 0, 4 << 20);
-    assert_eq!(account::faults(&line, 1).len(), 1);
-    assert_eq!(account::faults(&line, 2), [""; 0]);
+    assert_eq!(account::faults(&line, 1, false).len(), 1);
+    assert_eq!(account::faults(&line, 2, false), [""; 0]);
     assert_eq!(account::slack_bytes(0), account::slack_bytes(1));
 }
 
