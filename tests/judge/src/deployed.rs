@@ -29,7 +29,7 @@ pub struct Check {
     pub status: Option<String>,
     /// On kernels before this one nothing works then.
     pub unusable_before: Option<(u32, u32)>,
-    /// The words that doctor and the log must have then.
+    /// The words that doctor must have then, and the log where nothing works.
     pub says: Option<String>,
 }
 

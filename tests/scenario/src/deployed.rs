@@ -126,7 +126,7 @@ fn leaves_nothing(deployment: &Deployment) -> Result<()> {
     Ok(())
 }
 
-/// With something left out of the manifest, doctor and the log name it; with all of it they have nothing to say.
+/// With something left out of the manifest, doctor names it and the log points to doctor; with all of it they have nothing to say.
 fn says_what_is_missing(deployment: &Deployment, check: &Check) -> Result<()> {
     let paranoid = check.perf_event_paranoid.unwrap_or(PERF_EVENT_PARANOID).to_string();
     let _setting = Setting::new("/proc/sys/kernel/perf_event_paranoid", &paranoid)?;
@@ -200,8 +200,10 @@ fn log(deployment: &Deployment, pod: &PodSpec, status: &str, says: Option<&str>)
     }
     let log = agent.log();
     match says {
-        Some(words) => ensure!(log.contains(words), "it is to name {words}: {log}"),
-        None => ensure!(!log.contains("not seen"), "nothing is to be missing: {log}"),
+        Some(words) if status == "unusable" => ensure!(log.contains(words), "it is to name {words}: {log}"),
+        // One line, which points to doctor.
+        Some(_) => ensure!(log.contains("`crashtrace doctor` says what"), "it is to point to doctor: {log}"),
+        None => ensure!(!log.contains("not all is as it could be"), "nothing is to be missing: {log}"),
     }
     Ok(())
 }
