@@ -47,7 +47,7 @@ pub fn describe(case: &Case, verdict: &Verdict) -> Description {
 }
 
 fn owner(party: &Party) -> String {
-    phrase::owner(&party.owner.in_schema(), &phrase::path(party.owners_path()))
+    phrase::owner(party.owner.in_schema(), || phrase::path(party.owners_path()))
 }
 
 /// `cgroup /system.slice/a`. If its name is only a claim: `a cgroup inside` that of the owner.

@@ -13,7 +13,7 @@ pub use account::{Account, Detail, Entry, Kept, Swap, Untold};
 pub use exit::{ExitContext, OomVerdict};
 pub use holders::{Held, Memory, Removed};
 pub use names::{NameBook, ask_events, name};
-pub use owners::{Claims, NoOwner, Owned, Owner, Owners, Party};
+pub use owners::{Claims, NoOwner, Owned, Owner, Owners, Party, owner_of};
 
 pub mod account;
 mod alloc;
@@ -80,6 +80,18 @@ impl Case {
     #[must_use]
     pub fn exited(&self) -> Option<&Party> {
         self.owners.exited()?.nearest().ok()
+    }
+
+    /// How many cgroups, holders and entries of accounts it has: most of its memory.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        let walks = self.memory.iter().chain(&self.limit_holders);
+        let accounts = self.account.iter().chain(&self.victim_account);
+        self.owners.cgroups()
+            + walks
+                .map(|memory| memory.holders.len() + memory.rests.len() + memory.large.len())
+                .sum::<usize>()
+            + accounts.map(|account| account.entries.len()).sum::<usize>()
     }
 
     /// The owner of the incident's victim at this place in its list.

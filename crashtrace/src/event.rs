@@ -163,8 +163,9 @@ impl Lineage {
     /// The path of `levels[index]`.
     #[must_use]
     pub fn path_of(&self, index: usize) -> Vec<u8> {
-        let mut path = Vec::new();
-        for level in self.levels.get(index..).unwrap_or_default().iter().rev().filter(|level| !level.root) {
+        let levels = self.levels.get(index..).unwrap_or_default();
+        let mut path = Vec::with_capacity(levels.iter().map(Level::path_bytes).sum::<usize>().max(1));
+        for level in levels.iter().rev().filter(|level| !level.root) {
             path.push(b'/');
             path.extend_from_slice(level.name.as_ref().map_or(b"?".as_slice(), |name| &name.0));
         }
@@ -183,7 +184,13 @@ impl Lineage {
     /// The level whose path has this many bytes, as counted by the prefixes of [`crate::cgroup::Placement`].
     #[must_use]
     pub fn level_at(&self, path_bytes: usize) -> Option<&Level> {
-        (0..self.levels.len()).find(|&index| self.path_of(index).len() == path_bytes).map(|i| &self.levels[i])
+        let mut left: usize = self.levels.iter().map(Level::path_bytes).sum();
+        self.levels.iter().find(|level| {
+            // The root's is `/`.
+            let is_it = left.max(1) == path_bytes;
+            left -= level.path_bytes();
+            is_it
+        })
     }
 }
 
@@ -213,6 +220,11 @@ pub struct Level {
 }
 
 impl Level {
+    /// What it adds to a path: `/` and its name.
+    fn path_bytes(&self) -> usize {
+        if self.root { 0 } else { 1 + self.name.as_ref().map_or(1, |name| name.0.len()) }
+    }
+
     /// Usage is within `slack_bytes` of the limit. The kernel charges in batches of 64 pages a CPU and has reclaimed a little
     /// by the time of the decision, so "exactly at the limit" would be too strict.
     #[must_use]

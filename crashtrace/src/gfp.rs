@@ -9,11 +9,37 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod composites;
+
+use composites::composites;
+
 /// Bit → name for one kernel. Serialises as a plain map, so that a recording can carry it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "BTreeMap<u8, String>", into = "BTreeMap<u8, String>")]
 pub struct GfpNames {
     bits: BTreeMap<u8, String>,
+    /// The combinations that exist on this kernel, with their values. A combination with a flag that the table lacks is left out.
+    composites: Vec<(&'static str, u32)>,
+    known: Known,
+}
+
+/// The values of the flags that [`Traits`] are made of; 0 where the table lacks one. Each incident asks for them, so they are
+/// looked up by name once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Known {
+    dma: u32,
+    dma32: u32,
+    highmem: u32,
+    movable: u32,
+    reclaimable: u32,
+    direct_reclaim: u32,
+    high: u32,
+    no_retry: u32,
+    retry_may_fail: u32,
+    account: u32,
+    nowarn: u32,
+    this_node: u32,
+    hardwall: u32,
 }
 
 /// Bits 0 to 22 but for 9: the same from 5.10 to 7.3.
@@ -47,49 +73,6 @@ const ATOMIC: (u8, &str) = (9, "__GFP_ATOMIC");
 
 /// Enumerators beside the flags that name no flag.
 const NOT_FLAGS: [&str; 2] = ["__GFP_UNUSED", "__GFP_LAST"];
-
-const RECLAIM: &[&str] = &["__GFP_DIRECT_RECLAIM", "__GFP_KSWAPD_RECLAIM"];
-const KERNEL: &[&str] = &["__GFP_DIRECT_RECLAIM", "__GFP_KSWAPD_RECLAIM", "__GFP_IO", "__GFP_FS"];
-const HIGHUSER_MOVABLE: &[&str] = &["__GFP_HARDWALL", "__GFP_HIGHMEM", "__GFP_MOVABLE"];
-const TRANSHUGE_LIGHT: &[&str] = &[
-    "__GFP_IO",
-    "__GFP_FS",
-    "__GFP_HARDWALL",
-    "__GFP_HIGHMEM",
-    "__GFP_MOVABLE",
-    "__GFP_COMP",
-    "__GFP_NOMEMALLOC",
-    "__GFP_NOWARN",
-];
-
-/// Kernels that have a combination.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum On {
-    Any,
-    /// Those with `__GFP_ATOMIC`.
-    WithAtomic,
-    /// Those without.
-    WithoutAtomic,
-}
-
-/// The combinations of `include/linux/gfp_types.h` in the order in which the kernel's own messages try them
-/// (`include/trace/events/mmflags.h`): a larger one before those that it contains.
-const COMPOSITES: [(&str, On, &[&[&str]]); 13] = [
-    ("GFP_TRANSHUGE", On::Any, &[TRANSHUGE_LIGHT, &["__GFP_DIRECT_RECLAIM"]]),
-    ("GFP_TRANSHUGE_LIGHT", On::Any, &[TRANSHUGE_LIGHT]),
-    ("GFP_HIGHUSER_MOVABLE", On::Any, &[KERNEL, HIGHUSER_MOVABLE]),
-    ("GFP_HIGHUSER", On::Any, &[KERNEL, &["__GFP_HARDWALL", "__GFP_HIGHMEM"]]),
-    ("GFP_USER", On::Any, &[KERNEL, &["__GFP_HARDWALL"]]),
-    ("GFP_KERNEL_ACCOUNT", On::Any, &[KERNEL, &["__GFP_ACCOUNT"]]),
-    ("GFP_KERNEL", On::Any, &[KERNEL]),
-    ("GFP_NOFS", On::Any, &[RECLAIM, &["__GFP_IO"]]),
-    ("GFP_ATOMIC", On::WithAtomic, &[&["__GFP_HIGH", "__GFP_ATOMIC", "__GFP_KSWAPD_RECLAIM"]]),
-    ("GFP_ATOMIC", On::WithoutAtomic, &[&["__GFP_HIGH", "__GFP_KSWAPD_RECLAIM"]]),
-    ("GFP_NOIO", On::Any, &[RECLAIM]),
-    ("GFP_NOWAIT", On::WithAtomic, &[&["__GFP_KSWAPD_RECLAIM"]]),
-    // `GFP_NOWAIT` came to include NOWARN somewhat later than ATOMIC was removed; in between, the flag is listed separately.
-    ("GFP_NOWAIT", On::WithoutAtomic, &[&["__GFP_KSWAPD_RECLAIM", "__GFP_NOWARN"]]),
-];
 
 /// The highest zone that an allocation may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,26 +128,27 @@ impl GfpNames {
     /// The traits of the flags in `mask`.
     #[must_use]
     pub fn traits(&self, mask: u32) -> Traits {
-        let has = |flag| self.value(flag).is_some_and(|value| mask & value != 0);
-        let movable = has("__GFP_MOVABLE");
+        let has = |value: u32| mask & value != 0;
+        let known = &self.known;
+        let movable = has(known.movable);
         Traits {
             highest: match () {
-                () if has("__GFP_DMA") => Highest::Dma,
-                () if has("__GFP_DMA32") => Highest::Dma32,
+                () if has(known.dma) => Highest::Dma,
+                () if has(known.dma32) => Highest::Dma32,
                 // 64-bit machines have no zone of high memory: the two flags together mean this zone.
-                () if movable && has("__GFP_HIGHMEM") => Highest::Movable,
+                () if movable && has(known.highmem) => Highest::Movable,
                 () => Highest::Normal,
             },
-            may_sleep: has("__GFP_DIRECT_RECLAIM"),
-            high: has("__GFP_HIGH"),
+            may_sleep: has(known.direct_reclaim),
+            high: has(known.high),
             movable,
-            reclaimable: has("__GFP_RECLAIMABLE"),
-            no_retry: has("__GFP_NORETRY"),
-            retry_may_fail: has("__GFP_RETRY_MAYFAIL"),
-            account: has("__GFP_ACCOUNT"),
-            nowarn: has("__GFP_NOWARN"),
-            this_node: has("__GFP_THISNODE"),
-            hardwall: has("__GFP_HARDWALL"),
+            reclaimable: has(known.reclaimable),
+            no_retry: has(known.no_retry),
+            retry_may_fail: has(known.retry_may_fail),
+            account: has(known.account),
+            nowarn: has(known.nowarn),
+            this_node: has(known.this_node),
+            hardwall: has(known.hardwall),
         }
     }
 
@@ -194,7 +178,7 @@ impl GfpNames {
                 table.entry(bit).or_insert(name);
             }
         }
-        Self { bits: table }
+        Self { composites: composites(&table), known: Known::of(&table), bits: table }
     }
 
     /// The table of kernels up to 6.2, whose BTF has no such enumeration. Bits above 22 stay without a name:
@@ -216,7 +200,7 @@ impl GfpNames {
     pub fn names(&self, mask: u32) -> Vec<String> {
         let mut left = mask;
         let mut names = Vec::new();
-        for (name, value) in self.composites() {
+        for &(name, value) in &self.composites {
             if left & value == value {
                 names.push(name.to_owned());
                 left &= !value;
@@ -234,24 +218,34 @@ impl GfpNames {
         names
     }
 
-    /// The combinations that exist on this kernel, with their values. A combination with a flag that the table lacks is left
-    /// out.
-    fn composites(&self) -> impl Iterator<Item = (&'static str, u32)> {
-        let on = if self.value(ATOMIC.1).is_some() { On::WithAtomic } else { On::WithoutAtomic };
-        COMPOSITES.iter().filter(move |(_, when, _)| *when == On::Any || *when == on).filter_map(
-            |(name, _, parts)| {
-                let value = parts.iter().copied().flatten().try_fold(0, |mask, flag| {
-                    let bit = self.value(flag)?;
-                    Some(mask | bit)
-                })?;
-                Some((*name, value))
-            },
-        )
-    }
-
     fn value(&self, flag: &str) -> Option<u32> {
-        self.bits.iter().find(|(_, name)| *name == flag).map(|(bit, _)| 1 << bit)
+        value(&self.bits, flag)
     }
+}
+
+impl Known {
+    fn of(bits: &BTreeMap<u8, String>) -> Self {
+        let of = |flag| value(bits, flag).unwrap_or_default();
+        Self {
+            dma: of("__GFP_DMA"),
+            dma32: of("__GFP_DMA32"),
+            highmem: of("__GFP_HIGHMEM"),
+            movable: of("__GFP_MOVABLE"),
+            reclaimable: of("__GFP_RECLAIMABLE"),
+            direct_reclaim: of("__GFP_DIRECT_RECLAIM"),
+            high: of("__GFP_HIGH"),
+            no_retry: of("__GFP_NORETRY"),
+            retry_may_fail: of("__GFP_RETRY_MAYFAIL"),
+            account: of("__GFP_ACCOUNT"),
+            nowarn: of("__GFP_NOWARN"),
+            this_node: of("__GFP_THISNODE"),
+            hardwall: of("__GFP_HARDWALL"),
+        }
+    }
+}
+
+fn value(bits: &BTreeMap<u8, String>, flag: &str) -> Option<u32> {
+    bits.iter().find(|(_, name)| *name == flag).map(|(bit, _)| 1 << bit)
 }
 
 impl From<BTreeMap<u8, String>> for GfpNames {
@@ -374,7 +368,7 @@ mod tests {
                 let value = name
                     .strip_prefix("0x")
                     .map(|digits| u32::from_str_radix(digits, 16).expect("digits"))
-                    .or_else(|| table.composites().find(|(known, _)| *known == name).map(|(_, value)| value))
+                    .or_else(|| table.composites.iter().find(|(known, _)| *known == name).map(|(_, value)| *value))
                     .or_else(|| table.value(&name))
                     .expect("a name of the table");
                 prop_assert_eq!(union & value, 0, "each bit once");

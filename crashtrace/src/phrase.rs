@@ -9,8 +9,10 @@ use crate::schema::{
 };
 
 mod signals;
+mod size;
 
 pub use signals::{audit_arch, raised, signal, signal_code};
+pub use size::size;
 
 /// Bytes of a name or path in a sentence; the report has all of it elsewhere.
 const NAME_BYTES: usize = 120;
@@ -19,24 +21,6 @@ const QUOTED_BYTES: usize = 400;
 /// Characters of a container's id: the length that crictl and docker show and accept.
 pub const CONTAINER_ID_CHARS: usize = 12;
 const POD_UID_CHARS: usize = 8;
-
-/// A size: `512 MiB`, `1.5 GiB`.
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    // 1023.95 would be shown as 1024.0.
-    while value >= 1023.95 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let shown = format!("{value:.1}");
-    format!("{} {}", shown.strip_suffix(".0").unwrap_or(&shown), UNITS[unit])
-}
 
 /// What CPUs may keep back of a counter: 64 pages (`MEMCG_CHARGE_BATCH`) of a few.
 const NOISE_BYTES: u64 = 1 << 20;
@@ -161,9 +145,9 @@ pub fn process(task: &Task) -> String {
 }
 
 /// `container api of pod shop/api-7f9c`, or if the names are not known `container 4f2a… of pod 1f6c…`; for a plain cgroup its
-/// path.
+/// path, for which `cgroup` is called.
 #[must_use]
-pub fn owner(owner: &Owner, cgroup: &str) -> String {
+pub fn owner(owner: &Owner, cgroup: impl FnOnce() -> String) -> String {
     match owner.kind {
         OwnerKind::HostService | OwnerKind::Cgroup if let Some(engine) = &owner.engine => {
             self::engine(engine)
@@ -191,9 +175,9 @@ pub fn owner(owner: &Owner, cgroup: &str) -> String {
         OwnerKind::Kubepods => "the node's pods".to_owned(),
         OwnerKind::HostService => match &owner.unit {
             Some(unit) => format!("host unit {}", clipped(unit)),
-            None => format!("host cgroup {cgroup}"),
+            None => format!("host cgroup {}", cgroup()),
         },
-        OwnerKind::Cgroup => format!("cgroup {cgroup}"),
+        OwnerKind::Cgroup => format!("cgroup {}", cgroup()),
         OwnerKind::Host => "the host".to_owned(),
     }
 }
@@ -371,7 +355,7 @@ mod tests {
             engine: None,
             claims: None,
         };
-        let words = super::owner(&owner, "/");
+        let words = super::owner(&owner, String::new);
         assert!(words.len() < 4 * NAME_BYTES && words.contains('…'), "{words}");
     }
 

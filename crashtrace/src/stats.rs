@@ -96,25 +96,31 @@ impl Counter {
 }
 
 /// The counters of one session.
-#[derive(Clone, Debug, Default)]
-pub struct Stats(BTreeMap<Counter, u64>);
+#[derive(Clone, Debug)]
+pub struct Stats([u64; Counter::VARIANTS.len()]);
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self([0; Counter::VARIANTS.len()])
+    }
+}
 
 impl Stats {
     /// Adds to a counter.
     pub fn add(&mut self, counter: Counter, by: u64) {
-        let value = self.0.entry(counter).or_default();
+        let value = &mut self.0[counter as usize];
         *value = value.saturating_add(by);
     }
 
     /// Sets a counter that is counted elsewhere, and only rises.
     pub fn set(&mut self, counter: Counter, value: u64) {
-        self.0.insert(counter, value);
+        self.0[counter as usize] = value;
     }
 
     /// Value of a counter.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
-        self.0.get(&counter).copied().unwrap_or_default()
+        self.0[counter as usize]
     }
 
     /// Records lost to the user, for any reason.
@@ -139,10 +145,8 @@ impl Stats {
     pub fn losses_since(&self, earlier: &Self) -> BTreeMap<String, u64> {
         let rise = |counter: Counter| self.get(counter).saturating_sub(earlier.get(counter));
         let losses = Counter::VARIANTS.iter().copied().filter(|counter| counter.is_loss());
-        losses
-            .map(|counter| (counter.name().to_owned(), rise(counter)))
-            .filter(|(_, rise)| *rise > 0)
-            .collect()
+        let risen = losses.map(|counter| (counter, rise(counter))).filter(|(_, rise)| *rise > 0);
+        risen.map(|(counter, rise)| (counter.name().to_owned(), rise)).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cgroup::NodeRoot;
 use crate::cgroup::is_kubepods;
+use crate::files;
 use crate::node::CgroupFiles;
 
 /// How many cgroups are searched for kubelet's, which is one of the first or second level.
@@ -36,7 +37,7 @@ impl CgroupFiles for CgroupFs {
         if cgroup_id.is_some_and(|id| id != inode) {
             return Err("the cgroup was gone, and another of its name in its place".to_owned());
         }
-        fs::read(dir.join("memory.stat")).map_err(failed)
+        files::read_of_kernel(&dir.join("memory.stat")).map_err(failed)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::files;
 use crate::node::{ProcFile, ProcFiles};
 
 #[derive(Debug)]
@@ -13,6 +14,6 @@ pub(super) struct ProcFs {
 impl ProcFiles for ProcFs {
     fn read(&mut self, file: ProcFile) -> Result<Vec<u8>, String> {
         let path = self.mount.join(file.name());
-        std::fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+        files::read_of_kernel(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
     }
 }

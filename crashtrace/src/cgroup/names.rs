@@ -42,12 +42,15 @@ impl<'a> Level<'a> {
     /// The systemd driver's names, which spell out the tree above, a custom root first: `kubelet-kubepods-...`.
     fn of_slice(name: &'a str) -> Option<Self> {
         let stem = name.strip_suffix(".slice")?;
-        // The last one, because a root may be called kubepods too.
-        let tail = stem.rmatch_indices("kubepods").find_map(|(at, name)| {
-            let begins = at == 0 || stem[..at].ends_with('-');
-            let tail = &stem[at + name.len()..];
-            (begins && (tail.is_empty() || tail.starts_with('-'))).then_some(tail)
-        })?;
+        // The last level of that name, because a root may be called kubepods too.
+        let mut end = stem.len();
+        let tail = loop {
+            let begin = stem[..end].rfind('-').map_or(0, |dash| dash + 1);
+            if &stem[begin..end] == "kubepods" {
+                break &stem[end..];
+            }
+            end = begin.checked_sub(1)?;
+        };
         let Some(rest) = tail.strip_prefix('-') else { return Some(Self::Kubepods) };
         let (class, pod) = rest.split_once('-').unwrap_or((rest, ""));
         match Self::of_folder(class, None)? {
@@ -74,7 +77,8 @@ pub(super) struct Container<'a> {
 
 impl<'a> Container<'a> {
     pub(super) fn named(name: &'a str) -> Option<Self> {
-        let (slice, prefix, id) = if let Some(at) = name.find(".slice:") {
+        let slice = if name.contains(':') { name.find(".slice:") } else { None };
+        let (slice, prefix, id) = if let Some(at) = slice {
             // systemd's notation "slice:prefix:name", made a directory by a runtime that was not told that the
             // kubelet uses the systemd driver.
             let (slice, rest) = name.split_at(at + ".slice".len());

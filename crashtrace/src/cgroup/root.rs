@@ -27,11 +27,16 @@ impl NodeRoot {
     /// The length of the path up to there, in bytes; 0 if the path is not below it.
     #[must_use]
     pub fn bytes_in(self, lineage: &Lineage) -> usize {
-        let at = lineage
-            .levels
-            .iter()
-            .position(|level| self.is(level))
-            .filter(|at| *at > 0 || lineage.skipped > 0);
-        at.filter(|_| !(self.v1 && lineage.unified)).map_or(0, |at| lineage.path_of(at).len())
+        self.bytes_above(lineage, 0, lineage.skipped)
+    }
+
+    /// The same for the path of `levels[from]`, below which `skipped` levels are not in the lineage.
+    #[must_use]
+    pub fn bytes_above(self, lineage: &Lineage, from: usize, skipped: u16) -> usize {
+        if self.cgroup_id.is_none() || self.v1 && lineage.unified {
+            return 0;
+        }
+        let at = lineage.levels.iter().skip(from).position(|level| self.is(level));
+        at.filter(|at| *at > 0 || skipped > 0).map_or(0, |at| lineage.path_of(from + at).len())
     }
 }

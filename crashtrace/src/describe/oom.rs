@@ -103,7 +103,7 @@ impl Oom<'_> {
             return actor.and_then(actor_owner);
         }
         if self.level() == Some(Level::Pod) {
-            return Some(crate::phrase::pod(&party.owner.in_schema()));
+            return Some(crate::phrase::pod(party.owner.in_schema()));
         }
         let name = owner(party);
         // What the engine or the user's systemd made, and not a cgroup inside of that.

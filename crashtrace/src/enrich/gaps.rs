@@ -48,7 +48,7 @@ const FIELDS: [Lack; 15] = [
 pub(super) fn process(
     task: &Task,
     cgroups: Option<&Lineage>,
-    owned: Option<&Owned>,
+    owned: Option<Owned<'_>>,
     exiting: &'static str,
 ) -> impl Iterator<Item = Unresolved> {
     let lacks = lacks(task, cgroups, owned, exiting);
@@ -64,7 +64,7 @@ pub(super) fn counted(count: impl Display, total: impl Display, reason: &str) ->
 pub(super) fn lacks(
     task: &Task,
     cgroups: Option<&Lineage>,
-    owned: Option<&Owned>,
+    owned: Option<Owned<'_>>,
     exiting: &'static str,
 ) -> Vec<(ProcessField, String)> {
     let mut lacks = Vec::new();

@@ -39,7 +39,7 @@ impl NameBook {
             None if key.container_id.is_none() => self.of_pod(&key),
             None => None,
         };
-        party.owner.names = names.map(Box::new);
+        party.owner.name(names.map(Box::new));
     }
 
     fn of_pod(&self, pod: &Key) -> Option<Names> {

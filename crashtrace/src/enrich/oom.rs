@@ -183,7 +183,7 @@ fn victims(kill: &OomKill, owners: &Owners, gaps: &mut Vec<Unresolved>) {
     }
     let mut found: BTreeMap<(ProcessField, String), usize> = BTreeMap::new();
     for (place, victim) in kill.victims.iter().enumerate() {
-        let owned: Option<&Owned> = owners.victim(place);
+        let owned: Option<Owned<'_>> = owners.victim(place);
         for lack in lacks(&victim.task, victim.cgroups.as_ref(), owned, MARK_TOO_LATE) {
             *found.entry(lack).or_default() += 1;
         }

@@ -3,7 +3,10 @@
 use crate::cgroup::{self, Engine, NodeRoot, Place, Placement, UserUnit};
 use crate::event::Lineage;
 use crate::names::Names;
-use crate::schema::{self, EngineKind, OwnerKind, Qos, Runtime, Text};
+use crate::schema::{self, OwnerKind, Qos, Runtime};
+use shown::Shown;
+
+mod shown;
 
 /// A cgroup's place in the tree and its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,17 +60,23 @@ pub struct Owner {
     pub user_unit: Option<UserUnit>,
     /// What software other than Kubernetes calls it.
     pub engine: Option<Engine>,
-    /// Its names in Kubernetes, if they are known.
+    /// Its names in Kubernetes, if they are known. Set by [`Self::name`].
     pub names: Option<Box<Names>>,
     /// Names in the rest of the path, below the cgroup that was delegated to this owner. Nothing is concluded from them.
     pub claims: Option<Box<Claims>>,
+    shown: Shown,
 }
 
 impl Owner {
     /// The same as the report has it.
     #[must_use]
-    pub fn in_schema(&self) -> schema::Owner {
-        in_schema(self)
+    pub fn in_schema(&self) -> &schema::Owner {
+        self.shown.of(self)
+    }
+
+    /// Puts other names on it.
+    pub fn name(&mut self, names: Option<Box<Names>>) {
+        (self.names, self.shown) = (names, Shown::default());
     }
 }
 
@@ -96,32 +105,20 @@ pub enum NoOwner {
 }
 
 /// The levels of a lineage with their owners.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owned {
-    /// In the order of the lineage.
-    levels: Vec<Result<Party, NoOwner>>,
-    /// Of the cgroup itself, if it is deeper than the lineage.
-    deeper: Option<Result<Party, NoOwner>>,
+#[derive(Clone, Copy, Debug)]
+pub struct Owned<'a> {
+    parties: &'a [Result<Party, NoOwner>],
+    places: &'a Places,
 }
 
-impl Owned {
-    /// Resolves each level.
-    #[must_use]
-    pub fn resolve(lineage: &Lineage, node_root: NodeRoot) -> Self {
-        let levels = 0..lineage.levels.len();
-        Self {
-            levels: levels.map(|index| party(&lineage.from_level(index), node_root)).collect(),
-            deeper: (lineage.skipped > 0).then(|| party(lineage, node_root)),
-        }
-    }
-
+impl<'a> Owned<'a> {
     /// The owner of the first cgroup of the lineage.
     ///
     /// # Errors
     /// It cannot be told.
-    pub fn nearest(&self) -> Result<&Party, NoOwner> {
-        match &self.deeper {
-            Some(deeper) => deeper.as_ref().map_err(|why| *why),
+    pub fn nearest(self) -> Result<&'a Party, NoOwner> {
+        match self.places.deeper {
+            Some(deeper) => self.party(deeper),
             None => self.level(0),
         }
     }
@@ -130,13 +127,22 @@ impl Owned {
     ///
     /// # Errors
     /// It cannot be told, or there is no such level.
-    pub fn level(&self, index: usize) -> Result<&Party, NoOwner> {
-        self.levels.get(index).map_or(Err(NoOwner::NoBeginning), |level| level.as_ref().map_err(|why| *why))
+    pub fn level(self, index: usize) -> Result<&'a Party, NoOwner> {
+        self.places.levels.get(index).map_or(Err(NoOwner::NoBeginning), |place| self.party(*place))
     }
 
-    fn parties_mut(&mut self) -> impl Iterator<Item = &mut Party> {
-        self.levels.iter_mut().chain(&mut self.deeper).filter_map(|level| level.as_mut().ok())
+    fn party(self, place: usize) -> Result<&'a Party, NoOwner> {
+        self.parties.get(place).map_or(Err(NoOwner::NoBeginning), |party| party.as_ref().map_err(|why| *why))
     }
+}
+
+/// Where the owners of a lineage are among all of an incident.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    /// In the order of the lineage.
+    levels: Vec<usize>,
+    /// Of the cgroup itself, if it is deeper than the lineage.
+    deeper: Option<usize>,
 }
 
 /// The lineages of an incident.
@@ -161,8 +167,10 @@ pub struct Lineages<'a> {
 /// The owners of an incident's lineages.
 #[derive(Clone, Debug, Default)]
 pub struct Owners {
+    /// A cgroup that is on several lineages is here once.
+    parties: Vec<Result<Party, NoOwner>>,
     /// A lineage that occurs many times, as in a group kill, is here once.
-    distinct: Vec<Owned>,
+    distinct: Vec<Places>,
     trigger: Option<usize>,
     victims: Vec<Option<usize>>,
     chosen: Option<usize>,
@@ -177,14 +185,27 @@ impl Owners {
     #[must_use]
     pub fn resolve<'a>(lineages: &Lineages<'a>, node_root: NodeRoot) -> Self {
         let mut known: Vec<&Lineage> = Vec::new();
-        let mut distinct = Vec::new();
+        let (mut parties, mut distinct) = (Vec::new(), Vec::<Places>::new());
         let mut index_of = |lineage: Option<&'a Lineage>| {
             let lineage = lineage?;
             if let Some(index) = known.iter().position(|other| has_same_path(other, lineage)) {
                 return Some(index);
             }
+            let shared =
+                known.iter().zip(&distinct).map(|(other, places)| (shared_levels(other, lineage), places));
+            let (shared, places) = shared.max_by_key(|(shared, _)| *shared).unzip();
+            let shared =
+                places.map_or(&[][..], |of: &Places| &of.levels[of.levels.len() - shared.unwrap_or(0)..]);
+            let mut add = |party| {
+                parties.push(party);
+                parties.len() - 1
+            };
+            let own = 0..lineage.levels.len() - shared.len();
+            let mut levels: Vec<_> = own.map(|index| add(party(lineage, index, 0, node_root))).collect();
+            levels.extend(shared);
+            let deeper = (lineage.skipped > 0).then(|| add(party(lineage, 0, lineage.skipped, node_root)));
             known.push(lineage);
-            distinct.push(Owned::resolve(lineage, node_root));
+            distinct.push(Places { levels, deeper });
             Some(known.len() - 1)
         };
         let trigger = index_of(lineages.trigger);
@@ -192,18 +213,24 @@ impl Owners {
         let (chosen, limit) = (index_of(lineages.chosen), index_of(lineages.limit));
         let (exited, asked, killed) =
             (index_of(lineages.exited), index_of(lineages.asked), index_of(lineages.killed));
-        Self { distinct, trigger, victims, chosen, limit, exited, asked, killed }
+        Self { parties, distinct, trigger, victims, chosen, limit, exited, asked, killed }
     }
 
     #[must_use]
-    pub fn trigger(&self) -> Option<&Owned> {
+    pub fn trigger(&self) -> Option<Owned<'_>> {
         self.at(self.trigger)
     }
 
     /// Of the incident's victim at this place in its list.
     #[must_use]
-    pub fn victim(&self, place: usize) -> Option<&Owned> {
+    pub fn victim(&self, place: usize) -> Option<Owned<'_>> {
         self.at(*self.victims.get(place)?)
+    }
+
+    /// How many cgroups the lineages have, each counted once.
+    #[must_use]
+    pub fn cgroups(&self) -> usize {
+        self.parties.len()
     }
 
     /// How many victims there are.
@@ -213,30 +240,30 @@ impl Owners {
     }
 
     #[must_use]
-    pub fn chosen(&self) -> Option<&Owned> {
+    pub fn chosen(&self) -> Option<Owned<'_>> {
         self.at(self.chosen)
     }
 
     #[must_use]
-    pub fn limit(&self) -> Option<&Owned> {
+    pub fn limit(&self) -> Option<Owned<'_>> {
         self.at(self.limit)
     }
 
     /// Of the process whose end this is.
     #[must_use]
-    pub fn exited(&self) -> Option<&Owned> {
+    pub fn exited(&self) -> Option<Owned<'_>> {
         self.at(self.exited)
     }
 
     /// Of the sender of its latest fatal signal other than SIGKILL.
     #[must_use]
-    pub fn asked(&self) -> Option<&Owned> {
+    pub fn asked(&self) -> Option<Owned<'_>> {
         self.at(self.asked)
     }
 
     /// Of the sender of its SIGKILL.
     #[must_use]
-    pub fn killed(&self) -> Option<&Owned> {
+    pub fn killed(&self) -> Option<Owned<'_>> {
         self.at(self.killed)
     }
 
@@ -249,23 +276,32 @@ impl Owners {
 
     /// All levels of all lineages.
     pub(super) fn parties_mut(&mut self) -> impl Iterator<Item = &mut Party> {
-        self.distinct.iter_mut().flat_map(Owned::parties_mut)
+        self.parties.iter_mut().filter_map(|party| party.as_mut().ok())
     }
 
-    fn at(&self, index: Option<usize>) -> Option<&Owned> {
-        self.distinct.get(index?)
+    fn at(&self, index: Option<usize>) -> Option<Owned<'_>> {
+        Some(Owned { parties: &self.parties, places: self.distinct.get(index?)? })
     }
 }
 
 /// Whether both lead through the same cgroups; their figures may be of different moments.
 fn has_same_path(one: &Lineage, other: &Lineage) -> bool {
-    let form =
-        |lineage: &Lineage| (lineage.levels.len(), lineage.skipped, lineage.incomplete, lineage.unified);
-    let mut levels = one.levels.iter().zip(&other.levels);
-    form(one) == form(other)
-        && levels.all(|(one, other)| {
+    one.levels.len() == other.levels.len()
+        && one.skipped == other.skipped
+        && shared_levels(one, other) == one.levels.len()
+}
+
+/// How many levels from the root both have in common, with the same owners.
+fn shared_levels(one: &Lineage, other: &Lineage) -> usize {
+    if (one.incomplete, one.unified) != (other.incomplete, other.unified) {
+        return 0;
+    }
+    let levels = one.levels.iter().rev().zip(other.levels.iter().rev());
+    levels
+        .take_while(|(one, other)| {
             (one.cgroup_id, &one.name, one.root) == (other.cgroup_id, &other.name, other.root)
         })
+        .count()
 }
 
 /// The place of a lineage's nearest cgroup and its owner, or why they are unknown.
@@ -274,22 +310,30 @@ fn has_same_path(one: &Lineage, other: &Lineage) -> bool {
 /// missing (levels left out for depth, a name that could not be read), the rest names the owner if it is a container's, because
 /// every cgroup below is in that container; a pod, a slice or a plain directory could contain a container or a pod, so there
 /// the owner stays unknown.
-fn party(lineage: &Lineage, node_root: NodeRoot) -> Result<Party, NoOwner> {
-    if lineage.incomplete || !lineage.levels.last().is_some_and(|level| level.root) {
+pub fn owner_of(lineage: &Lineage, node_root: NodeRoot) -> Result<Party, NoOwner> {
+    party(lineage, 0, lineage.skipped, node_root)
+}
+
+/// The same of the cgroup at `levels[from]`, if `skipped` levels below it are not in the lineage.
+fn party(lineage: &Lineage, from: usize, skipped: u16, node_root: NodeRoot) -> Result<Party, NoOwner> {
+    let levels = lineage.levels.get(from..).unwrap_or_default();
+    if lineage.incomplete || !levels.last().is_some_and(|level| level.root) {
         return Err(NoOwner::NoBeginning);
     }
-    let named = lineage.levels.iter().rposition(|level| !level.root && level.name.is_none());
+    let named = levels.iter().rposition(|level| !level.root && level.name.is_none());
     let first = named.map_or(0, |nameless| nameless + 1);
-    let (path, root_bytes) = (lineage.path_of(first), node_root.bytes_in(lineage));
-    let mut placement = cgroup::parse_below(&path, root_bytes);
-    if first > 0 || lineage.skipped > 0 {
+    let path = lineage.path_of(from);
+    let beginning = if first > 0 { &lineage.path_of(from + first) } else { &path };
+    let root_bytes = node_root.bytes_above(lineage, from, skipped);
+    let mut placement = cgroup::parse_below(beginning, root_bytes);
+    if first > 0 || skipped > 0 {
         // A node that is a container has its own pods.
-        if placement.place != Place::Container || root_bytes >= path.len() {
+        if placement.place != Place::Container || root_bytes >= beginning.len() {
             return Err(if first > 0 { NoOwner::Nameless } else { NoOwner::TooDeep });
         }
         placement.nested = true;
     }
-    Ok(Party::at(lineage.path(), placement))
+    Ok(Party::at(path, placement))
 }
 
 /// The owner of a cgroup. Cgroups nested in a container are the container's.
@@ -318,6 +362,7 @@ fn owner(placement: &Placement) -> Owner {
         engine: placement.engine.clone(),
         names: None,
         claims,
+        shown: Shown::default(),
     }
 }
 
@@ -332,62 +377,5 @@ fn kind(placement: &Placement) -> OwnerKind {
         // For example a container's monitor: the pod's, but no container's.
         Place::Other if placement.pod_end.is_some() => OwnerKind::Pod,
         Place::Other => OwnerKind::Cgroup,
-    }
-}
-
-/// An owner as the report has it.
-fn in_schema(owner: &Owner) -> schema::Owner {
-    let text = |value: &Option<String>| value.as_deref().map(Text::from);
-    let names = owner.names.as_deref();
-    let container = names.and_then(|names| names.container.as_ref());
-    schema::Owner {
-        kind: owner.kind,
-        namespace: names.and_then(|names| text(&names.namespace)),
-        pod: names.and_then(|names| text(&names.pod)),
-        container: container.and_then(|container| text(&container.name)),
-        kubernetes: names.map(|names| kubernetes(names, owner.kind)),
-        pod_uid: text(&owner.pod_uid),
-        static_pod: owner.static_pod,
-        container_id: text(&owner.container_id),
-        qos_class: owner.qos_class.or_else(|| names.and_then(|names| names.qos)),
-        runtime: owner.runtime,
-        unit: text(&owner.unit),
-        engine: engine(owner),
-        claims: owner.claims.as_deref().map(|claims| schema::Claims {
-            kind: claims.kind,
-            pod_uid: text(&claims.pod_uid),
-            container_id: text(&claims.container_id),
-            qos_class: claims.qos_class,
-        }),
-    }
-}
-
-/// A user's unit, if no engine made it.
-fn engine(owner: &Owner) -> Option<schema::Engine> {
-    let user = owner.user_unit.as_ref();
-    let made = owner.engine.as_ref().map(|engine| (engine.kind, &engine.name));
-    let (kind, name) = made.or_else(|| Some((EngineKind::UserUnit, &user?.unit)))?;
-    Some(schema::Engine { kind, name: Text::from(&**name), uid: user.map(|user| user.uid) })
-}
-
-fn kubernetes(names: &Names, kind: OwnerKind) -> schema::Kubernetes {
-    let container = names.container.as_ref();
-    let memory = match kind {
-        OwnerKind::Container => container.map(|container| container.memory).unwrap_or_default(),
-        _ => names.pod_memory,
-    };
-    schema::Kubernetes {
-        role: container.and_then(|container| container.role),
-        workload: names.workload.as_ref().map(|workload| schema::Workload {
-            kind: Text::from(&*workload.kind),
-            name: Text::from(&*workload.name),
-            inferred: workload.inferred,
-        }),
-        image: container.and_then(|container| container.image.as_deref()).map(Text::from),
-        restart_count: container.and_then(|container| container.restart_count),
-        memory_request_bytes: memory.request_bytes,
-        memory_limit_bytes: memory.limit_bytes,
-        source: names.source,
-        stale_seconds: names.stale_seconds,
     }
 }

@@ -1,6 +1,6 @@
 //! Owners and gaps.
 
-use super::{Case, NoOwner, Owned, Party, enrich};
+use super::{Case, NoOwner, Party, enrich, owner_of};
 use crate::cgroup::NodeRoot;
 use crate::cgroup::Place;
 use crate::classify::tests::build::an_incident;
@@ -35,7 +35,7 @@ fn node() -> crate::node::Node {
 
 /// As an agent on the machine itself sees it.
 fn party(lineage: &Lineage) -> Result<Party, NoOwner> {
-    Owned::resolve(lineage, NodeRoot::default()).nearest().cloned()
+    owner_of(lineage, NodeRoot::default())
 }
 
 fn case(kill: OomKill) -> Case {

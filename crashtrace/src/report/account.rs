@@ -41,7 +41,7 @@ fn entry(entry: &enrich::Entry, total_bytes: u64) -> AccountEntry {
     let share = u128::from(entry.bytes).saturating_mul(1000).checked_div(total_bytes.into());
     let holder = entry.holder.as_ref().map(|party| AccountHolder {
         cgroup: Text::new(&party.path),
-        name: phrase::owner(&party.owner.in_schema(), &phrase::path(&party.path)),
+        name: phrase::owner(party.owner.in_schema(), || phrase::path(&party.path)),
         swap_bytes: match entry.detail {
             Some(Detail::Holder { swap_bytes }) => swap_bytes,
             _ => None,

@@ -74,7 +74,7 @@ fn is_its_end(raised: &Raised, signal: Option<u8>, facts: Option<&ExitFacts>) ->
 /// In the order of their times.
 fn signals(case: &Case, end: &ContainerEnd, facts: Option<&ExitFacts>, context: &Context) -> Vec<SentSignal> {
     let owner =
-        |owned: Option<&'_ crate::enrich::Owned>| owned.and_then(|owned| owned.nearest().ok().cloned());
+        |owned: Option<crate::enrich::Owned<'_>>| owned.and_then(|owned| owned.nearest().ok().cloned());
     let asked = facts.and_then(|facts| facts.asked_by);
     let killed = facts.and_then(|facts| facts.killed_by);
     let all = [

@@ -108,7 +108,7 @@ fn total_bytes(case: &Case, control: Option<event::OomControl>) -> Option<u64> {
 fn holders(memory: &enrich::Memory, total_bytes: Option<u64>) -> Memory {
     let holder = |held: &enrich::Held| Holder {
         cgroup: Text::new(&held.party.path),
-        owner: held.party.owner.in_schema(),
+        owner: held.party.owner.in_schema().clone(),
         usage_bytes: held.usage_bytes,
         swap_bytes: held.swap_bytes,
         removed: held.removed,

@@ -75,7 +75,7 @@ fn limit_hit(
     LimitHit {
         cgroup: Text::new(&party.path),
         charged_at: Some(*charged_at),
-        owner: Some(party.owner.in_schema()),
+        owner: Some(party.owner.in_schema().clone()),
         limit_bytes: finding.bytes(),
         kind: context.memory_cgroup_v1.and_then(|v1| finding.kind(v1)),
         unlimited: level.limit == Some(Limit::Unlimited),
@@ -114,7 +114,7 @@ pub(super) fn process(task: &Task, cgroups: Option<&Lineage>, party: Option<&Par
         exiting: task.exiting,
         cgroup,
         cgroup_cut: cgroups.is_some_and(|cgroups| cgroups.skipped > 0 || cgroups.incomplete),
-        owner: party.map(|party| party.owner.in_schema()),
+        owner: party.map(|party| party.owner.in_schema().clone()),
     }
 }
 

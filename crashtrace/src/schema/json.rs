@@ -36,7 +36,9 @@ pub(crate) fn to_vec(value: &impl Serialize) -> Vec<u8> {
 #[must_use]
 pub fn harmless(json: &str) -> Cow<'_, str> {
     let is_harmful = |c: char| c >= '\x7f' && is_harmful(c);
-    if !json.chars().any(is_harmful) {
+    // Nearly all of it, and these two look at many bytes at once.
+    let is_plain = json.is_ascii() && !json.as_bytes().contains(&0x7f);
+    if is_plain || !json.chars().any(is_harmful) {
         return Cow::Borrowed(json);
     }
     let mut text = String::with_capacity(json.len() + 16);

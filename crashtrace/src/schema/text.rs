@@ -19,6 +19,12 @@ impl Text {
     /// Escapes `bytes`.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
+        // Nearly every name.
+        if is_plain(bytes)
+            && let Ok(text) = str::from_utf8(bytes)
+        {
+            return Self(text.to_owned());
+        }
         let mut text = String::with_capacity(bytes.len());
         let mut after_escape = false;
         for chunk in bytes.utf8_chunks() {
@@ -51,6 +57,11 @@ impl Text {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether all of it is printable ASCII without a backslash: text that stays as it is.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\')
 }
 
 fn escape(text: &mut String, bytes: &[u8]) {
@@ -103,7 +114,8 @@ const CUT: &str = "…";
 /// `text` in no more than `max_bytes` of JSON (its quotes not counted): its beginning and its end, with `…` for what
 /// was between. An escaped byte or backslash stays in one piece.
 pub(crate) fn shorten(text: &str, max_bytes: usize) -> Option<String> {
-    if json_bytes(text) <= max_bytes {
+    // A character has six bytes of JSON at most for each of its own.
+    if text.len().saturating_mul(6) <= max_bytes || json_bytes(text) <= max_bytes {
         return None;
     }
     let units: Vec<&str> = units(text).collect();

@@ -38,7 +38,7 @@ pub(super) fn of(
     event: &ContainerExit,
     exited: Option<&Party>,
     signal: &Signal,
-    owned: Option<&Owned>,
+    owned: Option<Owned<'_>>,
 ) -> Option<EndedBy> {
     if signal.is_kernels() {
         return Some(kernels(event, signal));

@@ -19,7 +19,7 @@ pub struct Scene<'a> {
     pub message: Option<&'a Name>,
     pub limit_cgroups: Option<&'a Lineage>,
     /// Their owners.
-    pub limit: Option<&'a Owned>,
+    pub limit: Option<Owned<'a>>,
     /// Shared memory of that cgroup.
     pub limit_shmem_bytes: Option<u64>,
     /// The holders of the node's memory.
@@ -51,7 +51,7 @@ pub struct Actor<'a> {
     pub task: &'a Task,
     pub cgroups: Option<&'a Lineage>,
     /// The owners of these.
-    pub owned: Option<&'a Owned>,
+    pub owned: Option<Owned<'a>>,
 }
 
 impl<'a> Actor<'a> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::cgroup;
 use crate::classify::tests::build::{Told, an_incident, told};
 use crate::correlate::{Incident, OomKill};
-use crate::enrich::{Held, Memory, Owned, enrich};
+use crate::enrich::{Held, Memory, enrich, owner_of};
 use crate::event::{Limit, NoKill};
 use crate::names::MemoryBounds;
 use crate::names::{Answer, PodNames, Who};
@@ -13,8 +13,7 @@ use crate::node::{CgroupFiles, Node};
 fn held(path: &str, mib: u64, limit: Option<Limit>) -> Held {
     let placement = cgroup::parse(path.as_bytes());
     let lineage = lineage(path);
-    let owned = Owned::resolve(&lineage, cgroup::NodeRoot::default());
-    let party = owned.nearest().expect("a whole path").clone();
+    let party = owner_of(&lineage, cgroup::NodeRoot::default()).expect("a whole path");
     assert_eq!(party.placement, placement);
     Held { party, usage_bytes: mib * MIB, swap_bytes: None, limit, removed: false }
 }

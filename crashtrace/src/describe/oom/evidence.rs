@@ -125,9 +125,9 @@ fn kubernetes(oom: &Oom<'_>) -> Option<String> {
     let whose = match oom.level()? {
         Level::Container => {
             let named = container.filter(|_| party.owner.container_id.is_none()).unwrap_or(&party.owner);
-            phrase::container(&named.in_schema())
+            phrase::container(named.in_schema())
         }
-        _ => phrase::pod(&party.owner.in_schema()),
+        _ => phrase::pod(party.owner.in_schema()),
     };
     let heard = match known.stale_seconds {
         Some(seconds) => format!(", as last heard {seconds} s ago"),

@@ -116,7 +116,7 @@ fn rank(oom: &Oom<'_>) -> Option<String> {
         }
         Rank::Bystander { of_pod, held_bytes } => {
             let party = scene.victim.as_ref()?.party()?;
-            let whose = if of_pod { phrase::pod(&party.owner.in_schema()) } else { owner(party) };
+            let whose = if of_pod { phrase::pod(party.owner.in_schema()) } else { owner(party) };
             Some(format!(
                 "the victim is a bystander: {whose} held no more than {}, swap included",
                 size(held_bytes)
@@ -139,7 +139,7 @@ pub(super) fn requested(scene: &Scene<'_>) -> Option<String> {
     let used = requested.used_bytes;
     Some(match requested.by {
         Requester::Kubernetes(request) => {
-            let whose = phrase::container(&scene.victim.as_ref()?.party()?.owner.in_schema());
+            let whose = phrase::container(scene.victim.as_ref()?.party()?.owner.in_schema());
             match request {
                 Some(request) if used > request => format!(
                     "{whose} requests {} and used {}: {} more",

@@ -2,7 +2,7 @@
 
 use crate::classify::tests::build::{Told, told};
 use crate::describe::describe;
-use crate::enrich::Owned;
+use crate::enrich::owner_of;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -201,7 +201,7 @@ fn cgroups_deep_in_a_node_that_is_a_container_are_not_taken_for_that_containers(
     let outer = format!("/system.slice/docker-{SIDE}.scope");
     let deep = Lineage { skipped: 3, ..lineage(&outer) };
     let inside = NodeRoot { cgroup_id: deep.levels[0].cgroup_id, v1: false, ..NodeRoot::default() };
-    Owned::resolve(&deep, inside).nearest().expect_err("it may be in a pod");
+    owner_of(&deep, inside).expect_err("it may be in a pod");
     assert_eq!(party(&deep).map(|party| party.owner.kind), Ok(OwnerKind::Container));
 }
 

@@ -24,14 +24,17 @@ pub(super) fn lines(page: &mut Page, incident: &Incident) {
     if let Some(account) = memory.victim_account.as_ref().filter(is_a_part) {
         let victim =
             incident.victims.first().and_then(|victim| victim.owner.as_ref().zip(victim.cgroup.as_ref()));
-        let of = victim.map(|(owner, cgroup)| phrase::owner(owner, cgroup.as_str()));
+        let of = victim.map(|(owner, cgroup)| phrase::owner(owner, || cgroup.as_str().to_owned()));
         table(page, of.as_deref().unwrap_or("the victim's cgroup"), account);
     }
 }
 
 fn of_limit(limit: &LimitHit) -> String {
     let cgroup = limit.cgroup.as_str();
-    limit.owner.as_ref().map_or_else(|| format!("cgroup {cgroup}"), |owner| phrase::owner(owner, cgroup))
+    limit
+        .owner
+        .as_ref()
+        .map_or_else(|| format!("cgroup {cgroup}"), |owner| phrase::owner(owner, || cgroup.to_owned()))
 }
 
 fn table(page: &mut Page, of: &str, account: &Account) {

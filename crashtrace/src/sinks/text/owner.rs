@@ -8,7 +8,7 @@ use crate::terminal::Page;
 /// An owner; its cgroup's path where it is unknown.
 pub(super) fn owner_words(owner: Option<&Owner>, cgroup: Option<&str>) -> String {
     let Some(owner) = owner else { return cgroup.unwrap_or("?").to_owned() };
-    let name = phrase::owner(owner, cgroup.unwrap_or("?"));
+    let name = phrase::owner(owner, || cgroup.unwrap_or("?").to_owned());
     match &owner.claims {
         None => name,
         Some(claims) => format!("{name} (its cgroup claims to be {})", claimed(claims)),

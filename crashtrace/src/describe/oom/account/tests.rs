@@ -5,7 +5,7 @@ use crate::classify::tests::build::{
     CHARGE, KUBEPODS, MIB, POD, SYSTEM, Told, an_incident, api, kill, lineage, task, told,
 };
 use crate::correlate::{Incident, OomKill};
-use crate::enrich::{Account, Case, Detail, Entry, Held, Memory, Owned, Party, Swap, enrich};
+use crate::enrich::{Account, Case, Detail, Entry, Held, Memory, Party, Swap, enrich, owner_of};
 use crate::event::{Limit, Rss, SwapDevice, SwapKind, Task, Watermarks, Zone, ZoneTypes, Zones};
 use crate::names::{MemoryBounds, Names};
 use crate::node::Node;
@@ -15,8 +15,7 @@ const OTHER_POD: &str = "/kubepods/besteffort/pod7a1c9d20-0d5a-4a4f-8f5c-2b8f0a2
 const SERVICE: &str = "/system.slice/batch.service";
 
 fn party(path: &str) -> Party {
-    let owned = Owned::resolve(&lineage(path), NodeRoot::default());
-    let party = owned.nearest().expect("a whole path").clone();
+    let party = owner_of(&lineage(path), NodeRoot::default()).expect("a whole path");
     assert_eq!(party.placement, cgroup::parse(path.as_bytes()));
     party
 }
@@ -107,7 +106,7 @@ impl Scope {
             if let Some((of, names)) = &self.names
                 && *of == path
             {
-                party.owner.names = Some(Box::new(names.clone()));
+                party.owner.name(Some(Box::new(names.clone())));
             }
             Held {
                 party,
