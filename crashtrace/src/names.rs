@@ -71,6 +71,8 @@ pub struct Answer {
     pub missing: Option<String>,
     /// More may be known in a moment.
     pub soon: bool,
+    /// More may be known within minutes: a source cannot be reached now.
+    pub later: bool,
 }
 
 /// A pod, and the container that was looked up.
@@ -306,6 +308,6 @@ pub struct NoNames(pub &'static str);
 
 impl PodNames for NoNames {
     fn find(&mut self, _: Who<'_>) -> Answer {
-        Answer { names: None, missing: Some(self.0.to_owned()), soon: false }
+        Answer { missing: Some(self.0.to_owned()), ..Answer::default() }
     }
 }

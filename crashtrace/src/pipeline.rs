@@ -11,7 +11,7 @@ use crate::correlate::{Correlator, Incident};
 use crate::decode::{self, Machine};
 use crate::describe::describe;
 use crate::enrich::{Case, enrich};
-use crate::event::Counted;
+use crate::event::{Counted, Event};
 use crate::filter::Filter;
 use crate::fold::KillFolds;
 use crate::kernel::plan;
@@ -164,14 +164,7 @@ impl Pipeline {
             self.stats.set(Counter::RecordsLost, self.stats.get(Counter::RecordsLost).max(self.gaps));
         }
         match decode::decode(record, &self.machine) {
-            Ok(event) if event.stamp().ktime_ns < self.since_ns => Vec::new(),
-            Ok(mut event) => {
-                tracing::trace!(?event, "decoded");
-                observe(&mut event, self.node.proc.as_mut());
-                let ktime_ns = event.stamp().ktime_ns;
-                let incidents = self.correlator.push(event, &mut self.stats);
-                self.fold(incidents, ktime_ns)
-            }
+            Ok(event) => self.event(event),
             Err(error) => {
                 tracing::warn!(%error, "a record could not be read and is counted as lost");
                 self.stats.add(error.counter(), 1);
@@ -179,6 +172,18 @@ impl Pipeline {
                 Vec::new()
             }
         }
+    }
+
+    /// Takes what a record says; gives the lines that it completes.
+    pub fn event(&mut self, mut event: Event) -> Vec<Line> {
+        let ktime_ns = event.stamp().ktime_ns;
+        if ktime_ns < self.since_ns {
+            return Vec::new();
+        }
+        tracing::trace!(?event, "decoded");
+        observe(&mut event, self.node.proc.as_mut());
+        let incidents = self.correlator.push(event, &mut self.stats);
+        self.fold(incidents, ktime_ns)
     }
 
     /// Notes that bytes of the source are no record.
@@ -348,7 +353,8 @@ impl Pipeline {
         let line = self.line_of(case)?;
         if let Line::Incident(incident) = &line {
             // In a burst, records are read before the time is.
-            self.revisions.wait(&incident.id, case, self.now_ns.max(incident.ktime_ns));
+            let now_ns = self.now_ns.max(incident.ktime_ns);
+            self.revisions.wait(&incident.id, incident.revision, case, now_ns);
         }
         Some(line)
     }

@@ -193,7 +193,7 @@ impl PodWatch for Cluster {
     }
 
     fn reliance(&self) -> Reliance {
-        Reliance { soon: true, reason: "the API server has not told of it".to_owned(), stale_seconds: None }
+        Reliance { soon: true, reason: "the API server has not told of it".to_owned(), ..Reliance::default() }
     }
 
     fn status(&self) -> NamesStatus {

@@ -163,7 +163,7 @@ impl PodNames for Shop {
     fn find(&mut self, who: Who<'_>) -> Answer {
         if who.pod_uid != "b2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d" {
             let missing = Some("the API server has no such pod on this node".to_owned());
-            return Answer { names: None, missing, soon: false };
+            return Answer { missing, ..Answer::default() };
         }
         let container = who.container_id.map(|_| ContainerNames {
             memory_volumes: Some(Vec::new()),
@@ -188,7 +188,7 @@ impl PodNames for Shop {
             container,
             stale_seconds: None,
         };
-        Answer { names: Some(names), missing: None, soon: false }
+        Answer { names: Some(names), ..Answer::default() }
     }
 }
 

@@ -54,6 +54,12 @@ impl NameBook {
         self.answers.values().any(|answer| answer.soon)
     }
 
+    /// More may be known within minutes.
+    #[must_use]
+    pub fn may_grow_later(&self) -> bool {
+        self.answers.values().any(|answer| answer.soon || answer.later)
+    }
+
     fn ask(&mut self, party: &Party, pods: &mut dyn PodNames) {
         let Some(key) = key(party) else { return };
         if self.answers.contains_key(&key) || self.answers.len() >= MOST_ASKED {
@@ -133,7 +139,7 @@ fn unreported(case: &Case) -> Option<Unresolved> {
 
 /// Owners without a name or a part of it, with the reasons.
 fn nameless(case: &Case, book: &NameBook) -> Vec<Unresolved> {
-    let of = |owned: Option<&Owned>| owned.and_then(|owned| book.missing(owned.nearest().ok()?));
+    let of = |owned: Option<Owned<'_>>| owned.and_then(|owned| book.missing(owned.nearest().ok()?));
     let mut gaps = Vec::new();
     if let Some(reason) = of(case.owners.trigger()) {
         gaps.push(Unresolved::new(Field::Trigger(ProcessField::OwnerPod), reason));

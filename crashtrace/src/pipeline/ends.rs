@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 
 use super::Pipeline;
-use super::revisions::{AGAIN_NS, WAIT_NS};
+use super::revisions::{AGAIN_NS, SOON_NS};
 use crate::classify::exit::Row;
 use crate::classify::{ExitFacts, Facts, Verdict, classify};
 use crate::correlate::{ContainerEnd, Incident, KillId, KilledBy};
@@ -35,6 +35,8 @@ use storm::Storm;
 mod hours;
 mod storm;
 
+/// How long an end waits: without a line, or for another.
+pub(super) const WAIT_NS: u64 = SOON_NS;
 /// Ends that wait at one time.
 pub(super) const MOST: usize = 256;
 /// Verdicts on OOM kills that are remembered.

@@ -50,6 +50,8 @@ pub struct Reliance {
     pub reason: String,
     /// It may know more in a moment.
     pub soon: bool,
+    /// It cannot be reached now, and may know more when it can.
+    pub later: bool,
 }
 
 /// See the module.
@@ -92,7 +94,7 @@ impl PodNames for Directory {
             let missing = Some("the API server is not a source, and only it has Events".to_owned());
             return Events { missing, ..Events::default() };
         }
-        let Answer { names, missing, soon } = self.find(who);
+        let Answer { names, missing, soon, .. } = self.find(who);
         let namespace = names.and_then(|names| names.namespace);
         match (&self.kube, namespace) {
             (Some(kube), Some(namespace)) => {
@@ -146,11 +148,13 @@ struct Watched {
     reason: String,
     /// It may know more in a moment.
     soon: bool,
+    /// It cannot be reached now.
+    later: bool,
 }
 
 impl Watched {
     fn of(kube: &dyn PodWatch, who: Who<'_>) -> Self {
-        let Reliance { stale_seconds, reason, soon } = kube.reliance();
+        let Reliance { stale_seconds, reason, soon, later } = kube.reliance();
         if kube.disputed(who.pod_uid) {
             let reason = "several pods of the API server claim to be the mirror of this static pod \
                 (kubernetes.io/config.mirror), and none of them is believed";
@@ -159,7 +163,7 @@ impl Watched {
         let container = who.container_id.and_then(|id| kube.find_container(id));
         let pod = container.as_ref().map(|found| Arc::clone(&found.pod));
         let pod = pod.or_else(|| kube.find_pod(who.pod_uid));
-        Self { container, pod, stale_seconds, reason, soon }
+        Self { container, pod, stale_seconds, reason, soon, later }
     }
 
     /// It is the mirror of a static pod, which is not what kubelet runs.
@@ -169,7 +173,7 @@ impl Watched {
 
     /// Without the names of a mirror that does not fit the path; the reason says what does not fit.
     fn without_mirror(self, reason: String) -> Self {
-        Self { container: None, pod: None, reason, soon: false, ..self }
+        Self { container: None, pod: None, reason, soon: false, later: false, ..self }
     }
 }
 
@@ -184,8 +188,13 @@ struct Asked {
 impl Asked {
     fn of(cri: &Cri, who: Who<'_>) -> Self {
         let found = match who.container_id {
-            Some(id) => cri.find(id),
-            None => cri.find_pod(who.pod_uid).map(Listed::Sandbox),
+            Some(id) => cri.look(id),
+            None => cri.look_for_pod(who.pod_uid).map(Listed::Sandbox),
+        };
+        // The lookup made it list anew, and the list is known within a second or two. Once a list lacks it, no other will have it.
+        let (found, soon) = match found {
+            Ok(found) => (Some(found), false),
+            Err(soon) => (None, soon),
         };
         let status = cri.status();
         let reason = match status.problem {
@@ -194,8 +203,7 @@ impl Asked {
             None if status.listed == 0 => "the container runtime has not answered yet".to_owned(),
             None => "the container runtime does not list it".to_owned(),
         };
-        // The lookup made it list anew, and the list is known within a second or two.
-        Self { soon: found.is_none(), found, reason }
+        Self { found, reason, soon }
     }
 }
 
@@ -252,7 +260,7 @@ fn together(who: Who<'_>, watched: Option<Watched>, listed: Asked) -> Answer {
     let Some(watched) = watched else {
         let missing = listed.is_none().then_some(runtime_reason);
         let names = listed.map(|listed| of_runtime(who, &listed));
-        return Answer { soon: missing.is_some() && runtime_soon, names, missing };
+        return Answer { soon: missing.is_some() && runtime_soon, later: false, names, missing };
     };
     let stale = watched.stale_seconds;
     if let Some(found) = watched.container
@@ -277,6 +285,7 @@ fn together(who: Who<'_>, watched: Option<Watched>, listed: Asked) -> Answer {
         };
         return Answer {
             soon: watched.soon || names.is_none() && runtime_soon,
+            later: watched.later,
             names,
             missing: Some(missing),
         };
@@ -305,6 +314,7 @@ fn together(who: Who<'_>, watched: Option<Watched>, listed: Asked) -> Answer {
             names: Some(names),
             missing: Some(format!("the pod is known, and no container of this id in it: {reasons}")),
             soon: watched.soon || runtime_soon,
+            later: watched.later,
         },
     }
 }

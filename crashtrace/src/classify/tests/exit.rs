@@ -149,7 +149,7 @@ pub(crate) fn event(reason: &str, message: &str, at_ns: u64) -> PodEvent {
 }
 
 pub(crate) fn events(list: &[PodEvent]) -> Events {
-    Events { list: list.to_vec(), missing: None, soon: false }
+    Events { list: list.to_vec(), ..Events::default() }
 }
 
 pub(crate) fn liveness(action: ProbeAction) -> Probe {
@@ -203,7 +203,7 @@ impl PodNames for OnePod {
         if who.container_id.is_some_and(|id| id != build::API) {
             names.container = None;
         }
-        Answer { names: POD.ends_with(who.pod_uid).then_some(names), missing: None, soon: false }
+        Answer { names: POD.ends_with(who.pod_uid).then_some(names), ..Answer::default() }
     }
 }
 

@@ -102,11 +102,11 @@ impl Desk {
 }
 
 fn known(names: Names) -> Answer {
-    Answer { names: Some(names), missing: None, soon: false }
+    Answer { names: Some(names), ..Answer::default() }
 }
 
 fn soon() -> Answer {
-    Answer { names: None, missing: Some("not listed yet".into()), soon: true }
+    Answer { names: None, missing: Some("not listed yet".into()), soon: true, ..Answer::default() }
 }
 
 /// The container `api` of `shop/api-7f9c`, whose status does not have the end yet.

@@ -121,12 +121,16 @@ impl Cri {
     /// pod is treated as an unknown id is.
     #[must_use]
     pub fn find_pod(&self, uid: &str) -> Option<Arc<CriSandbox>> {
+        self.look_for_pod(uid).ok()
+    }
+
+    /// As [`Cri::find_pod`].
+    ///
+    /// # Errors
+    /// It is not known: whether a list to come, which this wakes, could have it.
+    pub fn look_for_pod(&self, uid: &str) -> Result<Arc<CriSandbox>, bool> {
         let mut known = self.shared.known();
-        let found = known.pod(uid);
-        if found.is_none() && known.wants(uid, Instant::now()) {
-            self.shared.wanted.notify_one();
-        }
-        found
+        known.pod(uid).ok_or_else(|| self.wants(&mut known, uid))
     }
 
     /// As [`Cri::find`], but waits for the lists that could tell, at most until the deadline.
@@ -151,17 +155,21 @@ impl Cri {
         self.shared.status.borrow().clone()
     }
 
-    /// The item of this id; or whether a list to come, which this wakes, could have it.
-    fn look(&self, id: &str) -> Result<Listed, bool> {
+    /// As [`Cri::find`].
+    ///
+    /// # Errors
+    /// It is not known: whether a list to come, which this wakes, could have it.
+    pub fn look(&self, id: &str) -> Result<Listed, bool> {
         let mut known = self.shared.known();
-        let Some(found) = known.find(id) else {
-            let wants = known.wants(id, Instant::now());
-            if wants {
-                self.shared.wanted.notify_one();
-            }
-            return Err(wants);
-        };
-        Ok(found)
+        known.find(id).ok_or_else(|| self.wants(&mut known, id))
+    }
+
+    fn wants(&self, known: &mut Cache, id: &str) -> bool {
+        let wants = known.wants(id, Instant::now());
+        if wants {
+            self.shared.wanted.notify_one();
+        }
+        wants
     }
 }
 

@@ -51,6 +51,7 @@ fn watched(container: bool, pod_known: bool) -> Watched {
         stale_seconds: None,
         reason: "the API server has not told of it".into(),
         soon: true,
+        later: false,
     }
 }
 
@@ -193,6 +194,11 @@ fn more_may_come_only_where_a_source_may_still_answer() {
     assert!(!put(WHO, Some(silent), Some(not_listed())).soon);
     let lists = Asked { soon: true, ..not_listed() };
     assert!(put(WHO, None, Some(lists)).soon, "the runtime");
+    let away = |pod_known| Watched { soon: false, later: true, ..watched(false, pod_known) };
+    for pod_known in [false, true] {
+        let answer = put(WHO, Some(away(pod_known)), Some(not_listed()));
+        assert_eq!((answer.soon, answer.later), (false, true), "an API server that is away");
+    }
     assert!(!put(WHO, Some(watched(true, true)), None).soon, "all is known");
 }
 

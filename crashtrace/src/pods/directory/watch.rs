@@ -33,6 +33,7 @@ impl PodWatch for Kube {
         Reliance {
             stale_seconds: status.heard_age.filter(|_| degraded).map(|age| age.as_secs()),
             soon: !degraded,
+            later: degraded,
             reason: status.reason().unwrap_or_else(|| "the API server has not told of it".to_owned()),
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::event::SI_KERNEL;
 use crate::names::PodEvent;
-use crate::pipeline::revisions::WAIT_NS;
+use crate::pipeline::ends::WAIT_NS;
 
 /// Ended by the runtime's SIGTERM, which the process handled, got, or ignored until its SIGKILL.
 fn told_to_stop() -> [ContainerExit; 3] {
