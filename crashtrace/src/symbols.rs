@@ -1,6 +1,6 @@
 //! PURE: names of the few kernel functions that show how an OOM came about, for the return addresses in a record's stack.
 //!
-//! The kernel lists its symbols in `/proc/kallsyms`, more than 100 000 lines; only the address ranges of [`FUNCTIONS`] are
+//! The kernel lists its symbols in `/proc/kallsyms`, 100 000 to 200 000 lines; only the address ranges of [`FUNCTIONS`] are
 //! stored. They are absolute, like the addresses in the records, and a recording carries them: a machine that replays it has
 //! other addresses.
 
@@ -49,6 +49,10 @@ pub const FUNCTIONS: [&str; 29] = [
 /// architecture's), or the only node of a kernel that is built for one (`mm/memblock.c`). Many kernels list functions only.
 const NODES: [&str; 2] = ["node_data", "contig_page_data"];
 
+/// Why no address can be named, where the list is there.
+const ADDRESSES_HIDDEN: &str =
+    "the kernel hides its addresses from this process (kernel.kptr_restrict, CAP_SYSLOG)";
+
 /// No function is longer. It bounds the range of a function that is followed by nothing, or by a hole.
 const MAX_FUNCTION_BYTES: u64 = 64 * 1024;
 
@@ -78,15 +82,15 @@ struct Range {
 }
 
 impl Symbols {
-    /// Parses kallsyms' text for the functions. Lines may come in any order; those of modules are skipped, and so are lines
-    /// that do not look like a symbol.
+    /// Parses kallsyms' text for the functions, up to the first symbol of a module: the kernel lists its own first, by address, which
+    /// it relies on itself (`s_next`, `get_symbol_pos`, `kernel/kallsyms.c`, 5.10 to 7.3), and each line that is not read is one that
+    /// it does not have to write. Lines that do not look like a symbol are skipped.
     #[must_use]
     pub fn parse(mut reader: impl BufRead) -> Self {
         let mut symbols = Self::default();
-        let mut starts: Vec<(u64, &str)> = Vec::new();
-        // Only the address of each symbol is stored, temporarily a megabyte: a function ends where the next symbol begins, and
-        // that may be on any line.
-        let mut addresses: Vec<u64> = Vec::new();
+        // Ranges from here on have no end yet.
+        let mut open = 0;
+        let mut shown = false;
         let mut line = Vec::with_capacity(256);
         loop {
             line.clear();
@@ -96,36 +100,31 @@ impl Symbols {
                 // A list that ends early gives functions the wrong end.
                 Err(error) => return Self::without(format!("the list of kernel symbols broke off: {error}")),
             }
-            let Some((address, name)) = parse_line(&line) else { continue };
+            let (digits, name) = match split_line(&line) {
+                Line::Kernel { digits, name } => (digits, name),
+                Line::Module => break,
+                Line::Other => continue,
+            };
             symbols.listed = true;
-            if address != 0 {
-                addresses.push(address);
-            }
-            let mut names = NODES.into_iter().chain(address::NAMES);
-            if let Some(data) = names.find(|data| data.as_bytes() == name) {
-                symbols.data.entry(data).and_modify(|address| *address = 0).or_insert(address);
+            shown |= digits.iter().any(|digit| *digit != b'0');
+            let sought = SOUGHT.has(name);
+            if !sought && open == symbols.ranges.len() {
                 continue;
             }
-            let Some((function, exact)) = wanted(name) else { continue };
-            if exact {
-                symbols.exact.insert(function.to_owned());
+            let Some(address) = address(digits) else { continue };
+            // Aliases of a function have its address.
+            while let Some(range) = symbols.ranges.get_mut(open).filter(|range| range.start < address) {
+                range.end = range.end.min(address);
+                open += 1;
             }
-            if address != 0 {
-                starts.push((address, function));
+            if sought {
+                symbols.take(address, name);
             }
-        }
-        addresses.sort_unstable();
-        for (start, function) in starts {
-            // Past all symbols of the same address: aliases of the function.
-            let next = addresses.get(addresses.partition_point(|address| *address <= start)).copied();
-            let longest = start.saturating_add(MAX_FUNCTION_BYTES);
-            let end = next.map_or(longest, |next| next.min(longest));
-            symbols.ranges.push(Range { start, end, function: function.to_owned() });
         }
         let unusable = if !symbols.listed {
             Some("/proc/kallsyms lists no symbols of the kernel")
-        } else if addresses.is_empty() {
-            Some("the kernel hides its addresses from this process (kernel.kptr_restrict, CAP_SYSLOG)")
+        } else if !shown {
+            Some(ADDRESSES_HIDDEN)
         } else if symbols.ranges.is_empty() {
             Some("/proc/kallsyms lists none of the functions of the OOM killer")
         } else {
@@ -133,6 +132,23 @@ impl Symbols {
         };
         symbols.unusable = unusable.map(str::to_owned);
         symbols
+    }
+
+    /// Notes a symbol, if it is one of those that are looked for.
+    fn take(&mut self, address: u64, name: &[u8]) {
+        let mut names = NODES.into_iter().chain(address::NAMES);
+        if let Some(data) = names.find(|data| data.as_bytes() == name) {
+            self.data.entry(data).and_modify(|address| *address = 0).or_insert(address);
+            return;
+        }
+        let Some((function, exact)) = wanted(name) else { return };
+        if exact {
+            self.exact.insert(function.to_owned());
+        }
+        if address != 0 {
+            let end = address.saturating_add(MAX_FUNCTION_BYTES);
+            self.ranges.push(Range { start: address, end, function: function.to_owned() });
+        }
     }
 
     /// For a list that cannot be read: no symbols, and the reason.
@@ -195,28 +211,78 @@ impl Symbols {
     }
 }
 
-/// Address and name on a line of the kernel proper:
+/// A line of kallsyms:
 ///
 /// ```text
 /// ffffffff8130a5d0 t oom_kill_process
 /// ffffffffc0401000 t nf_tables_newrule<tab>[nf_tables]
 /// ```
-fn parse_line(line: &[u8]) -> Option<(u64, &[u8])> {
+#[derive(Debug, PartialEq, Eq)]
+enum Line<'a> {
+    /// A symbol of the kernel proper.
+    Kernel { digits: &'a [u8], name: &'a [u8] },
+    /// A symbol of a module, or of what is listed after modules.
+    Module,
+    /// No symbol.
+    Other,
+}
+
+fn split_line(line: &[u8]) -> Line<'_> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let space = line.iter().position(|byte| *byte == b' ')?;
-    let (digits, rest) = line.split_at(space);
-    let [b' ', _type, b' ', name @ ..] = rest else { return None };
-    // A tab, and the module's name.
-    if name.is_empty() || name.last() == Some(&b']') {
-        return None;
+    // 16 digits on each machine of 64 bits.
+    let Some((digits, [b' ', _type, b' ', name @ ..])) = line.split_at_checked(16) else {
+        return Line::Other;
+    };
+    match name.last() {
+        None => Line::Other,
+        // A tab, and the module's name.
+        Some(b']') => Line::Module,
+        Some(_) => Line::Kernel { digits, name },
     }
-    if digits.is_empty() || digits.len() > 16 {
-        return None;
-    }
-    let address = digits
+}
+
+fn address(digits: &[u8]) -> Option<u64> {
+    digits
         .iter()
-        .try_fold(0_u64, |address, digit| Some(address << 4 | u64::from(char::from(*digit).to_digit(16)?)))?;
-    Some((address, name))
+        .try_fold(0_u64, |address, digit| Some(address << 4 | u64::from(char::from(*digit).to_digit(16)?)))
+}
+
+/// Beginnings of the names that are looked for: a test that some hundred of the kernel's 100 000 names pass.
+struct Beginnings([bool; 1024]);
+
+const SOUGHT: &Beginnings = &Beginnings::new();
+
+impl Beginnings {
+    const fn new() -> Self {
+        let mut places = [false; 1024];
+        let mut index = 0;
+        while index < FUNCTIONS.len() {
+            places[Self::place(FUNCTIONS[index].as_bytes())] = true;
+            index += 1;
+        }
+        index = 0;
+        while index < NODES.len() {
+            places[Self::place(NODES[index].as_bytes())] = true;
+            index += 1;
+        }
+        index = 0;
+        while index < address::COUNT {
+            places[Self::place(address::NAMES[index].as_bytes())] = true;
+            index += 1;
+        }
+        Self(places)
+    }
+
+    /// By four letters, which every name that is looked for has.
+    const fn place(name: &[u8]) -> usize {
+        let [first, second, third, _, fifth, ..] = name else { return 0 };
+        let letters = *first as usize + *second as usize * 7 + *third as usize * 49 + *fifth as usize * 343;
+        letters % 1024
+    }
+
+    const fn has(&self, name: &[u8]) -> bool {
+        self.0[Self::place(name)]
+    }
 }
 
 /// The function that a symbol is (a part of), and whether it has just that name. Compilers append `.constprop.0`, `.isra.0` and

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -30,6 +30,9 @@ pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// How much of kallsyms is searched for an address. The table opens with per-CPU symbols on some kernels, and
 /// the first few of those are at address 0 even where addresses are shown.
 const KALLSYMS_SAMPLE_BYTES: u64 = 64 * 1024;
+
+/// The kernel's list of its symbols.
+pub const KALLSYMS: &str = "/proc/kallsyms";
 
 /// Facts about the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -336,16 +339,20 @@ impl Look<'_> {
 
     /// Hidden addresses are all shown as zeroes.
     fn kallsyms_addresses(&self) -> Result<bool, String> {
-        const PATH: &str = "/proc/kallsyms";
-        let failed = |error: std::io::Error| format!("{PATH}: {error}");
-        let file = File::open(self.at(PATH)).map_err(failed)?;
-        let mut sample = Vec::new();
-        file.take(KALLSYMS_SAMPLE_BYTES).read_to_end(&mut sample).map_err(failed)?;
-        if sample.is_empty() {
-            return Err(format!("{PATH} is empty"));
+        let failed = |error: std::io::Error| format!("{KALLSYMS}: {error}");
+        let file = File::open(self.at(KALLSYMS)).map_err(failed)?;
+        // A page: the kernel writes no more at a time, and each line costs it thousands of instructions.
+        let mut lines =
+            BufReader::with_capacity(4096, file).take(KALLSYMS_SAMPLE_BYTES).split(b'\n').peekable();
+        if lines.peek().is_none() {
+            return Err(format!("{KALLSYMS} is empty"));
         }
-        let address = |line: &[u8]| line.iter().take_while(|byte| **byte != b' ').any(|byte| *byte != b'0');
-        Ok(sample.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).any(address))
+        for line in lines {
+            if line.map_err(failed)?.iter().take_while(|byte| **byte != b' ').any(|byte| *byte != b'0') {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
