@@ -81,19 +81,20 @@ pub enum SelfTestError {
     Other(String),
 }
 
-/// Runs it, with the machine's `/proc` at `proc`.
+/// Runs it with the program in `ebpf`, an object for this `kernel`, and the machine's `/proc` at `proc`. The program is removed from
+/// the kernel again; the object's others are untouched.
 ///
 /// # Errors
 /// It cannot be run.
 pub fn run(
+    ebpf: &mut Ebpf,
     kernel: &Kernel<'_>,
     facts: &HostFacts,
     machine: &Machine,
     proc: &Path,
 ) -> Result<SelfTestReport, SelfTestError> {
     let begun = Instant::now();
-    let mut ebpf = load::object(kernel)?;
-    let found = program(&mut ebpf)?;
+    let found = program(ebpf)?;
     load::patiently(|| found.load()).map_err(|error| {
         let hopeless = load::hopeless("the self-test", &error, kernel.locked_memory_bytes);
         hopeless.map_or_else(|| refused("load it")(error), SelfTestError::Load)
@@ -103,7 +104,7 @@ pub fn run(
     for _ in 0..TRIES {
         // In a separate thread, whose ids and name differ from those of the process.
         let tried = thread::scope(|scope| {
-            let body = || observe(&mut ebpf, proc, facts);
+            let body = || observe(ebpf, proc, facts);
             let thread = thread::Builder::new().name("self-test".to_owned()).spawn_scoped(scope, body);
             let thread = thread.map_err(other("begin a thread"))?;
             thread.join().unwrap_or_else(|_| Err(SelfTestError::Other("its thread panicked".to_owned())))
@@ -115,6 +116,7 @@ pub fn run(
             break;
         }
     }
+    program(ebpf)?.unload().map_err(refused("remove it"))?;
     let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(SelfTestReport { verified_instructions, took_ms, ..report })
 }

@@ -13,7 +13,7 @@ use crashtrace::decode::Machine;
 use crashtrace::gfp::GfpNames;
 use crashtrace::kernel::host::{self, KERNEL_BTF};
 use crashtrace::kernel::layout::{KernelBtf, Layout};
-use crashtrace::kernel::load::Kernel;
+use crashtrace::kernel::load::{self, Kernel};
 use crashtrace::kernel::types;
 use crashtrace::self_test;
 use rustix::process::{Pid, Signal, kill_process};
@@ -97,12 +97,14 @@ fn a_table_of_another_kernel_is_found_out_by_reading_this_process() {
         return;
     }
     let own = Path::new(KERNEL_BTF);
-    let facts = host::gather(Path::new("/"), &types::read(own, None));
+    let types = types::read(own, None);
+    let facts = host::gather(Path::new("/"), &types);
     let machine = Machine { page_size_bytes: facts.page_size_bytes, symbols: None };
     let tried = |btf: &Path| {
         let layout = Layout::resolve(&KernelBtf::open(btf).expect("it is BTF"));
         let kernel = Kernel {
             layout: &layout,
+            functions: &types.functions,
             mark_victim_arg: 1,
             nodes: (0, 0),
             addresses: [0; crashtrace_ebpf::address::COUNT],
@@ -113,7 +115,8 @@ fn a_table_of_another_kernel_is_found_out_by_reading_this_process() {
             include_nowarn: false,
             debug: false,
         };
-        self_test::run(&kernel, &facts, &machine, Path::new("/proc")).expect("it can be run")
+        let mut ebpf = load::object(&kernel).expect("it can be loaded");
+        self_test::run(&mut ebpf, &kernel, &facts, &machine, Path::new("/proc")).expect("it can be run")
     };
     let report = tried(own);
     assert_eq!(report.wrong, [], "{report:#?}");

@@ -86,7 +86,7 @@ fn trial(host: &Host, tier: &Tier, plan: &Plan, in_place: &mut impl FnMut(&Kerne
         let refused: Vec<_> = refused.map(ToString::to_string).collect();
         (!refused.is_empty()).then(|| refused.join("; "))
     };
-    match host.load(&plan, false) {
+    match host.load(&plan) {
         Ok(mut attached) => {
             if let Ok((_, counters)) = attached.take_maps() {
                 in_place(&counters);

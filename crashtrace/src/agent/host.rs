@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use aya::Ebpf;
 use rustix::process::{Resource, getrlimit};
 use thiserror::Error;
 
@@ -17,7 +18,7 @@ use crate::kernel::host::{self, HostFacts, KernelVersion, MemoryCgroup, counts_l
 use crate::kernel::layout::Layout;
 use crate::kernel::load::{self, Attached, Kernel, LoadError};
 use crate::kernel::plan::{Functions, KernelView, Plan, Refusal};
-use crate::kernel::types::{self, Told};
+use crate::kernel::types::{self, FunctionIds, Told};
 use crate::report::Context;
 use crate::schema::BtfInUse;
 use crate::self_test::{self, SelfTestError, SelfTestReport};
@@ -62,6 +63,7 @@ pub(super) struct Host {
     pub(super) symbols: Symbols,
     /// `None` where there is no BTF.
     pub(super) layout: Option<Layout>,
+    functions: FunctionIds,
     gfp: GfpNames,
 }
 
@@ -77,7 +79,7 @@ impl Host {
         let Told { layout, mark_victim_arg, gfp_bits } = types.told;
         let view = KernelView {
             kallsyms_functions: Functions::in_kallsyms(&symbols),
-            btf_functions: types.functions,
+            btf_functions: Functions::by(|name| types.functions.id(name).is_some()),
             mark_victim_arg,
         };
         let gfp = gfp_bits.map(GfpNames::from_bits);
@@ -85,20 +87,34 @@ impl Host {
             Some(version) if version >= KernelVersion(6, 3) => GfpNames::fallback_without_atomic(),
             _ => GfpNames::fallback(),
         });
-        Self { facts, view, symbols, layout, gfp }
+        Self { facts, view, symbols, layout, functions: types.functions, gfp }
     }
 
     /// Tests on this process what the kernel side reads. The outer error: the plan was not checked first.
     pub(super) fn self_test(&self) -> Result<Result<SelfTestReport, SelfTestError>> {
-        Ok(self_test::run(&self.kernel(false)?, &self.facts, &self.machine(), Path::new("/proc")))
+        let kernel = self.kernel(false)?;
+        Ok(load::object(&kernel)
+            .map_err(SelfTestError::Load)
+            .and_then(|mut ebpf| self.self_test_with(&mut ebpf, &kernel)))
     }
 
-    /// [`Self::self_test`], as a condition for going on.
+    fn self_test_with(&self, ebpf: &mut Ebpf, kernel: &Kernel<'_>) -> Result<SelfTestReport, SelfTestError> {
+        self_test::run(ebpf, kernel, &self.facts, &self.machine(), Path::new("/proc"))
+    }
+
+    /// [`Self::self_test`], and if the kernel side reads the right values, [`Self::load`] of the same object.
     ///
     /// # Errors
-    /// The kernel side reads wrong values.
-    pub(super) fn believe(&self) -> Result<()> {
-        let report = self.self_test()?.map_err(|error| match error {
+    /// The kernel side reads wrong values, or as for [`Self::load`].
+    pub(super) fn believe_and_load(&self, plan: &Plan, include_nowarn: bool) -> Result<Attached> {
+        let kernel = self.kernel(include_nowarn)?;
+        let mut ebpf = load::object(&kernel).map_err(Unusable::from)?;
+        self.believe(&mut ebpf, &kernel)?;
+        Ok(load::load(plan, &kernel, ebpf).map_err(Unusable::from)?)
+    }
+
+    fn believe(&self, ebpf: &mut Ebpf, kernel: &Kernel<'_>) -> Result<()> {
+        let report = self.self_test_with(ebpf, kernel).map_err(|error| match error {
             // The kernel object itself cannot be loaded, for which there are other reasons and remedies.
             SelfTestError::Load(error) => Unusable::from(error),
             error => self_test::untried(&error, &self.facts).into(),
@@ -114,8 +130,11 @@ impl Host {
         Ok(())
     }
 
-    pub(super) fn load(&self, plan: &Plan, include_nowarn: bool) -> Result<Attached> {
-        Ok(load::load(plan, &self.kernel(include_nowarn)?).map_err(Unusable::from)?)
+    /// Loads and attaches, without the self-test.
+    pub(super) fn load(&self, plan: &Plan) -> Result<Attached> {
+        let kernel = self.kernel(false)?;
+        let ebpf = load::object(&kernel).map_err(Unusable::from)?;
+        Ok(load::load(plan, &kernel, ebpf).map_err(Unusable::from)?)
     }
 
     fn kernel(&self, include_nowarn: bool) -> Result<Kernel<'_>> {
@@ -125,6 +144,7 @@ impl Host {
         let debug = tracing::enabled!(tracing::Level::DEBUG);
         Ok(Kernel {
             layout,
+            functions: &self.functions,
             mark_victim_arg,
             nodes: self.symbols.nodes(),
             addresses: self.symbols.addresses(),

@@ -12,7 +12,7 @@ use crate::kernel::plan::Plan;
 /// `None`, and the thread ends with the process, also within the verifier: the kernel stops verifying for a task that is to die.
 ///
 /// # Errors
-/// As [`Host::believe`] and [`Host::load`].
+/// As [`Host::believe_and_load`].
 pub(super) async fn load(
     host: Host,
     plan: Plan,
@@ -22,8 +22,7 @@ pub(super) async fn load(
     let (sender, receiver) = oneshot::channel();
     let loader = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
         // Before any hook is attached: the values that hooks read must be true.
-        let attached = host.believe().and_then(|()| host.load(&plan, include_nowarn));
-        let attached = attached.map(|attached| (host, attached));
+        let attached = host.believe_and_load(&plan, include_nowarn).map(|attached| (host, attached));
         // There is no receiver where a signal came first.
         drop(sender.send(attached));
     });

@@ -161,11 +161,21 @@ impl KernelBtf {
         }
     }
 
-    /// Whether BTF has a function of exactly this name that fentry and fexit could be attached to. Whether they can also depends on
-    /// the architecture, and on whether the function is traceable.
+    /// The ids of the functions of exactly these names, `None` for one that BTF does not have. Fentry and fexit take such an id;
+    /// whether they can be attached also depends on the architecture, and on whether the function is traceable.
     #[must_use]
-    pub fn has_function(&self, name: &str) -> bool {
-        self.named(TypeKind::Func, name).next().is_some()
+    pub fn function_ids<const N: usize>(&self, names: [&str; N]) -> [Option<u32>; N] {
+        let mut ids = [None; N];
+        // One walk for all: there are 50 000 functions.
+        for function in self.0.types_of(&[TypeKind::Func]) {
+            for (id, name) in ids.iter_mut().zip(names) {
+                // Of two static functions of one name, the kernel too takes the first (`btf_find_by_name_kind`).
+                if id.is_none() && self.0.string_is(function.name, name) {
+                    *id = Some(function.id);
+                }
+            }
+        }
+        ids
     }
 
     /// The parameters of a function; `None` where BTF does not have it, or has two that differ.

@@ -4,23 +4,23 @@
 //! kernel is seen from its beginning or not at all. A kernel's refusals show only here, so attachability is tried, not inferred
 //! from versions.
 
-use std::path::Path;
-
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
-use aya::{Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel};
+use aya::{Ebpf, VerifierLogLevel};
 use crashtrace_ebpf::{GfpBits, address, global, map};
 use rustix::thread::{MembarrierCommand, membarrier};
 
-use super::host::KERNEL_BTF;
-use super::layout::{Layout, read_btf};
+use super::layout::Layout;
 use super::plan::{Attach, Plan, Tier};
+use super::types::FunctionIds;
 
+mod aya_btf;
 mod counters;
 mod error;
 mod patience;
 mod place;
 
+pub use aya_btf::with_functions;
 pub use counters::KernelCounters;
 pub use error::{LoadError, Refused, Scarce};
 pub(crate) use error::{chain, explain};
@@ -36,6 +36,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cr
 pub struct Kernel<'a> {
     /// Offsets of the fields that it reads.
     pub layout: &'a Layout,
+    /// Ids of the functions that trampolines are attached to.
+    pub functions: &'a FunctionIds,
     /// How `oom:mark_victim` passes its victim.
     pub mark_victim_arg: u32,
     /// Addresses of its array of nodes and of its only node; 0 where unknown.
@@ -76,16 +78,18 @@ pub struct Attached {
     ebpf: Ebpf,
 }
 
-/// Loads the object and attaches the first tier of `plan` that the kernel accepts. The programs do nothing until
-/// [`Attached::arm`].
+/// Attaches the first tier of `plan` that the kernel accepts, of the programs in `ebpf`, an [`object`] for this `kernel`. The programs
+/// do nothing until [`Attached::arm`].
 ///
 /// # Errors
 /// The object cannot be loaded, the kernel accepts no tier, or a resource that all tiers need is scarce.
-pub fn load(plan: &Plan, kernel: &Kernel<'_>) -> Result<Attached, LoadError> {
+pub fn load(plan: &Plan, kernel: &Kernel<'_>, ebpf: Ebpf) -> Result<Attached, LoadError> {
     let mut refused = Vec::new();
+    let mut unused = Some(ebpf);
     for tier in &plan.tiers {
         // Each tier on a fresh object: a program that was loaded and then not needed would stay in the kernel.
-        if let Some(placed) = place(tier, plan, kernel, &mut refused)? {
+        let ebpf = unused.take().map_or_else(|| object(kernel), Ok)?;
+        if let Some(placed) = place(tier, plan, kernel, ebpf, &mut refused)? {
             let Placed { ebpf, memcg, wait, alloc, exits } = placed;
             let ring_bytes = ring_bytes(&ebpf);
             let tier = tier.clone();
@@ -98,17 +102,6 @@ pub fn load(plan: &Plan, kernel: &Kernel<'_>) -> Result<Attached, LoadError> {
 fn ring_bytes(ebpf: &Ebpf) -> Option<u64> {
     let Map::RingBuf(ring) = ebpf.map(map::RECORDS)? else { return None };
     ring.info().ok().map(|info| u64::from(info.max_entries()))
-}
-
-/// The running kernel's own BTF. A trampoline's target is a type id in it: in another kernel's BTF, even of the same series, that
-/// id is another function, and the kernel does not notice.
-///
-/// # Errors
-/// It cannot be read.
-pub fn own_btf() -> Result<Btf, String> {
-    let failed = |error: &(dyn std::error::Error + 'static)| format!("{KERNEL_BTF}: {}", chain(error));
-    let bytes = read_btf(Path::new(KERNEL_BTF)).map_err(|error| failed(&error))?;
-    Btf::parse(&bytes, Endianness::default()).map_err(|error| failed(&error))
 }
 
 /// What the verifier writes about a program that the kernel refuses: its verdict and its figures, without its path.
@@ -128,9 +121,7 @@ pub fn object(kernel: &Kernel<'_>) -> Result<Ebpf, LoadError> {
         kernel.gfp;
     let gfp = [nowarn, direct_reclaim, movable, reclaimable, has_fallback, highmem, hardwall];
     let load = || {
-        EbpfLoader::new()
-            // The object has no relocations against the kernel's BTF, and parsing that BTF is most of aya's start-up.
-            .btf(None)
+        aya_btf::loader()
             .override_global(global::FIELDS, kernel.layout.values().as_slice(), true)
             .override_global(global::MARK_VICTIM_ARG, &kernel.mark_victim_arg, true)
             .override_global(global::NODE_DATA, &kernel.nodes.0, true)

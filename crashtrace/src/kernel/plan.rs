@@ -44,6 +44,10 @@ const MEM_CGROUP_OOM_SYNCHRONIZE: &str = "mem_cgroup_oom_synchronize";
 /// The function that is called when an allocation has failed.
 const WARN_ALLOC: &str = "warn_alloc";
 
+/// All of them: existence and id of these are looked up in the kernel's BTF.
+pub const HOOKED: [&str; 4] =
+    [OOM_KILL_PROCESS, MEM_CGROUP_OUT_OF_MEMORY, MEM_CGROUP_OOM_SYNCHRONIZE, WARN_ALLOC];
+
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display)]
 #[strum(serialize_all = "snake_case")]

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::host::BtfFile;
 use super::layout::{KernelBtf, Layout, OpenError};
-use super::plan::Functions;
+use super::plan::HOOKED;
 use crate::schema::BtfSource;
 
 /// Facts from BTF about the running kernel.
@@ -22,13 +22,41 @@ pub struct Told {
     pub gfp_bits: Option<Vec<(u8, String)>>,
 }
 
+/// Functions in the running kernel's own BTF, of those whose existence matters here, and their ids. A trampoline's target is such
+/// an id: in another kernel's BTF, even of the same series, it is another function, and the kernel does not notice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FunctionIds(Vec<(&'static str, u32)>);
+
+impl FunctionIds {
+    fn by(btf: &KernelBtf) -> Self {
+        let ids = HOOKED.into_iter().zip(btf.function_ids(HOOKED));
+        Self(ids.filter_map(|(name, id)| Some((name, id?))).collect())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(ids: &[(&'static str, u32)]) -> Self {
+        Self(ids.to_vec())
+    }
+
+    /// The id of the function of exactly this name.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<u32> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, id)| *id)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        self.0.iter().copied()
+    }
+}
+
 /// The running kernel's types and functions.
 #[derive(Clone, Debug)]
 pub struct Types {
     /// From the BTF in use.
     pub told: Told,
-    /// Functions in the kernel's own BTF.
-    pub functions: Functions,
+    /// From the kernel's own BTF.
+    pub functions: FunctionIds,
     /// The BTF in use.
     pub btf: BtfFile,
     /// The kernel's own BTF.
@@ -79,10 +107,9 @@ impl Types {
 /// Reads the kernel's own BTF at `own`, and the file that the user names, if any.
 #[must_use]
 pub fn read(own: &Path, named: Option<&Path>) -> Types {
-    let functions = |btf: &KernelBtf| Functions::by(|name| btf.has_function(name));
     let own_opened = KernelBtf::open(own);
     let (own_told, functions) =
-        own_opened.as_ref().map_or_else(|_| Default::default(), |btf| (Told::by(btf), functions(btf)));
+        own_opened.as_ref().map_or_else(|_| Default::default(), |btf| (Told::by(btf), FunctionIds::by(btf)));
     let kernel_btf = file(own, &own_opened);
     // It takes some MiB, so the two are not held at the same time.
     drop(own_opened);

@@ -53,7 +53,8 @@ pub fn run() -> Result<()> {
         kallsyms_functions: Some(all),
         mark_victim_arg: Some(mark_victim_arg),
     };
-    let facts = host::gather(Path::new("/"), &types::read(Path::new(KERNEL_BTF), None));
+    let types = types::read(Path::new(KERNEL_BTF), None);
+    let facts = host::gather(Path::new("/"), &types);
     let plan = plan(&facts, &view, HooksWanted::Auto, Beside::ALL)?;
     let tiers = plan.tiers.iter().flat_map(|tier| tier.decision.iter().chain(&tier.memcg).chain(&tier.wait));
     let attaches = tiers.chain(&plan.alloc).chain(&plan.exits);
@@ -65,6 +66,7 @@ pub fn run() -> Result<()> {
     let symbols = Symbols::parse(BufReader::new(kallsyms));
     let kernel = Kernel {
         layout: &layout,
+        functions: &types.functions,
         mark_victim_arg,
         nodes: symbols.nodes(),
         addresses: symbols.addresses(),
@@ -76,7 +78,7 @@ pub fn run() -> Result<()> {
         include_nowarn: false,
         debug: false,
     };
-    let btf = load::own_btf().map_err(anyhow::Error::msg)?;
+    let btf = load::with_functions(&types.functions);
     // Kernels before 5.11 count maps and programs against it.
     if let Err(error) = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }) {
         eprintln!("verifier: the limit of locked memory stays: {error}");

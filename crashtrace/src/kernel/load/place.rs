@@ -5,7 +5,7 @@ use aya::{Btf, Ebpf};
 
 use super::error::{LoadError, Refused, Scarce, explain, interrupted};
 use super::patience::{PATIENCE, patiently};
-use super::{Kernel, object, own_btf};
+use super::{Kernel, with_functions};
 use crate::event::Hook;
 use crate::kernel::plan::{Attach, AttachKind, Plan, Tier};
 
@@ -18,25 +18,15 @@ pub(super) struct Placed {
     pub(super) exits: Vec<Attach>,
 }
 
-/// Loads all programs, and then attaches them: no program runs while the verifier is at work.
+/// Loads all programs of `ebpf` that the tier needs, and then attaches them: no program runs while the verifier is at work.
 pub(super) fn place(
     tier: &Tier,
     plan: &Plan,
     kernel: &Kernel<'_>,
+    ebpf: Ebpf,
     refused: &mut Vec<Refused>,
 ) -> Result<Option<Placed>, LoadError> {
-    let ebpf = object(kernel)?;
-    let btf = match tier.hook {
-        Hook::Fentry => match own_btf() {
-            Ok(btf) => Some(btf),
-            Err(error) => {
-                let hook = *tier.decision.first().unwrap_or(&tier.victims);
-                refused.push(Refused { tier: tier.hook, hook, error });
-                return Ok(None);
-            }
-        },
-        Hook::Kprobe | Hook::RawTracepoint => None,
-    };
+    let btf = (tier.hook == Hook::Fentry).then(|| with_functions(kernel.functions));
     let mut placing =
         Placing { ebpf, btf, tier: tier.hook, locked_bytes: kernel.locked_memory_bytes, refused };
     // Returns before entries: of probes in one place the kernel runs the latest first, and `memcg_oom_kprobe` depends on that.
@@ -49,6 +39,8 @@ pub(super) fn place(
     let memcg = Some(memcg).filter(|memcg| !memcg.is_empty());
     let memcg = placing.loaded(memcg)?;
     let wait = placing.loaded(Some(wait).filter(|wait| !wait.is_empty()))?;
+    // No trampoline is loaded after these, and it takes some MB.
+    placing.btf = None;
     let mut candidates = plan.alloc.iter();
     let mut in_place = placing.first_loaded(&mut candidates)?;
     let mut exits = Vec::new();

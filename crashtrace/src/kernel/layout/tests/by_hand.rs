@@ -200,7 +200,7 @@ fn exercise(bytes: &[u8]) {
         layout.values().iter().filter(|value| **value == fields::ABSENT).count()
     );
     let _ = (btf.mark_victim_arg(), btf.tracepoint_params("mark_victim"));
-    let _ = (btf.has_function("oom_kill_process"), btf.function_params("oom_kill_process"));
+    let _ = (btf.function_ids(["oom_kill_process", ""]), btf.function_params("oom_kill_process"));
 }
 
 proptest! {
