@@ -3,6 +3,7 @@
 //! A record is built in a per-CPU [`Scratch`] and copied into the ring at once. A record that cannot be sent is counted.
 
 use core::arch::asm;
+use core::mem::offset_of;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{
@@ -16,6 +17,13 @@ use crate::maps::{COUNTERS, OFFSET_LIMIT, RECORDS, SCRATCH, SEQUENCE, SWITCH, Sc
 /// A record under construction.
 pub(crate) struct Record {
     scratch: *mut Scratch,
+    slot: u64,
+}
+
+/// The scratch of `slot`, for a global function (see [`crate::kernel`]): it cannot be handed a pointer.
+#[inline(always)]
+pub(crate) fn scratch_of(slot: u64) -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(slot as u32)
 }
 
 /// Bounds `offset`, so that the verifier knows that it lies in a record.
@@ -77,19 +85,27 @@ impl Record {
             (*scratch).busy = 1;
         }
         // SAFETY: this CPU's slot, marked as in use.
-        let record = unsafe { Self::at::<B>(scratch, seq, kind, hook) };
+        let record = unsafe { Self::at::<B>(scratch, slot, seq, kind, hook) };
         // SAFETY: the header lies within the scratch.
-        unsafe { (*record.header()).stream = stream };
+        unsafe { (&raw mut (*record.header()).stream).write_volatile(stream) };
         Some(record)
     }
 
-    /// Begins a record in `scratch`, as number `seq`.
+    /// Begins a record that is never sent, and so has no number.
+    #[inline(always)]
+    pub(crate) fn unsent<B>(slot: u32, kind: u16, hook: u8) -> Option<Self> {
+        let scratch = SCRATCH.get_ptr_mut(slot)?;
+        // SAFETY: this CPU's slot; the caller runs before any other program does.
+        Some(unsafe { Self::at::<B>(scratch, slot, 0, kind, hook) })
+    }
+
+    /// Begins a record in `scratch`, that of `slot`, as number `seq`.
     ///
     /// # Safety
-    /// `scratch` must be a value of a map, which no other program writes to.
+    /// `scratch` must be a value of the map, which no other program writes to.
     #[inline(always)]
-    pub(crate) unsafe fn at<B>(scratch: *mut Scratch, seq: u64, kind: u16, hook: u8) -> Self {
-        let record = Self { scratch };
+    unsafe fn at<B>(scratch: *mut Scratch, slot: u32, seq: u64, kind: u16, hook: u8) -> Self {
+        let record = Self { scratch, slot: u64::from(slot) };
         // SAFETY: helpers without arguments; the header lies within the scratch, for which the caller vouches.
         unsafe {
             (&raw mut (*scratch).length).write_volatile((size_of::<Header>() + size_of::<B>()) as u64);
@@ -102,9 +118,9 @@ impl Record {
             (*header).decision_ns = 0;
             (*header).missing = 0;
             (*header).cpu = bpf_get_smp_processor_id();
-            (*header).hook = hook;
-            (*header).stream = 0;
-            (*header).pad = [0; 6];
+            // And the stream, and padding: in one word, since an array of bytes would be a call of memset.
+            const { assert!(size_of::<Header>() - offset_of!(Header, hook) == 8) };
+            (&raw mut (*header).hook).cast::<u64>().write_volatile(u64::from(hook));
         }
         record
     }
@@ -120,6 +136,18 @@ impl Record {
     pub(crate) fn body<B>(&self) -> *mut B {
         // SAFETY: header and body lie within the scratch, whose size is far larger.
         unsafe { self.scratch.cast::<u8>().add(size_of::<Header>()).cast() }
+    }
+
+    /// Index of the scratch that it is built in.
+    #[inline(always)]
+    pub(crate) fn slot(&self) -> u64 {
+        self.slot
+    }
+
+    /// Where the member of its body at `offset` is, counted from the beginning of the record.
+    #[inline(always)]
+    pub(crate) const fn place(offset: usize) -> u64 {
+        (size_of::<Header>() + offset) as u64
     }
 
     /// The scratch that it is built in.
@@ -179,6 +207,16 @@ pub(crate) unsafe fn extend_stack(out: *mut [u64; STACK_FRAMES], caller: u64) {
     }
 }
 
+/// Where the byte of the record in `scratch` with this offset is.
+///
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(always)]
+pub(crate) unsafe fn at(scratch: *mut Scratch, offset: u64) -> *mut u8 {
+    // SAFETY: the caller vouches for `scratch`; the offset is masked to lie in it.
+    unsafe { scratch.cast::<u8>().add(bounded(offset) as usize) }
+}
+
 /// Where the next byte of the record in `scratch` goes.
 ///
 /// # Safety
@@ -186,10 +224,7 @@ pub(crate) unsafe fn extend_stack(out: *mut [u64; STACK_FRAMES], caller: u64) {
 #[inline(always)]
 pub(crate) unsafe fn end(scratch: *mut Scratch) -> *mut u8 {
     // SAFETY: the caller vouches for `scratch`; the offset is masked to lie in it.
-    unsafe {
-        let length = bounded((&raw const (*scratch).length).read_volatile());
-        scratch.cast::<u8>().add(length as usize)
-    }
+    unsafe { at(scratch, (&raw const (*scratch).length).read_volatile()) }
 }
 
 /// Makes the record in `scratch` longer.

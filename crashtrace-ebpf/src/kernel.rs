@@ -6,6 +6,15 @@
 //! Nothing here branches on whether a read worked. The verifier follows every branch both ways, and there are
 //! hundreds of reads in a program: 6.1 gives up at 8192 branches left open. A failed read leaves zeroes (the helper
 //! sees to that), a pointer that is zero makes the next read fail, and failures are added up as bits.
+//!
+//! # Global functions
+//!
+//! Functions that are `extern "C"` and `no_mangle` are global to the verifier (`BTF_FUNC_GLOBAL`, since 5.6): it goes through each
+//! once in a program, whatever its arguments are. Through another function it goes again at each call, in each round of a loop.
+//! So what is in a loop, or called twice, is a global function: the verifier's work is the sum of the parts' sizes then, and not
+//! their product. The price: a call has no inlining, and its arguments are numbers, since 5.10 takes no pointer to memory (5.12
+//! does). Numbers are what kernel addresses are here; and the record under construction is found again by its slot
+//! ([`scratch_of`]). Each result is a number that the verifier knows nothing of.
 
 use core::arch::asm;
 use core::mem::MaybeUninit;
@@ -14,6 +23,8 @@ use core::ptr;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 use crashtrace_ebpf::fields::{self, ABSENT};
 use crashtrace_ebpf::{GfpBits, Task, address, task_missing};
+
+use crate::emit::{at, scratch_of};
 
 /// Values of the ABI's field table on this kernel. The loader sets them before verification, so each offset is a constant to
 /// the verifier, and code that depends on an absent field is dead code.
@@ -269,19 +280,18 @@ fn rss_counter(mm: u64, counter: u64) -> u64 {
     }
 }
 
-/// Copies the facts about `task` to `out`.
-///
-/// Not inlined: three programs do it twice, and its 20 reads would be the larger part of each.
-///
-/// # Safety
-/// `out` must be writable, and lie in a map.
+/// Copies the facts about `task` into the record of `slot`, at `place`.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) unsafe fn task_facts(task: u64, out: *mut Task) {
+pub(crate) extern "C" fn task_facts(slot: u64, place: u64, task: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return 0 };
+    // SAFETY: the place is masked to lie within the scratch, with room behind it.
+    let out: *mut Task = unsafe { at(scratch, place).cast() };
     let mut missing = 0_u64;
     /// Fills a member from a field of a structure, or from an address.
     macro_rules! fill {
         ($bit:ident: $member:ident = $base:expr, $field:ident) => {
-            // SAFETY: the caller of `task_facts` vouches for `out`.
+            // SAFETY: `out` lies in the scratch.
             let failed = unsafe { copy_member(&raw mut (*out).$member, $base, fields::$field) };
             missing |= failed * u64::from(task_missing::$bit);
         };
@@ -323,9 +333,10 @@ pub(crate) unsafe fn task_facts(task: u64, out: *mut Task) {
     fill!(RSS: shmem_pages at rss_counter(mm, rss::SHMEM));
     fill!(PAGE_TABLES: page_table_bytes = mm, MM_PGTABLES_BYTES);
     fill!(TOTAL_VM: total_vm_pages = mm, MM_TOTAL_VM);
-    // SAFETY: the caller vouches for `out`.
+    // SAFETY: as above.
     unsafe {
         (*out).dumps_core = (is_zero(member(signal, fields::SIGNAL_CORE_STATE)) ^ 1) as u16;
         (*out).missing = missing as u32;
     }
+    0
 }

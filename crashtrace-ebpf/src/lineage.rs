@@ -5,9 +5,8 @@ use core::ptr;
 use crashtrace_ebpf::fields;
 use crashtrace_ebpf::{Level, MAX_LEVELS, MAX_SKIPPED_LEVELS, NAME_BYTES, Section, level_flag, section_flag};
 
-use crate::emit::{Record, end, grow};
+use crate::emit::{Record, end, grow, scratch_of};
 use crate::kernel::{copy_member, copy_string, field, is_zero, member, memory_css, unified_css};
-use crate::maps::Scratch;
 
 /// `CSS_ONLINE` (`include/linux/cgroup-defs.h`, 5.10 to 7.3).
 pub(crate) const CSS_ONLINE: u32 = 1 << 1;
@@ -16,9 +15,7 @@ pub(crate) const CSS_ONLINE: u32 = 1 << 1;
 #[inline(always)]
 pub(crate) fn of_task(record: &Record, kind: u16, task: u64) {
     let (css, use_unified) = place(task);
-    let flags = use_unified * u64::from(section_flag::UNIFIED);
-    // SAFETY: `Record::begin` took the scratch from its map.
-    unsafe { section(record.scratch(), kind, flags, css) };
+    cgroup_section(record.slot(), u64::from(kind), use_unified * u64::from(section_flag::UNIFIED), css);
 }
 
 /// The css of the cgroup of `task`, and 1 if that is of the unified hierarchy, else 0.
@@ -44,8 +41,7 @@ pub(crate) fn place_on(task: u64, use_unified: u64) -> u64 {
 /// Appends the cgroups of a `mem_cgroup`, as section `kind`; nothing if it is 0.
 #[inline(always)]
 pub(crate) fn of_memcg(record: &Record, kind: u16, memcg: u64) {
-    // SAFETY: as above.
-    unsafe { section(record.scratch(), kind, 0, memcg + field(fields::MEMCG_CSS).unwrap_or(0)) };
+    cgroup_section(record.slot(), u64::from(kind), 0, memcg + field(fields::MEMCG_CSS).unwrap_or(0));
 }
 
 /// `css.parent`, 0 for the root: the cgroup hierarchy of the css's controller. In the unified hierarchy the parent is found by
@@ -62,19 +58,47 @@ pub(crate) fn cgroup(css: u64) -> u64 {
 }
 
 /// The root of the hierarchy that `css` is in.
-///
-/// Not inlined: both the holders and the node's memory begin there.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn root(css: u64) -> u64 {
-    let mut root = css;
-    for _ in 0..MAX_LEVELS + MAX_SKIPPED_LEVELS {
-        let parent = parent(root);
-        if parent == 0 {
+pub(crate) extern "C" fn hierarchy_root(css: u64) -> u64 {
+    ancestor(css, 0, ALL_LEVELS)
+}
+
+/// Levels of the deepest path that is followed.
+pub(crate) const ALL_LEVELS: u64 = (MAX_LEVELS + MAX_SKIPPED_LEVELS) as u64;
+
+/// Levels that are climbed in one call.
+const LEVELS_AT_ONCE: u64 = 8;
+
+/// The ancestor of `css`, or that itself, so many `levels` above it; or if that is nearer, the one whose parent is `top`, or the root.
+#[inline(always)]
+pub(crate) fn ancestor(css: u64, top: u64, levels: u64) -> u64 {
+    const { assert!(ALL_LEVELS.is_multiple_of(LEVELS_AT_ONCE)) };
+    let mut css = css;
+    let mut climbed = 0;
+    while climbed < ALL_LEVELS {
+        if climbed >= levels {
             break;
         }
-        root = parent;
+        css = climb(css, top, levels - climbed);
+        climbed += LEVELS_AT_ONCE;
     }
-    root
+    css
+}
+
+/// The same, within [`LEVELS_AT_ONCE`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn climb(css: u64, top: u64, levels: u64) -> u64 {
+    let mut css = css;
+    for level in 0..LEVELS_AT_ONCE {
+        let parent = parent(css);
+        if level >= levels || parent == top || parent == 0 {
+            break;
+        }
+        css = parent;
+    }
+    css
 }
 
 /// Whether the cgroup of this css has been removed, as a flag of a level: it goes offline then (`offline_css`,
@@ -94,24 +118,28 @@ pub(crate) fn cgroup_id(memcg: u64) -> u64 {
     member(member(cgroup(css), fields::CGROUP_KN), fields::KN_ID)
 }
 
+/// How many levels a path of this depth has that a section has no room for, as far as they are followed.
+#[inline(always)]
+pub(crate) fn surplus(depth: i32) -> u64 {
+    let surplus = i64::from(depth) + 1 - MAX_LEVELS as i64;
+    surplus.clamp(0, MAX_SKIPPED_LEVELS as i64) as u64
+}
+
 /// Appends one section with the cgroups from `css` to the root, if there are any.
-///
-/// Not inlined: three sections in each program would be three times the code.
-///
-/// # Safety
-/// `scratch` must be a value of the map.
+#[unsafe(no_mangle)]
 #[inline(never)]
-unsafe fn section(scratch: *mut Scratch, kind: u16, flags: u64, css: u64) -> u64 {
+extern "C" fn cgroup_section(slot: u64, kind: u64, flags: u64, css: u64) -> u64 {
     let mut css = css;
     let nearest = cgroup(css);
+    let Some(scratch) = scratch_of(slot) else { return 0 };
     if nearest == 0 {
         return 0;
     }
-    // SAFETY: the caller vouches for `scratch`, and `end` lies in it, with room for a section's head.
+    // SAFETY: `end` lies in the scratch, with room for a section's head.
     let section: *mut Section = unsafe { end(scratch).cast() };
     // SAFETY: as above.
     unsafe {
-        (*section).kind = kind;
+        (*section).kind = kind as u16;
         (*section).levels = 0;
         (*section).flags = flags as u16;
         (*section).skipped = 0;
@@ -122,15 +150,10 @@ unsafe fn section(scratch: *mut Scratch, kind: u16, flags: u64, css: u64) -> u64
 
     // Deeper than a record has room for: leave out the levels nearest to the task.
     let depth: i32 = member(nearest, fields::CGROUP_LEVEL);
-    let surplus = i64::from(depth) + 1 - MAX_LEVELS as i64;
-    for step in 0..MAX_SKIPPED_LEVELS as i64 {
-        if step >= surplus {
-            break;
-        }
-        css = parent(css);
-        // SAFETY: as above.
-        unsafe { add(&raw mut (*section).skipped, 1) };
-    }
+    let surplus = surplus(depth);
+    css = ancestor(css, 0, surplus);
+    // SAFETY: as above.
+    unsafe { add(&raw mut (*section).skipped, surplus as u16) };
 
     // Without a memory controller there is no memcg, and nothing can be read at address 0.
     let has_memcg = is_zero(flags & u64::from(section_flag::UNIFIED)).wrapping_neg();
@@ -138,16 +161,12 @@ unsafe fn section(scratch: *mut Scratch, kind: u16, flags: u64, css: u64) -> u64
         if css == 0 {
             break;
         }
-        // SAFETY: as above; there is room for a level and the longest name behind the largest offset.
+        let length = cgroup_level(slot, css, has_memcg);
+        // SAFETY: as above.
         unsafe {
-            let level: *mut Level = end(scratch).cast();
-            let memcg = css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0)) & has_memcg;
-            fill(level, memcg, css);
-            let length = (&raw const (*level).length).read_volatile();
-            grow(scratch, u64::from(length));
             add(&raw mut (*section).levels, 1);
             let total = &raw mut (*section).length;
-            total.write_volatile(total.read_volatile() + u32::from(length));
+            total.write_volatile(total.read_volatile() + length as u32);
         }
         css = parent(css);
     }
@@ -159,22 +178,21 @@ unsafe fn section(scratch: *mut Scratch, kind: u16, flags: u64, css: u64) -> u64
     0
 }
 
-/// Appends one level alone: the cgroup of a `cgroup_subsys_state` of the memory controller.
-///
-/// Not inlined: it is done in a loop.
-///
-/// # Safety
-/// `scratch` must be a value of the map, and have room for a level behind the end of the record.
+/// Appends one level: the cgroup of a css, which is of the memory controller if `has_memcg` has all its bits set, and of none if it
+/// is 0. Gives its bytes.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) unsafe fn append(scratch: *mut Scratch, css: u64) -> u64 {
-    // SAFETY: the caller vouches for both.
+pub(crate) extern "C" fn cgroup_level(slot: u64, css: u64, has_memcg: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return 0 };
+    // SAFETY: there is room for a level and the longest name behind the largest offset.
     unsafe {
         let level: *mut Level = end(scratch).cast();
-        let memcg = css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0));
+        let memcg = css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0)) & has_memcg;
         fill(level, memcg, css);
-        grow(scratch, u64::from((&raw const (*level).length).read_volatile()));
+        let length = u64::from((&raw const (*level).length).read_volatile());
+        grow(scratch, length);
+        length
     }
-    0
 }
 
 /// Adds to a number in a map.

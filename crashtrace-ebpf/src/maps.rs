@@ -72,7 +72,8 @@ pub(crate) mod slot {
     }
 }
 
-/// Where `probes::self_test` writes its record. A separate map: the record must not be in the ring, nor be counted.
+/// Where `probes::self_test` puts its record, which is built in [`SCRATCH`] as any other. A separate map: the record must not be in
+/// the ring, nor be counted.
 #[map]
 pub(crate) static SELF_TEST: Array<Scratch> = Array::with_max_entries(1, 0);
 
@@ -100,12 +101,11 @@ pub(crate) struct Scratch {
     pub(crate) length: u64,
     /// In use on this CPU, also while the program that uses it is interrupted.
     pub(crate) busy: u64,
-    /// For `probes::oom::oom_control`: an address to search from, the number of candidates, the candidates (the first half; the
-    /// rest is within the mask), and the candidate that matched.
+    /// For `probes::oom::oom_control`: an address to search from, the number of candidates, and the candidates (the first half; the
+    /// rest is within the mask).
     pub(crate) context: u64,
     pub(crate) candidates: u64,
     pub(crate) candidate: [u64; 2 * CANDIDATES],
-    pub(crate) found: u64,
     /// For `probes::oom::holders`.
     pub(crate) step: Step,
 }
@@ -161,12 +161,6 @@ pub(crate) struct Open {
     pub(crate) tid: u64,
     /// The limit owner, until its memory has been copied; 0 if there is none.
     pub(crate) memcg: u64,
-}
-
-impl Open {
-    /// None is open.
-    pub(crate) const NONE: Self =
-        Self { ktime_ns: 0, control: 0, chosen: 0, started_ns: 0, tid: 0, memcg: 0 };
 }
 
 /// Calls of `mem_cgroup_out_of_memory` in flight, by thread: a kretprobe has no arguments, and on x86 before 5.16 the kernel's

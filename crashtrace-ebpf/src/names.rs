@@ -50,7 +50,7 @@ pub mod map {
     /// Array of one buffer of [`SELF_TEST_BYTES`] in which a record is built: the self-test's, at its beginning.
     pub const SELF_TEST: &str = "SELF_TEST";
     /// Bytes of that buffer.
-    pub const SELF_TEST_BYTES: usize = 17_280;
+    pub const SELF_TEST_BYTES: usize = 17_272;
 }
 
 /// Names of the programs in the kernel object, by hook.

@@ -37,6 +37,7 @@
 //! | graphics memory (TTM), single pages | order 0, may sleep | yes |
 
 use core::arch::asm;
+use core::mem::offset_of;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{
@@ -303,7 +304,7 @@ fn write<C: EbpfContext>(
         let copied = copy_string::<FORMAT_BYTES>((&raw mut (*body).format).cast(), request.format);
         let no_stack = failed(bpf_get_stack(ctx.as_ptr(), (&raw mut (*body).stack).cast(), STACK_BYTES, 0));
         record.lacks(is_zero(copied) * u64::from(missing::FORMAT) | no_stack * u64::from(missing::STACK));
-        task_facts(task, &raw mut (*body).trigger);
+        task_facts(record.slot(), Record::place(offset_of!(AllocFailure, trigger)), task);
     }
     vm_struct::append(&record, area);
     zones::append(&record, 0);

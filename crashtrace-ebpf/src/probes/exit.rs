@@ -6,6 +6,8 @@
 //! `sched_process_exit` is hit in `do_exit` (`kernel/exit.c`) after `signal_struct.live` was decremented and `exit_code` set, and
 //! before the task leaves its cgroups and namespaces: up to 6.15 after `exit_mm`, from 6.16 on before it.
 
+use core::mem::offset_of;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ringbuf_query};
 use aya_ebpf::macros::raw_tracepoint;
@@ -20,7 +22,7 @@ use crate::maps::{ENDED, EXECS, EXITS_SHARE, RECORDS, RUNNING, SIGNALS, ZEROES, 
 mod main_process;
 mod signal;
 
-use main_process::{CAME_BY_EXEC, MAIN, PF_FORKNOEXEC, UNSURE, container_id, judge, verdict};
+use main_process::{CAME_BY_EXEC, MAIN, PF_FORKNOEXEC, UNSURE, container_id, judge_process, verdict};
 
 /// `BPF_NOEXIST`.
 const NO_EXIST: u64 = 1;
@@ -76,7 +78,7 @@ fn exits(ctx: &RawTracePointContext, slot: u32) {
 /// Not inlined: few processes come here.
 #[inline(never)]
 fn ended(task: u64, leader: u64, parent: u64, slot: u32) -> u64 {
-    let judged = judge(task, leader, parent);
+    let judged = judge_process(task, leader, parent);
     match verdict(judged) {
         MAIN => main_ended(task, leader, parent, container_id(judged), slot),
         CAME_BY_EXEC => exec_ended(leader, container_id(judged)),
@@ -134,7 +136,7 @@ fn main_ended(task: u64, leader: u64, parent: u64, container: u64, slot: u32) ->
     let body: *mut ContainerExit = record.body();
     // SAFETY: the body lies within the record's scratch; the values of maps are read by a helper.
     unsafe {
-        task_facts(task, &raw mut (*body).task);
+        task_facts(record.slot(), Record::place(offset_of!(ContainerExit, task)), task);
         let no_status = status(&raw mut (*body).status, leader);
         let oom_mm: u64 = member(member(task, fields::TASK_SIGNAL), fields::SIGNAL_OOM_MM);
         let flags: u32 = member(leader, fields::TASK_FLAGS);

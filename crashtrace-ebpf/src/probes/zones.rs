@@ -16,7 +16,7 @@ use crashtrace_ebpf::{
     ZonesHead, kind, section, zone_missing,
 };
 
-use crate::emit::{Record, end, grow};
+use crate::emit::{Record, end, grow, scratch_of};
 use crate::kernel::{copy, copy_member, copy_string, field, is_zero, member, nodes, read};
 use crate::maps::{HOLDERS_AT, Scratch, slot};
 use crate::probes::oom::memory;
@@ -40,56 +40,49 @@ pub(crate) fn record(zonelist: u64, task: u64, decision_ns: u64, hook: u8) {
 /// Appends the section. `zonelist` is another source of zones, or 0.
 #[inline(always)]
 pub(crate) fn append(record: &Record, zonelist: u64) {
-    // SAFETY: `Record::begin` took the scratch from its map.
-    unsafe {
-        note(record.scratch(), zonelist);
-        write(record.scratch());
-    }
+    note(record, zonelist);
+    zones_section(record.slot());
 }
 
 /// The notes: addresses of zones. One place more than is copied, which is used when all others are taken.
 #[inline(always)]
-pub(crate) fn notes(scratch: *mut Scratch) -> *mut u64 {
+fn notes(scratch: *mut Scratch) -> *mut u64 {
     // SAFETY: the place is a constant within the scratch.
     unsafe { scratch.cast::<u8>().add(HOLDERS_AT).cast() }
+}
+
+/// Address of the noted zone with this index.
+///
+/// # Safety
+/// `scratch` must be a value of the map.
+#[inline(always)]
+pub(crate) unsafe fn noted(scratch: *mut Scratch, index: u64) -> u64 {
+    // SAFETY: the caller vouches for `scratch`; the place is masked to be one of the notes.
+    unsafe { notes(scratch).add((index & 15) as usize).read_volatile() }
 }
 
 const _: () = assert!(HOLDERS_AT + (MAX_ZONES + 1) * 8 <= crate::maps::OFFSET_LIMIT);
 const _: () = assert!(size_of::<Header>() < HOLDERS_AT);
 
 /// Notes populated zones, and writes their number to `candidates`.
-///
-/// # Safety
-/// `scratch` must be a value of the map.
-#[inline(never)]
-unsafe fn note(scratch: *mut Scratch, zonelist: u64) -> u64 {
-    // SAFETY: the caller vouches for `scratch`.
-    unsafe { (&raw mut (*scratch).candidates).write_volatile(0) };
+#[inline(always)]
+fn note(record: &Record, zonelist: u64) {
+    // SAFETY: `Record::begin` took the scratch from its map.
+    unsafe { (&raw mut (*record.scratch()).candidates).write_volatile(0) };
     let (array, only) = nodes();
-    if array != 0 || only != 0 {
-        let (Some(zones), Some(stride), Some(count)) =
-            (field(fields::PGDAT_ZONES), field(fields::PGDAT_ZONE_STRIDE), field(fields::PGDAT_ZONE_COUNT))
-        else {
-            return 0;
-        };
-        for node in 0..MAX_NUMA_NODES {
+    if array != 0 {
+        for node in 0..MAX_NUMA_NODES as u64 {
             // A node that does not exist is a null pointer, which cannot be read.
-            let pgdat: u64 = if array != 0 { read(array + 8 * node as u64) } else { only };
-            for index in 0..MAX_ZONE_TYPES {
-                if index as u64 >= count {
-                    break;
-                }
-                // SAFETY: as above.
-                unsafe { add(scratch, pgdat + zones + index as u64 * stride) };
-            }
-            if array == 0 {
-                break;
-            }
+            note_zones(record.slot(), read(array + 8 * node));
         }
-        return 0;
+        return;
+    }
+    if only != 0 {
+        note_zones(record.slot(), only);
+        return;
     }
     let (Some(refs), Some(stride)) = (field(fields::ZONELIST_REFS), field(fields::ZONEREF_STRIDE)) else {
-        return 0;
+        return;
     };
     for index in 0..MAX_ZONES {
         // The list ends with a null pointer; entries after it are not noted, because null cannot be read.
@@ -97,20 +90,35 @@ unsafe fn note(scratch: *mut Scratch, zonelist: u64) -> u64 {
         if zone == 0 {
             break;
         }
-        // SAFETY: as above.
-        unsafe { add(scratch, zone) };
+        note_zone(record.slot(), zone);
+    }
+}
+
+/// Notes the zones of a NUMA node.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_zones(slot: u64, pgdat: u64) -> u64 {
+    let (Some(zones), Some(stride), Some(count)) =
+        (field(fields::PGDAT_ZONES), field(fields::PGDAT_ZONE_STRIDE), field(fields::PGDAT_ZONE_COUNT))
+    else {
+        return 0;
+    };
+    for index in 0..MAX_ZONE_TYPES {
+        if index as u64 >= count {
+            break;
+        }
+        note_zone(slot, pgdat + zones + index as u64 * stride);
     }
     0
 }
 
 /// Notes a zone, but counts it only if it has memory: without a branch, as in `holders`.
-///
-/// # Safety
-/// `scratch` must be a value of the map.
-#[inline(always)]
-unsafe fn add(scratch: *mut Scratch, zone: u64) {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_zone(slot: u64, zone: u64) -> u64 {
     const { assert!(MAX_ZONES == 16) };
-    // SAFETY: the caller vouches for `scratch`; the place is the last one, or below it.
+    let Some(scratch) = scratch_of(slot) else { return 0 };
+    // SAFETY: the scratch is a value of the map; the place is the last one, or below it.
     unsafe {
         let count = &raw mut (*scratch).candidates;
         let found = count.read_volatile();
@@ -120,15 +128,15 @@ unsafe fn add(scratch: *mut Scratch, zone: u64) {
         let present: u64 = member(zone, fields::ZONE_PRESENT);
         count.write_volatile(found + (is_zero(present) ^ 1));
     }
+    0
 }
 
 /// Writes the section with the noted zones; nothing if there are none.
-///
-/// # Safety
-/// `scratch` must be a value of the map.
+#[unsafe(no_mangle)]
 #[inline(never)]
-unsafe fn write(scratch: *mut Scratch) -> u64 {
-    // SAFETY: the caller vouches for `scratch`; a record with all other sections leaves room for this one.
+extern "C" fn zones_section(slot: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return 0 };
+    // SAFETY: the scratch is a value of the map; a record with all other sections leaves room for this one.
     unsafe {
         let found = (&raw const (*scratch).candidates).read_volatile();
         if found == 0 {
@@ -152,13 +160,11 @@ unsafe fn write(scratch: *mut Scratch) -> u64 {
         (*head).orders = if orders > MAX_ORDERS as u64 { MAX_ORDERS as u8 } else { orders as u8 };
         (*head).pad = [0; 2];
         let mut written = 0_u16;
-        for index in 0..MAX_ZONES {
-            if index as u64 >= found {
+        for index in 0..MAX_ZONES as u64 {
+            if index >= found {
                 break;
             }
-            let address = notes(scratch).add(index).read_volatile();
-            fill(end(scratch).cast(), address);
-            grow(scratch, size_of::<Zone>() as u64);
+            zone_facts(slot, index);
             written += 1;
         }
         (*section).levels = written;
@@ -169,19 +175,18 @@ unsafe fn write(scratch: *mut Scratch) -> u64 {
     0
 }
 
-/// Copies a zone.
-///
-/// Not inlined: it is done in a loop.
-///
-/// # Safety
-/// `zone` must be writable, and lie in a map.
+/// Appends the noted zone with this index.
+#[unsafe(no_mangle)]
 #[inline(never)]
-unsafe fn fill(zone: *mut Zone, address: u64) -> u64 {
+extern "C" fn zone_facts(slot: u64, index: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return 0 };
+    // SAFETY: as above.
+    let (zone, address): (*mut Zone, u64) = unsafe { (end(scratch).cast(), noted(scratch, index)) };
     let mut missing = 0_u64;
     macro_rules! fill {
         ($($member:ident = $base:expr, $field:ident or $flag:ident;)+) => {
             $(
-                // SAFETY: the caller vouches for `zone`.
+                // SAFETY: `zone` lies in the scratch.
                 let failed = unsafe { copy_member(&raw mut (*zone).$member, $base, fields::$field) };
                 missing |= failed * u64::from(zone_missing::$flag);
             )+
@@ -195,7 +200,7 @@ unsafe fn fill(zone: *mut Zone, address: u64) -> u64 {
         managed_pages = address, ZONE_MANAGED or MANAGED;
         numa_node = member(address, fields::ZONE_PGDAT), PGDAT_NODE_ID or NUMA_NODE;
     }
-    // SAFETY: the caller vouches for `zone`.
+    // SAFETY: as above.
     unsafe {
         missing |= statistic(&raw mut (*zone).free_pages, address, fields::NR_FREE_PAGES)
             * u64::from(zone_missing::FREE);
@@ -210,6 +215,7 @@ unsafe fn fill(zone: *mut Zone, address: u64) -> u64 {
         missing |= is_zero(name) * u64::from(zone_missing::NAME);
         missing |= blocks(zone, address);
         (*zone).missing = missing as u32;
+        grow(scratch, size_of::<Zone>() as u64);
     }
     0
 }
@@ -288,21 +294,22 @@ unsafe fn blocks(zone: *mut Zone, address: u64) -> u64 {
         unsafe {
             missing |=
                 copy_member(number, area, fields::FREE_AREA_NR_FREE) * u64::from(zone_missing::FREE_BLOCKS);
-            missing |= present(types, area) * u64::from(zone_missing::BLOCK_TYPES);
+            let present = present_types(area);
+            ptr::write(types, present as u8);
+            missing |= (present >> 63) * u64::from(zone_missing::BLOCK_TYPES);
         }
     }
     missing
 }
 
-/// Notes which of the lists of a `free_area` have an entry: those that do not point to themselves. Gives 1 if that failed.
-///
-/// # Safety
-/// `types` must be writable.
-#[inline(always)]
-unsafe fn present(types: *mut u8, area: u64) -> u64 {
+/// Which of the lists of a `free_area` have an entry, by bit: those that do not point to themselves. The highest bit is set if that
+/// failed.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn present_types(area: u64) -> u64 {
     let (Some(lists), Some(count)) = (field(fields::FREE_AREA_LISTS), field(fields::FREE_AREA_LIST_COUNT))
     else {
-        return 1;
+        return 1 << 63;
     };
     let mut bits = 0_u64;
     let mut failed = 0;
@@ -317,7 +324,5 @@ unsafe fn present(types: *mut u8, area: u64) -> u64 {
         failed |= unread;
         bits |= ((is_zero(first ^ list) | unread) ^ 1) << index;
     }
-    // SAFETY: the caller vouches for `types`.
-    unsafe { ptr::write(types, bits as u8) };
-    failed
+    bits | failed << 63
 }

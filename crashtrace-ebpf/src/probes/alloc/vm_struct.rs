@@ -26,40 +26,54 @@ const STACK_WORDS: u64 = 128;
 /// Flags of an area that vmalloc is about to fill (`include/linux/vmalloc.h`): `VM_ALLOC` and `VM_UNINITIALIZED`.
 const IN_PROGRESS: u64 = 0x22;
 
-/// A search.
+/// Words that are tried in one call.
+const WORDS_AT_ONCE: u64 = 8;
+
+/// In the state of a search, which is the address of the first that fits, or 0: another one fits too. No `vm_struct` lies at an odd
+/// address.
+const OTHERS: u64 = 1;
+
+/// Bytes that the area must have got or been asked for, and the bits of that number that count.
 #[derive(Clone, Copy)]
-struct Search {
-    /// Bytes that the area must have got or been asked for, and the bits of that number that count.
-    told_bytes: u64,
+struct Told {
+    bytes: u64,
     mask: u64,
-    /// Address of the first that fits, or 0.
-    found: u64,
-    /// Not 0 if another fits too.
-    others: u64,
 }
 
-impl Search {
-    /// Without a branch, for the verifier: see `kernel`.
-    #[inline(always)]
-    fn consider(&mut self, address: u64) {
-        let fits = opaque(plausible(address, self.told_bytes, self.mask));
-        let first = is_zero(self.found);
-        let same = is_zero(self.found ^ address);
-        self.others |= fits & (first ^ 1) & (same ^ 1);
-        self.found |= address & (fits & first).wrapping_neg();
-    }
+/// Tries an address; `state` is that of the search. Gives the new state. Without a branch, for the verifier: see `kernel`.
+#[inline(always)]
+fn consider(address: u64, told: Told, state: u64) -> u64 {
+    let fits = opaque(plausible_area(address, told.bytes, told.mask));
+    let first = is_zero(state);
+    let same = is_zero(state & !OTHERS ^ address);
+    let others = fits & (first ^ 1) & (same ^ 1);
+    state | others | (address & (fits & first).wrapping_neg())
+}
 
-    #[inline(always)]
-    fn consider_stack(&mut self, from: u64, words: u64) {
-        for word in 0..words {
-            self.consider(read(from + 8 * word));
-        }
+/// The same for the words from `from` on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn consider_words(from: u64, told_bytes: u64, mask: u64, state: u64) -> u64 {
+    let mut state = state;
+    for word in 0..WORDS_AT_ONCE {
+        state = consider(read(from + 8 * word), Told { bytes: told_bytes, mask }, state);
     }
+    state
+}
 
-    #[inline(always)]
-    fn result(&self) -> u64 {
-        self.found & is_zero(self.others).wrapping_neg()
+#[inline(always)]
+fn consider_stack(from: u64, words: u64, told: Told, state: u64) -> u64 {
+    let mut state = state;
+    for part in 0..words / WORDS_AT_ONCE {
+        state = consider_words(from + 8 * WORDS_AT_ONCE * part, told.bytes, told.mask, state);
     }
+    state
+}
+
+/// What was found, if nothing else was.
+#[inline(always)]
+fn result(state: u64) -> u64 {
+    state & is_zero(state & OTHERS).wrapping_neg()
 }
 
 /// Address of the `vm_struct` of the vmalloc that calls the probed function and tells so many bytes, or 0. `is_vmalloc` is 0 if
@@ -70,22 +84,22 @@ pub(super) fn at_call(ctx: *mut core::ffi::c_void, told_bytes: u64, is_vmalloc: 
         return 0;
     }
     let ctx = ProbeContext::new(ctx);
-    let mut search = Search { told_bytes, mask: u64::MAX, found: 0, others: 0 };
+    let told = Told { bytes: told_bytes, mask: u64::MAX };
+    let mut state = 0;
     // SAFETY: the context of a kprobe is the registers.
     let (kept, stack) = unsafe { callee_saved(&*ctx.as_ptr().cast()) };
     for register in kept {
-        search.consider(register);
+        state = consider(register, told, state);
     }
-    search.consider_stack(stack, FRAME_WORDS);
-    search.result()
+    result(consider_stack(stack, FRAME_WORDS, told, state))
 }
 
 /// The same for a page that failed, from an address on the current stack.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn on_stack(context: u64) -> u64 {
-    let mut search = Search { told_bytes: 0, mask: 0, found: 0, others: 0 };
-    search.consider_stack(context, STACK_WORDS);
-    search.result()
+    // What a helper has read is a plain number to the verifier: the context is a typed pointer before.
+    let context: u64 = read((&raw const context).expose_provenance() as u64);
+    result(consider_stack(context, STACK_WORDS, Told { bytes: 0, mask: 0 }, 0))
 }
 
 /// Registers that a function leaves as they are, and the stack pointer.
@@ -105,8 +119,9 @@ fn callee_saved(regs: &aya_ebpf::bindings::pt_regs) -> ([u64; 10], u64) {
 
 /// 1 if there is a `vm_struct` at `address` that vmalloc is filling, and those bits of `told_bytes` are of what it has got or been
 /// asked for; else 0.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn plausible(address: u64, told_bytes: u64, mask: u64) -> u64 {
+extern "C" fn plausible_area(address: u64, told_bytes: u64, mask: u64) -> u64 {
     /// No page is smaller.
     const PAGE: u64 = 4096;
     let area: u64 = member(address, fields::VM_ADDR);

@@ -21,13 +21,13 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use core::ptr;
-use crashtrace_ebpf::{MAX_LEVELS, MAX_SKIPPED_LEVELS, NAME_BYTES, fields};
+use crashtrace_ebpf::{MAX_LEVELS, NAME_BYTES, fields};
 
 use crate::kernel::{copy, failed, field, is_init, is_zero, member, node_root, opaque, pid_namespace, read};
-use crate::lineage::{cgroup, parent as above, place, place_on};
+use crate::lineage::{ALL_LEVELS, ancestor, cgroup, parent as above, place, place_on, surplus};
 use crate::maps::{ENDED, SENDER};
 
-/// Verdicts: the low bits of what [`judge`] gives. 0 is none of them.
+/// Verdicts: the low bits of what [`judge_process`] gives. 0 is none of them.
 pub(super) const MAIN: u64 = 1;
 /// A runtime brought it into a running container.
 pub(super) const CAME_BY_EXEC: u64 = 2;
@@ -43,19 +43,19 @@ const LOOKED_AT: usize = 16;
 /// Digits of a container's id.
 const ID_DIGITS: u64 = 64;
 
-/// The verdict in what [`judge`] gave.
+/// The verdict in what [`judge_process`] gave.
 #[inline(always)]
 pub(super) fn verdict(judged: u64) -> u64 {
     judged & 7
 }
 
-/// The id of the container's cgroup in what [`judge`] gave.
+/// The id of the container's cgroup in what [`judge_process`] gave.
 #[inline(always)]
 pub(super) fn container_id(judged: u64) -> u64 {
     cgroup_id(container_css(judged))
 }
 
-/// The css of the container's cgroup in what [`judge`] gave.
+/// The css of the container's cgroup in what [`judge_process`] gave.
 #[inline(always)]
 pub(super) fn container_css(judged: u64) -> u64 {
     judged & !7
@@ -69,14 +69,15 @@ fn cgroup_id(css: u64) -> u64 {
 /// What this process is to a container, with the css of the container's cgroup in the upper bits.
 ///
 /// `task` is one of its threads, alive or at its end, and `parent` is not in the same `css_set`.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) fn judge(task: u64, leader: u64, parent: u64) -> u64 {
+pub(super) extern "C" fn judge_process(task: u64, leader: u64, parent: u64) -> u64 {
     let (css, use_unified) = place(task);
     let parents = place_on(parent, use_unified);
     if css == parents {
         return 0;
     }
-    let container = container_of(css);
+    let container = outermost_container(css);
     if container == 0 || is_below(parents, container) != 0 {
         return 0;
     }
@@ -102,38 +103,42 @@ pub(super) fn judge(task: u64, leader: u64, parent: u64) -> u64 {
 
 /// The css of the outermost container that this css is in, 0 if there is none. Cgroups from the node's root upwards do not count:
 /// there the node is a container.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn container_of(css: u64) -> u64 {
+extern "C" fn outermost_container(css: u64) -> u64 {
     let mut css = css;
-    // As in `lineage::section`.
+    // As in `lineage::cgroup_section`.
     let depth: i32 = member(cgroup(css), fields::CGROUP_LEVEL);
-    let surplus = i64::from(depth) + 1 - MAX_LEVELS as i64;
-    for step in 0..MAX_SKIPPED_LEVELS as i64 {
-        if step >= surplus {
-            break;
-        }
-        css = above(css);
-    }
-    let root = node_root();
+    css = ancestor(css, 0, surplus(depth));
     let mut found = 0;
     for _ in 0..MAX_LEVELS {
         if css == 0 {
             break;
         }
         let kn: u64 = member(cgroup(css), fields::CGROUP_KN);
-        if root != 0 && root == member::<u64>(kn, fields::KN_ID) {
+        let is_one = names_container(kn);
+        if is_one == AT_NODE_ROOT {
             break;
         }
-        let is_one = names_container(member(kn, fields::KN_NAME)).wrapping_neg();
+        let is_one = is_one.wrapping_neg();
         found = opaque((css & is_one) | (found & !is_one));
         css = above(css);
     }
     found
 }
 
-/// 1 if this is a name of a container's cgroup, else 0: 64 lower-case hex digits at its end, or before `.scope`.
+/// In place of what [`names_container`] gives, for the cgroup at which the node's cgroups begin.
+const AT_NODE_ROOT: u64 = 2;
+
+/// 1 if the cgroup of this `kernfs_node` has a container's name, else 0: 64 lower-case hex digits at its end, or before `.scope`.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn names_container(name: u64) -> u64 {
+extern "C" fn names_container(kn: u64) -> u64 {
+    let root = node_root();
+    if root != 0 && root == member::<u64>(kn, fields::KN_ID) {
+        return AT_NODE_ROOT;
+    }
+    let name: u64 = member(kn, fields::KN_NAME);
     const SUFFIX: u64 = u64::from_le_bytes(*b"\0\0.scope");
     const SUFFIX_BYTES: u64 = 6;
     // Only for its length, which is nowhere else, so it may be lost at once. On the stack it would be half of what 5.10 allows for a
@@ -182,25 +187,20 @@ fn not_hex(bytes: u64) -> u64 {
 }
 
 /// 1 if `css` is `top` or below it, else 0.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) fn is_below(css: u64, top: u64) -> u64 {
-    let mut css = css;
-    for _ in 0..MAX_LEVELS + MAX_SKIPPED_LEVELS {
-        if css == top {
-            return 1;
-        }
-        if css == 0 {
-            break;
-        }
-        css = above(css);
+pub(super) extern "C" fn is_below(css: u64, top: u64) -> u64 {
+    if css == top || css == 0 {
+        return u64::from(css == top);
     }
-    0
+    u64::from(above(ancestor(css, top, ALL_LEVELS)) == top)
 }
 
 /// The first thread of the first process in the `css_set` of `task` that runs a program and came from elsewhere; 0 if there is
 /// none among the first.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn first_process(task: u64) -> u64 {
+extern "C" fn first_process(task: u64) -> u64 {
     let css_set: u64 = member(task, fields::TASK_CGROUPS);
     let (Some(tasks), Some(link)) = (field(fields::CSS_SET_TASKS), field(fields::TASK_CG_LIST)) else {
         return 0;
@@ -210,16 +210,23 @@ fn first_process(task: u64) -> u64 {
         if node == 0 || node == css_set + tasks {
             break;
         }
-        let thread = node - link;
-        let leader: u64 = member(thread, fields::TASK_GROUP_LEADER);
-        let parent: u64 = member(leader, fields::TASK_REAL_PARENT);
-        let elsewhere = is_zero(member::<u64>(parent, fields::TASK_CGROUPS) ^ css_set) ^ 1;
-        if runs_program(thread, leader, parent) & elsewhere != 0 {
+        let leader = came_and_runs(node - link, css_set);
+        if leader != 0 {
             return leader;
         }
         node = read(node);
     }
     0
+}
+
+/// The first thread of the process of `thread` if it runs a program and its parent is not in this `css_set`; else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn came_and_runs(thread: u64, css_set: u64) -> u64 {
+    let leader: u64 = member(thread, fields::TASK_GROUP_LEADER);
+    let parent: u64 = member(leader, fields::TASK_REAL_PARENT);
+    let elsewhere = is_zero(member::<u64>(parent, fields::TASK_CGROUPS) ^ css_set) ^ 1;
+    leader & (runs_program(thread, leader, parent) & elsewhere).wrapping_neg()
 }
 
 /// 1 if the process has executed a program, in another mount namespace than its parent's, else 0: a runtime's own processes have

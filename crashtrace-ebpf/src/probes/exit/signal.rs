@@ -19,7 +19,7 @@ use crashtrace_ebpf::{
 };
 
 use super::NO_EXIST;
-use super::main_process::{MAIN, container_css, is_below, judge, verdict};
+use super::main_process::{MAIN, container_css, is_below, judge_process, verdict};
 use crate::emit::{armed, count};
 use crate::kernel::{copy, copy_member, copy_string, is_zero, member, pid_namespace, read};
 use crate::lineage::{cgroup, parent as above, place, place_on};
@@ -109,7 +109,7 @@ fn signal_generate(ctx: RawTracePointContext) -> i32 {
     if member::<u64>(parent, fields::TASK_CGROUPS) == member::<u64>(task, fields::TASK_CGROUPS) {
         return 0;
     }
-    let judged = judge(task, leader, parent);
+    let judged = judge_process(task, leader, parent);
     if verdict(judged) == MAIN {
         keep(signal, info, leader, result, container_css(judged));
     }
@@ -328,32 +328,44 @@ unsafe fn sent(slot: *mut SentSignal, signal: u32, code: u32, result: u32, flags
 /// `sender` must be a value of the map.
 #[inline(always)]
 unsafe fn names(sender: *mut Sender, css: u64) {
-    const { assert!(SENDER_NAMES_BYTES == 512 && size_of::<SentSignal>().is_multiple_of(8)) };
-    const LAST: u64 = SENDER_NAMES_BYTES as u64 - 1;
     let mut css = css;
-    // SAFETY: the caller vouches for `sender`; behind the last place there is room for the longest name.
+    for _ in 0..MAX_LEVELS {
+        let parent = above(css);
+        if parent == 0 || sender_name(css) == 0 {
+            break;
+        }
+        css = parent;
+    }
+    // Left before the root: too deep, too long, or unreadable.
+    let cut = is_zero(above(css)) ^ 1;
+    // SAFETY: the caller vouches for `sender`.
+    unsafe {
+        let flags = &raw mut (*sender).signal.flags;
+        flags.write_volatile(flags.read_volatile() | cut as u32 * sender_flag::NAMES_CUT);
+    }
+}
+
+/// Appends the name of the cgroup of this css to those of the sender that is put together. Gives 0 if it cannot.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sender_name(css: u64) -> u64 {
+    const LAST: u64 = SENDER_NAMES_BYTES as u64 - 1;
+    const { assert!(SENDER_NAMES_BYTES == 512 && size_of::<SentSignal>().is_multiple_of(8)) };
+    let Some(sender) = SENDER.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's slot of the map, which the caller has marked as in use; behind the last place there is room for the longest
+    // name.
     unsafe {
         let to = &raw mut (*sender).signal;
         let length = &raw mut (*to).names_length;
-        let flags = &raw mut (*to).flags;
-        for _ in 0..MAX_LEVELS {
-            let parent = above(css);
-            if parent == 0 {
-                break;
-            }
-            let at = u64::from(length.read_volatile()) & LAST;
-            let name: *mut u8 = (&raw mut (*to).names).cast();
-            let kn_name = member(member(cgroup(css), fields::CGROUP_KN), fields::KN_NAME);
-            let with_nul = copy_string::<NAME_BYTES>(name.add(at as usize), kn_name);
-            let end = at + with_nul;
-            if with_nul == 0 || end > LAST {
-                break;
-            }
-            length.write_volatile(end as u32);
-            css = parent;
+        let at = u64::from(length.read_volatile()) & LAST;
+        let name: *mut u8 = (&raw mut (*to).names).cast();
+        let kn_name = member(member(cgroup(css), fields::CGROUP_KN), fields::KN_NAME);
+        let with_nul = copy_string::<NAME_BYTES>(name.add(at as usize), kn_name);
+        let end = at + with_nul;
+        if with_nul == 0 || end > LAST {
+            return 0;
         }
-        // Left before the root: too deep, too long, or unreadable.
-        let cut = is_zero(above(css)) ^ 1;
-        flags.write_volatile(flags.read_volatile() | cut as u32 * sender_flag::NAMES_CUT);
+        length.write_volatile(end as u32);
     }
+    1
 }

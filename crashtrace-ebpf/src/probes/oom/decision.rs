@@ -1,5 +1,7 @@
 //! `oom_kill_process(struct oom_control *oc, const char *message)`, `mm/oom_kill.c`, 5.10 to 7.3.
 
+use core::mem::offset_of;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
@@ -125,8 +127,8 @@ pub(crate) fn finish<C: EbpfContext>(
             emit::extend_stack(&raw mut (*body).stack, call.caller);
         }
         let trigger = bpf_get_current_task();
-        task_facts(trigger, &raw mut (*body).trigger);
-        task_facts(victim, &raw mut (*body).victim);
+        task_facts(record.slot(), Record::place(offset_of!(OomDecision, trigger)), trigger);
+        task_facts(record.slot(), Record::place(offset_of!(OomDecision, victim)), victim);
         (ktime_ns, trigger)
     };
     let started_ns = oom_control::started(victim);
@@ -162,7 +164,7 @@ fn end(hook: u8) {
     // SAFETY: written under oom_lock only, which the caller of oom_kill_process holds.
     let decision_ns = unsafe {
         let decision_ns = (*open).ktime_ns;
-        *open = Open::NONE;
+        (*open).ktime_ns = 0;
         decision_ns
     };
     let Some(record) = Record::begin::<()>(slot::DECISION, kind::OOM_DECISION_END, hook) else { return };

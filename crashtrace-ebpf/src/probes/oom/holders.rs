@@ -19,7 +19,7 @@ use crashtrace_ebpf::{
     holders_flag, kind, section,
 };
 
-use crate::emit::{Record, bounded, end, grow};
+use crate::emit::{Record, bounded, end, grow, scratch_of};
 use crate::kernel::{cgroup_v1, copy_member, field, is_zero, member, memory_css, opaque, read};
 use crate::lineage;
 use crate::maps::{HOLDERS_AT, Scratch, Step, slot};
@@ -53,7 +53,7 @@ const LAST: u64 = MAX_HOLDERS as u64 - 1;
 pub(crate) fn record(memcg: u64, task: u64, totalpages: u64, decision_ns: u64, hook: u8) {
     let (top, css, flags) = if memcg == 0 {
         let css = memory_css(task);
-        (lineage::root(css), css, 0)
+        (lineage::hierarchy_root(css), css, 0)
     } else {
         let top = memcg + field(fields::MEMCG_CSS).unwrap_or(0);
         let head = top + field(fields::CSS_CHILDREN).unwrap_or(0);
@@ -82,7 +82,7 @@ pub(crate) fn record(memcg: u64, task: u64, totalpages: u64, decision_ns: u64, h
             if (&raw const (*step).node).read_volatile() == 0 {
                 break;
             }
-            walk(record.scratch());
+            walk_holders(record.slot());
         }
         copy(record.scratch());
     }
@@ -127,7 +127,7 @@ fn offsets() -> Option<Offsets> {
 ///
 /// # Safety
 /// `scratch` must be a value of the map.
-#[inline(never)]
+#[inline(always)]
 unsafe fn begin(scratch: *mut Scratch, top: u64, css: u64) -> u64 {
     // SAFETY: the caller vouches for `scratch`.
     unsafe {
@@ -154,12 +154,10 @@ unsafe fn begin(scratch: *mut Scratch, top: u64, css: u64) -> u64 {
 }
 
 /// Visits cgroups, and notes the large ones.
-///
-/// # Safety
-/// `scratch` must be a value of the map.
+#[unsafe(no_mangle)]
 #[inline(never)]
-unsafe fn walk(scratch: *mut Scratch) -> u64 {
-    let Some(offsets) = offsets() else { return 0 };
+extern "C" fn walk_holders(slot: u64) -> u64 {
+    let (Some(scratch), Some(offsets)) = (scratch_of(slot), offsets()) else { return 0 };
     // SAFETY: the caller vouches for `scratch`; state that changes from step to step is stored in it and not in registers, so
     // that the verifier sees the same state in each. Places in the list of notes are masked to lie within.
     unsafe {
@@ -238,7 +236,7 @@ unsafe fn add(to: *mut u64, more: u64) {
 ///
 /// # Safety
 /// `scratch` must be a value of the map.
-#[inline(never)]
+#[inline(always)]
 unsafe fn copy(scratch: *mut Scratch) -> u64 {
     // SAFETY: the caller vouches for `scratch`. The end of the record is masked, and checked to leave room for one
     // more cgroup with the longest name below the addresses.
@@ -257,7 +255,11 @@ unsafe fn copy(scratch: *mut Scratch) -> u64 {
             (*holder).parent = (&raw const (*found).parent).read_volatile() as u32;
             (*holder).pad = 0;
             grow(scratch, (size_of::<Holder>() - size_of::<Level>()) as u64);
-            lineage::append(scratch, (&raw const (*found).css).read_volatile());
+            lineage::cgroup_level(
+                u64::from(slot::HOLDERS),
+                (&raw const (*found).css).read_volatile(),
+                u64::MAX,
+            );
             add(&raw mut (*step).written, 1);
         }
         let written = (&raw const (*step).written).read_volatile();

@@ -8,6 +8,8 @@
 //! On cgroup v1 with `oom_kill_disable` there is no OOM at all: a task whose page fault hits the limit sleeps in
 //! `mem_cgroup_oom_synchronize` until memory is freed or the limit is raised, and a system call fails.
 
+use core::mem::offset_of;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
@@ -156,7 +158,7 @@ fn nobody<C: EbpfContext>(ctx: &C, kind: u16, call: Call, lacks: u64, hook: u8) 
         record.lacks(emit::stack(ctx, &raw mut (*body).stack) * u64::from(missing::STACK));
         emit::extend_stack(&raw mut (*body).stack, call.caller);
         let trigger = bpf_get_current_task();
-        task_facts(trigger, &raw mut (*body).trigger);
+        task_facts(record.slot(), Record::place(offset_of!(OomNoVictim, trigger)), trigger);
         trigger
     };
     lineage::of_task(&record, section::TRIGGER, trigger);

@@ -13,7 +13,7 @@
 //! `NR_INACTIVE_ANON`, which is always the first one stored: so places are counted from it, whether the kernel counts from 0 or
 //! from 1.
 
-use core::ptr;
+use core::mem::offset_of;
 
 use crashtrace_ebpf::{
     HUGE_SIZES, HugePages, LRU_LISTS, MAX_NUMA_NODES, MAX_ZONE_TYPES, MAX_ZONES, MemcgMemory, NodeMemory,
@@ -21,7 +21,7 @@ use crashtrace_ebpf::{
     section,
 };
 
-use crate::emit::{Record, end, grow};
+use crate::emit::{Record, at, end, grow, scratch_of};
 use crate::kernel::{copy, copy_member, data, field, is_zero, member, memory_css, opaque, read};
 use crate::lineage;
 use crate::maps::Scratch;
@@ -35,12 +35,12 @@ const _: () = assert!(LRU_SIZES <= 2 * crate::maps::CANDIDATES);
 /// Children of the root memcg that are looked at. systemd makes five; a container engine that makes one for each container has
 /// fewer than this on any node.
 const CHILDREN: usize = 128;
+const CHILDREN_AT_ONCE: usize = 16;
 
 /// Appends the memory of a memcg; nothing if it is 0.
 #[inline(always)]
 pub(crate) fn of_memcg(record: &Record, memcg: u64) {
-    // SAFETY: `Record::begin` took the scratch from its map.
-    unsafe { append_memcg(record.scratch(), memcg) };
+    memcg_memory(record.slot(), memcg);
 }
 
 /// Appends the memory of the limit owner `memcg` and of the memcg of `victim`, if that is another; nothing if the first is 0.
@@ -60,8 +60,7 @@ pub(crate) fn of_limit(record: &Record, memcg: u64, victim: u64) {
 /// to the root memcg.
 #[inline(always)]
 pub(crate) fn of_node(record: &Record, task: u64) {
-    // SAFETY: as above.
-    unsafe { append_node(record.scratch(), memory_css(task)) };
+    node_memory(record.slot(), memory_css(task));
 }
 
 /// The memcg of a css of the memory controller; 0 for 0.
@@ -70,12 +69,12 @@ pub(crate) fn memcg_of(css: u64) -> u64 {
     css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0)) & is_zero(css).wrapping_sub(1)
 }
 
-/// Opens a section with a body of `B`.
+/// Opens a section with a body of `B`; gives the body's place in the record.
 ///
 /// # Safety
 /// `scratch` must be a value of the map.
 #[inline(always)]
-unsafe fn open<B>(scratch: *mut Scratch, kind: u16) -> *mut B {
+unsafe fn open<B>(scratch: *mut Scratch, kind: u16) -> u64 {
     // SAFETY: the caller vouches for `scratch`; a record with all its sections leaves room for this one.
     unsafe {
         let section: *mut Section = end(scratch).cast();
@@ -85,40 +84,36 @@ unsafe fn open<B>(scratch: *mut Scratch, kind: u16) -> *mut B {
         (*section).skipped = 0;
         (*section).length = (size_of::<Section>() + size_of::<B>()) as u32;
         (*section).pad = 0;
-        grow(scratch, size_of::<Section>() as u64);
-        let body: *mut B = end(scratch).cast();
-        grow(scratch, size_of::<B>() as u64);
-        body
+        grow(scratch, (size_of::<Section>() + size_of::<B>()) as u64);
+        (&raw const (*scratch).length).read_volatile() - size_of::<B>() as u64
     }
 }
 
-/// # Safety
-/// `scratch` must be a value of the map.
-#[inline(never)]
-unsafe fn append_memcg(scratch: *mut Scratch, memcg: u64) -> u64 {
-    if memcg == 0 {
-        return 0;
+/// Appends the section of a memcg; nothing if it is 0.
+#[inline(always)]
+fn memcg_memory(slot: u64, memcg: u64) {
+    if memcg != 0
+        && let Some(scratch) = scratch_of(slot)
+    {
+        // SAFETY: the scratch is a value of the map.
+        let place = unsafe { open::<MemcgMemory>(scratch, section::MEMCG_MEMORY) };
+        memcg_facts(slot, place, memcg);
     }
-    // SAFETY: the caller vouches for `scratch`.
-    unsafe {
-        let body = open::<MemcgMemory>(scratch, section::MEMCG_MEMORY);
-        fill(scratch, body, memcg);
-    }
-    0
 }
 
-/// Copies what is known of a memcg.
-///
-/// # Safety
-/// `scratch` must be a value of the map, and `out` must lie in it.
+/// Copies what is known of a memcg into the record of `slot`, at `place`.
+#[unsafe(no_mangle)]
 #[inline(never)]
-unsafe fn fill(scratch: *mut Scratch, out: *mut MemcgMemory, memcg: u64) -> u64 {
+extern "C" fn memcg_facts(slot: u64, place: u64, memcg: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return 0 };
+    // SAFETY: the place is masked to lie within the scratch, with room behind it.
+    let out: *mut MemcgMemory = unsafe { at(scratch, place).cast() };
     let cgroup = lineage::cgroup(memcg + field(fields::MEMCG_CSS).unwrap_or(0));
     let mut missing = 0;
     macro_rules! fill {
         ($($member:ident = $base:expr, $field:ident or $flag:ident;)+) => {
             $(
-                // SAFETY: the caller vouches for `out`.
+                // SAFETY: `out` lies in the scratch.
                 let failed = unsafe { copy_member(&raw mut (*out).$member, $base, fields::$field) };
                 missing |= failed * u64::from(lacks::$flag);
             )+
@@ -131,10 +126,10 @@ unsafe fn fill(scratch: *mut Scratch, out: *mut MemcgMemory, memcg: u64) -> u64 
         tcpmem_pages = memcg, MEMCG_TCPMEM_USAGE or TCPMEM;
         dying = cgroup, CGROUP_NR_DYING or DYING;
     }
-    // SAFETY: the caller vouches for both.
+    missing |= lists(slot, place, memcg) * u64::from(lacks::LRU);
+    // SAFETY: as above.
     unsafe {
-        missing |= lists(scratch, out, memcg) * u64::from(lacks::LRU);
-        (*out).missing_stats = statistics(out, memcg);
+        (*out).missing_stats = statistics(slot, place, memcg);
         (*out).missing = missing as u32;
     }
     0
@@ -172,78 +167,101 @@ fn place_of(number: usize) -> (u64, u64) {
 }
 
 /// Copies the statistics; gives the bits of the missing ones.
-///
-/// # Safety
-/// `out` must be writable, and lie in a map.
-#[inline(never)]
-unsafe fn statistics(out: *mut MemcgMemory, memcg: u64) -> u64 {
+#[inline(always)]
+fn statistics(slot: u64, place: u64, memcg: u64) -> u64 {
     let state = state(memcg);
     let mut missing = 0;
-    macro_rules! copy_all {
-        ($($index:literal)+) => {
-            $(
-                let (place, absent) = place_of(memcg_stat::FIRST_FIELD + $index);
-                // SAFETY: the caller vouches for `out`. Nothing can be read at address 0.
-                let failed = unsafe {
-                    copy(
-                        (&raw mut (*out).stats).cast::<i64>().add($index),
-                        (state + 8 * place) & absent.wrapping_sub(1),
-                    )
-                };
-                missing |= failed << $index;
-            )+
-        };
+    for index in 0..memcg_stat::COUNT as u64 {
+        missing |= memcg_statistic(slot, place, state, index) << index;
     }
-    const { assert!(memcg_stat::COUNT == 18) };
-    copy_all!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17);
     missing
+}
+
+/// Copies the statistic with this index. Gives 1 if it is missing, else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn memcg_statistic(slot: u64, place: u64, state: u64, index: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return 1 };
+    // The number of the field is not a constant to the verifier, as others are: bounded, it may be any.
+    let index = (index & 31) as usize;
+    if index >= memcg_stat::COUNT {
+        return 1;
+    }
+    let (number, absent) = place_of(memcg_stat::FIRST_FIELD + index);
+    // SAFETY: the place is masked to lie in the scratch, with room behind it. Nothing can be read at address 0.
+    unsafe {
+        let out: *mut MemcgMemory = at(scratch, place).cast();
+        copy((&raw mut (*out).stats).cast::<i64>().add(index), (state + 8 * number) & absent.wrapping_sub(1))
+    }
 }
 
 /// Generations of the multi-generational LRU (`MAX_NR_GENS`, `include/linux/mmzone.h`, 6.1 to 7.3).
 const GENERATIONS: u64 = 4;
 
+/// What [`memcg_lists_of_node`] gives if there is no such NUMA node, and if its lists cannot be read.
+const NO_NODE: u64 = 1;
+const UNREAD: u64 = 2;
+
 /// Adds up the sizes of a memcg's own lists over zones and NUMA nodes. Gives 1 if there are none.
 ///
 /// A page is on a list of `enum lru_list`, or in a generation of the multi-generational LRU, whose pages are in no `lru_zone_size`
 /// (`lru_gen_update_size`, `include/linux/mm_inline.h`). That is switched at run time, so both are read.
-///
-/// # Safety
-/// `scratch` must be a value of the map, and `out` must lie in it.
+#[inline(always)]
+fn lists(slot: u64, place: u64, memcg: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return 1 };
+    for list in 0..LRU_LISTS {
+        // SAFETY: as in `memcg_facts`. Word by word, since an array would be a call of memset.
+        unsafe {
+            (&raw mut (*at(scratch, place).cast::<MemcgMemory>()).lru_pages)
+                .cast::<u64>()
+                .add(list)
+                .write_volatile(0);
+        }
+    }
+    for node in 0..MAX_NUMA_NODES as u64 {
+        let end = memcg_lists_of_node(slot, place, memcg, node);
+        if end != 0 {
+            return u64::from(end == UNREAD || node == 0);
+        }
+    }
+    0
+}
+
+/// Adds those of one NUMA node. Gives 0, or why there are none.
+#[unsafe(no_mangle)]
 #[inline(never)]
-unsafe fn lists(scratch: *mut Scratch, out: *mut MemcgMemory, memcg: u64) -> u64 {
-    // SAFETY: the caller vouches for both.
-    unsafe { ptr::write_bytes(&raw mut (*out).lru_pages, 0, 1) };
+extern "C" fn memcg_lists_of_node(slot: u64, place: u64, memcg: u64, node: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return UNREAD };
     let (Some(nodes), Some(sizes), Some(length), Some(stride)) = (
         field(fields::MEMCG_NODEINFO),
         field(fields::PER_NODE_LRU),
         field(fields::PER_NODE_LRU_LENGTH),
         field(fields::PER_NODE_LRU_STRIDE),
     ) else {
-        return 1;
+        return NO_NODE;
     };
     let count = length * stride / 8;
-    for node in 0..MAX_NUMA_NODES {
-        let per_node: u64 = read(memcg + nodes + 8 * node as u64);
-        // The array is as long as the machine has nodes. What lies behind it is not of this memcg.
-        if member::<u64>(per_node, fields::PER_NODE_MEMCG) != memcg {
-            return u64::from(node == 0);
+    let per_node: u64 = read(memcg + nodes + 8 * node);
+    // The array is as long as the machine has nodes. What lies behind it is not of this memcg.
+    if member::<u64>(per_node, fields::PER_NODE_MEMCG) != memcg {
+        return NO_NODE;
+    }
+    // SAFETY: both places are constants within the scratch, or masked to lie in it.
+    unsafe {
+        let out: *mut MemcgMemory = at(scratch, place).cast();
+        let read = (&raw mut (*scratch).candidate).cast::<[u64; LRU_SIZES]>();
+        if copy(read, per_node + sizes) != 0 {
+            return UNREAD;
         }
-        // SAFETY: the caller vouches for both; the places are constants within them.
-        unsafe {
-            let place = (&raw mut (*scratch).candidate).cast::<[u64; LRU_SIZES]>();
-            if copy(place, per_node + sizes) != 0 {
-                return 1;
+        for index in 0..LRU_SIZES {
+            if index as u64 >= count {
+                break;
             }
-            for index in 0..LRU_SIZES {
-                if index as u64 >= count {
-                    break;
-                }
-                let sum = (&raw mut (*out).lru_pages).cast::<u64>().add(index % LRU_LISTS);
-                let size = place.cast::<u64>().add(index).read_volatile();
-                sum.write_volatile(sum.read_volatile().wrapping_add(size));
-            }
-            generations(scratch, out, per_node);
+            let sum = (&raw mut (*out).lru_pages).cast::<u64>().add(index % LRU_LISTS);
+            let size = read.cast::<u64>().add(index).read_volatile();
+            sum.write_volatile(sum.read_volatile().wrapping_add(size));
         }
+        generations(scratch, out, per_node);
     }
     0
 }
@@ -252,7 +270,7 @@ unsafe fn lists(scratch: *mut Scratch, out: *mut MemcgMemory, memcg: u64) -> u64
 ///
 /// # Safety
 /// `scratch` must be a value of the map, and `out` must lie in it.
-#[inline(never)]
+#[inline(always)]
 unsafe fn generations(scratch: *mut Scratch, out: *mut MemcgMemory, per_node: u64) -> u64 {
     let (Some(pages), Some(zones)) = (field(fields::PER_NODE_GENERATIONS), field(fields::PGDAT_ZONE_COUNT))
     else {
@@ -282,30 +300,39 @@ unsafe fn generations(scratch: *mut Scratch, out: *mut MemcgMemory, per_node: u6
     0
 }
 
-/// # Safety
-/// `scratch` must be a value of the map.
+/// Appends the section of the node, of which `css` is a cgroup.
+#[unsafe(no_mangle)]
 #[inline(never)]
-unsafe fn append_node(scratch: *mut Scratch, css: u64) -> u64 {
-    // SAFETY: the caller vouches for `scratch`.
+extern "C" fn node_memory(slot: u64, css: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return 0 };
+    // SAFETY: the scratch is a value of the map, and the place is masked to lie in it.
     unsafe {
         let found = (&raw const (*scratch).candidates).read_volatile();
         if found == 0 {
             return 0;
         }
-        let body = open::<NodeMemory>(scratch, section::NODE_MEMORY);
+        let place = open::<NodeMemory>(scratch, section::NODE_MEMORY);
+        let body: *mut NodeMemory = at(scratch, place).cast();
         // All but the memcg, whose members are all written. In words: what is longer than a few would be a call of memset.
         clear(body);
-        zones_and_nodes(scratch, body);
+        // Zones of one NUMA node are noted one after the other.
+        (&raw mut (*scratch).context).write_volatile(0);
+        for index in 0..MAX_ZONES as u64 {
+            if index >= found {
+                break;
+            }
+            memory_of_zone(slot, place, index);
+        }
         let mut flags =
             u64::from(node_memory_flag::INCOMPLETE) * (is_zero(found / (MAX_ZONES as u64 + 1)) ^ 1);
         flags |= u64::from(node_memory_flag::HUGE) * huge_pages(body);
         globals(body);
-        let root = lineage::root(css);
+        let root = lineage::hierarchy_root(css);
         let memcg = memcg_of(root);
         if memcg != 0 {
             flags |= u64::from(node_memory_flag::ROOT);
-            fill(scratch, &raw mut (*body).root, memcg);
-            flags |= u64::from(node_memory_flag::CHILDREN) * children(body, root);
+            memcg_facts(slot, place + offset_of!(NodeMemory, root) as u64, memcg);
+            flags |= u64::from(node_memory_flag::CHILDREN) * children(slot, place, root);
         }
         (*body).flags = flags as u32;
     }
@@ -316,15 +343,14 @@ unsafe fn append_node(scratch: *mut Scratch, css: u64) -> u64 {
 ///
 /// # Safety
 /// `out` must be writable, and lie in a map.
-#[inline(never)]
-unsafe fn clear(out: *mut NodeMemory) -> u64 {
+#[inline(always)]
+unsafe fn clear(out: *mut NodeMemory) {
     for word in 0..size_of::<NodeMemory>() / 8 {
         // SAFETY: the caller vouches for `out`.
         unsafe { out.cast::<u64>().add(word).write_volatile(0) };
     }
     // SAFETY: as above.
     unsafe { (*out).missing_stats = (1 << node_stat::COUNT) - 1 };
-    0
 }
 
 /// Adds `value` to statistic `index`, which is then known.
@@ -342,38 +368,31 @@ unsafe fn add(out: *mut NodeMemory, index: usize, value: i64) {
     }
 }
 
-/// Adds up the noted zones, and their NUMA nodes. Zones of one node are noted one after the other.
-///
-/// # Safety
-/// `scratch` must be a value of the map, and `out` must lie in it.
+/// Adds a noted zone, and its NUMA node if the zone before it is not of the same one.
+#[unsafe(no_mangle)]
 #[inline(never)]
-unsafe fn zones_and_nodes(scratch: *mut Scratch, out: *mut NodeMemory) -> u64 {
-    // SAFETY: the caller vouches for both.
+extern "C" fn memory_of_zone(slot: u64, place: u64, index: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return 0 };
+    // SAFETY: the scratch is a value of the map, and the places are masked to lie in it.
     unsafe {
-        let found = (&raw const (*scratch).candidates).read_volatile();
-        (&raw mut (*scratch).context).write_volatile(0);
-        for index in 0..MAX_ZONES {
-            if index as u64 >= found {
-                break;
-            }
-            let zone = zones::notes(scratch).add(index).read_volatile();
-            let pgdat: u64 = member(zone, fields::ZONE_PGDAT);
-            let before = (&raw const (*scratch).context).read_volatile();
-            (&raw mut (*scratch).context).write_volatile(pgdat);
-            if pgdat != before {
-                of_pgdat(out, pgdat);
-            }
-            of_zone(out, zone);
+        let out: *mut NodeMemory = at(scratch, place).cast();
+        let zone = zones::noted(scratch, index);
+        let pgdat: u64 = member(zone, fields::ZONE_PGDAT);
+        let before = (&raw const (*scratch).context).read_volatile();
+        (&raw mut (*scratch).context).write_volatile(pgdat);
+        if pgdat != before {
+            of_pgdat(out, pgdat);
         }
+        of_zone(out, zone);
     }
     0
 }
 
 /// # Safety
 /// `out` must be writable, and lie in a map.
-#[inline(never)]
-unsafe fn of_pgdat(out: *mut NodeMemory, pgdat: u64) -> u64 {
-    let Some(statistics) = field(fields::PGDAT_VM_STAT) else { return 0 };
+#[inline(always)]
+unsafe fn of_pgdat(out: *mut NodeMemory, pgdat: u64) {
+    let Some(statistics) = field(fields::PGDAT_VM_STAT) else { return };
     macro_rules! add_all {
         ($($index:literal)+) => {
             $(
@@ -386,19 +405,18 @@ unsafe fn of_pgdat(out: *mut NodeMemory, pgdat: u64) -> u64 {
     }
     const { assert!(node_stat::OF_NODES == 19) };
     add_all!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
-    0
 }
 
 /// # Safety
 /// `out` must be writable, and lie in a map.
-#[inline(never)]
-unsafe fn of_zone(out: *mut NodeMemory, zone: u64) -> u64 {
+#[inline(always)]
+unsafe fn of_zone(out: *mut NodeMemory, zone: u64) {
     // SAFETY: the caller vouches for `out`.
     unsafe {
         (*out).present_pages += member::<u64>(zone, fields::ZONE_PRESENT);
         (*out).managed_pages += member::<u64>(zone, fields::ZONE_MANAGED);
     }
-    let Some(statistics) = field(fields::ZONE_VM_STAT) else { return 0 };
+    let Some(statistics) = field(fields::ZONE_VM_STAT) else { return };
     let stat = |place: u64| read::<i64>(zone + statistics + 8 * place);
     macro_rules! add_all {
         ($($index:ident = $field:ident;)+) => {
@@ -415,14 +433,13 @@ unsafe fn of_zone(out: *mut NodeMemory, zone: u64) -> u64 {
         UNACCEPTED = ZONE_STAT_UNACCEPTED;
         PAGE_TABLES = ZONE_STAT_PAGE_TABLES;
     }
-    0
 }
 
 /// Copies the pools of huge pages. Gives 1 if they are known.
 ///
 /// # Safety
 /// `out` must be writable, and lie in a map.
-#[inline(never)]
+#[inline(always)]
 unsafe fn huge_pages(out: *mut NodeMemory) -> u64 {
     let (sizes, count) = (data(address::HSTATES), data(address::MAX_HSTATE));
     let Some(stride) = field(fields::HSTATE_SIZE) else { return 0 };
@@ -452,8 +469,8 @@ unsafe fn huge_pages(out: *mut NodeMemory) -> u64 {
 ///
 /// # Safety
 /// `out` must be writable, and lie in a map.
-#[inline(never)]
-unsafe fn globals(out: *mut NodeMemory) -> u64 {
+#[inline(always)]
+unsafe fn globals(out: *mut NodeMemory) {
     macro_rules! add_all {
         ($($index:ident = $address:ident;)+) => {
             $(
@@ -480,18 +497,12 @@ unsafe fn globals(out: *mut NodeMemory) -> u64 {
         // SAFETY: as above.
         unsafe { add(out, node_stat::PERCPU, populated as i64) };
     }
-    0
 }
 
 /// Adds up the pages on lists of the children of `root`. Gives 1 if that were all.
-///
-/// # Safety
-/// `out` must be writable, and lie in a map.
-#[inline(never)]
-unsafe fn children(out: *mut NodeMemory, root: u64) -> u64 {
-    let (Some(head), Some(sibling)) = (field(fields::CSS_CHILDREN), field(fields::CSS_SIBLING)) else {
-        return 0;
-    };
+#[inline(always)]
+fn children(slot: u64, place: u64, root: u64) -> u64 {
+    let Some(head) = field(fields::CSS_CHILDREN) else { return 0 };
     let places = [
         place_of(fields::MEMCG_STAT_ANON),
         place_of(fields::MEMCG_STAT_FILE),
@@ -500,15 +511,35 @@ unsafe fn children(out: *mut NodeMemory, root: u64) -> u64 {
     if (places[0].1 | places[1].1 | places[2].1) != 0 {
         return 0;
     }
+    let places = places[0].0 | places[1].0 << 16 | places[2].0 << 32;
     let head = root + head;
     let mut next: u64 = read(head);
-    for _ in 0..CHILDREN {
+    for _ in 0..CHILDREN / CHILDREN_AT_ONCE {
+        if next == head || next == 0 {
+            break;
+        }
+        next = memory_of_children(slot, place, next, head, places);
+    }
+    is_zero(next ^ head)
+}
+
+/// Adds those of some children, from the `sibling` at `next` on, in the list of `head`. `places` of statistics have 16 bits each. Gives
+/// where it stopped.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn memory_of_children(slot: u64, place: u64, next: u64, head: u64, places: u64) -> u64 {
+    let (Some(scratch), Some(sibling)) = (scratch_of(slot), field(fields::CSS_SIBLING)) else { return 0 };
+    // SAFETY: the place is masked to lie in the scratch.
+    let out: *mut NodeMemory = unsafe { at(scratch, place).cast() };
+    let mut next = next;
+    for _ in 0..CHILDREN_AT_ONCE {
         if next == head || next == 0 {
             break;
         }
         let state = state(memcg_of(next - sibling));
-        for (index, (place, _)) in places.into_iter().enumerate() {
-            // SAFETY: the caller vouches for `out`.
+        for index in 0..3 {
+            let place = places >> (16 * index) & 0xffff;
+            // SAFETY: as above.
             unsafe {
                 let sum = (&raw mut (*out).children).cast::<i64>().add(index);
                 sum.write_volatile(sum.read_volatile().wrapping_add(read(state + 8 * place)));
@@ -518,5 +549,5 @@ unsafe fn children(out: *mut NodeMemory, root: u64) -> u64 {
         unsafe { (*out).children_seen += 1 };
         next = read(next);
     }
-    is_zero(next ^ head)
+    next
 }

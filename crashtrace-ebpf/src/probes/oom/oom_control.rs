@@ -10,25 +10,24 @@
 //! Nothing is assumed about frames: the search goes word by word from the tracepoint's arguments, which lie on the
 //! same stack, towards its base.
 
+use core::mem::MaybeUninit;
+
 use crashtrace_ebpf::fields;
 
+use crate::emit::{Record, scratch_of};
 use crate::kernel::{copy, field, is_zero, member, opaque, read};
 use crate::maps::{CANDIDATES, Open, Scratch};
 
-/// Bytes that are searched at a time, and how often: 2 KiB. The distance was 264 bytes on 6.18, and the frames in between
-/// cannot take more than a few hundred; each word costs the verifier some 50 steps. In parts, since the stack may end earlier,
-/// and a read past its end fails.
-const PIECE_BYTES: usize = 512;
-const PIECES: usize = 4;
-const WORDS: usize = PIECE_BYTES / 8;
+/// Bytes that are searched. The distance was 264 bytes on 6.18, and the frames in between cannot take more than a few hundred.
+const SEARCHED_BYTES: usize = 2048;
 
-/// Where a part is copied to: the end of the scratch, which no record reaches while its body is being filled.
-const PIECE_AT: usize = 8192;
+/// Words that are read at a time: the stack may end earlier, and a read past its end fails.
+const WORDS: usize = 8;
 
 /// Address of the `oom_control` that chose `task` or its process, 0 if there is none within reach of `context`, an
 /// address on the current stack.
 #[inline(always)]
-pub(crate) fn on_stack(context: u64, scratch: *mut Scratch, task: u64) -> u64 {
+pub(crate) fn on_stack(context: u64, record: &Record, task: u64) -> u64 {
     if task == 0 {
         return 0;
     }
@@ -36,60 +35,53 @@ pub(crate) fn on_stack(context: u64, scratch: *mut Scratch, task: u64) -> u64 {
     let leader: u64 = member(task, fields::TASK_GROUP_LEADER);
     // SAFETY: the scratch is this CPU's, for this kind of record. A value that is written through a volatile pointer and read
     // back is a plain number to the verifier: the context is a typed pointer before.
-    unsafe {
+    let context = unsafe {
+        let scratch = record.scratch();
         (&raw mut (*scratch).context).write_volatile(context);
         (&raw mut (*scratch).candidates).write_volatile(0);
-        (&raw mut (*scratch).found).write_volatile(0);
-        collect(scratch, task, leader);
-        choose(scratch);
-        (&raw const (*scratch).found).read_volatile()
-    }
-}
-
-/// Notes each place where an `oom_control` would be if a word that is the victim's address were its `chosen`.
-///
-/// # Safety
-/// `scratch` must be a value of the map.
-#[inline(never)]
-unsafe fn collect(scratch: *mut Scratch, task: u64, leader: u64) -> u64 {
-    let Some(chosen) = field(fields::OC_CHOSEN) else { return 0 };
-    // SAFETY: the caller vouches for `scratch`.
-    let context = unsafe { (&raw const (*scratch).context).read_volatile() };
-    for piece in 0..PIECES {
-        let at = context + (piece * PIECE_BYTES) as u64;
-        // SAFETY: the place and its size are constants within the scratch.
-        let place = unsafe { scratch.cast::<u8>().add(PIECE_AT).cast::<[u64; WORDS]>() };
-        // SAFETY: as above.
-        if unsafe { copy(place, at) } != 0 {
+        (&raw const (*scratch).context).read_volatile()
+    };
+    for words in 0..(SEARCHED_BYTES / 8 / WORDS) as u64 {
+        if collect_words(record.slot(), context + 8 * WORDS as u64 * words, task, leader) != 0 {
             break;
         }
-        for word in 0..WORDS {
-            // SAFETY: the word lies within the part.
-            let value = unsafe { place.cast::<u64>().add(word).read_volatile() };
-            // SAFETY: the index is masked to the number of places. Each word is noted, and stays noted if it is the victim's
-            // address; a branch for each would be too much for the verifier. If the victim is the running task, its address
-            // occurs in many places on the stack: those after the last place are not noted.
-            unsafe {
-                let count = &raw mut (*scratch).candidates;
-                let index = count.read_volatile() & (2 * CANDIDATES as u64 - 1);
-                let candidate = (&raw mut (*scratch).candidate).cast::<u64>().add(index as usize);
-                candidate.write_volatile(at + 8 * word as u64 - chosen);
-                let matches = is_zero(value ^ task) | is_zero(value ^ leader);
-                let full = index / CANDIDATES as u64;
-                count.write_volatile(index + (matches & (full ^ 1)));
-            }
+    }
+    choose(record.scratch())
+}
+
+/// Notes each place where an `oom_control` would be if a word at `address` that is the victim's address were its `chosen`. Gives 1 if
+/// they cannot be read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn collect_words(slot: u64, address: u64, task: u64, leader: u64) -> u64 {
+    let (Some(scratch), Some(chosen)) = (scratch_of(slot), field(fields::OC_CHOSEN)) else { return 1 };
+    let mut words = MaybeUninit::<[u64; WORDS]>::uninit();
+    // SAFETY: a local variable, which is filled either way.
+    let (unread, words) = unsafe { (copy(words.as_mut_ptr(), address), words.assume_init()) };
+    if unread != 0 {
+        return 1;
+    }
+    for (word, value) in words.into_iter().enumerate() {
+        // SAFETY: the index is masked to the number of places. Each word is noted, and stays noted if it is the victim's
+        // address; a branch for each would be too much for the verifier. If the victim is the running task, its address
+        // occurs in many places on the stack: those after the last place are not noted.
+        unsafe {
+            let count = &raw mut (*scratch).candidates;
+            let index = count.read_volatile() & (2 * CANDIDATES as u64 - 1);
+            let candidate = (&raw mut (*scratch).candidate).cast::<u64>().add(index as usize);
+            candidate.write_volatile(address + 8 * word as u64 - chosen);
+            let matches = is_zero(value ^ task) | is_zero(value ^ leader);
+            let full = index / CANDIDATES as u64;
+            count.write_volatile(index + (matches & (full ^ 1)));
         }
     }
     0
 }
 
-/// Finds the first candidate that is an `oom_control`: later ones lie in older frames.
-///
-/// # Safety
-/// `scratch` must be a value of the map.
-#[inline(never)]
-unsafe fn choose(scratch: *mut Scratch) -> u64 {
-    // SAFETY: the caller vouches for `scratch`.
+/// The first candidate that is an `oom_control`, 0 if there is none: later ones lie in older frames.
+#[inline(always)]
+fn choose(scratch: *mut Scratch) -> u64 {
+    // SAFETY: the scratch is a value of the map.
     let count = unsafe { (&raw const (*scratch).candidates).read_volatile() };
     for index in 0..CANDIDATES {
         // SAFETY: as above.
@@ -97,18 +89,17 @@ unsafe fn choose(scratch: *mut Scratch) -> u64 {
         // Address 0, which cannot be read, if there is no such candidate. Not a branch: the optimiser makes `count` the bound
         // of the loop then, which the verifier of 6.1 loses track of.
         let control = control & opaque((index as u64).wrapping_sub(count) >> 63).wrapping_neg();
-        if plausible(control) != 0 {
-            // SAFETY: as above.
-            unsafe { (&raw mut (*scratch).found).write_volatile(control) };
-            break;
+        if plausible_control(control) != 0 {
+            return control;
         }
     }
     0
 }
 
 /// Whether the members of an `oom_control` at `control` fit together: 1 or 0.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn plausible(control: u64) -> u64 {
+extern "C" fn plausible_control(control: u64) -> u64 {
     const MEMCG: u32 = 3;
     let constraint: u32 = member(control, fields::OC_CONSTRAINT);
     let memcg: u64 = member(control, fields::OC_MEMCG);
@@ -148,7 +139,7 @@ pub(crate) fn still_at(open: &Open) -> bool {
         && open.chosen != 0
         && member::<u64>(open.control, fields::OC_CHOSEN) == open.chosen
         && started(open.chosen) == open.started_ns
-        && plausible(open.control) != 0
+        && plausible_control(open.control) != 0
 }
 
 /// When a task started.

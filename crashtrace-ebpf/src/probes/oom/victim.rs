@@ -2,6 +2,8 @@
 //! victim locked and `oom_lock` held. Its argument is a thread id on 5.10 and others of its age, a task since 6.8
 //! and in stable releases before.
 
+use core::mem::offset_of;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
@@ -94,7 +96,7 @@ fn unseen(ctx: &RawTracePointContext) -> u64 {
     // No hook will see its end, so the next mark must not be attributed to it.
     if let Some(open) = OPEN.get_ptr_mut(0) {
         // SAFETY: written under oom_lock only, which is held here.
-        unsafe { *open = Open::NONE };
+        unsafe { (*open).ktime_ns = 0 };
     }
     decision_ns
 }
@@ -106,7 +108,7 @@ fn decide(ctx: &RawTracePointContext, task: u64) -> u64 {
     else {
         return 0;
     };
-    let control = oom_control::on_stack(ctx.as_ptr() as u64, record.scratch(), task);
+    let control = oom_control::on_stack(ctx.as_ptr() as u64, &record, task);
     decision::finish(ctx, record, control, task, 0, true)
 }
 
@@ -124,7 +126,7 @@ fn victim(ctx: &RawTracePointContext, decision_ns: u64) {
         (*body).marker_tid = current_tid() as u32;
         (*body).pad = 0;
         if mark_victim_arg() == mark_victim_arg::TASK {
-            task_facts(argument, &raw mut (*body).task);
+            task_facts(record.slot(), Record::place(offset_of!(OomVictim, task)), argument);
         } else {
             (*body).task = Task { tid: argument as u32, missing: task_missing::ALL, ..Task::default() };
         }
