@@ -9,15 +9,16 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{
     bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_boot_ns, bpf_ringbuf_output,
 };
-use crashtrace_ebpf::{Header, LAYOUT_VERSION, STACK_FRAMES, counter};
+use crashtrace_ebpf::{GROUP_WORDS, Header, LAYOUT_VERSION, STACK_FRAMES, counter, kind};
 
-use crate::kernel::{failed, is_zero};
+use crate::kernel::{copy, failed, is_zero, opaque};
 use crate::maps::{COUNTERS, OFFSET_LIMIT, RECORDS, SCRATCH, SEQUENCE, SWITCH, Scratch, slot};
 
 /// A record under construction.
 pub(crate) struct Record {
     scratch: *mut Scratch,
     slot: u64,
+    kind: u16,
 }
 
 /// The scratch of `slot`, for a global function (see [`crate::kernel`]): it cannot be handed a pointer.
@@ -105,7 +106,7 @@ impl Record {
     /// `scratch` must be a value of the map, which no other program writes to.
     #[inline(always)]
     unsafe fn at<B>(scratch: *mut Scratch, slot: u32, seq: u64, kind: u16, hook: u8) -> Self {
-        let record = Self { scratch, slot: u64::from(slot) };
+        let record = Self { scratch, slot: u64::from(slot), kind };
         // SAFETY: helpers without arguments; the header lies within the scratch, for which the caller vouches.
         unsafe {
             (&raw mut (*scratch).length).write_volatile((size_of::<Header>() + size_of::<B>()) as u64);
@@ -119,6 +120,7 @@ impl Record {
             (*header).missing = 0;
             (*header).cpu = bpf_get_smp_processor_id();
             // And the stream, and padding: in one word, since an array of bytes would be a call of memset.
+            (&raw mut (*scratch).whole).write_volatile(0);
             const { assert!(size_of::<Header>() - offset_of!(Header, hook) == 8) };
             (&raw mut (*header).hook).cast::<u64>().write_volatile(u64::from(hook));
         }
@@ -177,9 +179,16 @@ impl Record {
         }
     }
 
-    /// Sends it.
+    /// Sends it. Gives whether there was room.
     #[inline(always)]
-    pub(crate) fn send(self) {
+    pub(crate) fn send(self) -> bool {
+        pack_record(self.slot);
+        self.send_as_it_is()
+    }
+
+    /// The same for one without a body.
+    #[inline(always)]
+    pub(crate) fn send_as_it_is(self) -> bool {
         let length = self.close();
         // SAFETY: the length is masked to below the size of the buffer.
         unsafe {
@@ -188,9 +197,90 @@ impl Record {
             (*self.scratch).busy = 0;
             if failed != 0 {
                 count(counter::RING_FULL);
+                match self.kind {
+                    kind::OOM_VICTIM => count(counter::RING_FULL_VICTIMS),
+                    kind::ALLOC_FAILURE => count(counter::RING_FULL_FAILURES),
+                    kind::CONTAINER_EXIT => count(counter::RING_FULL_EXITS),
+                    _ => {}
+                }
             }
+            failed == 0
         }
     }
+}
+
+/// Words that are looked at in one call.
+const WORDS_AT_ONCE: u64 = 8;
+
+/// Leaves words that are zero out of the record of `slot`: see [`Header::unpacked`]. In a pod's OOM kill they are a quarter: swap that
+/// is not used, statistics that this kernel does not have, frames behind the stack's end.
+///
+/// In place: what is written never overtakes what is read, since the bitmaps are kept apart until the end.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pack_record(slot: u64) -> u64 {
+    const { assert!(OFFSET_LIMIT / 8 / GROUP_WORDS == 32) };
+    let Some(scratch) = scratch_of(slot) else { return 0 };
+    // SAFETY: this CPU's slot, in use by this program.
+    unsafe {
+        let unpacked = (&raw const (*scratch).length).read_volatile();
+        (&raw mut (*scratch).packed).write_volatile(size_of::<Header>() as u64);
+        let mut groups = 0;
+        for group in 0..(OFFSET_LIMIT / 8 / GROUP_WORDS) as u64 {
+            let first = size_of::<Header>() as u64 + group * 8 * GROUP_WORDS as u64;
+            if first >= unpacked {
+                break;
+            }
+            pack_group(slot, group, first);
+            groups += 1;
+        }
+        (*scratch.cast::<Header>()).unpacked = unpacked as u32;
+        let packed = (&raw const (*scratch).packed).read_volatile();
+        let bitmaps: *mut [u64; 32] = at(scratch, packed).cast();
+        copy(bitmaps, (&raw const (*scratch).bitmaps).expose_provenance() as u64);
+        (&raw mut (*scratch).length).write_volatile(packed + 8 * groups);
+    }
+    0
+}
+
+/// Packs the group of words that begins at `first`, and stores its bitmap.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pack_group(slot: u64, group: u64, first: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return 0 };
+    let mut bitmap = 0;
+    for part in 0..GROUP_WORDS as u64 / WORDS_AT_ONCE {
+        bitmap |= pack_words(slot, first + part * 8 * WORDS_AT_ONCE) << (part * WORDS_AT_ONCE);
+    }
+    // SAFETY: this CPU's slot, in use by this program; the index is masked.
+    unsafe {
+        (&raw mut (*scratch).bitmaps).cast::<u64>().add((group & 31) as usize).write_volatile(bitmap);
+    }
+    0
+}
+
+/// Packs the words from `first` on. Gives their bits.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pack_words(slot: u64, first: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return 0 };
+    let mut bits = 0;
+    // SAFETY: this CPU's slot, in use by this program; offsets are masked to lie in it. A word that is zero is written, too, and then
+    // overwritten by the next: without a branch, for the verifier.
+    unsafe {
+        let length = (&raw const (*scratch).length).read_volatile();
+        for word in 0..WORDS_AT_ONCE {
+            let from = first + 8 * word;
+            let value = at(scratch, from).cast::<u64>().read_volatile();
+            let inside = opaque(from.wrapping_sub(length) >> 63);
+            let kept = inside & (is_zero(value) ^ 1);
+            let packed = (&raw const (*scratch).packed).read_volatile();
+            at(scratch, packed).cast::<u64>().write_volatile(value);
+            (&raw mut (*scratch).packed).write_volatile(packed + 8 * kept);
+            bits |= kept << word;
+        }
+    }
+    bits
 }
 
 /// Appends `caller` to the frames of the stack at `out`, if there is room.

@@ -3,7 +3,7 @@
 //!
 //! The kernel side writes **records** into a ring buffer ([`map::RECORDS`]). A record is a [`Header`], a fixed
 //! body that depends on the kind, and a tail of [`Section`]s of variable length (cgroup paths with their memory
-//! controllers). Everything is little-endian integers and byte arrays: both supported architectures (`x86_64`,
+//! controllers). Words that are zero are left out of all behind the header ([`Header::unpacked`]). Everything is little-endian integers and byte arrays: both supported architectures (`x86_64`,
 //! aarch64) are little-endian, so a recording made on one reads on the other. Padding is explicit.
 //!
 //! Units are the kernel's own and stand in the names: `_ns` is nanoseconds of `CLOCK_BOOTTIME`, `_pages` are
@@ -42,7 +42,7 @@ pub use oom::{
     holders_flag, memcg_memory_missing, memcg_stat, node_memory_flag, node_stat,
 };
 pub use sections::{
-    Level, MAX_LEVELS, MAX_SKIPPED_LEVELS, NAME_BYTES, Section, level_flag, section, section_flag,
+    Level, MAX_LEVELS, MAX_SKIPPED_LEVELS, NAME_BYTES, Section, joins, level_flag, section, section_flag,
 };
 pub use zones::{
     MAX_NUMA_NODES, MAX_ORDERS, MAX_ZONE_TYPES, MAX_ZONES, NO_TYPE, ZONE_NAME_BYTES, Zone, ZonesHead,
@@ -50,7 +50,11 @@ pub use zones::{
 };
 
 /// Version of all layouts in this crate. A change of any byte raises it; a recording carries it.
-pub const LAYOUT_VERSION: u16 = 3;
+pub const LAYOUT_VERSION: u16 = 4;
+
+/// The oldest layout that this version reads: in one of 3, [`Header::unpacked`], [`Section::joins`] and [`Section::joined_at`] are
+/// padding, and 0.
+pub const OLDEST_LAYOUT: u16 = 3;
 
 /// Kinds of records. Other values are unknown to this version; a reader counts and skips them.
 pub mod kind {
@@ -125,8 +129,16 @@ pub struct Header {
     /// One of [`stream`].
     pub stream: u8,
     /// Padding, zero.
-    pub pad: [u8; 6],
+    pub pad: [u8; 2],
+    /// Bytes of the record before its words of 8 bytes that are zero were left out; 0 if none were.
+    ///
+    /// Behind the header are then the words that are not zero, in their order, and behind these as many bitmaps of 8 bytes as there
+    /// are groups of [`GROUP_WORDS`] words, the last one begun: bit `n` says that word `n` of the group is not zero.
+    pub unpacked: u32,
 }
+
+/// Words in a group: see [`Header::unpacked`].
+pub const GROUP_WORDS: usize = 64;
 
 /// Streams of records with numbers of their own. Where programs can be preempted (raw tracepoints from 7.0 on), the record of one
 /// may come after those of programs that ran in between, with a lower number: within a stream that cannot be.
@@ -142,6 +154,7 @@ pub mod stream {
 }
 
 const _: () = assert!(size_of::<Header>() == 48 && core::mem::offset_of!(Header, hook) == 40);
+const _: () = assert!(core::mem::offset_of!(Header, unpacked) == 44);
 
 /// Bits of [`Header::missing`].
 pub mod missing {
@@ -281,7 +294,7 @@ pub const ZONES_MAX_BYTES: usize =
 /// Bytes of the section with the area of a failed vmalloc.
 pub const VMALLOC_BYTES: usize = size_of::<Section>() + size_of::<VmallocArea>();
 
-/// Bytes of the longest record: a reader may refuse longer ones.
+/// Bytes of the longest record, before words are left out: a reader may refuse longer ones.
 pub const RECORD_MAX_BYTES: usize = size_of::<Header>()
     + size_of::<OomDecision>()
     + 3 * SECTION_MAX_BYTES

@@ -3,9 +3,11 @@
 use core::ptr;
 
 use crashtrace_ebpf::fields;
-use crashtrace_ebpf::{Level, MAX_LEVELS, MAX_SKIPPED_LEVELS, NAME_BYTES, Section, level_flag, section_flag};
+use crashtrace_ebpf::{
+    Level, MAX_LEVELS, MAX_SKIPPED_LEVELS, NAME_BYTES, Section, joins, level_flag, section, section_flag,
+};
 
-use crate::emit::{Record, end, grow, scratch_of};
+use crate::emit::{Record, at, end, grow, scratch_of};
 use crate::kernel::{copy_member, copy_string, field, is_zero, member, memory_css, unified_css};
 
 /// `CSS_ONLINE` (`include/linux/cgroup-defs.h`, 5.10 to 7.3).
@@ -16,6 +18,23 @@ pub(crate) const CSS_ONLINE: u32 = 1 << 1;
 pub(crate) fn of_task(record: &Record, kind: u16, task: u64) {
     let (css, use_unified) = place(task);
     cgroup_section(record.slot(), u64::from(kind), use_unified * u64::from(section_flag::UNIFIED), css);
+}
+
+/// Appends a section of the victim's cgroups without levels: they are in the decision's record.
+#[inline(always)]
+pub(crate) fn of_decision(record: &Record, use_unified: u64) {
+    // SAFETY: `Record::begin` took the scratch from its map, and there is room for a section's head.
+    unsafe {
+        let section: *mut Section = end(record.scratch()).cast();
+        (*section).kind = section::VICTIM;
+        (*section).levels = 0;
+        (*section).flags = (use_unified * u64::from(section_flag::UNIFIED)) as u16;
+        (*section).skipped = 0;
+        (*section).length = size_of::<Section>() as u32;
+        (*section).joins = section::VICTIM | joins::DECISION;
+        (*section).joined_at = 0;
+        grow(record.scratch(), size_of::<Section>() as u64);
+    }
 }
 
 /// The css of the cgroup of `task`, and 1 if that is of the unified hierarchy, else 0.
@@ -71,8 +90,9 @@ pub(crate) const ALL_LEVELS: u64 = (MAX_LEVELS + MAX_SKIPPED_LEVELS) as u64;
 const LEVELS_AT_ONCE: u64 = 8;
 
 /// The ancestor of `css`, or that itself, so many `levels` above it; or if that is nearer, the one whose parent is `top`, or the root.
-#[inline(always)]
-pub(crate) fn ancestor(css: u64, top: u64, levels: u64) -> u64 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn ancestor(css: u64, top: u64, levels: u64) -> u64 {
     const { assert!(ALL_LEVELS.is_multiple_of(LEVELS_AT_ONCE)) };
     let mut css = css;
     let mut climbed = 0;
@@ -135,8 +155,11 @@ extern "C" fn cgroup_section(slot: u64, kind: u64, flags: u64, css: u64) -> u64 
     if nearest == 0 {
         return 0;
     }
-    // SAFETY: `end` lies in the scratch, with room for a section's head.
-    let section: *mut Section = unsafe { end(scratch).cast() };
+    // SAFETY: the place is masked to lie in the scratch, with room for a section's head.
+    let (begin, section): (u64, *mut Section) = unsafe {
+        let begin = (&raw const (*scratch).length).read_volatile();
+        (begin, at(scratch, begin).cast())
+    };
     // SAFETY: as above.
     unsafe {
         (*section).kind = kind as u16;
@@ -144,7 +167,8 @@ extern "C" fn cgroup_section(slot: u64, kind: u64, flags: u64, css: u64) -> u64 
         (*section).flags = flags as u16;
         (*section).skipped = 0;
         (*section).length = size_of::<Section>() as u32;
-        (*section).pad = 0;
+        (*section).joins = 0;
+        (*section).joined_at = 0;
         grow(scratch, size_of::<Section>() as u64);
     }
 
@@ -153,7 +177,16 @@ extern "C" fn cgroup_section(slot: u64, kind: u64, flags: u64, css: u64) -> u64 
     let surplus = surplus(depth);
     css = ancestor(css, 0, surplus);
     // SAFETY: as above.
-    unsafe { add(&raw mut (*section).skipped, surplus as u16) };
+    let whole = unsafe {
+        add(&raw mut (*section).skipped, surplus as u16);
+        let depth = (i64::from(depth) as u64).wrapping_sub(surplus);
+        let whole = (&raw const (*scratch).whole).read_volatile();
+        let is_whole = is_zero(whole).wrapping_neg();
+        let whole_depth = &raw mut (*scratch).whole_depth;
+        whole_depth.write_volatile((depth & is_whole) | (whole_depth.read_volatile() & !is_whole));
+        (&raw mut (*scratch).depth).write_volatile(depth);
+        whole
+    };
 
     // Without a memory controller there is no memcg, and nothing can be read at address 0.
     let has_memcg = is_zero(flags & u64::from(section_flag::UNIFIED)).wrapping_neg();
@@ -161,21 +194,46 @@ extern "C" fn cgroup_section(slot: u64, kind: u64, flags: u64, css: u64) -> u64 
         if css == 0 {
             break;
         }
-        let length = cgroup_level(slot, css, has_memcg);
-        // SAFETY: as above.
-        unsafe {
-            add(&raw mut (*section).levels, 1);
-            let total = &raw mut (*section).length;
-            total.write_volatile(total.read_volatile() + length as u32);
-        }
-        css = parent(css);
+        css = section_level(slot, begin, css, has_memcg);
     }
-    if css != 0 {
-        // SAFETY: as above.
-        unsafe { add(&raw mut (*section).flags, section_flag::INCOMPLETE) };
+    // SAFETY: as above.
+    unsafe {
+        add(&raw mut (*section).flags, (is_zero(css) ^ 1) as u16 * section_flag::INCOMPLETE);
+        (&raw mut (*scratch).whole).write_volatile(whole | (kind & is_zero(whole).wrapping_neg()));
     }
     // A subprogram must return a number, even if it is not used.
     0
+}
+
+/// Appends a level to the section that begins at `begin`. Gives the next css, 0 if there is none, or if the levels from here on are in
+/// the section that is whole.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn section_level(slot: u64, begin: u64, css: u64, has_memcg: u64) -> u64 {
+    let Some(scratch) = scratch_of(slot) else { return 0 };
+    // SAFETY: the section's place is masked to lie in the scratch, and those in the list to lie in it.
+    unsafe {
+        let section: *mut Section = at(scratch, begin).cast();
+        let depth = (&raw const (*scratch).depth).read_volatile();
+        (&raw mut (*scratch).depth).write_volatile(depth.wrapping_sub(1));
+        let depth = depth & (MAX_LEVELS as u64 - 1);
+        let whole = (&raw const (*scratch).whole).read_volatile();
+        let path = (&raw mut (*scratch).whole_path).cast::<u64>();
+        // Levels of the first section are noted by their depth, those of others are compared with them.
+        if whole == 0 {
+            path.add(depth as usize).write_volatile(css);
+        } else if path.add(depth as usize).read_volatile() == css {
+            let first = (&raw const (*scratch).whole_depth).read_volatile();
+            (&raw mut (*section).joins).write_volatile(whole as u16);
+            (&raw mut (*section).joined_at).write_volatile(first.wrapping_sub(depth) as u16);
+            return 0;
+        }
+        let length = cgroup_level(slot, css, has_memcg);
+        add(&raw mut (*section).levels, 1);
+        let total = &raw mut (*section).length;
+        total.write_volatile(total.read_volatile() + length as u32);
+    }
+    parent(css)
 }
 
 /// Appends one level: the cgroup of a css, which is of the memory controller if `has_memcg` has all its bits set, and of none if it

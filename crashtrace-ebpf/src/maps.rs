@@ -3,7 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use crashtrace_ebpf::{
-    FailedExecs, FailureCount, FailureKey, NAME_BYTES, RaisedSignal, SentSignal, counter, stream,
+    FailedExecs, FailureCount, FailureKey, MAX_LEVELS, NAME_BYTES, RaisedSignal, SentSignal, counter, stream,
 };
 
 /// Records on their way to the user side.
@@ -106,6 +106,15 @@ pub(crate) struct Scratch {
     pub(crate) context: u64,
     pub(crate) candidates: u64,
     pub(crate) candidate: [u64; 2 * CANDIDATES],
+    /// For `lineage`: the kind of the section whose levels are whole, 0 if there is none yet; the depth of its first level; and the
+    /// css of each of its levels, by depth. And the depth of the next level.
+    pub(crate) whole: u64,
+    pub(crate) whole_depth: u64,
+    pub(crate) depth: u64,
+    pub(crate) whole_path: [u64; MAX_LEVELS],
+    /// For `emit::pack_record`: bytes so far, and the bitmaps of the groups of words.
+    pub(crate) packed: u64,
+    pub(crate) bitmaps: [u64; 32],
     /// For `probes::oom::holders`.
     pub(crate) step: Step,
 }
@@ -161,6 +170,8 @@ pub(crate) struct Open {
     pub(crate) tid: u64,
     /// The limit owner, until its memory has been copied; 0 if there is none.
     pub(crate) memcg: u64,
+    /// The css of the victim's cgroup in the decision's record; 0 if there was no room for that in the ring.
+    pub(crate) victim_css: u64,
 }
 
 /// Calls of `mem_cgroup_out_of_memory` in flight, by thread: a kretprobe has no arguments, and on x86 before 5.16 the kernel's

@@ -21,8 +21,14 @@ pub mod counter {
     pub const EXITS_CROWDED_OUT: u32 = 7;
     /// Ends of processes that a runtime had started in a container, where it is unknown which of its processes is the first.
     pub const EXITS_UNSURE: u32 = 8;
+    /// Of the records that found the ring full, those of killed processes.
+    pub const RING_FULL_VICTIMS: u32 = 9;
+    /// Those of failed allocations.
+    pub const RING_FULL_FAILURES: u32 = 10;
+    /// Those of ends of containers.
+    pub const RING_FULL_EXITS: u32 = 11;
     /// How many counters there are.
-    pub const COUNT: u32 = 9;
+    pub const COUNT: u32 = 12;
     /// Their names, by index.
     pub const NAMES: [&str; COUNT as usize] = [
         "ring_full",
@@ -34,6 +40,9 @@ pub mod counter {
         "alloc_of_victim",
         "exits_crowded_out",
         "exits_unsure",
+        "ring_full_victims",
+        "ring_full_failures",
+        "ring_full_exits",
     ];
 }
 
@@ -50,7 +59,7 @@ pub mod map {
     /// Array of one buffer of [`SELF_TEST_BYTES`] in which a record is built: the self-test's, at its beginning.
     pub const SELF_TEST: &str = "SELF_TEST";
     /// Bytes of that buffer.
-    pub const SELF_TEST_BYTES: usize = 17_272;
+    pub const SELF_TEST_BYTES: usize = 17688;
 }
 
 /// Names of the programs in the kernel object, by hook.

@@ -25,6 +25,8 @@ pub mod section {
 /// The list is the memory controller's hierarchy (`task->cgroups->subsys[memory_cgrp_id]`, `css.parent`): on cgroup v2 it does
 /// not have cgroups without a memory controller. If that leaves only the root, the names are those of the task's cgroup on the
 /// unified hierarchy, and [`section_flag::UNIFIED`] says so.
+///
+/// Trigger, victim and limit owner are mostly in one pod, so levels that another section has are not repeated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Section {
@@ -38,8 +40,17 @@ pub struct Section {
     pub skipped: u16,
     /// Bytes of the section, this header included.
     pub length: u32,
-    /// Padding, zero.
-    pub pad: u32,
+    /// Where the further levels are, on to the root: in the section of this kind of the same record, which comes before it and is
+    /// whole, or, with [`joins::DECISION`], of the record of the decision that the header names. 0 if there are none.
+    pub joins: u16,
+    /// Index of the first of these levels in that section.
+    pub joined_at: u16,
+}
+
+/// Bits of [`Section::joins`] beside a kind.
+pub mod joins {
+    /// The other section is in the decision's record.
+    pub const DECISION: u16 = 1 << 15;
 }
 
 const _: () = assert!(size_of::<Section>() == 16);

@@ -1,11 +1,13 @@
 //! Records to events: bytes in, values out. Total: any bytes give an event or an error, never a panic.
 //!
-//! A record is read field by field in the order of the ABI's types. A record that is longer than its body is refused like a
-//! shorter one: a writer with another layout has another [`LAYOUT_VERSION`].
+//! A record is read field by field in the order of the ABI's types, after the words that were left out have been put back. A record
+//! that is longer than its body is refused like a shorter one: a writer with another layout has another [`LAYOUT_VERSION`].
 
 use bytes::{Buf, Bytes, TryGetError};
 use crashtrace_ebpf as abi;
-use crashtrace_ebpf::{LAYOUT_VERSION, RECORD_MAX_BYTES, hook, kind, missing};
+use crashtrace_ebpf::{
+    GROUP_WORDS, Header, LAYOUT_VERSION, OLDEST_LAYOUT, RECORD_MAX_BYTES, hook, kind, missing,
+};
 use thiserror::Error;
 
 use crate::event::{Event, Hook, Name, NoKill, Stack, Stamp};
@@ -49,7 +51,7 @@ pub enum DecodeError {
     },
     /// Written by another version.
     #[error(
-        "a record of layout {0} instead of {LAYOUT_VERSION}: it was written by another version of crashtrace"
+        "a record of layout {0}, not {OLDEST_LAYOUT} to {LAYOUT_VERSION}: it was written by another version of crashtrace"
     )]
     Layout(u16),
     /// Of a kind that this version does not know.
@@ -159,7 +161,8 @@ pub fn ktime_ns(record: &Bytes) -> Result<u64, DecodeError> {
 /// # Errors
 /// The bytes are no record that this version knows.
 pub fn decode(record: &Bytes, machine: &Machine) -> Result<Event, DecodeError> {
-    let (mut reader, header) = header(record)?;
+    let (reader, header) = header(record)?;
+    let mut reader = unpacked(reader, &header)?;
     let stamp = Stamp {
         ktime_ns: header.ktime_ns,
         cpu: header.cpu,
@@ -203,13 +206,13 @@ pub fn decode(record: &Bytes, machine: &Machine) -> Result<Event, DecodeError> {
     }
 }
 
-fn header(record: &Bytes) -> Result<(Reader, abi::Header), DecodeError> {
+fn header(record: &Bytes) -> Result<(Reader, Header), DecodeError> {
     let mut reader = Reader::new(record.clone());
     let layout = reader.u16()?;
-    if layout != LAYOUT_VERSION {
+    if !(OLDEST_LAYOUT..=LAYOUT_VERSION).contains(&layout) {
         return Err(DecodeError::Layout(layout));
     }
-    let header = abi::Header {
+    let header = Header {
         layout,
         kind: reader.u16()?,
         length: reader.u32()?,
@@ -220,14 +223,44 @@ fn header(record: &Bytes) -> Result<(Reader, abi::Header), DecodeError> {
         cpu: reader.u32()?,
         hook: reader.u8()?,
         stream: reader.u8()?,
-        pad: [0; 6],
+        pad: [reader.u8()?, reader.u8()?],
+        unpacked: reader.u32()?,
     };
-    reader.take(header.pad.len())?;
     let (stated, actual) = (header.length as usize, record.len());
     if stated != actual || actual > RECORD_MAX_BYTES {
         return Err(DecodeError::Length { stated, actual });
     }
     Ok((reader, header))
+}
+
+/// What is behind the header, with the words that were left out: see [`Header::unpacked`].
+fn unpacked(mut reader: Reader, header: &Header) -> Result<Reader, DecodeError> {
+    let total = header.unpacked as usize;
+    if total == 0 {
+        return Ok(reader);
+    }
+    let impossible =
+        || DecodeError::Impossible { what: "length without words left out", value: total as u64 };
+    let length = total.checked_sub(size_of::<Header>()).filter(|length| length.is_multiple_of(8));
+    let words = length.filter(|_| total <= RECORD_MAX_BYTES).ok_or_else(impossible)? / 8;
+    let bitmaps = words.div_ceil(GROUP_WORDS) * 8;
+    let kept = reader.bytes.len().checked_sub(bitmaps).ok_or_else(impossible)?;
+    let mut kept = reader.sub_reader(kept)?;
+    let mut all = Vec::with_capacity(8 * words);
+    let mut bitmap = 0;
+    for word in 0..words {
+        if word.is_multiple_of(GROUP_WORDS) {
+            bitmap = reader.u64()?;
+        }
+        let value = if bitmap & 1 == 0 { 0 } else { kept.u64()? };
+        all.extend_from_slice(&value.to_le_bytes());
+        bitmap >>= 1;
+    }
+    // A bit behind the last word, or a word without a bit.
+    if bitmap != 0 || !kept.is_empty() {
+        return Err(impossible());
+    }
+    Ok(Reader { bytes: all.into(), total })
 }
 
 /// The bytes before the first NUL.

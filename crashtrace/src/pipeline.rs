@@ -219,6 +219,9 @@ impl Pipeline {
         }
         self.stats.set(Counter::RecordsLost, lost);
         for (name, index) in [
+            (Counter::KillsLost, counter::RING_FULL_VICTIMS),
+            (Counter::FailuresLost, counter::RING_FULL_FAILURES),
+            (Counter::EndsLost, counter::RING_FULL_EXITS),
             (Counter::MemcgOomRoutine, counter::MEMCG_OOM_ROUTINE),
             (Counter::NoVictimFolded, counter::NO_VICTIM_FOLDED),
             (Counter::AllocFailed, counter::ALLOC_FAILED),

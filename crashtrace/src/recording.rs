@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::io::{self, BufRead, Read, Write};
 
 use bytes::Bytes;
-use crashtrace_ebpf::{Header, LAYOUT_VERSION, RECORD_MAX_BYTES, hook, kind};
+use crashtrace_ebpf::{Header, LAYOUT_VERSION, OLDEST_LAYOUT, RECORD_MAX_BYTES, hook, kind};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -78,7 +78,7 @@ pub enum RecordingError {
     NoRecording(String),
     /// Another version wrote it.
     #[error(
-        "its records have layout {0}, and this version reads {LAYOUT_VERSION}: replay it with the version that wrote it ({1})"
+        "its records have layout {0}, and this version reads {OLDEST_LAYOUT} to {LAYOUT_VERSION}: replay it with the version that wrote it ({1})"
     )]
     Layout(u16, String),
 }
@@ -173,7 +173,8 @@ impl<R: BufRead> Reader<R> {
         if head.format != FORMAT {
             return Err(RecordingError::NoRecording(format!("its format is not {FORMAT}")));
         }
-        if let Some(layout) = head.layout.filter(|&layout| layout != u64::from(LAYOUT_VERSION)) {
+        let known = u64::from(OLDEST_LAYOUT)..=u64::from(LAYOUT_VERSION);
+        if let Some(layout) = head.layout.filter(|layout| !known.contains(layout)) {
             let agent = head.agent.map_or_else(|| "unknown".to_owned(), Cow::into_owned);
             return Err(RecordingError::Layout(u16::try_from(layout).unwrap_or(u16::MAX), agent));
         }

@@ -13,6 +13,12 @@ pub use ends::{EndCounts, EndedHow, Term};
 pub enum Counter {
     /// Records that did not fit into the ring, from gaps in their numbers. Lost.
     RecordsLost,
+    /// Of these, killed processes.
+    KillsLost,
+    /// Of these, failed allocations: one of each kind in a second, as they are recorded.
+    FailuresLost,
+    /// Of these, ends of containers.
+    EndsLost,
     /// Records of the right layout with invalid bytes. Lost.
     RecordsMalformed,
     /// Records of a kind that this version does not know. Lost.
@@ -73,6 +79,12 @@ pub enum Counter {
 }
 
 impl Counter {
+    /// Whether it says what the records of another counter were: then they are not added to the sum.
+    #[must_use]
+    pub fn is_part_of_loss(self) -> bool {
+        matches!(self, Self::KillsLost | Self::FailuresLost | Self::EndsLost)
+    }
+
     /// Its name in the stream.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -140,11 +152,14 @@ impl Stats {
             .collect()
     }
 
-    /// Counters of losses that rose since `earlier`, by how much.
+    /// Counters of losses, and of their parts, that rose since `earlier`, by how much.
     #[must_use]
     pub fn losses_since(&self, earlier: &Self) -> BTreeMap<String, u64> {
         let rise = |counter: Counter| self.get(counter).saturating_sub(earlier.get(counter));
-        let losses = Counter::VARIANTS.iter().copied().filter(|counter| counter.is_loss());
+        let losses = Counter::VARIANTS
+            .iter()
+            .copied()
+            .filter(|counter| counter.is_loss() || counter.is_part_of_loss());
         let risen = losses.map(|counter| (counter, rise(counter))).filter(|(_, rise)| *rise > 0);
         risen.map(|(counter, rise)| (counter.name().to_owned(), rise)).collect()
     }

@@ -1,7 +1,7 @@
 //! `crashtrace replay`, of recordings that are whole, cut, hostile, or none.
 
 use crashtrace::recording::{Preamble, clock_record, frame};
-use crashtrace_ebpf::LAYOUT_VERSION;
+use crashtrace_ebpf::{LAYOUT_VERSION, OLDEST_LAYOUT};
 
 use super::*;
 use crashtrace_records::{
@@ -282,7 +282,8 @@ fn a_recording_of_another_layout_names_both_and_its_writer() {
     let output = replay_of(&bytes(&other, &two_kills()), &[]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
     let said = stderr(&output);
-    let layouts = format!("layout {}, and this version reads {LAYOUT_VERSION}", LAYOUT_VERSION + 1);
+    let layouts =
+        format!("layout {}, and this version reads {OLDEST_LAYOUT} to {LAYOUT_VERSION}", LAYOUT_VERSION + 1);
     assert!(said.contains(&layouts) && said.contains("0.0.9"), "{said}");
 }
 

@@ -63,7 +63,13 @@ pub(crate) fn marked(task: Task, cgroups: Lineage) -> Event {
     // The mark comes after the signal.
     let task = Task { exiting: Some(true), ..task };
     let stamp = of_decision(Hook::RawTracepoint);
-    Event::OomVictim(Box::new(OomVictim { stamp, marker_tid: 4218, cgroups: Some(cgroups), task }))
+    Event::OomVictim(Box::new(OomVictim {
+        stamp,
+        marker_tid: 4218,
+        cgroups: Some(cgroups),
+        in_decision: false,
+        task,
+    }))
 }
 
 pub(crate) fn end(hook: Hook) -> Event {

@@ -145,7 +145,8 @@ extern "C" fn zones_section(slot: u64) -> u64 {
         let section: *mut Section = end(scratch).cast();
         (*section).kind = section::ZONES;
         (*section).flags = 0;
-        (*section).pad = 0;
+        (*section).joins = 0;
+        (*section).joined_at = 0;
         grow(scratch, (size_of::<Section>() + size_of::<ZonesHead>()) as u64);
         let head: *mut ZonesHead = section.add(1).cast();
         let type_of = |index| field(index).map_or(NO_TYPE, |value| value as u8);

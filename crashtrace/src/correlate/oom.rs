@@ -349,7 +349,7 @@ impl Ooms {
         self.close(over)
     }
 
-    pub(super) fn victim(&mut self, victim: OomVictim, stats: &mut Stats) -> Vec<Incident> {
+    pub(super) fn victim(&mut self, mut victim: OomVictim, stats: &mut Stats) -> Vec<Incident> {
         let Some(decision_ns) = victim.stamp.decision_ns else {
             // Outside of any decision the kernel marks tasks that are dying already, to give them access to its reserves: that
             // is no kill.
@@ -372,6 +372,9 @@ impl Ooms {
         }
         if let Some(open) = &mut self.open {
             open.latest_ns = victim.stamp.ktime_ns;
+            if victim.in_decision {
+                victim.cgroups = open.kill.decision.as_ref().and_then(|it| it.victim_cgroups.clone());
+            }
             self.victims.add(&victim, open.kill.decision.as_deref(), open.kill.id());
             open.add(victim);
             if !open.has_end && !open.group {

@@ -53,7 +53,7 @@ fn mark(ktime_ns: u64, decision_ns: Option<u64>, pid: u32) -> Event {
 
 fn mark_of(ktime_ns: u64, decision_ns: Option<u64>, task: Task) -> Event {
     let stamp = stamp(ktime_ns, Hook::RawTracepoint, decision_ns);
-    Event::OomVictim(Box::new(OomVictim { stamp, task, cgroups: None, marker_tid: 1 }))
+    Event::OomVictim(Box::new(OomVictim { stamp, task, cgroups: None, in_decision: false, marker_tid: 1 }))
 }
 
 fn end(ktime_ns: u64, decision_ns: u64) -> Event {
@@ -99,6 +99,26 @@ fn a_decision_its_victim_and_its_end_are_one_incident_at_the_end() {
         assert_eq!((desk.correlator.deadline_ns(), desk.correlator.finish()), (None, vec![]));
         assert_eq!(desk.stats.by_name().into_values().sum::<u64>(), 0);
     }
+}
+
+#[test]
+fn a_victim_has_the_cgroups_of_the_decision_where_it_says_so() {
+    let victim = |event: Event| match event {
+        Event::OomVictim(victim) => Event::OomVictim(Box::new(OomVictim { in_decision: true, ..*victim })),
+        other => panic!("{other:?}"),
+    };
+    let of_first = |done: &[Incident]| {
+        let [Incident::OomKill(kill)] = done else { panic!("{done:?}") };
+        kill.victims[0].cgroups.clone()
+    };
+    let mut desk = Desk::default();
+    let begun = decision(100, Hook::Fentry, Some(cgroups(None)));
+    let done = desk.all([begun.clone(), victim(mark(110, Some(100), 7)), end(120, 100)]);
+    assert_eq!(of_first(&done), Some(cgroups(None)));
+    let done = desk.all([begun, mark(110, Some(100), 7), end(120, 100)]);
+    assert_eq!(of_first(&done), None, "it does not say so");
+    let done = desk.all([victim(mark(210, Some(200), 8)), end(220, 200)]);
+    assert_eq!(of_first(&done), None, "the decision is lost");
 }
 
 #[test]

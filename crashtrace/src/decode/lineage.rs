@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crashtrace_ebpf::{MAX_LEVELS, RemovedCgroups, Section, VmallocArea, level_flag, section, section_flag};
+use crashtrace_ebpf::{
+    MAX_LEVELS, RemovedCgroups, Section, VmallocArea, joins, level_flag, section, section_flag,
+};
 
 use super::{DecodeError, Machine, Reader, memory, name, possible, zones};
 use crate::event::{Holder, Level, Limit, Lineage, MemcgMemory, NodeMemory, Zones};
@@ -11,6 +13,8 @@ use crate::event::{Holder, Level, Limit, Lineage, MemcgMemory, NodeMemory, Zones
 #[derive(Default)]
 pub(super) struct Sections {
     cgroups: Vec<(u16, Lineage)>,
+    /// Kind of the section whose levels are in the decision's record.
+    in_decision: Option<u16>,
     memcgs: VecDeque<Box<MemcgMemory>>,
     pub(super) zones: Option<Zones>,
     pub(super) node: Option<Box<NodeMemory>>,
@@ -23,6 +27,17 @@ impl Sections {
     pub(super) fn take(&mut self, kind: u16) -> Option<Lineage> {
         let index = self.cgroups.iter().position(|(of, _)| *of == kind)?;
         Some(self.cgroups.swap_remove(index).1)
+    }
+
+    /// Whether the cgroups of the section of `kind` are those in the record of the decision.
+    pub(super) fn is_in_decision(&self, kind: u16) -> bool {
+        self.in_decision == Some(kind)
+    }
+
+    /// The levels of the section of `kind` from `at` on, and whether they do not reach the root.
+    fn joined(&self, kind: u16, at: u16) -> Option<(&[Level], bool)> {
+        let (_, whole) = self.cgroups.iter().find(|(of, _)| *of == kind)?;
+        Some((whole.levels.get(usize::from(at)..)?, whole.incomplete))
     }
 
     /// The next memcg, in the order of the record.
@@ -60,7 +75,7 @@ pub(super) fn sections(reader: &mut Reader, machine: &Machine) -> Result<Section
     let mut sections = Sections::default();
     while !reader.is_empty() {
         let (kind, count, flags, skipped) = (reader.u16()?, reader.u16()?, reader.u16()?, reader.u16()?);
-        let (length, _) = (reader.u32()? as usize, reader.u32()?);
+        let (length, joins, at) = (reader.u32()? as usize, reader.u16()?, reader.u16()?);
         let impossible = |what, value: u64| DecodeError::Impossible { what, value };
         let body = length
             .checked_sub(size_of::<Section>())
@@ -78,12 +93,22 @@ pub(super) fn sections(reader: &mut Reader, machine: &Machine) -> Result<Section
             return Err(impossible("number of cgroup levels", count.into()));
         }
         let unified = flags & section_flag::UNIFIED != 0;
-        let levels = (0..count).map(|_| level(&mut body, machine)).collect::<Result<Vec<_>, _>>()?;
+        let mut levels = (0..count).map(|_| level(&mut body, machine)).collect::<Result<Vec<_>, _>>()?;
         if !body.is_empty() {
             return Err(impossible("rest of a section, in bytes", body.bytes.len() as u64));
         }
+        let mut incomplete = flags & section_flag::INCOMPLETE != 0;
+        if joins == kind | joins::DECISION && levels.is_empty() {
+            sections.in_decision = Some(kind);
+        } else if joins != 0 {
+            let joined =
+                sections.joined(joins, at).filter(|(joined, _)| levels.len() + joined.len() <= MAX_LEVELS);
+            let (joined, cut) =
+                joined.ok_or_else(|| impossible("section that another joins", joins.into()))?;
+            levels.extend_from_slice(joined);
+            incomplete |= cut;
+        }
         if !levels.is_empty() {
-            let incomplete = flags & section_flag::INCOMPLETE != 0;
             sections.cgroups.push((kind, Lineage { levels, skipped, incomplete, unified }));
         }
     }

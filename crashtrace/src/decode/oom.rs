@@ -5,8 +5,7 @@ use crashtrace_ebpf::missing;
 
 use super::{DecodeError, Machine, Reader, lineage, name, possible, stack, task};
 use crate::event::{
-    Constraint, LimitMemory, Lineage, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim, OomVictim,
-    Stamp,
+    Constraint, LimitMemory, NoKill, OomControl, OomDecision, OomHolders, OomNoVictim, OomVictim, Stamp,
 };
 
 pub(super) fn decision(
@@ -60,8 +59,10 @@ pub(super) fn victim(
     let task = task::task(reader, machine)?;
     let marker_tid = reader.u32()?;
     reader.u32()?;
-    let cgroups: Option<Lineage> = lineage::sections(reader, machine)?.take(abi::section::VICTIM);
-    Ok(Box::new(OomVictim { stamp, task, cgroups, marker_tid }))
+    let mut sections = lineage::sections(reader, machine)?;
+    let in_decision = sections.is_in_decision(abi::section::VICTIM);
+    let cgroups = sections.take(abi::section::VICTIM);
+    Ok(Box::new(OomVictim { stamp, task, cgroups, in_decision, marker_tid }))
 }
 
 pub(super) fn no_victim(

@@ -22,6 +22,7 @@ mod layout;
 mod lineage;
 mod memory;
 mod missing;
+mod packed;
 mod possible;
 mod zones;
 

@@ -72,6 +72,8 @@ pub struct OomVictim {
     pub task: Task,
     /// Its cgroups.
     pub cgroups: Option<Lineage>,
+    /// Its cgroups are those of the decision's victim, and not repeated here.
+    pub in_decision: bool,
     /// Thread id of the task in whose context it was marked.
     pub marker_tid: u32,
 }

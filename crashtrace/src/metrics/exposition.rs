@@ -210,6 +210,9 @@ fn counted(metric: Metric, it: &Metrics) -> Vec<Sample> {
 fn place(counter: Counter) -> (Metric, &'static [&'static str]) {
     match counter {
         Counter::RecordsLost => (Metric::Lost, &["ring", "no_room"]),
+        Counter::KillsLost => (Metric::LostInRing, &["kill"]),
+        Counter::FailuresLost => (Metric::LostInRing, &["failed_allocation"]),
+        Counter::EndsLost => (Metric::LostInRing, &["container_end"]),
         Counter::RecordsMalformed => (Metric::Lost, &["decode", "malformed"]),
         Counter::RecordsOfUnknownKind => (Metric::Lost, &["decode", "unknown_kind"]),
         Counter::RecordsOfAnotherLayout => (Metric::Lost, &["decode", "another_layout"]),

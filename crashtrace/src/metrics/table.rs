@@ -96,6 +96,7 @@ listed! {
         Reports,
         ReportsFiltered,
         Lost,
+        LostInRing,
         OrphanedRecords,
         MarkedAlreadyDying,
         LimitWritesMet,
@@ -246,6 +247,13 @@ impl Metric {
                 None,
                 &["stage", "reason"],
                 "Missing from the reports: records without room in the ring (ring), unreadable records (decode), failed allocations that were counted and have no record, and ends of containers for which the ring had no room to spare (kernel), ends of containers in a storm of them (pipeline).",
+            ),
+            Self::LostInRing => row(
+                "crashtrace_lost_in_ring",
+                Counter,
+                None,
+                &["what"],
+                "What crashtrace_lost_total of stage ring consists of: killed processes, failed allocations, ends of containers. The rest are further facts about OOM kills.",
             ),
             Self::OrphanedRecords => row(
                 "crashtrace_orphaned_records",

@@ -5,11 +5,12 @@
 #![expect(clippy::must_use_candidate, reason = "only tests call these")]
 
 use std::collections::BTreeMap;
+use std::mem::offset_of;
 
 use crashtrace_ebpf::{
-    COMM_BYTES, ContainerExit, Header, Holder, LAYOUT_VERSION, Level, MESSAGE_BYTES, OomDecision, OomHolders,
-    OomNoVictim, OomVictim, STACK_FRAMES, Section, Task, VmallocArea, decision_flag, hook, kind, missing,
-    section,
+    COMM_BYTES, ContainerExit, GROUP_WORDS, Header, Holder, LAYOUT_VERSION, Level, MESSAGE_BYTES,
+    OomDecision, OomHolders, OomNoVictim, OomVictim, STACK_FRAMES, Section, Task, VmallocArea, decision_flag,
+    hook, kind, missing, section,
 };
 
 macro_rules! put {
@@ -124,6 +125,7 @@ impl Record {
         let mut bytes = Vec::new();
         put!(bytes, header, layout, kind, length, seq, ktime_ns, decision_ns, missing, cpu, hook, stream);
         bytes.extend_from_slice(&header.pad);
+        put!(bytes, header, unpacked);
         bytes.extend_from_slice(&tail);
         bytes
     }
@@ -137,9 +139,35 @@ impl Cgroups {
         }
         let length = (size_of::<Section>() + tail.len()) as u32;
         let section = Section { levels: self.levels.len() as u16, length, ..self.section };
-        put!(out, section, kind, levels, flags, skipped, length, pad);
+        put!(out, section, kind, levels, flags, skipped, length, joins, joined_at);
         out.extend_from_slice(&tail);
     }
+}
+
+/// The record without its words that are zero, as the kernel side sends it.
+///
+/// # Panics
+/// The record is shorter than a header.
+pub fn packed(record: &[u8]) -> Vec<u8> {
+    let (header, rest) = record.split_at(size_of::<Header>());
+    let words: Vec<&[u8]> = rest.chunks(8).collect();
+    let mut out = header.to_vec();
+    let mut bitmaps = Vec::new();
+    for group in words.chunks(GROUP_WORDS) {
+        let mut bitmap = 0_u64;
+        for (bit, word) in group.iter().enumerate() {
+            if word.iter().any(|&byte| byte != 0) {
+                bitmap |= 1 << bit;
+                out.extend_from_slice(word);
+            }
+        }
+        bitmaps.push(bitmap);
+    }
+    self::words(&bitmaps, &mut out);
+    let length = out.len() as u32;
+    out[offset_of!(Header, length)..][..4].copy_from_slice(&length.to_le_bytes());
+    out[offset_of!(Header, unpacked)..][..4].copy_from_slice(&(record.len() as u32).to_le_bytes());
+    out
 }
 
 fn words(words: &[u64], out: &mut Vec<u8>) {

@@ -176,7 +176,8 @@ pub(super) fn append(record: &Record, area: &VmallocArea) {
             flags: 0,
             skipped: 0,
             length: VMALLOC_BYTES as u32,
-            pad: 0,
+            joins: 0,
+            joined_at: 0,
         };
         *section.add(1).cast() = *area;
         grow(scratch, VMALLOC_BYTES as u64 & is_zero(area.size_bytes).wrapping_sub(1));

@@ -134,7 +134,8 @@ pub(crate) fn finish<C: EbpfContext>(
     let started_ns = oom_control::started(victim);
     let memcg: u64 = member(control, fields::OC_MEMCG);
     let left = if at_mark { 0 } else { memcg };
-    let open = Open { ktime_ns, control, chosen: victim, started_ns, tid: current_tid(), memcg: left };
+    let tid = current_tid();
+    let open = Open { ktime_ns, control, chosen: victim, started_ns, tid, memcg: left, victim_css: 0 };
     if let Some(slot) = OPEN.get_ptr_mut(0) {
         // SAFETY: written under oom_lock only.
         unsafe { *slot = open };
@@ -147,7 +148,12 @@ pub(crate) fn finish<C: EbpfContext>(
     }
     // SAFETY: header and body lie within the record's scratch.
     let (flags, totalpages, hook) = unsafe { ((*body).flags, (*body).totalpages, (*record.header()).hook) };
-    record.send();
+    if record.send()
+        && let Some(slot) = OPEN.get_ptr_mut(0)
+    {
+        // SAFETY: as above.
+        unsafe { (*slot).victim_css = lineage::place(victim).0 };
+    }
     if control != 0 {
         if flags & decision_flag::MEMCG == 0 {
             zones::record(member(control, fields::OC_ZONELIST), victim, ktime_ns, hook);
@@ -170,5 +176,5 @@ fn end(hook: u8) {
     let Some(record) = Record::begin::<()>(slot::DECISION, kind::OOM_DECISION_END, hook) else { return };
     // SAFETY: the header lies within the record's scratch.
     unsafe { (*record.header()).decision_ns = decision_ns };
-    record.send();
+    record.send_as_it_is();
 }

@@ -83,7 +83,8 @@ unsafe fn open<B>(scratch: *mut Scratch, kind: u16) -> u64 {
         (*section).flags = 0;
         (*section).skipped = 0;
         (*section).length = (size_of::<Section>() + size_of::<B>()) as u32;
-        (*section).pad = 0;
+        (*section).joins = 0;
+        (*section).joined_at = 0;
         grow(scratch, (size_of::<Section>() + size_of::<B>()) as u64);
         (&raw const (*scratch).length).read_volatile() - size_of::<B>() as u64
     }

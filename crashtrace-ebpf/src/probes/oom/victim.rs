@@ -84,6 +84,15 @@ fn open_decision() -> Option<Open> {
     if open.ktime_ns != 0 && open.tid == current_tid() { Some(open) } else { None }
 }
 
+/// The css of the victim's cgroup in the record of this decision, 0 if there is no such record.
+#[inline(always)]
+fn in_decision(decision_ns: u64) -> u64 {
+    // SAFETY: written under oom_lock only, which is held here.
+    OPEN.get_ptr(0).map_or(0, |open| unsafe {
+        if decision_ns != 0 && (*open).ktime_ns == decision_ns { (*open).victim_css } else { 0 }
+    })
+}
+
 /// Writes the known facts of a decision that no probe has seen, without a search for `oom_control`.
 #[inline(always)]
 fn unseen(ctx: &RawTracePointContext) -> u64 {
@@ -132,7 +141,12 @@ fn victim(ctx: &RawTracePointContext, decision_ns: u64) {
         }
     }
     if mark_victim_arg() == mark_victim_arg::TASK {
-        lineage::of_task(&record, section::VICTIM, argument);
+        let (css, use_unified) = lineage::place(argument);
+        if in_decision(decision_ns) == css && css != 0 {
+            lineage::of_decision(&record, use_unified);
+        } else {
+            lineage::of_task(&record, section::VICTIM, argument);
+        }
     }
     record.send();
     debug!(ctx, "victim {:x} of decision {}", argument, decision_ns);

@@ -125,7 +125,7 @@ pub(crate) fn control(memcg: bool) -> OomControl {
 }
 
 pub(crate) fn mark(task: Task, cgroups: Option<Lineage>) -> OomVictim {
-    OomVictim { stamp: stamp(Hook::RawTracepoint), task, cgroups, marker_tid: 4211 }
+    OomVictim { stamp: stamp(Hook::RawTracepoint), task, cgroups, in_decision: false, marker_tid: 4211 }
 }
 
 /// A kill: `java` of `victim` is both trigger and victim, and `oom_control` is a memcg's if there is a limit.

@@ -21,7 +21,7 @@ fn task(pid: u32, start_ns: u64) -> Task {
 fn marked(ktime_ns: u64, decision_ns: Option<u64>, task: Task, container: &str) -> Event {
     let stamp = stamp(ktime_ns, Hook::Fentry, decision_ns);
     let cgroups = Some(lineage(container, &["worker"]));
-    Event::OomVictim(Box::new(OomVictim { stamp, task, cgroups, marker_tid: 1 }))
+    Event::OomVictim(Box::new(OomVictim { stamp, task, cgroups, in_decision: false, marker_tid: 1 }))
 }
 
 pub(super) fn exit(ktime_ns: u64, pid: u32, start_ns: u64) -> ContainerExit {

@@ -134,7 +134,7 @@ fn a_victim_is_read_as_it_lies_in_memory() {
     let task = raw.task(offset_of!(OomVictim, task), 1);
     raw.body(offset_of!(OomVictim, marker_tid), &31_u32.to_le_bytes());
     raw.body(offset_of!(OomVictim, pad), &[0xff; 4]);
-    let victim = Victim { stamp: stamp(), task, cgroups: None, marker_tid: 31 };
+    let victim = Victim { stamp: stamp(), task, cgroups: None, in_decision: false, marker_tid: 31 };
     assert_eq!(raw.decoded(), Event::OomVictim(Box::new(victim)));
 }
 
@@ -167,6 +167,21 @@ fn an_oom_without_a_victim_is_read_as_it_lies_in_memory() {
 }
 
 #[test]
+fn what_a_section_joins_is_read_as_it_lies_in_memory() {
+    let mut raw = Raw::new(size_of::<OomVictim>() + size_of::<Section>(), abi::kind::OOM_VICTIM);
+    for id in [offset_of!(abi::Task, tgid), offset_of!(abi::Task, tid)] {
+        raw.body(offset_of!(OomVictim, task) + id, &1_u32.to_le_bytes());
+    }
+    let section = size_of::<OomVictim>();
+    raw.body(section + offset_of!(Section, kind), &section::VICTIM.to_le_bytes());
+    raw.body(section + offset_of!(Section, length), &(size_of::<Section>() as u32).to_le_bytes());
+    let joins = section::VICTIM | abi::joins::DECISION;
+    raw.body(section + offset_of!(Section, joins), &joins.to_le_bytes());
+    let Event::OomVictim(victim) = raw.decoded() else { panic!("no victim") };
+    assert!(victim.in_decision);
+}
+
+#[test]
 fn a_section_and_its_levels_are_read_as_they_lie_in_memory() {
     let tail = size_of::<Section>() + size_of::<Level>() + 8;
     let mut raw = Raw::new(size_of::<OomVictim>() + tail, abi::kind::OOM_VICTIM);
@@ -179,7 +194,6 @@ fn a_section_and_its_levels_are_read_as_they_lie_in_memory() {
     raw.body(section + offset_of!(Section, flags), &abi::section_flag::INCOMPLETE.to_le_bytes());
     raw.body(section + offset_of!(Section, skipped), &51_u16.to_le_bytes());
     raw.body(section + offset_of!(Section, length), &(tail as u32).to_le_bytes());
-    raw.body(section + offset_of!(Section, pad), &[0xff; 4]);
     let level = section + size_of::<Section>();
     raw.body(level + offset_of!(Level, length), &56_u16.to_le_bytes());
     raw.body(level + offset_of!(Level, name_length), &3_u16.to_le_bytes());

@@ -1,6 +1,6 @@
 //! The sections of a record.
 
-use crashtrace_ebpf::section_flag;
+use crashtrace_ebpf::{joins, section_flag};
 
 use super::*;
 
@@ -101,4 +101,66 @@ fn names_of_any_length_and_bytes_are_decoded() {
         let lineage = decision_with(vec![section]).victim_cgroups.expect("cgroups");
         assert_eq!(lineage.levels[0].name, Some(Name(name)));
     }
+}
+
+/// `whole` without its last levels, which are those of the section `of` from `at` on.
+fn joined(whole: &Cgroups, own: usize, of: u16, at: u16) -> Cgroups {
+    let section = Section { joins: of, joined_at: at, ..whole.section };
+    Cgroups { section, levels: whole.levels[..own].to_vec() }
+}
+
+#[test]
+fn levels_that_another_section_has_are_read_from_there() {
+    let of = |kind, path: &str| cgroups(kind, path.as_bytes(), 8);
+    let trigger = of(section::TRIGGER, "/kubepods/pod1/c1");
+    let victim = of(section::VICTIM, "/kubepods/pod1/c2");
+    let limit = of(section::LIMIT, "/kubepods/pod1");
+    let whole = decision_with(vec![trigger.clone(), victim.clone(), limit.clone()]);
+    // Levels begin with the nearest: the pod is the second of the trigger's, after its own.
+    let short = vec![
+        trigger.clone(),
+        joined(&victim, 1, section::TRIGGER, 1),
+        joined(&limit, 0, section::TRIGGER, 1),
+    ];
+    assert_eq!(decision_with(short), whole);
+    let cut = Cgroups {
+        section: Section { flags: section_flag::INCOMPLETE, ..trigger.section },
+        levels: trigger.levels[..3].to_vec(),
+    };
+    let limit =
+        decision_with(vec![cut, joined(&limit, 0, section::TRIGGER, 1)]).limit_cgroups.expect("levels");
+    assert_eq!((limit.levels.len(), limit.incomplete), (2, true), "what it joins does not reach the root");
+}
+
+#[test]
+fn a_section_that_joins_none_that_is_there_is_refused() {
+    let trigger = cgroups(section::TRIGGER, b"/kubepods/pod1", 8);
+    let limit = cgroups(section::LIMIT, b"/kubepods", 8);
+    let decision = each_kind().swap_remove(0);
+    let refused = |sections| read(&Record { sections, ..decision.clone() }).expect_err("refused");
+    let deep = cgroups(section::LIMIT, "/a".repeat(15).as_bytes(), 8);
+    for sections in [
+        vec![joined(&limit, 0, section::TRIGGER, 0), trigger.clone()],
+        vec![trigger.clone(), joined(&limit, 0, section::TRIGGER, 4)],
+        vec![trigger.clone(), joined(&limit, 0, section::VICTIM, 0)],
+        vec![trigger.clone(), joined(&limit, 0, section::TRIGGER | joins::DECISION, 0)],
+        vec![trigger.clone(), joined(&limit, 1, section::LIMIT | joins::DECISION, 0)],
+        vec![trigger.clone(), joined(&deep, 16, section::TRIGGER, 0)],
+    ] {
+        let error = refused(sections);
+        let what = "section that another joins";
+        assert!(matches!(error, DecodeError::Impossible { what: it, .. } if it == what), "{error}");
+    }
+}
+
+#[test]
+fn the_cgroups_of_a_victim_may_be_in_the_decision() {
+    let [_, mut mark, _] =
+        <[Record; 3]>::try_from(memcg_kill(1_000, 3, b"/kubepods/pod1", b"java")).expect("3");
+    mark.sections = vec![joined(&mark.sections[0], 0, section::VICTIM | joins::DECISION, 0)];
+    let Ok(Event::OomVictim(victim)) = read(&mark) else { panic!("no victim") };
+    assert_eq!((victim.in_decision, victim.cgroups), (true, None));
+    mark.sections.clear();
+    let Ok(Event::OomVictim(victim)) = read(&mark) else { panic!("no victim") };
+    assert!(!victim.in_decision);
 }
