@@ -58,7 +58,31 @@ fn oom_kill_kretprobe(_ctx: RetProbeContext) -> u32 {
 #[inline(always)]
 fn begin<C: EbpfContext>(ctx: &C, control: u64, message: u64, hook: u8) {
     if let Some(record) = Record::begin::<OomDecision>(slot::DECISION, kind::OOM_DECISION, hook) {
-        finish(ctx, record, control, 0, message, false);
+        finish(ctx, record, control, 0, message, false).scope(control);
+    }
+}
+
+/// A decision whose record has been sent, with what the records after it need.
+#[derive(Clone, Copy)]
+pub(crate) struct Decided {
+    pub(crate) ktime_ns: u64,
+    memcg: u64,
+    victim: u64,
+    totalpages: u64,
+    flags: u32,
+    hook: u8,
+}
+
+impl Decided {
+    /// Writes the records of the holders of the memory, and if the node ran out of it, of the zones. `control` is its `oom_control`.
+    ///
+    /// Not in [`finish`]: where that is called without an `oom_control`, all this would be in the program for nothing.
+    #[inline(always)]
+    pub(crate) fn scope(self, control: u64) {
+        if self.flags & decision_flag::MEMCG == 0 {
+            zones::record(member(control, fields::OC_ZONELIST), self.victim, self.ktime_ns, self.hook);
+        }
+        holders::record(self.memcg, self.victim, self.totalpages, self.ktime_ns, self.hook);
     }
 }
 
@@ -96,7 +120,7 @@ fn copy_control(record: &Record, control: u64) -> u64 {
 }
 
 /// Fills in the decision from `control`, opens it and sends the record. `victim` is used if `control` is 0, and `message` may
-/// be 0. `at_mark`: there is no probe on the decision. Gives the decision's time.
+/// be 0. `at_mark`: there is no probe on the decision.
 #[inline(always)]
 pub(crate) fn finish<C: EbpfContext>(
     ctx: &C,
@@ -105,7 +129,7 @@ pub(crate) fn finish<C: EbpfContext>(
     victim: u64,
     message: u64,
     at_mark: bool,
-) -> u64 {
+) -> Decided {
     let body: *mut OomDecision = record.body();
     let chosen = copy_control(&record, control);
     let victim = chosen | (victim & is_zero(chosen).wrapping_neg());
@@ -154,14 +178,8 @@ pub(crate) fn finish<C: EbpfContext>(
         // SAFETY: as above.
         unsafe { (*slot).victim_css = lineage::place(victim).0 };
     }
-    if control != 0 {
-        if flags & decision_flag::MEMCG == 0 {
-            zones::record(member(control, fields::OC_ZONELIST), victim, ktime_ns, hook);
-        }
-        holders::record(memcg, victim, totalpages, ktime_ns, hook);
-    }
     debug!(ctx, "decision {}: oom_control {:x}, victim {:x}", ktime_ns, control, victim);
-    ktime_ns
+    Decided { ktime_ns, memcg, victim, totalpages, flags, hook }
 }
 
 #[inline(always)]

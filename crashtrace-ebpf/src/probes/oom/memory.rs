@@ -60,7 +60,24 @@ pub(crate) fn of_limit(record: &Record, memcg: u64, victim: u64) {
 /// to the root memcg.
 #[inline(always)]
 pub(crate) fn of_node(record: &Record, task: u64) {
-    node_memory(record.slot(), memory_css(task));
+    let slot = record.slot();
+    let place = node_memory(slot);
+    if place == 0 {
+        return;
+    }
+    let root = lineage::hierarchy_root(memory_css(task));
+    let memcg = memcg_of(root);
+    if memcg != 0 {
+        // From here and not within `node_memory`: the stacks of functions that call each other add up, and may have 512 bytes.
+        memcg_facts(slot, place + offset_of!(NodeMemory, root) as u64, memcg);
+        let children = children(slot, place, root);
+        // SAFETY: `Record::begin` took the scratch from its map, and the place is masked to lie in it.
+        unsafe {
+            let flags = &raw mut (*at(record.scratch(), place).cast::<NodeMemory>()).flags;
+            let more = u64::from(node_memory_flag::ROOT) | u64::from(node_memory_flag::CHILDREN) * children;
+            flags.write_volatile(flags.read_volatile() | more as u32);
+        }
+    }
 }
 
 /// The memcg of a css of the memory controller; 0 for 0.
@@ -301,10 +318,10 @@ unsafe fn generations(scratch: *mut Scratch, out: *mut MemcgMemory, per_node: u6
     0
 }
 
-/// Appends the section of the node, of which `css` is a cgroup.
+/// Appends the section of the node, without the root memcg. Gives its place in the record, 0 if no zones were noted.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn node_memory(slot: u64, css: u64) -> u64 {
+extern "C" fn node_memory(slot: u64) -> u64 {
     let Some(scratch) = scratch_of(slot) else { return 0 };
     // SAFETY: the scratch is a value of the map, and the place is masked to lie in it.
     unsafe {
@@ -328,16 +345,9 @@ extern "C" fn node_memory(slot: u64, css: u64) -> u64 {
             u64::from(node_memory_flag::INCOMPLETE) * (is_zero(found / (MAX_ZONES as u64 + 1)) ^ 1);
         flags |= u64::from(node_memory_flag::HUGE) * huge_pages(body);
         globals(body);
-        let root = lineage::hierarchy_root(css);
-        let memcg = memcg_of(root);
-        if memcg != 0 {
-            flags |= u64::from(node_memory_flag::ROOT);
-            memcg_facts(slot, place + offset_of!(NodeMemory, root) as u64, memcg);
-            flags |= u64::from(node_memory_flag::CHILDREN) * children(slot, place, root);
-        }
         (*body).flags = flags as u32;
+        place
     }
-    0
 }
 
 /// Zeroes all words of a `NodeMemory`, and marks all statistics as missing.

@@ -101,7 +101,7 @@ fn unseen(ctx: &RawTracePointContext) -> u64 {
     else {
         return 0;
     };
-    let decision_ns = decision::finish(ctx, record, 0, task, 0, true);
+    let decision_ns = decision::finish(ctx, record, 0, task, 0, true).ktime_ns;
     // No hook will see its end, so the next mark must not be attributed to it.
     if let Some(open) = OPEN.get_ptr_mut(0) {
         // SAFETY: written under oom_lock only, which is held here.
@@ -118,7 +118,11 @@ fn decide(ctx: &RawTracePointContext, task: u64) -> u64 {
         return 0;
     };
     let control = oom_control::on_stack(ctx.as_ptr() as u64, &record, task);
-    decision::finish(ctx, record, control, task, 0, true)
+    let decided = decision::finish(ctx, record, control, task, 0, true);
+    if control != 0 {
+        decided.scope(control);
+    }
+    decided.ktime_ns
 }
 
 #[inline(always)]
