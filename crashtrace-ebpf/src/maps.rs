@@ -8,10 +8,11 @@ use crashtrace_ebpf::{
 
 /// Records on their way to the user side.
 ///
-/// 4 MiB. An OOM kill in a pod takes 3.5 KiB (a decision with three cgroup paths of five levels, 1920 bytes, a victim with one,
-/// 632, the memory of the limit owner and of the victim's memcg, 544, the cgroups below the limit, some 400, an end, 48), so 1,200
-/// kills fit while the user side is stopped. That is more than a node makes in the seconds that an
-/// agent may hang, and 4 MiB fits in the agent's memory limit. Records with deep or long cgroup paths are larger, up to 15 KiB.
+/// 4 MiB. An OOM kill at a pod's limit takes at most 2,000 bytes, so 2,000 kills fit while the user side is stopped: a decision with one
+/// cgroup path of five levels, which the victim and the limit owner share (1,056 bytes), a victim (200), the memory of the limit owner
+/// and of the victim's memcg (544), the cgroups below the limit (some 400), an end (48), and 40 for the ring's own heads, less the words
+/// that are zero, a quarter and more. That is more than a node makes in the seconds that an agent may hang, and 4 MiB fits in the
+/// agent's memory limit. Records with deep or long cgroup paths are larger, up to 15 KiB.
 #[map]
 pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0);
 
@@ -241,12 +242,12 @@ pub(crate) struct Budget {
     pub(crate) sent: u64,
 }
 
-/// Records of failed allocations that are written in a second at most. Each takes some 3 KiB of the ring, so in the ten seconds
+/// Records of failed allocations that are written in a second at most. Each takes some 2 KiB of the ring, so in the ten seconds
 /// that the user side may hang they fill less than its 4 MiB, which are mainly for OOM kills.
 pub(crate) const BUDGET_RECORDS: u64 = 100;
 
-/// Bytes of the ring that may be unread when the end of a container is written: half of it. So a storm of such ends, of some 2 KiB
-/// each, leaves 2 MiB, room for 600 OOM kills.
+/// Bytes of the ring that may be unread when the end of a container is written: half of it. So a storm of such ends leaves 2 MiB, room
+/// for 1,000 OOM kills.
 pub(crate) const EXITS_SHARE: u64 = 2 * 1024 * 1024;
 
 /// Signals to the first process of a container, by process id.

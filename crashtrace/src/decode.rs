@@ -4,7 +4,6 @@
 //! that is longer than its body is refused like a shorter one: a writer with another layout has another [`LAYOUT_VERSION`].
 
 use bytes::{Buf, Bytes, TryGetError};
-use crashtrace_ebpf as abi;
 use crashtrace_ebpf::{
     GROUP_WORDS, Header, LAYOUT_VERSION, OLDEST_LAYOUT, RECORD_MAX_BYTES, hook, kind, missing,
 };

@@ -177,6 +177,7 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
         Metric::Reports
         | Metric::ReportsFiltered
         | Metric::Lost
+        | Metric::LostInRing
         | Metric::OrphanedRecords
         | Metric::MarkedAlreadyDying
         | Metric::LimitWritesMet

@@ -53,7 +53,9 @@ pub struct Loss {
     /// When it was noticed, as UTC.
     #[schemars(extend("format" = "date-time"))]
     pub time: String,
-    /// Counters that rose since the last line that carried them, by name.
+    /// Counters that rose since the last line that carried them, by name. `records_lost` are records of any kind, of which an OOM kill
+    /// has several: `kills_lost` says how many of them were of killed processes, `failures_lost` of failed allocations, `ends_lost` of
+    /// ends of containers.
     pub counters: BTreeMap<String, u64>,
 }
 

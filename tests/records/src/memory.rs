@@ -34,7 +34,7 @@ impl Memory {
         };
         let length = (size_of::<Section>() + tail.len()) as u32;
         let section = Section { kind, length, ..Section::default() };
-        put!(out, section, kind, levels, flags, skipped, length, pad);
+        put!(out, section, kind, levels, flags, skipped, length, joins, joined_at);
         out.extend_from_slice(&tail);
     }
 }

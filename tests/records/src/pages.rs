@@ -26,7 +26,7 @@ impl Zones {
         let length = (size_of::<Section>() + tail.len()) as u32;
         let section =
             Section { kind: section::ZONES, levels: self.list.len() as u16, length, ..self.section };
-        put!(out, section, kind, levels, flags, skipped, length, pad);
+        put!(out, section, kind, levels, flags, skipped, length, joins, joined_at);
         out.extend_from_slice(&tail);
     }
 }
@@ -45,7 +45,7 @@ fn zone(zone: &Zone, out: &mut Vec<u8>) {
 
 pub(super) fn vmalloc(area: &VmallocArea, out: &mut Vec<u8>) {
     let section = Section { kind: section::VMALLOC, length: VMALLOC_BYTES as u32, ..Section::default() };
-    put!(out, section, kind, levels, flags, skipped, length, pad);
+    put!(out, section, kind, levels, flags, skipped, length, joins, joined_at);
     put!(out, area, size_bytes, requested_bytes, flags, pages);
 }
 
