@@ -2,10 +2,22 @@
 //!
 //! Rust's eBPF target has no CO-RE relocations, so the user side looks each entry up in the BTF of the running
 //! kernel and hands the results to the programs as a read-only array ([`global::FIELDS`](crate::global::FIELDS)),
-//! [`ABSENT`] where the kernel has no such thing.
+//! [`NOWHERE`] where the kernel has no such thing.
 
 /// Marks a field that this kernel does not have. No structure is that large, and no field is at that offset.
 pub const ABSENT: u32 = u32::MAX;
+
+/// What stands for [`ABSENT`] in the programs, 4 PiB: added to 0 or to an address of the kernel it gives one at which nothing is, so a
+/// program reads such a field like any other, and that fails. With addresses of 48 bits, on x86 and arm64, the bits above those are then
+/// neither all clear nor all set. With 57 bits the kernel's image comes out in the half of user processes, where the helper does not
+/// read, and memory that is mapped as it is comes out behind the end of any machine's.
+pub const NOWHERE: u64 = 1 << 52;
+
+/// The values for the programs, [`NOWHERE`] where one is [`ABSENT`].
+#[must_use]
+pub fn offsets(values: &[u32; COUNT]) -> [u64; COUNT] {
+    values.map(|value| if value == ABSENT { NOWHERE } else { value.into() })
+}
 
 /// A lookup in BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

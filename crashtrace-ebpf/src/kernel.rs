@@ -21,15 +21,15 @@ use core::mem::MaybeUninit;
 use core::ptr;
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
-use crashtrace_ebpf::fields::{self, ABSENT};
+use crashtrace_ebpf::fields::{self, NOWHERE};
 use crashtrace_ebpf::{GfpBits, Task, address, task_missing};
 
 use crate::emit::{at, scratch_of};
 
 /// Values of the ABI's field table on this kernel. The loader sets them before verification, so each offset is a constant to
-/// the verifier, and code that depends on an absent field is dead code.
+/// the verifier.
 #[unsafe(no_mangle)]
-static FIELDS: [u32; fields::COUNT] = [ABSENT; fields::COUNT];
+static FIELDS: [u64; fields::COUNT] = [NOWHERE; fields::COUNT];
 
 /// How `oom:mark_victim` passes its victim, a value of `mark_victim_arg`.
 #[unsafe(no_mangle)]
@@ -119,12 +119,19 @@ pub(crate) fn mark_victim_arg() -> u32 {
     unsafe { ptr::read_volatile(&raw const MARK_VICTIM_ARG) }
 }
 
-/// The table's value for `field`, an index of [`fields`].
+/// The table's value for `field`, an index of [`fields`]: where it is in its structure, [`NOWHERE`] on a kernel without it. Nothing asks
+/// which of both it is, but where there is another way: behind each question there would be code that the verifier finds to be dead
+/// and the kernel then takes out, piece by piece, moving all that follows.
+#[inline(always)]
+pub(crate) fn offset(field: usize) -> u64 {
+    // SAFETY: as above; `field` is one of the table's constants.
+    unsafe { ptr::read_volatile((&raw const FIELDS).cast::<u64>().add(field)) }
+}
+
+/// The same, `None` on a kernel without it.
 #[inline(always)]
 pub(crate) fn field(field: usize) -> Option<u64> {
-    // SAFETY: as above; `field` is one of the table's constants.
-    let value = unsafe { ptr::read_volatile((&raw const FIELDS).cast::<u32>().add(field)) };
-    if value == ABSENT { None } else { Some(u64::from(value)) }
+    Some(offset(field)).filter(|&value| value != NOWHERE)
 }
 
 /// The same number, but the optimiser cannot know: it would turn arithmetic on signs back into branches.
@@ -171,15 +178,8 @@ pub(crate) unsafe fn copy<T: Copy>(to: *mut T, from: u64) -> u64 {
 /// `to` must be writable.
 #[inline(always)]
 pub(crate) unsafe fn copy_member<T: Copy>(to: *mut T, base: u64, member: usize) -> u64 {
-    match field(member) {
-        // SAFETY: the caller vouches for `to`.
-        Some(offset) => unsafe { copy(to, base + offset) },
-        None => {
-            // SAFETY: as above; only integers and arrays of them are read.
-            unsafe { ptr::write_bytes(to, 0, 1) };
-            1
-        }
-    }
+    // SAFETY: the caller vouches for `to`.
+    unsafe { copy(to, base.wrapping_add(offset(member))) }
 }
 
 /// A plain value at a kernel address, zero if it cannot be read.
@@ -221,17 +221,16 @@ pub(crate) unsafe fn copy_string<const SIZE: usize>(to: *mut u8, from: u64) -> u
 #[inline(always)]
 pub(crate) fn memory_css(task: u64) -> u64 {
     let css_set: u64 = member(task, fields::TASK_CGROUPS);
-    match (field(fields::CSS_SET_SUBSYS), field(fields::MEMORY_CGRP_ID)) {
-        (Some(subsys), Some(index)) => read(css_set + subsys + 8 * index),
-        _ => 0,
-    }
+    read(
+        css_set.wrapping_add(offset(fields::CSS_SET_SUBSYS)).wrapping_add(8 * offset(fields::MEMORY_CGRP_ID)),
+    )
 }
 
 /// The task's place on the unified hierarchy: `cgroup.self` of its cgroup there.
 #[inline(always)]
 pub(crate) fn unified_css(task: u64) -> u64 {
     let cgroup: u64 = member(member(task, fields::TASK_CGROUPS), fields::CSS_SET_DFL_CGRP);
-    cgroup + field(fields::CGROUP_SELF).unwrap_or(0)
+    cgroup.wrapping_add(offset(fields::CGROUP_SELF))
 }
 
 /// Where the id of `task` in its own pid namespace is.
@@ -257,10 +256,7 @@ pub(crate) fn is_init(leader: u64) -> bool {
 fn of_own_namespace(task: u64, member_at: usize) -> u64 {
     let pid: u64 = member(task, fields::TASK_THREAD_PID);
     let level: u32 = member(pid, fields::PID_LEVEL);
-    match (field(member_at), field(fields::UPID_SIZE)) {
-        (Some(numbers), Some(size)) => pid + numbers + u64::from(level) * size,
-        _ => 0,
-    }
+    pid.wrapping_add(offset(member_at)).wrapping_add(u64::from(level) * offset(fields::UPID_SIZE))
 }
 
 /// Indices of the resident-size counters (`enum` in `include/linux/mm_types_task.h`, the same from 5.10 to 7.3).
@@ -274,10 +270,7 @@ mod rss {
 /// Where a resident-size counter of `mm` is.
 #[inline(always)]
 fn rss_counter(mm: u64, counter: u64) -> u64 {
-    match (field(fields::MM_RSS), field(fields::MM_RSS_STRIDE)) {
-        (Some(first), Some(stride)) => mm + first + counter * stride,
-        _ => 0,
-    }
+    mm.wrapping_add(offset(fields::MM_RSS)).wrapping_add(counter * offset(fields::MM_RSS_STRIDE))
 }
 
 /// Copies the facts about `task` into the record of `slot`, at `place`.

@@ -8,7 +8,7 @@ use crashtrace_ebpf::{
 };
 
 use crate::emit::{Record, at, end, grow, scratch_of};
-use crate::kernel::{copy_member, copy_string, field, is_zero, member, memory_css, unified_css};
+use crate::kernel::{copy_member, copy_string, is_zero, member, memory_css, offset, unified_css};
 
 /// `CSS_ONLINE` (`include/linux/cgroup-defs.h`, 5.10 to 7.3).
 pub(crate) const CSS_ONLINE: u32 = 1 << 1;
@@ -60,7 +60,7 @@ pub(crate) fn place_on(task: u64, use_unified: u64) -> u64 {
 /// Appends the cgroups of a `mem_cgroup`, as section `kind`; nothing if it is 0.
 #[inline(always)]
 pub(crate) fn of_memcg(record: &Record, kind: u16, memcg: u64) {
-    cgroup_section(record.slot(), u64::from(kind), 0, memcg + field(fields::MEMCG_CSS).unwrap_or(0));
+    cgroup_section(record.slot(), u64::from(kind), 0, memcg + offset(fields::MEMCG_CSS));
 }
 
 /// `css.parent`, 0 for the root: the cgroup hierarchy of the css's controller. In the unified hierarchy the parent is found by
@@ -134,7 +134,7 @@ fn removed(css: u64) -> u64 {
 /// The id of this memcg's cgroup (`kernfs_node.id`), 0 where it cannot be read.
 #[inline(always)]
 pub(crate) fn cgroup_id(memcg: u64) -> u64 {
-    let css = memcg + field(fields::MEMCG_CSS).unwrap_or(0);
+    let css = memcg + offset(fields::MEMCG_CSS);
     member(member(cgroup(css), fields::CGROUP_KN), fields::KN_ID)
 }
 
@@ -245,7 +245,7 @@ pub(crate) extern "C" fn cgroup_level(slot: u64, css: u64, has_memcg: u64) -> u6
     // SAFETY: there is room for a level and the longest name behind the largest offset.
     unsafe {
         let level: *mut Level = end(scratch).cast();
-        let memcg = css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0)) & has_memcg;
+        let memcg = css.wrapping_sub(offset(fields::MEMCG_CSS)) & has_memcg;
         fill(level, memcg, css);
         let length = u64::from((&raw const (*level).length).read_volatile());
         grow(scratch, length);

@@ -102,7 +102,8 @@ pub mod program {
 
 /// Names of the read-only globals that the loader sets.
 pub mod global {
-    /// `[u32; fields::COUNT]`: the values of [`fields::TABLE`](crate::fields::TABLE) on this kernel.
+    /// `[u64; fields::COUNT]`: [`fields::offsets`](crate::fields::offsets) of the values of [`fields::TABLE`](crate::fields::TABLE) on
+    /// this kernel.
     pub const FIELDS: &str = "FIELDS";
     /// `u32`: how `oom:mark_victim` passes its victim, one of [`mark_victim_arg`](crate::mark_victim_arg).
     pub const MARK_VICTIM_ARG: &str = "MARK_VICTIM_ARG";

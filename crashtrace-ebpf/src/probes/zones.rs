@@ -17,7 +17,7 @@ use crashtrace_ebpf::{
 };
 
 use crate::emit::{Record, end, grow, scratch_of};
-use crate::kernel::{copy, copy_member, copy_string, field, is_zero, member, nodes, read};
+use crate::kernel::{copy, copy_member, copy_string, field, is_zero, member, nodes, offset, read};
 use crate::maps::{HOLDERS_AT, Scratch, slot};
 use crate::probes::oom::memory;
 
@@ -227,11 +227,8 @@ extern "C" fn zone_facts(slot: u64, index: u64) -> u64 {
 /// `to` must be writable.
 #[inline(always)]
 unsafe fn statistic(to: *mut i64, zone: u64, index: usize) -> u64 {
-    let at = match (field(fields::ZONE_VM_STAT), field(index)) {
-        (Some(statistics), Some(index)) => zone + statistics + 8 * index,
-        _ => 0,
-    };
-    // SAFETY: the caller vouches for `to`; nothing can be read at address 0.
+    let at = zone.wrapping_add(offset(fields::ZONE_VM_STAT)).wrapping_add(8 * offset(index));
+    // SAFETY: the caller vouches for `to`.
     unsafe { copy(to, at) }
 }
 

@@ -7,7 +7,7 @@
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
 use aya::{Ebpf, VerifierLogLevel};
-use crashtrace_ebpf::{GfpBits, address, global, map};
+use crashtrace_ebpf::{GfpBits, address, fields, global, map};
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::layout::Layout;
@@ -120,9 +120,10 @@ pub fn object(kernel: &Kernel<'_>) -> Result<Ebpf, LoadError> {
     let GfpBits { nowarn, direct_reclaim, movable, reclaimable, has_fallback, highmem, hardwall } =
         kernel.gfp;
     let gfp = [nowarn, direct_reclaim, movable, reclaimable, has_fallback, highmem, hardwall];
+    let offsets = fields::offsets(kernel.layout.values());
     let load = || {
         aya_btf::loader()
-            .override_global(global::FIELDS, kernel.layout.values().as_slice(), true)
+            .override_global(global::FIELDS, offsets.as_slice(), true)
             .override_global(global::MARK_VICTIM_ARG, &kernel.mark_victim_arg, true)
             .override_global(global::NODE_DATA, &kernel.nodes.0, true)
             .override_global(global::CONTIG_PAGE_DATA, &kernel.nodes.1, true)

@@ -20,7 +20,7 @@ use crashtrace_ebpf::{
 };
 
 use crate::emit::{Record, bounded, end, grow, scratch_of};
-use crate::kernel::{cgroup_v1, copy_member, field, is_zero, member, memory_css, opaque, read};
+use crate::kernel::{cgroup_v1, copy_member, field, is_zero, member, memory_css, offset, opaque, read};
 use crate::lineage;
 use crate::maps::{HOLDERS_AT, Scratch, Step, slot};
 
@@ -55,13 +55,13 @@ pub(crate) fn record(memcg: u64, task: u64, totalpages: u64, decision_ns: u64, h
         let css = memory_css(task);
         (lineage::hierarchy_root(css), css, 0)
     } else {
-        let top = memcg + field(fields::MEMCG_CSS).unwrap_or(0);
-        let head = top + field(fields::CSS_CHILDREN).unwrap_or(0);
+        let top = memcg + offset(fields::MEMCG_CSS);
+        let head = top + offset(fields::CSS_CHILDREN);
         let first: u64 = read(head);
         if first == head {
             return;
         }
-        (top, first.wrapping_sub(field(fields::CSS_SIBLING).unwrap_or(0)), holders_flag::OF_LIMIT)
+        (top, first.wrapping_sub(offset(fields::CSS_SIBLING)), holders_flag::OF_LIMIT)
     };
     let Some(record) = Record::begin::<OomHolders>(slot::HOLDERS, kind::OOM_HOLDERS, hook) else { return };
     // SAFETY: header and body lie within the record's scratch, which `Record::begin` took from its map.
@@ -145,7 +145,7 @@ unsafe fn begin(scratch: *mut Scratch, top: u64, css: u64) -> u64 {
         }
         // On cgroup v1 without `use_hierarchy` (up to 5.10) a cgroup's usage does not include its children: its counter then
         // has no parent, though the cgroup has one.
-        let memcg = css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0));
+        let memcg = css.wrapping_sub(offset(fields::MEMCG_CSS));
         let counter: u64 = member(memcg, fields::MEMCG_COUNTER_PARENT);
         step.broken = is_zero(step.node) | (is_zero(counter) & (is_zero(top ^ css) ^ 1));
         (&raw mut (*scratch).step).write_volatile(step);

@@ -22,7 +22,7 @@ use crashtrace_ebpf::{
 };
 
 use crate::emit::{Record, at, end, grow, scratch_of};
-use crate::kernel::{copy, copy_member, data, field, is_zero, member, memory_css, opaque, read};
+use crate::kernel::{copy, copy_member, data, field, is_zero, member, memory_css, offset, opaque, read};
 use crate::lineage;
 use crate::maps::Scratch;
 use crate::probes::zones;
@@ -83,7 +83,7 @@ pub(crate) fn of_node(record: &Record, task: u64) {
 /// The memcg of a css of the memory controller; 0 for 0.
 #[inline(always)]
 pub(crate) fn memcg_of(css: u64) -> u64 {
-    css.wrapping_sub(field(fields::MEMCG_CSS).unwrap_or(0)) & is_zero(css).wrapping_sub(1)
+    css.wrapping_sub(offset(fields::MEMCG_CSS)) & is_zero(css).wrapping_sub(1)
 }
 
 /// Opens a section with a body of `B`; gives the body's place in the record.
@@ -126,7 +126,7 @@ extern "C" fn memcg_facts(slot: u64, place: u64, memcg: u64) -> u64 {
     let Some(scratch) = scratch_of(slot) else { return 0 };
     // SAFETY: the place is masked to lie within the scratch, with room behind it.
     let out: *mut MemcgMemory = unsafe { at(scratch, place).cast() };
-    let cgroup = lineage::cgroup(memcg + field(fields::MEMCG_CSS).unwrap_or(0));
+    let cgroup = lineage::cgroup(memcg + offset(fields::MEMCG_CSS));
     let mut missing = 0;
     macro_rules! fill {
         ($($member:ident = $base:expr, $field:ident or $flag:ident;)+) => {
@@ -364,18 +364,32 @@ unsafe fn clear(out: *mut NodeMemory) {
     unsafe { (*out).missing_stats = (1 << node_stat::COUNT) - 1 };
 }
 
-/// Adds `value` to statistic `index`, which is then known.
+/// Adds `value` to statistic `index`, which is then known, unless it could not be read.
 ///
 /// # Safety
 /// `out` must be writable, and lie in a map.
 #[inline(always)]
-unsafe fn add(out: *mut NodeMemory, index: usize, value: i64) {
+unsafe fn add(out: *mut NodeMemory, index: usize, value: i64, failed: u64) {
     // SAFETY: the caller vouches for `out`; `index` is one of the table's constants.
     unsafe {
         let stat = (&raw mut (*out).stats).cast::<i64>().add(index);
         stat.write_volatile(stat.read_volatile().wrapping_add(value));
         let missing = &raw mut (*out).missing_stats;
-        missing.write_volatile(missing.read_volatile() & !(1 << index));
+        missing.write_volatile(missing.read_volatile() & !((failed ^ 1) << index));
+    }
+}
+
+/// The same for what is at this address of the kernel.
+///
+/// # Safety
+/// `out` must be writable, and lie in a map.
+#[inline(always)]
+unsafe fn add_from(out: *mut NodeMemory, index: usize, address: u64) {
+    let mut value = 0_i64;
+    // SAFETY: a local variable, which is 0 after a failure; the caller vouches for `out`.
+    unsafe {
+        let failed = copy(&raw mut value, address);
+        add(out, index, value, failed);
     }
 }
 
@@ -403,19 +417,12 @@ extern "C" fn memory_of_zone(slot: u64, place: u64, index: u64) -> u64 {
 /// `out` must be writable, and lie in a map.
 #[inline(always)]
 unsafe fn of_pgdat(out: *mut NodeMemory, pgdat: u64) {
-    let Some(statistics) = field(fields::PGDAT_VM_STAT) else { return };
-    macro_rules! add_all {
-        ($($index:literal)+) => {
-            $(
-                if let Some(place) = field(node_stat::FIRST_FIELD + $index) {
-                    // SAFETY: the caller vouches for `out`.
-                    unsafe { add(out, $index, read::<i64>(pgdat + statistics + 8 * place)) };
-                }
-            )+
-        };
+    let statistics = pgdat.wrapping_add(offset(fields::PGDAT_VM_STAT));
+    for index in 0..node_stat::OF_NODES {
+        let at = statistics.wrapping_add(8 * offset(node_stat::FIRST_FIELD + index));
+        // SAFETY: the caller vouches for `out`.
+        unsafe { add_from(out, index, at) };
     }
-    const { assert!(node_stat::OF_NODES == 19) };
-    add_all!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
 }
 
 /// # Safety
@@ -427,15 +434,13 @@ unsafe fn of_zone(out: *mut NodeMemory, zone: u64) {
         (*out).present_pages += member::<u64>(zone, fields::ZONE_PRESENT);
         (*out).managed_pages += member::<u64>(zone, fields::ZONE_MANAGED);
     }
-    let Some(statistics) = field(fields::ZONE_VM_STAT) else { return };
-    let stat = |place: u64| read::<i64>(zone + statistics + 8 * place);
+    let statistics = zone.wrapping_add(offset(fields::ZONE_VM_STAT));
     macro_rules! add_all {
         ($($index:ident = $field:ident;)+) => {
             $(
-                if let Some(place) = field(fields::$field) {
-                    // SAFETY: as above.
-                    unsafe { add(out, node_stat::$index, stat(place)) };
-                }
+                let at = statistics.wrapping_add(8 * offset(fields::$field));
+                // SAFETY: as above.
+                unsafe { add_from(out, node_stat::$index, at) };
             )+
         };
     }
@@ -485,11 +490,8 @@ unsafe fn globals(out: *mut NodeMemory) {
     macro_rules! add_all {
         ($($index:ident = $address:ident;)+) => {
             $(
-                let at = data(address::$address);
-                if at != 0 {
-                    // SAFETY: the caller vouches for `out`.
-                    unsafe { add(out, node_stat::$index, read(at)) };
-                }
+                // SAFETY: the caller vouches for `out`.
+                unsafe { add_from(out, node_stat::$index, data(address::$address)) };
             )+
         };
     }
@@ -506,7 +508,7 @@ unsafe fn globals(out: *mut NodeMemory) {
     if pages != 0 && units != 0 {
         let populated = u64::from(read::<u32>(pages)) * u64::from(read::<u32>(units));
         // SAFETY: as above.
-        unsafe { add(out, node_stat::PERCPU, populated as i64) };
+        unsafe { add(out, node_stat::PERCPU, populated as i64, 0) };
     }
 }
 

@@ -15,7 +15,7 @@ use core::mem::MaybeUninit;
 use crashtrace_ebpf::fields;
 
 use crate::emit::{Record, scratch_of};
-use crate::kernel::{copy, field, is_zero, member, opaque, read};
+use crate::kernel::{copy, field, is_zero, member, offset, opaque, read};
 use crate::maps::{CANDIDATES, Open, Scratch};
 
 /// Bytes that are searched. The distance was 264 bytes on 6.18, and the frames in between cannot take more than a few hundred.
@@ -123,7 +123,7 @@ extern "C" fn plausible_control(control: u64) -> u64 {
         return 0;
     }
     // A memcg's css points to its cgroup, which has a name: no other structure has that at this place.
-    let css = memcg + field(fields::MEMCG_CSS).unwrap_or(0);
+    let css = memcg + offset(fields::MEMCG_CSS);
     let kn: u64 = member(member(css, fields::CSS_CGROUP), fields::CGROUP_KN);
     let name: u64 = member(kn, fields::KN_NAME);
     u64::from(read::<u8>(name) != 0)

@@ -135,6 +135,24 @@ fn a_kernel_without_anything_has_only_absent_fields() {
 }
 
 #[test]
+fn a_field_that_this_kernel_lacks_is_nowhere_for_the_programs() {
+    let mut values = [fields::ABSENT; fields::COUNT];
+    values[1] = 0;
+    values[2] = fields::ABSENT - 1;
+    let offsets = fields::offsets(&values);
+    assert_eq!(offsets[..4], [fields::NOWHERE, 0, u64::from(fields::ABSENT) - 1, fields::NOWHERE]);
+    // Null, an image and mapped memory on x86, the same on arm64: bits from 48 on are neither all clear nor all set.
+    for base in
+        [0_u64, 0xffff_ffff_8100_0000, 0xffff_8880_0000_0000, 0xffff_8000_0800_0000, 0xffff_0000_0000_0000]
+    {
+        for far in [fields::NOWHERE, 8 * fields::NOWHERE, 5 * fields::NOWHERE + 8] {
+            let above = base.wrapping_add(far) >> 48;
+            assert!(above != 0 && above != 0xffff, "{base:x} and {far:x}");
+        }
+    }
+}
+
+#[test]
 fn mark_victim_passes_a_number_or_a_task() {
     for (name, _) in KERNELS {
         let expected = if name.ends_with("-5.10") { mark_victim_arg::TID } else { mark_victim_arg::TASK };
