@@ -343,9 +343,10 @@ fn it_runs_on_every_node_and_lasts() {
         assert_eq!(pod.priority_class_name.as_deref(), Some("system-node-critical"));
         assert!(pod.termination_grace_period_seconds.is_some_and(|seconds| seconds >= 5));
         let resources = container(form).resources.expect("resources");
-        for of in [resources.requests, resources.limits] {
+        // A CPU limit throttles the agent just when the node is out of memory: reclaim in its page faults counts as its CPU time.
+        for (of, has) in [(resources.requests, &["cpu", "memory"][..]), (resources.limits, &["memory"])] {
             let of = of.expect("both are set");
-            assert_eq!(of.keys().map(String::as_str).collect::<Vec<_>>(), ["cpu", "memory"]);
+            assert_eq!(of.keys().map(String::as_str).collect::<Vec<_>>(), has);
         }
         let version = concat!(":", env!("CARGO_PKG_VERSION"));
         assert!(container(form).image.is_some_and(|image| image.ends_with(version)));

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use crashtrace_judge::deployed::{Check, Deployed};
 use k8s_openapi::api::core::v1::PodSpec;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 
 use self::container::volumes;
@@ -133,12 +132,6 @@ fn says_what_is_missing(deployment: &Deployment, check: &Check) -> Result<()> {
     let mut pod = deployment.pod(Form::Capabilities)?;
     if let Some(without) = &check.without {
         leave_out(without, &mut pod)?;
-    }
-    // The CPU limit has no effect on its rights.
-    if let Some(limits) =
-        pod.containers.iter_mut().find_map(|container| container.resources.as_mut()?.limits.as_mut())
-    {
-        limits.insert("cpu".to_owned(), Quantity("4000m".to_owned()));
     }
     let unusable =
         check.unusable_before.is_some_and(|version| crate::run::kernel().is_some_and(|it| it < version));

@@ -181,10 +181,10 @@ fn seccomp(linux: &mut Value, security: &SecurityContext, capabilities: &[String
 }
 
 fn resources(resources: &mut Value, wanted: &ResourceRequirements) -> Result<()> {
-    let of = |list: &Option<BTreeMap<String, Quantity>>, name: &str| {
-        let found = list.as_ref().and_then(|list| list.get(name));
-        found.map(|quantity| quantity.0.clone()).with_context(|| format!("no {name}"))
+    let optional = |list: &Option<BTreeMap<String, Quantity>>, name: &str| {
+        list.as_ref().and_then(|list| list.get(name)).map(|quantity| quantity.0.clone())
     };
+    let of = |list, name: &str| optional(list, name).with_context(|| format!("no {name}"));
     let millis = |text: String| -> Result<u64> {
         text.strip_suffix('m').and_then(|text| text.parse().ok()).with_context(|| format!("{text} CPUs"))
     };
@@ -192,7 +192,11 @@ fn resources(resources: &mut Value, wanted: &ResourceRequirements) -> Result<()>
     resources["memory"]["limit"] =
         quantity::bytes(&memory).with_context(|| format!("{memory} bytes"))?.into();
     let period = resources["cpu"]["period"].as_u64().context("it has a period")?;
-    resources["cpu"]["quota"] = (millis(of(&wanted.limits, "cpu")?)? * period / 1000).into();
+    match optional(&wanted.limits, "cpu") {
+        Some(limit) => resources["cpu"]["quota"] = (millis(limit)? * period / 1000).into(),
+        // kubelet leaves the quota out (`calculateLinuxResources`), and so does containerd.
+        None => drop(resources["cpu"].as_object_mut().context("it is an object")?.shift_remove("quota")),
+    }
     resources["cpu"]["shares"] = (millis(of(&wanted.requests, "cpu")?)? * 1024 / 1000).into();
     Ok(())
 }

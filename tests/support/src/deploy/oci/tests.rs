@@ -70,6 +70,15 @@ fn another_manifest_is_another_container() {
     assert!(mounted(&recorded.config) && !mounted(&other));
     assert_eq!(at(&other, "/linux/resources/memory/limit"), json!(1_u64 << 30));
     assert_eq!(at(&other, "/linux/resources/cpu/quota"), json!(25_000));
+    let without_limit = of(&|pod, _| {
+        let limits = pod.containers[0].resources.as_mut().expect("some").limits.as_mut().expect("some");
+        limits.remove("cpu");
+    })
+    .expect("it is known");
+    assert_eq!(
+        (at(&without_limit, "/linux/resources/cpu/quota"), at(&recorded.config, "/linux/resources/cpu/quota")),
+        (Value::Null, json!(50_000))
+    );
     // An unrecorded setting is an error, not a guess.
     let unknown: [&Change; 5] = [
         &|pod, _| pod.host_pid = Some(true),
