@@ -76,7 +76,10 @@ fn another_manifest_is_another_container() {
     })
     .expect("it is known");
     assert_eq!(
-        (at(&without_limit, "/linux/resources/cpu/quota"), at(&recorded.config, "/linux/resources/cpu/quota")),
+        (
+            at(&without_limit, "/linux/resources/cpu/quota"),
+            at(&recorded.config, "/linux/resources/cpu/quota")
+        ),
         (Value::Null, json!(50_000))
     );
     // An unrecorded setting is an error, not a guess.
