@@ -11,6 +11,7 @@ mod arch;
 mod build;
 mod cache;
 mod commands;
+mod costs;
 mod debian;
 mod exec;
 mod files;
@@ -19,6 +20,7 @@ mod matrix;
 mod packages;
 mod toolchain;
 mod tools;
+mod tree;
 
 use clap::{Parser, Subcommand};
 use commands::{bench, build as build_command, demo, deny, docs, fixtures, image, setup, test, vm};

@@ -9,6 +9,7 @@
 #![allow(unreachable_pub, reason = "a program: its items have no users outside")]
 
 mod actor;
+mod bench;
 mod container_ends;
 mod decisions;
 mod demo;
@@ -64,6 +65,10 @@ enum Command {
     Ends(process_ends::Args),
     /// Measure how long the agent's programs run for an OOM kill
     Decisions(decisions::Args),
+    /// Measure what a tool that tells of OOM kills costs, and what it loses
+    Bench(bench::Args),
+    /// Measure what `crashtrace replay` spends on many incidents
+    Replay(bench::replay::Args),
     /// Be a process of a scenario
     #[command(hide = true)]
     Victim(Box<victim::Args>),
@@ -91,6 +96,8 @@ fn main() -> ExitCode {
         Command::ContainerEnds => container_ends::run().map(|()| true),
         Command::Ends(args) => process_ends::run(args).map(|()| true),
         Command::Decisions(args) => decisions::run(args).map(|()| true),
+        Command::Bench(args) => bench::run(args).map(|()| true),
+        Command::Replay(args) => bench::replay::run(args).map(|()| true),
         Command::Victim(args) => victim::run(args).map(|()| true),
         Command::Life(args) => life::run(args).map(|()| true),
         Command::Shim(args) => runtime::shim::run(args).map(|()| true),

@@ -1,6 +1,7 @@
 //! `cargo xtask vm --scenario`, `--deployed`, `--starts`, `--gate` and `--all`: plays scenarios in guests, and prints and keeps the
 //! results.
 
+use crate::files;
 use crate::guest::options::Options;
 use crate::guest::{self, DEFAULT_KERNEL, kernel};
 use crate::matrix::outcome::Outcome;
@@ -9,13 +10,12 @@ use crate::matrix::play::{self, Files};
 use crate::matrix::record::{self, Matrix, Played};
 use crate::matrix::shape::Shape;
 use crate::matrix::{gate, table};
-use crate::{exec, files};
+use crate::tree::Tree;
 use anyhow::{Context as _, Result, bail};
 use crashtrace_judge::catalogue::{Catalogue, Scenario, Tier};
 use crashtrace_judge::deployed::Deployed;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -159,30 +159,9 @@ fn show(guests: &[Played]) {
     );
 }
 
-/// The git tree that is tested.
-struct Tree {
-    commit: String,
-    /// The output of `git status --porcelain`.
-    changed: String,
-}
-
-impl Tree {
-    fn look() -> Result<Self> {
-        let git = |args: &[&str]| exec::output(Command::new("git").args(args).current_dir(files::root()));
-        let commit = git(&["rev-parse", "HEAD"])?.trim().to_owned();
-        Ok(Self { commit, changed: git(&["status", "--porcelain"])?.trim_end().to_owned() })
-    }
-}
-
 /// Writes the results: to the record if the run was complete, else beside it. `tree` is that of the start.
 fn keep(guests: &[Played], everything: &[Boot], tree: Tree, took: Duration) -> Result<()> {
-    let incomplete = if !tree.changed.is_empty() {
-        Some(format!("the tree is dirty:\n{}\n", tree.changed))
-    } else if !Tree::look().is_ok_and(|now| now.commit == tree.commit && now.changed.is_empty()) {
-        Some("the tree changed during the run".to_owned())
-    } else {
-        record::incomplete(everything, guests)
-    };
+    let incomplete = tree.not_its_commit().or_else(|| record::incomplete(everything, guests));
     let matrix = Matrix {
         commit: tree.commit,
         incomplete,
