@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -218,6 +219,8 @@ fn the_agent_can_do_its_work() {
     let (server_at, other_at) =
         (server.local_addr().expect("it has one"), other.local_addr().expect("it has one"));
     let mut report = fs::File::create(targets.path("report")).expect("a file");
+    let journal = fs::File::options().read(true).write(true).create_new(true).open(targets.path("journal"));
+    let journal = journal.expect("a file");
 
     let mut needs = agent().in_cluster(Some(server_at.port()));
     needs.reads.push(tokens.clone());
@@ -234,6 +237,10 @@ fn the_agent_can_do_its_work() {
         // Kubelet puts another file in place of a token.
         fs::read(tokens.join("token")).expect("the token");
         report.write_all(b"a line").expect("what is open is written to");
+        journal.write_all_at(b"a line", 2).expect("the journal too");
+        journal.read_exact_at(&mut [0; 6], 2).expect("and read");
+        journal.sync_data().expect("it is on the disk");
+        journal.set_len(0).expect("lines that are delivered are cut");
         let read = std::thread::spawn(move || fs::read(tokens.join("token"))).join();
         read.expect("a thread of its own").expect("which reads");
         UnixStream::connect(&socket).expect("the runtime");

@@ -7,6 +7,7 @@ mod cgroupfs;
 mod clock;
 mod doctor;
 mod host;
+mod journal;
 mod kernel_log;
 mod loading;
 mod metrics;

@@ -17,6 +17,7 @@ use crate::kernel::plan::{Beside, HooksWanted};
 pub use crate::sinks::Form as Output;
 
 mod args;
+mod journal;
 mod pods;
 mod process;
 
@@ -24,6 +25,7 @@ pub use args::{
     Args, CommandArgs, DoctorArgs, ExitsArg, FilterArgs, HooksArg, LogLevel, OutputWanted, ReplayArgs,
     WatchArgs,
 };
+pub use journal::{Journal, JournalArgs};
 pub use pods::{ApiServer, Pods, PodsArgs, PodsWanted};
 pub use process::Process;
 
@@ -86,6 +88,8 @@ pub struct Watch {
     pub metrics: Option<SocketAddr>,
     /// Where to write a recording.
     pub record: Option<PathBuf>,
+    /// Where lines wait while standard output is not read.
+    pub journal: Option<Journal>,
     /// BTF in place of the kernel's own.
     pub btf: Option<PathBuf>,
     /// Drop all rights that are not needed once the hooks are in place.
@@ -144,6 +148,7 @@ impl Config {
         let command = match args.command {
             CommandArgs::Watch(args) => Command::Watch(Watch {
                 output: form(args.output, env),
+                journal: Journal::resolve(args.journal, form(args.output, env), env)?,
                 hooks: args.hooks.into(),
                 allocations: match (args.no_alloc, args.include_nowarn) {
                     (true, _) => Allocations::None,

@@ -29,6 +29,7 @@ pub mod fold;
 pub mod fragmentation;
 pub mod gfp;
 mod harmless;
+pub mod journal;
 pub mod kernel;
 pub mod messages;
 pub mod metrics;

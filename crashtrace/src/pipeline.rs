@@ -116,6 +116,7 @@ impl Pipeline {
         self.since_ns = ktime_ns;
         let line = AgentStarted {
             envelope: Envelope::default(),
+            redelivered: false,
             kind: AgentStartedKind::AgentStarted,
             time: self.context.time(ktime_ns),
             ktime_ns,
@@ -136,6 +137,7 @@ impl Pipeline {
         let old_ns = std::mem::replace(&mut self.context.realtime_offset_ns, realtime_offset_ns);
         let changed = ClockChanged {
             envelope: Envelope::default(),
+            redelivered: false,
             kind: ClockChangedKind::ClockChanged,
             time: self.context.time(ktime_ns),
             time_before,
@@ -207,6 +209,16 @@ impl Pipeline {
     /// Takes how often a sink other than standard output has failed so far.
     pub fn sink_failures(&mut self, total: u64) {
         self.stats.set(Counter::SinkFailures, total);
+    }
+
+    /// Takes how many lines were lost in the journal so far. Returns whether there are more.
+    pub fn journal_lost(&mut self, dropped: u64, damaged: u64) -> bool {
+        let counts = [(Counter::JournalDropped, dropped), (Counter::JournalDamaged, damaged)];
+        counts.into_iter().fold(false, |more, (counter, total)| {
+            let rises = total > self.stats.get(counter);
+            self.stats.set(counter, total);
+            more | rises
+        })
     }
 
     /// Takes the kernel side's own counts, by [`counter`]: records that did not fit are not seen as a gap until their CPU
@@ -299,6 +311,7 @@ impl Pipeline {
         }
         let loss = Loss {
             envelope: Envelope::default(),
+            redelivered: false,
             kind: LossKind::Loss,
             time: self.context.time(now_ns),
             counters,
@@ -317,6 +330,7 @@ impl Pipeline {
         lines.extend(self.ends_due(u64::MAX));
         let stopping = AgentStopping {
             envelope: Envelope::default(),
+            redelivered: false,
             kind: AgentStoppingKind::AgentStopping,
             time: self.context.time(ktime_ns),
             ktime_ns,

@@ -16,7 +16,8 @@
 //! - A line that would be too long is cut (`report/fit.rs`), and `truncated` is then true. A text that was cut has
 //!   `…` in it.
 //! - `seq` counts the lines of one session (a run of the agent), from 1: a gap is a line lost on the way. `lost`
-//!   is what the agent itself lost in that session up to then, in records.
+//!   is what the agent itself lost in that session up to then, in records, and in lines of its journal.
+//! - `redelivered` is true in a line that an earlier session made, and may have sent: it is the same but for that.
 //!
 //! The beginning of a line, to give an idea (whole ones are in `tests/fixtures/report`):
 //!
@@ -40,6 +41,7 @@ pub mod json;
 mod json_schema;
 mod memory;
 mod owner;
+mod redelivered;
 mod text;
 mod verdict;
 
@@ -65,6 +67,7 @@ pub use owner::{
     Claims, ContainerRole, Engine, EngineKind, Kubernetes, NameSource, Owner, OwnerKind, Qos, Runtime,
     Workload,
 };
+pub use redelivered::redelivered;
 pub use text::Text;
 pub(crate) use text::shorten;
 pub use verdict::{Cause, Certainty, Level, Origin, Shortage, Verdict};

@@ -3,7 +3,8 @@
 //! | sink | gets | if it fails |
 //! |---|---|---|
 //! | standard output ([`Stdout`]) | each line, as JSON or as text | the agent ends |
-//! | a [`LineSink`]: metrics ([`crate::metrics::WrittenLines`]) | each line that standard output has taken | it cannot |
+//! | the journal, before standard output | each line, as JSON | logged and counted |
+//! | a [`LineSink`]: metrics ([`crate::metrics::WrittenLines`]) | each line that standard output or the journal has taken | it cannot |
 //! | a [`RecordSink`]: the recording ([`Recording`]) | each record, as the kernel side wrote it | logged and counted |
 //!
 //! Each sink has a file with its options, its start, and the effect of its failure. None makes the loop wait: a sink that writes
@@ -17,22 +18,26 @@ use std::task::Poll;
 use anyhow::{Result, bail};
 use tokio::time::Instant;
 
+use crate::journal::Lost;
 use crate::recording::clock_record;
 use crate::schema::Line;
 use crate::stdio;
 
 mod backlog;
+mod journaled;
 pub mod recording;
 mod stdout;
 pub mod text;
 mod writer;
 
 pub use backlog::Backlog;
+pub use journaled::Clocks;
 pub use recording::Recording;
 pub use stdout::{Form, Stdout, print};
 use writer::Written;
 
-/// Gets each line once standard output has taken it. Called on the thread that writes lines, so it must not wait.
+/// Gets each line once standard output has taken it, or the journal, which then sees to the rest. Called on the thread that writes
+/// lines, so it must not wait.
 pub trait LineSink: Send {
     /// Takes a line that is written.
     fn line(&mut self, line: &Line);
@@ -99,7 +104,13 @@ impl Sinks {
     /// How often a sink other than standard output has failed, or left a record out.
     #[must_use]
     pub fn failures(&self) -> u64 {
-        self.failures
+        self.failures.saturating_add(self.stdout.journal().1)
+    }
+
+    /// Lines that were lost in the journal so far.
+    #[must_use]
+    pub fn lost(&self) -> Lost {
+        self.stdout.journal().0
     }
 
     /// Whether the loop should pause.
@@ -108,7 +119,7 @@ impl Sinks {
         self.stdout.is_full()
     }
 
-    /// Waits until there is room, if it is full. Cancel-safe.
+    /// Waits until there is room, if it is full, or until the journal has lost lines. Cancel-safe.
     ///
     /// # Errors
     /// Standard output cannot be written, or its reader has closed it.
@@ -121,7 +132,7 @@ impl Sinks {
     /// # Errors
     /// That error, unless the reader has closed standard output.
     pub async fn gone(self, error: io::Error, until: Instant) -> Result<()> {
-        finish(self.records, until).await;
+        tokio::join!(self.stdout.keep(until), finish(self.records, until));
         stdio::ended(error)
     }
 

@@ -70,11 +70,15 @@ pub enum Counter {
     EndsUnwanted,
     /// Ends of containers in a storm of them, of more pods than can wait for a line. Lost.
     EndsUntold,
+    /// Lines that the journal dropped undelivered, for lack of room or because of their age. Lost.
+    JournalDropped,
+    /// Lines of the journal that were damaged, or never written because the disk took nothing. Lost.
+    JournalDamaged,
     /// Messages about the agent itself that could not be written to standard error.
     MessagesDropped,
     /// Such messages that were suppressed because there were many of their kind.
     MessagesKeptBack,
-    /// Times that a sink other than standard output failed or left a record out.
+    /// Times that a sink other than standard output (a recording, the journal) failed or left a record out.
     SinkFailures,
 }
 
@@ -91,7 +95,7 @@ impl Counter {
         self.into()
     }
 
-    /// Whether a record that counts here is lost to the user.
+    /// Whether a record or a line that counts here is lost to the user.
     #[must_use]
     pub fn is_loss(self) -> bool {
         matches!(
@@ -103,6 +107,8 @@ impl Counter {
                 | Self::AllocUntold
                 | Self::ExitsCrowdedOut
                 | Self::EndsUntold
+                | Self::JournalDropped
+                | Self::JournalDamaged
         )
     }
 }
@@ -135,7 +141,7 @@ impl Stats {
         self.0[counter as usize]
     }
 
-    /// Records lost to the user, for any reason.
+    /// Records and lines lost to the user, for any reason.
     #[must_use]
     pub fn lost(&self) -> u64 {
         let losses = Counter::VARIANTS.iter().copied().filter(|counter| counter.is_loss());

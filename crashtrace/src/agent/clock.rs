@@ -143,7 +143,7 @@ fn own_boottime_ns() -> i64 {
     nanoseconds(clock_gettime(ClockId::Boottime))
 }
 
-fn nanoseconds(time: Timespec) -> i64 {
+pub(super) fn nanoseconds(time: Timespec) -> i64 {
     time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
 }
 

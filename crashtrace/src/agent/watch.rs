@@ -1,7 +1,7 @@
 //! `crashtrace watch`: start order, the loop, shutdown.
 //!
-//! Everything that can fail at start does so in this order: signals and clocks, the address of metrics, the recording's file, the
-//! plan, the self-test and the load, the recording's beginning, the threads that write. From the first line on, the agent runs
+//! Everything that can fail at start does so in this order: signals and clocks, the address of metrics, the files of the recording and
+//! the journal, the plan, the self-test and the load, the recording's beginning, the threads that write. From the first line on, the agent runs
 //! until a signal stops it or its output is closed.
 
 use std::io;
@@ -17,7 +17,7 @@ use super::metrics::{self, Served};
 use super::schedule::{CountSchedule, Heartbeat};
 use super::session::{node, preamble, session};
 use super::signals::Signals;
-use super::{kernel_log, loading, pods, rights};
+use super::{journal, kernel_log, loading, pods, rights};
 use crate::cli::{Allocations, Watch};
 use crate::decode;
 use crate::kernel::host::{KernelVersion, NO_MEMLOCK_SINCE, counts_locked_memory};
@@ -27,7 +27,7 @@ use crate::kernel::ring::Ring;
 use crate::messages::Messages;
 use crate::pipeline::{Pipeline, Session};
 use crate::sinks::recording::{self, Begun};
-use crate::sinks::{RecordSink, Sinks, Stdout};
+use crate::sinks::{RecordSink, Sinks};
 
 /// The longest run of a program, where the kernel does not tell when all have ended.
 const PROGRAM_RUNS: Duration = Duration::from_millis(100);
@@ -54,6 +54,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     // Before the kernel is touched: of all that can fail here, this fails fastest.
     let listener = metrics::bind(config.metrics).await?;
     let recording = config.record.as_deref().map(recording::open).transpose()?;
+    let journal = journal::open(config)?;
     let host = Host::inspect(config.btf.as_deref());
     let plan = plan(&host.facts, &host.view, config.hooks, config.beside()).map_err(Unusable::from)?;
     for skipped in &plan.skipped {
@@ -91,7 +92,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     messages.on_a_thread().context("cannot begin the thread that writes messages")?;
     let recording = begun.map(Begun::start).transpose()?;
     let served = Served::start(listener, &attached, &session, &context.gfp);
-    let stdout = Stdout::start(config.output, clock::boottime_ns, served.backlog(), served.line_sinks())?;
+    let stdout = journal::stdout(config, journal, &served)?;
     let records = recording.into_iter().map(|recording| Box::new(recording) as Box<dyn RecordSink>);
     let mut sinks = Sinks::new(stdout, records.collect());
     let node = node(&host, &context, node_root, pods);
@@ -127,6 +128,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
             sinks.lines(pipeline.tick(now_ns));
             sinks.lines(pipeline.losses(now_ns));
         }
+        tell_lost(&mut pipeline, &mut sinks, now_ns);
         if heartbeat.is_due(now_ns) {
             // Not all of them: kinds of failures need two readings ([`CountSchedule`]'s), and cost two calls each.
             count_totals(&counters, &mut pipeline);
@@ -148,6 +150,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
         Err(error) => return sinks.gone(error, Instant::now() + STOP).await,
     };
     count(&counters, &mut pipeline);
+    pipeline.journal_lost(sinks.lost().dropped, sinks.lost().damaged);
     pipeline.unsaid(messages.unsaid());
     pipeline.sink_failures(sinks.failures());
     sinks.lines(pipeline.stopping(stopped_ns, "signal"));
@@ -266,6 +269,14 @@ async fn drain_until(
             return Ok(left.count() as u64);
         };
         changed?;
+    }
+}
+
+/// Tells lines that were lost in the journal.
+fn tell_lost(pipeline: &mut Pipeline, sinks: &mut Sinks, now_ns: u64) {
+    let lost = sinks.lost();
+    if pipeline.journal_lost(lost.dropped, lost.damaged) && !sinks.is_full() {
+        sinks.lines(pipeline.losses(now_ns));
     }
 }
 

@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use strum::VariantArray as _;
 
+use super::journal::JournalArgs;
 use super::pods::PodsArgs;
 use crate::event::Hook;
 use crate::filter::Exits;
@@ -88,6 +89,9 @@ pub struct WatchArgs {
     /// [default: do not]
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// The journal.
+    #[command(flatten)]
+    pub journal: JournalArgs,
     /// Take the offsets of kernel fields from this file [default: the kernel's own BTF]
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -97,6 +98,7 @@ fn watch_without_options_takes_the_defaults() {
         filter: Filter::default(),
         metrics: None,
         record: None,
+        journal: None,
         btf: None,
         confine: true,
     };
@@ -254,6 +256,31 @@ fn a_directory_is_refused_where_a_file_is_meant() {
     }
     assert_eq!(watch("crashtrace watch --record r.bin", &Place::default()).record, Some("r.bin".into()));
     assert!(refusal("crashtrace watch --record ", &Place::default()).contains("--record"));
+}
+
+#[test]
+fn a_journal_has_bounds_and_takes_json() {
+    let journal = |line: &str| watch(line, &Place::default()).journal.expect("a journal");
+    let usual = journal("crashtrace watch --journal /var/lib");
+    assert_eq!((usual.limits.size_bytes, usual.limits.age), (64 << 20, Duration::from_hours(24)));
+    let other = journal("crashtrace watch --journal j --journal-size 1 --journal-age 8760");
+    assert_eq!(other.directory, Path::new("j"));
+    assert_eq!((other.limits.size_bytes, other.limits.age), (1 << 20, Duration::from_hours(8760)));
+    let terminal = Place { terminal: true, ..Place::default() };
+    for (line, place, why) in [
+        ("--journal j --output text", &Place::default(), "--output json"),
+        ("--journal j", &terminal, "--output json"),
+        ("--journal ", &Place::default(), "a value is required"),
+        ("--journal /root/.kube/config", &Place::default(), "is a file"),
+        ("--journal-size 5", &Place::default(), "--journal"),
+        ("--journal-age 5", &Place::default(), "--journal"),
+        ("--journal j --journal-size 0", &Place::default(), "1..=1024"),
+        ("--journal j --journal-size 1025", &Place::default(), "1..=1024"),
+        ("--journal j --journal-age 0", &Place::default(), "1..=8760"),
+    ] {
+        let said = refusal(&format!("crashtrace watch {line}"), place);
+        assert!(said.contains(why), "{line}: {said}");
+    }
 }
 
 #[test]

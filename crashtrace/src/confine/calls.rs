@@ -86,6 +86,11 @@ const ANY: &[Purpose] = &[
             libc::SYS_readlink,
         ],
     },
+    // Its files are open, and no other is reached by these calls.
+    Purpose {
+        what: "the journal's files: to write and read lines, to cut files of delivered ones, to have the disk take them",
+        calls: &[libc::SYS_pwrite64, libc::SYS_pread64, libc::SYS_ftruncate, libc::SYS_fdatasync],
+    },
     Purpose {
         what: "memory",
         calls: &[libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise, libc::SYS_brk],

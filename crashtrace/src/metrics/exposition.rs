@@ -165,6 +165,8 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
         Metric::LinesWritten => one(Value::Count(lines.written)),
         Metric::OutputBlocked => one(Value::Gauge(OutputState::of(&it.backlog, now_ns).blocked_seconds)),
         Metric::OutputWaiting => one(Value::Gauge(it.backlog.lines() as f64)),
+        Metric::JournalSize => journal(it, now_ns, |(file_bytes, _)| file_bytes as f64),
+        Metric::JournalOldest => journal(it, now_ns, |(_, age_ns)| (age_ns / 1_000_000) as f64 / 1000.0),
         Metric::PodIndexSynced => {
             it.of_names(|names| Some(Value::Gauge(f64::from(u8::from(names.state == NamesState::Synced)))))
         }
@@ -190,6 +192,11 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
         | Metric::MessagesDropped
         | Metric::SinkFailures => counted(metric, it),
     }
+}
+
+/// A value of the journal, if there is one.
+fn journal(it: &Metrics, now_ns: u64, value: impl Fn((u64, u64)) -> f64) -> Vec<Sample> {
+    it.backlog.journal(now_ns).map(|shown| (Vec::new(), Value::Gauge(value(shown)))).into_iter().collect()
 }
 
 /// Counts with one label.
@@ -237,6 +244,8 @@ fn place(counter: Counter) -> (Metric, &'static [&'static str]) {
         Counter::EndsWell => (Metric::EndsNotReported, &["done"]),
         Counter::EndsUnwanted => (Metric::EndsNotReported, &["unwanted"]),
         Counter::EndsUntold => (Metric::Lost, &["pipeline", "storm"]),
+        Counter::JournalDropped => (Metric::Lost, &["journal", "dropped"]),
+        Counter::JournalDamaged => (Metric::Lost, &["journal", "damaged"]),
         Counter::MessagesDropped => (Metric::MessagesDropped, &["unwritable"]),
         Counter::MessagesKeptBack => (Metric::MessagesDropped, &["too_many"]),
         Counter::SinkFailures => (Metric::SinkFailures, &[]),

@@ -93,6 +93,8 @@ listed! {
         LinesWritten,
         OutputBlocked,
         OutputWaiting,
+        JournalSize,
+        JournalOldest,
         Reports,
         ReportsFiltered,
         Lost,
@@ -211,7 +213,7 @@ impl Metric {
                 Counter,
                 None,
                 &[],
-                "Written lines, lines about the agent included.",
+                "Written lines, lines about the agent included. With a journal, lines that are in it.",
             ),
             Self::OutputBlocked => row(
                 "crashtrace_output_blocked",
@@ -225,7 +227,21 @@ impl Metric {
                 Gauge,
                 None,
                 &[],
-                "Lines that wait for standard output. Above 256 KiB records wait in the ring.",
+                "Lines that wait for standard output, those in the journal included. Without a journal, records wait in the ring above 256 KiB.",
+            ),
+            Self::JournalSize => row(
+                "crashtrace_journal_size",
+                Gauge,
+                Some("bytes"),
+                &[],
+                "Size of the journal's files, with lines that are delivered already. None without --journal.",
+            ),
+            Self::JournalOldest => row(
+                "crashtrace_journal_oldest",
+                Gauge,
+                Some("seconds"),
+                &[],
+                "Age of the oldest line in the journal that standard output has not taken; 0 if there is none. None without --journal.",
             ),
             Self::Reports => row(
                 "crashtrace_reports",
@@ -246,7 +262,7 @@ impl Metric {
                 Counter,
                 None,
                 &["stage", "reason"],
-                "Missing from the reports: records without room in the ring (ring), unreadable records (decode), failed allocations that were counted and have no record, and ends of containers for which the ring had no room to spare (kernel), ends of containers in a storm of them (pipeline).",
+                "Missing from the reports: records without room in the ring (ring), unreadable records (decode), failed allocations that were counted and have no record, and ends of containers for which the ring had no room to spare (kernel), ends of containers in a storm of them (pipeline), lines that the journal dropped undelivered or that were damaged in it (journal).",
             ),
             Self::LostInRing => row(
                 "crashtrace_lost_in_ring",
@@ -330,7 +346,7 @@ impl Metric {
                 Counter,
                 None,
                 &[],
-                "Failures of sinks other than standard output: a recording that failed, or a record that it left out.",
+                "Failures of sinks other than standard output: a recording that failed, a record that it left out, or a journal that could not be written.",
             ),
             Self::PodIndexSynced => row(
                 "crashtrace_pod_index_synced",

@@ -13,6 +13,8 @@ pub struct AgentStarted {
     /// What opens each line.
     #[serde(flatten)]
     pub envelope: Envelope,
+    /// A later session delivers it, from the journal: the one that made it may have sent it too.
+    pub redelivered: bool,
     /// Always `agent_started`.
     pub kind: AgentStartedKind,
     /// When, as UTC.
@@ -48,6 +50,8 @@ pub struct Loss {
     /// What opens each line; `lost` includes these.
     #[serde(flatten)]
     pub envelope: Envelope,
+    /// A later session delivers it, from the journal: the one that made it may have sent it too.
+    pub redelivered: bool,
     /// Always `loss`.
     pub kind: LossKind,
     /// When it was noticed, as UTC.
@@ -74,6 +78,8 @@ pub struct ClockChanged {
     /// What opens each line.
     #[serde(flatten)]
     pub envelope: Envelope,
+    /// A later session delivers it, from the journal: the one that made it may have sent it too.
+    pub redelivered: bool,
     /// Always `clock_changed`.
     pub kind: ClockChangedKind,
     /// When it was noticed, as UTC by the new clock.
@@ -103,6 +109,8 @@ pub struct AgentStopping {
     /// What opens each line.
     #[serde(flatten)]
     pub envelope: Envelope,
+    /// A later session delivers it, from the journal: the one that made it may have sent it too.
+    pub redelivered: bool,
     /// Always `agent_stopping`.
     pub kind: AgentStoppingKind,
     /// When, as UTC.

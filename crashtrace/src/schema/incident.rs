@@ -16,7 +16,7 @@ pub struct Incident {
     pub id: String,
     /// 1 for the first line of an incident; a higher one replaces it.
     pub revision: u32,
-    /// The line may have been sent by an earlier session too.
+    /// The line may have been sent by an earlier session too: it is from a recording, or from the journal of that session.
     pub redelivered: bool,
     /// What happened.
     pub kind: Kind,

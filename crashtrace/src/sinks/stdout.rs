@@ -1,4 +1,4 @@
-//! Standard output: each line as JSON or as text. It is the API, so the agent exits when it is closed.
+//! Standard output: each line as JSON or as text, behind a queue or a journal. It is the API, so the agent exits when it is closed.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -6,8 +6,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use tokio::time::Instant;
 
+use super::journaled::{Clocks, Journaled};
 use super::writer::{Writer, Written};
 use super::{Backlog, LineSink, text};
+use crate::journal::{Directory, Lost};
 use crate::report::to_json_line;
 use crate::schema::Line;
 use crate::stdio;
@@ -40,8 +42,14 @@ impl Form {
 /// Standard output, written by a thread: if it blocks, the loop leaves records in the ring and goes on with all else.
 #[derive(Debug)]
 pub struct Stdout {
-    lines: Writer<Line>,
+    lines: Lines,
     form: Form,
+}
+
+#[derive(Debug)]
+enum Lines {
+    Queued(Writer<Line>),
+    Journaled(Journaled),
 }
 
 impl Stdout {
@@ -57,23 +65,66 @@ impl Stdout {
     ) -> Result<Self> {
         let written = move |line| sinks.iter_mut().for_each(|sink| sink.line(&line));
         let lines = Writer::start("lines", stdio::stdout(), MOST_BYTES, (backlog, now_ns), written);
-        Ok(Self { lines: lines.context("cannot start the thread that writes lines")?, form })
+        let lines = lines.context("cannot start the thread that writes lines")?;
+        Ok(Self { lines: Lines::Queued(lines), form })
+    }
+
+    /// The same behind a journal, as JSON. Each line goes to `sinks` once the journal has it.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start_journaled(
+        journal: Directory,
+        clocks: Clocks,
+        backlog: Arc<Backlog>,
+        sinks: Vec<Box<dyn LineSink>>,
+    ) -> Result<Self> {
+        let lines = Journaled::start(journal, stdio::stdout(), clocks, backlog, sinks)?;
+        Ok(Self { lines: Lines::Journaled(lines), form: Form::Json })
     }
 
     pub(super) fn line(&mut self, line: Line) {
-        self.lines.put(self.form.bytes(&line), line);
+        let bytes = self.form.bytes(&line);
+        match &mut self.lines {
+            Lines::Queued(lines) => lines.put(bytes, line),
+            Lines::Journaled(lines) => lines.put(bytes, line),
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.lines.is_full()
+        match &self.lines {
+            Lines::Queued(lines) => lines.is_full(),
+            Lines::Journaled(lines) => lines.is_full(),
+        }
+    }
+
+    /// Lines that were lost in the journal, and how often it could not be written.
+    pub(super) fn journal(&self) -> (Lost, u64) {
+        match &self.lines {
+            Lines::Queued(_) => Default::default(),
+            Lines::Journaled(lines) => (lines.lost(), lines.failures()),
+        }
     }
 
     pub(super) async fn changed(&mut self) -> io::Result<()> {
-        self.lines.changed().await
+        match &mut self.lines {
+            Lines::Queued(lines) => lines.changed().await,
+            Lines::Journaled(lines) => lines.changed().await,
+        }
+    }
+
+    /// Waits until a journal has all lines, where there is one: standard output takes no more.
+    pub(super) async fn keep(self, until: Instant) {
+        if let Lines::Journaled(lines) = self.lines {
+            lines.keep(until).await;
+        }
     }
 
     pub(super) async fn finish(self, until: Instant) -> Written {
-        self.lines.finish(until).await
+        match self.lines {
+            Lines::Queued(lines) => lines.finish(until).await,
+            Lines::Journaled(lines) => lines.finish(until).await,
+        }
     }
 }
 

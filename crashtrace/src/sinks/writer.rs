@@ -135,7 +135,7 @@ impl<T: Send + 'static> Writer<T> {
     }
 }
 
-fn panicked() -> io::Error {
+pub(in crate::sinks) fn panicked() -> io::Error {
     io::Error::other("the thread that writes it panicked")
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::gfp::GfpNames;
+use crate::journal::State;
 use crate::metrics::Hooks;
 use crate::names::NamesStatus;
 use crate::schema::NameSource;
@@ -20,6 +21,7 @@ fn metrics() -> Metrics {
     for (number, counter) in (100..).zip(Counter::VARIANTS.iter().copied()) {
         metrics.stats.set(counter, number);
     }
+    metrics.backlog.holds(&State { file_bytes: 4096, oldest_ns: Some(1), ..State::default() });
     metrics.names = vec![
         NamesStatus {
             source: NameSource::Kube,

@@ -189,6 +189,7 @@ fn other_lines_are_lines() {
     lines.wrote(
         &Line::AgentStarted(Box::new(crate::schema::AgentStarted {
             envelope: Envelope::default(),
+            redelivered: false,
             kind: crate::schema::AgentStartedKind::AgentStarted,
             time: String::new(),
             ktime_ns: 0,
