@@ -20,7 +20,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use strum::VariantArray as _;
 
-use crashtrace_test_support::deploy::needs::{CONTAINERD, Form, NEEDS, Need, SOCKET, What};
+use crashtrace_test_support::deploy::needs::{
+    CONTAINERD, Form, JOURNAL, JOURNALED, NEEDS, Need, SOCKET, What,
+};
 use crashtrace_test_support::deploy::render;
 
 mod documents;
@@ -214,11 +216,15 @@ fn given(objects: &[Value]) -> BTreeSet<String> {
     let mounts = container.volume_mounts.unwrap_or_default();
     assert_eq!(volumes.len(), mounts.len(), "each is mounted once");
     for mount in mounts {
-        assert_eq!(mount.read_only, Some(true), "{}", mount.mount_path);
         let volume = volumes.iter().find(|volume| volume.name == mount.name).expect("its volume");
         let host = volume.host_path.clone().expect("a path of the host");
-        assert_eq!(host.type_.as_deref(), Some("Directory"), "nothing is made on a node");
-        given.push(What::Mount { host: host.path.leak(), at: mount.mount_path.leak() });
+        let (path, at): (&str, &str) = (host.path.leak(), mount.mount_path.leak());
+        match (mount.read_only, host.type_.as_deref()) {
+            (Some(true), Some("Directory")) => given.push(What::Mount { host: path, at }),
+            // Nothing else is made on a node.
+            (None, Some("DirectoryOrCreate")) => given.push(What::Writable { host: path, at }),
+            other => panic!("{at}: {other:?}"),
+        }
     }
     given.extend(container.env.into_iter().flatten().map(|variable| What::Variable(variable.name.leak())));
     given.iter().map(|what| format!("{what:?}")).collect()
@@ -279,6 +285,29 @@ fn the_runtimes_socket_is_a_component_for_either_form() {
         let given = given(&crio);
         assert!(given.contains(&format!("{mount:?}")) && !given.contains(&named(&SOCKET)), "{given:?}");
         assert_eq!(watch(&crio).pods, watch(&objects).pods);
+    }
+}
+
+/// The one folder that the agent writes to: only its component mounts it, in either form, and the component changes nothing else. In
+/// any order with the others.
+#[test]
+fn the_journal_is_a_component_for_either_form() {
+    for form in Form::ALL {
+        let plain = rendered(form);
+        let objects = with(form, &[JOURNALED]).expect("they fit together");
+        let mut expected = needed(form);
+        expected.insert(named(&JOURNAL));
+        assert_eq!(given(&objects), expected, "{form:?}");
+        let journal = watch(&objects).journal.expect("a journal");
+        assert_eq!(journal.directory, Path::new("/var/lib/crashtrace"));
+        assert_eq!(watch(&objects), cli::Watch { journal: Some(journal.clone()), ..watch(&plain) });
+        for components in [[JOURNALED, CONTAINERD], [CONTAINERD, JOURNALED]] {
+            let both = with(form, &components).expect("they fit together");
+            let mut expected = expected.clone();
+            expected.insert(named(&SOCKET));
+            assert_eq!(given(&both), expected, "{components:?}");
+            assert_eq!(watch(&both).journal.as_ref(), Some(&journal));
+        }
     }
 }
 

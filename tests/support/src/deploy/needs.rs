@@ -17,8 +17,10 @@ pub enum What {
     Capability(&'static str),
     /// A verb on a resource of the core API.
     Verb(&'static str, &'static str),
-    /// A folder of the host, and where the container has it. All are read-only.
+    /// A folder of the host, and where the container has it, read-only.
     Mount { host: &'static str, at: &'static str },
+    /// The same, and the agent writes to it; kubelet creates it.
+    Writable { host: &'static str, at: &'static str },
     /// A variable.
     Variable(&'static str),
 }
@@ -75,5 +77,12 @@ pub const NEEDS: [Need; 10] = [
 pub const SOCKET: Need =
     both(What::Mount { host: "/run/containerd", at: "/run/containerd" }, "names from the runtime");
 
+/// The same, by `deploy/journal`.
+pub const JOURNAL: Need = both(
+    What::Writable { host: "/var/lib/crashtrace", at: "/var/lib/crashtrace" },
+    "the journal of lines that were not delivered",
+);
+
 /// The folders of components that a form is made another with, below deploy/.
 pub const CONTAINERD: &str = "runtime-socket/containerd";
+pub const JOURNALED: &str = "journal";
