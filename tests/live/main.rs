@@ -24,6 +24,8 @@ use crashtrace_test_support::scenario_program::program;
 
 /// Ends of containers.
 mod exits;
+/// A journal, and an output that is not read.
+mod journal;
 /// Loads that are interrupted, hindered and broken off.
 mod starts;
 
