@@ -168,7 +168,10 @@ mod tests {
         Stamp { journal_ns: at, at: Now { boot: 7, boottime_ns: at, realtime_ns: -1 } }
     }
 
-    fn all(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
+    /// Lines with their numbers.
+    type Lines = Vec<(u64, Vec<u8>)>;
+
+    fn all(mut bytes: &[u8]) -> Lines {
         let mut found = Vec::new();
         while let Some(it) = find(bytes) {
             found.push((it.number, bytes[it.line.clone()].to_vec()));
@@ -177,7 +180,8 @@ mod tests {
         found
     }
 
-    fn journal(lines: &[Vec<u8>]) -> (Vec<u8>, Vec<(u64, Vec<u8>)>, Vec<usize>) {
+    /// The bytes of these lines, what comes back of them, and where each entry ends.
+    fn journal(lines: &[Vec<u8>]) -> (Vec<u8>, Lines, Vec<usize>) {
         let (mut bytes, mut ends) = (prologue().to_vec(), Vec::new());
         let mut expected = Vec::new();
         for (number, line) in (1..).zip(lines) {
