@@ -221,32 +221,69 @@ fn close_time(one: f64, other: f64) -> bool {
     (one - other).abs() <= 101.0
 }
 
-/// The same words, with sizes (48 MiB), shares (79 %), times (2.8 ms) and counts of cgroups that are close.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Measure {
+    Time,
+    Size,
+}
+
+/// What a unit measures, and how many milliseconds or bytes it has.
+fn measure(unit: &str) -> Option<(Measure, f64)> {
+    Some(match unit {
+        "ms" => (Measure::Time, 1.0),
+        "s" => (Measure::Time, 1000.0),
+        "B" => (Measure::Size, 1.0),
+        "KiB" => (Measure::Size, 1024.0),
+        "MiB" => (Measure::Size, 1024.0 * 1024.0),
+        "GiB" => (Measure::Size, 1024.0 * 1024.0 * 1024.0),
+        _ => return None,
+    })
+}
+
+/// Whether the word before this one is a number.
+fn is_number(words: &[String], index: usize) -> bool {
+    index.checked_sub(1).and_then(|before| words.get(before)).is_some_and(|word| word.parse::<f64>().is_ok())
+}
+
+/// The same words, with sizes (48 MiB), shares (79 %), times (2.8 ms) and counts of cgroups that are close. Two that are close may
+/// have another unit (989 ms and 1.0 s).
 fn alike(one: &str, other: &str) -> bool {
     let words = |text: &str| -> Vec<String> {
         let plain = |word: &str| word.trim_matches(|mark| "(),;:".contains(mark)).to_owned();
         text.split(' ').map(plain).collect()
     };
     let (left, right) = (words(one), words(other));
+    let unit = |words: &[String], index: usize| {
+        words.get(index).map_or("", String::as_str).trim_end_matches('.').to_owned()
+    };
     let same = |index: usize| {
         let (one, other) = (&left[index], &right[index]);
-        let unit = left.get(index + 1).map_or("", String::as_str).trim_end_matches('.');
+        let [of_one, of_other] = [&left, &right].map(|words| unit(words, index + 1));
         // `8 of 9 cgroups were looked at, of which 3 held`
         let word = |ahead: usize| left.get(index + ahead).map(String::as_str);
         let of_which =
             index.checked_sub(1).and_then(|before| left.get(before)).is_some_and(|word| word == "which");
-        let of_cgroups = unit == "of" && word(3) == Some("cgroups") || unit == "held" && of_which;
+        let of_cgroups = of_one == "of" && word(3) == Some("cgroups") || of_one == "held" && of_which;
         let numbers = one.parse::<f64>().ok().zip(other.parse::<f64>().ok());
+        match numbers.zip(measure(&of_one).zip(measure(&of_other))) {
+            // 989 ms and 1.0 s.
+            Some(((one, other), ((measure, factor), (same, by)))) if measure == same => {
+                return match measure {
+                    Measure::Time => close_time(one * factor, other * by),
+                    Measure::Size => close(one * factor, other * by),
+                };
+            }
+            _ => {}
+        }
+        let kind = |word: &str| measure(word.trim_end_matches('.')).map(|(measure, _)| measure);
         one == other
-            || numbers.is_some_and(|(one, other)| match unit {
+            || kind(one).is_some_and(|it| kind(other) == Some(it))
+                && is_number(&left, index)
+                && is_number(&right, index)
+            || numbers.is_some_and(|(one, other)| match of_one.as_str() {
                 "%" => close_share(one, other),
                 "cgroups" => close_count(one, other),
                 _ if of_cgroups => close_count(one, other),
-                "ms" => close_time(one, other),
-                "s" => close_time(one * 1000.0, other * 1000.0),
-                "KiB" => close(one * 1024.0, other * 1024.0),
-                "MiB" => close(one * 1024.0 * 1024.0, other * 1024.0 * 1024.0),
-                "GiB" => close(one * 1024.0 * 1024.0 * 1024.0, other * 1024.0 * 1024.0 * 1024.0),
                 _ => false,
             })
     };
