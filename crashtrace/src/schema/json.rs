@@ -32,13 +32,29 @@ pub(crate) fn to_vec(value: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
+/// Whether JSON has no harmful character as it is. Looks at eight bytes at once: of those beyond ASCII it mostly has a few `…`.
+pub(crate) fn is_harmless(json: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    let Ok(text) = str::from_utf8(json) else { return false };
+    let from_del = |word: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*word);
+        // A carry can only make it look closer than it must.
+        (word | word.wrapping_add(ONES)) & (ONES << 7) != 0
+    };
+    let harms = |at: usize| {
+        let c = text.get(at..).and_then(|text| text.chars().next());
+        c.is_some_and(|c| c >= '\x7f' && is_harmful(c))
+    };
+    let (words, rest) = json.as_chunks::<8>();
+    let close = words.iter().enumerate().filter(|(_, word)| from_del(word)).map(|(at, _)| at * 8..at * 8 + 8);
+    !close.chain([json.len() - rest.len()..json.len()]).any(|mut range| range.any(harms))
+}
+
 /// JSON made harmless. Outside of strings it has nothing but ASCII, and line ends are its own.
 #[must_use]
 pub fn harmless(json: &str) -> Cow<'_, str> {
     let is_harmful = |c: char| c >= '\x7f' && is_harmful(c);
-    // Nearly all of it, and these two look at many bytes at once.
-    let is_plain = json.is_ascii() && !json.as_bytes().contains(&0x7f);
-    if is_plain || !json.chars().any(is_harmful) {
+    if is_harmless(json.as_bytes()) {
         return Cow::Borrowed(json);
     }
     let mut text = String::with_capacity(json.len() + 16);
@@ -66,6 +82,18 @@ mod tests {
         assert_eq!(String::from_utf8(json).unwrap(), r#""a\u007f\u009b\u202e\udb40\udc41é\n""#);
         let pretty = serde_json::to_string_pretty(&["\u{2028}"]).unwrap();
         assert_eq!(harmless(&pretty), "[\n  \"\\u2028\"\n]");
+    }
+
+    #[test]
+    fn what_is_harmful_is_found_wherever_it_stands() {
+        for harmful in ["\u{7f}", "\u{9b}", "\u{202e}", "\u{e0041}"] {
+            for before in 0..20 {
+                let text = format!("{}{harmful}{}", "…a".repeat(before), "b".repeat(20 - before));
+                assert!(!is_harmless(text.as_bytes()), "{text:?}");
+                assert!(is_harmless(text.replace(harmful, "é").as_bytes()));
+            }
+        }
+        assert!(is_harmless(b"") && !is_harmless(b"\xff"));
     }
 
     proptest! {
