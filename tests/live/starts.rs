@@ -85,6 +85,29 @@ fn signals_that_interrupt_the_verifier_are_no_refusal() {
     assert!(rest.contains("\"kind\":\"agent_stopping\""), "{rest}");
 }
 
+/// While the node has no memory left its pages are not taken away, and its heap has no huge ones.
+#[test]
+fn its_memory_is_locked_and_in_small_pages() {
+    if program().is_none() {
+        return;
+    }
+    let mut agent = watch();
+    let mut stdout = BufReader::new(agent.stdout.take().expect("it is piped"));
+    let mut first = String::new();
+    stdout.read_line(&mut first).expect("text");
+    assert!(first.contains("\"kind\":\"agent_started\""), "{first}");
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("it runs");
+    let number = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        number.unwrap_or_else(|| panic!("no {name} in {status}"))
+    };
+    assert!(number("VmLck:") >= number("VmRSS:"), "{status}");
+    assert_eq!(number("THP_enabled:"), 0, "{status}");
+    kill_process(Pid::from_child(&agent), Signal::TERM).expect("it is there");
+    ended(agent);
+}
+
 #[test]
 fn an_agent_that_is_told_to_end_while_it_loads_ends_well_and_says_so() {
     if program().is_none() {

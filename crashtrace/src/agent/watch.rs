@@ -17,7 +17,7 @@ use super::metrics::{self, Served};
 use super::schedule::{CountSchedule, Heartbeat};
 use super::session::{node, preamble, session};
 use super::signals::Signals;
-use super::{journal, kernel_log, loading, pods, rights};
+use super::{journal, kernel_log, loading, memory, pods, rehearsal, rights};
 use crate::cli::{Allocations, Watch};
 use crate::decode;
 use crate::kernel::host::{KernelVersion, NO_MEMLOCK_SINCE, counts_locked_memory};
@@ -48,6 +48,7 @@ pub fn watch(config: &Watch, messages: &Messages) -> Result<()> {
 }
 
 async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
+    memory::in_small_pages();
     // Signals first: one that comes while programs are being loaded must still end the agent.
     let mut signals = Signals::take()?;
     let mut clock_set = wait_for_clocks()?;
@@ -86,6 +87,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
         opened.begin(preamble(&session, &machine, &context, memory_bytes, node_root, started_ns))
     });
     let begun = begun.transpose()?;
+    memory::stay();
     // All that needs rights is done. Only a thread that hangs in a file ([`crate::files`]) may still exist and keep them.
     let kept = rights::give_up(config, &needs, &counters);
     sum_up(unseen, attached.refused.len(), kept);
@@ -95,6 +97,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let stdout = journal::stdout(config, journal, &served)?;
     let records = recording.into_iter().map(|recording| Box::new(recording) as Box<dyn RecordSink>);
     let mut sinks = Sinks::new(stdout, records.collect());
+    rehearsal::rehearse(&session, &machine, &context);
     let node = node(&host, &context, node_root, pods);
     let mut pipeline = Pipeline::new(session, machine, context, config.filter.clone(), node);
 
