@@ -8,11 +8,12 @@ use crashtrace_ebpf::{
 
 /// Records on their way to the user side.
 ///
-/// 4 MiB. An OOM kill at a pod's limit takes at most 2,000 bytes, so 2,000 kills fit while the user side is stopped: a decision with one
-/// cgroup path of five levels, which the victim and the limit owner share (1,056 bytes), a victim (200), the memory of the limit owner
-/// and of the victim's memcg (544), the cgroups below the limit (some 400), an end (48), and 40 for the ring's own heads, less the words
-/// that are zero, a quarter and more. That is more than a node makes in the seconds that an agent may hang, and 4 MiB fits in the
-/// agent's memory limit. Records with deep or long cgroup paths are larger, up to 15 KiB.
+/// 4 MiB. An OOM kill at a pod's limit takes 1,670 bytes, and one at a container's 1,350, with names as Kubernetes gives them and with the
+/// ring's own heads (counted on 6.1), so 2,500 kills fit while the user side is stopped: a decision with one cgroup path of five levels,
+/// which the victim and the limit owner share (1,056 bytes), a victim (200), the memory of the limit owner and of the victim's memcg
+/// (544), the cgroups below the limit (some 250), an end (48), and 8 for each, less the words that are zero. That is more than a node
+/// makes in the seconds that an agent may hang, and 4 MiB fits in the agent's memory limit. Records with deep or long cgroup paths are
+/// larger, up to 15 KiB.
 #[map]
 pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0);
 
@@ -247,7 +248,7 @@ pub(crate) struct Budget {
 pub(crate) const BUDGET_RECORDS: u64 = 100;
 
 /// Bytes of the ring that may be unread when the end of a container is written: half of it. So a storm of such ends leaves 2 MiB, room
-/// for 1,000 OOM kills.
+/// for 1,200 OOM kills.
 pub(crate) const EXITS_SHARE: u64 = 2 * 1024 * 1024;
 
 /// Signals to the first process of a container, by process id.
