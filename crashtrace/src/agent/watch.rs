@@ -40,6 +40,7 @@ const STOP: Duration = Duration::from_secs(5);
 /// # Errors
 /// The node cannot be watched ([`Unusable`] where the reason is on the node), or the output or the recording cannot be written.
 pub fn watch(config: &Watch, messages: &Messages) -> Result<()> {
+    memory::in_small_pages();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let end = runtime.block_on(watch_here(config, messages));
     // A name server that does not answer blocks the look-up of a name for half a minute, and to drop the runtime waits for it.
@@ -48,7 +49,6 @@ pub fn watch(config: &Watch, messages: &Messages) -> Result<()> {
 }
 
 async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
-    memory::in_small_pages();
     // Signals first: one that comes while programs are being loaded must still end the agent.
     let mut signals = Signals::take()?;
     let mut clock_set = wait_for_clocks()?;
