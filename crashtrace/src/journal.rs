@@ -10,7 +10,7 @@
 //! Each line is in a file before it is taken ([`Spool`]), and `cursor` says up to where lines were delivered. So what a session did
 //! not deliver, however it ended, the next one delivers, marked. Files have a fixed number ([`SLOTS`]) and are all opened at the
 //! start: the agent gives up the right to open, create and remove files before it writes a line, so a segment that is used again is
-//! cut, not removed. [`frame`] has the format, [`cursor`] the place of delivery, [`age`] the time; these are pure. [`directory`] is
+//! cut, not removed. [`frame`] has the format, [`cursor`] the place of delivery, [`age`] the time; these are pure. `directory` is
 //! the only module that knows paths.
 //!
 //! Loss is counted, never silent ([`Lost`]): lines that went for lack of room or because of their age, and lines that were damaged.

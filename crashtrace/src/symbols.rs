@@ -63,8 +63,8 @@ pub struct Symbols {
     ranges: Vec<Range>,
     /// Those of [`FUNCTIONS`] that exist under exactly that name: the names that a kprobe can use.
     exact: BTreeSet<String>,
-    /// Addresses of [`NODES`] and of the ABI's [`address`], 0 for a name that is listed more than once: static data of another file
-    /// may have the name as well. Not valid on another machine.
+    /// Addresses of [`NODES`] and of the ABI's [`mod@address`], 0 for a name that is listed more than once: static data of another
+    /// file may have the name as well. Not valid on another machine.
     #[serde(skip)]
     data: BTreeMap<&'static str, u64>,
     /// The list had symbols of the kernel proper: a function that is not in `exact` does not exist.

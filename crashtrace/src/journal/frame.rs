@@ -5,7 +5,7 @@
 //!
 //! | bytes | is |
 //! |---|---|
-//! | 4 | [`MARK`]: it has a zero byte, which no line has, so it is found again after damage |
+//! | 4 | `MARK`: it has a zero byte, which no line has, so it is found again after damage |
 //! | 4 | length of the line |
 //! | 8 | number of the line in the journal, from 1 |
 //! | 8, 8, 8, 8 | [`Stamp`]: journal time, boot, `CLOCK_BOOTTIME`, `CLOCK_REALTIME` |

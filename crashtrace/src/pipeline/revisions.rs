@@ -24,7 +24,7 @@ pub(super) const AGAIN_NS: u64 = 250_000_000;
 const AGAIN_LATE_NS: u64 = 2_000_000_000;
 /// Cases that wait at one time.
 pub(super) const MOST: usize = 512;
-/// How much memory they take together, by [`bytes`].
+/// How much memory they take together, by [`bytes()`].
 pub(super) const MOST_BYTES: usize = 6 << 20;
 /// Incidents whose revision is remembered, beside those that wait.
 const REMEMBERED: usize = 1024;
