@@ -58,6 +58,7 @@ const MAX_FUNCTION_BYTES: u64 = 64 * 1024;
 
 /// Addresses of the kernel's functions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Recorded")]
 pub struct Symbols {
     /// Address ranges. A function may have more than one: the compiler moves rare code elsewhere.
     ranges: Vec<Range>,
@@ -79,6 +80,30 @@ struct Range {
     start: u64,
     end: u64,
     function: String,
+}
+
+/// The most ranges that are taken of a recording: each function, with the parts that compilers move elsewhere.
+const MOST_RANGES: usize = 8 * FUNCTIONS.len();
+
+/// Symbols as a recording has them, which may come from anywhere.
+#[derive(Deserialize)]
+struct Recorded {
+    ranges: Vec<Range>,
+    exact: BTreeSet<String>,
+    listed: bool,
+    unusable: Option<String>,
+}
+
+impl From<Recorded> for Symbols {
+    /// Names that nothing looks for would only take memory: each record's stack may have them, and a preamble may have a megabyte of
+    /// a name.
+    fn from(recorded: Recorded) -> Self {
+        let Recorded { mut ranges, mut exact, listed, unusable } = recorded;
+        ranges.retain(|range| FUNCTIONS.contains(&range.function.as_str()));
+        ranges.truncate(MOST_RANGES);
+        exact.retain(|function| FUNCTIONS.contains(&function.as_str()));
+        Self { ranges, exact, data: BTreeMap::new(), listed, unusable }
+    }
 }
 
 impl Symbols {

@@ -44,6 +44,24 @@ fn sample() -> Symbols {
 }
 
 #[test]
+fn of_a_recording_only_functions_that_are_looked_for_are_taken_and_not_too_many() {
+    let range = |start: usize, function: &str| {
+        format!(r#"{{"start":{},"end":{},"function":"{function}"}}"#, start * 10, start * 10 + 9)
+    };
+    let mut ranges: Vec<_> = (1..=MOST_RANGES + 9).map(|start| range(start, "out_of_memory")).collect();
+    ranges.insert(0, range(0, &"x".repeat(100_000)));
+    let json = format!(
+        r#"{{"ranges":[{}],"exact":["kswapd","{}"],"listed":true,"unusable":null}}"#,
+        ranges.join(","),
+        "y".repeat(100_000)
+    );
+    let symbols: Symbols = serde_json::from_str(&json).expect("symbols");
+    assert_eq!((symbols.name_of(5), symbols.name_of(15)), (None, Some("out_of_memory")));
+    assert_eq!(symbols.ranges.len(), MOST_RANGES);
+    assert_eq!(symbols.exact.iter().collect::<Vec<_>>(), ["kswapd"]);
+}
+
+#[test]
 fn a_return_address_names_the_function_that_it_returns_to() {
     let symbols = sample();
     assert_eq!(symbols.unusable(), None);
