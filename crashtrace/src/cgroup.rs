@@ -346,6 +346,9 @@ impl Placement {
     }
 }
 
+/// Stands for a name that is not UTF-8: no cgroup can be called so.
+const NO_TEXT: &str = "/";
+
 /// Components of a path, each with the length of the prefix that ends with it.
 #[derive(Clone)]
 struct Parts<'a> {
@@ -369,7 +372,7 @@ impl<'a> Iterator for Parts<'a> {
         let end = from + rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
         self.at = end;
         // Every known name is ASCII; any other must only be there, and match nothing.
-        Some((str::from_utf8(&self.path[from..end]).unwrap_or("?"), end))
+        Some((str::from_utf8(&self.path[from..end]).unwrap_or(NO_TEXT), end))
     }
 }
 

@@ -18,8 +18,8 @@
 //! names are that user's, and said to be. Nomad, slurmd and Garden make plain directories: no systemd has a unit for them, whatever
 //! they are called.
 
-use super::Parts;
 use super::names::{Container, is_hex, unit, uuid};
+use super::{NO_TEXT, Parts};
 use crate::schema::{EngineKind, Runtime};
 
 /// A cgroup of such software.
@@ -57,7 +57,8 @@ pub(super) fn groups(directory: &str) -> bool {
 }
 
 fn engine(mut parts: Parts<'_>) -> Option<Engine> {
-    let made = |kind, name: &str, end| Some(Engine { kind, name: name.to_owned(), end });
+    // Here any name is one.
+    let made = |kind, name: &str, end| (name != NO_TEXT).then(|| Engine { kind, name: name.to_owned(), end });
     let (first, end) = parts.next()?;
     if let Some(name) = first.strip_prefix("lxc.payload.").filter(|name| !name.is_empty()) {
         return made(EngineKind::LxcContainer, name, end);

@@ -56,6 +56,15 @@ fn or_dash(text: Option<String>) -> String {
 }
 
 #[test]
+fn a_name_that_is_no_text_is_no_containers() {
+    for path in [&b"/garden/\xff"[..], b"/lxc/\xff", b"/lxc.payload/\xff/a", b"/docker/buildkit/\xff"] {
+        let found = parse(path);
+        assert_eq!((found.engine, found.place), (None, Place::Other), "{}", path.escape_ascii());
+    }
+    assert_eq!(parse(b"/garden/?").engine.map(|it| it.name).as_deref(), Some("?"), "one may be called so");
+}
+
+#[test]
 fn every_path_of_the_table_has_its_reviewed_placement() {
     let mut rows = 0;
     let mut wrong = Vec::new();
