@@ -20,8 +20,8 @@ pub(super) const SOON_NS: u64 = 5_000_000_000;
 pub(super) const WAIT_NS: u64 = 300_000_000_000;
 /// Interval between lookups, until [`SOON_NS`].
 pub(super) const AGAIN_NS: u64 = 250_000_000;
-/// And after that.
-const AGAIN_LATE_NS: u64 = 2_000_000_000;
+/// And after that, at times that all cases share, so that waiting ones wake the agent once and not each by itself.
+const AGAIN_LATE_NS: u64 = 30_000_000_000;
 /// Cases that wait at one time.
 pub(super) const MOST: usize = 512;
 /// How much memory they take together, by [`bytes()`].
@@ -125,7 +125,11 @@ impl Revisions {
             waiting.changed |= name(&mut waiting.case, pods);
             let is_early = now_ns < waiting.soon_ns;
             if waiting.case.names.may_grow_later() && now_ns < waiting.until_ns {
-                waiting.next_ns = now_ns.saturating_add(if is_early { AGAIN_NS } else { AGAIN_LATE_NS });
+                waiting.next_ns = if is_early {
+                    now_ns.saturating_add(AGAIN_NS)
+                } else {
+                    (now_ns / AGAIN_LATE_NS).saturating_add(1).saturating_mul(AGAIN_LATE_NS)
+                };
                 if waiting.changed && !is_early {
                     waiting.changed = false;
                     due.push(Case::clone(&waiting.case));
