@@ -216,9 +216,10 @@ fn close_count(one: f64, other: f64) -> bool {
 }
 
 /// Whether two times in milliseconds may be of the same event: one hook sees an OOM kill when it is decided, and another when its
-/// victim is marked, with lines on a slow console in between. Longer times are told in tenths of a second.
+/// victim is marked, with lines on a slow console in between; and where programs can be preempted, other tasks run between two agents'
+/// programs on one hook (on 6.12-rt 137 ms, on a busy host).
 fn close_time(one: f64, other: f64) -> bool {
-    (one - other).abs() <= 101.0
+    (one - other).abs() <= 500.0
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
