@@ -12,8 +12,10 @@ use crashtrace_judge::cast::{Cast, Process};
 use crashtrace_test_support::cgroup::Cgroup;
 use crashtrace_test_support::clock::boottime_ns;
 
-/// The period of a probe: longer than the runtime's command takes on a busy machine.
+/// The period of a probe.
 const PERIOD_NS: u64 = 2_000_000_000;
+/// The time from the first probe's start to its end: longer than the runtime's command takes on a busy machine.
+const START_NS: u64 = 3_000_000_000;
 /// The failures that a probe may have.
 const FAILURES: u64 = 3;
 
@@ -149,12 +151,14 @@ pub(super) fn probe_fails_then_term(stage: &Stage<'_>) -> Result<Cast> {
         // One that succeeds counts for nothing.
         let mut probe = runtime.exec(main, &Life::new(&["exit", "0"]).named("probe"))?;
         runtime.wait(&mut probe)?;
-        let begun_ns = boottime_ns();
-        for round in 1..=FAILURES {
-            // The interval is what tells a probe from a command of a user, so it is held to whatever the runtime takes.
-            let at_ns = (begun_ns + round * PERIOD_NS).to_string();
-            let mut probe =
-                runtime.exec(main, &Life::new(&["exit", "1", "--at-ns", &at_ns]).named("probe"))?;
+        // The interval is what tells a probe from a command of a user, so it is held to whatever the runtime takes: all are there
+        // before the first ends.
+        let first_ns = boottime_ns() + START_NS;
+        let probes = (0..FAILURES).map(|round| {
+            let at_ns = (first_ns + round * PERIOD_NS).to_string();
+            runtime.exec(main, &Life::new(&["exit", "1", "--at-ns", &at_ns]).named("probe"))
+        });
+        for mut probe in probes.collect::<Result<Vec<_>>>()? {
             runtime.wait(&mut probe)?;
         }
         main.may_end();
