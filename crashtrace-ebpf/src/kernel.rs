@@ -35,15 +35,10 @@ static FIELDS: [u64; fields::COUNT] = [NOWHERE; fields::COUNT];
 #[unsafe(no_mangle)]
 static MARK_VICTIM_ARG: u32 = 0;
 
-/// Where the kernel's array of nodes is, or else its only node; 0 where that is not known.
+/// Where the kernel's data of the ABI's `address` is; 0 where that is not known, or not yet. The user side writes it when it has read
+/// the kernel's symbols, which is after the programs run: so it is no constant, and the only global that is not.
 #[unsafe(no_mangle)]
-static NODE_DATA: u64 = 0;
-#[unsafe(no_mangle)]
-static CONTIG_PAGE_DATA: u64 = 0;
-
-/// Where the kernel's data of the ABI's `address` is.
-#[unsafe(no_mangle)]
-static ADDRESSES: [u64; address::COUNT] = [0; address::COUNT];
+static mut ADDRESSES: [u64; address::COUNT] = [0; address::COUNT];
 
 /// 1 if the memory controller is on cgroup v1: swap and memory are counted together there.
 #[unsafe(no_mangle)]
@@ -76,17 +71,10 @@ pub(crate) fn node_root() -> u64 {
     unsafe { ptr::read_volatile(&raw const NODE_ROOT) }
 }
 
-/// See [`NODE_DATA`].
-#[inline(always)]
-pub(crate) fn nodes() -> (u64, u64) {
-    // SAFETY: initialised and never written while programs run, as below.
-    unsafe { (ptr::read_volatile(&raw const NODE_DATA), ptr::read_volatile(&raw const CONTIG_PAGE_DATA)) }
-}
-
 /// Where the kernel's data with this index in the ABI's `address` is, 0 where that is not known.
 #[inline(always)]
 pub(crate) fn data(index: usize) -> u64 {
-    // SAFETY: as above; `index` is one of the ABI's constants.
+    // SAFETY: `index` is one of the ABI's constants. The user side writes whole words, and any value does no harm.
     unsafe { ptr::read_volatile((&raw const ADDRESSES).cast::<u64>().add(index)) }
 }
 

@@ -54,6 +54,9 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// Array of one `u64`: 0 while programs must do nothing.
     pub const SWITCH: &str = "SWITCH";
+    /// Array of one `[u64; address::COUNT]`: where the kernel's data of [`address`](crate::address) is, 0 where that is not known. The
+    /// section of globals that are not constants, under whose name aya has it.
+    pub const ADDRESSES: &str = ".bss";
     /// Hash from [`FailureKey`](crate::FailureKey) to [`FailureCount`](crate::FailureCount).
     pub const FAILURES: &str = "FAILURES";
     /// Array of one buffer of [`SELF_TEST_BYTES`] in which a record is built: the self-test's, at its beginning.
@@ -107,12 +110,6 @@ pub mod global {
     pub const FIELDS: &str = "FIELDS";
     /// `u32`: how `oom:mark_victim` passes its victim, one of [`mark_victim_arg`](crate::mark_victim_arg).
     pub const MARK_VICTIM_ARG: &str = "MARK_VICTIM_ARG";
-    /// `u64`: address of the kernel's `node_data`, 0 where that is not known.
-    pub const NODE_DATA: &str = "NODE_DATA";
-    /// `u64`: address of the kernel's `contig_page_data`, its only node; 0 where it has several, or that is not known.
-    pub const CONTIG_PAGE_DATA: &str = "CONTIG_PAGE_DATA";
-    /// `[u64; address::COUNT]`: where the kernel's data of [`address`](crate::address) is, 0 where that is not known.
-    pub const ADDRESSES: &str = "ADDRESSES";
     /// `u32`: 1 if the memory controller is on cgroup v1.
     pub const CGROUP_V1: &str = "CGROUP_V1";
     /// [`GfpBits`](crate::GfpBits), as seven `u32`.
@@ -131,7 +128,7 @@ pub mod mark_victim_arg {
     pub const TASK: u32 = 1;
 }
 
-/// Data of the kernel by index into [`global::ADDRESSES`], with their names in `/proc/kallsyms`.
+/// Data of the kernel by index into [`map::ADDRESSES`], with their names in `/proc/kallsyms`.
 pub mod address {
     /// The place of each statistic in `memcg_vmstats.state`, a byte each (`mm/memcontrol.c`, from 6.10 on).
     pub const MEMCG_STATS_INDEX: usize = 0;
@@ -153,8 +150,12 @@ pub mod address {
     pub const TCP_PAGES: usize = 8;
     /// Pages of UDP's buffers (`net/ipv4/udp.c`).
     pub const UDP_PAGES: usize = 9;
+    /// The array of pointers to the NUMA nodes (`mm/numa.c`, or the architecture's).
+    pub const NODE_DATA: usize = 10;
+    /// The only node of a kernel that is built for one (`mm/memblock.c`).
+    pub const CONTIG_PAGE_DATA: usize = 11;
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 12;
     /// Their names, by index.
     pub const NAMES: [&str; COUNT] = [
         "mem_cgroup_stats_index",
@@ -167,5 +168,7 @@ pub mod address {
         "nr_swap_pages",
         "tcp_memory_allocated",
         "udp_memory_allocated",
+        "node_data",
+        "contig_page_data",
     ];
 }

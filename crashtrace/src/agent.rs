@@ -8,6 +8,7 @@ mod clock;
 mod doctor;
 mod host;
 mod journal;
+mod kallsyms;
 mod kernel_log;
 mod loading;
 mod memory;

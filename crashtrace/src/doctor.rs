@@ -204,8 +204,9 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         let trial = trials.iter().find(|trial| trial.hook == tier.hook && trial.usable)?;
         Some((tier, trial))
     });
-    let mut blind =
-        used.map_or(Vec::new(), |(tier, trial)| plan::blind(tier, optional(trial, beside), &facts, &symbols));
+    let mut blind = used.map_or(Vec::new(), |(tier, trial)| {
+        plan::blind(tier, optional(trial, beside), &facts, Some(&symbols))
+    });
     // Another kind of hook may see more of the kernel, but none of this.
     let hooks_see_all = blind.iter().all(|blind| blind.chosen);
     blind.extend(used.and_then(|_| names::blind(&names)));

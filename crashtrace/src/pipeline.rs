@@ -25,6 +25,7 @@ use crate::schema::{
     ClockChanged, ClockChangedKind, Envelope, Line, Loss, LossKind, NameSource, SCHEMA, Text,
 };
 use crate::stats::{Counter, EndCounts, Stats};
+use crate::symbols::Symbols;
 use ends::Ends;
 use revisions::Revisions;
 
@@ -128,6 +129,18 @@ impl Pipeline {
             replay: self.session.replay,
         };
         self.line(Line::AgentStarted(Box::new(line)))
+    }
+
+    /// What the first line says is not seen.
+    #[must_use]
+    pub fn blind(&self) -> &[BlindSpot] {
+        &self.session.blind
+    }
+
+    /// Takes the kernel's symbols, which were read after the first record may have come. Where no hook sees decisions, they have to be
+    /// there from the beginning: the stack is all that tells one then.
+    pub fn symbols(&mut self, symbols: Option<Symbols>) {
+        self.machine.symbols = symbols;
     }
 
     /// Takes the new value of `CLOCK_REALTIME` less `CLOCK_BOOTTIME`, at this time of the latter: all lines from here on use

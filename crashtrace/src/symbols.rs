@@ -45,10 +45,6 @@ pub const FUNCTIONS: [&str; 29] = [
     "__vmalloc_area_node",
 ];
 
-/// Data whose address is needed, beside what the ABI lists: the array of pointers to the NUMA nodes (`mm/numa.c` or the
-/// architecture's), or the only node of a kernel that is built for one (`mm/memblock.c`). Many kernels list functions only.
-const NODES: [&str; 2] = ["node_data", "contig_page_data"];
-
 /// Why no address can be named, where the list is there.
 const ADDRESSES_HIDDEN: &str =
     "the kernel hides its addresses from this process (kernel.kptr_restrict, CAP_SYSLOG)";
@@ -64,7 +60,7 @@ pub struct Symbols {
     ranges: Vec<Range>,
     /// Those of [`FUNCTIONS`] that exist under exactly that name: the names that a kprobe can use.
     exact: BTreeSet<String>,
-    /// Addresses of [`NODES`] and of the ABI's [`mod@address`], 0 for a name that is listed more than once: static data of another
+    /// Addresses of the data in the ABI's [`mod@address`], which many kernels do not list; 0 for a name that is listed more than once: static data of another
     /// file may have the name as well. Not valid on another machine.
     #[serde(skip)]
     data: BTreeMap<&'static str, u64>,
@@ -161,8 +157,7 @@ impl Symbols {
 
     /// Notes a symbol, if it is one of those that are looked for.
     fn take(&mut self, address: u64, name: &[u8]) {
-        let mut names = NODES.into_iter().chain(address::NAMES);
-        if let Some(data) = names.find(|data| data.as_bytes() == name) {
+        if let Some(data) = address::NAMES.into_iter().find(|data| data.as_bytes() == name) {
             self.data.entry(data).and_modify(|address| *address = 0).or_insert(address);
             return;
         }
@@ -201,21 +196,10 @@ impl Symbols {
         self.exact.contains(function)
     }
 
-    /// Address of the kernel's array of nodes, and of its only node: 0 if it does not have it or does not show it.
-    #[must_use]
-    pub fn nodes(&self) -> (u64, u64) {
-        let [array, only] = NODES.map(|name| self.address(name));
-        (array, only)
-    }
-
     /// Addresses of the kernel's data, in the order of [`address::NAMES`]: 0 where the kernel does not have it or does not show it.
     #[must_use]
     pub fn addresses(&self) -> [u64; address::COUNT] {
-        address::NAMES.map(|name| self.address(name))
-    }
-
-    fn address(&self, name: &str) -> u64 {
-        self.data.get(name).copied().unwrap_or(0)
+        address::NAMES.map(|name| self.data.get(name).copied().unwrap_or(0))
     }
 
     /// Whether addresses in `function`, one of [`FUNCTIONS`], can be named. If they cannot, for example because it was inlined,
@@ -283,11 +267,6 @@ impl Beginnings {
         let mut index = 0;
         while index < FUNCTIONS.len() {
             places[Self::place(FUNCTIONS[index].as_bytes())] = true;
-            index += 1;
-        }
-        index = 0;
-        while index < NODES.len() {
-            places[Self::place(NODES[index].as_bytes())] = true;
             index += 1;
         }
         index = 0;

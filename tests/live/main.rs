@@ -108,8 +108,6 @@ fn a_table_of_another_kernel_is_found_out_by_reading_this_process() {
             layout: &layout,
             functions: &types.functions,
             mark_victim_arg: 1,
-            nodes: (0, 0),
-            addresses: [0; crashtrace_ebpf::address::COUNT],
             cgroup_v1: false,
             node_root: 0,
             gfp: GfpNames::fallback().kernel_bits(),

@@ -13,11 +13,11 @@ use core::ptr;
 use crashtrace_ebpf::fields;
 use crashtrace_ebpf::{
     Header, MAX_NUMA_NODES, MAX_ORDERS, MAX_ZONE_TYPES, MAX_ZONES, NO_TYPE, Section, ZONE_NAME_BYTES, Zone,
-    ZonesHead, kind, section, zone_missing,
+    ZonesHead, address, kind, section, zone_missing,
 };
 
 use crate::emit::{Record, end, grow, scratch_of};
-use crate::kernel::{copy, copy_member, copy_string, field, is_zero, member, nodes, offset, read};
+use crate::kernel::{copy, copy_member, copy_string, data, field, is_zero, member, offset, read};
 use crate::maps::{HOLDERS_AT, Scratch, slot};
 use crate::probes::oom::memory;
 
@@ -69,7 +69,7 @@ const _: () = assert!(size_of::<Header>() < HOLDERS_AT);
 fn note(record: &Record, zonelist: u64) {
     // SAFETY: `Record::begin` took the scratch from its map.
     unsafe { (&raw mut (*record.scratch()).candidates).write_volatile(0) };
-    let (array, only) = nodes();
+    let (array, only) = (data(address::NODE_DATA), data(address::CONTIG_PAGE_DATA));
     if array != 0 {
         for node in 0..MAX_NUMA_NODES as u64 {
             // A node that does not exist is a null pointer, which cannot be read.

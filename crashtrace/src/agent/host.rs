@@ -1,7 +1,5 @@
 //! The host as inspected at the start: all that must be known before anything can be loaded.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -11,6 +9,7 @@ use thiserror::Error;
 
 use super::cgroupfs::{CgroupFs, node_root};
 use super::clock::{Hidden, Wall};
+use super::kallsyms::Unread;
 use crate::cgroup::NodeRoot;
 use crate::decode::Machine;
 use crate::gfp::GfpNames;
@@ -56,11 +55,19 @@ fn locked_memory_bytes(version: Option<KernelVersion>) -> Option<u64> {
     limit.filter(|_| counts_locked_memory(version))
 }
 
+/// The kernel's symbols.
+#[derive(Debug)]
+enum KernelSymbols {
+    Read(Symbols),
+    /// They are read later: the list itself, or nothing while another thread has it.
+    Unread(Option<Unread>),
+}
+
 /// Results of the inspection.
 pub(super) struct Host {
     pub(super) facts: HostFacts,
     pub(super) view: KernelView,
-    pub(super) symbols: Symbols,
+    symbols: KernelSymbols,
     /// `None` where there is no BTF.
     pub(super) layout: Option<Layout>,
     functions: FunctionIds,
@@ -70,15 +77,25 @@ pub(super) struct Host {
 impl Host {
     /// Inspects this host, with the BTF in `btf` or the kernel's own.
     pub(super) fn inspect(btf: Option<&Path>) -> Self {
+        let mut host = Self::inspect_without_symbols(btf);
+        host.read_symbols();
+        host
+    }
+
+    /// The same, without reading the kernel's symbols: of functions to hook it knows what BTF says.
+    pub(super) fn inspect_without_symbols(btf: Option<&Path>) -> Self {
         let types = types::read(Path::new(host::KERNEL_BTF), btf);
         let facts = host::gather(Path::new("/"), &types);
-        let symbols = match File::open("/proc/kallsyms") {
-            Ok(file) => Symbols::parse(BufReader::with_capacity(64 * 1024, file)),
-            Err(error) => Symbols::without(format!("/proc/kallsyms cannot be read: {error}")),
+        let symbols = match Unread::open() {
+            Ok(list) => KernelSymbols::Unread(Some(list)),
+            Err(symbols) => KernelSymbols::Read(symbols),
         };
         let Told { layout, mark_victim_arg, gfp_bits } = types.told;
         let view = KernelView {
-            kallsyms_functions: Functions::in_kallsyms(&symbols),
+            kallsyms_functions: match &symbols {
+                KernelSymbols::Read(symbols) => Functions::in_kallsyms(symbols),
+                KernelSymbols::Unread(_) => None,
+            },
             btf_functions: Functions::by(|name| types.functions.id(name).is_some()),
             mark_victim_arg,
         };
@@ -88,6 +105,33 @@ impl Host {
             _ => GfpNames::fallback(),
         });
         Self { facts, view, symbols, layout, functions: types.functions, gfp }
+    }
+
+    /// Reads the kernel's symbols, if that was left for later.
+    pub(super) fn read_symbols(&mut self) {
+        if let KernelSymbols::Unread(list) = &mut self.symbols
+            && let Some(list) = list.take()
+        {
+            self.know(list.read());
+        }
+    }
+
+    /// The list, to be read by another thread.
+    pub(super) fn take_unread(&mut self) -> Option<Unread> {
+        let KernelSymbols::Unread(list) = &mut self.symbols else { return None };
+        list.take()
+    }
+
+    /// Takes the symbols that were read.
+    pub(super) fn know(&mut self, symbols: Symbols) {
+        self.view.kallsyms_functions = Functions::in_kallsyms(&symbols);
+        self.symbols = KernelSymbols::Read(symbols);
+    }
+
+    /// The kernel's symbols; `None` until they are read.
+    pub(super) fn symbols(&self) -> Option<&Symbols> {
+        let KernelSymbols::Read(symbols) = &self.symbols else { return None };
+        Some(symbols)
     }
 
     /// Tests on this process what the kernel side reads. The outer error: the plan was not checked first.
@@ -146,8 +190,6 @@ impl Host {
             layout,
             functions: &self.functions,
             mark_victim_arg,
-            nodes: self.symbols.nodes(),
-            addresses: self.symbols.addresses(),
             cgroup_v1: self.node_root().v1,
             node_root: self.node_root().cgroup_id.unwrap_or(0),
             gfp: self.gfp.kernel_bits(),
@@ -164,7 +206,7 @@ impl Host {
 
     /// Facts needed to read this kernel's records.
     pub(super) fn machine(&self) -> Machine {
-        let symbols = Some(self.symbols.clone()).filter(|symbols| symbols.unusable().is_none());
+        let symbols = self.symbols().filter(|symbols| symbols.unusable().is_none()).cloned();
         Machine { page_size_bytes: self.facts.page_size_bytes, symbols }
     }
 

@@ -8,7 +8,7 @@ use crate::cgroup::NodeRoot;
 use crate::cli::Watch;
 use crate::decode::Machine;
 use crate::kernel::load::Attached;
-use crate::kernel::plan::{AllocHook, ExitHooks, Optional, blind};
+use crate::kernel::plan::{AllocHook, Blind, ExitHooks, Optional, blind};
 use crate::node::Node;
 use crate::pipeline::Session;
 use crate::pods::directory::Directory;
@@ -31,16 +31,11 @@ pub(super) fn node(host: &Host, context: &Context, root: NodeRoot, pods: Directo
 
 /// The session's identity, and how much cannot be seen though the user did not choose so. Logs what.
 pub(super) fn session(config: &Watch, host: &Host, attached: &Attached, started_ns: u64) -> (Session, usize) {
-    let wanted = config.beside();
-    let alloc = AllocHook::of(attached.alloc.as_ref(), wanted.allocations);
-    let exits = ExitHooks::of(&attached.exits, wanted.exits);
-    let optional = Optional { memcg: attached.memcg, wait: attached.wait, alloc, exits };
-    let blind = blind(&attached.tier, optional, &host.facts, &host.symbols);
+    let blind = unseen(config, host, attached);
     // The stream has it too, but a user who misses something reads the log, and there it comes with a remedy.
     let unseen: Vec<_> = blind.iter().filter(|blind| !blind.chosen).collect();
     for blind in &unseen {
-        let remedy = blind.remedy.as_deref().unwrap_or("nothing is known that would help");
-        tracing::info!(why = blind.why, remedy, "not seen: {}", blind.what);
+        log(blind);
     }
     let unseen = unseen.len();
     let session = Session {
@@ -54,6 +49,25 @@ pub(super) fn session(config: &Watch, host: &Host, attached: &Attached, started_
         replay: false,
     };
     (session, unseen)
+}
+
+/// Logs what is not seen for want of symbols that were read after the session's first line; `said` is what that says.
+pub(super) fn say_unseen(config: &Watch, host: &Host, attached: &Attached, said: &[BlindSpot]) {
+    let blind = unseen(config, host, attached);
+    blind.iter().filter(|blind| said.iter().all(|said| said.field != blind.what)).for_each(log);
+}
+
+fn unseen(config: &Watch, host: &Host, attached: &Attached) -> Vec<Blind> {
+    let wanted = config.beside();
+    let alloc = AllocHook::of(attached.alloc.as_ref(), wanted.allocations);
+    let exits = ExitHooks::of(&attached.exits, wanted.exits);
+    let optional = Optional { memcg: attached.memcg, wait: attached.wait, alloc, exits };
+    blind(&attached.tier, optional, &host.facts, host.symbols())
+}
+
+fn log(blind: &Blind) {
+    let remedy = blind.remedy.as_deref().unwrap_or("nothing is known that would help");
+    tracing::info!(why = blind.why, remedy, "not seen: {}", blind.what);
 }
 
 /// The preamble of a recording.

@@ -13,12 +13,14 @@ use tokio::time::Instant;
 
 use super::clock::{self, ClockSet, Wall};
 use super::host::{Host, Unusable};
+use super::kallsyms::Late;
 use super::metrics::{self, Served};
 use super::schedule::{CountSchedule, Heartbeat};
-use super::session::{node, preamble, session};
+use super::session::{node, preamble, say_unseen, session};
 use super::signals::Signals;
 use super::{journal, kernel_log, loading, memory, pods, rehearsal, rights};
 use crate::cli::{Allocations, Watch};
+use crate::confine::Needs;
 use crate::decode;
 use crate::kernel::host::{KernelVersion, NO_MEMLOCK_SINCE, counts_locked_memory};
 use crate::kernel::load::{Attached, KernelCounters};
@@ -28,6 +30,7 @@ use crate::messages::Messages;
 use crate::pipeline::{Pipeline, Session};
 use crate::sinks::recording::{self, Begun};
 use crate::sinks::{RecordSink, Sinks};
+use crate::symbols::Symbols;
 
 /// The longest run of a program, where the kernel does not tell when all have ended.
 const PROGRAM_RUNS: Duration = Duration::from_millis(100);
@@ -56,24 +59,12 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let listener = metrics::bind(config.metrics).await?;
     let recording = config.record.as_deref().map(recording::open).transpose()?;
     let journal = journal::open(config)?;
-    let host = Host::inspect(config.btf.as_deref());
-    let plan = plan(&host.facts, &host.view, config.hooks, config.beside()).map_err(Unusable::from)?;
-    for skipped in &plan.skipped {
-        tracing::info!(hook = %skipped.hook, reason = skipped.reason, "not tried");
-    }
-    survive(host.facts.version());
-    // Before the hooks are in place, because a file on a hung mount takes seconds.
-    let needs = rights::needs(&config.pods, &host);
-    let all_failures = config.allocations == Allocations::All;
-    let Some((host, mut attached)) = loading::load(host, plan, all_failures, &mut signals).await? else {
-        return Ok(());
-    };
-    log_hooks(&attached);
+    let Some((mut host, mut attached, needs)) = put_hooks(config, &mut signals).await? else { return Ok(()) };
     let (ring, counters) = attached.take_maps()?;
     let mut log = kernel_log::KernelLog::start(&mut attached);
     let mut ring = Ring::new(ring)?;
 
-    attached.arm()?;
+    arm(&mut host, &mut attached, recording.is_some())?;
     // Earlier incidents are not reported, or as half seen: see `Pipeline::started`.
     let started_ns = clock::boottime_ns();
     let mut wall = Wall::now();
@@ -82,11 +73,8 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let pods = pods::directory(&config.pods, &config.node_name);
     let (session, unseen) = session(config, &host, &attached, started_ns);
     let session = Session { names_from: pods.sources(), ..session };
-    let begun = recording.map(|opened| {
-        let memory_bytes = host.facts.memory_bytes;
-        opened.begin(preamble(&session, &machine, &context, memory_bytes, node_root, started_ns))
-    });
-    let begun = begun.transpose()?;
+    let preamble = || preamble(&session, &machine, &context, host.facts.memory_bytes, node_root, started_ns);
+    let begun = recording.map(|opened| opened.begin(preamble())).transpose()?;
     memory::stay();
     // All that needs rights is done. Only a thread that hangs in a file ([`crate::files`]) may still exist and keep them.
     let kept = rights::give_up(config, &needs, &counters);
@@ -102,25 +90,30 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let mut pipeline = Pipeline::new(session, machine, context, config.filter.clone(), node);
 
     sinks.lines([pipeline.started(started_ns)]);
+    let mut late = Late::start(host.take_unread())?;
     let mut counting = CountSchedule::default();
     let mut heartbeat = Heartbeat::new(served.is_asked(), started_ns);
     loop {
         // The output is not read: records wait in the ring, and no lines are made of known incidents. The rest goes on.
         let full = sinks.is_full();
+        let held = full || late.holds();
         let due = [pipeline.deadline_ns(), counting.next_ns()].into_iter().flatten().filter(|_| !full);
         let due = due.chain(heartbeat.next_ns()).min();
         let due = due.map(|at| Duration::from_nanos(at.saturating_sub(clock::boottime_ns())));
         tokio::select! {
-            ready = ring.readable(), if !full => ready.context("cannot wait for the ring of records")?,
+            ready = ring.readable(), if !held => ready.context("cannot wait for the ring of records")?,
             () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
             changed = sinks.changed() => if let Err(error) = changed {
                 return sinks.gone(error, Instant::now() + STOP).await;
+            },
+            read = late.news() => if let Some(symbols) = read {
+                know(symbols, config, &mut host, &mut attached, &mut pipeline);
             },
             () = log.flush() => {}
             set = clock_set.changed() => set.context("cannot wait for the wall clock to be set")?,
             _ = signals.end() => break,
         }
-        let any = drain(&mut ring, &mut pipeline, &mut sinks, &mut wall, u64::MAX);
+        let any = !late.holds() && drain(&mut ring, &mut pipeline, &mut sinks, &mut wall, u64::MAX);
         let now_ns = clock::boottime_ns();
         if any {
             counting.records(now_ns);
@@ -160,6 +153,24 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     sinks.finish(until, untold).await
 }
 
+/// Inspects the node and puts hooks in place; gives also the rights that are needed from then on. `None` if a signal came first.
+async fn put_hooks(config: &Watch, signals: &mut Signals) -> Result<Option<(Host, Attached, Needs)>> {
+    let host = Host::inspect_without_symbols(config.btf.as_deref());
+    let plan = plan(&host.facts, &host.view, config.hooks, config.beside()).map_err(Unusable::from)?;
+    for skipped in &plan.skipped {
+        tracing::info!(hook = %skipped.hook, reason = skipped.reason, "not tried");
+    }
+    survive(host.facts.version());
+    // Before the hooks are in place, because a file on a hung mount takes seconds.
+    let needs = rights::needs(&config.pods, &host);
+    let all_failures = config.allocations == Allocations::All;
+    let Some((host, attached)) = loading::load(host, plan, all_failures, signals).await? else {
+        return Ok(None);
+    };
+    log_hooks(&attached);
+    Ok(Some((host, attached, needs)))
+}
+
 /// Checks whether the kernel's time is known, and starts to wait for the wall clock to be set.
 fn wait_for_clocks() -> Result<ClockSet> {
     clock::check().map_err(Unusable::from)?;
@@ -192,6 +203,29 @@ fn sum_up(unseen: usize, refused: usize, kept: usize) {
             "the agent watches, but not all is as it could be here: `crashtrace doctor` says what, why and what to do"
         );
     }
+}
+
+/// Switches the programs on. The kernel's symbols are read before where they are needed at once.
+fn arm(host: &mut Host, attached: &mut Attached, recording: bool) -> Result<()> {
+    // Where no hook sees decisions, a stack is all that tells them; and a recording begins with the symbols.
+    if attached.tier.decision.is_empty() || recording {
+        host.read_symbols();
+    }
+    if let Some(symbols) = host.symbols() {
+        attached.know(symbols.addresses())?;
+    }
+    Ok(attached.arm()?)
+}
+
+/// Hands on the kernel's symbols, which were read while the hooks are in place.
+fn know(symbols: Symbols, config: &Watch, host: &mut Host, attached: &mut Attached, pipeline: &mut Pipeline) {
+    if let Err(error) = attached.know(symbols.addresses()) {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(error, "the kernel's own figures of its memory are read from its files, and later");
+    }
+    host.know(symbols);
+    pipeline.symbols(host.machine().symbols);
+    say_unseen(config, host, attached, pipeline.blind());
 }
 
 /// Switches the programs off, and waits until none is running.

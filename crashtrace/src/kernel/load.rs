@@ -6,7 +6,7 @@
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
-use aya::{Ebpf, VerifierLogLevel};
+use aya::{Ebpf, Pod, VerifierLogLevel};
 use crashtrace_ebpf::{GfpBits, address, fields, global, map};
 use rustix::thread::{MembarrierCommand, membarrier};
 
@@ -40,10 +40,6 @@ pub struct Kernel<'a> {
     pub functions: &'a FunctionIds,
     /// How `oom:mark_victim` passes its victim.
     pub mark_victim_arg: u32,
-    /// Addresses of its array of nodes and of its only node; 0 where unknown.
-    pub nodes: (u64, u64),
-    /// Addresses of the data in the ABI's `address`; 0 where unknown.
-    pub addresses: [u64; address::COUNT],
     /// The memory controller is on cgroup v1.
     pub cgroup_v1: bool,
     /// Id of the cgroup at which the node's cgroups begin; 0 where that is the machine's root.
@@ -125,10 +121,7 @@ pub fn object(kernel: &Kernel<'_>) -> Result<Ebpf, LoadError> {
         aya_btf::loader()
             .override_global(global::FIELDS, offsets.as_slice(), true)
             .override_global(global::MARK_VICTIM_ARG, &kernel.mark_victim_arg, true)
-            .override_global(global::NODE_DATA, &kernel.nodes.0, true)
-            .override_global(global::CONTIG_PAGE_DATA, &kernel.nodes.1, true)
             .override_global(global::NODE_ROOT, &kernel.node_root, true)
-            .override_global(global::ADDRESSES, kernel.addresses.as_slice(), true)
             .override_global(global::CGROUP_V1, &u32::from(kernel.cgroup_v1), true)
             .override_global(global::GFP_BITS, gfp.as_slice(), true)
             .override_global(global::INCLUDE_NOWARN, &u32::from(kernel.include_nowarn), true)
@@ -198,10 +191,24 @@ impl Attached {
     }
 
     fn switch(&mut self, value: u64) -> Result<(), LoadError> {
-        let failed = |error| LoadError::Map { name: map::SWITCH, error };
-        let map = self.ebpf.map_mut(map::SWITCH).ok_or_else(|| failed(None))?;
-        let mut switch = Array::try_from(map).map_err(|error| failed(Some(error)))?;
-        switch.set(0, value, 0).map_err(|error| failed(Some(error)))
+        self.set(map::SWITCH, value)
+    }
+
+    /// Tells the programs where the kernel's data is, in the order of the ABI's `address`; 0 where that is unknown, as all are until
+    /// then.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn know(&mut self, addresses: [u64; address::COUNT]) -> Result<(), LoadError> {
+        self.set(map::ADDRESSES, addresses)
+    }
+
+    /// Writes the only value of a map.
+    fn set<V: Pod>(&mut self, name: &'static str, value: V) -> Result<(), LoadError> {
+        let failed = |error| LoadError::Map { name, error };
+        let map = self.ebpf.map_mut(name).ok_or_else(|| failed(None))?;
+        let mut array = Array::try_from(map).map_err(|error| failed(Some(error)))?;
+        array.set(0, value, 0).map_err(|error| failed(Some(error)))
     }
 
     /// The kernel side, for its log.

@@ -168,7 +168,7 @@ impl HooksWanted {
 pub struct KernelView {
     /// Functions in BTF. That of 5.10 on arm64 lists only the global ones.
     pub btf_functions: Functions,
-    /// Functions in kallsyms, by their exact names; `None` if it could not be read.
+    /// Functions in kallsyms, by their exact names; `None` if it cannot be read, or is not read yet.
     pub kallsyms_functions: Option<Functions>,
     /// How `oom:mark_victim` passes its victim according to BTF (`crashtrace_ebpf::mark_victim_arg`); `None` if BTF does not
     /// describe the tracepoint.
@@ -338,10 +338,11 @@ fn tier(hook: Hook, kernel: &KernelView) -> Tier {
         },
         Hook::Kprobe => Tier {
             hook,
-            // Most current kernels do not have it, so it is not tried where its existence is unknown.
+            // Most current kernels do not have it, so it is not tried where its existence is unknown. It is a global function.
             wait: kernel
                 .kallsyms_functions
-                .is_some_and(|functions| functions.mem_cgroup_oom_synchronize)
+                .unwrap_or(kernel.btf_functions)
+                .mem_cgroup_oom_synchronize
                 .then(|| wait(program::MEMCG_WAIT_KPROBE, Kprobe)),
             decision: decision(hook),
             memcg: if kernel.kallsyms_functions.is_none_or(|functions| functions.mem_cgroup_out_of_memory) {

@@ -7,8 +7,6 @@
 //! and the measured programs are those that `crashtrace watch` loads, by the same loader with the same globals.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -20,7 +18,6 @@ use crashtrace::kernel::layout::{KernelBtf, Layout};
 use crashtrace::kernel::load::{self, Kernel};
 use crashtrace::kernel::plan::{Beside, Functions, HooksWanted, KernelView, plan};
 use crashtrace::kernel::types;
-use crashtrace::symbols::Symbols;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
@@ -61,15 +58,11 @@ pub fn run() -> Result<()> {
     let targets: HashMap<_, _> = attaches.map(|attach| (attach.program, attach.target)).collect();
 
     let layout = Layout::resolve(&btf);
-    // Code behind a flag or an address that is not known is dead code to the verifier.
-    let kallsyms = File::open("/proc/kallsyms").context("cannot open /proc/kallsyms")?;
-    let symbols = Symbols::parse(BufReader::new(kallsyms));
+    // Code behind a flag that is not set is dead code to the verifier.
     let kernel = Kernel {
         layout: &layout,
         functions: &types.functions,
         mark_victim_arg,
-        nodes: symbols.nodes(),
-        addresses: symbols.addresses(),
         cgroup_v1: false,
         // Some id, because without one the comparison with it is dead code.
         node_root: 1,

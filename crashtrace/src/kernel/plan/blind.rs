@@ -114,9 +114,12 @@ impl AllocHook {
     }
 }
 
-/// Events that `tier` does not see on this host. `symbols` are the symbols that name the functions of a stack.
+/// Events that `tier` does not see on this host. `symbols` are the symbols that name the functions of a stack; `None` where they are
+/// not read yet, and then nothing is said to be unseen for want of one.
 #[must_use]
-pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbols) -> Vec<Blind> {
+pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: Option<&Symbols>) -> Vec<Blind> {
+    let cover = |function| symbols.is_none_or(|symbols| symbols.covers(function));
+    let unusable = || symbols.and_then(Symbols::unusable);
     let show_addresses = show_addresses(facts);
     let mut list: Vec<_> = no_controller(facts).into_iter().collect();
     let mut add = |what: &str, why: &str, remedy: Option<&str>| {
@@ -138,10 +141,10 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
             "there is no hook on the return of oom_kill_process",
             Some(BETTER_HOOKS),
         );
-        if !(symbols.covers(MEM_CGROUP_OUT_OF_MEMORY) && symbols.covers("out_of_memory")) {
+        if !(cover(MEM_CGROUP_OUT_OF_MEMORY) && cover("out_of_memory")) {
             add(
                 "whether it was the node or a cgroup that ran out of memory, where the victim's cgroups do not tell",
-                symbols.unusable().unwrap_or("/proc/kallsyms lacks the functions that would tell them apart"),
+                unusable().unwrap_or("/proc/kallsyms lacks the functions that would tell them apart"),
                 Some(&show_addresses),
             );
         }
@@ -156,10 +159,10 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: &Symbo
             None,
         );
     }
-    if !symbols.covers("memory_max_write") {
+    if !cover("memory_max_write") {
         add(
             "whether a cgroup ran out because somebody lowered its limit",
-            symbols.unusable().unwrap_or("/proc/kallsyms lacks function memory_max_write"),
+            unusable().unwrap_or("/proc/kallsyms lacks function memory_max_write"),
             Some(&show_addresses),
         );
     }

@@ -109,6 +109,21 @@ fn kprobes_are_skipped_only_if_the_symbol_is_known_not_to_be_there() {
     let unread = KernelView { kallsyms_functions: None, ..view() };
     let planned = plan(&healthy(), &unread, HooksWanted::Only(Hook::Kprobe), Beside::ALL).unwrap();
     assert_eq!(planned.tiers[0].memcg.len(), 2);
+    // Of a function that few kernels have BTF is believed.
+    assert!(planned.tiers[0].wait.is_some());
+    let without = KernelView { btf_functions: NONE, ..unread };
+    let planned = plan(&healthy(), &without, HooksWanted::Only(Hook::Kprobe), Beside::ALL).unwrap();
+    assert_eq!(planned.tiers[0].wait, None);
+}
+
+/// They are read when the hooks are in place.
+#[test]
+fn symbols_that_are_not_read_yet_lack_no_function() {
+    let plan = plan(&healthy(), &view(), HooksWanted::Auto, Beside::ALL).unwrap();
+    let optional = Optional { memcg: true, wait: true, alloc: AllocHook::Probe, exits: ExitHooks::Both };
+    let of = |symbols: Option<&Symbols>| blind(&plan.tiers[0], optional, &healthy(), symbols);
+    assert_eq!(of(None), of(Some(&every_function())));
+    assert_ne!(of(None), of(Some(&Symbols::default())));
 }
 
 /// An inlined `mem_cgroup_out_of_memory`, or a kernel without memory cgroups, costs only the optional hooks.
@@ -218,7 +233,7 @@ fn unseen(hook: Hook, memcg_attached: bool, change: impl FnOnce(&mut HostFacts))
             exits: ExitHooks::Both,
         },
         &facts,
-        &every_function(),
+        Some(&every_function()),
     )
     .into_iter()
     .map(|blind| blind.what)
@@ -277,7 +292,7 @@ fn hidden_kernel_addresses_are_said_with_their_remedy() {
             tier,
             Optional { memcg: true, wait: true, alloc: AllocHook::Probe, exits: ExitHooks::Both },
             &healthy(),
-            &hidden,
+            Some(&hidden),
         );
         let hidden: Vec<_> = blind.iter().filter(|blind| blind.why == "hidden").collect();
         assert_eq!(hidden.len(), count, "{tier:?}");
@@ -294,7 +309,10 @@ fn the_remedy_for_hidden_addresses_names_the_missing_condition() {
             facts.capabilities.as_mut().unwrap().remove(&Capability::Syslog);
         }
         let all = Optional { memcg: true, wait: true, alloc: AllocHook::Probe, exits: ExitHooks::Both };
-        blind(&plan.tiers[0], all, &facts, &Symbols::without("hidden".to_owned())).remove(0).remedy.unwrap()
+        blind(&plan.tiers[0], all, &facts, Some(&Symbols::without("hidden".to_owned())))
+            .remove(0)
+            .remedy
+            .unwrap()
     };
     assert_eq!(remedy(false, 1), "give crashtrace CAP_SYSLOG");
     assert_eq!(remedy(true, 2), "set sysctl kernel.kptr_restrict to 0 or 1");
@@ -313,7 +331,7 @@ fn a_kprobe_that_is_refused_for_a_sysctl_has_that_as_its_remedy() {
             facts.capabilities.as_mut().unwrap().remove(&Capability::SysAdmin);
         }
         let optional = Optional { memcg: true, wait: true, alloc, exits: ExitHooks::Both };
-        blind(&plan.tiers[0], optional, &facts, &every_function()).remove(0).remedy.unwrap()
+        blind(&plan.tiers[0], optional, &facts, Some(&every_function())).remove(0).remedy.unwrap()
     };
     for alloc in [AllocHook::Tracepoint, AllocHook::Refused] {
         assert!(remedy(alloc, 3, false).starts_with("set sysctl kernel.perf_event_paranoid to 2"));

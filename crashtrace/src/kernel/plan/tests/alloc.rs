@@ -66,7 +66,7 @@ fn limits_of_kernel_memory_are_a_blind_spot_where_there_are_any() {
     let all = Optional { memcg: true, wait: true, alloc: AllocHook::Probe, exits: ExitHooks::Both };
     let of = |cgroup, release: &str| {
         let facts = HostFacts { memory_cgroup: Some(cgroup), release: Some(release.to_owned()), ..healthy() };
-        let blind = blind(&plan.tiers[0], all, &facts, &every_function());
+        let blind = blind(&plan.tiers[0], all, &facts, Some(&every_function()));
         blind.iter().any(|blind| blind.what.contains("memory.kmem.limit_in_bytes"))
     };
     assert!(of(MemoryCgroup::V1, "5.10.0-23-cloud-amd64") && of(MemoryCgroup::V1, "5.15.1"));
@@ -79,7 +79,7 @@ fn the_blind_spots_of_each_hook_are_listed() {
     let plan = plan(&healthy(), &view(), HooksWanted::Auto, Beside::ALL).unwrap();
     let unseen = |alloc| {
         let attached = Optional { memcg: true, wait: true, alloc, exits: ExitHooks::Both };
-        blind(&plan.tiers[0], attached, &healthy(), &every_function())
+        blind(&plan.tiers[0], attached, &healthy(), Some(&every_function()))
     };
     assert_eq!(unseen(AllocHook::Probe), []);
     for (alloc, what, why, remedy) in [

@@ -34,7 +34,7 @@ fn the_blind_spots_of_the_hooks_on_ends_are_listed() {
     let plan = plan(&healthy(), &view(), HooksWanted::Auto, Beside::ALL).unwrap();
     let unseen = |exits| {
         let attached = Optional { memcg: true, wait: true, alloc: AllocHook::Probe, exits };
-        blind(&plan.tiers[0], attached, &healthy(), &every_function())
+        blind(&plan.tiers[0], attached, &healthy(), Some(&every_function()))
     };
     assert_eq!(unseen(ExitHooks::Both), []);
     for (exits, what, why, chosen) in [
