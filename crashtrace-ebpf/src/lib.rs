@@ -37,9 +37,9 @@ pub use exit::{
 };
 pub use names::{address, counter, global, map, mark_victim_arg, program};
 pub use oom::{
-    HOLDER_SHARE, HOLDER_STEPS, HUGE_SIZES, Holder, HugePages, LRU_LISTS, MAX_HOLDERS, MESSAGE_BYTES,
-    MemcgMemory, NodeMemory, OomDecision, OomHolders, OomNoVictim, OomVictim, RemovedCgroups, decision_flag,
-    holders_flag, memcg_memory_missing, memcg_stat, node_memory_flag, node_stat,
+    HOLDER_NS, HOLDER_SHARE, HOLDER_STEPS, HUGE_SIZES, Holder, HugePages, LRU_LISTS, MAX_HOLDERS,
+    MESSAGE_BYTES, MemcgMemory, NodeMemory, OomDecision, OomHolders, OomNoVictim, OomVictim, RemovedCgroups,
+    decision_flag, holders_flag, memcg_memory_missing, memcg_stat, node_memory_flag, node_stat,
 };
 pub use sections::{
     Level, MAX_LEVELS, MAX_SKIPPED_LEVELS, NAME_BYTES, Section, joins, level_flag, section, section_flag,

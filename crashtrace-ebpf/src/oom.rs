@@ -7,7 +7,7 @@ use crate::{kind, missing, section};
 mod holders;
 mod memory;
 
-pub use holders::{HOLDER_SHARE, HOLDER_STEPS, Holder, MAX_HOLDERS, OomHolders, holders_flag};
+pub use holders::{HOLDER_NS, HOLDER_SHARE, HOLDER_STEPS, Holder, MAX_HOLDERS, OomHolders, holders_flag};
 pub use memory::{
     HUGE_SIZES, HugePages, LRU_LISTS, MemcgMemory, NodeMemory, RemovedCgroups, memcg_memory_missing,
     memcg_stat, node_memory_flag, node_stat,

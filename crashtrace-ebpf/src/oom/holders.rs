@@ -33,21 +33,26 @@ const _: () = assert!(size_of::<OomHolders>() == 40);
 
 /// Bits of [`OomHolders::flags`].
 pub mod holders_flag {
-    /// The walk is incomplete: it ended after [`HOLDER_STEPS`](super::HOLDER_STEPS), or when a read failed.
+    /// The walk is incomplete: its time was up, or a read failed.
     pub const UNFINISHED: u32 = 1 << 0;
     /// `total` could not be read.
     pub const NO_TOTAL: u32 = 1 << 1;
     /// The walk began at the limit owner, which a memcg OOM has.
     pub const OF_LIMIT: u32 = 1 << 2;
+    /// The walk is incomplete because its time was up: [`HOLDER_NS`](super::HOLDER_NS), or its
+    /// [`HOLDER_STEPS`](super::HOLDER_STEPS). Older recordings do not say why.
+    pub const TIME_UP: u32 = 1 << 3;
 }
 
 /// The minimum share of memory of a large holder: one in so many. A holder below 1 % explains no shortage; and as a walk goes
 /// only into large cgroups, it is short on any node.
 pub const HOLDER_SHARE: u64 = 128;
 
-/// Steps of a walk at most: one for each cgroup that it visits, and one for each list of children. A node of 250 pods with 100
-/// services takes some 400, and two or three more for each pod that is large.
-pub const HOLDER_STEPS: usize = 512;
+/// How long a walk may take; it is looked at every few thousand steps. All tasks that wait for memory wait for it, beside a kill that takes milliseconds itself.
+pub const HOLDER_NS: u64 = 5_000_000;
+
+/// Steps of a walk at most: one for each cgroup that it visits, and one for each list of children. Time is up before.
+pub const HOLDER_STEPS: usize = 65_536;
 
 /// Places for large holders; at most one fewer is written. One level of the tree has no more than [`HOLDER_SHARE`], unless the
 /// decision was about a part of the memory only.
