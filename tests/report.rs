@@ -283,6 +283,10 @@ fn every_field_that_is_unknown_has_a_reason() {
                 && (line["victims_total"] == 0 || line["unresolved"].to_string().contains("\"memory.holders\""))
             // A cgroup has no figures of a node, and the reverse; an entry has only those of its kind.
             || path.starts_with("memory.account.") || path.starts_with("memory.victim_account")
+            // There is no second look where the first was complete.
+            || (path == "memory.cgroups_looked_at_late" || path == "memory.late_incomplete")
+                && (line["memory"]["incomplete"] == false
+                    || line["unresolved"].to_string().contains("\"memory.holders_late\""))
             || path == "memory.account" && line["kind"].as_str().is_some_and(|kind| kind.ends_with("_failure"))
             // The OOM of a cgroup has no holders, unless others are in it.
             || path.starts_with("memory.") && path != "memory.account" && line["verdict"]["cause"] == "cgroup_oom"

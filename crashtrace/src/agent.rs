@@ -19,6 +19,7 @@ mod rehearsal;
 mod replay;
 mod rights;
 mod schedule;
+mod second_look;
 mod session;
 mod signals;
 mod watch;

@@ -14,6 +14,7 @@ pub use exit::{ExitContext, OomVerdict};
 pub use holders::{Held, Memory, Removed};
 pub use names::{NameBook, ask_events, name};
 pub use owners::{Claims, NoOwner, Owned, Owner, Owners, Party, owner_of};
+pub use second_look::{LateHolders, SecondLook, look_again};
 
 pub mod account;
 mod alloc;
@@ -23,6 +24,7 @@ pub mod holders;
 mod names;
 mod oom;
 mod owners;
+mod second_look;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +42,10 @@ pub struct Case {
     pub memory: Option<Memory>,
     /// The holders of the limit owner's memory, in the OOM of a memory cgroup that has others in it.
     pub limit_holders: Option<Memory>,
+    /// Large holders that a second look just after the kill found beside those of `memory`, where that is incomplete.
+    pub holders_late: Option<LateHolders>,
+    /// That look, until it is over.
+    pub second_look: Option<SecondLook>,
     /// Where the memory of the node, or of the limit owner, was.
     pub account: Option<Account>,
     /// Where the memory of the victim's own memcg was, if that is not the limit owner.
@@ -87,7 +93,10 @@ impl Case {
     pub fn parts(&self) -> usize {
         let walks = self.memory.iter().chain(&self.limit_holders);
         let accounts = self.account.iter().chain(&self.victim_account);
+        // What a second look will find is counted before it is over.
+        let looks = self.second_look.is_some() || self.holders_late.is_some();
         self.owners.cgroups()
+            + if looks { second_look::MOST } else { 0 }
             + walks
                 .map(|memory| memory.holders.len() + memory.rests.len() + memory.large.len())
                 .sum::<usize>()
@@ -145,6 +154,8 @@ pub fn enrich(incident: Incident, node: &mut Node) -> Case {
         limit_shmem_bytes,
         memory,
         limit_holders,
+        holders_late: None,
+        second_look: None,
         account,
         victim_account,
         request,
@@ -159,6 +170,7 @@ pub fn enrich(incident: Incident, node: &mut Node) -> Case {
         names: NameBook::default(),
         nameless: Vec::new(),
     };
+    second_look::begin(&mut case, node);
     name(&mut case, node.pods.as_mut());
     case
 }

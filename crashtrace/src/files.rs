@@ -85,12 +85,22 @@ pub fn within<T: Send + 'static>(
     deadline: Duration,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    on_a_thread(work, move |done| drop(sender.send(done)))?;
-    receiver.recv_timeout(deadline).unwrap_or_else(|error| match error {
+    begin(work)?.recv_timeout(deadline).unwrap_or_else(|error| match error {
         RecvTimeoutError::Timeout => Err(timed_out(deadline)),
         RecvTimeoutError::Disconnected => Err(panicked()),
     })
+}
+
+/// Begins `work`, which takes a while or may hang, on a thread: what it gives comes to the receiver.
+///
+/// # Errors
+/// It cannot be begun.
+pub fn begin<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<mpsc::Receiver<io::Result<T>>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    on_a_thread(work, move |done| drop(sender.send(done)))?;
+    Ok(receiver)
 }
 
 /// [`read_regular`], off the loop and abandoned after `deadline`.

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::cgroup::NodeRoot;
+use crate::event::Holder;
 use crate::gfp::GfpNames;
 use crate::names::{NoNames, PodNames};
 
@@ -55,6 +56,35 @@ pub trait CgroupFiles {
     /// # Errors
     /// Why it cannot be read, as a phrase.
     fn memory_stat(&mut self, path: &[u8], cgroup_id: Option<u64>) -> Result<Vec<u8>, String>;
+
+    /// Looks for cgroups of at least `least_bytes`, swap included, in all of the node, and does not wait: the first call for an
+    /// incident (`about`) begins it, each later one gives what has come of it.
+    fn large(&mut self, about: u64, least_bytes: u64) -> Look {
+        let _ = (about, least_bytes);
+        Look::Failed("only single cgroups can be read here".to_owned())
+    }
+}
+
+/// What has come of a look at the node's cgroups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing yet.
+    Pending,
+    /// It is over.
+    Done(Looked),
+    /// There will be nothing, for this reason: a phrase.
+    Failed(String),
+}
+
+/// What a look at the node's cgroups has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// The large cgroups, level by level.
+    pub holders: Vec<Holder>,
+    /// Cgroups whose memory was read.
+    pub looked_at: u32,
+    /// It ended at a bound, so there may be more.
+    pub unfinished: bool,
 }
 
 /// Files of `/proc`.
@@ -102,6 +132,10 @@ struct NoFiles(&'static str);
 impl CgroupFiles for NoFiles {
     fn memory_stat(&mut self, _: &[u8], _: Option<u64>) -> Result<Vec<u8>, String> {
         Err(self.0.to_owned())
+    }
+
+    fn large(&mut self, _: u64, _: u64) -> Look {
+        Look::Failed(self.0.to_owned())
     }
 }
 

@@ -5,6 +5,7 @@ use crate::node::{ProcFile, ProcFiles};
 
 pub mod meminfo;
 pub mod memory_stat;
+pub mod second_look;
 pub mod swaps;
 pub mod zoneinfo;
 

@@ -282,7 +282,8 @@ impl Pipeline {
 
     /// Lines whose pods have become known.
     fn revised(&mut self, now_ns: u64) -> Vec<Line> {
-        let cases = self.revisions.due(now_ns, self.node.pods.as_mut());
+        let (pods, cgroups) = (self.node.pods.as_mut(), self.node.cgroups.as_mut());
+        let cases = self.revisions.due(now_ns, pods, cgroups);
         cases.iter().filter_map(|case| self.line_of(case)).collect()
     }
 

@@ -62,7 +62,7 @@ pub use field::{
 pub use folded::{Folded, FoldedVictim};
 pub use incident::{Allocation, Constraint, Incident, Kind, LimitHit, LimitKind, MigrateType, Process};
 pub use json_schema::json_schema;
-pub use memory::{HOLDERS, Holder, Memory, Unmovable, ZONES, Zone};
+pub use memory::{HOLDERS, HOLDERS_LATE, Holder, Memory, Unmovable, ZONES, Zone};
 pub use owner::{
     Claims, ContainerRole, Engine, EngineKind, Kubernetes, NameSource, Owner, OwnerKind, Qos, Runtime,
     Workload,

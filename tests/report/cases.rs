@@ -55,6 +55,7 @@ pub(crate) fn built() -> Vec<(&'static str, Made)> {
         ("decision_lost", decision_lost()),
         ("hostile_names", hostile_names()),
         ("claims", crate::claims::imitation()),
+        ("system_oom_time_up", system_oom_time_up()),
     ];
     of_cgroups_and_tasks.into_iter().chain(crate::pages::built()).chain(crate::exits::built()).collect()
 }
@@ -99,17 +100,28 @@ pub(crate) fn container_oom() -> Made {
 
 /// A service that outgrew the node, beside pods that kept within theirs.
 fn system_oom() -> Made {
-    let hog = task(990, "stress-ng-vm", 5900);
-    let service = "/system.slice/batch.service";
-    let decision = OomDecision {
-        control: Some(OomControl { gfp: 0x14_0dca, ..control(Constraint::None, 8192 * MIB, 5901) }),
-        trigger: Task { uid: Some(0), ..task(412, "kubelet", 90) },
-        trigger_cgroups: Some(lineage("/system.slice/kubelet.service")),
-        victim: Some(hog.clone()),
-        victim_cgroups: Some(lineage(service)),
-        ..decision(Hook::Kprobe, &["oom_kill_process", "out_of_memory"])
-    };
-    let of_decision = Stamp { decision_ns: Some(KTIME), ..stamp(Hook::Kprobe) };
+    let [service, pod] = node_holders();
+    of_node(OomHolders { holders: [service, pod].concat(), ..walk_of_node() })
+}
+
+/// The same on a node of so many cgroups that the walk did not come to the pod; the second look does ([`crate::parts`]).
+fn system_oom_time_up() -> Made {
+    let [mut holders, mut pod] = node_holders();
+    pod.truncate(1);
+    holders.append(&mut pod);
+    of_node(OomHolders {
+        holders,
+        small: 25_997,
+        looked_at: 26_000,
+        total: Some(61_000),
+        unfinished: true,
+        time_up: true,
+        ..walk_of_node()
+    })
+}
+
+/// A large service and a large pod, each with what it is in.
+pub(crate) fn node_holders() -> [Vec<Holder>; 2] {
     let at = |parent: Option<usize>, name: &str, mib: u64, limit: Limit| {
         let level = Level {
             name: Some(name.into()),
@@ -122,25 +134,48 @@ fn system_oom() -> Made {
     };
     let mut pod = POD.split('/').skip(1);
     let mut pod_name = || pod.next().expect("three names");
-    let holders = OomHolders {
-        stamp: of_decision,
-        least_bytes: 64 * MIB,
-        holders: vec![
+    [
+        vec![
             at(None, "system.slice", 6000, Limit::Unlimited),
-            at(None, pod_name(), 1800, Limit::Bytes(6144 * MIB)),
             at(Some(0), "batch.service", 5900, Limit::Unlimited),
-            at(Some(1), pod_name(), 1760, Limit::Unlimited),
+        ],
+        vec![
+            at(None, pod_name(), 1800, Limit::Bytes(6144 * MIB)),
+            at(Some(2), pod_name(), 1760, Limit::Unlimited),
             at(Some(3), pod_name(), 1700, Limit::Unlimited),
         ],
+    ]
+}
+
+fn walk_of_node() -> OomHolders {
+    OomHolders {
+        stamp: Stamp { decision_ns: Some(KTIME), ..stamp(Hook::Kprobe) },
+        least_bytes: 64 * MIB,
+        holders: Vec::new(),
         left_out: 0,
         small: 31,
         small_bytes: 300 * MIB,
         looked_at: 36,
         total: Some(88),
         unfinished: false,
+        time_up: false,
         of_limit: false,
         removed_small: None,
+    }
+}
+
+fn of_node(holders: OomHolders) -> Made {
+    let hog = task(990, "stress-ng-vm", 5900);
+    let service = "/system.slice/batch.service";
+    let decision = OomDecision {
+        control: Some(OomControl { gfp: 0x14_0dca, ..control(Constraint::None, 8192 * MIB, 5901) }),
+        trigger: Task { uid: Some(0), ..task(412, "kubelet", 90) },
+        trigger_cgroups: Some(lineage("/system.slice/kubelet.service")),
+        victim: Some(hog.clone()),
+        victim_cgroups: Some(lineage(service)),
+        ..decision(Hook::Kprobe, &["oom_kill_process", "out_of_memory"])
     };
+    let of_decision = holders.stamp;
     made(vec![
         Event::OomDecision(Box::new(decision)),
         Event::OomHolders(Box::new(holders)),

@@ -13,12 +13,12 @@ use crashtrace::fold::KillFolds;
 use crashtrace::names::{
     Answer, ContainerLife, ContainerNames, MemoryBounds, Names, PodLife, PodNames, Who, Workload,
 };
-use crashtrace::node::{CgroupFiles, Node, ProcFile, ProcFiles};
+use crashtrace::node::{CgroupFiles, Look, Looked, Node, ProcFile, ProcFiles};
 use crashtrace::report;
 use crashtrace::schema::{self, ContainerRole, NameSource, Qos};
 use crashtrace::stats::Stats;
 
-use crate::cases::context;
+use crate::cases::{context, node_holders};
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const KTIME: u64 = 812_345_678_901;
@@ -204,6 +204,17 @@ struct Files;
 impl CgroupFiles for Files {
     fn memory_stat(&mut self, _: &[u8], _: Option<u64>) -> Result<Vec<u8>, String> {
         Ok(b"anon 1\nshmem 20971520\n".to_vec())
+    }
+
+    /// By then the victim's service has become smaller.
+    fn large(&mut self, _: u64, least_bytes: u64) -> Look {
+        let mut holders = node_holders().concat();
+        for holder in &mut holders[..2] {
+            holder.level.usage_bytes = Some(80 * MIB);
+        }
+        let is_large = holders.iter().all(|holder| holder.level.usage_bytes >= Some(least_bytes));
+        assert!(is_large, "none is below what is looked for");
+        Look::Done(Looked { holders, looked_at: 50_000, unfinished: true })
     }
 }
 

@@ -182,6 +182,7 @@ record!(Memory {
     zones: Vec<Zone>,
     zones_total: u64,
     holders: Vec<Holder>,
+    holders_late: Vec<Holder>,
     ?
     account: Account,
     victim_account: Account,
@@ -194,6 +195,9 @@ record!(Memory {
     cgroups_looked_at: u32,
     cgroups_total: u32,
     incomplete: bool,
+    time_up: bool,
+    cgroups_looked_at_late: u32,
+    late_incomplete: bool,
 });
 
 record!(#[expect(clippy::struct_field_names, reason = "they are the report's")]

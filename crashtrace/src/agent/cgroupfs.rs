@@ -6,23 +6,29 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::second_look::{self, Looks};
 use crate::cgroup::NodeRoot;
 use crate::cgroup::is_kubepods;
 use crate::files;
-use crate::node::CgroupFiles;
+use crate::node::{CgroupFiles, Look};
 
 /// How many cgroups are searched for kubelet's, which is one of the first or second level.
 const MOST_LOOKED_AT: usize = 4096;
 
-#[derive(Debug)]
+const NOT_MOUNTED: &str = "the memory controller's hierarchy is not mounted here";
+
+#[derive(Debug, Default)]
 pub(super) struct CgroupFs {
     /// Its mount point, if there is one.
     pub(super) mount: Option<PathBuf>,
+    /// Its files are those of cgroup v1.
+    pub(super) v1: bool,
+    pub(super) looks: Looks,
 }
 
 impl CgroupFiles for CgroupFs {
     fn memory_stat(&mut self, path: &[u8], cgroup_id: Option<u64>) -> Result<Vec<u8>, String> {
-        let mount = self.mount.as_ref().ok_or("the memory controller's hierarchy is not mounted here")?;
+        let mount = self.mount.as_ref().ok_or(NOT_MOUNTED)?;
         let relative = path.strip_prefix(b"/").unwrap_or(path);
         // A cgroup's name cannot be `..`, because no directory's can. But bytes from elsewhere are not trusted to be names.
         if relative.split(|&byte| byte == b'/').any(|name| name == b".." || name == b".") {
@@ -38,6 +44,11 @@ impl CgroupFiles for CgroupFs {
             return Err("the cgroup was gone, and another of its name in its place".to_owned());
         }
         files::read_of_kernel(&dir.join("memory.stat")).map_err(failed)
+    }
+
+    fn large(&mut self, about: u64, least_bytes: u64) -> Look {
+        let Some(mount) = &self.mount else { return Look::Failed(NOT_MOUNTED.to_owned()) };
+        self.looks.large(about, || second_look::begin(mount.clone(), self.v1, least_bytes))
     }
 }
 
@@ -96,7 +107,7 @@ mod tests {
         fs::create_dir_all(&dir).expect("a cgroup");
         fs::write(dir.join("memory.stat"), "shmem 1\n").expect("a file");
         let id = fs::metadata(&dir).expect("it is there").ino();
-        let mut files = CgroupFs { mount: Some(root.path().to_owned()) };
+        let mut files = CgroupFs { mount: Some(root.path().to_owned()), ..CgroupFs::default() };
         assert_eq!(files.memory_stat(b"/kubepods/a b", Some(id)).as_deref(), Ok(b"shmem 1\n".as_slice()));
         assert_eq!(files.memory_stat(b"/kubepods/a b", None).as_deref(), Ok(b"shmem 1\n".as_slice()));
         for (path, id) in [
@@ -107,6 +118,8 @@ mod tests {
         ] {
             files.memory_stat(path, id).expect_err(&String::from_utf8_lossy(path));
         }
-        CgroupFs { mount: None }.memory_stat(b"/kubepods/a b", None).expect_err("nothing is mounted");
+        let mut none = CgroupFs::default();
+        none.memory_stat(b"/kubepods/a b", None).expect_err("nothing is mounted");
+        assert_eq!(none.large(1, 1), Look::Failed(NOT_MOUNTED.to_owned()));
     }
 }

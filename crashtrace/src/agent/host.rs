@@ -212,7 +212,8 @@ impl Host {
 
     /// The cgroups of the memory controller, where they are mounted.
     pub(super) fn cgroup_files(&self) -> CgroupFs {
-        CgroupFs { mount: self.facts.memory_cgroup_mount.clone().map(PathBuf::from) }
+        let mount = self.facts.memory_cgroup_mount.clone().map(PathBuf::from);
+        CgroupFs { mount, v1: self.node_root().v1, ..CgroupFs::default() }
     }
 
     /// Where the node's cgroups begin.

@@ -120,6 +120,7 @@ pub(super) fn holders(
         looked_at,
         total: (flags & abi::holders_flag::NO_TOTAL == 0).then_some(total),
         unfinished: flags & abi::holders_flag::UNFINISHED != 0,
+        time_up: flags & abi::holders_flag::TIME_UP != 0,
         of_limit: flags & abi::holders_flag::OF_LIMIT != 0,
         removed_small: removed.map(|removed| (removed.small, bytes(removed.small_pages))),
     }))

@@ -38,6 +38,8 @@ pub struct Memory {
     pub total: Option<u32>,
     /// Large cgroups may be missing: they were not visited, or had no place.
     pub incomplete: bool,
+    /// They may, because the walk's time was up.
+    pub time_up: bool,
 }
 
 /// Cgroups that have been removed.
@@ -99,10 +101,17 @@ pub fn memory(walk: &OomHolders, root: NodeRoot, limit: Option<&Lineage>) -> Mem
         looked_at: walk.looked_at,
         total: walk.total,
         incomplete: walk.unfinished || walk.left_out > 0,
+        time_up: walk.time_up,
         ..Memory::default()
     };
-    let base = Base::of(limit.filter(|_| walk.of_limit), root);
-    memory.rests.extend(limit.filter(|_| walk.of_limit).and_then(|limit| rest_of_limit(limit, walk, root)));
+    let limit = limit.filter(|_| walk.of_limit);
+    memory.rests.extend(limit.and_then(|limit| rest_of_limit(limit, walk, root)));
+    place(&mut memory, walk, root, &Base::of(limit, root));
+    memory
+}
+
+/// Puts each large cgroup where it belongs.
+pub(super) fn place(memory: &mut Memory, walk: &OomHolders, root: NodeRoot, base: &Base) {
     // Of each one its path, `None` if a name is unknown, whether it is in an owner, and the length of the path to the root of the
     // node's cgroups.
     let mut placed: Vec<(Option<Vec<u8>>, bool, usize)> = Vec::new();
@@ -143,11 +152,10 @@ pub fn memory(walk: &OomHolders, root: NodeRoot, limit: Option<&Lineage>) -> Mem
         let size = Held::with_swap_bytes;
         size(other).cmp(&size(one)).then_with(|| one.party.path.cmp(&other.party.path))
     });
-    memory
 }
 
 /// Where the walk began.
-struct Base {
+pub(super) struct Base {
     /// `None` if the path is not known whole.
     path: Option<Vec<u8>>,
     /// The length of the path to the root of the node's cgroups.
@@ -157,6 +165,11 @@ struct Base {
 }
 
 impl Base {
+    /// The root of the node's cgroups, at this path.
+    pub(super) fn node(path: Vec<u8>) -> Self {
+        Self { above: path.len(), path: Some(path), whole: Some(Place::Pod) }
+    }
+
     fn of(limit: Option<&Lineage>, root: NodeRoot) -> Self {
         let Some(limit) = limit else {
             return Self { path: Some(Vec::new()), above: 0, whole: Some(Place::Pod) };
@@ -249,6 +262,7 @@ mod tests {
             looked_at: 20,
             total: Some(31),
             unfinished: false,
+            time_up: false,
             of_limit: false,
             removed_small: None,
         }

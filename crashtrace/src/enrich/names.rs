@@ -103,7 +103,8 @@ pub fn name(case: &mut Case, pods: &mut dyn PodNames) -> bool {
         .iter()
         .any(|(key, answer)| case.names.answers.get(key).is_none_or(|before| before.names != answer.names));
     let walks = case.memory.iter_mut().chain(&mut case.limit_holders);
-    let holders = walks.flat_map(|memory| &mut memory.holders).map(|held| &mut held.party);
+    let late = case.holders_late.iter_mut().flat_map(|late| &mut late.holders);
+    let holders = walks.flat_map(|memory| &mut memory.holders).chain(late).map(|held| &mut held.party);
     let accounts = case.account.iter_mut().chain(&mut case.victim_account);
     let accounted = accounts.flat_map(super::Account::parties_mut);
     for party in case.owners.parties_mut().chain(holders).chain(accounted) {
@@ -123,7 +124,8 @@ pub fn ask_events(case: &mut Case, pods: &mut dyn PodNames) {
 
 fn holders(case: &Case) -> impl Iterator<Item = &Party> {
     let walks = case.memory.iter().chain(&case.limit_holders);
-    walks.flat_map(|memory| &memory.holders).map(|held| &held.party)
+    let late = case.holders_late.iter().flat_map(|late| &late.holders);
+    walks.flat_map(|memory| &memory.holders).chain(late).map(|held| &held.party)
 }
 
 /// The status of a container that has ended, if Kubernetes knows the container and does not have it.

@@ -14,6 +14,7 @@ use crate::schema::Qos;
 
 mod accounts;
 mod claims;
+mod second_look;
 mod zones;
 
 /// A node whose cgroups have a page of shared memory, and only those on a pod's path.

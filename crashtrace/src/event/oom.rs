@@ -136,6 +136,8 @@ pub struct OomHolders {
     pub total: Option<u32>,
     /// The walk is incomplete.
     pub unfinished: bool,
+    /// It is, because its time was up. Older recordings do not say why.
+    pub time_up: bool,
     /// The walk began at the limit owner, not at the root.
     pub of_limit: bool,
     /// Of the smaller cgroups, those that have been removed: how many, and their memory. `None` in recordings of older agents.

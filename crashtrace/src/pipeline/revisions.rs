@@ -1,5 +1,5 @@
-//! Revised lines: a report that went out before the names of its pods were known goes out once more when they are. No line
-//! waits for a name; only the case does, for minutes: that is how long a source may be away (a runtime that is restarted, an API
+//! Revised lines: a report that went out before the names of its pods were known goes out once more when they are, and so does one
+//! whose cgroups the agent looks at a second time. No line waits for a name; only the case does, for minutes: that is how long a source may be away (a runtime that is restarted, an API
 //! server that is upgraded) and be tried again. PURE but for its lookups.
 //!
 //! | what | bound |
@@ -10,8 +10,9 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::enrich::{Case, name};
+use crate::enrich::{Case, look_again, name};
 use crate::names::PodNames;
+use crate::node::CgroupFiles;
 
 /// How soon names mostly come: the API server reports a container within two seconds of its start, the runtime at once. What is
 /// known by then goes out, if more is awaited or not.
@@ -91,7 +92,7 @@ impl Revisions {
         {
             self.bytes -= self.waiting.remove(before).bytes;
         }
-        if !case.names.may_grow_later() {
+        if !may_grow(case) {
             return;
         }
         let bytes = bytes(case);
@@ -110,8 +111,13 @@ impl Revisions {
     }
 
     /// Looks names up again, and gives the cases of which more is known now: once all of it is, time is up, or what comes soon has
-    /// come.
-    pub(super) fn due(&mut self, now_ns: u64, pods: &mut dyn PodNames) -> Vec<Case> {
+    /// come. That a second look at the cgroups has ended is seen here too.
+    pub(super) fn due(
+        &mut self,
+        now_ns: u64,
+        pods: &mut dyn PodNames,
+        cgroups: &mut dyn CgroupFiles,
+    ) -> Vec<Case> {
         if self.deadline_ns().is_none_or(|deadline_ns| deadline_ns > now_ns) {
             return Vec::new();
         }
@@ -122,9 +128,11 @@ impl Revisions {
                 still.push(waiting);
                 continue;
             }
+            // First, since it brings more to be named.
+            waiting.changed |= look_again(&mut waiting.case, cgroups);
             waiting.changed |= name(&mut waiting.case, pods);
             let is_early = now_ns < waiting.soon_ns;
-            if waiting.case.names.may_grow_later() && now_ns < waiting.until_ns {
+            if may_grow(&waiting.case) && now_ns < waiting.until_ns {
                 waiting.next_ns = if is_early {
                     now_ns.saturating_add(AGAIN_NS)
                 } else {
@@ -150,6 +158,11 @@ impl Revisions {
     pub(super) fn deadline_ns(&self) -> Option<u64> {
         self.waiting.iter().map(|waiting| waiting.next_ns).min()
     }
+}
+
+/// More may become known of it.
+fn may_grow(case: &Case) -> bool {
+    case.names.may_grow_later() || case.second_look.is_some()
 }
 
 /// What a waiting case takes at most, names that come included: `tests/memory.rs` holds it against the allocator's count.

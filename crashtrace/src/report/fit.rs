@@ -127,8 +127,10 @@ impl io::Write for AtMost {
 /// Cuts holders and accounts.
 fn cut_memory(line: &mut Value, rung: &Rung) {
     let Some(memory) = line.get_mut("memory").and_then(Value::as_object_mut) else { return };
-    if let Some(Value::Array(holders)) = memory.get_mut("holders") {
-        holders.truncate(rung.holders);
+    for holders in ["holders", "holders_late"] {
+        if let Some(Value::Array(holders)) = memory.get_mut(holders) {
+            holders.truncate(rung.holders);
+        }
     }
     for of in ["account", "victim_account"] {
         let Some(account) = memory.get_mut(of).and_then(Value::as_object_mut) else { continue };

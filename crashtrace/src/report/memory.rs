@@ -5,7 +5,7 @@ use crate::classify::Verdict;
 use crate::enrich::{self, Case};
 use crate::event::{self, Limit};
 use crate::fragmentation::ZoneFinding;
-use crate::schema::{HOLDERS, Holder, Memory, Text, Unmovable, ZONES, Zone};
+use crate::schema::{HOLDERS, HOLDERS_LATE, Holder, Memory, Text, Unmovable, ZONES, Zone};
 
 /// Memory of a case; `None` if it has no such facts.
 pub(super) fn of(
@@ -19,7 +19,9 @@ pub(super) fn of(
     if zones.is_none() && walk.is_none() && case.account.is_none() && case.victim_account.is_none() {
         return None;
     }
-    let held = walk.map(|found| holders(found, total_bytes(case, control))).unwrap_or_default();
+    let total = total_bytes(case, control);
+    let held = walk.map(|found| holders(found, total)).unwrap_or_default();
+    let held = late(held, case, total);
     let held = Memory {
         account: case.account.as_ref().map(account::of),
         victim_account: case.victim_account.as_ref().map(account::of),
@@ -105,8 +107,8 @@ fn total_bytes(case: &Case, control: Option<event::OomControl>) -> Option<u64> {
     whole.map(|control| control.total_bytes)
 }
 
-fn holders(memory: &enrich::Memory, total_bytes: Option<u64>) -> Memory {
-    let holder = |held: &enrich::Held| Holder {
+fn holder(held: &enrich::Held, total_bytes: Option<u64>) -> Holder {
+    Holder {
         cgroup: Text::new(&held.party.path),
         owner: held.party.owner.in_schema().clone(),
         usage_bytes: held.usage_bytes,
@@ -117,7 +119,23 @@ fn holders(memory: &enrich::Memory, total_bytes: Option<u64>) -> Memory {
         share_permille: total_bytes
             .filter(|total| *total > 0)
             .and_then(|total| u32::try_from(u128::from(held.usage_bytes) * 1000 / u128::from(total)).ok()),
-    };
+    }
+}
+
+/// Adds what the second look found.
+fn late(memory: Memory, case: &Case, total_bytes: Option<u64>) -> Memory {
+    let Some(found) = &case.holders_late else { return memory };
+    let shown = found.holders.iter().take(HOLDERS_LATE);
+    Memory {
+        holders_late: shown.map(|held| holder(held, total_bytes)).collect(),
+        cgroups_looked_at_late: Some(found.looked_at),
+        late_incomplete: Some(found.incomplete),
+        ..memory
+    }
+}
+
+fn holders(memory: &enrich::Memory, total_bytes: Option<u64>) -> Memory {
+    let holder = |held: &enrich::Held| holder(held, total_bytes);
     Memory {
         pods: memory.pods.as_ref().map(holder),
         holders: memory.holders.iter().take(HOLDERS).map(holder).collect(),
@@ -128,6 +146,7 @@ fn holders(memory: &enrich::Memory, total_bytes: Option<u64>) -> Memory {
         cgroups_looked_at: Some(memory.looked_at),
         cgroups_total: memory.total,
         incomplete: Some(memory.incomplete),
+        time_up: Some(memory.time_up),
         ..Memory::default()
     }
 }

@@ -76,6 +76,7 @@ pub enum MemoryField {
     VictimAccountEntries,
     Unmovable,
     Holders,
+    HoldersLate,
     #[strum(serialize = "holders[*].owner.pod")]
     HoldersOwnerPod,
 }

@@ -44,6 +44,16 @@ pub struct Memory {
     pub cgroups_total: Option<u32>,
     /// There may be large holders that were not visited.
     pub incomplete: Option<bool>,
+    /// There may, because the walk's time was up: it may take 5 ms, and begins with the newest cgroups.
+    pub time_up: Option<bool>,
+    /// If the walk of an OOM of the node ended early: large owners that it had not found, and that the agent found in a second look just
+    /// after the kill, the largest first; at most 5. Late figures, of a time when the victim's memory was being freed; an owner may be
+    /// a part of one of `holders`. They come with a later revision.
+    pub holders_late: Vec<Holder>,
+    /// Cgroups that were looked at in the second look.
+    pub cgroups_looked_at_late: Option<u32>,
+    /// The second look ended early as well.
+    pub late_incomplete: Option<bool>,
 }
 
 /// A zone of the page allocator, and what it had for the allocation.
@@ -116,6 +126,9 @@ pub const ZONES: usize = 16;
 
 /// Entries of [`Memory::holders`] at most, as its doc says.
 pub const HOLDERS: usize = 10;
+
+/// Entries of [`Memory::holders_late`] at most, as its doc says.
+pub const HOLDERS_LATE: usize = 5;
 
 /// A holder of memory.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]

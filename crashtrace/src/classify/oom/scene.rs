@@ -2,7 +2,7 @@
 
 use crate::classify::zones::{Sight, sight};
 use crate::correlate::{OomKill, OomNoKill, same_process};
-use crate::enrich::{Account, Case, Memory, Owned, Party};
+use crate::enrich::{Account, Case, LateHolders, Memory, Owned, Party};
 use crate::event::{Constraint, Hook, Lineage, Name, NoKill, OomControl, OomVictim, Stack, Task, Unmovable};
 
 /// A view of a case.
@@ -24,6 +24,8 @@ pub struct Scene<'a> {
     pub limit_shmem_bytes: Option<u64>,
     /// The holders of the node's memory.
     pub memory: Option<&'a Memory>,
+    /// Those that a second look found beside them.
+    pub holders_late: Option<&'a LateHolders>,
     /// Where the memory of the node, or of the limit owner, was.
     pub account: Option<&'a Account>,
     /// The holders of the limit owner's memory.
@@ -121,6 +123,7 @@ impl<'a> Scene<'a> {
             memory: case.memory.as_ref(),
             account: case.account.as_ref(),
             limit_holders: case.limit_holders.as_ref(),
+            holders_late: case.holders_late.as_ref(),
             sight: sight(case, kill.zones.as_deref()),
             unmovable: case.unmovable.as_ref(),
             page_size_bytes: case.page_size_bytes,
@@ -158,6 +161,7 @@ impl<'a> Scene<'a> {
             memory: None,
             account: case.account.as_ref(),
             limit_holders: case.limit_holders.as_ref(),
+            holders_late: case.holders_late.as_ref(),
             sight: None,
             unmovable: None,
             page_size_bytes: case.page_size_bytes,

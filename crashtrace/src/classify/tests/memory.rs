@@ -4,7 +4,7 @@ use super::*;
 use crate::cgroup;
 use crate::classify::tests::build::{Told, an_incident, told};
 use crate::correlate::{Incident, OomKill};
-use crate::enrich::{Held, Memory, enrich, owner_of};
+use crate::enrich::{Held, LateHolders, Memory, enrich, owner_of};
 use crate::event::{Limit, NoKill};
 use crate::names::MemoryBounds;
 use crate::names::{Answer, PodNames, Who};
@@ -107,10 +107,40 @@ fn figures_that_were_not_read_are_not_reported() {
         "large ones may have been missed"
     ]));
     assert!(!partly.shows(&["largest holder,"]) && !partly.remedy.contains("Look first"));
+    assert!(!partly.shows(&["5 ms"]), "older recordings do not say why");
+    let cut = on_node(victim(), Memory { incomplete: true, time_up: true, ..memory(holders()) });
+    assert!(
+        cut.shows(&[
+            "that took 5 ms, the most that a kill may be held up, so large ones may have been missed"
+        ])
+    );
     let nothing = on_node(victim(), Memory { looked_at: 0, ..memory(Vec::new()) });
     assert!(!nothing.shows(&["looked at"]));
     let none = on_node(victim(), memory(Vec::new()));
     assert!(none.shows(&["no cgroup that was seen held as much as 64 MiB"]));
+}
+
+#[test]
+fn a_second_look_is_told_apart_from_the_first() {
+    let says = |holders_late| {
+        let mut case = enrich(
+            an_incident(kill(&lineage("/system.slice/db.service"), None, &SYSTEM)),
+            &mut Node::unseen("a test"),
+        );
+        case.memory = Some(Memory { incomplete: true, time_up: true, ..memory(Vec::new()) });
+        case.holders_late = holders_late;
+        told(&case)
+    };
+    let found = |mibs: &[u64], incomplete| {
+        let holders = mibs.iter().map(|mib| held(POD, *mib, None)).collect();
+        Some(LateHolders { holders, looked_at: 40_000, incomplete })
+    };
+    assert!(!says(None).shows(&["a second look"]));
+    let none = says(found(&[], false));
+    assert!(none.shows(&["a second look at 40000 cgroups, just after the kill, found no other large one"]));
+    let many = says(found(&[90, 80, 70, 66], true));
+    assert!(many.shows(&["found pod 1f6cbd1e", "(90 MiB", "(70 MiB", ", and 1 more; it ended early too"]));
+    assert!(!many.shows(&["66 MiB"]) && !many.remedy.contains("Look first"));
 }
 
 #[test]

@@ -14,6 +14,7 @@ fn holders(ktime_ns: u64, decision_ns: u64) -> Event {
         looked_at: 3,
         total: Some(3),
         unfinished: false,
+        time_up: false,
         of_limit: false,
         removed_small: None,
     }))

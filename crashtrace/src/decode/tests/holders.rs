@@ -37,7 +37,9 @@ fn an_incomplete_walk_is_reported() {
         }
         held(&record)
     };
-    assert!(flagged(holders_flag::UNFINISHED).unfinished);
+    let why = |flags| (flagged(flags).unfinished, flagged(flags).time_up);
+    assert_eq!(why(holders_flag::UNFINISHED), (true, false), "as older agents recorded any");
+    assert_eq!(why(holders_flag::UNFINISHED | holders_flag::TIME_UP), (true, true));
     assert_eq!(flagged(holders_flag::NO_TOTAL).total, None);
     assert_eq!(flagged(0).left_out, 4);
 }

@@ -1,5 +1,7 @@
 //! The holders of the node's memory, and the victim among them.
 
+use crashtrace_ebpf::HOLDER_NS;
+
 use super::{Oom, account, free};
 use crate::classify::oom::{Rank, Requester, Scene};
 use crate::describe::owner;
@@ -15,6 +17,7 @@ pub(super) fn evidence(oom: &Oom<'_>) -> Vec<String> {
     evidence.extend(account::evidence(oom));
     evidence.extend(pods(oom));
     evidence.extend(holders(oom));
+    evidence.extend(late(oom));
     evidence.extend(rank(oom));
     evidence
 }
@@ -49,7 +52,14 @@ fn holders(oom: &Oom<'_>) -> Option<String> {
         memory.small,
         size(memory.least_bytes)
     );
-    let cut = if memory.incomplete { "; large ones may have been missed" } else { "" };
+    let cut = match (memory.incomplete, memory.time_up) {
+        (false, _) => String::new(),
+        (true, false) => "; large ones may have been missed".to_owned(),
+        (true, true) => format!(
+            "; that took {} ms, the most that a kill may be held up, so large ones may have been missed",
+            HOLDER_NS / 1_000_000
+        ),
+    };
     let more = match memory.holders.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(", and {more} more"),
@@ -67,6 +77,23 @@ fn holders(oom: &Oom<'_>) -> Option<String> {
             format!("the largest holders that were seen are {}{more}; {looked}{cut}", named.join(", "))
         }
     })
+}
+
+/// What the agent found when the kernel side's time was up.
+fn late(oom: &Oom<'_>) -> Option<String> {
+    let found = oom.scene.holders_late?;
+    let named = found.holders.iter().take(NAMED).map(|held| holder(held, oom.scene.share_of()));
+    let named: Vec<_> = named.collect();
+    let more = match found.holders.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let cut = if found.incomplete { "; it ended early too" } else { "" };
+    let what = if named.is_empty() { "no other large one".to_owned() } else { named.join(", ") };
+    Some(format!(
+        "a second look at {} cgroups, just after the kill, found {what}{more}{cut}",
+        found.looked_at
+    ))
 }
 
 /// `pod 1f6c… (1.2 GiB, 51 %)`

@@ -146,11 +146,13 @@ impl Parts {
             return;
         };
         let mut listed = 0_u64;
+        // Large ones may be among those that were not visited.
+        let seen = found.looked_at > 0 && !found.incomplete;
         let with_rests = found
             .holders
             .iter()
             .map(|held| (kind_of(held), held))
-            .chain(found.rests.iter().map(|held| (AccountKind::SmallCgroups, held)));
+            .chain(found.rests.iter().filter(|_| seen).map(|held| (AccountKind::SmallCgroups, held)));
         for (kind, held) in with_rests {
             listed = listed.saturating_add(held.usage_bytes);
             self.entries.push(Entry {
@@ -168,8 +170,6 @@ impl Parts {
         let rest = charged.saturating_sub(listed);
         let removed = found.removed_small.map_or(0, |removed| removed.bytes).min(rest);
         self.add(AccountKind::RemovedCgroups, removed);
-        // Large ones may be among those that were not visited.
-        let seen = found.looked_at > 0 && !found.incomplete;
         self.add(if seen { AccountKind::SmallCgroups } else { AccountKind::Cgroup }, rest - removed);
     }
 

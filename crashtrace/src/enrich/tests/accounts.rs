@@ -176,6 +176,7 @@ fn the_holders_of_a_limit_are_named_below_its_path() {
         looked_at: 3,
         total: Some(40),
         unfinished: false,
+        time_up: false,
         of_limit: true,
         removed_small: None,
     }));

@@ -246,7 +246,9 @@ fn the_number_of_waiting_nameless_incidents_is_bounded() {
             revisions.wait(&id.to_string(), 1, &case, SECOND);
         }
         let known = names(spec(LIMIT_BYTES));
-        revisions.due(3 * SECOND, &mut Told(Rc::new(RefCell::new(known)))).len()
+        let mut node = Node::unseen("a test");
+        let pods = &mut Told(Rc::new(RefCell::new(known)));
+        revisions.due(3 * SECOND, pods, node.cgroups.as_mut()).len()
     };
     // A case may have hundreds of victims.
     let (small, large) = (count(1), count(300));

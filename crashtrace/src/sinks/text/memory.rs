@@ -22,6 +22,10 @@ pub(super) fn lines(page: &mut Page, memory: &Memory) {
         };
         label(page, "pods", &format!("{}{limit}", size(pods.usage_bytes)));
     }
+    for (index, holder) in memory.holders_late.iter().enumerate() {
+        let whose = owner_words(Some(&holder.owner), Some(holder.cgroup.as_str()));
+        label(page, if index == 0 { "seen late" } else { "" }, &format!("{whose}: {}", held(holder)));
+    }
     // The table of the account names them, with shares of the same total as its other rows.
     let listed = |account: &Account| account.entries.iter().any(|entry| entry.holder.is_some());
     if memory.account.as_ref().is_some_and(listed) {

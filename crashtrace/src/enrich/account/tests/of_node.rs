@@ -127,6 +127,7 @@ fn walk(holders: Vec<Holder>) -> Memory {
         looked_at: 20,
         total: Some(31),
         unfinished: false,
+        time_up: false,
         of_limit: false,
         removed_small: Some((2, 5 * MIB)),
     };
@@ -334,6 +335,19 @@ fn without_a_walk_all_cgroups_are_one_entry() {
     let account = account_of(&memory(), &zones(Vec::new()), None, None);
     assert_eq!(kinds(&account)[0], (AccountKind::Cgroup, 600));
     assert_eq!(account.entries[0].holder, None);
+}
+
+/// What a walk that ended early has not told apart is not called small.
+#[test]
+fn of_an_incomplete_walk_no_rest_is_small() {
+    let cut = Memory { incomplete: true, ..owners() };
+    assert!(!cut.rests.is_empty());
+    let account = account_of(&memory(), &zones(Vec::new()), Some(&cut), None);
+    assert_eq!(account.bytes_of(AccountKind::SmallCgroups), 0);
+    let apart = account.entries.iter().filter(|entry| entry.kind == AccountKind::Cgroup);
+    let apart: Vec<_> = apart.map(|entry| (entry.holder.is_none(), entry.bytes / MIB)).collect();
+    // What kubepods and system.slice have beyond their large ones, with all the rest.
+    assert_eq!(apart, [(true, 45 + 40 + 40)]);
 }
 
 /// Statistics are summed with a delay: more may be charged by them than there is.
