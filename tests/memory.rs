@@ -120,6 +120,7 @@ fn pipeline() -> Pipeline {
         names_from: Vec::new(),
         blind: Vec::new(),
         replay: false,
+        pin: None,
     };
     let context = Context {
         memory_cgroup_v1: Some(false),

@@ -1,9 +1,11 @@
 //! Every map, with the arithmetic behind its size.
 
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use crashtrace_ebpf::{
-    FailedExecs, FailureCount, FailureKey, MAX_LEVELS, NAME_BYTES, RaisedSignal, SentSignal, counter, stream,
+    FailedExecs, FailureCount, FailureKey, MAX_LEVELS, NAME_BYTES, RaisedSignal, SentSignal, counter,
+    map as names, stream,
 };
 
 /// Records on their way to the user side.
@@ -228,6 +230,17 @@ pub(crate) struct Quiet {
 /// there is room for new kinds.
 #[map]
 pub(crate) static FAILURES: LruHashMap<FailureKey, FailureCount> = LruHashMap::with_max_entries(512, 0);
+
+/// What the user side tells its successor while the programs are pinned. Here, and not in a file, so that it is as old as the records
+/// that wait in [`RECORDS`]: both stay and go with the pins.
+#[map]
+pub(crate) static HELD: Array<[u64; names::HELD_WORDS]> = Array::with_max_entries(1, 0);
+
+/// Up to which count of [`FAILURES`] the user side has told failures. Twice as many as that has: a kind that it forgets is removed
+/// here a moment later. Entries are made when they are needed, since most agents need none.
+#[map]
+pub(crate) static TOLD: HashMap<FailureKey, FailureCount> =
+    HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 
 /// How many records of failed allocations were written in the current second, of any kind.
 #[map]

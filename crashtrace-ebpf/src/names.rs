@@ -59,6 +59,12 @@ pub mod map {
     pub const ADDRESSES: &str = ".bss";
     /// Hash from [`FailureKey`](crate::FailureKey) to [`FailureCount`](crate::FailureCount).
     pub const FAILURES: &str = "FAILURES";
+    /// Array of one value of [`HELD_WORDS`]: what the user side tells its successor while the programs are pinned. No program reads it.
+    pub const HELD: &str = "HELD";
+    /// Words of 8 bytes of that value.
+    pub const HELD_WORDS: usize = 64;
+    /// Hash as [`FAILURES`]: up to which of its counts the user side has told failures. No program reads it.
+    pub const TOLD: &str = "TOLD";
     /// Array of one buffer of [`SELF_TEST_BYTES`] in which a record is built: the self-test's, at its beginning.
     pub const SELF_TEST: &str = "SELF_TEST";
     /// Bytes of that buffer.

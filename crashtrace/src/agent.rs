@@ -1,6 +1,6 @@
 //! The shells of the commands: the only room that knows all the others, with their files, clocks, signals and threads.
 //!
-//! [`watch()`], [`replay()`] and [`doctor()`] each have a file of the same form: it takes the decided configuration, sends lines to the
+//! [`watch()`], [`replay()`], [`doctor()`] and [`unpin()`] each have a file of the same form: it takes the decided configuration, sends lines to the
 //! sinks, and returns an error that says what failed.
 
 mod cgroupfs;
@@ -13,6 +13,7 @@ mod kernel_log;
 mod loading;
 mod memory;
 mod metrics;
+mod pinning;
 mod pods;
 mod procfs;
 mod rehearsal;
@@ -22,9 +23,11 @@ mod schedule;
 mod second_look;
 mod session;
 mod signals;
+mod unpin;
 mod watch;
 
 pub use doctor::doctor;
 pub use host::Unusable;
 pub use replay::replay;
+pub use unpin::unpin;
 pub use watch::watch;

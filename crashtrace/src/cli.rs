@@ -23,7 +23,7 @@ mod process;
 
 pub use args::{
     Args, CommandArgs, DoctorArgs, ExitsArg, FilterArgs, HooksArg, LogLevel, OutputWanted, ReplayArgs,
-    WatchArgs,
+    UnpinArgs, WatchArgs,
 };
 pub use journal::{Journal, JournalArgs};
 pub use pods::{ApiServer, Pods, PodsArgs, PodsWanted};
@@ -61,6 +61,8 @@ pub enum Command {
     Watch(Watch),
     /// Report the incidents of a recording.
     Replay(Replay),
+    /// Remove the pins in this directory.
+    Unpin(PathBuf),
     /// Tell which hooks work here.
     Doctor(Doctor),
     /// Print the JSON Schema of the reports.
@@ -90,6 +92,8 @@ pub struct Watch {
     pub record: Option<PathBuf>,
     /// Where lines wait while standard output is not read.
     pub journal: Option<Journal>,
+    /// Where the hooks are pinned.
+    pub pin: Option<PathBuf>,
     /// BTF in place of the kernel's own.
     pub btf: Option<PathBuf>,
     /// Drop all rights that are not needed once the hooks are in place.
@@ -161,6 +165,7 @@ impl Config {
                 filter: Filter::check(args.filter)?,
                 metrics: args.metrics,
                 record: optional_path("--record", args.record, env)?,
+                pin: args.pin.map(|path| directory("--pin", path, env)).transpose()?,
                 btf: optional_path("--btf", args.btf, env)?,
                 confine: !args.no_confine,
             }),
@@ -169,6 +174,7 @@ impl Config {
                 output: form(args.output, env),
                 filter: Filter::check(args.filter)?,
             }),
+            CommandArgs::Unpin(args) => Command::Unpin(directory("DIR", args.directory, env)?),
             CommandArgs::Doctor(args) => Command::Doctor(Doctor {
                 output: form(args.output, env),
                 hooks: args.hooks.into(),
@@ -278,6 +284,17 @@ fn optional_path(
     env: &impl Environment,
 ) -> Result<Option<PathBuf>, clap::Error> {
     path.map(|path| checked_path(name, path, env)).transpose()
+}
+
+/// The path of a directory. Whether it exists shows when it is opened.
+fn directory(name: &str, path: PathBuf, env: &impl Environment) -> Result<PathBuf, clap::Error> {
+    if path.as_os_str().is_empty() {
+        Err(usage(format!("{name}: the path is empty")))
+    } else if env.is_file(&path) {
+        Err(usage(format!("{name}: {} is a file", path.display())))
+    } else {
+        Ok(path)
+    }
 }
 
 /// The same for a required path.

@@ -88,6 +88,22 @@ impl Correlator {
         self.allocs.untold(false)
     }
 
+    /// Takes the counts up to which failures were told before the first event, by kind.
+    pub fn alloc_told(&mut self, told: &[(FailureKey, Counted)]) {
+        self.allocs.told_before(told);
+    }
+
+    /// Up to which counts failures have been told, or are about to be.
+    pub fn failures_told(&self) -> impl Iterator<Item = (FailureKey, Counted)> + '_ {
+        self.allocs.told()
+    }
+
+    /// Until when the next record of the open decision is waited for; `None` if none is open.
+    #[must_use]
+    pub fn deciding_until_ns(&self) -> Option<u64> {
+        self.ooms.deciding_until_ns()
+    }
+
     /// That number if no more records come.
     #[must_use]
     pub fn alloc_untold(&self) -> u64 {

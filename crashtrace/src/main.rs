@@ -86,6 +86,7 @@ fn run(command: Command, messages: &Messages) -> anyhow::Result<u8> {
     match command {
         Command::Watch(config) => agent::watch(&config, messages).map(|()| exit::OK),
         Command::Replay(config) => agent::replay(&config, messages).map(|()| exit::OK),
+        Command::Unpin(directory) => agent::unpin(&directory).map(|()| exit::OK),
         Command::Doctor(config) => agent::doctor(&config).map(|report| report.exit_code()),
         Command::Schema => print(format!("{:#}\n", schema::json_schema()).as_bytes()),
         Command::Completions(shell) => print(&cli::completions(shell)),

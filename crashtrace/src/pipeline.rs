@@ -22,7 +22,7 @@ use crate::observe::observe;
 use crate::report::{self, Context};
 use crate::schema::{
     self, AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, BlindSpot, BtfInUse,
-    ClockChanged, ClockChangedKind, Envelope, Line, Loss, LossKind, NameSource, SCHEMA, Text,
+    ClockChanged, ClockChangedKind, Envelope, Line, Loss, LossKind, NameSource, PinnedHooks, SCHEMA, Text,
 };
 use crate::stats::{Counter, EndCounts, Stats};
 use crate::symbols::Symbols;
@@ -54,7 +54,27 @@ pub struct Session {
     pub blind: Vec<BlindSpot>,
     /// The records come from a recording.
     pub replay: bool,
+    /// What became of pinned hooks, where some are wanted.
+    pub pin: Option<PinnedHooks>,
 }
+
+/// What was before this session, where hooks that were on recorded for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Since when they were on.
+    pub accepts_ns: u64,
+    /// The kernel side's counters as the earlier session told them last, those of `carried` included.
+    pub told: Counts,
+    /// Counters of hooks that were replaced.
+    pub carried: Counts,
+    /// Failures that were told, by kind.
+    pub failures: Vec<(FailureKey, Counted)>,
+    /// The numbers of records go on: the first of each stream is no loss.
+    pub adopts: bool,
+}
+
+/// The kernel side's counters.
+type Counts = [u64; counter::COUNT as usize];
 
 /// The stages, with their state.
 #[derive(Debug)]
@@ -70,11 +90,20 @@ pub struct Pipeline {
     ends: Ends,
     /// When the session began.
     since_ns: u64,
+    /// Before that, if hooks recorded for this session then.
+    accepts_ns: Option<u64>,
+    /// Counters of hooks before those in use.
+    carried: Counts,
+    /// The kernel side's counters as read last, with these, and as the latest line told them.
+    counted: Counts,
+    kernel_told: Counts,
     /// The latest time that was passed in.
     now_ns: u64,
     stats: Stats,
     /// The number that the next record of each CPU and stream must have.
     next: BTreeMap<(u32, u8), u64>,
+    /// The first record of a stream need not be number 0.
+    adopts: bool,
     /// Records missing between those seen.
     gaps: u64,
     /// When it was last noticed that records were lost.
@@ -99,16 +128,37 @@ impl Pipeline {
             node,
             folds: KillFolds::default(),
             since_ns: 0,
+            accepts_ns: None,
+            carried: Counts::default(),
+            counted: Counts::default(),
+            kernel_told: Counts::default(),
             revisions: Revisions::default(),
             ends: Ends::default(),
             now_ns: 0,
             stats: Stats::default(),
             next: BTreeMap::new(),
+            adopts: false,
             gaps: 0,
             lost_ns: None,
             told: Stats::default(),
             seq: 0,
         }
+    }
+
+    /// Goes on with what was before. To be called first.
+    pub fn follows(&mut self, before: &Before) {
+        self.accepts_ns = Some(before.accepts_ns);
+        (self.carried, self.adopts) = (before.carried, before.adopts);
+        self.correlator.alloc_told(&before.failures);
+        self.counted = before.told;
+        self.take_counts();
+        self.stats.set(Counter::RecordsLost, self.kernel_lost());
+    }
+
+    /// From here on records are of other hooks: their numbers begin at 0.
+    pub fn numbers_anew(&mut self) {
+        self.next.clear();
+        self.adopts = false;
     }
 
     /// The first line. The hooks were switched on just before `ktime_ns`: records from in between are skipped, and incidents
@@ -127,6 +177,7 @@ impl Pipeline {
             names_from: self.session.names_from.clone(),
             blind: self.session.blind.clone(),
             replay: self.session.replay,
+            pin: self.session.pin.clone(),
         };
         self.line(Line::AgentStarted(Box::new(line)))
     }
@@ -166,7 +217,8 @@ impl Pipeline {
         if let Ok((cpu, stream, seq)) = decode::position(record)
             && (self.next.len() < STREAMS || self.next.contains_key(&(cpu, stream)))
         {
-            let next = self.next.entry((cpu, stream)).or_default();
+            let first = if self.adopts { seq } else { 0 };
+            let next = self.next.entry((cpu, stream)).or_insert(first);
             let mut lost = false;
             if seq > *next {
                 self.gaps = self.gaps.saturating_add(seq - *next);
@@ -192,7 +244,7 @@ impl Pipeline {
     /// Takes what a record says; gives the lines that it completes.
     pub fn event(&mut self, mut event: Event) -> Vec<Line> {
         let ktime_ns = event.stamp().ktime_ns;
-        if ktime_ns < self.since_ns {
+        if ktime_ns < self.accepts_ns.unwrap_or(self.since_ns) {
             return Vec::new();
         }
         tracing::trace!(?event, "decoded");
@@ -236,13 +288,25 @@ impl Pipeline {
 
     /// Takes the kernel side's own counts, by [`counter`]: records that did not fit are not seen as a gap until their CPU
     /// writes another.
-    pub fn kernel_counts(&mut self, counts: &[u64; counter::COUNT as usize]) {
-        let of = |index: u32| counts[index as usize];
-        let lost = of(counter::RING_FULL).saturating_add(of(counter::SCRATCH_BUSY)).max(self.gaps);
+    pub fn kernel_counts(&mut self, counts: &Counts) {
+        for ((counted, count), carried) in self.counted.iter_mut().zip(counts).zip(&self.carried) {
+            *counted = count.saturating_add(*carried);
+        }
+        let lost = self.kernel_lost().max(self.gaps);
         if lost > self.stats.get(Counter::RecordsLost) {
             self.gap(self.now_ns);
         }
         self.stats.set(Counter::RecordsLost, lost);
+        self.take_counts();
+    }
+
+    /// Records that did not fit, by the counts that were read last.
+    fn kernel_lost(&self) -> u64 {
+        let of = |index: u32| self.counted[index as usize];
+        of(counter::RING_FULL).saturating_add(of(counter::SCRATCH_BUSY))
+    }
+
+    fn take_counts(&mut self) {
         for (name, index) in [
             (Counter::KillsLost, counter::RING_FULL_VICTIMS),
             (Counter::FailuresLost, counter::RING_FULL_FAILURES),
@@ -255,8 +319,25 @@ impl Pipeline {
             (Counter::ExitsCrowdedOut, counter::EXITS_CROWDED_OUT),
             (Counter::ExitsUnsure, counter::EXITS_UNSURE),
         ] {
-            self.stats.set(name, of(index));
+            self.stats.set(name, self.counted[index as usize]);
         }
+    }
+
+    /// The kernel side's counters as the latest line told them, those of hooks before included.
+    #[must_use]
+    pub fn kernel_told(&self) -> &[u64; counter::COUNT as usize] {
+        &self.kernel_told
+    }
+
+    /// Up to which counts failures have been reported, or are about to be, by kind.
+    pub fn failures_told(&self) -> impl Iterator<Item = (FailureKey, Counted)> + '_ {
+        self.correlator.failures_told()
+    }
+
+    /// When a decision of the kernel is seen to be open: the time until which its next record is waited for.
+    #[must_use]
+    pub fn deciding_until_ns(&self) -> Option<u64> {
+        self.correlator.deciding_until_ns()
     }
 
     /// Takes its counts of failed allocations, by kind. [`Self::tick`] gives the resulting lines.
@@ -416,6 +497,7 @@ impl Pipeline {
     fn line(&mut self, mut line: Line) -> Line {
         self.seq = self.seq.saturating_add(1);
         self.told = self.stats.clone();
+        self.kernel_told = self.counted;
         *line.envelope_mut() = Envelope {
             schema: SCHEMA.to_owned(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),

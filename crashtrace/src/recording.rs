@@ -65,6 +65,9 @@ pub struct Preamble {
     pub symbols: Option<Symbols>,
     /// When it began, in nanoseconds of `CLOCK_BOOTTIME`.
     pub started_ktime_ns: u64,
+    /// Since when its hooks were on, if an earlier session had switched them on: the first records may be older than the session.
+    #[serde(default)]
+    pub since_ktime_ns: Option<u64>,
 }
 
 /// Why a recording cannot be read.

@@ -50,7 +50,7 @@ pub use account::{
 };
 pub use agent::{
     AgentStarted, AgentStartedKind, AgentStopping, AgentStoppingKind, BlindSpot, BtfInUse, BtfSource,
-    ClockChanged, ClockChangedKind, Loss, LossKind,
+    ClockChanged, ClockChangedKind, Loss, LossKind, PinnedHooks,
 };
 pub use exit::{
     EndedBy, Exit, FailedProbe, Fault, OomRef, ProbeAction, ProbeKind, SentSignal, StatusSays, Stop,

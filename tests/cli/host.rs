@@ -60,3 +60,30 @@ fn doctor_is_json_whose_status_is_its_exit_code() {
         assert_eq!(report["uses"].is_null(), code == 4);
     }
 }
+
+/// Where no hook is loaded yet, and without rights.
+#[test]
+fn a_directory_for_pins_that_is_on_no_bpf_file_system_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let pins = folder.path().join("pins");
+    let pin = format!("--pin={}", pins.display());
+    let output = run(&["watch", "--pods", "none", &pin]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
+    for part in [&*pins.to_string_lossy(), "is not on a BPF file system", "mount -t bpf bpf /sys/fs/bpf"] {
+        assert!(stderr(&output).contains(part), "{part}: {}", stderr(&output));
+    }
+    assert!(!pins.exists());
+    let path = folder.path().to_string_lossy().into_owned();
+    let output = run(&["unpin", &path]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
+    assert!(stderr(&output).contains("is not on a BPF file system"), "{}", stderr(&output));
+}
+
+#[test]
+fn unpin_says_when_there_is_nothing() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let none = folder.path().join("none");
+    let output = run(&["unpin", &none.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), format!("nothing is pinned: there is no {}\n", none.display()));
+}

@@ -45,6 +45,7 @@ fn a_preamble_comes_back_as_it_was_written() {
         )),
         realtime_offset_ns: i64::MIN,
         started_ktime_ns: u64::MAX,
+        since_ktime_ns: None,
         node: "n\n\u{1b}\"\\".into(),
         ..preamble()
     };

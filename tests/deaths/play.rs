@@ -146,6 +146,7 @@ fn pipeline(setup: Setup, pods: Box<dyn PodNames>) -> Pipeline {
         names_from: Vec::new(),
         blind: Vec::new(),
         replay: false,
+        pin: None,
     };
     let context = Context {
         memory_cgroup_v1: Some(true),

@@ -176,6 +176,18 @@ fn each_kill_between_start_and_stop_is_told_and_none_outside_is_told_as_a_whole_
     assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// In a mount namespace with a BPF file system of its own, so that this machine's is left alone.
+#[test]
+fn pinned_hooks_go_on_while_no_agent_runs_and_each_kill_is_told_once() {
+    let Some(scenario) = program() else { return };
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--propagation", "private"]).arg(scenario.get_program());
+    let output = unshare.args(["starts", "--crashtrace", CRASHTRACE, "pinned"]).output().expect("it starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("\"scenario\":\"pinned\""), "{stdout}");
+}
+
 #[test]
 fn the_demo_shows_a_kill_as_text_and_as_json() {
     let Some(mut scenario) = program() else { return };

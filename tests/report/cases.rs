@@ -314,6 +314,7 @@ fn agent_lines() -> Vec<(&'static str, Line)> {
         names_from: vec![NameSource::Kube, NameSource::Cri],
         blind: blind_spots(),
         replay: false,
+        pin: None,
     };
     let machine = Machine { page_size_bytes: 4096, symbols: None };
     let mut stages = Pipeline::new(session, machine, context(), Filter::default(), node());

@@ -16,6 +16,7 @@ use crate::gfp::GfpNames;
 use crate::kernel::host::{self, HostFacts, KernelVersion, MemoryCgroup, counts_locked_memory};
 use crate::kernel::layout::Layout;
 use crate::kernel::load::{self, Attached, Kernel, LoadError};
+use crate::kernel::pins::Wanted;
 use crate::kernel::plan::{Functions, KernelView, Plan, Refusal};
 use crate::kernel::types::{self, FunctionIds, Told};
 use crate::report::Context;
@@ -172,6 +173,12 @@ impl Host {
         let (right, instructions) = (report.right.join(", "), report.verified_instructions);
         tracing::info!(right, instructions, took_ms = report.took_ms, "the self-test passed");
         Ok(())
+    }
+
+    /// What a kernel side by this plan would be made for. The plan was checked first.
+    pub(super) fn wanted(&self, plan: &Plan, include_nowarn: bool) -> Result<Wanted> {
+        let boot = self.facts.boot_id.as_deref().unwrap_or_default();
+        Ok(load::wanted(plan, &self.kernel(include_nowarn)?, boot))
     }
 
     /// Loads and attaches, without the self-test.

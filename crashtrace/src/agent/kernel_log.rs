@@ -18,7 +18,9 @@ impl KernelLog {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return Self(None);
         }
-        let logger = EbpfLogger::init(attached.ebpf_mut()).map_err(|error| error.to_string());
+        // Programs that write messages are not taken over, so it is there.
+        let Some(ebpf) = attached.ebpf_mut() else { return Self(None) };
+        let logger = EbpfLogger::init(ebpf).map_err(|error| error.to_string());
         match logger.and_then(|logger| AsyncFd::new(logger).map_err(|error| error.to_string())) {
             Ok(logger) => Self(Some(logger)),
             Err(error) => {

@@ -116,6 +116,7 @@ mod tests {
             names_from: Vec::new(),
             blind: Vec::new(),
             replay: false,
+            pin: None,
         };
         let context = Context {
             memory_cgroup_v1: Some(false),

@@ -14,7 +14,7 @@ use crate::decode::Machine;
 use crate::files;
 use crate::messages::Messages;
 use crate::node::Node;
-use crate::pipeline::{Pipeline, Session};
+use crate::pipeline::{Before, Pipeline, Session};
 use crate::recording::{Frame, Reader};
 use crate::report::Context;
 use crate::sinks::print;
@@ -38,6 +38,7 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<()> {
         hooks: preamble.hooks,
         blind: preamble.blind,
         replay: true,
+        pin: None,
     };
     let machine = Machine { page_size_bytes: preamble.page_size_bytes, symbols: preamble.symbols };
     let context = Context {
@@ -59,6 +60,9 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<()> {
         ..Node::unseen("a recording does not have it")
     };
     let mut pipeline = Pipeline::new(session, machine, context, config.filter.clone(), node);
+    if let Some(accepts_ns) = preamble.since_ktime_ns {
+        pipeline.follows(&Before { accepts_ns, adopts: true, ..Before::default() });
+    }
     let mut latest_ns = preamble.started_ktime_ns;
     if !print(config.output, [pipeline.started(latest_ns)])? {
         return Ok(());

@@ -47,6 +47,7 @@ pub(super) fn session(config: &Watch, host: &Host, attached: &Attached, started_
         hooks: attached.hooks(),
         blind: blind.into_iter().map(|blind| BlindSpot { field: blind.what, reason: blind.why }).collect(),
         replay: false,
+        pin: None,
     };
     (session, unseen)
 }
@@ -78,6 +79,7 @@ pub(super) fn preamble(
     memory_bytes: Option<u64>,
     node_root: NodeRoot,
     started_ns: u64,
+    since_ns: Option<u64>,
 ) -> Preamble {
     Preamble {
         format: FORMAT.to_owned(),
@@ -96,5 +98,6 @@ pub(super) fn preamble(
         gfp: context.gfp.clone(),
         symbols: machine.symbols.clone(),
         started_ktime_ns: started_ns,
+        since_ktime_ns: since_ns,
     }
 }

@@ -1,7 +1,7 @@
 //! `crashtrace watch`: start order, the loop, shutdown.
 //!
 //! Everything that can fail at start does so in this order: signals and clocks, the address of metrics, the files of the recording and
-//! the journal, the plan, the self-test and the load, the recording's beginning, the threads that write. From the first line on, the agent runs
+//! the journal, the directory of pins, the plan, the self-test and the load, the recording's beginning, the threads that write. From the first line on, the agent runs
 //! until a signal stops it or its output is closed.
 
 use std::io;
@@ -15,6 +15,7 @@ use super::clock::{self, ClockSet, Wall};
 use super::host::{Host, Unusable};
 use super::kallsyms::Late;
 use super::metrics::{self, Served};
+use super::pinning::{self, Kept, Pinning};
 use super::schedule::{CountSchedule, Heartbeat};
 use super::session::{node, preamble, say_unseen, session};
 use super::signals::Signals;
@@ -24,8 +25,9 @@ use crate::confine::Needs;
 use crate::decode;
 use crate::kernel::host::{KernelVersion, NO_MEMLOCK_SINCE, counts_locked_memory};
 use crate::kernel::load::{Attached, KernelCounters};
+use crate::kernel::pins::{Held, Pins};
 use crate::kernel::plan::plan;
-use crate::kernel::ring::Ring;
+use crate::kernel::ring::{Ring, Taken};
 use crate::messages::Messages;
 use crate::pipeline::{Pipeline, Session};
 use crate::sinks::recording::{self, Begun};
@@ -37,6 +39,9 @@ const PROGRAM_RUNS: Duration = Duration::from_millis(100);
 
 /// How long standard output and the recording may take to write the rest when the agent exits: half of what kubelet allows.
 const STOP: Duration = Duration::from_secs(5);
+
+/// How long the end of an open decision is waited for when the hooks stay on: it takes milliseconds, but for a slow console.
+const DECISION: Duration = Duration::from_secs(1);
 
 /// Watches this node until a signal comes or the reader closes standard output.
 ///
@@ -59,38 +64,54 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let listener = metrics::bind(config.metrics).await?;
     let recording = config.record.as_deref().map(recording::open).transpose()?;
     let journal = journal::open(config)?;
-    let Some((mut host, mut attached, needs)) = put_hooks(config, &mut signals).await? else { return Ok(()) };
+    let pins = pinning::open(config.pin.as_deref())?;
+    let Some(hooks) = put_hooks(config, pins, &mut signals).await? else { return Ok(()) };
+    let Hooks { mut host, mut attached, needs, pinning, earlier } = hooks;
+    know_early(&mut host, &mut attached, recording.is_some())?;
+    // Earlier incidents are not reported, or as half seen: see `Pipeline::started`.
+    let begun = pinning::begin(pinning, earlier, &mut attached)?;
+    let (started_ns, mut pinned) = (begun.started_ns, begun.kept);
     let (ring, counters) = attached.take_maps()?;
     let mut log = kernel_log::KernelLog::start(&mut attached);
-    let mut ring = Ring::new(ring)?;
-
-    arm(&mut host, &mut attached, recording.is_some())?;
-    // Earlier incidents are not reported, or as half seen: see `Pipeline::started`.
-    let started_ns = clock::boottime_ns();
+    let mut ring = Ring::new(ring, begun.records)?;
     let mut wall = Wall::now();
     let (machine, context) = (host.machine(), host.context(wall));
     let node_root = host.node_root();
     let pods = pods::directory(&config.pods, &config.node_name);
     let (session, unseen) = session(config, &host, &attached, started_ns);
-    let session = Session { names_from: pods.sources(), ..session };
-    let preamble = || preamble(&session, &machine, &context, host.facts.memory_bytes, node_root, started_ns);
-    let begun = recording.map(|opened| opened.begin(preamble())).transpose()?;
+    let session = Session { names_from: pods.sources(), pin: begun.said, ..session };
+    let since_ns = begun.before.as_ref().filter(|_| ring.is_own()).map(|before| before.accepts_ns);
+    let preamble = || {
+        let memory_bytes = host.facts.memory_bytes;
+        preamble(&session, &machine, &context, memory_bytes, node_root, started_ns, since_ns)
+    };
+    let begun_recording = recording.map(|opened| opened.begin(preamble())).transpose()?;
     memory::stay();
     // All that needs rights is done. Only a thread that hangs in a file ([`crate::files`]) may still exist and keep them.
     let kept = rights::give_up(config, &needs, &counters);
     sum_up(unseen, attached.refused.len(), kept);
     messages.on_a_thread().context("cannot begin the thread that writes messages")?;
-    let recording = begun.map(Begun::start).transpose()?;
+    let recording = begun_recording.map(Begun::start).transpose()?;
     let served = Served::start(listener, &attached, &session, &context.gfp);
     let stdout = journal::stdout(config, journal, &served)?;
     let records = recording.into_iter().map(|recording| Box::new(recording) as Box<dyn RecordSink>);
     let mut sinks = Sinks::new(stdout, records.collect());
     rehearsal::rehearse(&session, &machine, &context);
     let node = node(&host, &context, node_root, pods);
+    if let Some(kept) = &mut pinned {
+        kept.watching(&session.session)?;
+    }
     let mut pipeline = Pipeline::new(session, machine, context, config.filter.clone(), node);
+    if let Some(before) = &begun.before {
+        pipeline.follows(before);
+    }
 
     sinks.lines([pipeline.started(started_ns)]);
     let mut late = Late::start(host.take_unread())?;
+    // What waits there since before this session does not wake it.
+    if !late.holds() {
+        drain(&mut ring, &mut pipeline, &mut sinks, &mut wall, u64::MAX);
+    }
     let mut counting = CountSchedule::default();
     let mut heartbeat = Heartbeat::new(served.is_asked(), started_ns);
     loop {
@@ -134,7 +155,13 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
                 sinks.lines(pipeline.losses(now_ns));
             }
         }
+        if let Some(kept) = &mut pinned {
+            kept.told(&pipeline);
+        }
         served.round(&pipeline, !full, now_ns);
+    }
+    if let Some(kept) = pinned {
+        return hand_over(kept, &counters, &mut ring, pipeline, sinks, wall, messages).await;
     }
     // The time is taken first, so that all that happened before it is in the ring or in the counters when the last program has
     // ended; later events are not reported.
@@ -153,8 +180,19 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     sinks.finish(until, untold).await
 }
 
-/// Inspects the node and puts hooks in place; gives also the rights that are needed from then on. `None` if a signal came first.
-async fn put_hooks(config: &Watch, signals: &mut Signals) -> Result<Option<(Host, Attached, Needs)>> {
+/// Hooks in place, which are not switched on yet unless an earlier session did.
+struct Hooks {
+    host: Host,
+    attached: Attached,
+    /// The rights that are needed from then on.
+    needs: Needs,
+    pinning: Option<Pinning>,
+    /// What the session before has left with the hooks, if they are its hooks.
+    earlier: Option<Held>,
+}
+
+/// Inspects the node, and puts hooks in place or takes over those that are pinned. `None` if a signal came first.
+async fn put_hooks(config: &Watch, pins: Option<Pins>, signals: &mut Signals) -> Result<Option<Hooks>> {
     let host = Host::inspect_without_symbols(config.btf.as_deref());
     let plan = plan(&host.facts, &host.view, config.hooks, config.beside()).map_err(Unusable::from)?;
     for skipped in &plan.skipped {
@@ -164,11 +202,15 @@ async fn put_hooks(config: &Watch, signals: &mut Signals) -> Result<Option<(Host
     // Before the hooks are in place, because a file on a hung mount takes seconds.
     let needs = rights::needs(&config.pods, &host);
     let all_failures = config.allocations == Allocations::All;
-    let Some((host, attached)) = loading::load(host, plan, all_failures, signals).await? else {
-        return Ok(None);
+    let pinning = pins.map(|pins| Pinning::look(pins, &host, &plan, all_failures)).transpose()?;
+    let (pinning, taken_over) = pinning.map_or((None, None), Pinning::taken_over);
+    let (earlier, loaded) = match taken_over {
+        Some((attached, earlier)) => (Some(earlier), Some((host, attached))),
+        None => (None, loading::load(host, plan, all_failures, signals).await?),
     };
+    let Some((host, attached)) = loaded else { return Ok(None) };
     log_hooks(&attached);
-    Ok(Some((host, attached, needs)))
+    Ok(Some(Hooks { host, attached, needs, pinning, earlier }))
 }
 
 /// Checks whether the kernel's time is known, and starts to wait for the wall clock to be set.
@@ -205,8 +247,8 @@ fn sum_up(unseen: usize, refused: usize, kept: usize) {
     }
 }
 
-/// Switches the programs on. The kernel's symbols are read before where they are needed at once.
-fn arm(host: &mut Host, attached: &mut Attached, recording: bool) -> Result<()> {
+/// Reads the kernel's symbols before the programs are switched on, where they are needed at once.
+fn know_early(host: &mut Host, attached: &mut Attached, recording: bool) -> Result<()> {
     // Where no hook sees decisions, a stack is all that tells them; and a recording begins with the symbols.
     if attached.tier.decision.is_empty() || recording {
         host.read_symbols();
@@ -214,7 +256,7 @@ fn arm(host: &mut Host, attached: &mut Attached, recording: bool) -> Result<()> 
     if let Some(symbols) = host.symbols() {
         attached.know(symbols.addresses())?;
     }
-    Ok(attached.arm()?)
+    Ok(())
 }
 
 /// Hands on the kernel's symbols, which were read while the hooks are in place.
@@ -260,8 +302,20 @@ fn drain(
         sinks.lines([pipeline.clock(ktime_ns, offset_ns)]);
     }
     while !sinks.is_full()
-        && let Some(record) = ring.take()
+        && let Some(taken) = ring.take()
     {
+        let record = match taken {
+            Taken::Own(record) => record,
+            // Not for the recording, which has the records of one kernel side.
+            Taken::Earlier(record) => {
+                any = true;
+                sinks.lines(pipeline.record(&record));
+                if ring.is_own() {
+                    pipeline.numbers_anew();
+                }
+                continue;
+            }
+        };
         if is_younger(&record, until_ns) {
             continue;
         }
@@ -277,6 +331,48 @@ fn drain(
         }
     }
     any
+}
+
+/// Ends while the hooks stay on: what is in the ring is told, except for what the output does not take, which is the next session's,
+/// and so is all that happens from here on. A decision that is open is waited for, so that its records are not torn apart.
+async fn hand_over(
+    mut kept: Kept,
+    counters: &KernelCounters,
+    ring: &mut Ring,
+    mut pipeline: Pipeline,
+    mut sinks: Sinks,
+    mut wall: Wall,
+    messages: &Messages,
+) -> Result<()> {
+    let until = Instant::now() + STOP;
+    let decided = Instant::now() + DECISION;
+    loop {
+        drain(ring, &mut pipeline, &mut sinks, &mut wall, u64::MAX);
+        let (end, open) = (if sinks.is_full() { until } else { decided }, pipeline.deciding_until_ns());
+        if Instant::now() >= end || (!sinks.is_full() && open.is_none()) {
+            break;
+        }
+        let due = open.map(|at| Duration::from_nanos(at.saturating_sub(clock::boottime_ns())));
+        let due = due.filter(|_| !sinks.is_full()).map_or(end, |due| end.min(Instant::now() + due));
+        let full = sinks.is_full();
+        tokio::select! {
+            ready = ring.readable(), if !full => ready.context("cannot wait for the ring of records")?,
+            changed = sinks.changed() => if let Err(error) = changed {
+                return sinks.gone(error, Instant::now() + STOP).await;
+            },
+            () = tokio::time::sleep_until(due) => {}
+        }
+    }
+    let stopped_ns = clock::boottime_ns();
+    count(counters, &mut pipeline);
+    pipeline.journal_lost(sinks.lost().dropped, sinks.lost().damaged);
+    pipeline.unsaid(messages.unsaid());
+    pipeline.sink_failures(sinks.failures());
+    sinks.lines(pipeline.stopping(stopped_ns, "signal"));
+    kept.told(&pipeline);
+    sinks.finish(until, 0).await?;
+    kept.ended();
+    Ok(())
 }
 
 fn is_younger(record: &Bytes, until_ns: u64) -> bool {
@@ -302,7 +398,10 @@ async fn drain_until(
             return Ok(0);
         }
         let Ok(changed) = tokio::time::timeout_at(until, sinks.changed()).await else {
-            let left = std::iter::from_fn(|| ring.take()).filter(|record| !is_younger(record, until_ns));
+            let left = std::iter::from_fn(|| ring.take()).filter(|taken| {
+                let (Taken::Earlier(record) | Taken::Own(record)) = taken;
+                !is_younger(record, until_ns)
+            });
             return Ok(left.count() as u64);
         };
         changed?;

@@ -12,6 +12,7 @@ use super::journal::JournalArgs;
 use super::pods::PodsArgs;
 use crate::event::Hook;
 use crate::filter::Exits;
+use crate::kernel::pins;
 use crate::kernel::plan::HooksWanted;
 use crate::schema::Cause;
 
@@ -42,6 +43,8 @@ pub enum CommandArgs {
     Watch(WatchArgs),
     /// Report from a recording, as `watch` would have
     Replay(ReplayArgs),
+    /// Remove what `watch --pin` keeps in the kernel, and say what that was
+    Unpin(UnpinArgs),
     /// Try what can be seen on this node, and say what cannot and what to do about it
     Doctor(DoctorArgs),
     /// Print the JSON Schema of the reports
@@ -92,6 +95,11 @@ pub struct WatchArgs {
     /// The journal.
     #[command(flatten)]
     pub journal: JournalArgs,
+    /// Keep the hooks on when the agent ends, by pins in this directory of a BPF file system: the next agent with the same options
+    /// goes on with them and reports what happened in between. `unpin` removes them
+    /// [without DIR: /sys/fs/bpf/crashtrace] [default: the hooks end with the agent]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = pins::DIRECTORY)]
+    pub pin: Option<PathBuf>,
     /// Take the offsets of kernel fields from this file [default: the kernel's own BTF]
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
@@ -111,6 +119,14 @@ pub struct ReplayArgs {
     /// Choose among the incidents.
     #[command(flatten)]
     pub filter: FilterArgs,
+}
+
+/// Arguments of `unpin`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct UnpinArgs {
+    /// The directory that `watch --pin` was given
+    #[arg(value_name = "DIR", default_value = pins::DIRECTORY)]
+    pub directory: PathBuf,
 }
 
 /// Arguments of `doctor`.

@@ -69,7 +69,10 @@ fn help_names_the_exit_codes_and_each_command_begins_with_a_verb() {
     }
     for command in Args::command().get_subcommands() {
         let about = command.get_about().unwrap().to_string();
-        assert!(["Watch", "Report", "Try", "Print"].iter().any(|verb| about.starts_with(verb)), "{about}");
+        assert!(
+            ["Watch", "Report", "Remove", "Try", "Print"].iter().any(|verb| about.starts_with(verb)),
+            "{about}"
+        );
     }
 }
 
@@ -99,6 +102,7 @@ fn watch_without_options_takes_the_defaults() {
         metrics: None,
         record: None,
         journal: None,
+        pin: None,
         btf: None,
         confine: true,
     };
@@ -256,6 +260,28 @@ fn a_directory_is_refused_where_a_file_is_meant() {
     }
     assert_eq!(watch("crashtrace watch --record r.bin", &Place::default()).record, Some("r.bin".into()));
     assert!(refusal("crashtrace watch --record ", &Place::default()).contains("--record"));
+}
+
+#[test]
+fn pins_have_a_directory_that_need_not_be_named() {
+    let pin = |line: &str| watch(line, &Place::default()).pin;
+    assert_eq!(pin("crashtrace watch --pin"), Some("/sys/fs/bpf/crashtrace".into()));
+    assert_eq!(pin("crashtrace watch --pin --no-alloc"), Some("/sys/fs/bpf/crashtrace".into()));
+    assert_eq!(pin("crashtrace watch --pin=/sys/fs/bpf/other"), Some("/sys/fs/bpf/other".into()));
+    for (line, directory) in [
+        ("crashtrace unpin", "/sys/fs/bpf/crashtrace"),
+        ("crashtrace unpin /sys/fs/bpf/other", "/sys/fs/bpf/other"),
+    ] {
+        assert_eq!(config(line).command, Command::Unpin(directory.into()));
+    }
+    for line in ["crashtrace watch --pin=/root/.kube/config", "crashtrace unpin /root/.kube/config"] {
+        let error = refused(line, &Place::default());
+        assert!(error.contains("/root/.kube/config is a file"), "{error}");
+    }
+    // A directory that would look like the name of a command's argument.
+    assert!(
+        refused("crashtrace watch --pin /sys/fs/bpf/other", &Place::default()).contains("/sys/fs/bpf/other")
+    );
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(crate) struct AllocFolds {
     /// has forgotten are forgotten here, too.
     told: BTreeMap<FailureKey, Told>,
     folds: BTreeMap<Kind, Fold>,
+    /// Counts up to which an earlier session told failures of kinds that had no record since.
+    before: BTreeMap<FailureKey, Counted>,
     /// Failures of unknown kinds, by the counts that were read last; their record may still come.
     untold: BTreeMap<FailureKey, Untold>,
     /// Such failures whose kind the kernel side has forgotten.
@@ -58,6 +60,7 @@ struct Told {
 #[derive(Clone, Copy, Debug)]
 struct Untold {
     failures: u64,
+    counted: Counted,
     /// The previous reading had this count too, so a record of it would have arrived by now.
     settled: bool,
 }
@@ -100,10 +103,25 @@ impl AllocFolds {
         done
     }
 
+    /// Takes the counts up to which an earlier session has told failures.
+    pub(crate) fn told_before(&mut self, told: &[(FailureKey, Counted)]) {
+        self.before.extend(told.iter().copied());
+    }
+
+    /// Up to which counts failures have been told, as failures or as lost, or are about to be.
+    pub(crate) fn told(&self) -> impl Iterator<Item = (FailureKey, Counted)> + '_ {
+        let told = self.told.iter().map(|(key, told)| (*key, told.counted));
+        let lost = self.untold.iter().filter(|(_, untold)| untold.settled);
+        // Last, since they are ahead of those before.
+        told.chain(self.before.iter().map(|(key, counted)| (*key, *counted)))
+            .chain(lost.map(|(key, untold)| (*key, untold.counted)))
+    }
+
     /// By how much a record raises its count.
     fn recorded(&mut self, event: &AllocFailure, kind: Kind) -> u64 {
         self.untold.remove(&event.key);
         let nothing = Counted { total: 0, ..event.counted };
+        let nothing = self.before.remove(&event.key).unwrap_or(nothing);
         let new = Told { counted: nothing, kind, ahead: None, gone: false };
         let told = self.told.entry(event.key).or_insert(new);
         // Failures counted from here on belong to this record's kind.
@@ -120,7 +138,7 @@ impl AllocFolds {
             let failures = self.counted(key, counted);
             if failures > 0 {
                 let settled = self.untold.contains_key(&key);
-                untold.insert(key, Untold { failures, settled });
+                untold.insert(key, Untold { failures, counted, settled });
             }
         }
         // A record that was written before the counts were read arrives before they are read again.
@@ -129,6 +147,7 @@ impl AllocFolds {
             told.gone = !seen.contains(key);
             stays
         });
+        self.before.retain(|key, _| seen.contains(key));
         let before = std::mem::replace(&mut self.untold, untold);
         let forgotten = before.iter().filter(|(key, _)| !seen.contains(key));
         self.lost = forgotten.fold(self.lost, |lost, (_, untold)| lost.saturating_add(untold.failures));
@@ -139,7 +158,10 @@ impl AllocFolds {
     /// A count may be ahead of its record, which is then still in the ring: it must not be reported as a revision of an
     /// incident of hours ago. A record that is missing at the next reading is lost.
     fn counted(&mut self, key: FailureKey, counted: Counted) -> u64 {
-        let Some(told) = self.told.get_mut(&key) else { return counted.total };
+        let Some(told) = self.told.get_mut(&key) else {
+            let before = self.before.get(&key).filter(|before| before.since_ns == counted.since_ns);
+            return counted.total.saturating_sub(before.map_or(0, |before| before.total));
+        };
         let is_ahead = counted.sent_ns > told.counted.sent_ns;
         if is_ahead && told.ahead.is_none_or(|before| before.sent_ns != counted.sent_ns) {
             told.ahead = Some(counted);

@@ -185,6 +185,11 @@ impl Ooms {
         Self { kills_show, decisions_hooked, victims: Victims::of(root), ..Self::default() }
     }
 
+    /// Until when the next record of the open decision is waited for.
+    pub(super) fn deciding_until_ns(&self) -> Option<u64> {
+        self.open.as_ref().map(Open::deadline_ns)
+    }
+
     /// The kill whose decision is open.
     pub(super) fn open_kill(&self) -> Option<KillId> {
         self.open.as_ref().map(|open| open.kill.id())

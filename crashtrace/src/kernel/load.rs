@@ -4,6 +4,8 @@
 //! kernel is seen from its beginning or not at all. A kernel's refusals show only here, so attachability is tried, not inferred
 //! from versions.
 
+use std::collections::BTreeMap;
+
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
 use aya::{Ebpf, Pod, VerifierLogLevel};
@@ -17,16 +19,20 @@ use super::types::FunctionIds;
 mod aya_btf;
 mod counters;
 mod error;
+mod keep;
 mod patience;
 mod place;
+mod replaced;
 
 pub use aya_btf::with_functions;
 pub use counters::KernelCounters;
 pub use error::{LoadError, Refused, Scarce};
 pub(crate) use error::{chain, explain};
+pub use keep::{Keeper, NotPinned, PinError, wanted};
 pub(crate) use patience::patiently;
 pub(crate) use place::hopeless;
-use place::{Placed, place};
+use place::{LinkId, Placed, place};
+pub use replaced::{Found, Rest, find, rest, switch_off};
 
 /// The kernel object, built from source by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/crashtrace-ebpf.o"));
@@ -71,8 +77,19 @@ pub struct Attached {
     pub refused: Vec<Refused>,
     /// Size of the ring of records, where the kernel tells.
     pub ring_bytes: Option<u64>,
-    ebpf: Ebpf,
+    maps: Maps,
+    /// Of those that this process has attached and not pinned.
+    links: Vec<(Attach, LinkId)>,
+    /// `None` where an earlier process has loaded them.
+    ebpf: Option<Ebpf>,
 }
+
+/// Maps that the user side uses, by name.
+type Maps = BTreeMap<&'static str, Map>;
+
+/// Their names.
+const USED: [&str; 7] =
+    [map::RECORDS, map::COUNTERS, map::FAILURES, map::SWITCH, map::ADDRESSES, map::HELD, map::TOLD];
 
 /// Attaches the first tier of `plan` that the kernel accepts, of the programs in `ebpf`, an [`object`] for this `kernel`. The programs
 /// do nothing until [`Attached::arm`].
@@ -86,17 +103,18 @@ pub fn load(plan: &Plan, kernel: &Kernel<'_>, ebpf: Ebpf) -> Result<Attached, Lo
         // Each tier on a fresh object: a program that was loaded and then not needed would stay in the kernel.
         let ebpf = unused.take().map_or_else(|| object(kernel), Ok)?;
         if let Some(placed) = place(tier, plan, kernel, ebpf, &mut refused)? {
-            let Placed { ebpf, memcg, wait, alloc, exits } = placed;
-            let ring_bytes = ring_bytes(&ebpf);
-            let tier = tier.clone();
-            return Ok(Attached { tier, memcg, wait, alloc, exits, refused, ring_bytes, ebpf });
+            let Placed { mut ebpf, memcg, wait, alloc, exits, links } = placed;
+            let mut take = |name: &'static str| Some((name, ebpf.take_map(name)?));
+            let maps: Maps = USED.into_iter().filter_map(&mut take).collect();
+            let (ring_bytes, tier, ebpf) = (ring_bytes(&maps), tier.clone(), Some(ebpf));
+            return Ok(Attached { tier, memcg, wait, alloc, exits, refused, ring_bytes, maps, links, ebpf });
         }
     }
     Err(LoadError::Refused(refused))
 }
 
-fn ring_bytes(ebpf: &Ebpf) -> Option<u64> {
-    let Map::RingBuf(ring) = ebpf.map(map::RECORDS)? else { return None };
+fn ring_bytes(maps: &Maps) -> Option<u64> {
+    let Map::RingBuf(ring) = maps.get(map::RECORDS)? else { return None };
     ring.info().ok().map(|info| u64::from(info.max_entries()))
 }
 
@@ -153,7 +171,7 @@ impl Attached {
     /// The object lacks a map, or the maps were taken before.
     pub fn take_maps(&mut self) -> Result<(RingBuf<MapData>, KernelCounters), LoadError> {
         let mut take =
-            |name: &'static str| self.ebpf.take_map(name).ok_or(LoadError::Map { name, error: None });
+            |name: &'static str| self.maps.remove(name).ok_or(LoadError::Map { name, error: None });
         let (records, counters, failures) = (take(map::RECORDS)?, take(map::COUNTERS)?, take(map::FAILURES)?);
         let failed = |name| move |error| LoadError::Map { name, error: Some(error) };
         Ok((
@@ -180,14 +198,7 @@ impl Attached {
     /// The map cannot be written.
     pub fn disarm(&mut self) -> Result<bool, LoadError> {
         self.switch(0)?;
-        // Equivalent to `synchronize_rcu`: programs run within RCU's read side. Kernels with `nohz_full=` refuse it.
-        match membarrier(MembarrierCommand::Global) {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                tracing::debug!(%error, "the kernel does not say when all programs have ended");
-                Ok(false)
-            }
-        }
+        Ok(all_ended())
     }
 
     fn switch(&mut self, value: u64) -> Result<(), LoadError> {
@@ -206,22 +217,34 @@ impl Attached {
     /// Writes the only value of a map.
     fn set<V: Pod>(&mut self, name: &'static str, value: V) -> Result<(), LoadError> {
         let failed = |error| LoadError::Map { name, error };
-        let map = self.ebpf.map_mut(name).ok_or_else(|| failed(None))?;
+        let map = self.maps.get_mut(name).ok_or_else(|| failed(None))?;
         let mut array = Array::try_from(map).map_err(|error| failed(Some(error)))?;
         array.set(0, value, 0).map_err(|error| failed(Some(error)))
     }
 
-    /// The kernel side, for its log.
-    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+    /// The kernel side, for its log, if this process has loaded it.
+    pub fn ebpf_mut(&mut self) -> Option<&mut Ebpf> {
+        self.ebpf.as_mut()
     }
 
     /// Instructions that the verifier processed for each program in place, by name; empty where the kernel does not tell (before
     /// 5.16).
     #[must_use]
     pub fn verified_instructions(&self) -> Vec<(String, u32)> {
-        let programs = self.ebpf.programs();
+        let programs = self.ebpf.iter().flat_map(Ebpf::programs);
         let count = |program: &Program| program.info().ok()?.verified_instruction_count();
         programs.filter_map(|(name, program)| Some((name.to_owned(), count(program)?))).collect()
+    }
+}
+
+/// Waits until the programs that are running have ended; false if the kernel does not support the wait.
+fn all_ended() -> bool {
+    // Equivalent to `synchronize_rcu`: programs run within RCU's read side. Kernels with `nohz_full=` refuse it.
+    match membarrier(MembarrierCommand::Global) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!(%error, "the kernel does not say when all programs have ended");
+            false
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Records from the running kernel.
 
+use std::collections::VecDeque;
 use std::io;
 
 use aya::maps::{MapData, RingBuf};
@@ -8,7 +9,19 @@ use tokio::io::unix::AsyncFd;
 
 /// The ring of records, awaitable. Wakes only when there is a record.
 #[derive(Debug)]
-pub struct Ring(AsyncFd<Ready>);
+pub struct Ring {
+    ready: AsyncFd<Ready>,
+    /// Records of another ring, which come first.
+    earlier: VecDeque<Bytes>,
+}
+
+/// A record that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Of a ring before this one.
+    Earlier(Bytes),
+    Own(Bytes),
+}
 
 struct Ready(RingBuf<MapData>);
 
@@ -25,7 +38,7 @@ impl std::os::fd::AsRawFd for Ready {
 }
 
 impl Ring {
-    /// Registers the ring with the runtime.
+    /// Registers the ring with the runtime. The records of an `earlier` one come first; they do not wake.
     ///
     /// # Errors
     /// Called outside of a runtime, or epoll refuses.
@@ -33,8 +46,8 @@ impl Ring {
         deprecated,
         reason = "what replaces it is unsafe; the ring owns its descriptor until it is dropped"
     )]
-    pub fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
-        AsyncFd::new(Ready(ring)).map(Self)
+    pub fn new(ring: RingBuf<MapData>, earlier: Vec<Bytes>) -> io::Result<Self> {
+        Ok(Self { ready: AsyncFd::new(Ready(ring))?, earlier: earlier.into() })
     }
 
     /// Waits until there may be a record. Cancel-safe.
@@ -42,7 +55,7 @@ impl Ring {
     /// # Errors
     /// epoll failed.
     pub async fn readable(&mut self) -> io::Result<()> {
-        let mut guard = self.0.readable_mut().await?;
+        let mut guard = self.ready.readable_mut().await?;
         // The ring is drained after each wake-up, and epoll says so again when there is more.
         guard.clear_ready();
         Ok(())
@@ -51,7 +64,16 @@ impl Ring {
     /// The next record, if there is one.
     ///
     /// Copied out, so that its place in the ring is free before the record is processed.
-    pub fn take(&mut self) -> Option<Bytes> {
-        self.0.get_mut().0.next().map(|item| Bytes::copy_from_slice(&item))
+    pub fn take(&mut self) -> Option<Taken> {
+        if let Some(record) = self.earlier.pop_front() {
+            return Some(Taken::Earlier(record));
+        }
+        self.ready.get_mut().0.next().map(|item| Taken::Own(Bytes::copy_from_slice(&item)))
+    }
+
+    /// Whether no record of an earlier ring is left.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.earlier.is_empty()
     }
 }

@@ -32,6 +32,7 @@ fn pipeline(filter: Filter) -> Pipeline {
         names_from: Vec::new(),
         blind: Vec::new(),
         replay: false,
+        pin: None,
     };
     let machine = Machine { page_size_bytes: 4096, symbols: None };
     let context = Context {

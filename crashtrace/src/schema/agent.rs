@@ -34,6 +34,23 @@ pub struct AgentStarted {
     pub blind: Vec<BlindSpot>,
     /// Read from a recording.
     pub replay: bool,
+    /// What became of pinned hooks (`--pin`); null without that option.
+    pub pin: Option<PinnedHooks>,
+}
+
+/// Hooks that stay when the agent ends, so that the next one goes on with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PinnedHooks {
+    /// The earlier session whose hooks were found; null if there were none, or if they do not say.
+    pub from_session: Option<Text>,
+    /// That session ended after it had told all that it had taken from the kernel's ring. If false, it was killed: what it had taken
+    /// and not told is lost. Null if there was none.
+    pub from_in_order: Option<bool>,
+    /// Why those hooks were replaced: what they had recorded is told if it can be read, and nothing was recorded for the moment between
+    /// both. Null if they were taken over, or if there were none: with `from_session` there is then no gap between both sessions.
+    pub gap: Option<String>,
+    /// Why the hooks of this session end with it all the same, so that the next restart is a gap; null if they stay.
+    pub not_pinned: Option<String>,
 }
 
 /// Value of `kind`.

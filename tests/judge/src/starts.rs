@@ -11,6 +11,9 @@ pub enum Check {
     Sessions,
     /// With another kernel's BTF the agent exits with 4, also where the kernel's own BTF cannot be read.
     WrongBtf,
+    /// Hooks that are pinned: an agent that is killed, one that ends, and one with other options, while the kernel kills. Each kill that
+    /// no agent had taken is told once.
+    Pinned,
 }
 
 impl Check {

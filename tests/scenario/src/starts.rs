@@ -1,6 +1,7 @@
 //! Checks of how an agent starts and stops, with each kind of hooks.
 
 mod btf;
+mod pinned;
 mod sessions;
 
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ pub struct Args {
     /// This is a guest, and may be harmed
     #[arg(long)]
     guest: bool,
-    /// The checks: `sessions`, `wrong_btf`
+    /// The checks: `sessions`, `wrong_btf`, `pinned`
     #[arg(required = true)]
     checks: Vec<Check>,
 }
@@ -60,6 +61,7 @@ impl Args {
         match check {
             Check::Sessions => sessions::check(&self.crashtrace, tier, self.rounds),
             Check::WrongBtf => btf::check(&self.crashtrace, tier, self.guest),
+            Check::Pinned => pinned::check(&self.crashtrace, tier, self.guest),
         }
     }
 }

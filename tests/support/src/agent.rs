@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -226,6 +227,25 @@ impl Agent {
         // As a shell and runc have it, 128 and the signal's number.
         let (status, complaints) = self.ended()?;
         ensure!(status.code() == Some(137), "the agent ({}) ended with {status}: {complaints}", self.hooks);
+        Ok(())
+    }
+
+    /// Kills it with no time for anything, and takes the lines that it has written.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::KILL);
+        self.forget();
+        let deadline = Instant::now() + STOP;
+        loop {
+            match self.incoming.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Ok(line)) => self.take(line),
+                // A line that it was writing is cut off.
+                Ok(Err(_)) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => bail!("the agent ({}) does not end on SIGKILL", self.hooks),
+            }
+        }
+        let (status, complaints) = self.ended()?;
+        ensure!(status.signal() == Some(9), "the agent ({}) ended with {status}: {complaints}", self.hooks);
         Ok(())
     }
 

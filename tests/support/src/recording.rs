@@ -26,6 +26,7 @@ pub fn preamble() -> Preamble {
         node_root: crashtrace::cgroup::NodeRoot::default(),
         memory_cgroup_v1: Some(false),
         started_ktime_ns: 50,
+        since_ktime_ns: None,
     }
 }
 

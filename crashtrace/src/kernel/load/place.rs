@@ -1,5 +1,9 @@
 //! Puts one tier in place, or finds that the kernel refuses it.
 
+use aya::programs::fentry::FEntryLinkId;
+use aya::programs::fexit::FExitLinkId;
+use aya::programs::kprobe::KProbeLinkId;
+use aya::programs::raw_trace_point::RawTracePointLinkId;
 use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf};
 
@@ -16,6 +20,16 @@ pub(super) struct Placed {
     pub(super) wait: bool,
     pub(super) alloc: Option<Attach>,
     pub(super) exits: Vec<Attach>,
+    pub(super) links: Vec<(Attach, LinkId)>,
+}
+
+/// A program's link to its hook.
+#[derive(Debug)]
+pub(super) enum LinkId {
+    Fentry(FEntryLinkId),
+    Fexit(FExitLinkId),
+    Kprobe(KProbeLinkId),
+    RawTracepoint(RawTracePointLinkId),
 }
 
 /// Loads all programs of `ebpf` that the tier needs, and then attaches them: no program runs while the verifier is at work.
@@ -27,8 +41,8 @@ pub(super) fn place(
     refused: &mut Vec<Refused>,
 ) -> Result<Option<Placed>, LoadError> {
     let btf = (tier.hook == Hook::Fentry).then(|| with_functions(kernel.functions));
-    let mut placing =
-        Placing { ebpf, btf, tier: tier.hook, locked_bytes: kernel.locked_memory_bytes, refused };
+    let locked_bytes = kernel.locked_memory_bytes;
+    let mut placing = Placing { ebpf, btf, tier: tier.hook, locked_bytes, links: Vec::new(), refused };
     // Returns before entries: of probes in one place the kernel runs the latest first, and `memcg_oom_kprobe` depends on that.
     let decision: Vec<_> = tier.decision.iter().rev().chain([&tier.victims]).collect();
     let memcg: Vec<_> = tier.memcg.iter().rev().collect();
@@ -73,7 +87,8 @@ pub(super) fn place(
         }
     }
     let alloc = in_place.copied();
-    Ok(Some(Placed { ebpf: placing.ebpf, memcg, wait, alloc, exits: exits_in_place }))
+    let Placing { ebpf, links, .. } = placing;
+    Ok(Some(Placed { ebpf, memcg, wait, alloc, exits: exits_in_place, links }))
 }
 
 /// A tier that is being put in place.
@@ -82,6 +97,7 @@ struct Placing<'a> {
     btf: Option<Btf>,
     tier: Hook,
     locked_bytes: Option<u64>,
+    links: Vec<(Attach, LinkId)>,
     refused: &'a mut Vec<Refused>,
 }
 
@@ -123,7 +139,8 @@ impl Placing<'_> {
     /// Attaches these programs, all or none.
     fn attach(&mut self, attaches: &[&Attach]) -> Result<bool, LoadError> {
         for attach in attaches {
-            let result = patiently(|| attach_one(&mut self.ebpf, attach));
+            let linked = patiently(|| attach_one(&mut self.ebpf, attach));
+            let result = linked.map(|link| self.links.push((**attach, link)));
             if !self.taken(attach, result, None)? {
                 self.unload(attaches);
                 return Ok(false);
@@ -150,6 +167,7 @@ impl Placing<'_> {
     /// Removes these programs from the kernel again, if they are loaded.
     fn unload(&mut self, attaches: &[&Attach]) {
         for attach in attaches {
+            self.links.retain(|(linked, _)| linked.program != attach.program);
             if let Some(program) = self.ebpf.program_mut(attach.program)
                 && let Err(error) = unload_one(program)
             {
@@ -195,12 +213,12 @@ fn load_one(ebpf: &mut Ebpf, attach: &Attach, btf: Option<&Btf>) -> Result<(), P
     }
 }
 
-fn attach_one(ebpf: &mut Ebpf, attach: &Attach) -> Result<(), ProgramError> {
+fn attach_one(ebpf: &mut Ebpf, attach: &Attach) -> Result<LinkId, ProgramError> {
     match ebpf.program_mut(attach.program).ok_or(ProgramError::NotLoaded)? {
-        Program::FEntry(program) => program.attach().map(|_| ()),
-        Program::FExit(program) => program.attach().map(|_| ()),
-        Program::KProbe(program) => program.attach(attach.target, 0).map(|_| ()),
-        Program::RawTracePoint(program) => program.attach(attach.target).map(|_| ()),
+        Program::FEntry(program) => program.attach().map(LinkId::Fentry),
+        Program::FExit(program) => program.attach().map(LinkId::Fexit),
+        Program::KProbe(program) => program.attach(attach.target, 0).map(LinkId::Kprobe),
+        Program::RawTracePoint(program) => program.attach(attach.target).map(LinkId::RawTracepoint),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }

@@ -199,6 +199,7 @@ fn other_lines_are_lines() {
             names_from: Vec::new(),
             blind: Vec::new(),
             replay: false,
+            pin: None,
         })),
         5,
     );

@@ -32,6 +32,7 @@ fn begun(opened: Opened) -> Result<Begun> {
         gfp: GfpNames::fallback(),
         symbols: None,
         started_ktime_ns: 9,
+        since_ktime_ns: None,
     })
 }
 

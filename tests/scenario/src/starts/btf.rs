@@ -97,7 +97,7 @@ impl Drop for Hidden {
     }
 }
 
-fn mount(program: &str, args: &[&str]) -> Result<()> {
+pub(super) fn mount(program: &str, args: &[&str]) -> Result<()> {
     let output =
         Command::new(program).args(args).output().with_context(|| format!("cannot start {program}"))?;
     if !output.status.success() {

@@ -25,7 +25,7 @@ use crashtrace_test_support::cgroup::{Cgroup, Hierarchy};
 use crashtrace_test_support::clock::boottime_ns;
 
 /// Cgroups that kill at the same time.
-const KILLERS: usize = 2;
+pub(super) const KILLERS: usize = 2;
 /// The limit of each, and the memory that its processes take.
 const LIMIT_BYTES: u64 = 4 << 20;
 const WANTED_MIB: &str = "32";
@@ -35,12 +35,12 @@ const KILLS: usize = 10;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A process that the kernel has killed.
-struct Kill {
-    pid: u64,
+pub(super) struct Kill {
+    pub(super) pid: u64,
     /// Before it was started.
-    from_ns: u64,
+    pub(super) from_ns: u64,
     /// After it was reaped.
-    to_ns: u64,
+    pub(super) to_ns: u64,
 }
 
 /// The lines of an agent from its start to its end.
@@ -91,7 +91,7 @@ pub(super) fn check(crashtrace: &Path, tier: Tier, rounds: usize) -> Result<Foun
 }
 
 /// Has processes killed in this cgroup, one after the other.
-fn kill_on(cgroup: &Cgroup, over: &AtomicBool, count: &AtomicUsize) -> Result<Vec<Kill>> {
+pub(super) fn kill_on(cgroup: &Cgroup, over: &AtomicBool, count: &AtomicUsize) -> Result<Vec<Kill>> {
     cgroup.set_limit(LIMIT_BYTES)?;
     let stamps = File::from(memfd_create("stamps", MemfdFlags::CLOEXEC).context("cannot make a memfd")?);
     stamps.write_all_at(&[0; STAMP_BYTES], 0).context("cannot write to a memfd")?;
@@ -120,11 +120,7 @@ fn kill_on(cgroup: &Cgroup, over: &AtomicBool, count: &AtomicUsize) -> Result<Ve
 fn watch(crashtrace: &Path, tier: Tier, count: &AtomicUsize) -> Result<Session> {
     let mut agent = Agent::spawn(crashtrace, tier.name(), Output::Json)?;
     agent.wait_started()?;
-    let (enough, begun) = (count.load(Ordering::Relaxed) + KILLS, Instant::now());
-    while count.load(Ordering::Relaxed) < enough {
-        ensure!(begun.elapsed() < PATIENCE, "the kernel does not kill");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    until_more(count)?;
     agent.stop()?;
     let Some((last, rest)) = agent.lines.split_last() else { bail!("it said nothing") };
     Ok(Session {
@@ -140,8 +136,18 @@ fn watch(crashtrace: &Path, tier: Tier, count: &AtomicUsize) -> Result<Session> 
     })
 }
 
+/// Waits for some more kills.
+pub(super) fn until_more(count: &AtomicUsize) -> Result<()> {
+    let (enough, begun) = (count.load(Ordering::Relaxed) + KILLS, Instant::now());
+    while count.load(Ordering::Relaxed) < enough {
+        ensure!(begun.elapsed() < PATIENCE, "the kernel does not kill");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
 /// Whether this incident has this kill, as its own or as a folded one.
-fn tells(incident: &Value, kill: &Kill) -> bool {
+pub(super) fn tells(incident: &Value, kill: &Kill) -> bool {
     let is = |victim: &Value, time: &str| {
         let at = victim[time].as_u64();
         victim["pid"] == kill.pid && at.is_none_or(|at| (kill.from_ns..=kill.to_ns).contains(&at))
@@ -152,7 +158,7 @@ fn tells(incident: &Value, kill: &Kill) -> bool {
 }
 
 /// How many processes of folded kills this line counts and does not list.
-fn unlisted(incident: &Value) -> u64 {
+pub(super) fn unlisted(incident: &Value) -> u64 {
     let folded = &incident["folded"];
     let listed = folded["victims"].as_array().map_or(0, Vec::len) as u64;
     folded["victims_total"].as_u64().map_or(0, |total| total.saturating_sub(listed))
