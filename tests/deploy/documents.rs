@@ -8,7 +8,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::json;
 
 use crate::{container_of, given, needed, of_kind, pod_of, root};
-use crashtrace_test_support::deploy::needs::{Form, JOURNAL, NEEDS, SOCKET, What};
+use crashtrace_test_support::deploy::needs::{Form, JOURNAL, NEEDS, PINS, SOCKET, What};
 use crashtrace_test_support::deploy::render;
 
 /// The table in deploy/README.md says the same, in both directions.
@@ -22,9 +22,11 @@ fn the_readme_has_each_need() {
         What::Privileged => "root".to_owned(),
         What::Capability(name) => format!("CAP_{name}"),
         What::Verb(name, _) | What::Variable(name) => format!("`{name}`"),
-        What::Mount { host, .. } | What::Writable { host, .. } => format!("`{host}`"),
+        What::Mount { host, .. } | What::Writable { host, .. } | What::WritableThere { host, .. } => {
+            format!("`{host}`")
+        }
     };
-    for need in NEEDS.iter().chain([&SOCKET, &JOURNAL]) {
+    for need in NEEDS.iter().chain([&SOCKET, &JOURNAL, &PINS]) {
         let (word, reason) = (word(need.what), need.reason);
         let mut found = rows.iter().filter(|(what, _)| what.contains(&word));
         assert!(found.any(|(_, why)| why.starts_with(reason)), "no row has {word} for {reason}: {rows:#?}");
@@ -46,26 +48,30 @@ fn each_privilege_has_a_comment() {
         "capabilities/daemonset.yaml",
         "runtime-socket/containerd/daemonset.yaml",
         "journal/daemonset.yaml",
+        "pin/daemonset.yaml",
     ];
     let texts =
         files.map(|file| std::fs::read_to_string(root().join("deploy").join(file)).expect("it can be read"));
     let lines: Vec<_> = texts.iter().flat_map(|text| text.lines()).map(str::trim).collect();
-    for need in NEEDS.iter().chain([&SOCKET, &JOURNAL]) {
+    for need in NEEDS.iter().chain([&SOCKET, &JOURNAL, &PINS]) {
         let line = match need.what {
             What::Privileged => "privileged: true".to_owned(),
             What::Capability(name) => format!("- {name}"),
             What::Verb(_, "pods") => "verbs: [list, watch]".to_owned(),
             What::Verb(verb, _) => format!("verbs: [{verb}]"),
             // The comment stands above its volume, or above `hostPath`.
-            What::Mount { host, .. } | What::Writable { host, .. } => format!("path: {host}"),
+            What::Mount { host, .. } | What::Writable { host, .. } | What::WritableThere { host, .. } => {
+                format!("path: {host}")
+            }
             What::Variable(name) => format!("- name: {name}"),
         };
         let at = lines.iter().position(|it| *it == line).unwrap_or_else(|| panic!("no line {line}"));
-        let above = if matches!(need.what, What::Mount { .. } | What::Writable { .. }) {
-            at - 3..at
-        } else {
-            at - 1..at
-        };
+        let above =
+            if matches!(need.what, What::Mount { .. } | What::Writable { .. } | What::WritableThere { .. }) {
+                at - 3..at
+            } else {
+                at - 1..at
+            };
         assert!(
             lines[above.clone()].iter().any(|line| line.starts_with("# ")),
             "{line} has no reason above it: {:?}",

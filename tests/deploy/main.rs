@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use strum::VariantArray as _;
 
 use crashtrace_test_support::deploy::needs::{
-    CONTAINERD, Form, JOURNAL, JOURNALED, NEEDS, Need, SOCKET, What,
+    CONTAINERD, Form, JOURNAL, JOURNALED, NEEDS, Need, PINNED, PINS, SOCKET, What,
 };
 use crashtrace_test_support::deploy::render;
 
@@ -223,6 +223,7 @@ fn given(objects: &[Value]) -> BTreeSet<String> {
             (Some(true), Some("Directory")) => given.push(What::Mount { host: path, at }),
             // Nothing else is made on a node.
             (None, Some("DirectoryOrCreate")) => given.push(What::Writable { host: path, at }),
+            (None, Some("Directory")) => given.push(What::WritableThere { host: path, at }),
             other => panic!("{at}: {other:?}"),
         }
     }
@@ -307,6 +308,27 @@ fn the_journal_is_a_component_for_either_form() {
             expected.insert(named(&SOCKET));
             assert_eq!(given(&both), expected, "{components:?}");
             assert_eq!(watch(&both).journal.as_ref(), Some(&journal));
+        }
+    }
+}
+
+/// Only its component mounts the node's BPF file system, in either form, and it changes nothing else.
+#[test]
+fn pins_are_a_component_for_either_form() {
+    for form in Form::ALL {
+        let plain = rendered(form);
+        let mut expected = needed(form);
+        expected.insert(named(&PINS));
+        let pin = Some(Path::new("/host/sys/fs/bpf/crashtrace").to_owned());
+        let objects = with(form, &[PINNED]).expect("they fit together");
+        assert_eq!(given(&objects), expected, "{form:?}");
+        assert_eq!(watch(&objects), cli::Watch { pin: pin.clone(), ..watch(&plain) });
+        for components in [[JOURNALED, PINNED], [PINNED, JOURNALED]] {
+            let both = with(form, &components).expect("they fit together");
+            let mut expected = expected.clone();
+            expected.insert(named(&JOURNAL));
+            assert_eq!(given(&both), expected, "{components:?}");
+            assert_eq!(watch(&both).pin, pin);
         }
     }
 }

@@ -275,12 +275,12 @@ fn pins_have_a_directory_that_need_not_be_named() {
         assert_eq!(config(line).command, Command::Unpin(directory.into()));
     }
     for line in ["crashtrace watch --pin=/root/.kube/config", "crashtrace unpin /root/.kube/config"] {
-        let error = refused(line, &Place::default());
+        let error = refusal(line, &Place::default());
         assert!(error.contains("/root/.kube/config is a file"), "{error}");
     }
     // A directory that would look like the name of a command's argument.
     assert!(
-        refused("crashtrace watch --pin /sys/fs/bpf/other", &Place::default()).contains("/sys/fs/bpf/other")
+        refusal("crashtrace watch --pin /sys/fs/bpf/other", &Place::default()).contains("/sys/fs/bpf/other")
     );
 }
 

@@ -17,6 +17,7 @@ mod alloc;
 mod exits;
 mod late;
 mod names;
+mod pinned;
 
 const POD: &[u8] = b"/kubepods/burstable/podb2f8a1c4-0d3e-4b6a-9c57-1e2f3a4b5c6d/3f2a9c0d1e4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeef";
 const HOST: &[u8] = b"/system.slice/backup.service";

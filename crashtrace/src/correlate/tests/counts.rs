@@ -92,3 +92,37 @@ fn failures_counted_after_a_record_belong_to_its_kind() {
     folds.counts(&[(KEY, since(9, 10, 2 * FOLD_NS))]);
     assert_eq!(told(&folds.tick(4 * FOLD_NS)), [(2 * FOLD_NS, 2, 8)]);
 }
+
+#[test]
+fn what_an_earlier_session_told_is_not_told_again() {
+    let other = FailureKey { cgroup_id: 2, ..KEY };
+    let mut folds = AllocFolds::default();
+    folds.told_before(&[(KEY, since(9, 5, 20)), (other, since(9, 3, 20))]);
+    assert_eq!(folds.told().count(), 2);
+    // Neither as failures nor as failures without a record.
+    for _ in 0..3 {
+        folds.counts(&[(KEY, since(9, 5, 20)), (other, since(9, 3, 20))]);
+        assert_eq!(folds.untold(true), 0);
+    }
+    // Of eight this session tells three.
+    assert_eq!(told(&folds.push(failure(30, since(9, 8, 30)))), [(30, 1, 2)]);
+    assert_eq!(folds.told().find(|(key, _)| *key == KEY), Some((KEY, since(9, 8, 30))));
+    // A kind that the kernel side had forgotten begins anew.
+    let mut folds = AllocFolds::default();
+    folds.told_before(&[(KEY, since(9, 5, 20))]);
+    assert_eq!(told(&folds.push(failure(60, since(50, 2, 60)))), [(60, 1, 1)]);
+}
+
+/// A loss is told once, too: the next session takes it as told.
+#[test]
+fn failures_that_were_told_as_lost_are_told() {
+    let mut folds = AllocFolds::default();
+    for settled in [false, true] {
+        folds.counts(&[(KEY, since(9, 5, 20))]);
+        assert_eq!((folds.untold(false) == 5, folds.told().count() == 1), (settled, settled));
+    }
+    let mut next = AllocFolds::default();
+    next.told_before(&folds.told().collect::<Vec<_>>());
+    next.counts(&[(KEY, since(9, 6, 20))]);
+    assert_eq!(next.untold(true), 1);
+}

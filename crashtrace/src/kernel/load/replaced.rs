@@ -63,21 +63,24 @@ fn held(pins: &Pins) -> Option<Held> {
     Held::read(&words.get(&0, 0).ok()?)
 }
 
-/// Switches a kernel side off that is to be replaced: from here on it records nothing.
+/// Switches a kernel side off that is to be replaced: programs that begin from here on record nothing. It does not wait for those that
+/// are running, for so long nothing would be seen at all.
 pub fn switch_off(pins: &Pins) {
     let switch = opened(pins, map::SWITCH).and_then(|map| Array::<_, u64>::try_from(map).ok());
     match switch {
-        Some(mut switch) => match switch.set(0, 0, 0) {
-            Ok(()) => _ = all_ended(),
-            Err(error) => tracing::warn!(%error, "cannot switch the earlier hooks off"),
-        },
+        Some(mut switch) => {
+            if let Err(error) = switch.set(0, 0, 0) {
+                tracing::warn!(%error, "cannot switch the earlier hooks off");
+            }
+        }
         // Its links are removed in a moment.
         None => tracing::debug!("the earlier hooks have no switch that is known"),
     }
 }
 
-/// Reads what it has recorded. Nothing is decoded here.
+/// Reads what it has recorded, once its last program has ended. Nothing is decoded here.
 pub fn rest(pins: &Pins, known: bool) -> Rest {
+    all_ended();
     let mut rest = Rest::default();
     let ring = opened(pins, map::RECORDS).and_then(|map| RingBuf::try_from(map).ok());
     if let Some(mut ring) = ring {

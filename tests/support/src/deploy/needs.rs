@@ -21,6 +21,8 @@ pub enum What {
     Mount { host: &'static str, at: &'static str },
     /// The same, and the agent writes to it; kubelet creates it.
     Writable { host: &'static str, at: &'static str },
+    /// The same, and it must exist.
+    WritableThere { host: &'static str, at: &'static str },
     /// A variable.
     Variable(&'static str),
 }
@@ -83,6 +85,13 @@ pub const JOURNAL: Need = both(
     "the journal of lines that were not delivered",
 );
 
+/// The same, by `deploy/pin`.
+pub const PINS: Need = both(
+    What::WritableThere { host: "/sys/fs/bpf", at: "/host/sys/fs/bpf" },
+    "pins of the hooks, if they are to stay on while the agent is away",
+);
+
 /// The folders of components that a form is made another with, below deploy/.
 pub const CONTAINERD: &str = "runtime-socket/containerd";
 pub const JOURNALED: &str = "journal";
+pub const PINNED: &str = "pin";
