@@ -94,6 +94,8 @@ pub struct TierTrial {
     pub exits: Vec<Attach>,
     /// Its errors for refused hooks on ends of containers, without which the tier works.
     pub exits_error: Option<String>,
+    /// Why the hooks that it accepted end with the agent also with `--pin`, so that a restart is a gap; null if they can be pinned.
+    pub not_pinned: Option<String>,
 }
 
 /// The report of `doctor`.
@@ -283,6 +285,7 @@ fn untried(skipped: Skipped) -> TierTrial {
         alloc_error: None,
         exits: Vec::new(),
         exits_error: None,
+        not_pinned: None,
     }
 }
 

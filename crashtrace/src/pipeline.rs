@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use crashtrace_ebpf::{FailureKey, counter};
+use crashtrace_ebpf::FailureKey;
 
 use crate::classify::classify;
 use crate::correlate::{Correlator, Incident};
@@ -26,9 +26,12 @@ use crate::schema::{
 };
 use crate::stats::{Counter, EndCounts, Stats};
 use crate::symbols::Symbols;
+pub use counts::Before;
+use counts::Counts;
 use ends::Ends;
 use revisions::Revisions;
 
+mod counts;
 mod ends;
 mod revisions;
 
@@ -57,24 +60,6 @@ pub struct Session {
     /// What became of pinned hooks, where some are wanted.
     pub pin: Option<PinnedHooks>,
 }
-
-/// What was before this session, where hooks that were on recorded for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Before {
-    /// Since when they were on.
-    pub accepts_ns: u64,
-    /// The kernel side's counters as the earlier session told them last, those of `carried` included.
-    pub told: Counts,
-    /// Counters of hooks that were replaced.
-    pub carried: Counts,
-    /// Failures that were told, by kind.
-    pub failures: Vec<(FailureKey, Counted)>,
-    /// The numbers of records go on: the first of each stream is no loss.
-    pub adopts: bool,
-}
-
-/// The kernel side's counters.
-type Counts = [u64; counter::COUNT as usize];
 
 /// The stages, with their state.
 #[derive(Debug)]
@@ -143,22 +128,6 @@ impl Pipeline {
             told: Stats::default(),
             seq: 0,
         }
-    }
-
-    /// Goes on with what was before. To be called first.
-    pub fn follows(&mut self, before: &Before) {
-        self.accepts_ns = Some(before.accepts_ns);
-        (self.carried, self.adopts) = (before.carried, before.adopts);
-        self.correlator.alloc_told(&before.failures);
-        self.counted = before.told;
-        self.take_counts();
-        self.stats.set(Counter::RecordsLost, self.kernel_lost());
-    }
-
-    /// From here on records are of other hooks: their numbers begin at 0.
-    pub fn numbers_anew(&mut self) {
-        self.next.clear();
-        self.adopts = false;
     }
 
     /// The first line. The hooks were switched on just before `ktime_ns`: records from in between are skipped, and incidents
@@ -284,54 +253,6 @@ impl Pipeline {
             self.stats.set(counter, total);
             more | rises
         })
-    }
-
-    /// Takes the kernel side's own counts, by [`counter`]: records that did not fit are not seen as a gap until their CPU
-    /// writes another.
-    pub fn kernel_counts(&mut self, counts: &Counts) {
-        for ((counted, count), carried) in self.counted.iter_mut().zip(counts).zip(&self.carried) {
-            *counted = count.saturating_add(*carried);
-        }
-        let lost = self.kernel_lost().max(self.gaps);
-        if lost > self.stats.get(Counter::RecordsLost) {
-            self.gap(self.now_ns);
-        }
-        self.stats.set(Counter::RecordsLost, lost);
-        self.take_counts();
-    }
-
-    /// Records that did not fit, by the counts that were read last.
-    fn kernel_lost(&self) -> u64 {
-        let of = |index: u32| self.counted[index as usize];
-        of(counter::RING_FULL).saturating_add(of(counter::SCRATCH_BUSY))
-    }
-
-    fn take_counts(&mut self) {
-        for (name, index) in [
-            (Counter::KillsLost, counter::RING_FULL_VICTIMS),
-            (Counter::FailuresLost, counter::RING_FULL_FAILURES),
-            (Counter::EndsLost, counter::RING_FULL_EXITS),
-            (Counter::MemcgOomRoutine, counter::MEMCG_OOM_ROUTINE),
-            (Counter::NoVictimFolded, counter::NO_VICTIM_FOLDED),
-            (Counter::AllocFailed, counter::ALLOC_FAILED),
-            (Counter::AllocNowarn, counter::ALLOC_NOWARN),
-            (Counter::AllocOfVictim, counter::ALLOC_OF_VICTIM),
-            (Counter::ExitsCrowdedOut, counter::EXITS_CROWDED_OUT),
-            (Counter::ExitsUnsure, counter::EXITS_UNSURE),
-        ] {
-            self.stats.set(name, self.counted[index as usize]);
-        }
-    }
-
-    /// The kernel side's counters as the latest line told them, those of hooks before included.
-    #[must_use]
-    pub fn kernel_told(&self) -> &[u64; counter::COUNT as usize] {
-        &self.kernel_told
-    }
-
-    /// Up to which counts failures have been reported, or are about to be, by kind.
-    pub fn failures_told(&self) -> impl Iterator<Item = (FailureKey, Counted)> + '_ {
-        self.correlator.failures_told()
     }
 
     /// When a decision of the kernel is seen to be open: the time until which its next record is waited for.

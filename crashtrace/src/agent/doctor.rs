@@ -91,6 +91,7 @@ fn trial(host: &Host, tier: &Tier, plan: &Plan, in_place: &mut impl FnMut(&Kerne
             if let Ok((_, counters)) = attached.take_maps() {
                 in_place(&counters);
             }
+            let not_pinned = attached.can_be_pinned().err().map(|why| why.to_string());
             TierTrial {
                 hook,
                 usable: true,
@@ -101,6 +102,7 @@ fn trial(host: &Host, tier: &Tier, plan: &Plan, in_place: &mut impl FnMut(&Kerne
                 alloc_error: told(&attached.refused, Some(&plan.alloc)),
                 exits: attached.exits,
                 exits_error: told(&attached.refused, Some(&plan.exits)),
+                not_pinned,
             }
         }
         Err(error) => {
@@ -118,6 +120,7 @@ fn trial(host: &Host, tier: &Tier, plan: &Plan, in_place: &mut impl FnMut(&Kerne
                 alloc_error: None,
                 exits: Vec::new(),
                 exits_error: None,
+                not_pinned: None,
             }
         }
     }

@@ -107,15 +107,19 @@ pub(super) fn begin(
         pins.remove()?;
         said.gap = Some(gap(&misfit));
         tracing::info!(why = %misfit, records = rest.records.len(), "the hooks of an earlier session are replaced");
+        let mut accepts_ns = 0;
         if let Some(held) = held {
-            said.from_session = Some(Text::from(held.session.as_str()));
-            said.from_in_order = Some(held.phase == Phase::Ended);
+            if held.phase != Phase::Begun {
+                said.from_session = Some(Text::from(held.session.as_str()));
+                said.from_in_order = Some(held.phase == Phase::Ended);
+            }
             told = held.told;
             carried = sum(&held.carried, &rest.counters.unwrap_or_default());
-            let adopts = !rest.records.is_empty();
-            let accepts_ns = held.since_ns;
-            before = Some(Before { accepts_ns, told, carried, failures: rest.told, adopts });
+            accepts_ns = held.since_ns;
         }
+        // Each record says of which layout it is, so those of hooks that say nothing can be tried.
+        let adopts = !rest.records.is_empty();
+        before = Some(Before { accepts_ns, told, carried, failures: rest.told, adopts });
         records = rest.records;
     }
     let kept = match attached.can_be_pinned() {
@@ -129,7 +133,9 @@ pub(super) fn begin(
                 told,
                 carried,
             };
-            Some(Kept { keeper: attached.keeper(held)?, pins })
+            let mut keeper = attached.keeper(held)?;
+            keeper.write().context("cannot write what the next session needs")?;
+            Some(Kept { keeper, pins })
         }
         Err(why) => {
             tracing::warn!(%why, "the hooks end with this process: a restart is a gap");

@@ -80,7 +80,9 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let pods = pods::directory(&config.pods, &config.node_name);
     let (session, unseen) = session(config, &host, &attached, started_ns);
     let session = Session { names_from: pods.sources(), pin: begun.said, ..session };
-    let since_ns = begun.before.as_ref().filter(|_| ring.is_own()).map(|before| before.accepts_ns);
+    // Records of hooks that were replaced are not recorded.
+    let since_ns = begun.before.as_ref().filter(|before| before.adopts && ring.is_own());
+    let since_ns = since_ns.map(|before| before.accepts_ns);
     let preamble = || {
         let memory_bytes = host.facts.memory_bytes;
         preamble(&session, &machine, &context, memory_bytes, node_root, started_ns, since_ns)

@@ -27,6 +27,7 @@ pub(super) fn works(hook: Hook) -> TierTrial {
         alloc_error: None,
         exits: EXITS.to_vec(),
         exits_error: None,
+        not_pinned: None,
         error: None,
     }
 }
@@ -41,6 +42,7 @@ fn fails(hook: Hook, error: &str) -> TierTrial {
         alloc_error: None,
         exits: Vec::new(),
         exits_error: None,
+        not_pinned: None,
         error: Some(error.to_owned()),
     }
 }
@@ -318,4 +320,20 @@ fn text_is_coloured_only_if_wanted_and_never_by_the_host() {
 fn the_schema_of_the_report_can_be_made() {
     let schema = serde_json::to_value(schemars::schema_for!(DoctorReport)).unwrap();
     assert_eq!(schema["properties"]["verdict"]["$ref"], "#/$defs/Verdict");
+}
+
+#[test]
+fn whether_a_restart_is_a_gap_is_said_of_the_hooks_in_use() {
+    let why = "this kernel cannot pin kprobes";
+    let bound = |hook| TierTrial { not_pinned: Some(why.to_owned()), ..works(hook) };
+    for (trials, says) in [
+        (vec![works(Hook::Fentry), bound(Hook::Kprobe)], "no gap with --pin"),
+        (vec![bound(Hook::Fentry)], why),
+    ] {
+        let text = render_text(&assemble(findings(trials)), false);
+        let restart: Vec<_> = text.lines().filter(|line| line.trim_start().starts_with("restart ")).collect();
+        assert!(matches!(restart.as_slice(), [line] if line.contains(says)), "{restart:?}");
+    }
+    let none = render_text(&assemble(findings(vec![fails(Hook::Fentry, "no")])), false);
+    assert!(!none.contains("restart"), "{none}");
 }

@@ -46,6 +46,8 @@ pub fn render_text(report: &DoctorReport, color: bool) -> String {
     let failed_allocations = report.failed_allocations.iter().flat_map(FailedAllocations::lines);
     pairs(&mut page, "failed allocations", failed_allocations);
     pairs(&mut page, "ends of containers", report.container_exits.iter().flat_map(ContainerExits::lines));
+    let in_use = report.tiers.iter().find(|trial| report.uses == Some(trial.hook));
+    pairs(&mut page, "restart", in_use.map(restart));
     pairs(&mut page, "self-test", report.self_test.iter().flat_map(self_test));
     if !report.names.is_empty() {
         heading(&mut page, "Names of pods");
@@ -124,6 +126,14 @@ fn tier(page: &mut Page, trial: &TierTrial, is_used: bool) {
         format!("{missing}: {error}")
     });
     line(page, "", &error.unwrap_or_default());
+}
+
+/// Whether a restart is a gap.
+fn restart(trial: &TierTrial) -> String {
+    match &trial.not_pinned {
+        None => "no gap with --pin".to_owned(),
+        Some(why) => format!("a gap, also with --pin: {why}"),
+    }
 }
 
 /// Results of the self-test, line by line.

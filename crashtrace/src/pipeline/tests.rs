@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crashtrace_ebpf::stream;
+use crashtrace_ebpf::{counter, stream};
 
 use super::*;
 use crate::gfp::GfpNames;

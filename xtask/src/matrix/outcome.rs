@@ -327,6 +327,8 @@ crashtrace-turn: 1
                 outcome("sessions", Judged::Tracepoint, true, Outcome::Missing),
                 outcome("wrong_btf", Judged::Kprobe, true, Outcome::Failed),
                 outcome("wrong_btf", Judged::Tracepoint, true, Outcome::Missing),
+                outcome("pinned", Judged::Kprobe, true, Outcome::Missing),
+                outcome("pinned", Judged::Tracepoint, true, Outcome::Missing),
             ]
         );
     }

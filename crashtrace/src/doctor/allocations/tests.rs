@@ -13,6 +13,7 @@ fn trial(alloc: Option<Attach>, alloc_error: Option<&str>) -> TierTrial {
         alloc_error: alloc_error.map(str::to_owned),
         exits: EXITS.to_vec(),
         exits_error: None,
+        not_pinned: None,
     }
 }
 

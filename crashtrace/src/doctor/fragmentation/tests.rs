@@ -249,6 +249,7 @@ fn findings(zones: Result<Zones, String>) -> Findings {
         alloc_error: None,
         exits: EXITS.to_vec(),
         exits_error: None,
+        not_pinned: None,
     };
     Findings {
         facts: healthy(),

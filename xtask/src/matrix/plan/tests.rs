@@ -100,8 +100,8 @@ fn everything_is_every_kernel_shape_and_scenario_together_and_alone() {
             [vec![Fentry, Kprobe, Tracepoint], vec![Fentry], vec![Kprobe], vec![Tracepoint]]
         );
     }
-    // Two scenarios in four turns; the agent as it is deployed: a scenario and two checks; two checks of starts with each tier.
-    assert_eq!(boots[0].plays(), 8 + 3 + 6);
+    // Two scenarios in four turns; the agent as it is deployed: a scenario and two checks; three checks of starts with each tier.
+    assert_eq!(boots[0].plays(), 8 + 3 + 9);
     let starts: Vec<_> = boots.iter().filter(|boot| boot.starts).map(ToString::to_string).collect();
     assert_eq!(starts, ["5.10 v2", "6.12 v2"]);
     let verifiers: Vec<_> = boots.iter().filter(|boot| boot.verifier).map(ToString::to_string).collect();
@@ -169,7 +169,7 @@ fn the_guest_takes_every_turn_and_remembers_failure() {
     assert!(script_of_both.ends_with(expected), "{script_of_both}");
     boot.starts = true;
     let expected = "\necho 'crashtrace-turn: 3'\n/bin/scenario starts --guest --crashtrace /bin/crashtrace --rounds 2 \
-         --hooks fentry,kprobe,tracepoint sessions wrong_btf || status=1\nexit $status";
+         --hooks fentry,kprobe,tracepoint sessions wrong_btf pinned || status=1\nexit $status";
     assert!(script(&boot).ends_with(expected), "{}", script(&boot));
     boot.verifier = true;
     assert!(script(&boot).starts_with("status=0\n/bin/scenario verifier || status=1\necho"));
