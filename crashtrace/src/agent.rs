@@ -6,6 +6,8 @@
 mod cgroupfs;
 mod clock;
 mod doctor;
+mod flow;
+mod hooks;
 mod host;
 mod journal;
 mod kallsyms;
