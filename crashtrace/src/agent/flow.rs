@@ -116,7 +116,7 @@ impl Flow {
         match self.counters.failures() {
             Ok(failures) => self.pipeline.alloc_counts(&failures),
             Err(error) => {
-                tracing::warn!(%error, "cannot read the kernel side's counts of failed allocations")
+                tracing::warn!(%error, "cannot read the kernel side's counts of failed allocations");
             }
         }
     }

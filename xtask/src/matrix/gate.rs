@@ -89,6 +89,7 @@ pub(crate) const GATE: &[Row] = &[
             "segv_null",
             "seccomp_kill",
             "cpu_limit_kill",
+            "threads_50",
             "host_pid",
             "share_process_namespace",
             "pause_killed",

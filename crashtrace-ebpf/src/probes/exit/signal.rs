@@ -104,6 +104,12 @@ fn signal_generate(ctx: RawTracePointContext) -> i32 {
     if signal == SIGPIPE && info == SEND_SIG_NOINFO && result as u32 == IGNORED {
         return 0;
     }
+    // No process can ignore the kernel's own SIGKILL, so it comes too late for one that is ending: when the last threads of the first
+    // process of a pid namespace end at the same time, `zap_pid_ns_processes` (`kernel/pid_namespace.c`) sends it to each id in the
+    // namespace, and those threads have ids there.
+    if signal == u64::from(SIGKILL) && info == SEND_SIG_PRIV && result as u32 == IGNORED {
+        return 0;
+    }
     let leader: u64 = member(task, fields::TASK_GROUP_LEADER);
     let parent: u64 = member(leader, fields::TASK_REAL_PARENT);
     if member::<u64>(parent, fields::TASK_CGROUPS) == member::<u64>(task, fields::TASK_CGROUPS) {
