@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod deny;
 pub(crate) mod docs;
 pub(crate) mod fixtures;
+pub(crate) mod fuzz;
 pub(crate) mod image;
 pub(crate) mod setup;
 pub(crate) mod test;

@@ -23,7 +23,7 @@ mod tools;
 mod tree;
 
 use clap::{Parser, Subcommand};
-use commands::{bench, build as build_command, demo, deny, docs, fixtures, image, setup, test, vm};
+use commands::{bench, build as build_command, demo, deny, docs, fixtures, fuzz, image, setup, test, vm};
 use std::process::ExitCode;
 
 /// Sets up, builds and tries out crashtrace.
@@ -44,6 +44,7 @@ enum Command {
     Deny(deny::Args),
     Docs(docs::Args),
     Fixtures(fixtures::Args),
+    Fuzz(fuzz::Args),
     Image(image::Args),
     Vm(vm::Args),
 }
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Deny(args) => deny::run(&args),
         Command::Docs(args) => docs::run(&args),
         Command::Fixtures(args) => fixtures::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Image(args) => image::run(&args),
         Command::Vm(args) => vm::run(&args),
     };

@@ -42,6 +42,7 @@
 //! Files (kubeconfig, CA, certificate, key, token) are read off the loop, with a bound and a deadline ([`crate::files`]).
 
 mod access;
+pub mod answer;
 mod body;
 mod check;
 mod connection;

@@ -62,6 +62,11 @@ const PARTS: &[Part] = &[
         // All, so that one run shows all failures.
         &["cargo", "test", "--locked", "--workspace", "--no-fail-fast"],
     ),
+    // Without it the tests read the seeds and what was kept of earlier runs: the instrumented build takes some minutes of a CPU.
+    Part {
+        when: When::WithAll,
+        ..part("a minute of made-up inputs for each reader", &["xtask", "fuzz", "--seconds", "60"])
+    },
     // This builds the programs that guests run.
     part("the image, and real kills under it", &["xtask", "image", "--test"]),
     Part {

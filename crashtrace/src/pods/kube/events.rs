@@ -36,7 +36,7 @@ mod event;
 
 pub(super) use board::words;
 use board::{Board, Next, Outcome, Told};
-use event::Latest;
+pub(super) use event::Latest;
 
 /// Events in a page.
 const PAGE: usize = 100;

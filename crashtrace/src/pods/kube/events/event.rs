@@ -132,15 +132,15 @@ fn container(path: &str) -> Option<String> {
 
 /// The latest Events of a list.
 #[derive(Debug, Default)]
-pub(super) struct Latest {
-    pub(super) list: Vec<PodEvent>,
+pub(in crate::pods::kube) struct Latest {
+    pub(in crate::pods::kube) list: Vec<PodEvent>,
     /// Those that had no room, or were too large.
-    pub(super) left_out: usize,
+    pub(in crate::pods::kube) left_out: usize,
 }
 
 impl Latest {
     /// An item of the list, by the kept part of it.
-    pub(super) fn take(&mut self, json: &[u8], uid: &str, node: &str) {
+    pub(in crate::pods::kube) fn take(&mut self, json: &[u8], uid: &str, node: &str) {
         let Some(event) = event(json, uid, node) else { return };
         self.list.push(event);
         if self.list.len() > MOST_EVENTS {
