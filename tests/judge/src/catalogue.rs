@@ -368,6 +368,9 @@ pub struct Memory {
     /// The largest holders, largest first.
     #[serde(default)]
     pub holders: Vec<Holder>,
+    /// So many cgroups must have been visited.
+    #[serde(default)]
+    pub least_looked_at: u64,
 }
 
 /// The pods' own cgroup.

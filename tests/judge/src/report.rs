@@ -293,8 +293,10 @@ impl<'a> Expected<'a> {
             check.fault("memory.holders", format!("none with less than {least}"));
         }
         check.eq("memory.incomplete", false);
+        check.eq("memory.time_up", false);
         let looked_at = check.get("memory.cgroups_looked_at").as_u64().unwrap_or(u64::MAX);
-        check.within("memory.cgroups_looked_at", (holders.len() as u64, u64::MAX));
+        let least_looked_at = memory.least_looked_at.max(holders.len() as u64);
+        check.within("memory.cgroups_looked_at", (least_looked_at, u64::MAX));
         check.within("memory.cgroups_total", (looked_at, u64::MAX));
         check.within("memory.small_total", (0, looked_at));
         check.within("memory.small_bytes", (0, least.saturating_mul(looked_at)));

@@ -189,7 +189,7 @@ fn node_line() -> Value {
     let other = held("/x.service", json!({ "kind": "host_service" }), 16, Value::Null);
     line["memory"] = json!({ "late": false, "zones": [{}], "zones_total": 1, "pods": pods, "holders": [largest, other], "holders_total": 2,
         "least_bytes": 4 << 20, "small_total": 1, "small_bytes": 4096, "cgroups_looked_at": 4, "cgroups_total": 4,
-        "incomplete": false });
+        "incomplete": false, "time_up": false });
     line
 }
 
@@ -205,6 +205,7 @@ fn a_wrong_figure_of_the_nodes_memory_is_a_fault() {
     file += "never = [\"bystander\"]\n";
     file += "memory.pods = { cgroup = \"pods\", limit_mib = 400, usage_mib = [290, 310] }\n";
     file += "memory.holders = [{ cgroup = \"container\", usage_mib = [250, 260] }]\n";
+    file += "memory.least_looked_at = 4\n";
     let catalogue = Catalogue::parse(&file).expect("a good file");
     let pods = Place { path: b"/ct/kubepods".to_vec(), owner: json!({}) };
     let cast = cast().place("pods", pods);
@@ -238,6 +239,7 @@ fn a_wrong_figure_of_the_nodes_memory_is_a_fault() {
         ("/memory/holders/1/usage_bytes", json!(300 << 20)),
         ("/memory/holders/0/share_permille", json!(600)),
         ("/memory/cgroups_total", json!(3)),
+        ("/memory/cgroups_looked_at", json!(3)),
         ("/verdict/evidence/0", json!("the largest is a bystander")),
     ] {
         let mut line = node_line();

@@ -60,6 +60,7 @@ const ALL: &[(&str, Play)] = &[
     ("no_victim_anew", limits::no_victim_anew),
     ("oom_kill_disable", limits::oom_kill_disable),
     ("system", node::system),
+    ("many_pods", node::many_pods),
     ("host_victim", node::host_victim),
     ("allocating_task", node::allocating_task),
     ("sysrq", node::sysrq),

@@ -39,6 +39,22 @@ pub(super) fn system(stage: &Stage<'_>) -> Result<Cast> {
     touched(cast, &eater)
 }
 
+/// So many that a walk with a bound on its steps would not come to the last of them, and few enough for the memory of a guest.
+const MANY_PODS: usize = 3000;
+
+pub(super) fn many_pods(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = node(stage)?;
+    for _ in 1..MANY_PODS {
+        scratch.pod()?;
+    }
+    // The newest is the largest.
+    let pod = scratch.pod()?;
+    let container = pod.container()?;
+    let eater = feed_as(&container.cgroup, &largest()?)?;
+    let cast = cast(&scratch, &pod)?.process("largest", eater.part(&container.place.owner)?);
+    touched(cast, &eater)
+}
+
 pub(super) fn host_victim(stage: &Stage<'_>) -> Result<Cast> {
     let scratch = node(stage)?;
     let pod = scratch.pod()?;
