@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(long)]
     label: String,
     /// How many cgroups the node has
-    #[arg(long, value_delimiter = ',', default_values_t = [100, 1000])]
+    #[arg(long, value_delimiter = ',', default_values_t = [200, 2_000, 10_000])]
     cgroups: Vec<usize>,
     /// How many kills of each kind
     #[arg(long, default_value_t = 5)]

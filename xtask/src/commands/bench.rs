@@ -21,6 +21,9 @@ use of::Of;
 /// The kernels of a complete run: what most nodes run, the current stable, and the newest.
 const KERNELS: [&str; 3] = ["6.1", "6.12", "sid"];
 
+/// The kernel's memory of the ten thousand cgroups among which `decisions` kills.
+const CGROUPS_MIB: u32 = 512;
+
 /// Count what it costs to watch, beside what a user would run instead.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -56,7 +59,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for label in &args.kernels {
         let options = Options {
             count_instructions: true,
-            memory_mib: 512 + peers::memory_mib(&files)?,
+            memory_mib: 512
+                + peers::memory_mib(&files)?
+                + if wanted(Of::Decisions) { CGROUPS_MIB } else { 0 },
             timeout_secs: 7200,
             boot_timeout_secs: 300,
             on_line: OnLine::new(|_| {}),
