@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::*;
 use crate::event::{Holder, Level};
 use crate::node::{CgroupFiles, Look, Looked, Node};
-use crate::pipeline::revisions::SOON_NS;
+use crate::pipeline::revisions::{SOON_NS, WAIT_NS};
 use crashtrace_ebpf::holders_flag;
 use crashtrace_records::holders;
 
@@ -82,7 +82,7 @@ fn a_look_that_ends_later_makes_one_more_revision() {
 fn a_look_that_does_not_end_is_not_awaited_for_ever() {
     let (mut pipeline, _, first) = killed(Look::Pending, CUT);
     assert_eq!(gaps(&first), 1);
-    let last = 100 + crate::pipeline::revisions::WAIT_NS + SOON_NS;
+    let last = 100 + WAIT_NS + SOON_NS;
     while let Some(due) = pipeline.deadline_ns() {
         assert!(due <= last + 60 * SECOND, "{due}");
         assert_eq!(pipeline.tick(due).len(), 0);
