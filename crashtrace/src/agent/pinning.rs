@@ -88,7 +88,7 @@ pub(super) fn begin(
         });
     };
     if let Some(earlier) = taken_over {
-        return go_on(pins, earlier, attached);
+        return go_on(pins, &earlier, attached);
     }
     let mut said = PinnedHooks::default();
     let misfit = match found {
@@ -147,7 +147,7 @@ pub(super) fn begin(
 }
 
 /// Goes on with the hooks of an earlier session, which are on.
-fn go_on(pins: Pins, earlier: Held, attached: &mut Attached) -> Result<Begun> {
+fn go_on(pins: Pins, earlier: &Held, attached: &mut Attached) -> Result<Begun> {
     let said = PinnedHooks {
         from_session: Some(Text::from(earlier.session.as_str())),
         from_in_order: Some(earlier.phase == Phase::Ended),
@@ -156,7 +156,7 @@ fn go_on(pins: Pins, earlier: Held, attached: &mut Attached) -> Result<Begun> {
     tracing::info!(session = earlier.session, "the hooks of an earlier session are taken over");
     let mut keeper = attached.keeper(earlier.clone())?;
     let failures = keeper.earlier().context("cannot read which failures the earlier session has told")?;
-    let Held { since_ns, told, carried, .. } = earlier;
+    let Held { since_ns, told, carried, .. } = *earlier;
     let before = Some(Before { accepts_ns: since_ns, told, carried, failures, adopts: true });
     let started_ns = clock::boottime_ns();
     Ok(Begun { started_ns, records: Vec::new(), before, said: Some(said), kept: Some(Kept { keeper, pins }) })

@@ -22,7 +22,7 @@ pub fn unpin(directory: &Path) -> Result<()> {
             said(directory, &names)
         }
     };
-    Ok(stdio::print(said.as_bytes())?)
+    stdio::print(said.as_bytes())
 }
 
 fn said(directory: &Path, names: &Names) -> String {
@@ -31,15 +31,15 @@ fn said(directory: &Path, names: &Names) -> String {
         [] => "none".to_owned(),
         some => some.join(", "),
     };
-    let mut said = format!(
+    let removed = format!(
         "removed from {directory}:\n  hooks: {}\n  maps: {}\n",
         list(&names.links),
         list(&names.maps)
     );
-    if !names.others.is_empty() {
-        said += &format!("left there, since they are not crashtrace's: {}\n", list(&names.others));
+    match names.others.as_slice() {
+        [] => removed,
+        others => format!("{removed}left there, since they are not crashtrace's: {}\n", list(others)),
     }
-    said
 }
 
 #[cfg(test)]

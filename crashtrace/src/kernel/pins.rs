@@ -205,9 +205,8 @@ impl Pins {
 fn on_bpffs(directory: &Path, there: &Path) -> Result<(), PinsError> {
     let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
     match rustix::fs::statfs(there) {
-        Ok(found) if i64::from(found.f_type) & 0xffff_ffff == BPF_FS_MAGIC => Ok(()),
-        Ok(_) => Err(PinsError::NoBpffs(directory.to_owned())),
-        Err(Errno::NOENT) => Err(PinsError::NoBpffs(directory.to_owned())),
+        Ok(found) if found.f_type & 0xffff_ffff == BPF_FS_MAGIC => Ok(()),
+        Ok(_) | Err(Errno::NOENT) => Err(PinsError::NoBpffs(directory.to_owned())),
         Err(error) => Err(failed("look at", there)(error.into())),
     }
 }

@@ -279,6 +279,20 @@ fn agent_started(page: &mut Page, started: &AgentStarted) {
     for gap in &started.blind {
         page.put(Style::Caution, "  does not see ").plain(&format!("{}: {}", gap.field, gap.reason)).end();
     }
+    let Some(pin) = &started.pin else { return };
+    if let Some(session) = &pin.from_session {
+        page.plain("  goes on after session ").plain(session.as_str()).end();
+    }
+    if pin.from_in_order == Some(false) {
+        page.put(Style::Caution, "  that session was killed")
+            .plain(": what it had taken and not told is lost")
+            .end();
+    }
+    for (what, why) in [("  gap: ", &pin.gap), ("  a restart will be a gap: ", &pin.not_pinned)] {
+        if let Some(why) = why {
+            page.put(Style::Caution, what).plain(why).end();
+        }
+    }
 }
 
 fn loss_line(page: &mut Page, loss: &Loss) {
@@ -318,6 +332,7 @@ fn counters(counters: &std::collections::BTreeMap<String, u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::PinnedHooks;
 
     #[test]
     fn a_text_that_is_too_long_loses_its_end_and_says_so() {
@@ -333,5 +348,41 @@ mod tests {
         assert_eq!(bounded("é\n".to_owned(), true), "é\n");
         let cut = bounded("é".repeat(MAX_LINE_BYTES), true);
         assert!(cut.len() <= MAX_LINE_BYTES && cut.contains("é\x1b[0m\n  ! "), "{}", cut.len());
+    }
+
+    #[test]
+    fn what_became_of_pinned_hooks_is_said() {
+        let text = |pin| {
+            let started = AgentStarted {
+                envelope: crate::schema::Envelope::default(),
+                redelivered: false,
+                kind: crate::schema::AgentStartedKind::AgentStarted,
+                time: String::new(),
+                ktime_ns: 0,
+                kernel: "6.1".into(),
+                hooks: Vec::new(),
+                btf: None,
+                names_from: Vec::new(),
+                blind: Vec::new(),
+                replay: false,
+                pin,
+            };
+            render(&Line::AgentStarted(Box::new(started)), false)
+        };
+        let nothing = text(None);
+        assert_eq!((text(Some(PinnedHooks::default())), nothing.lines().count()), (nothing.clone(), 1));
+        let all = text(Some(PinnedHooks {
+            from_session: Some("s1".into()),
+            from_in_order: Some(false),
+            gap: Some("other options".into()),
+            not_pinned: Some("kprobes".into()),
+        }));
+        let said = [
+            "  goes on after session s1",
+            "  that session was killed: what it had taken and not told is lost",
+            "  gap: other options",
+            "  a restart will be a gap: kprobes",
+        ];
+        assert_eq!(all.lines().skip(1).collect::<Vec<_>>(), said);
     }
 }

@@ -179,6 +179,7 @@ impl Keeper {
         Ok(all)
     }
 
+    #[must_use]
     pub fn held(&self) -> &Held {
         &self.held
     }

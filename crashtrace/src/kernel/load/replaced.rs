@@ -67,18 +67,16 @@ fn held(pins: &Pins) -> Option<Held> {
 /// are running, for so long nothing would be seen at all.
 pub fn switch_off(pins: &Pins) {
     let switch = opened(pins, map::SWITCH).and_then(|map| Array::<_, u64>::try_from(map).ok());
-    match switch {
-        Some(mut switch) => {
-            if let Err(error) = switch.set(0, 0, 0) {
-                tracing::warn!(%error, "cannot switch the earlier hooks off");
-            }
-        }
-        // Its links are removed in a moment.
-        None => tracing::debug!("the earlier hooks have no switch that is known"),
+    // Without a switch that is known its links, which are removed in a moment, are what ends it.
+    if let Some(mut switch) = switch
+        && let Err(error) = switch.set(0, 0, 0)
+    {
+        tracing::warn!(%error, "cannot switch the earlier hooks off");
     }
 }
 
 /// Reads what it has recorded, once its last program has ended. Nothing is decoded here.
+#[must_use]
 pub fn rest(pins: &Pins, known: bool) -> Rest {
     all_ended();
     let mut rest = Rest::default();
