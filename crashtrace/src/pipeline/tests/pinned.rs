@@ -24,17 +24,17 @@ fn kill(ktime_ns: u64, cpu: u32, seq: u64) -> Vec<Record> {
 #[test]
 fn what_was_recorded_before_the_session_is_told_and_its_numbers_are_no_loss() {
     let mut pipeline = pipeline(Filter::default());
-    pipeline.follows(&before(0, 0));
-    let started = json(&pipeline.started(1000));
+    pipeline.follows(&Before { accepts_ns: 10_000, ..before(0, 0) });
+    let started = json(&pipeline.started(30_000));
     assert_eq!((&started["kind"], &started["lost"]), (&"agent_started".into(), &0.into()));
-    assert_eq!(kinds(&lines(&mut pipeline, &kill(100, 0, 70))), ["oom_kill"]);
-    assert_eq!(kinds(&lines(&mut pipeline, &kill(2000, 1, 7))), ["oom_kill"]);
+    assert_eq!(kinds(&lines(&mut pipeline, &kill(20_000, 0, 70))), ["oom_kill"]);
+    assert_eq!(kinds(&lines(&mut pipeline, &kill(40_000, 1, 7))), ["oom_kill"]);
     assert_eq!((pipeline.stats.lost(), pipeline.losses(1).is_none()), (0, true));
     // Before the hooks were on there can be none.
     assert_eq!(lines(&mut pipeline, &kill(10, 2, 0)).len(), 0);
     // Three records are missing.
     let count = kill(0, 0, 0).len() as u64;
-    assert_eq!(lines(&mut pipeline, &kill(4000, 0, 70 + count + 3))[0]["lost"], 3);
+    assert_eq!(lines(&mut pipeline, &kill(60_000, 0, 70 + count + 3))[0]["lost"], 3);
 }
 
 #[test]
