@@ -25,6 +25,7 @@ pub(crate) fn recording(bytes: &[u8]) -> bool {
         session: "fuzz".to_owned(),
         kernel: preamble.kernel,
         btf: None,
+        pin: None,
         names_from: Vec::new(),
         hooks: preamble.hooks,
         blind: preamble.blind,
