@@ -323,12 +323,12 @@ crashtrace-turn: 1
         assert_eq!(
             starts,
             [
+                outcome("pinned", Judged::Kprobe, true, Outcome::Missing),
+                outcome("pinned", Judged::Tracepoint, true, Outcome::Missing),
                 outcome("sessions", Judged::Kprobe, true, Outcome::Passed),
                 outcome("sessions", Judged::Tracepoint, true, Outcome::Missing),
                 outcome("wrong_btf", Judged::Kprobe, true, Outcome::Failed),
                 outcome("wrong_btf", Judged::Tracepoint, true, Outcome::Missing),
-                outcome("pinned", Judged::Kprobe, true, Outcome::Missing),
-                outcome("pinned", Judged::Tracepoint, true, Outcome::Missing),
             ]
         );
     }
