@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -18,6 +19,9 @@ use crashtrace_judge::catalogue::Tier;
 use crashtrace_test_support::agent::{Agent, Output};
 use crashtrace_test_support::cgroup::Hierarchy;
 use crashtrace_test_support::clock::boottime_ns;
+
+/// How soon a kill must be told that is in the ring when the agent starts.
+const TOLD: Duration = Duration::from_secs(20);
 
 /// A BPF file system of this check.
 struct BpfFs(PathBuf);
@@ -141,6 +145,7 @@ pub(super) fn check(crashtrace: &Path, tier: Tier, guest: bool) -> Result<Found>
         anyhow::Ok((kills, played?))
     })?;
     let details = judge(&kills, &played, &mut failures);
+    as_victim(&starts, &hierarchy, &mut failures)?;
 
     // After the last kill of all: none is told again.
     let said = starts.unpin()?;
@@ -154,6 +159,34 @@ pub(super) fn check(crashtrace: &Path, tier: Tier, guest: bool) -> Result<Found>
     failures.unless(again.is_none(), || format!("told again after unpin: {again:?}"));
     starts.unpin()?;
     Ok(Found { failures: failures.0, details })
+}
+
+/// The agent is the OOM killer's victim: the next one reports that.
+fn as_victim(starts: &Starts<'_>, hierarchy: &Hierarchy, failures: &mut Failures) -> Result<()> {
+    let scratch = Scratch::new(hierarchy, "victim")?;
+    let pod = scratch.pod()?;
+    let cgroup = pod.container()?.cgroup;
+    let mut agent = starts.start(&[])?;
+    let pid = agent.pid();
+    fs::write(format!("/proc/{pid}/oom_score_adj"), "1000").context("cannot make the agent the victim")?;
+    fs::write(cgroup.dir.join("cgroup.procs"), pid.to_string()).context("cannot move the agent")?;
+    let (over, count) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let kills = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_on(&cgroup, &over, &count));
+        let more = until_more(&count);
+        over.store(true, Ordering::Relaxed);
+        let kills = killer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        more.and(kills)
+    })?;
+    agent.kill()?;
+    let mut next = starts.start(&[])?;
+    failures.began(&next, Some(&agent), Some(false), false);
+    let tells_it = |line: &Value| {
+        line["victims"].as_array().is_some_and(|victims| victims.iter().any(|victim| victim["pid"] == pid))
+    };
+    let told = next.read_until(Instant::now() + TOLD, |lines| lines.iter().any(|line| tells_it(&line.value)));
+    failures.unless(told.is_ok(), || format!("the agent's own end is not told, of {} kills", kills.len()));
+    next.stop()
 }
 
 /// The agents, and what is known of their times.
