@@ -1,8 +1,8 @@
 //! Allocations that fail: free memory is fragmented, or little is free, or an atomic allocation cannot wait, or a limit is reached.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -170,12 +170,28 @@ pub(super) fn fragmentation_oom(stage: &Stage<'_>) -> Result<Cast> {
 pub(super) fn atomic_failure(stage: &Stage<'_>) -> Result<Cast> {
     // Atomic allocations may use part of the reserve.
     let node = Node::new(stage, 3072)?;
-    // Otherwise the kernel lets others run for a part of each second.
-    let _no_throttle = Setting::new("/proc/sys/kernel/sched_rt_runtime_us", "-1")?;
+    let _alone = alone_on_its_cpu()?;
     let mut allocator = Allocator::start(&node.scratch, &Role::allocates_atomic("allocator", 1))?;
     let holder = node.holder(&Role::takes_node_memory("holder", 7))?;
     allocator.fails(1)?;
     node.cast(&allocator, Some(&holder))
+}
+
+/// Has a process with a real-time priority run alone. Otherwise the kernel lets others run for a part of each second, in which an agent
+/// may find no page, and have a process killed for it: by a bound for all real-time tasks, and from 6.12 on by a server for the others on
+/// each CPU (`fair_server`, `kernel/sched/debug.c`).
+fn alone_on_its_cpu() -> Result<Vec<Setting>> {
+    let mut settings = vec![Setting::new("/proc/sys/kernel/sched_rt_runtime_us", "-1")?];
+    let servers = match fs::read_dir("/sys/kernel/debug/sched/fair_server") {
+        Ok(servers) => servers,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(settings),
+        Err(error) => return Err(error).context("cannot list the servers of the CPUs"),
+    };
+    for server in servers {
+        let server = server.context("cannot list the servers of the CPUs")?;
+        settings.push(Setting::new(server.path().join("runtime"), "0")?);
+    }
+    Ok(settings)
 }
 
 pub(super) fn vmalloc_failure(stage: &Stage<'_>) -> Result<Cast> {
