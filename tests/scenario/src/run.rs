@@ -26,6 +26,9 @@ use crashtrace_judge::matching::{self, Said};
 use crashtrace_test_support::agent::Line;
 use crashtrace_test_support::cgroup::Hierarchy;
 
+/// Lines of an agent's log that are shown when it failed.
+const MOST_LOG_LINES: usize = 20;
+
 /// What to play, and before whom.
 #[derive(clap::Args)]
 pub struct Args {
@@ -347,6 +350,10 @@ impl Session<'_> {
             }
             if !good || !failures.is_empty() {
                 eprintln!("scenario: {} hooks counted {}", watcher.name, watcher.counters());
+                // What it could not read, and why, is here alone.
+                for line in watcher.log().lines().take(MOST_LOG_LINES) {
+                    eprintln!("scenario: {} hooks logged {line}", watcher.name);
+                }
             }
             if !failures.is_empty() {
                 good = false;

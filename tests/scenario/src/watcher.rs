@@ -175,6 +175,11 @@ impl Watcher {
             .map_or(Value::Null, |line| line["counters"].clone())
     }
 
+    /// What it has logged, when it has been stopped.
+    pub fn log(&self) -> String {
+        self.agent.borrow().log().to_owned()
+    }
+
     /// Stops it; an error if it did not end well.
     pub fn stop(&self) -> Result<()> {
         self.agent.borrow_mut().stop()
