@@ -8,7 +8,7 @@ use crashtrace_ebpf::{
 };
 
 use crate::emit::{Record, at, end, grow, scratch_of};
-use crate::kernel::{copy_member, copy_string, is_zero, member, memory_css, offset, unified_css};
+use crate::kernel::{copy_member, copy_string, is_zero, member, memory_css, offset, opaque, unified_css};
 
 /// `CSS_ONLINE` (`include/linux/cgroup-defs.h`, 5.10 to 7.3).
 pub(crate) const CSS_ONLINE: u32 = 1 << 1;
@@ -219,11 +219,14 @@ extern "C" fn section_level(slot: u64, begin: u64, css: u64, has_memcg: u64) -> 
         let depth = depth & (MAX_LEVELS as u64 - 1);
         let whole = (&raw const (*scratch).whole).read_volatile();
         let path = (&raw mut (*scratch).whole_path).cast::<u64>();
-        // Levels of the first section are noted by their depth, those of others are compared with them.
+        let first = (&raw const (*scratch).whole_depth).read_volatile();
+        // Levels of the first section are noted by their depth, those of others are compared with them. Deeper than the first section
+        // the list has what another record has left there.
+        let place = path.add(depth as usize);
+        let noted = opaque(first.wrapping_sub(depth) >> 63) ^ 1;
         if whole == 0 {
-            path.add(depth as usize).write_volatile(css);
-        } else if path.add(depth as usize).read_volatile() == css {
-            let first = (&raw const (*scratch).whole_depth).read_volatile();
+            place.write_volatile(css);
+        } else if noted & is_zero(place.read_volatile() ^ css) != 0 {
             (&raw mut (*section).joins).write_volatile(whole as u16);
             (&raw mut (*section).joined_at).write_volatile(first.wrapping_sub(depth) as u16);
             return 0;

@@ -55,6 +55,7 @@ const ALL: &[(&str, Play)] = &[
     ("oom_group", group::oom_group),
     ("oom_group_300", group::oom_group_300),
     ("bystander", limits::bystander),
+    ("shallow_trigger", limits::shallow_trigger),
     ("limit_write", limits::limit_write),
     ("no_victim", limits::no_victim),
     ("no_victim_anew", limits::no_victim_anew),

@@ -45,6 +45,7 @@ const OF_KERNEL: Checks = Checks::These(&["as_deployed", "leaves_nothing", "with
 /// container, its faults and its signals.
 const CORE: Pick = Pick::These(&[
     "own_limit",
+    "shallow_trigger",
     "oom_group",
     "system",
     "fragmentation",
@@ -73,6 +74,7 @@ pub(crate) const GATE: &[Row] = &[
             "own_limit",
             "one_container",
             "bystander",
+            "shallow_trigger",
             "oom_group",
             "limit_write",
             "no_victim",
@@ -107,6 +109,7 @@ pub(crate) const GATE: &[Row] = &[
         scenarios: Pick::OnlyHereAnd(&[
             "own_limit",
             "bystander",
+            "shallow_trigger",
             "system",
             "exit_1",
             "seccomp_kill",

@@ -84,6 +84,32 @@ pub(super) fn bystander(stage: &Stage<'_>) -> Result<Cast> {
     Ok(cast.place("pod", pod.place()))
 }
 
+/// The paths of the two triggers have different lengths, and the second victim is where the first trigger was.
+pub(super) fn shallow_trigger(stage: &Stage<'_>) -> Result<Cast> {
+    let scratch = Scratch::new(stage.hierarchy, "shallow")?;
+    let pod = scratch.pod()?;
+    let (large, small) = (pod.container()?, pod.container()?);
+    let nested = scratch.child(&large.cgroup.dir, "nested")?;
+    large.cgroup.set_limit(48 * MIB)?;
+    // Not the container's first process, so that the container goes on. On one CPU, since each has its records in the making apart.
+    let eater = feed_as(&nested, &Role::eats("eater", 192).of_host().on_one_cpu())?;
+    large.cgroup.set_limit(128 * MIB)?;
+    pod.cgroup.set_limit(80 * MIB)?;
+    let mut holder = fed(&nested, &Role::eats("holder", 56).adj(900))?;
+    let mut worker = Actor::start(&small.cgroup, &Role::eats("worker", 40).on_one_cpu())?;
+    worker.go()?;
+    holder.killed()?;
+    // As in `bystander`.
+    let died = worker.killed_or_done()?;
+    ensure!(died || worker.lives(), "the trigger is gone, and was not killed");
+    let mut trigger = worker.part(&small.place.owner)?;
+    trigger.anon.0 = 0;
+    let owner = &large.place.owner;
+    let cast = scratch.cast()?.process("eater", eater.part(owner)?).process("worker", trigger);
+    let cast = cast.process("holder", holder.part(owner)?).place("container", large.place.clone());
+    Ok(cast.place("pod", pod.place()))
+}
+
 pub(super) fn limit_write(stage: &Stage<'_>) -> Result<Cast> {
     let scratch = Scratch::new(stage.hierarchy, "write")?;
     let container = scratch.pod()?.container()?;
