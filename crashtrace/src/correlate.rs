@@ -45,11 +45,15 @@ pub struct Correlator {
 }
 
 impl Correlator {
-    /// `kills_show`: `oom_kill_process` can be named when it is on a stack. `decisions_hooked`: a hook is attached to it.
-    /// `root`: where the node's cgroups begin.
+    /// `decisions_hooked`: a hook is attached to `oom_kill_process`. `root`: where the node's cgroups begin.
     #[must_use]
-    pub fn new(kills_show: bool, decisions_hooked: bool, root: NodeRoot) -> Self {
-        Self { ooms: Ooms::new(kills_show, decisions_hooked, root), ..Self::default() }
+    pub fn new(decisions_hooked: bool, root: NodeRoot) -> Self {
+        Self { ooms: Ooms::new(decisions_hooked, root), ..Self::default() }
+    }
+
+    /// Whether `oom_kill_process` can be named when it is on a stack, from here on.
+    pub fn kills_show(&mut self, kills_show: bool) {
+        self.ooms.kills_show = kills_show;
     }
 
     /// Takes one event; gives the incidents that it completes, in order.

@@ -102,14 +102,14 @@ impl Pipeline {
     /// Stages for the records of one session of one machine.
     #[must_use]
     pub fn new(session: Session, machine: Machine, context: Context, filter: Filter, node: Node) -> Self {
-        let kills_show = machine.symbols.as_ref().is_some_and(|symbols| symbols.covers("oom_kill_process"));
         let decisions_hooked = plan::sees_decisions(&session.hooks);
-        Self {
+        let Machine { page_size_bytes, symbols } = machine;
+        let mut pipeline = Self {
             session,
-            machine,
+            machine: Machine { page_size_bytes, symbols: None },
             context,
             filter,
-            correlator: Correlator::new(kills_show, decisions_hooked, node.root),
+            correlator: Correlator::new(decisions_hooked, node.root),
             node,
             folds: KillFolds::default(),
             since_ns: 0,
@@ -127,7 +127,9 @@ impl Pipeline {
             lost_ns: None,
             told: Stats::default(),
             seq: 0,
-        }
+        };
+        pipeline.symbols(symbols);
+        pipeline
     }
 
     /// The first line. The hooks were switched on just before `ktime_ns`: records from in between are skipped, and incidents
@@ -157,9 +159,11 @@ impl Pipeline {
         &self.session.blind
     }
 
-    /// Takes the kernel's symbols, which were read after the first record may have come. Where no hook sees decisions, they have to be
+    /// Takes the kernel's symbols. They may be read after the first record has come; but where no hook sees decisions, they have to be
     /// there from the beginning: the stack is all that tells one then.
     pub fn symbols(&mut self, symbols: Option<Symbols>) {
+        self.correlator
+            .kills_show(symbols.as_ref().is_some_and(|symbols| symbols.covers("oom_kill_process")));
         self.machine.symbols = symbols;
     }
 

@@ -270,7 +270,8 @@ pub(crate) fn incidents(events: Vec<Event>) -> Vec<Incident> {
         |event| matches!(event, Event::OomDecision(decision) if decision.stamp.hook != Hook::RawTracepoint),
     );
     let (mut correlator, mut folds, mut stats) =
-        (Correlator::new(true, probed, NodeRoot::default()), KillFolds::default(), Stats::default());
+        (Correlator::new(probed, NodeRoot::default()), KillFolds::default(), Stats::default());
+    correlator.kills_show(true);
     let mut done = Vec::new();
     for event in events {
         let now_ns = event.stamp().ktime_ns;

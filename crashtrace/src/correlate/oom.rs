@@ -168,7 +168,7 @@ pub(super) struct Ooms {
     /// Time of the latest mark of a task that was dying already.
     dying_ns: Option<u64>,
     /// Stacks have `oom_kill_process` if it leads to a mark.
-    kills_show: bool,
+    pub(super) kills_show: bool,
     /// A hook is attached to the decision: a decision that was gathered at a mark had begun before the hooks were switched on,
     /// or its hook did not run.
     decisions_hooked: bool,
@@ -181,8 +181,8 @@ pub(super) struct Fold {
 }
 
 impl Ooms {
-    pub(super) fn new(kills_show: bool, decisions_hooked: bool, root: NodeRoot) -> Self {
-        Self { kills_show, decisions_hooked, victims: Victims::of(root), ..Self::default() }
+    pub(super) fn new(decisions_hooked: bool, root: NodeRoot) -> Self {
+        Self { decisions_hooked, victims: Victims::of(root), ..Self::default() }
     }
 
     /// Until when the next record of the open decision is waited for.

@@ -10,6 +10,7 @@ use crate::gfp::GfpNames;
 use crate::report::to_json_line;
 use crate::schema::Cause;
 use crate::schema::MAX_LINE_BYTES;
+use crate::symbols::tests::every_function;
 use crashtrace_records::{Body, Record, memcg_kill, no_victim, numbered, process, record};
 use strum::VariantArray as _;
 
@@ -204,6 +205,31 @@ fn counted_events_without_a_loss_give_no_loss_line() {
     assert!(pipeline.losses(7).is_none());
     assert_eq!(pipeline.stats.get(Counter::EndsWithoutDecision), 1);
     assert_eq!(pipeline.stats.get(Counter::MarkedAlreadyDying), 1);
+}
+
+/// A task that is killed while it allocates is marked by `out_of_memory` itself, and no hook on the decision runs: the stack alone tells
+/// that it is no kill, by symbols that are read when the hooks are in place.
+#[test]
+fn symbols_that_come_later_tell_a_mark_of_the_dying_too() {
+    let symbols = every_function();
+    let address = |function: &str| {
+        (0x1001..).step_by(64).find(|at| symbols.name_of(*at) == Some(function)).expect("it has all")
+    };
+    let mut records = numbered(memcg_kill(100, 0, POD, b"java"));
+    records.truncate(2);
+    records[0].header.hook = crashtrace_ebpf::hook::RAW_TRACEPOINT;
+    records[0].header.missing = crashtrace_ebpf::missing::OOM_CONTROL;
+    if let Body::Decision(body) = &mut records[0].body {
+        body.stack[..2].copy_from_slice(&[address("mark_oom_victim"), address("out_of_memory")]);
+    }
+    let told = |symbols: Option<Symbols>| {
+        let mut pipeline = pipeline(Filter::default());
+        pipeline.symbols(symbols);
+        let lines = lines(&mut pipeline, &records).len() + pipeline.tick(3 * SECOND).len();
+        (lines, pipeline.stats.get(Counter::MarkedAlreadyDying))
+    };
+    assert_eq!(told(Some(symbols.clone())), (0, 1));
+    assert_eq!(told(None), (1, 0), "oom_kill_process would not show");
 }
 
 #[test]

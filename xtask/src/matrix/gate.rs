@@ -78,6 +78,7 @@ pub(crate) const GATE: &[Row] = &[
             "oom_group",
             "limit_write",
             "no_victim",
+            "no_victim_anew",
             "sysrq",
             "system",
             "fragmentation",

@@ -12,10 +12,8 @@ fn chose(event: Event, pid: u32) -> Event {
 #[test]
 fn a_decision_that_only_its_mark_shows_is_incomplete_if_it_has_a_hook() {
     for decisions_hooked in [true, false] {
-        let mut desk = Desk {
-            correlator: Correlator::new(false, decisions_hooked, NodeRoot::default()),
-            ..Desk::default()
-        };
+        let mut desk =
+            Desk { correlator: Correlator::new(decisions_hooked, NodeRoot::default()), ..Desk::default() };
         let begun = decision(100, Hook::RawTracepoint, Some(cgroups(None)));
         let done = desk.all([chose(begun, 7), mark(101, Some(100), 7)]);
         assert_eq!(shapes(&done), [(100, true, vec![7], !decisions_hooked)]);

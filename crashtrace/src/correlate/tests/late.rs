@@ -75,8 +75,8 @@ fn a_dying_task_that_is_marked_again_is_no_incident() {
     let dying = ["mark_oom_victim", "out_of_memory"];
     let killed = ["mark_oom_victim", "__oom_kill_process", "oom_kill_process", "out_of_memory"];
     let count = |kills_show, functions: &[&str], control| {
-        let mut desk =
-            Desk { correlator: Correlator::new(kills_show, false, NodeRoot::default()), ..Desk::default() };
+        let mut desk = Desk::default();
+        desk.correlator.kills_show(kills_show);
         let done = desk.all([gathered(10, functions, control), mark(11, Some(10), 7)]);
         (done.len(), desk.stats.get(Counter::MarkedAlreadyDying))
     };
@@ -87,7 +87,8 @@ fn a_dying_task_that_is_marked_again_is_no_incident() {
     assert_eq!(count(false, &dying, None), (1, 0), "oom_kill_process would not show");
 
     // Nor does it end the open decision.
-    let mut desk = Desk { correlator: Correlator::new(true, false, NodeRoot::default()), ..Desk::default() };
+    let mut desk = Desk::default();
+    desk.correlator.kills_show(true);
     desk.all([decision(5, Hook::RawTracepoint, Some(cgroups(Some(0)))), mark(6, Some(5), 1)]);
     assert_eq!(desk.all([gathered(10, &dying, None), mark(11, Some(10), 1)]), []);
     desk.push(mark(12, Some(5), 2));
