@@ -12,6 +12,7 @@ use clap::Parser as _;
 use crashtrace::agent::{self, Unusable};
 use crashtrace::cli::{self, Args, Command, Config, LogLevel, Process};
 use crashtrace::exit;
+use crashtrace::kernel::load::look_at_features;
 use crashtrace::messages::Messages;
 use crashtrace::{schema, stdio};
 use rustix::process::Signal;
@@ -82,6 +83,9 @@ fn run(command: Command, messages: &Messages) -> anyhow::Result<u8> {
         bail!(
             "the standard output is closed, and everything would be lost: give a file or a pipe, or /dev/null to discard the output"
         );
+    }
+    if matches!(command, Command::Watch(_) | Command::Doctor(_)) {
+        look_at_features();
     }
     match command {
         Command::Watch(config) => agent::watch(&config, messages).map(|()| exit::OK),

@@ -47,15 +47,14 @@ fn ended(child: Child) -> (Vec<Value>, String) {
     (lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect(), messages)
 }
 
-/// The verifier gives up for a signal, whatever it is. A debugger or a freezer stops and continues; SIGCONT alone comes from
-/// shells.
+/// The verifier gives up for a signal, whatever it is: a program of the agent's, or one by which aya tries what the kernel can do. A
+/// debugger or a freezer stops and continues; SIGCONT alone comes from shells.
 #[test]
 fn signals_that_interrupt_the_verifier_are_no_refusal() {
     if program().is_none() {
         return;
     }
     let mut agent = watch();
-    until_it_loads(&agent);
     let (begun, stopped) = (AtomicBool::new(false), Pid::from_child(&agent));
     let mut stdout = BufReader::new(agent.stdout.take().expect("it is piped"));
     let mut first = String::new();
@@ -76,6 +75,10 @@ fn signals_that_interrupt_the_verifier_are_no_refusal() {
         begun.store(true, Ordering::Relaxed);
         read.expect("text");
     });
+    if first.is_empty() {
+        let output = agent.wait_with_output().expect("it ends");
+        panic!("it ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
     assert!(first.contains("\"kind\":\"agent_started\""), "{first}");
     kill_process(stopped, Signal::TERM).expect("it is there");
     let mut rest = String::new();
