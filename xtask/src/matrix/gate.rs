@@ -349,8 +349,8 @@ mod tests {
     fn contributors_are_told_each_guest() {
         let text = markdown();
         assert_eq!(text.lines().count(), 2 + GATE.len());
-        let oldest = "| 5.10 | v2 | `own_limit`, `oom_group`, `system`, `fragmentation`, `low_memory`, `exit_1`, \
-            `seccomp_kill`, `term_ignored_then_kill`, `threads_50`, `share_process_namespace` | - | the oldest |";
+        let oldest = "| 5.10 | v2 | `own_limit`, `shallow_trigger`, `oom_group`, `system`, `fragmentation`, `low_memory`, \
+            `exit_1`, `seccomp_kill`, `term_ignored_then_kill`, `threads_50`, `share_process_namespace` | - | the oldest |";
         assert!(text.contains(oldest), "{text}");
     }
 }
