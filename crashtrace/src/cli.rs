@@ -288,23 +288,22 @@ fn optional_path(
 
 /// The path of a directory. Whether it exists shows when it is opened.
 fn directory(name: &str, path: PathBuf, env: &impl Environment) -> Result<PathBuf, clap::Error> {
-    if path.as_os_str().is_empty() {
-        Err(usage(format!("{name}: the path is empty")))
-    } else if env.is_file(&path) {
-        Err(usage(format!("{name}: {} is a file", path.display())))
-    } else {
-        Ok(path)
-    }
+    let wrong = env.is_file(&path).then_some("a file");
+    path_unless(name, path, wrong)
 }
 
-/// The same for a required path.
+/// The path of a file, in the same way.
 fn checked_path(name: &str, path: PathBuf, env: &impl Environment) -> Result<PathBuf, clap::Error> {
-    if path.as_os_str().is_empty() {
-        Err(usage(format!("{name}: the path is empty")))
-    } else if env.is_directory(&path) {
-        Err(usage(format!("{name}: {} is a directory", path.display())))
-    } else {
-        Ok(path)
+    let wrong = env.is_directory(&path).then_some("a directory");
+    path_unless(name, path, wrong)
+}
+
+/// This path, unless it is empty, or that of something `wrong`.
+fn path_unless(name: &str, path: PathBuf, wrong: Option<&str>) -> Result<PathBuf, clap::Error> {
+    match wrong {
+        _ if path.as_os_str().is_empty() => Err(usage(format!("{name}: the path is empty"))),
+        Some(wrong) => Err(usage(format!("{name}: {} is {wrong}", path.display()))),
+        None => Ok(path),
     }
 }
 

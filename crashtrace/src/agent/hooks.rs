@@ -41,9 +41,8 @@ impl Hooks {
         // Before the hooks are in place, because a file on a hung mount takes seconds.
         let needs = rights::needs(&config.pods, &host);
         let all_failures = config.allocations == Allocations::All;
-        let pinning = pins.map(|pins| Pinning::look(pins, &host, &plan, all_failures)).transpose()?;
-        let (pinning, taken_over) = pinning.map_or((None, None), Pinning::taken_over);
-        let (earlier, loaded) = match taken_over {
+        let mut pinning = pins.map(|pins| Pinning::look(pins, &host, &plan, all_failures)).transpose()?;
+        let (earlier, loaded) = match pinning.as_mut().and_then(Pinning::take_over) {
             Some((attached, earlier)) => (Some(earlier), Some((host, attached))),
             None => (None, loading::load(host, plan, all_failures, signals).await?),
         };

@@ -57,13 +57,14 @@ impl Pinning {
         Ok(Self { pins, wanted, found })
     }
 
-    /// The same, and the hooks that are pinned, if they fit.
-    pub(super) fn taken_over(self) -> (Option<Self>, Option<(Attached, Held)>) {
-        match self.found {
-            Found::Fits(attached, held) => {
-                (Some(Self { found: Found::Nothing, ..self }), Some((*attached, held)))
+    /// The hooks that are pinned, if they fit, and what the session before says of them.
+    pub(super) fn take_over(&mut self) -> Option<(Attached, Held)> {
+        match std::mem::replace(&mut self.found, Found::Nothing) {
+            Found::Fits(attached, held) => Some((*attached, held)),
+            other => {
+                self.found = other;
+                None
             }
-            _ => (Some(self), None),
         }
     }
 }

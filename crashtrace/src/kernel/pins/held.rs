@@ -92,7 +92,7 @@ pub enum Misfit {
     Object(String, String),
     #[error("other hooks or options were wanted")]
     Options,
-    #[error("they were made with other knowledge of this kernel (its BTF, or addresses in /proc/kallsyms)")]
+    #[error("they were made with other knowledge of this kernel (its BTF)")]
     Kernel,
     #[error("programs that write debug messages (--log debug) are never taken over")]
     Debug,

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 
 use super::{MIB, Stage, Swap, Zram, fed, feed, feed_as, touched};
 use crate::actor::{Actor, Role};
-use crate::scratch::{Scratch, plain};
-use crashtrace_judge::cast::Cast;
+use crate::scratch::{Container, Scratch, plain};
+use crashtrace_judge::cast::{Cast, Process};
 use crashtrace_test_support::cgroup::{Cgroup, remove};
 
 /// How long the kernel may take until a process that was told to eat waits at the limit.
@@ -70,7 +70,13 @@ pub(super) fn bystander(stage: &Stage<'_>) -> Result<Cast> {
     pod.cgroup.set_limit(80 * MIB)?;
     let mut holder = fed(&large.cgroup, &Role::eats("holder", 56))?;
     // It needs less than the holder has, and no more than the limit alone.
-    let mut worker = Actor::start(&small.cgroup, &Role::eats("worker", 40))?;
+    let trigger = dies_for(&mut holder, Actor::start(&small.cgroup, &Role::eats("worker", 40))?, &small)?;
+    let cast = scratch.cast()?.process("worker", trigger).process("holder", holder.part(&large.place.owner)?);
+    Ok(cast.place("pod", pod.place()))
+}
+
+/// Has `worker`, in this container, run into the limit, and `holder` killed for it. Gives the worker as the trigger.
+fn dies_for(holder: &mut Actor, mut worker: Actor, container: &Container) -> Result<Process> {
     worker.go()?;
     holder.killed()?;
     // It goes on, and may meet the limit again before the kernel has freed the holder's memory: then it is the only
@@ -78,10 +84,9 @@ pub(super) fn bystander(stage: &Stage<'_>) -> Result<Cast> {
     let died = worker.killed_or_done()?;
     ensure!(died || worker.lives(), "the trigger is gone, and was not killed");
     // How far it was when the holder died, only the kernel knows.
-    let mut trigger = worker.part(&small.place.owner)?;
+    let mut trigger = worker.part(&container.place.owner)?;
     trigger.anon.0 = 0;
-    let cast = scratch.cast()?.process("worker", trigger).process("holder", holder.part(&large.place.owner)?);
-    Ok(cast.place("pod", pod.place()))
+    Ok(trigger)
 }
 
 /// The paths of the two triggers have different lengths, and the second victim is where the first trigger was.
@@ -96,14 +101,8 @@ pub(super) fn shallow_trigger(stage: &Stage<'_>) -> Result<Cast> {
     large.cgroup.set_limit(128 * MIB)?;
     pod.cgroup.set_limit(80 * MIB)?;
     let mut holder = fed(&nested, &Role::eats("holder", 56).adj(900))?;
-    let mut worker = Actor::start(&small.cgroup, &Role::eats("worker", 40).on_one_cpu())?;
-    worker.go()?;
-    holder.killed()?;
-    // As in `bystander`.
-    let died = worker.killed_or_done()?;
-    ensure!(died || worker.lives(), "the trigger is gone, and was not killed");
-    let mut trigger = worker.part(&small.place.owner)?;
-    trigger.anon.0 = 0;
+    let worker = Actor::start(&small.cgroup, &Role::eats("worker", 40).on_one_cpu())?;
+    let trigger = dies_for(&mut holder, worker, &small)?;
     let owner = &large.place.owner;
     let cast = scratch.cast()?.process("eater", eater.part(owner)?).process("worker", trigger);
     let cast = cast.process("holder", holder.part(owner)?).place("container", large.place.clone());

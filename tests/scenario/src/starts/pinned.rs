@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Found;
 use super::btf::mount;
-use super::sessions::{KILLERS, Kill, kill_on, tells, unlisted, until_more};
+use super::sessions::{KILLERS, Kill, killing, tells, unlisted, until_more};
 use crate::scratch::Scratch;
 use crashtrace_judge::catalogue::Tier;
 use crashtrace_test_support::agent::{Agent, Output};
@@ -129,21 +129,7 @@ pub(super) fn check(crashtrace: &Path, tier: Tier, guest: bool) -> Result<Found>
     let scratch = Scratch::new(&hierarchy, "pinned")?;
     let pod = scratch.pod()?;
     let cgroups: Vec<_> = (0..KILLERS).map(|_| Ok(pod.container()?.cgroup)).collect::<Result<_>>()?;
-    let (over, count) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let (kills, played) = std::thread::scope(|scope| {
-        let killers: Vec<_> =
-            cgroups.iter().map(|cgroup| scope.spawn(|| kill_on(cgroup, &over, &count))).collect();
-        let played = play(&starts, first, &count, &mut failures);
-        over.store(true, Ordering::Relaxed);
-        let mut kills = Vec::new();
-        for killer in killers {
-            match killer.join() {
-                Ok(some) => kills.extend(some?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        anyhow::Ok((kills, played?))
-    })?;
+    let (kills, played) = killing(&cgroups, |count| play(&starts, first, count, &mut failures))?;
     let details = judge(&kills, &played, &mut failures);
     as_victim(&starts, &hierarchy, &mut failures)?;
 
@@ -170,14 +156,7 @@ fn as_victim(starts: &Starts<'_>, hierarchy: &Hierarchy, failures: &mut Failures
     let pid = agent.pid();
     fs::write(format!("/proc/{pid}/oom_score_adj"), "1000").context("cannot make the agent the victim")?;
     fs::write(cgroup.dir.join("cgroup.procs"), pid.to_string()).context("cannot move the agent")?;
-    let (over, count) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let kills = std::thread::scope(|scope| {
-        let killer = scope.spawn(|| kill_on(&cgroup, &over, &count));
-        let more = until_more(&count);
-        over.store(true, Ordering::Relaxed);
-        let kills = killer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        more.and(kills)
-    })?;
+    let (kills, ()) = killing(&[cgroup], until_more)?;
     agent.kill()?;
     let mut next = starts.start(&[])?;
     failures.began(&next, Some(&agent), Some(false), false);

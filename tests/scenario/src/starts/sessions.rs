@@ -56,20 +56,8 @@ pub(super) fn check(crashtrace: &Path, tier: Tier, rounds: usize) -> Result<Foun
     let scratch = Scratch::new(&hierarchy, "sessions")?;
     let pod = scratch.pod()?;
     let cgroups: Vec<_> = (0..KILLERS).map(|_| Ok(pod.container()?.cgroup)).collect::<Result<_>>()?;
-    let (over, count) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let (kills, sessions) = std::thread::scope(|scope| {
-        let killers: Vec<_> =
-            cgroups.iter().map(|cgroup| scope.spawn(|| kill_on(cgroup, &over, &count))).collect();
-        let sessions: Result<Vec<_>> = (0..rounds).map(|_| watch(crashtrace, tier, &count)).collect();
-        over.store(true, Ordering::Relaxed);
-        let mut kills = Vec::new();
-        for killer in killers {
-            match killer.join() {
-                Ok(some) => kills.extend(some?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        anyhow::Ok((kills, sessions?))
+    let (kills, sessions) = killing(&cgroups, |count| {
+        (0..rounds).map(|_| watch(crashtrace, tier, count)).collect::<Result<Vec<_>>>()
     })?;
     let counted = scratch.cast()?.kills;
     ensure!(
@@ -90,8 +78,30 @@ pub(super) fn check(crashtrace: &Path, tier: Tier, rounds: usize) -> Result<Foun
     Ok(Found { failures, details })
 }
 
+/// Has processes killed in each of these cgroups, one after the other, until `body` is over, which sees how many there were.
+pub(super) fn killing<T>(
+    cgroups: &[Cgroup],
+    body: impl FnOnce(&AtomicUsize) -> Result<T>,
+) -> Result<(Vec<Kill>, T)> {
+    let (over, count) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let killers: Vec<_> =
+            cgroups.iter().map(|cgroup| scope.spawn(|| kill_on(cgroup, &over, &count))).collect();
+        let result = body(&count);
+        over.store(true, Ordering::Relaxed);
+        let mut kills = Vec::new();
+        for killer in killers {
+            match killer.join() {
+                Ok(some) => kills.extend(some?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok((kills, result?))
+    })
+}
+
 /// Has processes killed in this cgroup, one after the other.
-pub(super) fn kill_on(cgroup: &Cgroup, over: &AtomicBool, count: &AtomicUsize) -> Result<Vec<Kill>> {
+fn kill_on(cgroup: &Cgroup, over: &AtomicBool, count: &AtomicUsize) -> Result<Vec<Kill>> {
     cgroup.set_limit(LIMIT_BYTES)?;
     let stamps = File::from(memfd_create("stamps", MemfdFlags::CLOEXEC).context("cannot make a memfd")?);
     stamps.write_all_at(&[0; STAMP_BYTES], 0).context("cannot write to a memfd")?;
