@@ -58,13 +58,24 @@ const KERNEL_FILE_MOST_BYTES: u64 = 1 << 20;
 const KERNEL_FILE_BYTES: usize = 8 << 10;
 
 /// Reads a file of `/proc` or of a cgroup, which says nothing of its size: the kernel makes it anew for a read at its beginning and
-/// gives no more than there is room for, so that `std::fs::read`, which begins with 32 bytes, makes eight calls where two do.
+/// gives no more than there is room for, so that `std::fs::read`, which begins with 32 bytes, makes eight calls where two do. The room
+/// is on the stack: musl maps pages for so large an allocation and unmaps them at its end.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn read_of_kernel(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(KERNEL_FILE_BYTES);
-    File::open(path)?.take(KERNEL_FILE_MOST_BYTES).read_to_end(&mut bytes)?;
+    let mut file = File::open(path)?;
+    let (mut room, mut length) = ([0; KERNEL_FILE_BYTES], 0);
+    while let Some(rest) = room.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => return Ok(room[..length].to_vec()),
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut bytes = room.to_vec();
+    file.take(KERNEL_FILE_MOST_BYTES - length as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

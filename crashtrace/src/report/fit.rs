@@ -63,19 +63,23 @@ const NAMING_TEXT_BYTES: usize = 128;
 /// Never: every [`Line`] can be serialised as JSON.
 #[must_use]
 pub fn to_json_line(line: &Line) -> Vec<u8> {
-    let mut whole = AtMost { bytes: Vec::with_capacity(MAX_LINE_BYTES), max: MAX_LINE_BYTES - 1 };
+    // On the stack: musl maps pages for so large an allocation and unmaps them at its end. Serialising a line of megabytes stops where
+    // the room does.
+    let mut room = [0; MAX_LINE_BYTES];
+    let whole = &mut room[..MAX_LINE_BYTES - 1];
+    let mut rest = &mut *whole;
     // Nearly every line has nothing that must be escaped beyond JSON's own rules: to look at all of it once, at the end, takes a tenth
     // of looking at each of its strings.
-    let mut fits = serde_json::to_writer(&mut whole, line).is_ok();
-    if fits && !json::is_harmless(&whole.bytes) {
-        whole.bytes.clear();
-        fits = json::to_writer(&mut whole, line).is_ok();
+    let mut fits = serde_json::to_writer(&mut rest, line).is_ok();
+    let mut length = MAX_LINE_BYTES - 1 - rest.len();
+    if fits && !json::is_harmless(&whole[..length]) {
+        let mut rest = &mut *whole;
+        fits = json::to_writer(&mut rest, line).is_ok();
+        length = MAX_LINE_BYTES - 1 - rest.len();
     }
     if fits {
-        whole.bytes.push(b'\n');
-        // It may wait in a queue.
-        whole.bytes.shrink_to_fit();
-        return whole.bytes;
+        room[length] = b'\n';
+        return room[..=length].to_vec();
     }
     let mut value = serde_json::to_value(line).expect(SERIALISES);
     let victims_of_gaps: Vec<Option<usize>> = match line {
@@ -95,33 +99,6 @@ pub fn to_json_line(line: &Line) -> Vec<u8> {
     let mut bytes = json::to_vec(&value);
     bytes.push(b'\n');
     bytes
-}
-
-/// Refuses longer output: serialising a line of megabytes stops at its first 12 KiB.
-struct AtMost {
-    bytes: Vec<u8>,
-    max: usize,
-}
-
-impl io::Write for AtMost {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_all(bytes).map(|()| bytes.len())
-    }
-
-    /// A line is written in a thousand pieces, most of them of one byte: without the loop of the trait's own this takes a quarter of
-    /// the instructions.
-    #[inline]
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.bytes.len() + bytes.len() > self.max {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Cuts holders and accounts.
