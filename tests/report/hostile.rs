@@ -250,33 +250,40 @@ fn fits(line: &Line) -> serde_json::Value {
     parsed(&bytes)
 }
 
+/// Each on a thread, since this takes longer than all the other tests of the file.
 #[test]
 fn no_line_is_too_long_whatever_is_in_it() {
     let validator = validator();
-    for piece in ["a", "\u{1}", "\"", "\\", "\u{10ffff}", "…", "/kubepods"] {
-        for (length, size) in [
-            (10_000, Size { victims: 8, items: 3 }),
-            (10_000, Size { victims: 0, items: 8 }),
-            (100, Size { victims: 200, items: 200 }),
-            (1, Size { victims: 500, items: 500 }),
-            (30_000, Size { victims: 1, items: 1 }),
-        ] {
-            for line in lines_of(&piece.repeat(length / piece.len() + 1), size) {
-                let object = fits(&line);
-                if let Line::Incident(incident) = &line {
-                    assert_eq!(object["truncated"], true);
-                    assert_eq!(object["victims_total"], incident.victims_total);
-                    let kept = object["victims"].as_array().expect("a list").len();
-                    assert!(kept >= size.victims.min(1), "the largest victim stays");
-                    for gap in object["unresolved"].as_array().expect("a list") {
-                        let field = gap["field"].as_str().expect("a text");
-                        let of = field.strip_prefix("victims[").and_then(|rest| rest.split_once(']'));
-                        let of = of.and_then(|(index, _)| index.parse::<usize>().ok());
-                        assert!(of.is_none_or(|index| index < kept), "{field} is of a victim that was cut");
-                    }
+    std::thread::scope(|scope| {
+        for piece in ["a", "\u{1}", "\"", "\\", "\u{10ffff}", "…", "/kubepods"] {
+            scope.spawn(|| lines_of_such_text_fit(piece, &validator));
+        }
+    });
+}
+
+fn lines_of_such_text_fit(piece: &str, validator: &jsonschema::Validator) {
+    for (length, size) in [
+        (10_000, Size { victims: 8, items: 3 }),
+        (10_000, Size { victims: 0, items: 8 }),
+        (100, Size { victims: 200, items: 200 }),
+        (1, Size { victims: 500, items: 500 }),
+        (30_000, Size { victims: 1, items: 1 }),
+    ] {
+        for line in lines_of(&piece.repeat(length / piece.len() + 1), size) {
+            let object = fits(&line);
+            if let Line::Incident(incident) = &line {
+                assert_eq!(object["truncated"], true);
+                assert_eq!(object["victims_total"], incident.victims_total);
+                let kept = object["victims"].as_array().expect("a list").len();
+                assert!(kept >= size.victims.min(1), "the largest victim stays");
+                for gap in object["unresolved"].as_array().expect("a list") {
+                    let field = gap["field"].as_str().expect("a text");
+                    let of = field.strip_prefix("victims[").and_then(|rest| rest.split_once(']'));
+                    let of = of.and_then(|(index, _)| index.parse::<usize>().ok());
+                    assert!(of.is_none_or(|index| index < kept), "{field} is of a victim that was cut");
                 }
-                assert_eq!(faults(&validator, &object), [""; 0]);
             }
+            assert_eq!(faults(validator, &object), [""; 0], "{piece:?}");
         }
     }
 }
