@@ -29,6 +29,8 @@ pub mod counter {
     pub const RING_FULL_EXITS: u32 = 11;
     /// How many counters there are.
     pub const COUNT: u32 = 12;
+    /// A value of each.
+    pub type Counts = [u64; COUNT as usize];
     /// Their names, by index.
     pub const NAMES: [&str; COUNT as usize] = [
         "ring_full",
@@ -162,6 +164,8 @@ pub mod address {
     pub const CONTIG_PAGE_DATA: usize = 11;
     /// How many there are.
     pub const COUNT: usize = 12;
+    /// A value of each.
+    pub type Counts = [u64; COUNT as usize];
     /// Their names, by index.
     pub const NAMES: [&str; COUNT] = [
         "mem_cgroup_stats_index",

@@ -16,6 +16,7 @@ mod loading;
 mod memory;
 mod metrics;
 mod pinning;
+mod played;
 mod pods;
 mod procfs;
 mod rehearsal;
@@ -30,6 +31,7 @@ mod watch;
 
 pub use doctor::doctor;
 pub use host::Unusable;
+pub use played::{Next, Played};
 pub use replay::replay;
 pub use unpin::unpin;
 pub use watch::watch;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use crashtrace_ebpf::FailureKey;
+use crashtrace_ebpf::counter::Counts;
 
 use crate::classify::classify;
 use crate::correlate::{Correlator, Incident};
@@ -27,7 +28,6 @@ use crate::schema::{
 use crate::stats::{Counter, EndCounts, Stats};
 use crate::symbols::Symbols;
 pub use counts::Before;
-use counts::Counts;
 use ends::Ends;
 use revisions::Revisions;
 

@@ -319,7 +319,7 @@ fn agent_lines() -> Vec<(&'static str, Line)> {
     let machine = Machine { page_size_bytes: 4096, symbols: None };
     let mut stages = Pipeline::new(session, machine, context(), Filter::default(), node());
     let started = stages.started(KTIME);
-    let mut counts = [0; counter::COUNT as usize];
+    let mut counts = counter::Counts::default();
     counts[counter::RING_FULL as usize] = 12;
     stages.kernel_counts(&counts);
     stages.unsaid(Unsaid { dropped: 3, kept_back: 0 });

@@ -6,12 +6,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use crashtrace_ebpf::FailureKey;
+use crashtrace_ebpf::counter::Counts;
 
 use super::clock;
 use super::host::Host;
 use crate::event::Counted;
 use crate::kernel::load::{self, Attached, Found, Keeper};
-use crate::kernel::pins::{Counts, Held, Misfit, Phase, Pins, Wanted};
+use crate::kernel::pins::{Held, Misfit, Phase, Pins, Wanted};
 use crate::kernel::plan::Plan;
 use crate::pipeline::{Before, Pipeline};
 use crate::schema::{PinnedHooks, Text};

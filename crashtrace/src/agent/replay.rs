@@ -8,15 +8,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::cgroup::NodeRoot;
+use super::played::{Next, Played};
 use crate::cli::Replay;
-use crate::decode::Machine;
 use crate::files;
 use crate::messages::Messages;
-use crate::node::Node;
-use crate::pipeline::{Before, Pipeline, Session};
-use crate::recording::{Frame, Reader};
-use crate::report::Context;
 use crate::sinks::print;
 
 /// Reports the incidents in a recording.
@@ -28,68 +23,25 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<()> {
     let name = config.file.display();
     let failed = || format!("cannot replay {name}");
     let file = open(&config.file).with_context(failed)?;
-    let (preamble, mut reader) = Reader::open(BufReader::new(file)).with_context(failed)?;
-    let session = Session {
-        node: preamble.node,
-        session: format!("replay-{:x}-{:x}", preamble.started_ktime_ns, std::process::id()),
-        kernel: preamble.kernel,
-        btf: None,
-        names_from: Vec::new(),
-        hooks: preamble.hooks,
-        blind: preamble.blind,
-        replay: true,
-        pin: None,
-    };
-    let machine = Machine { page_size_bytes: preamble.page_size_bytes, symbols: preamble.symbols };
-    let context = Context {
-        boot_id: preamble.boot_id,
-        page_size_bytes: preamble.page_size_bytes,
-        memory_cgroup_v1: preamble.memory_cgroup_v1,
-        realtime_offset_ns: preamble.realtime_offset_ns,
-        gfp: preamble.gfp,
-    };
-    let node = Node {
-        memory_bytes: preamble.memory_bytes,
-        // Recordings of older versions have no root, but this.
-        root: NodeRoot {
-            v1: preamble.memory_cgroup_v1.unwrap_or(preamble.node_root.v1),
-            ..preamble.node_root
-        },
-        page_size_bytes: preamble.page_size_bytes,
-        gfp: context.gfp.clone(),
-        ..Node::unseen("a recording does not have it")
-    };
-    let mut pipeline = Pipeline::new(session, machine, context, config.filter.clone(), node);
-    if let Some(accepts_ns) = preamble.since_ktime_ns {
-        pipeline.follows(&Before { accepts_ns, adopts: true, ..Before::default() });
-    }
-    let mut latest_ns = preamble.started_ktime_ns;
-    if !print(config.output, [pipeline.started(latest_ns)])? {
+    let file = BufReader::new(file);
+    let mut played = Played::open(file, std::process::id(), config.filter.clone()).with_context(failed)?;
+    if !print(config.output, [played.started()])? {
         return Ok(());
     }
-    while let Some(frame) = reader.frame().with_context(failed)? {
-        let lines = match frame {
-            Frame::Record(record) => {
-                latest_ns = crate::decode::ktime_ns(&record).unwrap_or(latest_ns).max(latest_ns);
-                pipeline.record(&record)
-            }
-            Frame::Clock { ktime_ns, realtime_offset_ns } => {
-                vec![pipeline.clock(ktime_ns, realtime_offset_ns)]
-            }
-            Frame::Broken(what) => {
+    while let Some(next) = played.next().with_context(failed)? {
+        let lines = match next {
+            Next::Lines(lines) => lines,
+            Next::Broken(what) => {
                 tracing::warn!(recording = %name, "the recording is broken, the rest is lost: {what}");
-                pipeline.malformed();
-                Vec::new()
+                continue;
             }
         };
         if !print(config.output, lines)? {
             return Ok(());
         }
     }
-    let losses = pipeline.losses(latest_ns);
-    print(config.output, losses)?;
-    pipeline.unsaid(messages.unsaid());
-    print(config.output, pipeline.stopping(latest_ns, "end_of_recording")).map(drop)
+    print(config.output, played.losses())?;
+    print(config.output, played.stopping(messages.unsaid())).map(drop)
 }
 
 /// Opens a file, a pipe that has a writer (`<(zcat a.rec.gz)` of a shell), or standard input for `-`. A FIFO without a writer is an

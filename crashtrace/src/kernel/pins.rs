@@ -17,7 +17,7 @@ use thiserror::Error;
 mod held;
 
 pub(crate) use held::hash;
-pub use held::{Counts, Held, Misfit, Phase, Wanted};
+pub use held::{Held, Misfit, Phase, Wanted};
 
 /// Where pins are if the user names no other directory.
 pub const DIRECTORY: &str = "/sys/fs/bpf/crashtrace";

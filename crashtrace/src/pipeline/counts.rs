@@ -1,13 +1,11 @@
 //! The kernel side's own counts, and what an earlier session told of them.
 
-use crashtrace_ebpf::{FailureKey, counter};
+use crashtrace_ebpf::FailureKey;
+use crashtrace_ebpf::counter::{self, Counts};
 
 use super::Pipeline;
 use crate::event::Counted;
 use crate::stats::Counter;
-
-/// The kernel side's counters.
-pub(super) type Counts = [u64; counter::COUNT as usize];
 
 /// What was before this session, where hooks that were on recorded for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,7 +78,7 @@ impl Pipeline {
 
     /// The kernel side's counters as the latest line told them, those of hooks before included.
     #[must_use]
-    pub fn kernel_told(&self) -> &[u64; counter::COUNT as usize] {
+    pub fn kernel_told(&self) -> &Counts {
         &self.kernel_told
     }
 

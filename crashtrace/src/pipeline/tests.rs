@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crashtrace_ebpf::{counter, stream};
+use crashtrace_ebpf::counter::{self, Counts};
+use crashtrace_ebpf::stream;
 
 use super::*;
 use crate::gfp::GfpNames;
@@ -68,8 +69,8 @@ fn json(line: &Line) -> Value {
 }
 
 /// The kernel side's counts: of lost records, and of OOMs that are routine or folded.
-fn counts(lost: u64, memcg_oom_routine: u64, no_victim_folded: u64) -> [u64; counter::COUNT as usize] {
-    let mut counts = [0; counter::COUNT as usize];
+fn counts(lost: u64, memcg_oom_routine: u64, no_victim_folded: u64) -> Counts {
+    let mut counts = Counts::default();
     counts[counter::RING_FULL as usize] = lost;
     counts[counter::MEMCG_OOM_ROUTINE as usize] = memcg_oom_routine;
     counts[counter::NO_VICTIM_FOLDED as usize] = no_victim_folded;

@@ -1,13 +1,11 @@
 //! Records of the kernel side, and recordings of them: through all stages up to the lines.
 
 use bytes::Bytes;
+use crashtrace::agent::{Next, Played};
 use crashtrace::decode::{self, Machine};
 use crashtrace::filter::{Exits, Filter};
-use crashtrace::gfp::GfpNames;
-use crashtrace::node::Node;
-use crashtrace::pipeline::{Pipeline, Session};
-use crashtrace::recording::{Frame, Reader};
-use crashtrace::report::{Context, to_json_line};
+use crashtrace::messages::Unsaid;
+use crashtrace::report::to_json_line;
 use crashtrace::schema::{Line, MAX_LINE_BYTES};
 use crashtrace::sinks::text::render;
 
@@ -19,56 +17,19 @@ pub(crate) fn record(bytes: &[u8]) -> bool {
 
 /// A recording, as `crashtrace replay` reports it: each line has a bound, and is one line.
 pub(crate) fn recording(bytes: &[u8]) -> bool {
-    let Ok((preamble, mut reader)) = Reader::open(bytes) else { return false };
-    let session = Session {
-        node: preamble.node,
-        session: "fuzz".to_owned(),
-        kernel: preamble.kernel,
-        btf: None,
-        pin: None,
-        names_from: Vec::new(),
-        hooks: preamble.hooks,
-        blind: preamble.blind,
-        replay: true,
-    };
-    let machine = Machine { page_size_bytes: preamble.page_size_bytes, symbols: preamble.symbols };
-    let context = Context {
-        boot_id: preamble.boot_id,
-        page_size_bytes: preamble.page_size_bytes,
-        memory_cgroup_v1: preamble.memory_cgroup_v1,
-        realtime_offset_ns: preamble.realtime_offset_ns,
-        gfp: GfpNames::fallback(),
-    };
-    let node = Node {
-        memory_bytes: preamble.memory_bytes,
-        root: preamble.node_root,
-        page_size_bytes: preamble.page_size_bytes,
-        ..Node::unseen("a recording does not have it")
-    };
     let filter = Filter { exits: Exits::All, ..Filter::default() };
-    let mut pipeline = Pipeline::new(session, machine, context, filter, node);
-    let mut latest_ns = preamble.started_ktime_ns;
-    let mut read = true;
-    check([pipeline.started(latest_ns)]);
-    while let Ok(Some(frame)) = reader.frame() {
-        check(match frame {
-            Frame::Record(record) => {
-                latest_ns = decode::ktime_ns(&record).unwrap_or(latest_ns).max(latest_ns);
-                pipeline.record(&record)
-            }
-            Frame::Clock { ktime_ns, realtime_offset_ns } => {
-                vec![pipeline.clock(ktime_ns, realtime_offset_ns)]
-            }
-            Frame::Broken(_) => {
-                read = false;
-                pipeline.malformed();
-                Vec::new()
-            }
-        });
+    let Ok(mut played) = Played::open(bytes, 1, filter) else { return false };
+    let mut whole = true;
+    check([played.started()]);
+    while let Ok(Some(next)) = played.next() {
+        match next {
+            Next::Lines(lines) => check(lines),
+            Next::Broken(_) => whole = false,
+        }
     }
-    check(pipeline.losses(latest_ns));
-    check(pipeline.stopping(latest_ns, "end_of_recording"));
-    read
+    check(played.losses());
+    check(played.stopping(Unsaid::default()));
+    whole
 }
 
 fn check(lines: impl IntoIterator<Item = Line>) {

@@ -1,7 +1,8 @@
 //! The kernel side's counters.
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
-use crashtrace_ebpf::{FailureKey, counter};
+use crashtrace_ebpf::FailureKey;
+use crashtrace_ebpf::counter::Counts;
 
 use crate::event::Counted;
 
@@ -14,12 +15,12 @@ pub struct KernelCounters {
 const _: () = assert!(size_of::<FailureKey>() == 32 && size_of::<crashtrace_ebpf::FailureCount>() == 24);
 
 impl KernelCounters {
-    /// Their values, summed over the CPUs, by [`counter`].
+    /// Their values, summed over the CPUs, by [`counter`](crashtrace_ebpf::counter).
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn read(&self) -> Result<[u64; counter::COUNT as usize], MapError> {
-        let mut sums = [0; counter::COUNT as usize];
+    pub fn read(&self) -> Result<Counts, MapError> {
+        let mut sums = Counts::default();
         for (index, sum) in (0..).zip(&mut sums) {
             *sum = self.counters.get(&index, 0)?.iter().copied().fold(0, u64::saturating_add);
         }

@@ -2,8 +2,9 @@
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use bytes::Bytes;
+use crashtrace_ebpf::FailureKey;
+use crashtrace_ebpf::counter::Counts;
 use crashtrace_ebpf::map::{self, HELD_WORDS};
-use crashtrace_ebpf::{FailureKey, counter};
 
 use super::keep::failures_told;
 use super::{Attached, KernelCounters, all_ended};
@@ -27,7 +28,7 @@ pub struct Rest {
     /// Records, of any layout.
     pub records: Vec<Bytes>,
     /// Its counters, where they can be read.
-    pub counters: Option<[u64; counter::COUNT as usize]>,
+    pub counters: Option<Counts>,
     /// Failures that its sessions have told.
     pub told: Vec<(FailureKey, Counted)>,
 }

@@ -4,12 +4,9 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
-use crashtrace_ebpf::counter;
+use crashtrace_ebpf::counter::{self, Counts};
 use crashtrace_ebpf::map::HELD_WORDS;
 use thiserror::Error;
-
-/// The kernel side's counters.
-pub type Counts = [u64; counter::COUNT as usize];
 
 /// The first word: a name, and the version of this form, which a change of any word below raises.
 const FORMAT: u64 = u64::from_le_bytes(*b"crashtr\x01");

@@ -52,7 +52,7 @@ fn of_kind(total: u64) -> Counted {
     Counted { since_ns: 50, total, sent_ns: 100 }
 }
 
-fn counted(alloc: [u64; 3]) -> [u64; counter::COUNT as usize] {
+fn counted(alloc: [u64; 3]) -> Counts {
     let mut counts = counts(0, 0, 0);
     for (index, count) in
         [counter::ALLOC_FAILED, counter::ALLOC_NOWARN, counter::ALLOC_OF_VICTIM].into_iter().zip(alloc)
