@@ -245,18 +245,19 @@ fn unpacked(mut reader: Reader, header: &Header) -> Result<Reader, DecodeError> 
     let bitmaps = words.div_ceil(GROUP_WORDS) * 8;
     let kept = reader.bytes.len().checked_sub(bitmaps).ok_or_else(impossible)?;
     let mut kept = reader.sub_reader(kept)?;
-    let mut all = Vec::with_capacity(8 * words);
-    let mut bitmap = 0;
-    for word in 0..words {
-        if word.is_multiple_of(GROUP_WORDS) {
-            bitmap = reader.u64()?;
+    let mut all = vec![0; 8 * words];
+    for group in all.chunks_mut(8 * GROUP_WORDS) {
+        let mut bitmap = reader.u64()?;
+        while bitmap != 0 {
+            let at = 8 * bitmap.trailing_zeros() as usize;
+            // None for a bit behind the last word.
+            let word = group.get_mut(at..at + 8).ok_or_else(impossible)?;
+            word.copy_from_slice(&kept.u64()?.to_le_bytes());
+            bitmap &= bitmap - 1;
         }
-        let value = if bitmap & 1 == 0 { 0 } else { kept.u64()? };
-        all.extend_from_slice(&value.to_le_bytes());
-        bitmap >>= 1;
     }
-    // A bit behind the last word, or a word without a bit.
-    if bitmap != 0 || !kept.is_empty() {
+    // A word without a bit.
+    if !kept.is_empty() {
         return Err(impossible());
     }
     Ok(Reader { bytes: all.into(), total })

@@ -18,7 +18,8 @@ const MOST_ASKED: usize = 256;
 /// The answers about the owners of a case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameBook {
-    answers: BTreeMap<Key, Answer>,
+    /// Boxed: a map begins with room for eleven.
+    answers: BTreeMap<Key, Box<Answer>>,
 }
 
 /// The pod in a path.
@@ -68,7 +69,7 @@ impl NameBook {
         let Key { pod_uid, container_id, qos } = &key;
         let who = Who { pod_uid, container_id: container_id.as_deref(), qos: *qos };
         let answer = pods.find(who);
-        self.answers.insert(key, answer);
+        self.answers.insert(key, Box::new(answer));
     }
 
     fn missing(&self, party: &Party) -> Option<&str> {

@@ -164,6 +164,14 @@ pub struct Lineages<'a> {
     pub killed: Option<&'a Lineage>,
 }
 
+impl<'a> Lineages<'a> {
+    fn all(&self) -> impl Iterator<Item = &'a Lineage> {
+        let Self { trigger, victims, chosen, limit, exited, asked, killed } = self;
+        let others = [*trigger, *chosen, *limit, *exited, *asked, *killed];
+        others.into_iter().chain(victims.iter().copied()).flatten()
+    }
+}
+
 /// The owners of an incident's lineages.
 #[derive(Clone, Debug, Default)]
 pub struct Owners {
@@ -185,7 +193,9 @@ impl Owners {
     #[must_use]
     pub fn resolve<'a>(lineages: &Lineages<'a>, node_root: NodeRoot) -> Self {
         let mut known: Vec<&Lineage> = Vec::new();
-        let (mut parties, mut distinct) = (Vec::new(), Vec::<Places>::new());
+        // Mostly all are on the way to the deepest.
+        let deepest = lineages.all().map(|lineage| lineage.levels.len()).max().unwrap_or_default();
+        let (mut parties, mut distinct) = (Vec::with_capacity(deepest), Vec::<Places>::new());
         let mut index_of = |lineage: Option<&'a Lineage>| {
             let lineage = lineage?;
             if let Some(index) = known.iter().position(|other| has_same_path(other, lineage)) {

@@ -71,6 +71,10 @@ impl Open {
         if victims.iter().any(known) {
             return;
         }
+        if victims.is_empty() {
+            // There is hardly ever another.
+            victims.reserve_exact(1);
+        }
         if victims.len() < VICTIMS {
             victims.push(victim);
             return;
