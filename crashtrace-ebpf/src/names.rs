@@ -164,8 +164,6 @@ pub mod address {
     pub const CONTIG_PAGE_DATA: usize = 11;
     /// How many there are.
     pub const COUNT: usize = 12;
-    /// A value of each.
-    pub type Counts = [u64; COUNT as usize];
     /// Their names, by index.
     pub const NAMES: [&str; COUNT] = [
         "mem_cgroup_stats_index",

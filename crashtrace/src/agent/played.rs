@@ -83,7 +83,7 @@ impl<R: BufRead> Played<R> {
     ///
     /// # Errors
     /// Reading failed.
-    pub fn next(&mut self) -> std::io::Result<Option<Next>> {
+    pub fn frame(&mut self) -> std::io::Result<Option<Next>> {
         let Some(frame) = self.reader.frame()? else { return Ok(None) };
         Ok(Some(match frame {
             Frame::Record(record) => {

@@ -28,7 +28,7 @@ pub fn replay(config: &Replay, messages: &Messages) -> Result<()> {
     if !print(config.output, [played.started()])? {
         return Ok(());
     }
-    while let Some(next) = played.next().with_context(failed)? {
+    while let Some(next) = played.frame().with_context(failed)? {
         let lines = match next {
             Next::Lines(lines) => lines,
             Next::Broken(what) => {

@@ -21,7 +21,7 @@ pub(crate) fn recording(bytes: &[u8]) -> bool {
     let Ok(mut played) = Played::open(bytes, 1, filter) else { return false };
     let mut whole = true;
     check([played.started()]);
-    while let Ok(Some(next)) = played.next() {
+    while let Ok(Some(next)) = played.frame() {
         match next {
             Next::Lines(lines) => check(lines),
             Next::Broken(_) => whole = false,
