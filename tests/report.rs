@@ -21,6 +21,8 @@ mod claims;
 mod exits;
 #[path = "report/hostile.rs"]
 mod hostile;
+#[path = "report/lines.rs"]
+mod lines;
 #[path = "report/memory.rs"]
 mod memory;
 #[path = "report/pages.rs"]

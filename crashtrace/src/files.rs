@@ -229,6 +229,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_the_kernel_is_read_whole_whatever_its_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("memory.stat");
+        for size in [0, 1, KERNEL_FILE_BYTES - 1, KERNEL_FILE_BYTES, KERNEL_FILE_BYTES + 1, 1 << 18] {
+            let bytes: Vec<_> = (0..=250).cycle().take(size).collect();
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(read_of_kernel(&path).unwrap() == bytes, "{size}");
+        }
+    }
+
+    #[test]
     fn a_file_that_is_not_regular_is_refused_without_a_wait() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().join("fifo");

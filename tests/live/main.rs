@@ -37,7 +37,7 @@ fn fixtures() -> PathBuf {
 
 /// BTF of other kernels than this one, on one of which the tests may run: where something that is read lies elsewhere.
 fn other_kernels() -> Vec<PathBuf> {
-    // Two builds of one version may differ in these alone, and no file shows what they lead to on every kernel.
+    // Two builds of one version may differ in these alone, which the self-test does not compare.
     let unshown = ["MEMCG_OOM_KILL_DISABLE", "MEMCG_NODEINFO"];
     let layout = |btf: &Path| {
         let layout = Layout::resolve(&KernelBtf::open(btf).expect("it is BTF"));

@@ -22,9 +22,9 @@ fn watch() -> Child {
 }
 
 /// Waits until its thread that loads exists.
-fn until_it_loads(child: &Child) {
+fn until_it_loads(pid: u32) {
     let begun = Instant::now();
-    let tasks = format!("/proc/{}/task", child.id());
+    let tasks = format!("/proc/{pid}/task");
     let loads = || {
         let threads = fs::read_dir(&tasks).into_iter().flatten().flatten();
         threads
@@ -55,20 +55,27 @@ fn signals_that_interrupt_the_verifier_are_no_refusal() {
         return;
     }
     let mut agent = watch();
-    let (begun, stopped) = (AtomicBool::new(false), Pid::from_child(&agent));
+    let (loads, begun) = (AtomicBool::new(false), AtomicBool::new(false));
+    let stopped = Pid::from_child(&agent);
     let mut stdout = BufReader::new(agent.stdout.take().expect("it is piped"));
     let mut first = String::new();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Fewer and fewer, since a program must be verified between two of them.
             let mut pause = Duration::from_millis(1);
             while !begun.load(Ordering::Relaxed) {
                 for signal in [Signal::CONT, Signal::STOP, Signal::CONT] {
                     kill_process(stopped, signal).expect("it is there");
                 }
                 std::thread::sleep(pause);
-                pause = pause.mul_f64(1.1).min(Duration::from_secs(1));
+                if loads.load(Ordering::Relaxed) {
+                    // Fewer and fewer, since a program must be verified between two of them.
+                    pause = pause.mul_f64(1.1).min(Duration::from_secs(1));
+                }
             }
+        });
+        scope.spawn(|| {
+            until_it_loads(agent.id());
+            loads.store(true, Ordering::Relaxed);
         });
         let read = stdout.read_line(&mut first);
         // First of all: the scope waits for the thread.
@@ -126,7 +133,7 @@ fn an_agent_that_is_told_to_end_while_it_loads_ends_well_and_says_so() {
     let mut broken_off = 0;
     for signal in [Signal::TERM, Signal::INT, Signal::TERM, Signal::INT, Signal::TERM] {
         let agent = watch();
-        until_it_loads(&agent);
+        until_it_loads(agent.id());
         kill_process(Pid::from_child(&agent), signal).expect("it is there");
         let (lines, messages) = ended(agent);
         if lines.is_empty() {
