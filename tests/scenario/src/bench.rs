@@ -11,6 +11,7 @@ mod loss;
 mod memory;
 mod pods;
 pub mod replay;
+pub mod soak;
 mod start;
 mod tool;
 

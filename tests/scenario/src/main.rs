@@ -69,6 +69,8 @@ enum Command {
     Bench(bench::Args),
     /// Measure what `crashtrace replay` spends on many incidents
     Replay(bench::replay::Args),
+    /// Check that an agent's memory stays as it is through storms, for as long as is asked
+    Soak(bench::soak::Args),
     /// Be a process of a scenario
     #[command(hide = true)]
     Victim(Box<victim::Args>),
@@ -98,6 +100,7 @@ fn main() -> ExitCode {
         Command::Decisions(args) => decisions::run(args).map(|()| true),
         Command::Bench(args) => bench::run(args).map(|()| true),
         Command::Replay(args) => bench::replay::run(args).map(|()| true),
+        Command::Soak(args) => bench::soak::run(args),
         Command::Victim(args) => victim::run(args).map(|()| true),
         Command::Life(args) => life::run(args).map(|()| true),
         Command::Shim(args) => runtime::shim::run(args).map(|()| true),

@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// What to measure of each tool [default: all of it].
     #[arg(long, value_enum, value_delimiter = ',')]
     parts: Vec<peers::Part>,
+    /// How long `soak` lasts.
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    minutes: u32,
 }
 
 /// `cargo xtask bench`.
@@ -54,6 +57,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if wanted(Of::Replay) {
         script.push(peers::REPLAY.to_owned());
     }
+    if args.of.contains(&Of::Soak) {
+        script.push(peers::soak(args.minutes));
+    }
     script.extend(loops::script(&loops));
     let mut kernels = Vec::new();
     for label in &args.kernels {
@@ -62,14 +68,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             memory_mib: 512
                 + peers::memory_mib(&files)?
                 + if wanted(Of::Decisions) { CGROUPS_MIB } else { 0 },
-            timeout_secs: 7200,
+            timeout_secs: 7200 + u64::from(args.minutes) * 60,
             boot_timeout_secs: 300,
             on_line: OnLine::new(|_| {}),
             ..Options::default()
         };
         let output = guest::run(label, &files, &script.join("\n"), &options)?;
         let package = kernel::version_here(label).unwrap_or_default();
-        let costs = KernelCosts::read(label, &package, output.succeeded()?);
+        let output = output.succeeded()?;
+        let costs = KernelCosts::read(label, &package, output);
+        output.lines().filter(|line| line.starts_with(peers::SOAKED)).for_each(|line| println!("{line}"));
         if !costs.tools.is_empty() {
             print!("{}", table::tools(&costs));
         }

@@ -87,7 +87,7 @@ pub fn restart(spec: &Spec<'_>, kills: usize) -> Result<Figures> {
 }
 
 /// Reads the tool's lines until all workers have ended.
-fn weather(tool: &mut Tool, mut workers: Vec<Child>) -> Result<()> {
+pub fn weather(tool: &mut Tool, mut workers: Vec<Child>) -> Result<()> {
     while !workers.is_empty() {
         tool.take(TICK)?;
         let mut running = Vec::new();

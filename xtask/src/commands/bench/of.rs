@@ -13,4 +13,7 @@ pub(super) enum Of {
     Ends,
     /// OOM kills, by the hooks on decisions and victims.
     Decisions,
+    /// An hour of storms (`--minutes`): each kill is told, memory and descriptors stay as they are. Only where it is named: it gives no
+    /// figure of a record.
+    Soak,
 }

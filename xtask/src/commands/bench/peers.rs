@@ -183,3 +183,11 @@ pub(super) fn script(tools: &[&Tool], parts: &[Part]) -> Vec<String> {
 /// The line that replays many incidents.
 pub(super) const REPLAY: &str =
     "/bin/scenario replay --label crashtrace -- /bin/crashtrace replay --output json -";
+
+/// How the result of a soak begins.
+pub(super) const SOAKED: &str = r#"{"pass":"#;
+
+/// The line that lets an agent watch storms for so many minutes.
+pub(super) fn soak(minutes: u32) -> String {
+    format!("/bin/scenario soak --minutes {minutes} -- /bin/crashtrace watch --output json")
+}
