@@ -17,6 +17,7 @@ pub mod classify;
 pub mod cli;
 pub mod confine;
 pub mod correlate;
+pub mod crash_report;
 pub mod decode;
 pub mod describe;
 pub mod doctor;
