@@ -26,7 +26,7 @@ pub use args::{
     UnpinArgs, WatchArgs,
 };
 pub use journal::{Journal, JournalArgs};
-pub use pods::{ApiServer, Pods, PodsArgs, PodsWanted};
+pub use pods::{ApiServer, KubeWrites, Pods, PodsArgs, PodsWanted};
 pub use process::Process;
 
 /// Variable that names the node where `--node-name` does not; the DaemonSet sets it from `spec.nodeName`.

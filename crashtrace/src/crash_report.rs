@@ -32,13 +32,13 @@ pub const MAX_BYTES: usize = 32 << 10;
     plural = "crashreports",
     namespaced,
     derive = "PartialEq",
-    printcolumn(name = "Pod", type_ = "string", json_path = ".metadata.name"),
-    printcolumn(name = "Container", type_ = "string", json_path = ".spec.latest.container"),
-    printcolumn(name = "Cause", type_ = "string", json_path = ".spec.latest.cause"),
-    printcolumn(name = "Times", type_ = "integer", json_path = ".spec.latest.count"),
-    printcolumn(name = "Last", type_ = "date", json_path = ".spec.latest.time"),
-    printcolumn(name = "Node", type_ = "string", json_path = ".spec.node"),
-    printcolumn(name = "Summary", type_ = "string", json_path = ".spec.latest.summary")
+    printcolumn = r#"{"name":"Pod","type":"string","jsonPath":".metadata.name"}"#,
+    printcolumn = r#"{"name":"Container","type":"string","jsonPath":".spec.latest.container"}"#,
+    printcolumn = r#"{"name":"Cause","type":"string","jsonPath":".spec.latest.cause"}"#,
+    printcolumn = r#"{"name":"Times","type":"integer","jsonPath":".spec.latest.count"}"#,
+    printcolumn = r#"{"name":"Last","type":"date","jsonPath":".spec.latest.time"}"#,
+    printcolumn = r#"{"name":"Node","type":"string","jsonPath":".spec.node"}"#,
+    printcolumn = r#"{"name":"Summary","type":"string","jsonPath":".spec.latest.summary"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CrashReportSpec {

@@ -32,6 +32,7 @@ pub mod gfp;
 mod harmless;
 pub mod journal;
 pub mod kernel;
+pub mod kube_reports;
 pub mod messages;
 pub mod metrics;
 pub mod names;

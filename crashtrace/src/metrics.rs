@@ -23,6 +23,7 @@ pub use health::{Health, Hooks, OutputState, Readiness};
 use incidents::Lines;
 
 use crate::gfp::GfpNames;
+use crate::kube_reports::Counts;
 use crate::names::NamesStatus;
 use crate::schema::Line;
 use crate::sinks::{Backlog, LineSink};
@@ -42,6 +43,8 @@ pub struct Metrics {
     pub ends: EndCounts,
     /// Sources of names, and their state.
     pub names: Vec<NamesStatus>,
+    /// What was written to the API server: reports on pods, Events; empty if neither is wanted.
+    pub kube_writes: Vec<Counts>,
     /// When the loop last went round.
     pub round_ns: Option<u64>,
     /// When it last emptied the ring.
@@ -61,6 +64,7 @@ impl Metrics {
             stats: Stats::default(),
             ends: EndCounts::default(),
             names: Vec::new(),
+            kube_writes: Vec::new(),
             round_ns: None,
             drained_ns: None,
             backlog: Arc::default(),

@@ -26,6 +26,7 @@ use crashtrace_test_support::deploy::needs::{
 use crashtrace_test_support::deploy::render;
 
 mod documents;
+mod reports;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it lies in the workspace")
@@ -188,7 +189,11 @@ fn the_program_takes_its_arguments_as_they_are_meant() {
             let get = probe.as_ref().and_then(|probe| probe.http_get.clone()).expect("a probe by HTTP");
             assert_eq!((get.path.as_deref(), json!(get.port)), (Some(path), json!("metrics")));
         }
-        assert_eq!(watch.pods, cli::Pods { kube: Some(ApiServer::InCluster), cri: None }, "{form:?}");
+        assert_eq!(
+            watch.pods,
+            cli::Pods { kube: Some(ApiServer::InCluster), cri: None, ..cli::Pods::default() },
+            "{form:?}"
+        );
     }
 }
 
@@ -275,7 +280,10 @@ fn the_runtimes_socket_is_a_component_for_either_form() {
         let mut expected = needed(form);
         expected.insert(named(&SOCKET));
         assert_eq!(given(&objects), expected, "{form:?}");
-        assert_eq!(watch(&objects).pods, cli::Pods { kube: Some(ApiServer::InCluster), cri: Some(None) });
+        assert_eq!(
+            watch(&objects).pods,
+            cli::Pods { kube: Some(ApiServer::InCluster), cri: Some(None), ..cli::Pods::default() }
+        );
         let others = |objects: &[Value]| -> Vec<Value> {
             objects.iter().filter(|object| object["kind"] != "DaemonSet").cloned().collect()
         };
@@ -344,7 +352,7 @@ fn the_api_server_can_be_left_out() {
         assert_eq!(given(&alone), expected, "{form:?}");
         assert_eq!(watch(&alone).pods, cli::Pods::default());
         let both = with(form, &["without-api", CONTAINERD]).expect("they fit together");
-        assert_eq!(watch(&both).pods, cli::Pods { kube: None, cri: Some(None) });
+        assert_eq!(watch(&both).pods, cli::Pods { kube: None, cri: Some(None), ..cli::Pods::default() });
         for objects in [&alone, &both] {
             let kinds: Vec<_> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
             assert!(!kinds.iter().any(|kind| kind.contains("Role")), "{kinds:?}");

@@ -15,6 +15,7 @@ mod lists;
 mod log;
 mod outage;
 mod refusals;
+mod reports;
 
 /// For events that must come: a busy machine takes its time.
 const LONG: Duration = Duration::from_mins(1);

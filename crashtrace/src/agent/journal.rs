@@ -11,7 +11,8 @@ use super::metrics::Served;
 use crate::cli::Watch;
 use crate::files;
 use crate::journal::{self, Directory, Now, age};
-use crate::sinks::{Clocks, Stdout};
+use crate::kube_reports::Reports;
+use crate::sinks::{Clocks, LineSink, Stdout};
 
 /// The kernel's id of this boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -53,11 +54,18 @@ fn clocks() -> Clocks {
 ///
 /// # Errors
 /// A thread cannot be started.
-pub(super) fn stdout(config: &Watch, journal: Option<Opened>, served: &Served) -> Result<Stdout> {
+pub(super) fn stdout(
+    config: &Watch,
+    journal: Option<Opened>,
+    served: &Served,
+    reports: Option<Reports>,
+) -> Result<Stdout> {
+    let mut sinks = served.line_sinks();
+    sinks.extend(reports.map(|reports| Box::new(reports) as Box<dyn LineSink>));
     match journal {
-        None => Stdout::start(config.output, boottime_ns, served.backlog(), served.line_sinks()),
+        None => Stdout::start(config.output, boottime_ns, served.backlog(), sinks),
         Some(Opened { directory, clocks }) => {
-            Stdout::start_journaled(directory, clocks, served.backlog(), served.line_sinks())
+            Stdout::start_journaled(directory, clocks, served.backlog(), sinks)
         }
     }
 }

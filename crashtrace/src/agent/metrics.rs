@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use super::clock::boottime_ns;
 use crate::gfp::GfpNames;
 use crate::kernel::load::Attached;
+use crate::kube_reports::Reports;
 use crate::metrics::server::{self, BindError};
 use crate::metrics::{Hooks, Metrics, Shared, WrittenLines};
 use crate::pipeline::{Pipeline, Session};
@@ -69,12 +70,13 @@ impl Served {
     }
 
     /// The loop went round, and emptied the ring unless its output is not read.
-    pub(super) fn round(&self, pipeline: &Pipeline, drained: bool, now_ns: u64) {
+    pub(super) fn round(&self, pipeline: &Pipeline, reports: Option<&Reports>, drained: bool, now_ns: u64) {
         if let Some(shared) = &self.shared {
             let mut metrics = shared.lock();
             metrics.stats.clone_from(pipeline.stats());
             metrics.ends.clone_from(pipeline.ends());
             metrics.names = pipeline.names();
+            metrics.kube_writes = reports.map(Reports::counts).into_iter().flatten().collect();
             metrics.round_ns = Some(now_ns);
             if drained {
                 metrics.drained_ns = Some(now_ns);

@@ -1,12 +1,14 @@
 //! The sources of the names of pods.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{ApiServer, Pods};
+use crate::cli::{ApiServer, KubeWrites, Pods};
 use crate::doctor::NameTrial;
+use crate::kube_reports::{self, Reports};
 use crate::pods::cri::{self, Cri, Options, Problem};
 use crate::pods::directory::{Directory, PodWatch};
 use crate::pods::kube::{self, Kube, Source};
@@ -16,12 +18,25 @@ use crate::schema::NameSource;
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Starts the sources. Nothing here waits, and the node is watched also without their answers.
-pub(super) fn directory(wanted: &Pods, node_name: &str) -> Directory {
+pub(super) fn directory(wanted: &Pods, node_name: &str) -> (Directory, Option<Kube>) {
     let cri = cri_options(wanted).map(Cri::start);
     let kube = kube_options(wanted, node_name).map(Kube::start);
-    let kube = kube.map(|kube| Box::new(kube) as Box<dyn PodWatch>);
+    let watch = kube.clone().map(|kube| Box::new(kube) as Box<dyn PodWatch>);
     let node = Some(node_name.to_owned());
-    Directory { kube, cri, node, nobody: "names are off (--pods none)" }
+    (Directory { kube: watch, cri, node, nobody: "names are off (--pods none)" }, kube)
+}
+
+/// Starts to write to the API server, where that is wanted.
+pub(super) fn reports(wanted: &Pods, node_name: &str, kube: Option<Kube>, session: &str) -> Option<Reports> {
+    let KubeWrites { reports, events } = wanted.writes;
+    let (kube, options) = (kube.filter(|_| wanted.writes.any())?, kube_options(wanted, node_name)?);
+    let options = kube_reports::Options { reports, events, ..kube_reports::Options::new(options, session) };
+    let find = move |uid: &str| {
+        let pod = kube.find_pod(uid).filter(|_| !kube.disputed(uid))?;
+        let [namespace, name, uid] = [&pod.namespace, &pod.name, &pod.uid].map(ToString::to_string);
+        Some(kube_reports::Pod { namespace, name, uid })
+    };
+    Some(Reports::start(options, Arc::new(find)))
 }
 
 fn kube_options(wanted: &Pods, node_name: &str) -> Option<kube::Options> {

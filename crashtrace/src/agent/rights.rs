@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_pod_connects_to_the_api_servers_port_also_where_there_is_a_proxy_which_it_does_not_use() {
-        let pods = Pods { kube: Some(ApiServer::InCluster), cri: None };
+        let pods = Pods { kube: Some(ApiServer::InCluster), cri: None, ..Pods::default() };
         assert_eq!(of(&pods, &[(PORT, "6443")]).network, Network::Ports(vec![6443]));
         assert_eq!(of(&pods, &[]).network, Network::Any);
         let needs = of(&pods, &[(PORT, "6443"), ("HTTPS_PROXY", "http://proxy:3128")]);
@@ -93,7 +93,11 @@ mod tests {
     #[test]
     fn a_kubeconfig_may_name_files_anywhere_and_be_another_users() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let pods = Pods { kube: Some(ApiServer::Kubeconfig(vec![file.path().into()])), cri: None };
+        let pods = Pods {
+            kube: Some(ApiServer::Kubeconfig(vec![file.path().into()])),
+            cri: None,
+            ..Pods::default()
+        };
         let needs = of(&pods, &[]);
         assert!(needs.reads.contains(&"/".into()) && !needs.files_of_others);
         chown(file.path(), SOMEBODY, None).expect("root may");
@@ -105,7 +109,8 @@ mod tests {
     fn the_files_of_a_kubeconfig_and_their_folders_may_be_another_users_too() {
         let folder = tempfile::tempdir().expect("a folder");
         let (file, key) = (folder.path().join("config"), folder.path().join("key"));
-        let pods = Pods { kube: Some(ApiServer::Kubeconfig(vec![file.clone()])), cri: None };
+        let pods =
+            Pods { kube: Some(ApiServer::Kubeconfig(vec![file.clone()])), cri: None, ..Pods::default() };
         for named in ["client-key: key", "client-certificate: key", "tokenFile: key"] {
             std::fs::write(&file, kubeconfig("{}", &format!("{{{named}}}"))).expect("a file");
             std::fs::write(&key, "").expect("a file");
@@ -145,16 +150,24 @@ mod tests {
             [("{token: t}", false), ("{exec: {apiVersion: v1, command: /bin/false}}", true)]
         {
             std::fs::write(file.path(), kubeconfig("{}", user)).expect("a file");
-            let pods = Pods { kube: Some(ApiServer::Kubeconfig(vec![file.path().into()])), cri: None };
+            let pods = Pods {
+                kube: Some(ApiServer::Kubeconfig(vec![file.path().into()])),
+                cri: None,
+                ..Pods::default()
+            };
             assert_eq!(of(&pods, &[]).programs, programs, "{user}");
         }
     }
 
     #[test]
     fn the_runtime_may_be_connected_to_at_each_of_its_sockets() {
-        let given = Pods { kube: None, cri: Some(Some("unix:///run/k3s/containerd/containerd.sock".into())) };
+        let given = Pods {
+            kube: None,
+            cri: Some(Some("unix:///run/k3s/containerd/containerd.sock".into())),
+            ..Pods::default()
+        };
         assert_eq!(of(&given, &[]).sockets, [PathBuf::from("/run/k3s/containerd")]);
-        let usual = of(&Pods { kube: None, cri: Some(None) }, &[]);
+        let usual = of(&Pods { kube: None, cri: Some(None), ..Pods::default() }, &[]);
         assert!(usual.sockets.contains(&"/run/containerd".into()) && usual.network == Network::None);
     }
 }

@@ -62,7 +62,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     let wall = Wall::now();
     let (machine, context) = (host.machine(), host.context(wall));
     let node_root = host.node_root();
-    let pods = pods::directory(&config.pods, &config.node_name);
+    let (pods, kube) = pods::directory(&config.pods, &config.node_name);
     let (session, unseen) = session(config, &host, &attached, started_ns);
     let session = Session { names_from: pods.sources(), pin: begun.said, ..session };
     // Records of hooks that were replaced are not recorded.
@@ -80,7 +80,8 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
     messages.on_a_thread().context("cannot begin the thread that writes messages")?;
     let recording = begun_recording.map(Begun::start).transpose()?;
     let served = Served::start(listener, &attached, &session, &context.gfp);
-    let stdout = journal::stdout(config, journal, &served)?;
+    let reports = pods::reports(&config.pods, &config.node_name, kube, &session.session);
+    let stdout = journal::stdout(config, journal, &served, reports.clone())?;
     let records = recording.into_iter().map(|recording| Box::new(recording) as Box<dyn RecordSink>);
     let sinks = Sinks::new(stdout, records.collect());
     rehearsal::rehearse(&session, &machine, &context);
@@ -140,7 +141,7 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
         if let Some(kept) = &mut pinned {
             kept.told(&flow.pipeline);
         }
-        served.round(&flow.pipeline, !full, now_ns);
+        served.round(&flow.pipeline, reports.as_ref(), !full, now_ns);
     }
     match pinned {
         Some(kept) => flow.hand_over(kept, messages).await,

@@ -27,6 +27,29 @@ pub struct PodsArgs {
     /// Use the container runtime at this socket [default: the usual ones that exist]
     #[arg(long, value_name = "SOCKET")]
     pub cri_socket: Option<PathBuf>,
+    /// What to write to the API server.
+    #[command(flatten)]
+    pub writes: KubeWrites,
+}
+
+/// What to write to the API server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ClapArgs)]
+pub struct KubeWrites {
+    /// Write what happened to each pod to the API server, as an object `CrashReport` of the pod's name (deploy/reports has the CRD and
+    /// the rights) [default: write nothing]
+    #[arg(long = "kube-reports")]
+    pub reports: bool,
+    /// Write Events about pods and, of what happens outside of pods, about the node [default: write none]
+    #[arg(long = "kube-events")]
+    pub events: bool,
+}
+
+impl KubeWrites {
+    /// Whether anything is written.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.reports || self.events
+    }
 }
 
 /// Which sources to use.
@@ -50,6 +73,8 @@ pub struct Pods {
     pub kube: Option<ApiServer>,
     /// The container runtime: at this socket, or at the usual ones.
     pub cri: Option<Option<PathBuf>>,
+    /// What to write to the API server.
+    pub writes: KubeWrites,
 }
 
 /// How the API server is found.
@@ -64,7 +89,7 @@ pub enum ApiServer {
 impl Pods {
     /// Fills in what the arguments leave open.
     pub(super) fn resolve(args: PodsArgs, env: &impl Environment) -> Result<Self, clap::Error> {
-        let PodsArgs { pods: wanted, kubeconfig, cri_socket } = args;
+        let PodsArgs { pods: wanted, kubeconfig, cri_socket, writes } = args;
         let unused = |flag: &str| Err(usage(format!("{flag} is of no use with --pods {}", wanted.name())));
         if kubeconfig.is_some() && matches!(wanted, PodsWanted::Cri | PodsWanted::None) {
             return unused("--kubeconfig");
@@ -79,18 +104,26 @@ impl Pods {
         let in_cluster = || env.var(IN_CLUSTER).filter(|host| !host.is_empty()).map(|_| ApiServer::InCluster);
         let given = kubeconfig.map(|path| ApiServer::Kubeconfig(vec![path]));
         let kube = given.or_else(|| usual(env)).or_else(in_cluster);
-        Ok(match wanted {
-            PodsWanted::Auto => Self { kube, cri: Some(cri_socket) },
+        let pods = match wanted {
+            PodsWanted::Auto => Self { kube, cri: Some(cri_socket), writes },
             PodsWanted::Kube if kube.is_none() => {
                 let message = format!(
                     "--pods kube: this is no pod ({IN_CLUSTER} is not set) and there is no kubeconfig, so say how to find the API server with --kubeconfig FILE"
                 );
                 return Err(usage(message));
             }
-            PodsWanted::Kube => Self { kube, cri: None },
-            PodsWanted::Cri => Self { kube: None, cri: Some(cri_socket) },
-            PodsWanted::None => Self::default(),
-        })
+            PodsWanted::Kube => Self { kube, cri: None, writes },
+            PodsWanted::Cri => Self { kube: None, cri: Some(cri_socket), writes },
+            PodsWanted::None => Self { writes, ..Self::default() },
+        };
+        // An object needs the UID of its pod, and that the pod is there.
+        if writes.any() && pods.kube.is_none() {
+            let flag = if writes.reports { "--kube-reports" } else { "--kube-events" };
+            return Err(usage(format!(
+                "{flag}: the API server is not among the sources of names: say how to find it with --kubeconfig FILE, and give neither --pods cri nor --pods none"
+            )));
+        }
+        Ok(pods)
     }
 }
 

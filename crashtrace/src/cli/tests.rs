@@ -381,14 +381,28 @@ fn the_api_server_is_a_source_in_a_pod_or_by_a_file_and_the_runtime_always() {
                 Command::Doctor(doctor) => doctor.pods,
                 other => panic!("{other:?}"),
             };
-            assert_eq!(pods, Pods { kube: kube.clone(), cri: cri.clone() }, "{line}");
+            assert_eq!(pods, Pods { kube: kube.clone(), cri: cri.clone(), ..Pods::default() }, "{line}");
         }
+    }
+    for (line, writes) in [
+        ("", KubeWrites::default()),
+        (" --kube-reports", KubeWrites { reports: true, events: false }),
+        (" --kube-reports --kube-events", KubeWrites { reports: true, events: true }),
+    ] {
+        let Command::Watch(watch) =
+            try_config(&format!("crashtrace watch{line}"), &in_a_pod).unwrap().command
+        else {
+            panic!("{line}");
+        };
+        assert_eq!(watch.pods.writes, writes, "{line}");
     }
     for (line, said) in [
         ("--pods kube", "--kubeconfig FILE"),
         ("--pods cri --kubeconfig /k", "--kubeconfig is of no use with --pods cri"),
         ("--pods none --cri-socket /s", "--cri-socket is of no use with --pods none"),
         ("--kubeconfig /var/lib", "is a directory"),
+        ("--kube-reports", "--kube-reports: the API server is not among the sources of names"),
+        ("--kube-events --pods cri", "--kube-events: the API server is not among the sources of names"),
     ] {
         let refused = refusal(&format!("crashtrace watch {line}"), &Place::default());
         assert!(refused.contains(said), "{refused}");

@@ -16,6 +16,7 @@ use super::health::OutputState;
 use super::incidents::{BUCKETS, word};
 use super::table::{Metric, MetricKind};
 use super::{Metrics, ends};
+use crate::kube_reports::Counts;
 use crate::names::{NamesState, NamesStatus};
 use crate::stats::Counter;
 
@@ -176,6 +177,24 @@ fn samples(metric: Metric, it: &Metrics, now_ns: u64) -> Vec<Sample> {
         }
         Metric::PodIndexRefused => it.of_names(|names| names.refused_pods.map(Value::Count)),
         Metric::PodIndexAge => it.of_names(|names| names.age_seconds.map(|age| Value::Gauge(age as f64))),
+        Metric::KubeWrites => it
+            .of_writes()
+            .flat_map(|(object, counts)| {
+                let Counts { written, failed, coalesced, gone, left_out, .. } = counts;
+                let all = [
+                    ("written", written),
+                    ("failed", failed),
+                    ("coalesced", coalesced),
+                    ("gone", gone),
+                    ("left_out", left_out),
+                ];
+                all.map(|(result, count)| (vec![object.to_owned(), result.to_owned()], Value::Count(*count)))
+            })
+            .collect(),
+        Metric::KubeWritesWaiting => it
+            .of_writes()
+            .map(|(object, counts)| (vec![object.to_owned()], Value::Gauge(counts.waiting as f64)))
+            .collect(),
         Metric::Reports
         | Metric::ReportsFiltered
         | Metric::Lost
@@ -256,6 +275,10 @@ impl Metrics {
     fn of_names(&self, value: impl Fn(&NamesStatus) -> Option<Value>) -> Vec<Sample> {
         let known = self.names.iter().filter_map(|names| Some((names.source, value(names)?)));
         known.map(|(source, value)| (vec![word(&source)], value)).collect()
+    }
+
+    fn of_writes(&self) -> impl Iterator<Item = (&'static str, &Counts)> {
+        ["report", "event"].into_iter().zip(&self.kube_writes)
     }
 }
 

@@ -115,6 +115,8 @@ listed! {
         PodIndexContainers,
         PodIndexRefused,
         PodIndexAge,
+        KubeWrites,
+        KubeWritesWaiting,
     }
 }
 
@@ -382,6 +384,20 @@ impl Metric {
                 Some("seconds"),
                 &["source"],
                 "Since the last message from this source: kube sends one about once a minute, cri is listed every five minutes.",
+            ),
+            Self::KubeWrites => row(
+                "crashtrace_kube_writes",
+                Counter,
+                None,
+                &["object", "result"],
+                "Writes to the API server of reports on pods and of Events (object report, event): taken by it (written), to be tried again (failed), changes that went with another write (coalesced), objects whose pod was gone (gone), incidents of reports that were left out for want of memory (left_out).",
+            ),
+            Self::KubeWritesWaiting => row(
+                "crashtrace_kube_writes_waiting",
+                Gauge,
+                None,
+                &["object"],
+                "Reports on pods, and Events, that wait to be written to the API server.",
             ),
         }
     }

@@ -63,6 +63,7 @@ use std::time::Duration;
 
 pub use crate::backoff::Pauses;
 pub use check::{Checked, check};
+pub(crate) use connection::{Connection, Failure};
 pub use events::EventOptions;
 pub use handle::Kube;
 pub use problem::Problem;

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+pub mod objects;
 mod tls;
 
 use tls::Ca;
@@ -54,6 +56,18 @@ impl Seen {
     }
 }
 
+/// A write that was received.
+#[derive(Clone, Debug)]
+pub struct Wrote {
+    pub method: String,
+    pub path: String,
+    pub query: HashMap<String, String>,
+    /// Its `Content-Type`.
+    pub content: String,
+    pub body: serde_json::Value,
+    pub at: Instant,
+}
+
 /// A part of a body.
 pub enum Piece {
     Bytes(Bytes),
@@ -74,11 +88,13 @@ pub enum Answer {
 }
 
 type Script = Box<dyn FnMut(&Seen) -> Answer + Send>;
+type WriteScript = Box<dyn FnMut(&Wrote) -> Answer + Send>;
 
 struct State {
     script: Script,
     events: Script,
     seen_events: Vec<Seen>,
+    writes: WriteScript,
     token: String,
     seen: Vec<Seen>,
     unauthorized: usize,
@@ -106,6 +122,7 @@ impl Server {
             script: Box::new(script),
             events: Box::new(|_| no_events()),
             seen_events: Vec::new(),
+            writes: Box::new(|wrote| panic!("nothing is written here: {wrote:?}")),
             token: "good-token".to_owned(),
             seen: Vec::new(),
             unauthorized: 0,
@@ -164,6 +181,11 @@ impl Server {
     /// Lists of Events; until this is called there are none. They are not among [`Self::seen`].
     pub fn answer_events_by(&self, script: impl FnMut(&Seen) -> Answer + Send + 'static) {
         self.state().events = Box::new(script);
+    }
+
+    /// Writes, of which there are none until this is called. They are not among [`Self::seen`].
+    pub fn answer_writes_by(&self, script: impl FnMut(&Wrote) -> Answer + Send + 'static) {
+        self.state().writes = Box::new(script);
     }
 
     pub fn seen_events(&self) -> Vec<Seen> {
@@ -284,7 +306,7 @@ async fn serve(tcp: TcpStream, tls: TlsAcceptor, state: Arc<Mutex<State>>, conne
     let Ok(stream) = tls.accept(tcp).await else { return };
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(answer(&request, &state, connection).await) }
+        async move { Ok::<_, Infallible>(answer(request, &state, connection).await) }
     });
     let mut leaving = lock(&state).leaving.subscribe();
     let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -301,7 +323,7 @@ async fn serve(tcp: TcpStream, tls: TlsAcceptor, state: Arc<Mutex<State>>, conne
 }
 
 async fn answer(
-    request: &hyper::Request<Incoming>,
+    request: hyper::Request<Incoming>,
     state: &Mutex<State>,
     connection: usize,
 ) -> hyper::Response<Stream> {
@@ -311,15 +333,30 @@ async fn answer(
     let path = request.uri().path().to_owned();
     let selector = query.get("fieldSelector").map(String::as_str).unwrap_or_default();
     let of_events = path.starts_with("/api/v1/namespaces/") && path.ends_with("/events");
-    if of_events {
-        assert!(selector.starts_with("involvedObject.uid="), "{selector}");
+    let method = request.method().to_string();
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let [authorization, content] = ["authorization", "content-type"].map(|name| header(name).to_owned());
+    let is_write = method != "GET";
+    let body = if is_write {
+        let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+        serde_json::from_slice(&body.unwrap_or_default()).expect("a body of JSON")
     } else {
-        assert_eq!((path.as_str(), selector), ("/api/v1/pods", "spec.nodeName=node1"));
+        serde_json::Value::Null
+    };
+    match (is_write, of_events) {
+        (true, _) => {}
+        (false, true) => assert!(selector.starts_with("involvedObject.uid="), "{selector}"),
+        (false, false) => assert_eq!((path.as_str(), selector), ("/api/v1/pods", "spec.nodeName=node1")),
     }
     let answer = {
         let mut state = lock(state);
-        let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-        if authorization == Some(&format!("Bearer {}", state.token)) {
+        if authorization != format!("Bearer {}", state.token) {
+            state.unauthorized += 1;
+            let body = include_bytes!("../../fixtures/kubernetes/api/errors/401-unauthorized.json");
+            Answer::Whole(401, json, None, Bytes::from_static(body))
+        } else if is_write {
+            (state.writes)(&Wrote { method, path, query, content, body, at: Instant::now() })
+        } else {
             let kind = match (query.contains_key("watch"), query.contains_key("sendInitialEvents")) {
                 (true, true) => Kind::StreamedList,
                 (true, false) => Kind::Watch,
@@ -334,10 +371,6 @@ async fn answer(
                 state.seen.push(seen.clone());
                 (state.script)(&seen)
             }
-        } else {
-            state.unauthorized += 1;
-            let body = include_bytes!("../../fixtures/kubernetes/api/errors/401-unauthorized.json");
-            Answer::Whole(401, json, None, Bytes::from_static(body))
         }
     };
     let (status, kind, retry_after, first, live) = match answer {

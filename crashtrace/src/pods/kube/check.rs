@@ -43,7 +43,7 @@ pub async fn check(options: &Options, deadline: Duration) -> Result<Checked, Pro
         for pause in AGAIN.into_iter().map(Some).chain([None]) {
             match attempt(options, begun).await {
                 Ok(checked) => return Ok(checked),
-                Err(Failure { problem, retry_after }) => {
+                Err(Failure { problem, retry_after, .. }) => {
                     let Some(pause) = pause else { return Err(problem) };
                     last = Some(problem);
                     sleep(pause.max(retry_after.unwrap_or_default())).await;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, request};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -21,6 +22,8 @@ use super::problem::Problem;
 
 /// More than a refusal is ever long.
 const LONGEST_REFUSAL: usize = 64 << 10;
+/// More than an object that the agent writes is ever long, with the server's own fields.
+const LONGEST_OBJECT: usize = 256 << 10;
 /// A dead peer is noticed by TCP after about a minute.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_RETRIES: u32 = 3;
@@ -28,20 +31,31 @@ const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
 
 /// Why a request, or the answer to it, came to nothing.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) problem: Problem,
+pub(crate) struct Failure {
+    pub(crate) problem: Problem,
     /// The server says when to come back.
-    pub(super) retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
+    /// The resource that the refusal is about, for example `namespaces`.
+    pub(crate) about: Option<String>,
+    /// The namespace is being deleted, and takes nothing new.
+    pub(crate) namespace_goes: bool,
 }
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { problem, retry_after: None }
+        Self { problem, retry_after: None, about: None, namespace_goes: false }
+    }
+}
+
+impl Failure {
+    /// The server does not have the object, which is one of this resource.
+    pub(crate) fn is_without(&self, resource: &str) -> bool {
+        self.problem.code() == Some(404) && self.about.as_deref() == Some(resource)
     }
 }
 
 /// Keeps one connection open, and makes another when that is gone.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     client: kube::Client,
     token: Option<TokenFile>,
     by_program: bool,
@@ -56,7 +70,7 @@ impl Connection {
     /// kube's own stack under its client was rejected: it has no TCP keepalive, it logs each failure as an error, and it keeps a
     /// program's token for as long as the client lives, then runs the program again on the loop's own pool of threads, which the
     /// agent's end would wait for.
-    pub(super) async fn open(options: &Options) -> Result<Self, Problem> {
+    pub(crate) async fn open(options: &Options) -> Result<Self, Problem> {
         if options.node.is_empty() {
             // It would select the pods that are on no node.
             return Err(Problem::Settings("the node's name is not known".to_owned()));
@@ -92,7 +106,7 @@ impl Connection {
     }
 
     /// It is good for one watch: its credentials are from a program, and may be valid for a quarter of an hour only.
-    pub(super) fn is_for_one_watch(&self) -> bool {
+    pub(crate) fn is_for_one_watch(&self) -> bool {
         self.by_program
     }
 
@@ -103,18 +117,38 @@ impl Connection {
 
     /// The body of a good answer.
     pub(super) async fn get(&self, path: &str) -> Result<Body, Failure> {
-        let mut request = Request::get(path)
-            .header(ACCEPT, "application/json")
-            .header(USER_AGENT, concat!("crashtrace/", env!("CARGO_PKG_VERSION")));
+        self.answer(Request::get(path).header(ACCEPT, "application/json"), Body::empty()).await
+    }
+
+    /// Writes, and gives the object as the server then has it.
+    ///
+    /// # Errors
+    /// The server refuses, or gives no answer.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Bytes, Failure> {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header(ACCEPT, "application/json").header(CONTENT_TYPE, content);
+        let answer = self.answer(request, Body::from(body)).await?;
+        let whole = timeout(self.deadline, whole(answer, LONGEST_OBJECT)).await;
+        Ok(whole.map_err(|_| Problem::Silent(self.deadline))??.into())
+    }
+
+    async fn answer(&self, mut request: request::Builder, body: Body) -> Result<Body, Failure> {
+        request = request.header(USER_AGENT, concat!("crashtrace/", env!("CARGO_PKG_VERSION")));
         if let Some(token) = &self.token {
             let (name, value) = token.header().await?;
             request = request.header(name, value);
         }
-        let request = request.body(Body::empty()).map_err(|error| Problem::Settings(error.to_string()))?;
+        let request = request.body(body).map_err(|error| Problem::Settings(error.to_string()))?;
         let silent = |_| Problem::Silent(self.deadline);
         let answer = timeout(self.deadline, self.client.send(request)).await.map_err(silent)?;
         let answer = answer.map_err(|error| Problem::of_request(&self.server, &error))?;
-        if answer.status() == StatusCode::OK {
+        if matches!(answer.status(), StatusCode::OK | StatusCode::CREATED) {
             return Ok(answer.into_body());
         }
         Err(timeout(self.deadline, refusal(answer)).await.map_err(silent)?)
@@ -138,6 +172,10 @@ async fn refusal(answer: Response<Body>) -> Failure {
     };
     Failure {
         problem: Problem::refused(code, &message),
-        retry_after: seconds.map(Duration::from_secs).or(status.and_then(|status| status.retry_after)),
+        retry_after: seconds
+            .map(Duration::from_secs)
+            .or(status.as_ref().and_then(|status| status.retry_after)),
+        namespace_goes: status.as_ref().is_some_and(|status| status.namespace_goes),
+        about: status.and_then(|status| status.about),
     }
 }

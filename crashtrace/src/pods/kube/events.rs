@@ -142,7 +142,7 @@ pub(super) async fn run(shared: Arc<Shared>, options: Options) {
                 backoff.went_well(failed.map_or(Duration::MAX, |failed| failed.elapsed()));
                 shared.board().got(&uid, outcome)
             }
-            Err(Failure { problem, retry_after }) => {
+            Err(Failure { problem, retry_after, .. }) => {
                 failed = Some(now);
                 // Certificates are read when a connection is opened; a request that was given up is still on it.
                 if matches!(problem.code(), Some(401) | None) {

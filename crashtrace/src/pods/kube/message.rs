@@ -102,6 +102,10 @@ pub(super) struct Status {
     pub(super) code: Option<u16>,
     pub(super) message: Option<String>,
     pub(super) retry_after: Option<Duration>,
+    /// The resource that it is about.
+    pub(super) about: Option<String>,
+    /// A cause of it: the namespace is being deleted.
+    pub(super) namespace_goes: bool,
 }
 
 impl Status {
@@ -114,17 +118,27 @@ impl Status {
             code: Option<u16>,
             details: Option<Details>,
         }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
         struct Details {
             retry_after_seconds: Option<u32>,
+            kind: Option<String>,
+            causes: Vec<Cause>,
+        }
+        #[derive(Deserialize)]
+        struct Cause {
+            reason: Option<String>,
         }
         let raw: Raw = serde_json::from_slice(body).ok()?;
-        let seconds = raw.details.and_then(|details| details.retry_after_seconds);
+        let details = raw.details.unwrap_or_default();
+        let seconds = details.retry_after_seconds;
+        let goes = |cause: &Cause| cause.reason.as_deref() == Some("NamespaceTerminating");
         (raw.kind.as_deref() == Some("Status")).then(|| Self {
             code: raw.code,
             message: raw.message,
             retry_after: seconds.map(|seconds| Duration::from_secs(seconds.into())),
+            namespace_goes: details.causes.iter().any(goes),
+            about: details.kind,
         })
     }
 }

@@ -282,7 +282,7 @@ impl Watch {
             let version = match event {
                 Event::Error { code: 410, .. } => return Err(End::Expired),
                 Event::Error { code, message, retry_after } => {
-                    return Err(Failure { problem: Problem::refused(code, &message), retry_after }.into());
+                    return Err(Failure { retry_after, ..Problem::refused(code, &message).into() }.into());
                 }
                 Event::Bookmark { list_ended: false, .. } if listing => {
                     // A server that does not know lists as watches has sent one, without saying where it ends.

@@ -73,8 +73,8 @@ pub fn run(args: &Args) -> Result<bool> {
     let table = Table::make()?;
     let (mut looks, mut killed, mut told) = (Vec::new(), 0, 0);
     let mut ended = 0;
-    // Each storm once at least, and so that halves can be compared.
-    while Instant::now() < until || looks.len() < 2 * STORMS.len() {
+    // Each storm once at least in each third.
+    while Instant::now() < until || looks.len() < 3 * STORMS.len() {
         let round = looks.len();
         let (pods, kills) = STORMS[round % STORMS.len()];
         let pods = Pods::make(&spec.hierarchy, pods)?;
@@ -102,7 +102,8 @@ pub fn run(args: &Args) -> Result<bool> {
         looks.push(Look::at(&tool)?);
     }
     tool.stop()?;
-    let (early, late) = looks.split_at(looks.len() / 2);
+    // In the first third tables grow to the size that the storms need.
+    let (early, late) = looks[looks.len() / 3..].split_at(looks.len() / 3);
     let most = |looks: &[Look], of: fn(&Look) -> u64| looks.iter().map(of).max().unwrap_or_default();
     let flat = |of: fn(&Look) -> u64, slack: u64| most(late, of) <= most(early, of) + slack;
     let good = told == killed
