@@ -30,7 +30,7 @@ mod text;
 pub use allocations::FailedAllocations;
 pub use exits::ContainerExits;
 pub use fragmentation::Fragmentation;
-pub use names::NameTrial;
+pub use names::{NameTrial, WriteTrial};
 pub use text::render_text;
 
 /// Value of [`DoctorReport::schema`].
@@ -61,6 +61,8 @@ pub struct Findings {
     pub zones: Result<Zones, String>,
     /// Result of each source of the names of pods.
     pub names: Vec<NameTrial>,
+    /// Result of each kind of objects that is to be written to the API server.
+    pub kube_writes: Vec<WriteTrial>,
     /// Rights that the agent keeps once it watches, from a trial; `None` if it cannot watch.
     pub confinement: Option<Confinement>,
 }
@@ -122,6 +124,9 @@ pub struct DoctorReport {
     pub self_test: Option<SelfTestReport>,
     /// The sources of the names of pods.
     pub names: Vec<NameTrial>,
+    /// Kinds of objects that `watch` would write to the API server with the same options; empty without `--kube-reports` and
+    /// `--kube-events`.
+    pub kube_writes: Vec<WriteTrial>,
     /// Rights that `watch` keeps once its hooks are in place, from a trial; null if `watch` would not work.
     pub confinement: Option<Confinement>,
     /// Events that it would not see.
@@ -184,6 +189,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         symbols,
         zones,
         names,
+        kube_writes,
         confinement,
         self_test,
         self_test_refusal,
@@ -212,6 +218,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
     // Another kind of hook may see more of the kernel, but none of this.
     let hooks_see_all = blind.iter().all(|blind| blind.chosen);
     blind.extend(used.and_then(|_| names::blind(&names)));
+    blind.extend(kube_writes.iter().filter(|_| used.is_some()).filter_map(WriteTrial::blind));
     let mut remedies: Vec<String> = match used {
         Some(_) => blind.iter().filter_map(|blind| blind.remedy.clone()).collect(),
         None if refusals.is_empty() => refused_by_the_kernel(&facts),
@@ -266,6 +273,7 @@ pub fn assemble(findings: Findings) -> DoctorReport {
         container_exits,
         self_test,
         names,
+        kube_writes,
         confinement,
         blind,
         fragmentation,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crashtrace::crash_report::{CrashReport, MAX_BYTES};
-use crashtrace::kube_reports::{self, Counts, Pace, Reports};
+use crashtrace::kube_reports::{self, Counts, Object, Pace, Reports};
 use crashtrace::pods::kube::Kube;
 use crashtrace::schema::{Cause, Kind};
 use crashtrace_test_support::api_server::Server;
@@ -332,4 +332,23 @@ async fn what_kubernetes_did_on_purpose_is_in_the_report_and_no_event() {
     written(&agent).await;
     assert_eq!(cluster.report("shop", NAME).spec.latest.cause, "stopped");
     assert!(cluster.objects().events.is_empty());
+}
+
+#[tokio::test]
+async fn doctor_says_what_keeps_reports_from_being_written() {
+    let cluster = Cluster::start(Objects { crd: false, ..Objects::well(&["shop"]) }).await;
+    let options = options(&cluster.server);
+    let amiss = kube_reports::check(&options, Object::Report, LONG).await.expect_err("no CRD");
+    assert_eq!(amiss.says, "the API server has no crashreports.crashtrace.dev");
+    assert!(amiss.remedy.contains("kubectl apply"), "{amiss:?}");
+    {
+        let mut objects = cluster.objects();
+        (objects.crd, objects.allowed) = (true, false);
+    }
+    let amiss = kube_reports::check(&options, Object::Report, LONG).await.expect_err("no right");
+    assert_eq!(amiss.says, "no right to create crashreports in all namespaces");
+    assert_eq!(kube_reports::check(&options, Object::Event, LONG).await, Ok(()));
+    cluster.objects().allowed = true;
+    assert_eq!(kube_reports::check(&options, Object::Report, LONG).await, Ok(()));
+    assert_eq!(cluster.objects().wrote.len(), 0, "nothing is written");
 }

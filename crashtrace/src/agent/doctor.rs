@@ -55,6 +55,7 @@ pub fn doctor(config: &Doctor) -> Result<DoctorReport> {
         facts: host.facts,
         zones,
         names: pods::trials(&config.pods, &config.node_name)?,
+        kube_writes: pods::write_trials(&config.pods, &config.node_name)?,
         confinement,
     });
     let text = match config.output {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cli::{ApiServer, KubeWrites, Pods};
-use crate::doctor::NameTrial;
-use crate::kube_reports::{self, Reports};
+use crate::doctor::{NameTrial, WriteTrial};
+use crate::kube_reports::{self, Object, Reports};
 use crate::pods::cri::{self, Cri, Options, Problem};
 use crate::pods::directory::{Directory, PodWatch};
 use crate::pods::kube::{self, Kube, Source};
@@ -73,6 +73,26 @@ pub(super) fn trials(wanted: &Pods, node_name: &str) -> Result<Vec<NameTrial>> {
         }
         trials
     }))
+}
+
+/// Looks whether what is to be written to the API server could be.
+///
+/// # Errors
+/// The runtime for the trials cannot be created.
+pub(super) fn write_trials(wanted: &Pods, node_name: &str) -> Result<Vec<WriteTrial>> {
+    let KubeWrites { reports, events } = wanted.writes;
+    let Some(options) = kube_options(wanted, node_name).filter(|_| wanted.writes.any()) else {
+        return Ok(Vec::new());
+    };
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let kinds = [(reports, Object::Report, "CrashReport"), (events, Object::Event, "Event")];
+    let mut trials = Vec::new();
+    for (_, object, name) in kinds.into_iter().filter(|(wanted, ..)| *wanted) {
+        let amiss = tokio.block_on(kube_reports::check(&options, object, DEADLINE)).err();
+        let (says, remedy) = amiss.map(|amiss| (amiss.says, amiss.remedy)).unzip();
+        trials.push(WriteTrial { object: name.to_owned(), usable: says.is_none(), says, remedy });
+    }
+    Ok(trials)
 }
 
 async fn kube_trial(options: &kube::Options) -> NameTrial {

@@ -22,6 +22,38 @@ pub struct NameTrial {
     pub no_events: Option<String>,
 }
 
+/// Trial of a kind of objects that `watch` is to write to the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct WriteTrial {
+    /// `CrashReport` or `Event`.
+    pub object: String,
+    /// The API server has the resource and allows what the agent does. Admission was not asked.
+    pub usable: bool,
+    /// Why it cannot be written; null if it can.
+    pub says: Option<String>,
+    /// What to do about it, as an imperative; null where nothing is wrong.
+    pub remedy: Option<String>,
+}
+
+impl WriteTrial {
+    /// As a labelled line.
+    pub(super) fn pair(&self) -> (&str, String) {
+        let says = self.says.as_deref().unwrap_or("can be written");
+        (&self.object, says.to_owned())
+    }
+
+    /// What is missing if it cannot be written.
+    pub(super) fn blind(&self) -> Option<Blind> {
+        let Self { object, usable: false, says, remedy } = self else { return None };
+        Some(Blind {
+            what: format!("no {object} is written to the API server; the stream has all of it"),
+            why: says.clone().unwrap_or_default(),
+            remedy: remedy.clone(),
+            chosen: false,
+        })
+    }
+}
+
 /// What reports lack without the sources that did not answer.
 pub(super) fn blind(trials: &[NameTrial]) -> Option<Blind> {
     let usable = |source| trials.iter().any(|trial| trial.source == source && trial.usable);

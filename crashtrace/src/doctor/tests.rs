@@ -73,6 +73,7 @@ fn findings(trials: Vec<TierTrial>) -> Findings {
         zones: Err("a test has none".to_owned()),
         confinement: None,
         names: Vec::new(),
+        kube_writes: Vec::new(),
     }
 }
 

@@ -56,6 +56,13 @@ pub fn render_text(report: &DoctorReport, color: bool) -> String {
         let (name, state) = trial.pair();
         pair(&mut page, name, &state);
     }
+    if !report.kube_writes.is_empty() {
+        heading(&mut page, "Written to the API server");
+    }
+    for trial in &report.kube_writes {
+        let (name, state) = trial.pair();
+        pair(&mut page, name, &state);
+    }
     if let Some(left) = &report.confinement {
         heading(&mut page, "Rights that watch keeps once its hooks are in place");
         for (name, value) in rights(left) {

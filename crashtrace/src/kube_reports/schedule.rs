@@ -219,6 +219,49 @@ mod tests {
         assert!((980..1000).contains(&schedule.waiting()), "{}", schedule.waiting());
     }
 
+    /// The numbers in the documentation of [`crate::kube_reports`].
+    #[test]
+    fn five_thousand_nodes_in_a_crash_loop_each_are_some_dozen_writes_a_second() {
+        const NODES: u32 = 5000;
+        const LOOP: Duration = Duration::from_mins(5);
+        let start = Instant::now();
+        let mut seconds: HashMap<u64, u32> = HashMap::new();
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..NODES {
+            let mut schedule = Schedule::new(Pace::default());
+            let death = LOOP.mul_f64(random.f64());
+            // Two deaths, each with the lines of the kill and of the container's end.
+            let end = SECOND / 10;
+            let changes = [death, death + end, death + LOOP, death + LOOP + end];
+            let mut changes = changes.into_iter().map(|at| start + at).peekable();
+            let mut now = start;
+            loop {
+                while changes.next_if(|at| *at <= now).is_some() {
+                    schedule.changed(&1, now);
+                }
+                let due = match schedule.next(now) {
+                    Next::Write(_) => {
+                        *seconds.entry((now - start).as_secs()).or_default() += 1;
+                        continue;
+                    }
+                    Next::At(at) => Some(at),
+                    Next::Idle => None,
+                };
+                let Some(next) = due.into_iter().chain(changes.peek().copied()).min() else { break };
+                now = next;
+            }
+        }
+        let all: u32 = seconds.values().sum();
+        assert_eq!(all, NODES * 4);
+        let each = f64::from(all) / (2.0 * LOOP.as_secs_f64());
+        assert!((33.0..34.0).contains(&each), "{each} a second");
+        assert!(
+            seconds.values().all(|count| *count < 70),
+            "{:?} in the worst second",
+            seconds.values().max()
+        );
+    }
+
     #[test]
     fn trouble_keeps_an_object_waiting_and_a_pause_keeps_all() {
         let (mut schedule, start) = schedule();

@@ -23,6 +23,8 @@ use requests::Writer;
 
 /// The usual pause after what only somebody can mend: a missing CRD or right, an admission that refuses.
 const REFUSED: Duration = Duration::from_mins(5);
+pub(super) const JSON: &str = "application/json";
+
 /// What is written, and how.
 #[derive(Clone, Debug)]
 pub struct Options {

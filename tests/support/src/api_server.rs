@@ -343,7 +343,8 @@ async fn answer(
     } else {
         serde_json::Value::Null
     };
-    match (is_write, of_events) {
+    let of_group = path.starts_with("/apis/") && !is_write;
+    match (is_write || of_group, of_events) {
         (true, _) => {}
         (false, true) => assert!(selector.starts_with("involvedObject.uid="), "{selector}"),
         (false, false) => assert_eq!((path.as_str(), selector), ("/api/v1/pods", "spec.nodeName=node1")),
@@ -354,7 +355,8 @@ async fn answer(
             state.unauthorized += 1;
             let body = include_bytes!("../../fixtures/kubernetes/api/errors/401-unauthorized.json");
             Answer::Whole(401, json, None, Bytes::from_static(body))
-        } else if is_write {
+        } else if is_write || of_group {
+            // What is looked up of a group is a matter of the objects too.
             (state.writes)(&Wrote { method, path, query, content, body, at: Instant::now() })
         } else {
             let kind = match (query.contains_key("watch"), query.contains_key("sendInitialEvents")) {

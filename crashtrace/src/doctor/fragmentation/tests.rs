@@ -263,6 +263,7 @@ fn findings(zones: Result<Zones, String>) -> Findings {
         symbols: every_function(),
         confinement: None,
         names: Vec::new(),
+        kube_writes: Vec::new(),
         zones,
     }
 }

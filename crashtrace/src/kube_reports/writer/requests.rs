@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::json;
 
 use super::refusal::{Refusal, remedy};
-use super::{Pod, REPORTS, Shared, State};
+use super::{JSON, Pod, REPORTS, Shared, State};
 use crate::backoff::Backoff;
 use crate::crash_report::{CrashReport, GROUP, PLURAL, VERSION};
 use crate::kube_reports::digest::PodId;
@@ -22,7 +22,6 @@ const CONFLICT: Duration = Duration::from_secs(5);
 const MERGE: &str = "application/merge-patch+json";
 /// JSON is YAML.
 const APPLY: &str = "application/apply-patch+yaml";
-const JSON: &str = "application/json";
 
 /// The connection, and how it goes.
 pub(super) struct Writer {

@@ -116,7 +116,7 @@ impl Connection {
     }
 
     /// The body of a good answer.
-    pub(super) async fn get(&self, path: &str) -> Result<Body, Failure> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Body, Failure> {
         self.answer(Request::get(path).header(ACCEPT, "application/json"), Body::empty()).await
     }
 

@@ -42,8 +42,23 @@ impl Objects {
     /// # Panics
     /// The write is none that the agent may send.
     pub fn answer(&mut self, wrote: &Wrote) -> Answer {
-        self.wrote.push(wrote.clone());
         let parts: Vec<_> = wrote.path.split('/').skip(1).collect();
+        match parts[..] {
+            ["apis", "crashtrace.dev", "v1alpha1"] if wrote.method == "GET" => {
+                return if self.crd {
+                    ok(200, &json!({ "kind": "APIResourceList" }))
+                } else {
+                    unknown_path()
+                };
+            }
+            ["apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"] => {
+                let asked = &wrote.body["spec"]["resourceAttributes"];
+                assert!(asked["verb"] == "create" || asked["verb"] == "patch", "{asked}");
+                let allowed = self.allowed || asked["resource"] != "crashreports";
+                return ok(201, &json!({ "status": { "allowed": allowed } }));
+            }
+            _ => self.wrote.push(wrote.clone()),
+        }
         match parts[..] {
             ["apis", "crashtrace.dev", "v1alpha1", "namespaces", namespace, "crashreports", name] => {
                 self.report(wrote, namespace, name)
@@ -70,12 +85,7 @@ impl Objects {
     fn report(&mut self, wrote: &Wrote, namespace: &str, name: &str) -> Answer {
         assert_eq!(wrote.method, "PATCH");
         if !self.crd {
-            return Answer::Whole(
-                404,
-                "text/plain; charset=utf-8",
-                None,
-                Bytes::from_static(b"404 page not found\n"),
-            );
+            return unknown_path();
         }
         if !self.allowed {
             let message = format!(
@@ -160,6 +170,10 @@ fn merge(object: &mut Value, patch: &Value) {
     for (name, value) in patch {
         object.insert(name.clone(), value.clone());
     }
+}
+
+fn unknown_path() -> Answer {
+    Answer::Whole(404, "text/plain; charset=utf-8", None, Bytes::from_static(b"404 page not found\n"))
 }
 
 fn not_found(resource: &str, name: &str) -> Answer {
