@@ -18,6 +18,7 @@ mod files;
 mod guest;
 mod matrix;
 mod packages;
+mod release;
 mod toolchain;
 mod tools;
 mod tree;
