@@ -20,6 +20,7 @@ mod args;
 mod journal;
 mod pods;
 mod process;
+mod program;
 
 pub use args::{
     Args, CommandArgs, DoctorArgs, ExitsArg, FilterArgs, HooksArg, LogLevel, OutputWanted, ReplayArgs,
@@ -28,6 +29,7 @@ pub use args::{
 pub use journal::{Journal, JournalArgs};
 pub use pods::{ApiServer, KubeWrites, Pods, PodsArgs, PodsWanted};
 pub use process::Process;
+pub use program::parse;
 
 /// Variable that names the node where `--node-name` does not; the DaemonSet sets it from `spec.nodeName`.
 const NODE_NAME: &str = "NODE_NAME";
@@ -240,9 +242,9 @@ pub fn completions(shell: Shell) -> Vec<u8> {
     script
 }
 
-/// A refusal of arguments that clap accepted.
+/// A refusal of arguments that clap accepted. [`parse`] adds how the program is used.
 fn usage(message: String) -> clap::Error {
-    Args::command().error(ErrorKind::ValueValidation, message)
+    clap::Error::raw(ErrorKind::ValueValidation, message + "\n")
 }
 
 fn log_level(env: &impl Environment) -> Result<LogLevel, clap::Error> {

@@ -313,7 +313,7 @@ fn refused_by_the_kernel(facts: &HostFacts) -> Vec<String> {
         ));
     }
     remedies.push(
-        "see what the kernel said to each hook; \"operation not permitted\" in spite of the capabilities is a \
+        "read what the kernel said to each hook (\"Hooks, best first\"); \"operation not permitted\" in spite of the capabilities is a \
          seccomp profile or a security module (in a pod: `securityContext.privileged: true`)"
             .to_owned(),
     );

@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::bail;
-use clap::Parser as _;
 use crashtrace::agent::{self, Unusable};
-use crashtrace::cli::{self, Args, Command, Config, LogLevel, Process};
+use crashtrace::cli::{self, Command, LogLevel, Process};
 use crashtrace::exit;
 use crashtrace::kernel::load::look_at_features;
 use crashtrace::messages::Messages;
@@ -36,7 +35,7 @@ ctor::declarative::ctor! {
 }
 
 fn main() -> ExitCode {
-    let config = match Args::try_parse().and_then(|args| Config::from_args(args, &Process)) {
+    let config = match cli::parse(std::env::args_os(), &Process) {
         Ok(config) => config,
         Err(error) => return explain(&error).into(),
     };

@@ -66,6 +66,37 @@ fn wrong_usage_is_2_and_names_the_mistake() {
     }
 }
 
+/// kubectl runs `kubectl-crashtrace` for `kubectl crashtrace`, and so does a link of that name to the program.
+#[test]
+fn as_a_plugin_of_kubectl_it_has_the_name_that_its_user_types() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let link = |name: &str| {
+        let link = folder.path().join(name);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_crashtrace"), &link).expect("a link");
+        link
+    };
+    let (plugin, other) = (link("kubectl-crashtrace"), link("crashtrace-0.1"));
+    let run = |program: &Path, args: &[&str]| Command::new(program).args(args).output().expect("it runs");
+    // Wrong usage by clap's rules and by the program's own, and help.
+    let wrong_namespace = &["replay", "x", "--namespace", "Shop"][..];
+    for args in [&["watsch"][..], &["replay"], wrong_namespace] {
+        let output = run(&plugin, args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains("\nUsage: kubectl crashtrace "), "{args:?}: {}", stderr(&output));
+        let output = run(&other, args);
+        assert!(!stderr(&output).contains("kubectl"), "{args:?}: {}", stderr(&output));
+    }
+    let output = run(&plugin, &["replay", "--help"]);
+    assert!(stdout(&output).contains("\nUsage: kubectl crashtrace replay "), "{}", stdout(&output));
+    let output = crashtrace(wrong_namespace).output().expect("it runs");
+    assert!(stderr(&output).contains("\nUsage: crashtrace "), "{}", stderr(&output));
+    // It does what the program does.
+    let (as_plugin, schema) = (run(&plugin, &["schema"]), run(&other, &["schema"]));
+    assert_eq!((as_plugin.status.code(), &as_plugin.stdout), (Some(0), &schema.stdout));
+    let version = run(&plugin, &["--version"]);
+    assert_eq!(stdout(&version), format!("crashtrace {}\n", env!("CARGO_PKG_VERSION")));
+}
+
 #[test]
 fn each_shell_gets_a_script_that_names_the_commands() {
     for (shell, begins) in

@@ -102,7 +102,26 @@ fn an_overlay_names_a_registry_the_socket_of_another_runtime_and_where_prometheu
     assert_eq!(selector, Some(json!({ "kubernetes.io/metadata.name": "observability" })));
 }
 
-/// README's five lines: the overlay that they write, with the line that `cargo xtask image` writes (its own test has that file).
+/// The patch for nodes whose own root lacks a capability.
+#[test]
+fn a_patch_of_the_readme_drops_sys_resource() {
+    let readme = std::fs::read_to_string(root().join("deploy/README.md")).expect("it can be read");
+    let (_, rest) = readme.split_once("\n    patches:\n").expect("the patch");
+    let lines = rest.lines().map_while(|line| line.strip_prefix("    "));
+    let patch: String = lines.flat_map(|line| [line, "\n"]).collect();
+    let overlay = format!("resources: [../deploy/capabilities]\npatches:\n{patch}");
+    let objects = render::render_own(&overlay).unwrap_or_else(|error| panic!("{error}"));
+    let mut expected = needed(Form::Capabilities);
+    assert!(expected.remove(&format!("{:?}", What::Capability("SYS_RESOURCE"))));
+    assert_eq!(given(&objects), expected);
+    // The same with Helm.
+    let (_, rest) = readme.split_once("--set 'capabilities={").expect("the values");
+    let names: Vec<_> = rest.split_once('}').expect("their end").0.split(',').collect();
+    let chart = render::chart(&json!({ "form": "capabilities", "capabilities": names }));
+    assert_eq!(given(&chart.expect("Helm takes them")), expected);
+}
+
+/// README's lines for kustomize: the overlay that they write, with the line that `cargo xtask image` writes (its own test has that file).
 #[test]
 fn the_readme_installs_the_image_by_its_digest() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("it can be read");

@@ -1,6 +1,6 @@
 //! The manifests in deploy/: that Kubernetes accepts them, that the program accepts its arguments, and that they meet its needs
 //! and give nothing else. `tests/daemonset.rs` runs containers by them, and so do guests (`tests/scenario/src/deployed.rs`), where
-//! `oci` gives runc the configuration that a container runtime would. Needs kubectl (`cargo xtask setup --tools`).
+//! `oci` gives runc the configuration that a container runtime would. Needs kubectl and Helm (`cargo xtask setup --tools`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -26,6 +26,7 @@ use crashtrace_test_support::deploy::needs::{
 use crashtrace_test_support::deploy::render;
 
 mod documents;
+mod helm;
 mod reports;
 
 fn root() -> &'static Path {

@@ -10,20 +10,37 @@ use serde_json::{Value, json};
 use super::{Form, of_kind, rendered, root, watch, with};
 use crashtrace::cli::KubeWrites;
 
-const CRD: &str = "deploy/reports/crd.yaml";
+/// Helm reads no file outside of its chart.
+const COPIES: [&str; 2] = ["deploy/reports/crd.yaml", "deploy/helm/crashtrace/files/crd.yaml"];
 const HEAD: &str = "# Made of the type in crashtrace/src/crash_report.rs: `CRASHTRACE_BLESS=1 cargo test -p crashtrace --test deploy crd`.\n";
 
 #[test]
 fn the_crd_is_the_types() {
-    let path = root().join(CRD);
-    let made = serde_json::to_value(CrashReport::crd()).expect("JSON");
+    let made = whole(serde_json::to_value(CrashReport::crd()).expect("JSON"));
     if std::env::var_os("CRASHTRACE_BLESS").is_some() {
         let yaml = serde_saphyr::to_string(&made).expect("YAML");
-        std::fs::write(&path, format!("{HEAD}{yaml}")).expect("it can be written");
+        for path in COPIES {
+            std::fs::write(root().join(path), format!("{HEAD}{yaml}")).expect("it can be written");
+        }
     }
-    let kept = std::fs::read_to_string(&path).expect("it can be read");
-    let kept: Value = serde_saphyr::from_str(&kept).expect("YAML");
-    assert_eq!(kept, made, "{CRD} is not the type's: see its first line");
+    for path in COPIES {
+        let kept = std::fs::read_to_string(root().join(path)).expect("it can be read");
+        let kept: Value = serde_saphyr::from_str(&kept).expect("YAML");
+        assert_eq!(kept, made, "{path} is not the type's: see its first line");
+    }
+}
+
+/// With whole numbers as such: Kubernetes' types have bounds as floats, and kustomize prints `0.0` as `0`, which Helm does not.
+fn whole(value: Value) -> Value {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 => json!(float as i64),
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(whole).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, whole(value))).collect(),
+        other => other,
+    }
 }
 
 /// What the API server refuses in a schema of a CRD (`structural schemas`), as far as a derived one could have it.

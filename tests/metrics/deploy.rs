@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use crashtrace::metrics::incidents::{expected, word};
 use crashtrace::metrics::table::{Metric, Row};
+use crashtrace::schema::{Cause, Kind};
 use serde_json::Value;
+use strum::VariantArray as _;
 
 use crate::prometheus::{Target, config, deployed, pleases, text, yaml};
 
@@ -84,7 +87,6 @@ fn the_labels_of_a_query_are_found() {
 /// Words of the report's enums: a label that has another value never matches.
 #[test]
 fn values_that_are_queried_exist() {
-    use crashtrace::metrics::incidents::{expected, word};
     let known: BTreeSet<_> = expected()
         .iter()
         .flat_map(|(kind, cause, level)| [word(kind), word(cause), word(level)])
@@ -97,6 +99,65 @@ fn values_that_are_queried_exist() {
             }
         }
     }
+}
+
+/// Alerts on a cause: those that choose it by its label, or by a metric that has no other cause.
+fn alerts_on(cause: &str) -> BTreeSet<String> {
+    let chosen = format!("cause=\"{cause}\"");
+    let of_it = |expr: &str| {
+        expr.contains(&chosen) || (cause == "health_check" && expr.contains(&Metric::ProbeKills.row().name()))
+    };
+    let all = of_alerts("alert").into_iter().zip(of_alerts("expr"));
+    all.filter(|(_, expr)| of_it(expr)).map(|(name, _)| name).collect()
+}
+
+/// A new cause has an alert, or a reason why it has none: the table in README.md is the list.
+#[test]
+fn each_cause_has_its_alerts_or_is_left_out_with_a_reason() {
+    let readme = text("README.md");
+    let rows = readme.lines().skip_while(|line| !line.starts_with("| cause | alert")).skip(2);
+    let rows: Vec<Vec<_>> = rows
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let causes: Vec<_> = Cause::VARIANTS.iter().map(|cause| format!("`{}`", word(cause))).collect();
+    assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), causes);
+    for row in rows {
+        let [cause, alerts, why] = row.as_slice() else { panic!("{row:?}") };
+        assert!(!why.is_empty(), "{cause} has no reason");
+        let listed = alerts.split(", ").filter(|name| *name != "-").map(str::to_owned).collect();
+        assert_eq!(alerts_on(cause.trim_matches('`')), listed, "{cause}");
+    }
+}
+
+/// Whether this query has a curve for each cause of this kind of incident, by a metric that has that kind.
+fn shows_causes_of(query: &str, kind: Kind) -> bool {
+    let is = |metric: Metric| query.contains(&metric.row().name());
+    let has_kind = match kind {
+        Kind::OomKill if is(Metric::OomKills) => true,
+        Kind::ContainerExit if is(Metric::ContainerEnds) => true,
+        _ if is(Metric::Incidents) && !query.contains("kind=\"") && !query.contains("kind=~") => {
+            let excluded = query.split("kind!~\"").nth(1).and_then(|rest| rest.split('"').next());
+            !excluded.into_iter().flat_map(|kinds| kinds.split('|')).any(|it| it == word(&kind))
+        }
+        _ => false,
+    };
+    let by_cause = query.split("by (").nth(1).and_then(|rest| rest.split(')').next());
+    let by_cause = by_cause.is_some_and(|list| list.split(", ").any(|label| label == "cause"));
+    has_kind && by_cause && !query.contains("cause=") && !query.contains("cause!")
+}
+
+#[test]
+fn the_dashboard_shows_every_cause_of_every_kind_of_incident() {
+    let queries = queries();
+    for kind in Kind::VARIANTS {
+        assert!(queries.iter().any(|query| shows_causes_of(query, *kind)), "{kind:?}: {queries:#?}");
+    }
+    let but = "sum by (cause) (crashtrace_incidents_total{kind!~\"oom_kill|oom_wait\"})";
+    assert!(shows_causes_of(but, Kind::OomNoKill) && !shows_causes_of(but, Kind::OomKill));
+    assert!(!shows_causes_of("sum by (node) (crashtrace_oom_kills_total)", Kind::OomKill));
+    let one = "sum by (cause) (crashtrace_oom_kills_total{cause=\"cgroup_oom\"})";
+    assert!(!shows_causes_of(one, Kind::OomKill));
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub(crate) mod docs;
 pub(crate) mod fixtures;
 pub(crate) mod fuzz;
 pub(crate) mod image;
+pub(crate) mod krew;
 pub(crate) mod setup;
 pub(crate) mod test;
 pub(crate) mod vm;

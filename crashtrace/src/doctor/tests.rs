@@ -7,6 +7,8 @@ use crate::kernel::plan::{AttachKind, Functions};
 use crate::self_test::{self, Wrong};
 use crate::symbols::tests::every_function;
 
+pub(super) mod remedies;
+
 pub(super) const PROBE: Attach =
     Attach { program: program::WARN_ALLOC, kind: AttachKind::Kprobe, target: "warn_alloc" };
 pub(super) const TRACEPOINT: Attach =

@@ -44,7 +44,7 @@ pub fn misread(report: &SelfTestReport, facts: &HostFacts) -> Option<Refusal> {
             ),
             match facts.btf_source {
                 BtfSource::Kernel => format!(
-                    "report this with the output of `crashtrace doctor`: kernel {release} is not laid out as its BTF says"
+                    "report kernel {release} with the output of `crashtrace doctor`: it is not laid out as its BTF says"
                 ),
                 _ => another,
             },

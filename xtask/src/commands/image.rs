@@ -2,28 +2,19 @@
 //! daemon, and no network but for building the program; the same commit gives the same image.
 
 use crate::arch::Arch;
-use crate::packages::{self, Package};
-use crate::{build, exec, files, toolchain, tools};
+use crate::release::{self, ARCHITECTURES, PROGRAM, VERSION, git};
+use crate::{exec, files, toolchain, tools};
 use anyhow::{Context as _, Result, ensure};
 use buildah::Facts;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 mod buildah;
-mod licences;
-mod sbom;
 
 /// The name of an image without a registry. deploy/ has it too.
 const NAME: &str = "localhost/crashtrace";
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The program's file, which is the entry point.
-const PROGRAM: &str = "crashtrace";
-/// Bound of the program's size: it is pulled onto every node, and its pages count against the agent's memory.
-const PROGRAM_MAX_BYTES: u64 = 12_000_000;
-const ARCHITECTURES: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
 
 /// Build the agent's image for amd64 and arm64, as an OCI archive, and print its path.
 #[derive(clap::Args)]
@@ -31,8 +22,8 @@ pub(crate) struct Args {
     /// Write the archive here [default: target/image/crashtrace-VERSION.tar]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The image's name in a registry, as registry.example/crashtrace, for target/image/kustomization.yaml, which pins the
-    /// manifests to this image [default: localhost/crashtrace]
+    /// The image's name in a registry, as registry.example/crashtrace, for target/image/kustomization.yaml and
+    /// target/image/values.yaml (Helm), which pin the manifests to this image [default: localhost/crashtrace]
     #[arg(long, value_name = "NAME", default_value = NAME, hide_default_value = true)]
     registry: String,
     /// Build it again from scratch, in another folder, and fail if it is another image
@@ -50,10 +41,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let output = args.output.clone().unwrap_or_else(|| dir.join(format!("{PROGRAM}-{VERSION}.tar")));
     let digest = make(files::root(), &dir, &output)?;
     eprintln!("xtask: {NAME}:{VERSION} is {digest}, for {}", ARCHITECTURES.map(Arch::debian).join(" and "));
-    let pinned = dir.join("kustomization.yaml");
-    fs::write(&pinned, pin(&args.registry, &digest))
-        .with_context(|| format!("cannot write {}", pinned.display()))?;
-    eprintln!("xtask: {} pins the manifests to this image", pinned.display());
+    for (name, text) in [
+        ("kustomization.yaml", pin(&args.registry, &digest)),
+        ("values.yaml", helm_values(&args.registry, &digest)),
+    ] {
+        let pinned = dir.join(name);
+        fs::write(&pinned, text).with_context(|| format!("cannot write {}", pinned.display()))?;
+        eprintln!("xtask: {} pins the manifests to this image", pinned.display());
+    }
     if args.again {
         let tree = copy_of_sources(&files::target_dir().join("image-again"))?;
         same(&digest, &tree)?;
@@ -69,15 +64,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Makes the image from this workspace, by way of files in `dir`, and returns its digest.
 fn make(root: &Path, dir: &Path, output: &Path) -> Result<String> {
-    let time = time()?;
-    let created = jiff::Timestamp::from_second(i64::try_from(time)?)?.to_string();
+    let time = release::time()?;
+    let created = release::written(time)?;
     let files = dir.join("files");
     files::remove_dir(&files)?;
     for arch in ARCHITECTURES {
-        let program = program(root, arch)?;
-        let mut all = vec![File { path: PROGRAM, mode: 0o755, contents: program }];
-        all.extend(texts(&packages::of_agent(arch.target())?, &created)?);
-        lay_out(&all, &files.join(arch.debian()))?;
+        release::lay_out(&release::files(root, arch, &created)?, &files.join(arch.debian()))?;
     }
     let name = format!("{NAME}:{VERSION}");
     let facts = Facts { name: &name, annotations: &annotations(&created)?, time };
@@ -94,6 +86,17 @@ fn pin(registry: &str, digest: &str) -> String {
          {0:2}- name: {NAME}\n\
          {0:4}newName: {registry}\n\
          {0:4}digest: {digest}\n",
+        ""
+    )
+}
+
+/// The same as values of the Helm chart.
+fn helm_values(registry: &str, digest: &str) -> String {
+    format!(
+        "# Pins crashtrace {VERSION} to this build: give this file to `helm install --values`.\n\
+         image:\n\
+         {0:2}repository: {registry}\n\
+         {0:2}digest: {digest}\n",
         ""
     )
 }
@@ -150,80 +153,6 @@ fn annotations(created: &str) -> Result<BTreeMap<&'static str, String>> {
         all.insert("org.opencontainers.image.revision", git(&["rev-parse", "HEAD"])?);
     }
     Ok(all)
-}
-
-/// The time of all files in the image: `SOURCE_DATE_EPOCH` if set, else that of the commit.
-fn time() -> Result<u64> {
-    let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(seconds) => seconds,
-        Err(_) => git(&["log", "-1", "--format=%ct"])?,
-    };
-    seconds.parse().with_context(|| {
-        format!("`{seconds}` is no number of seconds (SOURCE_DATE_EPOCH, or the time of the commit)")
-    })
-}
-
-fn git(arguments: &[&str]) -> Result<String> {
-    let said = exec::output(Command::new("git").args(arguments).current_dir(files::root()))?;
-    Ok(said.trim().to_owned())
-}
-
-/// A file of the image.
-struct File<'a> {
-    path: &'a str,
-    mode: u32,
-    contents: Vec<u8>,
-}
-
-/// The program for this architecture.
-fn program(root: &Path, arch: Arch) -> Result<Vec<u8>> {
-    let paths = build::build_in(root, &[build::Program::Crashtrace], "release", Some(arch.target()))?;
-    let program = paths.first().context("cargo built nothing")?;
-    let contents = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    check_program(&contents, root).with_context(|| program.display().to_string())?;
-    Ok(contents)
-}
-
-/// Licences and SBOM.
-fn texts(packages: &[Package], created: &str) -> Result<Vec<File<'static>>> {
-    let file = |path, contents: Vec<u8>| File { path, mode: 0o644, contents };
-    let mut files = Vec::new();
-    for path in ["licenses/LICENSE-APACHE", "licenses/LICENSE-GPL-2.0", "licenses/LICENSE-MIT"] {
-        let name = path.trim_start_matches("licenses/");
-        let contents = fs::read(files::root().join(name)).with_context(|| format!("cannot read {name}"))?;
-        files.push(file(path, contents));
-    }
-    files.push(file("licenses/THIRD-PARTY", licences::third_party(packages)?.into_bytes()));
-    files.push(file("licenses/RUST-LIBRARY.html", licences::rust_library()?));
-    files.push(file("sbom.cdx.json", sbom::cyclonedx(packages, created)?.into_bytes()));
-    Ok(files)
-}
-
-/// Checks the size, and that no path of this machine is in it: another machine would build another image.
-fn check_program(program: &[u8], root: &Path) -> Result<()> {
-    let size = program.len() as u64;
-    ensure!(size <= PROGRAM_MAX_BYTES, "it has {size} bytes, more than {PROGRAM_MAX_BYTES}");
-    for path in build::paths_of_this_machine(root)? {
-        let path = path.display().to_string();
-        let within = program.windows(path.len()).any(|bytes| bytes == path.as_bytes());
-        ensure!(!within, "the path {path} is in it: built elsewhere it would be another program");
-    }
-    Ok(())
-}
-
-/// Writes files below a folder, readable for all whatever the umask.
-fn lay_out(files: &[File<'_>], dir: &Path) -> Result<()> {
-    let failed = || format!("cannot write to {}", dir.display());
-    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
-    for file in files {
-        let path = dir.join(file.path);
-        let folder = path.parent().context("a file lies in a folder")?;
-        fs::create_dir_all(folder).with_context(failed)?;
-        mode(folder, 0o755).with_context(failed)?;
-        fs::write(&path, &file.contents).with_context(failed)?;
-        mode(&path, file.mode).with_context(failed)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ pub(crate) struct Args {
     /// Also what the tests make pods with: containerd, runc and busybox (installed with apt).
     #[arg(long)]
     runtime: bool,
-    /// Also what the tests check the stream, the metrics and the manifests with: rsyslog, Prometheus, kubectl (in `target`, not
-    /// installed).
+    /// Also what the tests check the stream, the metrics and the manifests with: rsyslog, Prometheus, kubectl, Helm (in `target`,
+    /// not installed).
     #[arg(long)]
     tools: bool,
 }

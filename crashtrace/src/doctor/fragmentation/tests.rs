@@ -1,4 +1,5 @@
 use super::*;
+use crate::doctor::tests::remedies::flaw;
 use crate::doctor::tests::{EXITS, PROBE};
 use crate::doctor::{Findings, TierTrial, Usability, assemble};
 use crate::event::Hook;
@@ -148,7 +149,7 @@ fn settings_that_are_plainly_bad_for_these_zones_have_a_remedy_each() {
     };
     let given = remedies(&fragmented(), &with(bad)).join("\n");
     for (at, part) in [
-        "no free block has 32K: `echo 1 > /proc/sys/vm/compact_memory`",
+        "run `echo 1 > /proc/sys/vm/compact_memory` to compact memory now, as far as its pages are movable: no free block has 32K",
         "vm.compaction_proactiveness=20",
         "vm.compact_unevictable_allowed=1",
         "vm.extfrag_threshold=500: at 900",
@@ -159,6 +160,7 @@ fn settings_that_are_plainly_bad_for_these_zones_have_a_remedy_each() {
     {
         assert!(given.lines().nth(at).is_some_and(|line| line.contains(part)), "{part}: {given}");
     }
+    assert!(given.lines().all(|remedy| flaw(remedy).is_none()), "{given}");
     // With one more page, half of it is reached.
     let good = MemorySettings { min_free_kbytes: Some(4004), ..healthy().memory };
     let given = remedies(&fragmented(), &with(good));

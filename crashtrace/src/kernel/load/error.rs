@@ -130,11 +130,11 @@ impl Scarce {
     fn remedy(self) -> String {
         match self {
             Self::OpenFiles { .. } => {
-                format!("raise that limit to {OPEN_FILES} (LimitNOFILE= of systemd, ulimit -n)")
+                format!("raise the limit of open files to {OPEN_FILES} (RLIMIT_NOFILE; LimitNOFILE= of systemd, ulimit -n)")
             }
-            Self::OpenFilesOfNode => "raise fs.file-max".to_owned(),
+            Self::OpenFilesOfNode => "raise sysctl fs.file-max".to_owned(),
             Self::LockedMemory { .. } => {
-                "give crashtrace CAP_SYS_RESOURCE, or lift the limit (LimitMEMLOCK=infinity of systemd, ulimit -l \
+                "give crashtrace CAP_SYS_RESOURCE, or lift the limit of locked memory (LimitMEMLOCK=infinity of systemd, ulimit -l \
                  unlimited)"
                     .to_owned()
             }

@@ -27,7 +27,7 @@ const BETTER_HOOKS: &str = "run a kernel that accepts fentry hooks or kprobes (C
 /// while `kernel.perf_event_paranoid` is above 2, which it is by default. Mainline kernels have no such value.
 const PERF_EVENTS_CLOSED_ABOVE: i32 = 2;
 
-const OPEN_PERF_EVENTS: &str = "set sysctl kernel.perf_event_paranoid to 2: above, kernels of some distributions \
+const OPEN_PERF_EVENTS: &str = "set sysctl kernel.perf_event_paranoid to 2: above 2 kernels of some distributions \
     (Debian's for one) accept kprobes only with CAP_SYS_ADMIN, even with CAP_PERFMON";
 
 const UNSEEN_FRAGMENTATION: &str = "failed allocations, and so the fragmentation of the node's memory";
@@ -180,7 +180,9 @@ pub fn blind(tier: &Tier, attached: Optional, facts: &HostFacts, symbols: Option
                     "the kernel does not accept a hook on mem_cgroup_oom_synchronize, in which it sleeps"
                 }
             },
-            Some("boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1), which has no such setting"),
+            Some(
+                "boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1): cgroup v2 has no oom_kill_disable",
+            ),
         );
     }
     match attached.alloc {
@@ -288,7 +290,7 @@ fn not_given(facts: &HostFacts) -> impl Iterator<Item = Blind> {
     let cgroups = hidden_cgroups(facts).map(|why| Blind {
         what: "shared memory of the cgroup whose limit was hit (limit.shmem_bytes)".to_owned(),
         why,
-        remedy: Some("mount the host's /sys/fs/cgroup, read-only, at /host/sys/fs/cgroup for one".to_owned()),
+        remedy: Some("mount the host's /sys/fs/cgroup in crashtrace's container, read-only, for example at /host/sys/fs/cgroup".to_owned()),
         chosen: false,
     });
     let itself = (facts.can(Capability::SysResource) == Some(false)).then(|| Blind {

@@ -39,13 +39,13 @@ pub fn refusals(facts: &HostFacts, kernel: &KernelView) -> Vec<Refusal> {
     if facts.init_user_namespace == Some(false) {
         refusals.push(refuse(
             "this process is in a user namespace, where its capabilities do not count for BPF".to_owned(),
-            "run it as the host's root, not in a rootless container (in a pod: `hostUsers: true`)",
+            "run crashtrace as the host's root, not in a rootless container (in a pod: `hostUsers: true`)",
         ));
     }
     refusals.extend(missing_capabilities(facts).map(|why| {
         refuse(
             why,
-            "run it as root, or give it these capabilities (in a pod: `securityContext.privileged: true`, or \
+            "run crashtrace as root, or give it CAP_BPF and CAP_PERFMON (in a pod: `securityContext.privileged: true`, or \
              BPF and PERFMON in `securityContext.capabilities.add`)",
         )
     }));
@@ -53,7 +53,7 @@ pub fn refusals(facts: &HostFacts, kernel: &KernelView) -> Vec<Refusal> {
         refusals.push(refuse(
             "it is locked down for confidentiality, which keeps BPF programs from reading its memory"
                 .to_owned(),
-            "boot it with `lockdown=integrity` or without lockdown",
+            "boot the kernel with `lockdown=integrity` or without lockdown",
         ));
     }
     if let Some(error) = &facts.btf.error {
@@ -77,7 +77,7 @@ pub fn refusals(facts: &HostFacts, kernel: &KernelView) -> Vec<Refusal> {
     } else if kernel.mark_victim_arg.is_none() {
         refusals.push(refuse(
             format!("the BTF in {} does not describe tracepoint oom:mark_victim", facts.btf.path),
-            "name a BTF file of this very kernel with --btf FILE, or run one that is built with \
+            "name a BTF file of this very kernel with --btf FILE, or run a kernel that is built with \
              CONFIG_TRACEPOINTS",
         ));
     }

@@ -226,3 +226,32 @@ fn names_follow_prometheus() {
         assert!(seen.insert(row.name()), "{} is there twice", row.name());
     }
 }
+
+/// Numbers in words, each with the word after it.
+fn numbers(text: &str) -> Vec<(&str, &str)> {
+    const WORDS: [&str; 9] = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+    let words: Vec<_> = text.split(' ').collect();
+    let after = |at: usize| words.get(at + 1).copied().unwrap_or_default();
+    let is_number = |it: &str| WORDS.contains(&it.trim_end_matches(['.', ',', ';', ':']));
+    words.iter().enumerate().filter(|(_, it)| is_number(it)).map(|(at, it)| (*it, after(at))).collect()
+}
+
+/// A reader has nothing but this text: "up to five" of what?
+#[test]
+fn each_help_text_has_its_units() {
+    let is_unit = |(number, next): &(&str, &str)| {
+        let unit = next.trim_end_matches(['.', ',', ';', ':']);
+        number.chars().all(char::is_alphabetic) && ["seconds", "minutes"].contains(&unit)
+    };
+    for row in Metric::ALL.map(Metric::row) {
+        let name = row.name();
+        if let Some(unit) = row.unit {
+            assert!(row.doc.to_lowercase().contains(unit), "{name} does not say {unit}: {}", row.doc);
+        }
+        let bare: Vec<_> = numbers(row.doc).into_iter().filter(|found| !is_unit(found)).collect();
+        assert!(bare.is_empty(), "{name} has numbers of nothing, {bare:?}: {}", row.doc);
+    }
+    let bad = numbers("asked every five, and up to ten. After five seconds");
+    assert_eq!(bad, [("five,", "and"), ("ten.", "After"), ("five", "seconds")]);
+    assert_eq!(bad.iter().filter(|found| is_unit(found)).count(), 1);
+}

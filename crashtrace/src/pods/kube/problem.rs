@@ -120,19 +120,19 @@ impl Problem {
             Self::Token { .. } | Self::Ca { .. } => {
                 "let the pod have its service account's files (automountServiceAccountToken), as regular files"
             }
-            Self::Kubeconfig { .. } => "fix that file, or name another with --kubeconfig",
+            Self::Kubeconfig { .. } => "fix the kubeconfig, or name another with --kubeconfig",
             Self::Unreachable { .. } | Self::Silent(_) | Self::Quiet(_) | Self::Broken(_) => {
                 "check that this node reaches the API server: network, network policies, firewalls, and the server's health"
             }
-            Self::Untrusted { .. } => "give the CA certificate of this cluster",
+            Self::Untrusted { .. } => "give crashtrace the CA certificate of this cluster",
             Self::Refused { code: 401, .. } => {
-                "give a token or a certificate of this cluster that has not expired"
+                "give crashtrace a token or a certificate of this cluster that has not expired"
             }
             Self::Refused { code: 403, .. } => {
                 "bind the service account, or the user, to a ClusterRole with list and watch on pods"
             }
             Self::Refused { .. } | Self::Nonsense(_) => "check the API server's address, and its log",
-            Self::Fault(_) => "please report it",
+            Self::Fault(_) => "report this fault of crashtrace",
         }
     }
 

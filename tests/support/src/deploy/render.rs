@@ -1,4 +1,4 @@
-//! The objects that kubectl renders of a folder.
+//! The objects that kubectl renders of a folder, and Helm of the chart.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,13 +27,44 @@ pub fn render(dir: &Path) -> Vec<Value> {
 }
 
 fn kustomize(dir: &Path) -> Result<Vec<Value>, String> {
-    let output = Command::new(kubectl()).arg("kustomize").arg(dir).output();
+    let output = Command::new(tool("kubectl")).arg("kustomize").arg(dir).output();
     let output = output.expect("there is no kubectl: `cargo xtask setup --tools` installs it");
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
-    let text = String::from_utf8(output.stdout).expect("YAML is text");
-    Ok(serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{error}\n{text}")))
+    Ok(objects(output.stdout))
+}
+
+fn objects(yaml: Vec<u8>) -> Vec<Value> {
+    let text = String::from_utf8(yaml).expect("YAML is text");
+    serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// The chart, in the repository.
+pub const CHART: &str = "deploy/helm/crashtrace";
+
+/// The objects of the chart with these values, as `helm install crashtrace --namespace crashtrace` sends them, or Helm's error.
+pub fn chart(values: &Value) -> Result<Vec<Value>, String> {
+    helm(&["template", "--namespace", "crashtrace", "crashtrace"], values).map(objects)
+}
+
+/// What Helm answers to these arguments before the chart's folder, with these values.
+pub fn helm(arguments: &[&str], values: &Value) -> Result<Vec<u8>, String> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("values.json");
+    std::fs::write(&file, values.to_string()).expect("a file");
+    let mut command = Command::new(tool("helm"));
+    command.args(arguments).arg(root().join(CHART)).arg("--values").arg(&file);
+    // Nothing of this user's: no plugins, no repositories, no cluster.
+    for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "KUBECONFIG"] {
+        command.env(name, dir.path().join(name));
+    }
+    let output = command.output().expect("there is no helm: `cargo xtask setup --tools` installs it");
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 /// The objects of an overlay beside deploy/ with this kustomization.yaml.
@@ -65,11 +96,11 @@ pub fn render_with(form: &str, components: &[&str]) -> Result<Vec<Value>, String
 }
 
 /// xtask's, if it installed one (where there was none, or it was too old), else the installed one.
-fn kubectl() -> PathBuf {
+fn tool(name: &str) -> PathBuf {
     // This program is in the same target folder.
     let this = std::env::current_exe().expect("a path");
     let tools = this.ancestors().map(|dir| dir.join("tools")).find(|dir| dir.is_dir());
     let installed = tools.and_then(|tools| std::fs::read_dir(tools).ok()).into_iter().flatten().flatten();
-    let installed = installed.map(|entry| entry.path().join("kubectl/kubectl")).find(|path| path.is_file());
-    installed.unwrap_or_else(|| PathBuf::from("kubectl"))
+    let mut installed = installed.map(|entry| entry.path().join(name).join(name));
+    installed.find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
 }
