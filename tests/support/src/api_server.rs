@@ -78,6 +78,8 @@ type Script = Box<dyn FnMut(&Seen) -> Answer + Send>;
 struct State {
     script: Script,
     events: Script,
+    /// Of a server for any client: it answers all requests.
+    all: Option<Script>,
     seen_events: Vec<Seen>,
     token: String,
     seen: Vec<Seen>,
@@ -105,6 +107,7 @@ impl Server {
         let state = State {
             script: Box::new(script),
             events: Box::new(|_| no_events()),
+            all: None,
             seen_events: Vec::new(),
             token: "good-token".to_owned(),
             seen: Vec::new(),
@@ -164,6 +167,11 @@ impl Server {
     /// Lists of Events; until this is called there are none. They are not among [`Self::seen`].
     pub fn answer_events_by(&self, script: impl FnMut(&Seen) -> Answer + Send + 'static) {
         self.state().events = Box::new(script);
+    }
+
+    /// Answers requests of any path; those of the agent's watch too.
+    pub fn answer_all_by(&self, script: impl FnMut(&Seen) -> Answer + Send + 'static) {
+        self.state().all = Some(Box::new(script));
     }
 
     pub fn seen_events(&self) -> Vec<Seen> {
@@ -311,7 +319,9 @@ async fn answer(
     let path = request.uri().path().to_owned();
     let selector = query.get("fieldSelector").map(String::as_str).unwrap_or_default();
     let of_events = path.starts_with("/api/v1/namespaces/") && path.ends_with("/events");
-    if of_events {
+    if lock(state).all.is_some() {
+        // The script looks at the path.
+    } else if of_events {
         assert!(selector.starts_with("involvedObject.uid="), "{selector}");
     } else {
         assert_eq!((path.as_str(), selector), ("/api/v1/pods", "spec.nodeName=node1"));
@@ -327,7 +337,12 @@ async fn answer(
                 (false, _) => Kind::List,
             };
             let seen = Seen { kind, path, query, at: Instant::now(), connection };
-            if of_events {
+            if let Some(mut all) = state.all.take() {
+                state.seen.push(seen.clone());
+                let answer = all(&seen);
+                state.all = Some(all);
+                answer
+            } else if of_events {
                 state.seen_events.push(seen.clone());
                 (state.events)(&seen)
             } else {
