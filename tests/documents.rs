@@ -127,7 +127,7 @@ fn lost(document: &Document) -> Vec<String> {
             if path.len() < word.len() { path.rsplit_once('/').map_or("", |(path, _)| path) } else { path };
         let is_path = folders.iter().any(|folder| word.starts_with(folder)) && !word.contains(' ');
         is_path
-            && word != "crashtrace/v1"
+            && !matches!(word.as_str(), "crashtrace/v1" | "crashtrace/why/v1")
             && !root().join(path).exists()
             && !root().join(document.folder()).join(path).exists()
     });
