@@ -13,10 +13,9 @@ fn death_by(kill: &str) -> Value {
 fn earlier(mut incident: Value, number: u32) -> Value {
     incident["id"] = format!("earlier-{number}").into();
     let minute = 20 - number;
-    for time in [&mut incident["time"]] {
-        *time = format!("2026-11-22T07:{minute:02}:15.000000000Z").into();
-    }
-    incident["exit"]["time"] = format!("2026-11-22T07:{minute:02}:15.000000000Z").into();
+    let time = format!("2026-11-22T07:{minute:02}:15.000000000Z");
+    incident["exit"]["time"] = time.clone().into();
+    incident["time"] = time.into();
     incident["run"] = json!({ "containerId": format!("{number:064}"), "restartCount": 6 - number });
     incident
 }

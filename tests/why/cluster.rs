@@ -123,3 +123,46 @@ async fn hostile_texts_reach_no_terminal() {
     assert_eq!(harmful, None, "{text:?}");
     assert!(text.contains("|  [31mred 2J"), "{text}");
 }
+
+/// As cloud providers have it; and the context that is named, not the current one.
+#[tokio::test]
+async fn a_program_may_give_the_credentials_and_a_context_is_chosen() {
+    let cluster = probed();
+    let (server, path) = serve(move |seen| cluster.answer(seen)).await;
+    let program = server.file("program");
+    let answer = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"good-token"}}"#;
+    std::fs::write(&program, format!("#!/bin/sh\necho '{answer}'\n")).expect("a file");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(&program, executable).expect("its mode");
+    let user =
+        format!("{{exec: {{apiVersion: client.authentication.k8s.io/v1, command: {}}}}}", program.display());
+    let good = kubeconfig(&server, &user);
+    let config = good.replace("current-context: here", "current-context: absent");
+    std::fs::write(&path, config).expect("a file");
+    let output = run(&path, &[POD]).await;
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
+    assert!(stderr(&output).contains("absent"), "{}", stderr(&output));
+    let output = run(&path, &[POD, "--context", "here", "--no-logs"]).await;
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+    assert!(stdout(&output).contains("failed its liveness probe"), "{}", stdout(&output));
+    assert!(server.seen().iter().all(|seen| !seen.path.ends_with("/log")), "no logs are asked for");
+}
+
+/// kubelet's Events of a static pod have the hash of its configuration for a UID.
+#[tokio::test]
+async fn events_of_a_static_pod_are_found_by_its_hash() {
+    let hash = "349ec37f55eed21f6a216e957a510f10";
+    let mut cluster = probed();
+    cluster.pod["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": hash });
+    let script = move |seen: &Seen| {
+        if !seen.path.ends_with("/events") {
+            return cluster.answer(seen);
+        }
+        let of_hash = seen.query["fieldSelector"] == format!("involvedObject.uid={hash}");
+        let items = if of_hash { cluster.events.clone() } else { Vec::new() };
+        answer(200, &json!({ "kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": items }))
+    };
+    let (_server, path) = serve(script).await;
+    let output = run(&path, &[POD]).await;
+    assert!(stdout(&output).contains("failed its liveness probe"), "{}", stdout(&output));
+}

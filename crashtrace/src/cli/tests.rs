@@ -111,7 +111,7 @@ fn watch_without_options_takes_the_defaults() {
     assert_eq!(config("crashtrace watch").log, LogLevel::Warn);
 }
 
-fn why(line: &str) -> crate::why::Why {
+fn why(line: &str) -> Why {
     match config(line).command {
         Command::Why(why) => why,
         other => panic!("{other:?}"),
@@ -120,7 +120,7 @@ fn why(line: &str) -> crate::why::Why {
 
 #[test]
 fn why_asks_the_cluster_that_is_named_or_none() {
-    use crate::why::{Cluster, Form, Origin, Target, Why};
+    use crate::why::{Cluster, Form, Origin, Target};
     let target = |namespace: Option<&str>| Target {
         namespace: namespace.map(str::to_owned),
         workload: None,

@@ -10,16 +10,13 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::{Api, ListParams, LogParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, LogParams};
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{Request, Selector, Status};
 use kube::{Client, Config};
-use serde::de::DeserializeOwned;
 
 use super::diagnosis::{Log, Outcome, SourceName, SourceState};
 use super::facts::{Facts, Role, View, by_urgency, other, views};
@@ -156,20 +153,7 @@ impl Connection {
 
     /// The pods of a workload.
     async fn pods(&self, kind: WorkloadKind, name: &str) -> Result<Vec<Pod>> {
-        let selector = match kind {
-            WorkloadKind::Deployment => {
-                self.selector(kind, name, |it: Deployment| it.spec.map(|spec| spec.selector)).await
-            }
-            WorkloadKind::StatefulSet => {
-                self.selector(kind, name, |it: StatefulSet| it.spec.map(|spec| spec.selector)).await
-            }
-            WorkloadKind::DaemonSet => {
-                self.selector(kind, name, |it: DaemonSet| it.spec.map(|spec| spec.selector)).await
-            }
-            WorkloadKind::Job => {
-                self.selector(kind, name, |it: Job| it.spec.and_then(|spec| spec.selector)).await
-            }
-        }?;
+        let selector = self.selector(kind, name).await?;
         let asked = self.asked("list", "pods");
         let params = ListParams::default().labels_from(&selector).limit(MOST_OBJECTS);
         let api = self.api::<Pod>();
@@ -178,27 +162,21 @@ impl Connection {
         Ok(list.items)
     }
 
-    async fn selector<K>(
-        &self,
-        kind: WorkloadKind,
-        name: &str,
-        of: impl FnOnce(K) -> Option<LabelSelector>,
-    ) -> Result<Selector>
-    where
-        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
+    /// Nothing else of a workload is read, so its type is none of the four: each would bring the code that reads all of it.
+    async fn selector(&self, kind: WorkloadKind, name: &str) -> Result<Selector> {
         let asked = self.asked("get", kind.resource());
-        let api = self.api::<K>();
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &api_resource(kind));
         let workload = within(&asked, api.get(name)).await.map_err(|refusal| match refusal {
             Refusal::NoObject(_) => {
                 anyhow!("there is no {} {name} in namespace {}", kind.kind(), self.namespace)
             }
             other => anyhow!("{}", other.text().to_owned()),
         })?;
-        let selector = of(workload).ok_or_else(|| anyhow!("{} {name} has no selector", kind.kind()))?;
+        let selector = workload.data.get("spec").and_then(|spec| spec.get("selector")).cloned();
+        let selector = selector.ok_or_else(|| anyhow!("{} {name} has no selector", kind.kind()))?;
+        let selector: LabelSelector = serde_json::from_value(selector)
+            .with_context(|| format!("the selector of {} {name} cannot be read", kind.kind()))?;
         // An empty one would be all pods of the namespace.
         let is_empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
             && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
@@ -215,7 +193,7 @@ impl Connection {
         let name = pod.metadata.name.clone().unwrap_or_default();
         let api = self.api::<CrashReport>();
         match within(&asked, api.get(&name)).await {
-            Ok(report) if Some(&report.spec.pod_uid) == pod.metadata.uid.as_ref() => {
+            Ok(report) if uids(pod).any(|uid| *uid == report.spec.pod_uid) => {
                 (Some(report.spec), SourceState::read(SourceName::CrashReport))
             }
             Ok(_) => {
@@ -239,10 +217,9 @@ impl Connection {
     /// The pod's Events. Those of a static pod have its config hash for a UID.
     async fn events(&self, pod: &Pod) -> (Vec<Event>, SourceState) {
         let asked = self.asked("list", "events");
-        let mirror = pod.metadata.annotations.as_ref().and_then(|it| it.get("kubernetes.io/config.mirror"));
         let api = self.api::<Event>();
         let mut events = Vec::new();
-        for uid in [pod.metadata.uid.as_ref(), mirror].into_iter().flatten() {
+        for uid in uids(pod) {
             let params =
                 ListParams::default().fields(&format!("involvedObject.uid={uid}")).limit(MOST_OBJECTS);
             match within(&asked, api.list(&params)).await {
@@ -325,6 +302,26 @@ impl Connection {
         let bytes = bytes.await?;
         let text = String::from_utf8_lossy(&bytes);
         Ok(text.lines().map(str::to_owned).collect())
+    }
+}
+
+/// The pod's UID. What kubelet and the runtime say of a static pod has its config hash in its place.
+fn uids(pod: &Pod) -> impl Iterator<Item = &String> {
+    let annotations = pod.metadata.annotations.as_ref();
+    let mirror = annotations.and_then(|annotations| annotations.get("kubernetes.io/config.mirror"));
+    [pod.metadata.uid.as_ref(), mirror].into_iter().flatten()
+}
+
+/// Where the API has a kind of workload.
+fn api_resource(kind: WorkloadKind) -> ApiResource {
+    let (plural, group) = kind.resource().split_once('.').unwrap_or_default();
+    let version = "v1";
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: format!("{group}/{version}"),
+        kind: kind.kind().to_owned(),
+        plural: plural.to_owned(),
     }
 }
 

@@ -50,9 +50,18 @@ pub(super) fn tell(scene: &Scene<'_>) -> Told {
     let mut told = scene
         .not_started()
         .or_else(|| scene.by_the_pods_end())
-        .or_else(|| scene.by_oom())
+        // A probe may have failed before the pod was deleted.
         .or_else(|| scene.by_events())
+        .or_else(|| scene.by_deletion())
+        .or_else(|| scene.by_oom())
         .unwrap_or_else(|| scene.by_code());
+    if scene.run.reason() == "OOMKilled" && !matches!(told.cause, Cause::OomKilled | Cause::StartOom) {
+        told.contradictions.push(format!(
+            "the status says OOMKilled, and {} was being ended for another reason: OOMKilled can be left over from an earlier OOM kill in it, \
+             or, on cgroup v1, come from another container of the pod; only the kernel knows whether this end was one",
+            scene.subject
+        ));
+    }
     let reason = if scene.run.reason().is_empty() { "no reason" } else { scene.run.reason() };
     told.evidence.insert(0, format!("the status says {} with exit code {}", quoted(reason), scene.code()));
     let message = scene.run.by.message.as_deref().unwrap_or_default().trim();

@@ -181,7 +181,11 @@ fn owners<'a>(line: &'a Value, end: Option<&'a Value>) -> Vec<&'a Value> {
     let of_ends = [Some(line), end].into_iter().flatten().map(|line| &line["exit"]["process"]["owner"]);
     let mut owners: Vec<&Value> = Vec::new();
     for owner in of_ends.chain(of_victims()).filter(|owner| has_pod(owner)) {
-        if !owners.iter().any(|known| is_same(known, owner)) {
+        // The kernel's victim may be known as the pod's only, and the container's end says which container it was.
+        let is_known = |known: &&Value| {
+            is_same(known, owner) || (owner["container"].is_null() && known["pod_uid"] == owner["pod_uid"])
+        };
+        if !owners.iter().any(is_known) {
             owners.push(owner);
         }
     }

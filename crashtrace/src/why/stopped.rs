@@ -9,19 +9,9 @@ use super::facts::{condition, phase, pod_message, pod_reason, time};
 use crate::phrase::quoted;
 
 impl Scene<'_> {
-    /// kubelet evicts the pod, its deadline is over, it is deleted, or the node shuts down.
+    /// kubelet or a controller ended the pod, and its status says why.
     pub(super) fn by_the_pods_end(&self) -> Option<Told> {
-        if !self.run.is_last {
-            return None;
-        }
-        let mut told = self.end_of_pod()?;
-        if self.run.reason() == "OOMKilled" {
-            told.contradictions.push(format!(
-                "the status says OOMKilled, and the pod was stopped at that time: the reason can be left over from an earlier OOM kill in \
-                 {}, or, on cgroup v1, come from another container of the pod; only the kernel knows whether this end was one",
-                self.subject
-            ));
-        }
+        let mut told = self.end_of_pod().filter(|_| self.run.is_last)?;
         if self.run.reason() == "ContainerStatusUnknown" {
             told.evidence.push(
                 "ContainerStatusUnknown: kubelet had lost the container, and 137 stands for a code that it does not know".to_owned(),
@@ -35,41 +25,39 @@ impl Scene<'_> {
         if let Some(reason) = pod_reason(self.pod).filter(|_| phase(self.pod) == Some("Failed")) {
             return Some(self.of_pod_reason(reason));
         }
-        if let Some(word) = disruption(self.pod) {
-            let (reason, what, remedy) = match word {
-                "EvictionByEvictionAPI" => (
-                    "by an eviction through the API",
-                    "the pod was evicted through the API (a drain of the node, the cluster autoscaler or the descheduler)",
-                    "Nothing is wrong with the container. A PodDisruptionBudget bounds how many pods go at once.",
-                ),
-                "PreemptionByScheduler" => (
-                    "by a preemption",
-                    "the scheduler preempted the pod for one of higher priority",
-                    "Give the pod a priorityClassName of higher priority, or the cluster more room.",
-                ),
-                "TerminationByKubelet" => (
-                    "by an eviction",
-                    "kubelet terminated the pod: for lack of a resource on the node, or since the node shuts down",
-                    "Look at the pod's status.message and the node's conditions; requests that match the use protect a pod.",
-                ),
-                "DeletionByTaintManager" => (
-                    "by a taint of its node",
-                    "the pod was deleted since it does not tolerate a taint of its node",
-                    "Look at the node's taints and conditions: `kubectl describe node`.",
-                ),
-                _ => (
-                    "by a disruption",
-                    "the pod was ended on purpose",
-                    "Nothing is wrong with the container.",
-                ),
-            };
-            let cause = if word == "TerminationByKubelet" { Cause::Evicted } else { Cause::Stopped };
-            let told = Told::new(cause, reason, format!("{who} was stopped: {what}"), remedy.to_owned());
-            return Some(
-                told.because(format!("the pod's condition DisruptionTarget has the reason {}", quoted(word))),
-            );
-        }
-        let began = self.deletion_began()?;
+        let word = disruption(self.pod)?;
+        let (reason, what, remedy) = match word {
+            "EvictionByEvictionAPI" => (
+                "by an eviction through the API",
+                "the pod was evicted through the API (a drain of the node, the cluster autoscaler or the descheduler)",
+                "Nothing is wrong with the container. A PodDisruptionBudget bounds how many pods go at once.",
+            ),
+            "PreemptionByScheduler" => (
+                "by a preemption",
+                "the scheduler preempted the pod for one of higher priority",
+                "Give the pod a priorityClassName of higher priority, or the cluster more room.",
+            ),
+            "TerminationByKubelet" => (
+                "by an eviction",
+                "kubelet terminated the pod: for lack of a resource on the node, or since the node shuts down",
+                "Look at the pod's status.message and the node's conditions; requests that match the use protect a pod.",
+            ),
+            "DeletionByTaintManager" => (
+                "by a taint of its node",
+                "the pod was deleted since it does not tolerate a taint of its node",
+                "Look at the node's taints and conditions: `kubectl describe node`.",
+            ),
+            _ => ("by a disruption", "the pod was ended on purpose", "Nothing is wrong with the container."),
+        };
+        let cause = if word == "TerminationByKubelet" { Cause::Evicted } else { Cause::Stopped };
+        let told = Told::new(cause, reason, format!("{who} was stopped: {what}"), remedy.to_owned());
+        Some(told.because(format!("the pod's condition DisruptionTarget has the reason {}", quoted(word))))
+    }
+
+    /// The pod was deleted before this run ended.
+    pub(super) fn by_deletion(&self) -> Option<Told> {
+        let who = self.subject;
+        let began = self.deletion_began().filter(|_| self.run.is_last)?;
         let finished = self.run.finished()?;
         (finished.as_second() >= began.as_second()).then(|| {
             let told = Told::new(

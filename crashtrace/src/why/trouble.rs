@@ -233,13 +233,15 @@ impl Around<'_> {
             ));
         }
         spec.readiness_probe.as_ref()?;
+        let failure = unhealthy("Readiness");
+        let probe = if failure.is_some() { "fails" } else { "has not succeeded yet" };
         Some(finding(
             Cause::NotReady,
             format!(
-                "{} runs and is not ready: its readiness probe fails; this is no crash, and it ends nothing",
+                "{} runs and is not ready: its readiness probe {probe}; this is no crash, and it ends nothing",
                 self.subject
             ),
-            unhealthy("Readiness").into_iter().collect(),
+            failure.into_iter().collect(),
             "Find why the readiness probe fails: until it succeeds, Services send the pod no requests.",
         ))
     }

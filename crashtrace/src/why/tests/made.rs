@@ -196,6 +196,23 @@ fn a_failed_post_start_hook_explains_the_end_that_it_made() {
     );
 }
 
+/// The pod is deleted while kubelet ends a container for its probe; and OOMKilled may be left over then.
+#[test]
+fn a_probe_that_failed_before_the_deletion_is_the_cause() {
+    let ended = json!({ "terminated": {
+        "exitCode": 137, "reason": "OOMKilled", "startedAt": "2026-11-22T08:04:00Z", "finishedAt": "2026-11-22T08:05:00Z",
+    } });
+    let mut pod = pod(&ended, &json!({ "phase": "Failed" }));
+    pod["metadata"]["deletionTimestamp"] = "2026-11-22T08:05:28Z".into();
+    pod["metadata"]["deletionGracePeriodSeconds"] = 30.into();
+    let deleted = of(pod.clone(), &[]);
+    assert_eq!(deleted.containers[0].runs[0].cause, "stopped");
+    assert_eq!(deleted.containers[0].runs[0].contradictions.len(), 1);
+    let probed = of(pod, &[event("Killing", "Container api failed liveness probe, will be restarted")]);
+    assert_eq!(probed.containers[0].runs[0].cause, "health_check");
+    assert_eq!(probed.containers[0].runs[0].contradictions.len(), 1);
+}
+
 #[test]
 fn no_node() {
     for (reason, message, remedy) in [

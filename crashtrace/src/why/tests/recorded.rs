@@ -49,7 +49,10 @@ fn ends(facts: &Facts) -> Ends {
     containers.map(|container| (container.name, container.runs.iter().map(of).collect())).collect()
 }
 
-fn expected(ends: &[(&str, &[(u32, &str, usize)])]) -> Ends {
+/// The same, as a table has it.
+type Expected<'a> = [(&'a str, &'a [(u32, &'a str, usize)])];
+
+fn expected(ends: &Expected<'_>) -> Ends {
     let run = |(restart, cause, contradictions): &(u32, &str, usize)| {
         (*restart, (*cause).to_owned(), *contradictions)
     };
