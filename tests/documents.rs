@@ -202,6 +202,16 @@ fn the_exit_codes_are_those_of_the_help() {
     assert_eq!(page.column("exit code"), codes.collect());
 }
 
+#[test]
+fn each_cause_of_why_is_explained() {
+    use crashtrace::why::cause::Cause;
+    let page = Document::read("crashtrace/docs/commands.md");
+    let words = page.words();
+    for cause in <Cause as strum::VariantArray>::VARIANTS {
+        assert!(words.contains(&cause.name()), "{}", cause.name());
+    }
+}
+
 /// The texts for readers: documents, manifests and their files, reports as text, and the help. By name.
 fn readings() -> Vec<(String, String)> {
     fn find(folder: &Path, found: &mut Vec<(String, String)>) {

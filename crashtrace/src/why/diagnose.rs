@@ -2,13 +2,13 @@
 
 use super::cause::Cause;
 use super::diagnosis::{ContainerDiagnosis, Diagnosis, Incident, SCHEMA};
-use super::ended::Scene;
+use super::ended::{Scene, tell};
 use super::events::Events;
 use super::facts::{Ended, Facts, View, phase, time, views, workload};
 use super::runs::{self, Runs};
 use super::summary::summary;
 use super::trouble::{self, Around};
-use super::words::{Subject, ago, seconds, seconds_until};
+use super::words::{Subject, ago, seconds, seconds_since};
 use crate::crash_report::ContainerReport;
 use crate::phrase::quoted;
 
@@ -80,7 +80,7 @@ fn container(facts: &Facts, view: &View<'_>, events: &Events<'_>) -> ContainerDi
     let report = report_of(facts, view.name);
     let ended = view.ended();
     let pod = facts.pod.as_ref();
-    let told = |run: &Ended<'_>| pod.map(|pod| runs::told(&Scene { pod, view, run, events, subject }));
+    let told = |run: &Ended<'_>| pod.map(|pod| tell(&Scene { pod, view, run, events, subject }));
     let joined = runs::join(Some(view), report, subject, told, &ended);
     let unknown =
         u64::from(view.ends()).saturating_sub(runs::known(&joined.ended)).saturating_sub(joined.only_counted);
@@ -123,7 +123,7 @@ fn state(facts: &Facts, view: &View<'_>) -> Option<String> {
     if let Some(running) = &state.running {
         let since = time(running.started_at.as_ref());
         let since = since
-            .map_or_else(String::new, |since| format!(" for {}", seconds(seconds_until(facts.now, since))));
+            .map_or_else(String::new, |since| format!(" for {}", seconds(seconds_since(facts.now, since))));
         let ready = view.status.is_some_and(|status| status.ready);
         return Some(format!("runs{since}, {}", if ready { "ready" } else { "not ready" }));
     }

@@ -89,30 +89,30 @@ pub(super) struct Ended<'a> {
 
 /// The pod's containers, in the order in which they start.
 pub(super) fn views(pod: &Pod) -> Vec<View<'_>> {
+    let Some(spec) = &pod.spec else { return Vec::new() };
     let status = pod.status.as_ref();
-    let find = |list: Option<&'_ Vec<ContainerStatus>>, name: &str| -> Option<usize> {
-        list?.iter().position(|status| status.name == name)
-    };
-    let mut views = Vec::new();
-    let Some(spec) = &pod.spec else { return views };
-    let inits = status.and_then(|status| status.init_container_statuses.as_ref());
-    for container in spec.init_containers.iter().flatten() {
+    let of_inits = status.and_then(|status| status.init_container_statuses.as_deref());
+    let of_apps = status.and_then(|status| status.container_statuses.as_deref());
+    let of_ephemeral = status.and_then(|status| status.ephemeral_container_statuses.as_deref());
+    let inits = spec.init_containers.iter().flatten().map(|container| {
         let always = container.restart_policy.as_deref() == Some("Always");
         let role = if always { Role::Sidecar } else { Role::Init };
-        let status = find(inits, &container.name).and_then(|at| inits?.get(at));
-        views.push(View { name: &container.name, role, spec: Some(container), status });
-    }
-    let apps = status.and_then(|status| status.container_statuses.as_ref());
-    for container in &spec.containers {
-        let status = find(apps, &container.name).and_then(|at| apps?.get(at));
-        views.push(View { name: &container.name, role: Role::App, spec: Some(container), status });
-    }
-    let ephemeral = status.and_then(|status| status.ephemeral_container_statuses.as_ref());
-    for container in spec.ephemeral_containers.iter().flatten() {
-        let status = find(ephemeral, &container.name).and_then(|at| ephemeral?.get(at));
-        views.push(View { name: &container.name, role: Role::Ephemeral, spec: None, status });
-    }
-    views
+        let status = status_of(of_inits, &container.name);
+        View { name: &container.name, role, spec: Some(container), status }
+    });
+    let apps = spec.containers.iter().map(|container| {
+        let status = status_of(of_apps, &container.name);
+        View { name: &container.name, role: Role::App, spec: Some(container), status }
+    });
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| {
+        let status = status_of(of_ephemeral, &container.name);
+        View { name: &container.name, role: Role::Ephemeral, spec: None, status }
+    });
+    inits.chain(apps).chain(ephemeral).collect()
+}
+
+fn status_of<'a>(statuses: Option<&'a [ContainerStatus]>, name: &str) -> Option<&'a ContainerStatus> {
+    statuses?.iter().find(|status| status.name == name)
 }
 
 impl<'a> View<'a> {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::diagnosis::{Incident, IncidentRef, Run, Source};
-use super::ended::{Scene, Told, tell};
+use super::ended::Told;
 use super::facts::{Ended, View};
 use super::words::Subject;
 use crate::crash_report::{ContainerReport, ReportedIncident};
@@ -27,12 +27,12 @@ pub(super) struct Runs {
     pub(super) only_counted: u64,
 }
 
-/// Joins them. `scene` gives what is known around a run by the status.
+/// Joins them. `told` says what the status has of a run.
 pub(super) fn join<'a>(
     view: Option<&'a View<'a>>,
     report: Option<&ContainerReport>,
     subject: Subject<'_>,
-    scene: impl Fn(&'a Ended<'a>) -> Option<Told>,
+    told: impl Fn(&'a Ended<'a>) -> Option<Told>,
     ended: &'a [Ended<'a>],
 ) -> Runs {
     let mut left: Vec<&ReportedIncident> =
@@ -43,7 +43,7 @@ pub(super) fn join<'a>(
         let found =
             found.or_else(|| left.iter().position(|it| is_kill(it) && is_of(it, run, KILL_BEFORE_END_S)));
         let incident = found.map(|at| left.remove(at));
-        match (incident, scene(run)) {
+        match (incident, told(run)) {
             (Some(incident), _) => runs.push(reported(incident, Some(run), subject)),
             (None, Some(told)) => runs.push(by_status(run, told)),
             (None, None) => {}
@@ -276,9 +276,4 @@ fn by(ended_by: Option<&str>) -> String {
         Some(other) => quoted(other),
         None => "an unknown sender".to_owned(),
     }
-}
-
-/// What is said of a run by the status alone.
-pub(super) fn told(scene: &Scene<'_>) -> Told {
-    tell(scene)
 }

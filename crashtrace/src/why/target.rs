@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A workload whose pods are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 pub enum WorkloadKind {
     Deployment,
     StatefulSet,

@@ -93,7 +93,7 @@ pub(super) fn seconds(seconds: u64) -> String {
 }
 
 /// How long ago it was, in seconds.
-pub(super) fn seconds_until(now: Timestamp, then: Timestamp) -> u64 {
+pub(super) fn seconds_since(now: Timestamp, then: Timestamp) -> u64 {
     u64::try_from(now.as_second().saturating_sub(then.as_second())).unwrap_or(0)
 }
 
