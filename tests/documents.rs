@@ -227,6 +227,7 @@ fn readings() -> Vec<(String, String)> {
         all().into_iter().map(|document| (document.path.display().to_string(), document.text)).collect();
     find(&root().join("deploy"), &mut found);
     find(&root().join("tests/fixtures/report"), &mut found);
+    find(&root().join("tests/fixtures/why"), &mut found);
     let mut command = <crashtrace::cli::Args as clap::CommandFactory>::command();
     command.build();
     found.push(("--help".to_owned(), command.render_long_help().to_string()));

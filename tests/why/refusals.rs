@@ -82,6 +82,7 @@ fn wrong_usage_is_2_and_prints_nothing() {
         (&["api", "--previous-logs", "0"], "0"),
         (&["api", "--no-logs", "--previous-logs", "3"], "--previous-logs"),
         (&["api", "--from", "/"], "directory"),
+        (&["-n", "shop", "--from", "-"], "POD"),
     ] {
         let output = command(args).output().expect("the command runs");
         assert_eq!((output.status.code(), stdout(&output)), (Some(2), ""), "{args:?}");

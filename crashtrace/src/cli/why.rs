@@ -15,7 +15,7 @@ pub struct WhyArgs {
     #[arg(value_name = "POD", required_unless_present_any = ["from", "journal"])]
     pub target: Option<String>,
     /// Look in this namespace [default: the context's]
-    #[arg(short = 'n', long, value_name = "NS")]
+    #[arg(short = 'n', long, value_name = "NS", requires = "target")]
     pub namespace: Option<String>,
     /// Diagnose only this container [default: all]
     #[arg(short = 'c', long, value_name = "CONTAINER")]
