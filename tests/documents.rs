@@ -127,7 +127,7 @@ fn lost(document: &Document) -> Vec<String> {
             if path.len() < word.len() { path.rsplit_once('/').map_or("", |(path, _)| path) } else { path };
         let is_path = folders.iter().any(|folder| word.starts_with(folder)) && !word.contains(' ');
         is_path
-            && word != "crashtrace/v1"
+            && !matches!(word.as_str(), "crashtrace/v1" | "crashtrace/why/v1")
             && !root().join(path).exists()
             && !root().join(document.folder()).join(path).exists()
     });
@@ -202,6 +202,16 @@ fn the_exit_codes_are_those_of_the_help() {
     assert_eq!(page.column("exit code"), codes.collect());
 }
 
+#[test]
+fn each_cause_of_why_is_explained() {
+    use crashtrace::why::cause::Cause;
+    let page = Document::read("crashtrace/docs/commands.md");
+    let words = page.words();
+    for cause in <Cause as strum::VariantArray>::VARIANTS {
+        assert!(words.contains(&cause.name()), "{}", cause.name());
+    }
+}
+
 /// The texts for readers: documents, manifests and their files, reports as text, and the help. By name.
 fn readings() -> Vec<(String, String)> {
     fn find(folder: &Path, found: &mut Vec<(String, String)>) {
@@ -217,6 +227,7 @@ fn readings() -> Vec<(String, String)> {
         all().into_iter().map(|document| (document.path.display().to_string(), document.text)).collect();
     find(&root().join("deploy"), &mut found);
     find(&root().join("tests/fixtures/report"), &mut found);
+    find(&root().join("tests/fixtures/why"), &mut found);
     let mut command = <crashtrace::cli::Args as clap::CommandFactory>::command();
     command.build();
     found.push(("--help".to_owned(), command.render_long_help().to_string()));

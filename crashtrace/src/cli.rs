@@ -15,12 +15,14 @@ use clap_complete::Shell;
 use crate::filter::Filter;
 use crate::kernel::plan::{Beside, HooksWanted};
 pub use crate::sinks::Form as Output;
+use crate::why::Why;
 
 mod args;
 mod journal;
 mod pods;
 mod process;
 mod program;
+mod why;
 
 pub use args::{
     Args, CommandArgs, DoctorArgs, ExitsArg, FilterArgs, HooksArg, LogLevel, OutputWanted, ReplayArgs,
@@ -30,6 +32,7 @@ pub use journal::{Journal, JournalArgs};
 pub use pods::{ApiServer, KubeWrites, Pods, PodsArgs, PodsWanted};
 pub use process::Process;
 pub use program::parse;
+pub use why::{WhyArgs, WhyOutput};
 
 /// Variable that names the node where `--node-name` does not; the DaemonSet sets it from `spec.nodeName`.
 const NODE_NAME: &str = "NODE_NAME";
@@ -67,6 +70,8 @@ pub enum Command {
     Unpin(PathBuf),
     /// Tell which hooks work here.
     Doctor(Doctor),
+    /// Tell why a pod's containers died.
+    Why(Why),
     /// Print the JSON Schema of the reports.
     Schema,
     /// Print a completion script.
@@ -185,6 +190,7 @@ impl Config {
                 pods: Pods::resolve(args.pods, env)?,
                 btf: optional_path("--btf", args.btf, env)?,
             }),
+            CommandArgs::Why(args) => Command::Why(why::resolve(args, has_color(env), env)?),
             CommandArgs::Schema => Command::Schema,
             CommandArgs::Completions { shell } => Command::Completions(shell),
         };
@@ -194,16 +200,18 @@ impl Config {
 
 /// The form of the output, on this terminal or none.
 fn form(wanted: OutputWanted, env: &impl Environment) -> Output {
-    let terminal = env.stdout_is_terminal();
-    let set = |name| env.var(name).is_some_and(|value| !value.is_empty());
-    let dumb = env.var("TERM").is_some_and(|term| term == "dumb");
     match wanted {
         OutputWanted::Json => Output::Json,
-        OutputWanted::Auto if !terminal => Output::Json,
-        OutputWanted::Auto | OutputWanted::Text => {
-            Output::Text { color: terminal && !dumb && !set("NO_COLOR") }
-        }
+        OutputWanted::Auto if !env.stdout_is_terminal() => Output::Json,
+        OutputWanted::Auto | OutputWanted::Text => Output::Text { color: has_color(env) },
     }
+}
+
+/// Whether text has colours.
+fn has_color(env: &impl Environment) -> bool {
+    let set = |name| env.var(name).is_some_and(|value| !value.is_empty());
+    let dumb = env.var("TERM").is_some_and(|term| term == "dumb");
+    env.stdout_is_terminal() && !dumb && !set("NO_COLOR")
 }
 
 impl Filter {
@@ -215,14 +223,8 @@ impl Filter {
             }
         }
         for namespace in args.namespaces {
-            // An RFC 1123 label, as the API server requires it: a filter with any other name never matches.
-            let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-            let edge = |c: char| inner(c) && c != '-';
-            if !(namespace.starts_with(edge)
-                && namespace.ends_with(edge)
-                && namespace.chars().all(inner)
-                && namespace.len() <= 63)
-            {
+            // A filter with any other name never matches.
+            if !is_label(&namespace) {
                 return Err(usage(format!("--namespace: `{namespace}` cannot be the name of a namespace")));
             }
             if !filter.namespaces.contains(&namespace) {
@@ -231,6 +233,13 @@ impl Filter {
         }
         Ok(filter)
     }
+}
+
+/// Whether it is an RFC 1123 label, as the API server requires it of a namespace.
+fn is_label(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let edge = |c: char| inner(c) && c != '-';
+    name.starts_with(edge) && name.ends_with(edge) && name.chars().all(inner) && name.len() <= 63
 }
 
 /// The completion script for `shell`.

@@ -25,6 +25,7 @@ pub mod age;
 pub mod cursor;
 mod directory;
 pub mod frame;
+pub mod reading;
 mod scan;
 mod spool;
 mod store;

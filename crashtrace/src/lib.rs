@@ -51,3 +51,4 @@ pub mod stdio;
 pub mod supervise;
 pub mod symbols;
 pub(crate) mod terminal;
+pub mod why;

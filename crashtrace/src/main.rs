@@ -13,7 +13,7 @@ use crashtrace::cli::{self, Command, LogLevel, Process};
 use crashtrace::exit;
 use crashtrace::kernel::load::look_at_features;
 use crashtrace::messages::Messages;
-use crashtrace::{schema, stdio};
+use crashtrace::{schema, stdio, why};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
@@ -91,6 +91,7 @@ fn run(command: Command, messages: &Messages) -> anyhow::Result<u8> {
         Command::Replay(config) => agent::replay(&config, messages).map(|()| exit::OK),
         Command::Unpin(directory) => agent::unpin(&directory).map(|()| exit::OK),
         Command::Doctor(config) => agent::doctor(&config).map(|report| report.exit_code()),
+        Command::Why(config) => why::why(&config),
         Command::Schema => print(format!("{:#}\n", schema::json_schema()).as_bytes()),
         Command::Completions(shell) => print(&cli::completions(shell)),
     }

@@ -10,6 +10,7 @@ use strum::VariantArray as _;
 
 use super::journal::JournalArgs;
 use super::pods::PodsArgs;
+use super::why::WhyArgs;
 use crate::event::Hook;
 use crate::filter::Exits;
 use crate::kernel::pins;
@@ -20,7 +21,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done; also when stopped by SIGINT, SIGTERM or SIGHUP, or when the reader of stdout left
   1  failed; the message says at what
-  2  wrong usage
+  2  wrong usage; why: nothing is wrong
   3  doctor: works, but something cannot be seen
   4  doctor, watch: this node cannot be watched (kernel, rights or limits)";
 
@@ -47,6 +48,8 @@ pub enum CommandArgs {
     Unpin(UnpinArgs),
     /// Try what can be seen on this node, and say what cannot and what to do about it
     Doctor(DoctorArgs),
+    /// Say why a pod's containers died, from anywhere with a kubeconfig, or from lines that `watch` has written
+    Why(WhyArgs),
     /// Print the JSON Schema of the reports
     Schema,
     /// Print a completion script for a shell

@@ -70,7 +70,7 @@ fn help_names_the_exit_codes_and_each_command_begins_with_a_verb() {
     for command in Args::command().get_subcommands() {
         let about = command.get_about().unwrap().to_string();
         assert!(
-            ["Watch", "Report", "Remove", "Try", "Print"].iter().any(|verb| about.starts_with(verb)),
+            ["Watch", "Report", "Remove", "Try", "Say", "Print"].iter().any(|verb| about.starts_with(verb)),
             "{about}"
         );
     }
@@ -109,6 +109,43 @@ fn watch_without_options_takes_the_defaults() {
     assert_eq!(watch("crashtrace watch", &Place::default()), expected);
     assert!(!watch("crashtrace watch --no-confine", &Place::default()).confine);
     assert_eq!(config("crashtrace watch").log, LogLevel::Warn);
+}
+
+fn why(line: &str) -> Why {
+    match config(line).command {
+        Command::Why(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn why_asks_the_cluster_that_is_named_or_none() {
+    use crate::why::{Cluster, Form, Origin, Target};
+    let target = |namespace: Option<&str>| Target {
+        namespace: namespace.map(str::to_owned),
+        workload: None,
+        name: "api".to_owned(),
+    };
+    let expected = Why {
+        from: Origin::Cluster(Cluster { log_lines: Some(20), ..Cluster::default() }),
+        target: Some(target(None)),
+        container: None,
+        form: Form::Text { color: false },
+    };
+    assert_eq!(why("crashtrace why api"), expected, "also where stdout is no terminal");
+    let all = why("crashtrace why shop/api -n shop -c web --context x --kubeconfig f --no-logs -o json");
+    let cluster = Cluster {
+        kubeconfig: Some("f".into()),
+        context: Some("x".to_owned()),
+        namespace: Some("shop".to_owned()),
+        log_lines: None,
+    };
+    let (target, container) = (Some(target(Some("shop"))), Some("web".to_owned()));
+    assert_eq!(all, Why { from: Origin::Cluster(cluster), target, container, form: Form::Json });
+    assert_eq!(why("crashtrace why --from -").from, Origin::Stream("-".into()));
+    assert_eq!(why("crashtrace why --journal d").from, Origin::Journal("d".into()));
+    let said = refusal("crashtrace why shop/api -n other", &Place::default());
+    assert!(said.contains("shop") && said.contains("other"), "{said}");
 }
 
 #[test]

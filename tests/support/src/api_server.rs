@@ -93,6 +93,8 @@ type WriteScript = Box<dyn FnMut(&Wrote) -> Answer + Send>;
 struct State {
     script: Script,
     events: Script,
+    /// Of a server for any client: it answers all requests.
+    all: Option<Script>,
     seen_events: Vec<Seen>,
     writes: WriteScript,
     token: String,
@@ -121,6 +123,7 @@ impl Server {
         let state = State {
             script: Box::new(script),
             events: Box::new(|_| no_events()),
+            all: None,
             seen_events: Vec::new(),
             writes: Box::new(|wrote| panic!("nothing is written here: {wrote:?}")),
             token: "good-token".to_owned(),
@@ -186,6 +189,11 @@ impl Server {
     /// Writes, of which there are none until this is called. They are not among [`Self::seen`].
     pub fn answer_writes_by(&self, script: impl FnMut(&Wrote) -> Answer + Send + 'static) {
         self.state().writes = Box::new(script);
+    }
+
+    /// Answers requests of any path; those of the agent's watch too.
+    pub fn answer_all_by(&self, script: impl FnMut(&Seen) -> Answer + Send + 'static) {
+        self.state().all = Some(Box::new(script));
     }
 
     pub fn seen_events(&self) -> Vec<Seen> {
@@ -343,8 +351,10 @@ async fn answer(
     } else {
         serde_json::Value::Null
     };
-    let of_group = path.starts_with("/apis/") && !is_write;
-    match (is_write || of_group, of_events) {
+    // A script of all requests looks at their paths itself.
+    let has_script = lock(state).all.is_some();
+    let of_group = path.starts_with("/apis/") && !is_write && !has_script;
+    match (is_write || of_group || has_script, of_events) {
         (true, _) => {}
         (false, true) => assert!(selector.starts_with("involvedObject.uid="), "{selector}"),
         (false, false) => assert_eq!((path.as_str(), selector), ("/api/v1/pods", "spec.nodeName=node1")),
@@ -366,7 +376,12 @@ async fn answer(
                 (false, _) => Kind::List,
             };
             let seen = Seen { kind, path, query, at: Instant::now(), connection };
-            if of_events {
+            if let Some(mut all) = state.all.take() {
+                state.seen.push(seen.clone());
+                let answer = all(&seen);
+                state.all = Some(all);
+                answer
+            } else if of_events {
                 state.seen_events.push(seen.clone());
                 (state.events)(&seen)
             } else {

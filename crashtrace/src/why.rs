@@ -1,0 +1,106 @@
+//! `crashtrace why`: why a pod's containers died, from anywhere with a kubeconfig, or from lines of the stream.
+//!
+//! ```text
+//! cluster (API server) ---+
+//!                         +--> Facts --> diagnose --> Diagnosis --> text, JSON
+//! stored (stream, journal)+
+//! ```
+//!
+//! Only `cluster` and `stored` look outside; the rest are values in, values out, and time is an argument. Where crashtrace reported
+//! an end, the diagnosis has its verdict. Where it did not (no agent, or it began later), the diagnosis says what status and Events
+//! say, and that it is from those only.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+use jiff::Timestamp;
+
+pub mod cause;
+mod cluster;
+mod diagnose;
+pub mod diagnosis;
+mod ended;
+mod events;
+pub mod facts;
+pub mod lines;
+mod refusal;
+mod runs;
+mod stopped;
+mod stored;
+mod summary;
+pub mod target;
+mod text;
+mod trouble;
+mod words;
+
+pub use cluster::Cluster;
+pub use diagnose::diagnose;
+pub use diagnosis::Diagnosis;
+pub use facts::Facts;
+pub use target::{Target, WorkloadKind};
+pub use text::render;
+
+use crate::{exit, stdio};
+
+/// What to diagnose, from where, and in which form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    pub from: Origin,
+    /// Always there with a cluster.
+    pub target: Option<Target>,
+    /// Only this container.
+    pub container: Option<String>,
+    pub form: Form,
+}
+
+/// Where facts come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Cluster(Cluster),
+    /// Lines of the stream in a file, or `-`.
+    Stream(PathBuf),
+    /// A journal's directory.
+    Journal(PathBuf),
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Json,
+    Text { color: bool },
+}
+
+/// Diagnoses, prints, and says by the exit code whether there was anything to explain.
+///
+/// # Errors
+/// The facts cannot be read, there is no such pod or container, or the output cannot be written.
+pub fn why(config: &Why) -> Result<u8> {
+    let now = Timestamp::now();
+    let facts = match &config.from {
+        Origin::Cluster(cluster) => {
+            let target = config.target.as_ref().ok_or_else(|| anyhow!("name a pod"))?;
+            cluster::read(cluster, target, config.container.as_deref(), now)?
+        }
+        Origin::Stream(path) => {
+            stored::stream(path, config.target.as_ref(), config.container.as_deref(), now)?
+        }
+        Origin::Journal(path) => {
+            stored::journal(path, config.target.as_ref(), config.container.as_deref(), now)?
+        }
+    };
+    let diagnosis = diagnose(&facts);
+    let printed = match config.form {
+        Form::Text { color } => render(&diagnosis, now, color).into_bytes(),
+        Form::Json => {
+            let mut line = serde_json::to_vec(&diagnosis)?;
+            line.push(b'\n');
+            line
+        }
+    };
+    stdio::stdout().write_all(&printed).or_else(stdio::ended)?;
+    Ok(if diagnosis.wrong { exit::OK } else { exit::NOTHING_WRONG })
+}
+
+#[cfg(test)]
+mod tests;
