@@ -158,8 +158,8 @@ fn the_worst_of_all_at_once_fits_the_limit_of_the_manifest() {
     agent.stop().expect("it was not killed, and ends well");
 }
 
-/// The size of the program in an image at most (`PROGRAM_MAX_BYTES` in `xtask/src/commands/image.rs`); it is static.
-const SHIPPED_BYTES: u64 = 12_000_000;
+/// The size of the program in an image at most (`PROGRAM_MAX_BYTES` in `xtask/src/release.rs`); it is static.
+const SHIPPED_BYTES: u64 = 13_000_000;
 
 /// The file-backed memory that a process has mapped, in bytes.
 fn file_bytes(pid: u32) -> u64 {
