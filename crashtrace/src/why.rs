@@ -24,6 +24,7 @@ mod ended;
 mod events;
 pub mod facts;
 pub mod lines;
+pub mod object;
 mod refusal;
 mod runs;
 mod stopped;

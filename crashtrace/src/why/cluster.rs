@@ -9,20 +9,21 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, LogParams};
+use kube::api::{GetParams, ListParams, LogParams};
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{Request, Selector, Status};
 use kube::{Client, Config};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::diagnosis::{Log, Outcome, SourceName, SourceState};
 use super::facts::{Facts, Role, View, by_urgency, other, views};
+use super::object::{Event, List, Pod};
 use super::refusal::{Asked, Refusal};
 use super::target::{Target, WorkloadKind};
-use crate::crash_report::{CrashReport, CrashReportSpec, GROUP, PLURAL};
+use crate::crash_report::{CrashReportSpec, GROUP, PLURAL, VERSION};
 use crate::phrase::shell_word;
 
 /// For each request.
@@ -42,6 +43,23 @@ pub struct Cluster {
     pub namespace: Option<String>,
     /// Lines of each log; absent: no logs.
     pub log_lines: Option<u32>,
+}
+
+/// What is read of a workload: which pods are its.
+#[derive(Deserialize)]
+struct Workload {
+    spec: WorkloadSpec,
+}
+
+#[derive(Deserialize)]
+struct WorkloadSpec {
+    selector: LabelSelector,
+}
+
+/// What is read of a `CrashReport`.
+#[derive(Deserialize)]
+struct Report {
+    spec: CrashReportSpec,
 }
 
 /// A connection, and the words for its failures.
@@ -131,18 +149,45 @@ impl Connection {
         Asked { verb, resource, subresource: None, namespace: &self.namespace, options: &self.options }
     }
 
-    fn api<K>(&self) -> Api<K>
-    where
-        K: kube::Resource<Scope = NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        Api::namespaced(self.client.clone(), &self.namespace)
+    /// The path of a namespace's objects.
+    fn path(&self, api: &str, plural: &str) -> String {
+        format!("{api}/namespaces/{}/{plural}", self.namespace)
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        asked: &Asked<'_>,
+        path: &str,
+        name: &str,
+    ) -> Result<T, Refusal> {
+        self.object(asked, Request::new(path).get(name, &GetParams::default())).await
+    }
+
+    async fn list<T: DeserializeOwned>(
+        &self,
+        asked: &Asked<'_>,
+        path: &str,
+        params: &ListParams,
+    ) -> Result<Vec<T>, Refusal> {
+        let list: List<T> = self.object(asked, Request::new(path).list(params)).await?;
+        Ok(list.items)
+    }
+
+    async fn object<T: DeserializeOwned>(
+        &self,
+        asked: &Asked<'_>,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<T, Refusal> {
+        let text = within(asked, async {
+            self.client.request_text(request.map_err(kube::Error::BuildRequest)?).await
+        });
+        serde_json::from_str(&text.await?)
+            .map_err(|error| Refusal::of(asked, &kube::Error::SerdeError(error)))
     }
 
     async fn pod(&self, name: &str) -> Result<Pod> {
         let asked = self.asked("get", "pods");
-        let api = self.api::<Pod>();
-        within(&asked, api.get(name)).await.map_err(|refusal| match refusal {
+        self.get(&asked, &self.path("/api/v1", "pods"), name).await.map_err(|refusal| match refusal {
             Refusal::NoObject(_) => anyhow!(
                 "there is no pod {name} in namespace {}: name another namespace with -n, or see `kubectl get pods -A`",
                 self.namespace
@@ -156,27 +201,21 @@ impl Connection {
         let selector = self.selector(kind, name).await?;
         let asked = self.asked("list", "pods");
         let params = ListParams::default().labels_from(&selector).limit(MOST_OBJECTS);
-        let api = self.api::<Pod>();
-        let list =
-            within(&asked, api.list(&params)).await.map_err(|it| anyhow!("{}", it.text().to_owned()))?;
-        Ok(list.items)
+        let pods = self.list(&asked, &self.path("/api/v1", "pods"), &params).await;
+        pods.map_err(|refusal| anyhow!("{}", refusal.text().to_owned()))
     }
 
-    /// Nothing else of a workload is read, so its type is none of the four: each would bring the code that reads all of it.
     async fn selector(&self, kind: WorkloadKind, name: &str) -> Result<Selector> {
         let asked = self.asked("get", kind.resource());
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &self.namespace, &api_resource(kind));
-        let workload = within(&asked, api.get(name)).await.map_err(|refusal| match refusal {
+        let (plural, group) = kind.resource().split_once('.').unwrap_or_default();
+        let path = self.path(&format!("/apis/{group}/v1"), plural);
+        let workload: Workload = self.get(&asked, &path, name).await.map_err(|refusal| match refusal {
             Refusal::NoObject(_) => {
                 anyhow!("there is no {} {name} in namespace {}", kind.kind(), self.namespace)
             }
             other => anyhow!("{}", other.text().to_owned()),
         })?;
-        let selector = workload.data.get("spec").and_then(|spec| spec.get("selector")).cloned();
-        let selector = selector.ok_or_else(|| anyhow!("{} {name} has no selector", kind.kind()))?;
-        let selector: LabelSelector = serde_json::from_value(selector)
-            .with_context(|| format!("the selector of {} {name} cannot be read", kind.kind()))?;
+        let selector = workload.spec.selector;
         // An empty one would be all pods of the namespace.
         let is_empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
             && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
@@ -191,8 +230,8 @@ impl Connection {
         let resource = format!("{PLURAL}.{GROUP}");
         let asked = self.asked("get", &resource);
         let name = pod.metadata.name.clone().unwrap_or_default();
-        let api = self.api::<CrashReport>();
-        match within(&asked, api.get(&name)).await {
+        let path = self.path(&format!("/apis/{GROUP}/{VERSION}"), PLURAL);
+        match self.get::<Report>(&asked, &path, &name).await {
             Ok(report) if uids(pod).any(|uid| *uid == report.spec.pod_uid) => {
                 (Some(report.spec), SourceState::read(SourceName::CrashReport))
             }
@@ -217,13 +256,12 @@ impl Connection {
     /// The pod's Events. Those of a static pod have its config hash for a UID.
     async fn events(&self, pod: &Pod) -> (Vec<Event>, SourceState) {
         let asked = self.asked("list", "events");
-        let api = self.api::<Event>();
         let mut events = Vec::new();
         for uid in uids(pod) {
             let params =
                 ListParams::default().fields(&format!("involvedObject.uid={uid}")).limit(MOST_OBJECTS);
-            match within(&asked, api.list(&params)).await {
-                Ok(list) => events.extend(list.items),
+            match self.list(&asked, &self.path("/api/v1", "events"), &params).await {
+                Ok(more) => events.extend::<Vec<Event>>(more),
                 Err(refusal) => {
                     let note = format!(
                         "{}. What only Events tell (failed probes, volumes) is not known",
@@ -281,7 +319,7 @@ impl Connection {
             limit_bytes: i64::try_from(MOST_LOG_BYTES).ok(),
             ..LogParams::default()
         };
-        let path = <Pod as kube::Resource>::url_path(&(), Some(&self.namespace));
+        let path = self.path("/api/v1", "pods");
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let failed = |error: &dyn std::fmt::Display| Refusal::Failed(error.to_string());
         let request = Request::new(path).logs(name, &params).map_err(|error| failed(&error))?;
@@ -310,19 +348,6 @@ fn uids(pod: &Pod) -> impl Iterator<Item = &String> {
     let annotations = pod.metadata.annotations.as_ref();
     let mirror = annotations.and_then(|annotations| annotations.get("kubernetes.io/config.mirror"));
     [pod.metadata.uid.as_ref(), mirror].into_iter().flatten()
-}
-
-/// Where the API has a kind of workload.
-fn api_resource(kind: WorkloadKind) -> ApiResource {
-    let (plural, group) = kind.resource().split_once('.').unwrap_or_default();
-    let version = "v1";
-    ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: format!("{group}/{version}"),
-        kind: kind.kind().to_owned(),
-        plural: plural.to_owned(),
-    }
 }
 
 /// Whether a run of it ended that was not simply done.

@@ -3,11 +3,10 @@
 //! They say less than they seem to. `OOMKilled` stays in the status for a later death (`crashtrace/docs/deaths.md` has the cases), and
 //! on cgroup v1 a container has it that was never touched. Exit code 137 is a SIGKILL by any process, and no reason is made of it.
 
-use k8s_openapi::api::core::v1::Pod;
-
 use super::cause::Cause;
 use super::events::Events;
 use super::facts::{Ended, View};
+use super::object::Pod;
 use super::words::{Subject, oom_limit_words, signal_of_code, start_remedy};
 use crate::phrase::quoted;
 

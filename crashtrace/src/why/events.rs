@@ -4,9 +4,9 @@
 //! has written 25 of them. So their absence says nothing.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Event;
 
 use super::facts::{Ended, time};
+use super::object::Event;
 
 /// An Event.
 #[derive(Clone, Copy, Debug)]

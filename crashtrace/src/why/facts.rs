@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateTerminated, ContainerStatus, Event, Pod, PodCondition,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::diagnosis::{Log, OtherPod, SourceState};
+use super::object::{Container, ContainerState, ContainerStatus, Event, Pod, PodCondition, Terminated, Time};
 use crate::crash_report::CrashReportSpec;
 
 /// All that was read of a pod.
@@ -84,7 +81,7 @@ pub(super) struct Ended<'a> {
     pub(super) restart: u32,
     /// It is the container's last run so far.
     pub(super) is_last: bool,
-    pub(super) by: &'a ContainerStateTerminated,
+    pub(super) by: &'a Terminated,
 }
 
 /// The pod's containers, in the order in which they start.

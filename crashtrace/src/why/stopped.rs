@@ -1,11 +1,11 @@
 //! Ends that Kubernetes made on purpose, by the pod's status: evictions, deadlines, drains, preemptions, deletions. PURE.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 
 use super::cause::Cause;
 use super::ended::{Scene, Told};
 use super::facts::{condition, phase, pod_message, pod_reason, time};
+use super::object::Pod;
 use crate::phrase::quoted;
 
 impl Scene<'_> {

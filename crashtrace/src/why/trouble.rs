@@ -2,12 +2,11 @@
 //!
 //! None of it reaches the kernel, so no agent sees it: the status and the Events are all there is.
 
-use k8s_openapi::api::core::v1::Pod;
-
 use super::cause::Cause;
 use super::diagnosis::{Finding, Run};
 use super::events::{Events, Seen};
 use super::facts::{Role, View, condition, phase, pod_message, pod_reason};
+use super::object::Pod;
 use super::stopped::evicted_remedy;
 use super::words::{Subject, count, oom_limit_words, start_remedy};
 use crate::phrase::quoted;

@@ -33,7 +33,9 @@ impl Subject<'_> {
 /// ` (512Mi)`, or nothing.
 pub(super) fn oom_limit_words(view: &View<'_>) -> String {
     let limits = view.spec.and_then(|spec| spec.resources.as_ref()?.limits.as_ref());
-    limits.and_then(|limits| limits.get("memory")).map_or_else(String::new, |limit| format!(" ({})", limit.0))
+    limits
+        .and_then(|limits| limits.get("memory"))
+        .map_or_else(String::new, |limit| format!(" ({})", limit.as_str().unwrap_or("?")))
 }
 
 /// The signal that a shell, or the kernel by way of the runtime, makes such a code of.
