@@ -44,7 +44,7 @@ pub const MAX_BYTES: usize = 32 << 10;
 pub struct CrashReportSpec {
     /// Name of the node whose agent writes this.
     pub node: String,
-    /// UID of the pod. A pod of the same name with another UID is another pod: this object is then begun anew.
+    /// UID of the pod; of a static pod its mirror's. A pod of the same name with another UID is another pod: this object is then begun anew.
     pub pod_uid: String,
     /// The latest incident of all containers.
     pub latest: Latest,

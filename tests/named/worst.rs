@@ -159,7 +159,7 @@ fn the_worst_of_all_at_once_fits_the_limit_of_the_manifest() {
 }
 
 /// The size of the program in an image at most (`PROGRAM_MAX_BYTES` in `xtask/src/release.rs`); it is static.
-const SHIPPED_BYTES: u64 = 13_000_000;
+const SHIPPED_BYTES: u64 = 12_500_000;
 
 /// The file-backed memory that a process has mapped, in bytes.
 fn file_bytes(pid: u32) -> u64 {
