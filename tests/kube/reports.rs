@@ -41,7 +41,12 @@ impl Cluster {
 
     /// A writer, as the agent starts it.
     fn agent(&self, session: &str) -> Reports {
-        let pace = Pace { apart: Duration::from_millis(50), burst: 20, refill: Duration::from_millis(5) };
+        self.agent_that_rests(session, Duration::from_millis(50))
+    }
+
+    /// One that writes the same object after this time at the earliest.
+    fn agent_that_rests(&self, session: &str, apart: Duration) -> Reports {
+        let pace = Pace { apart, burst: 20, refill: Duration::from_millis(5) };
         let refused = Duration::from_millis(100);
         let kube = options(&self.server);
         let options = kube_reports::Options {
@@ -164,6 +169,23 @@ async fn the_next_session_goes_on_with_the_counts_and_the_incidents() {
     let [container] = &object.spec.containers[..] else { panic!("{object:?}") };
     let ids: Vec<_> = container.incidents.iter().map(|it| it.id.clone()).collect();
     assert_eq!(ids, (4..14).rev().map(|number| kill(&web, number).id).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn at_its_end_the_agent_writes_what_would_have_rested() {
+    let cluster = Cluster::well().await;
+    let agent = cluster.agent_that_rests("session", Duration::from_hours(1));
+    let web = Of { namespace: "shop", pod: NAME, uid: UID, container: "web", is_static: false };
+    agent.take(&line(kill(&web, 1)));
+    until(&agent, "the first", |counts| counts.iter().all(|counts| counts.written == 1)).await;
+    agent.take(&line(kill(&web, 2)));
+    assert!(agent.counts().iter().all(|counts| counts.waiting == 1), "{:?}", agent.counts());
+    agent.finish(LONG).await;
+    assert_eq!(cluster.report("shop", NAME).spec.latest.count, 2);
+    assert_eq!(cluster.objects().events.values().next().expect("an Event")["count"], 2);
+    // With nothing to write there is nothing to wait for.
+    agent.finish(LONG).await;
+    assert_eq!(cluster.objects().applies(), 2);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crashtrace_test_support::agent::{Agent, Line, Output};
+use crashtrace_test_support::api_server::objects::Objects;
 use crashtrace_test_support::api_server::{Answer, Kind, Server};
 use crashtrace_test_support::containerd::pods::{Container, Pod, Script};
 use crashtrace_test_support::containerd::runtime::Runtime;
@@ -172,6 +174,60 @@ fn index_once(agent: &Agent, state: &str) -> Value {
     }
 }
 
+/// Lets the agent write to the API server, and gives what is there.
+fn written(api_server: &ApiServer) -> Arc<Mutex<Objects>> {
+    let objects = Arc::new(Mutex::new(Objects::well(&["shop"])));
+    let answering = Arc::clone(&objects);
+    api_server
+        .server()
+        .answer_writes_by(move |wrote| answering.lock().expect("no test panicked").answer(wrote));
+    objects
+}
+
+/// Waits for the pod's report with the exit of its container, and looks at it and at the pod's Events.
+fn check_written(objects: &Mutex<Objects>, pod: &Pod, container: &Container, id: &Value) {
+    let end = Instant::now() + SOON;
+    // The line of the end may come first, and the next write rests for five seconds.
+    let is_whole = |it: &Value| {
+        let incident = &it["spec"]["containers"][0]["incidents"][0];
+        incident["kind"] == "oom_kill" && incident["exit"]["code"].is_number()
+    };
+    let key = ("shop".to_owned(), pod.name.to_string());
+    let object = loop {
+        let object = objects.lock().expect("no test panicked").reports.get(&key).cloned();
+        if let Some(object) = object.filter(is_whole) {
+            break object;
+        }
+        assert!(Instant::now() < end, "{:#?}", objects.lock().expect("no test panicked").wrote);
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], pod.uid.as_str(), "{object:#}");
+    let spec = &object["spec"];
+    let seen = json!([
+        spec["node"],
+        spec["podUid"],
+        spec["latest"]["container"],
+        spec["latest"]["cause"],
+        spec["latest"]["count"]
+    ]);
+    assert_eq!(seen, json!(["node1", pod.uid, container.name, "cgroup_oom", 1]), "{object:#}");
+    let incident = &spec["containers"][0]["incidents"][0];
+    let seen =
+        json!([incident["id"], incident["kind"], incident["exit"]["code"], incident["exit"]["signal"]]);
+    assert_eq!(seen, json!([id, "oom_kill", 137, "SIGKILL"]), "{object:#}");
+    assert_eq!(incident["run"]["containerId"], container.id.as_str(), "{object:#}");
+    assert_eq!(incident["limit"]["bytes"], container.limit_bytes, "{object:#}");
+    let events = objects.lock().expect("no test panicked").events.clone();
+    let events: Vec<_> =
+        events.values().filter(|event| event["involvedObject"]["uid"] == pod.uid.as_str()).collect();
+    let reasons: Vec<_> = events.iter().map(|event| &event["reason"]).collect();
+    assert!(!events.is_empty() && events.iter().all(|event| event["count"] == 1), "{events:#?}");
+    assert!(
+        reasons.iter().all(|reason| reason.as_str().is_some_and(|it| it.starts_with("OOMKilled"))),
+        "{reasons:?}"
+    );
+}
+
 fn evidence(report: &Value) -> String {
     report["verdict"]["evidence"].to_string()
 }
@@ -203,9 +259,12 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
         "node1".as_ref(),
         "--metrics".as_ref(),
         "127.0.0.1:0".as_ref(),
+        "--kube-reports".as_ref(),
+        "--kube-events".as_ref(),
         "--kubeconfig".as_ref(),
         kubeconfig,
     ];
+    let objects = written(&api_server);
     let mut agent = Agent::spawn_with(crashtrace, "tracepoint", Output::Json, &more).expect("it starts");
     agent.wait_started().expect("it watches");
     assert_eq!(agent.started["names_from"], json!(["kube"]));
@@ -236,6 +295,11 @@ fn the_api_servers_names_are_in_the_report_or_in_its_next_revision() {
     let whose = format!("container web of pod shop/{} hit its ", known.0.name);
     let summary = named["verdict"]["summary"].as_str().unwrap_or_default();
     assert!(summary.starts_with(&whose) && summary.contains(" limit of 64 MiB"), "{named:#}");
+
+    // What `kubectl` shows of both: the kill, and the end of the container that it brought about.
+    for ((pod, container), id) in [(&known, &named["id"]), (&late, &first["id"])] {
+        check_written(&objects, pod, container, id);
+    }
 
     // The API server goes away: its pods are still known.
     api_server.server().break_streams();

@@ -15,6 +15,7 @@ use super::hooks::Hooks;
 use super::host::{Host, Unusable};
 use super::kallsyms::Late;
 use super::metrics::{self, Served};
+use super::pinning::Kept;
 use super::schedule::{CountSchedule, Heartbeat};
 use super::session::{node, preamble, say_unseen, session};
 use super::signals::Signals;
@@ -22,11 +23,15 @@ use super::{journal, kernel_log, memory, pinning, pods, rehearsal, rights};
 use crate::cli::Watch;
 use crate::kernel::load::Attached;
 use crate::kernel::ring::Ring;
+use crate::kube_reports::Reports;
 use crate::messages::Messages;
 use crate::pipeline::{Pipeline, Session};
 use crate::sinks::recording::{self, Begun};
 use crate::sinks::{RecordSink, Sinks};
 use crate::symbols::Symbols;
+
+/// How long the last writes to the API server may take, when the stream has ended.
+const LAST_REPORTS: Duration = Duration::from_secs(2);
 
 /// Watches this node until a signal comes or the reader closes standard output.
 ///
@@ -143,10 +148,25 @@ async fn watch_here(config: &Watch, messages: &Messages) -> Result<()> {
         }
         served.round(&flow.pipeline, reports.as_ref(), !full, now_ns);
     }
-    match pinned {
+    end(flow, pinned, &mut attached, reports, messages).await
+}
+
+/// Ends the stream, and then what is written to the API server.
+async fn end(
+    flow: Flow,
+    pinned: Option<Kept>,
+    attached: &mut Attached,
+    reports: Option<Reports>,
+    messages: &Messages,
+) -> Result<()> {
+    let stopped = match pinned {
         Some(kept) => flow.hand_over(kept, messages).await,
-        None => flow.stop(&mut attached, messages).await,
+        None => flow.stop(attached, messages).await,
+    };
+    if let Some(reports) = reports {
+        reports.finish(LAST_REPORTS).await;
     }
+    stopped
 }
 
 /// Checks whether the kernel's time is known, and starts to wait for the wall clock to be set.

@@ -132,6 +132,14 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         self.paused = Some(until);
     }
 
+    /// What waits is written as soon as there are tokens: there is no later. Pauses after trouble hold.
+    pub fn hurry(&mut self, now: Instant) {
+        self.resting.clear();
+        for waiting in self.waiting.values_mut() {
+            waiting.not_before = now;
+        }
+    }
+
     /// An object is gone.
     pub fn forget(&mut self, key: &K) {
         self.waiting.remove(key);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::digest::digests;
@@ -118,6 +118,25 @@ impl Reports {
         }
     }
 
+    /// Writes what waits, also what would rest for a while, and not beyond this time. For the agent's end.
+    pub async fn finish(&self, within: Duration) {
+        {
+            let mut state = self.shared.state();
+            let now = Instant::now();
+            state.reports.hurry(now);
+            state.events.hurry(now);
+            if state.reports.waiting() + state.events.waiting() > 0 {
+                self.shared.idle.send_replace(false);
+            }
+        }
+        self.shared.changed.notify_one();
+        let mut idle = self.shared.idle.subscribe();
+        if timeout(within, idle.wait_for(|idle| *idle)).await.is_err() {
+            let [reports, events] = self.counts().map(|counts| counts.waiting);
+            tracing::warn!(reports, events, "not all was written to the API server; the stream has it");
+        }
+    }
+
     /// What became of reports and of Events so far.
     #[must_use]
     pub fn counts(&self) -> [Counts; 2] {
@@ -136,6 +155,8 @@ struct Shared {
     find: Find,
     state: Mutex<State>,
     changed: Notify,
+    /// Nothing is being written, and nothing waits.
+    idle: watch::Sender<bool>,
 }
 
 impl fmt::Debug for Shared {
@@ -222,7 +243,13 @@ impl Shared {
             events: Schedule::new(options.pace),
             counts: Default::default(),
         };
-        Self { options, find, state: Mutex::new(state), changed: Notify::new() }
+        Self {
+            options,
+            find,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            idle: watch::Sender::new(true),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -240,6 +267,9 @@ async fn run(shared: Arc<Shared>) {
             let mut state = shared.state();
             (state.reports.next(now), state.events.next(now))
         };
+        if report != Next::Idle || event != Next::Idle {
+            shared.idle.send_replace(false);
+        }
         let mut wakes = Vec::new();
         let mut any = false;
         match report {
@@ -272,6 +302,7 @@ async fn run(shared: Arc<Shared>) {
             None => {
                 // It would hold the memory of TLS for a next death that may be days away.
                 writer.connection = None;
+                shared.idle.send_replace(true);
                 shared.changed.notified().await;
             }
         }
