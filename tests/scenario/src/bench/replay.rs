@@ -23,12 +23,15 @@ pub struct Args {
     /// How many incidents
     #[arg(long, default_value_t = 100_000)]
     incidents: u64,
+    /// In how many pods; with as many as incidents none comes twice
+    #[arg(long, default_value_t = PODS)]
+    pods: u64,
     /// The program, which reads the recording from its stdin
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
-/// A kill a second in each of so many pods in turn: no two of them fold.
+/// A kill a second, in so many pods in turn: no two of them fold.
 const PODS: u64 = 2000;
 const APART_NS: u64 = 1_000_000_000;
 /// Of all incidents; the memory is looked at after each.
@@ -48,7 +51,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut figures = Map::new();
     let (mut anon, mut files, mut seq) = (Vec::new(), Vec::new(), 0);
     for incident in 0..args.incidents {
-        for record in records(incident, &mut seq) {
+        for record in records(incident, args.pods.max(1), &mut seq) {
             recording.write_all(&frame(&record.bytes()).context("a record is too long")?)?;
         }
         if (incident + 1) % (args.incidents / PARTS).max(1) == 0 {
@@ -77,8 +80,8 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// The records of the incident with this number.
-fn records(incident: u64, seq: &mut u64) -> Vec<Record> {
-    let pod = incident % PODS;
+fn records(incident: u64, pods: u64, seq: &mut u64) -> Vec<Record> {
+    let pod = incident % pods;
     let uid = format!("{pod:08x}_1c3d_4e5f_9a7b_2c4d6e8f0a1b");
     let path = format!(
         "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid}.slice/cri-containerd-{pod:064x}.scope"
@@ -107,7 +110,7 @@ mod tests {
         let ids = |records: Vec<Record>| -> Vec<u64> {
             records[0].sections[0].levels.iter().map(|(level, _)| level.cgroup_id).collect()
         };
-        let (one, other) = (ids(records(0, &mut seq)), ids(records(1, &mut seq)));
+        let (one, other) = (ids(records(0, PODS, &mut seq)), ids(records(1, PODS, &mut seq)));
         assert_eq!(seq, 6);
         assert_eq!(one[2..], other[2..]);
         assert!(one[..2].iter().all(|id| !other.contains(id)), "{one:?} {other:?}");
