@@ -5,8 +5,8 @@
 //!                       \--> event (Events) ---/
 //! ```
 //!
-//! A line comes on the thread that writes standard output, and is put into memory there ([`Reports::line`]): nothing of the ring or of
-//! standard output ever waits for the server. One task writes, one request after the other. All but [`writer`] is pure.
+//! A line comes on the thread that writes standard output, and is put into memory there ([`Reports::take`]): nothing of the ring or of
+//! standard output ever waits for the server. One task writes, one request after the other. All but `writer` is pure.
 //!
 //! # Cost for the server
 //!
