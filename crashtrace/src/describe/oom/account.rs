@@ -93,11 +93,15 @@ pub(super) fn summary(oom: &Oom<'_>) -> Option<String> {
 /// Where the memory was.
 pub(super) fn evidence(oom: &Oom<'_>) -> Option<String> {
     let account = oom.scene.account?;
-    let parts: Vec<_> = parts(account).iter().take(NAMED).map(|part| words(oom, account, part)).collect();
+    // A part below one percent says nothing, and which of these is the largest differs between two reads of the same moment.
+    let counts = |part: &&Part<'_>| percent(part.bytes, account.total_bytes) > 0;
+    let all = parts(account);
+    let (first, others) = all.split_first()?;
+    let others = others.iter().take(NAMED - 1).filter(counts);
+    let parts: Vec<_> = std::iter::once(first).chain(others).map(|part| words(oom, account, part)).collect();
     let of = if oom.cause() == OomCause::Node { "that the node manages" } else { "in use" };
     let late = if account.late { ", by figures of which some were read afterwards" } else { "" };
-    (!parts.is_empty())
-        .then(|| format!("of the {} {of}, {}{late}", size(account.total_bytes), parts.join("; ")))
+    Some(format!("of the {} {of}, {}{late}", size(account.total_bytes), parts.join("; ")))
 }
 
 /// `280 MiB (60 %) are in pools of huge pages`
