@@ -14,6 +14,7 @@ use clap_complete::Shell;
 
 use crate::filter::Filter;
 use crate::kernel::plan::{Beside, HooksWanted};
+use crate::names::is_label;
 pub use crate::sinks::Form as Output;
 use crate::why::Why;
 
@@ -233,13 +234,6 @@ impl Filter {
         }
         Ok(filter)
     }
-}
-
-/// Whether it is an RFC 1123 label, as the API server requires it of a namespace.
-fn is_label(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let edge = |c: char| inner(c) && c != '-';
-    name.starts_with(edge) && name.ends_with(edge) && name.chars().all(inner) && name.len() <= 63
 }
 
 /// The completion script for `shell`.

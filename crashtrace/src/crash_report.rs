@@ -11,6 +11,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod line;
+
 /// Group of the API.
 pub const GROUP: &str = "crashtrace.dev";
 /// Its version.
@@ -194,6 +196,31 @@ pub struct Run {
     /// The pod's controller, for example `Deployment/api`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<String>,
+}
+
+impl Latest {
+    /// The latest incident of these containers, whose incidents are newest first.
+    #[must_use]
+    pub fn of(containers: &[ContainerReport]) -> Option<Self> {
+        let newest = containers.iter().filter_map(|report| Some((report, report.incidents.first()?)));
+        // Times are UTC and of one length: their texts have their order.
+        let (report, incident) = newest.max_by(|(_, one), (_, other)| one.time.cmp(&other.time))?;
+        Some(Self {
+            container: report.name.clone(),
+            cause: incident.cause.clone(),
+            count: report.counts.get(&incident.cause).copied().unwrap_or_default(),
+            time: incident.time.clone(),
+            summary: incident.summary.clone(),
+        })
+    }
+}
+
+impl ReportedIncident {
+    /// How many incidents it stands for, itself included.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.repeats.saturating_add(1)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]

@@ -35,9 +35,27 @@ mod schedule;
 mod store;
 mod writer;
 
-pub use check::{Amiss, Object, check};
+pub use check::{Amiss, check};
 pub use digest::{Digest, PodId, digests};
 pub use event::{EventBook, Key, reason};
 pub use schedule::{Next, Pace, Schedule};
 pub use store::{MAX_STORE_BYTES, Store};
 pub use writer::{Counts, Options, Pod, Reports};
+
+/// A kind of objects that the agent writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    Report,
+    Event,
+}
+
+impl Object {
+    /// Its kind in the API.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Report => "CrashReport",
+            Self::Event => "Event",
+        }
+    }
+}

@@ -4,6 +4,11 @@ use serde::Serialize;
 
 use crate::schema::{ContainerRole, NameSource, Qos};
 
+mod rules;
+mod workload;
+
+pub use rules::{is_label, is_name};
+
 /// A source of pods' names. Used while a report is built, so it answers from memory and never waits.
 pub trait PodNames: std::fmt::Debug {
     /// The facts about this container, or about the pod if `container_id` is not given.

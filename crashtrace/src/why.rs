@@ -78,17 +78,13 @@ pub enum Form {
 /// The facts cannot be read, there is no such pod or container, or the output cannot be written.
 pub fn why(config: &Why) -> Result<u8> {
     let now = Timestamp::now();
+    let (target, container) = (config.target.as_ref(), config.container.as_deref());
     let facts = match &config.from {
         Origin::Cluster(cluster) => {
-            let target = config.target.as_ref().ok_or_else(|| anyhow!("name a pod"))?;
-            cluster::read(cluster, target, config.container.as_deref(), now)?
+            cluster::read(cluster, target.ok_or_else(|| anyhow!("name a pod"))?, container, now)?
         }
-        Origin::Stream(path) => {
-            stored::stream(path, config.target.as_ref(), config.container.as_deref(), now)?
-        }
-        Origin::Journal(path) => {
-            stored::journal(path, config.target.as_ref(), config.container.as_deref(), now)?
-        }
+        Origin::Stream(path) => stored::facts(stored::stream(path)?, target, container, now)?,
+        Origin::Journal(path) => stored::facts(stored::journal(path)?, target, container, now)?,
     };
     let diagnosis = diagnose(&facts);
     let printed = match config.form {

@@ -113,7 +113,7 @@ fn incident(line: &Value, end: Option<&Value>) -> Value {
         .chain([&line["victims"][0]["owner"], &line["trigger"]["owner"]])
         .find(|owner| owner.is_object())
         .expect("an owner");
-    serde_json::to_value(crashtrace::why::lines::incident(line, end, owner)).expect("JSON")
+    serde_json::to_value(crashtrace::crash_report::line::incident(line, end, owner)).expect("JSON")
 }
 
 /// The pod, with the status of its container.

@@ -85,12 +85,12 @@ pub(super) fn write_trials(wanted: &Pods, node_name: &str) -> Result<Vec<WriteTr
         return Ok(Vec::new());
     };
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let kinds = [(reports, Object::Report, "CrashReport"), (events, Object::Event, "Event")];
+    let kinds = [(reports, Object::Report), (events, Object::Event)];
     let mut trials = Vec::new();
-    for (_, object, name) in kinds.into_iter().filter(|(wanted, ..)| *wanted) {
+    for (_, object) in kinds.into_iter().filter(|(wanted, _)| *wanted) {
         let amiss = tokio.block_on(kube_reports::check(&options, object, DEADLINE)).err();
         let (says, remedy) = amiss.map(|amiss| (amiss.says, amiss.remedy)).unzip();
-        trials.push(WriteTrial { object: name.to_owned(), usable: says.is_none(), says, remedy });
+        trials.push(WriteTrial { object: object.kind().to_owned(), usable: says.is_none(), says, remedy });
     }
     Ok(trials)
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum};
 
-use super::{Environment, checked_path, directory, is_label, usage};
+use super::{Environment, checked_path, directory, usage};
+use crate::names::is_label;
 use crate::why::{Cluster, Form, Origin, Target, Why};
 
 /// Arguments of `why`.

@@ -7,17 +7,10 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::Object;
 use super::writer::JSON;
 use crate::crash_report::{GROUP, PLURAL, VERSION};
 use crate::pods::kube::{self, Connection, Failure, Problem};
-
-/// A kind of objects that the agent is to write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Object {
-    /// `CrashReport`.
-    Report,
-    Event,
-}
 
 /// Why objects of a kind cannot be written, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! An incident's line as the entries of the pods that it is about. PURE.
 
-use serde::Serialize;
+use serde_json::Value;
 
-use crate::crash_report::{ReportedExit, ReportedIncident, ReportedLimit, Run};
+use crate::crash_report::{self, ReportedIncident};
 use crate::schema::{Cause, Incident, Kind, Level, Owner, OwnerKind, ProbeKind, Process, Text, shorten};
 
 /// Bytes of a sentence that are kept.
@@ -40,24 +40,22 @@ pub struct Digest {
 /// The entries of a line: one for each container that it is about.
 #[must_use]
 pub fn digests(line: &Incident) -> Vec<Digest> {
-    let mut of: Vec<(Option<PodId>, Option<String>, Option<Run>)> = Vec::new();
+    let json = serde_json::to_value(line).unwrap_or_default();
+    let mut digests: Vec<Digest> = Vec::new();
     for process in parties(line) {
         let owner = process.and_then(|process| process.owner.as_ref());
-        let party = match owner {
-            Some(owner) => match pod(owner) {
-                Some(pod) => (Some(pod), owner.container.as_ref().map(text), Some(run(owner))),
-                // A pod without a name: it is not the node's.
-                None if is_of_pod(owner) => continue,
-                None => (None, None, None),
-            },
-            None => (None, None, None),
-        };
-        if !of.iter().any(|(pod, container, _)| (pod, container) == (&party.0, &party.1)) {
-            of.push(party);
+        let pod = owner.and_then(pod);
+        // A pod without a name: it is not the node's.
+        if pod.is_none() && owner.is_some_and(is_of_pod) {
+            continue;
+        }
+        let container = owner.filter(|_| pod.is_some()).and_then(|owner| owner.container.as_ref()).map(text);
+        if !digests.iter().any(|known| (&known.pod, &known.container) == (&pod, &container)) {
+            let owner = serde_json::to_value(owner).unwrap_or_default();
+            digests.push(Digest { pod, container, ..of_line(line, &json, &owner) });
         }
     }
-    let digest = |(pod, container, run)| Digest { pod, container, ..of_line(line, run) };
-    of.into_iter().map(digest).collect()
+    digests
 }
 
 /// The processes that a line is about. One that is `None` stands for the node.
@@ -84,37 +82,16 @@ fn is_of_pod(owner: &Owner) -> bool {
     owner.pod_uid.is_some() || matches!(owner.kind, OwnerKind::Container | OwnerKind::Pod)
 }
 
-fn run(owner: &Owner) -> Run {
-    let kubernetes = owner.kubernetes.as_ref();
-    let workload = kubernetes.and_then(|it| it.workload.as_ref());
-    Run {
-        container_id: owner.container_id.as_ref().map(text),
-        restart_count: kubernetes.and_then(|it| it.restart_count),
-        image: kubernetes.and_then(|it| it.image.as_ref()).map(text),
-        workload: workload.map(|it| format!("{}/{}", it.kind.as_str(), it.name.as_str())),
-    }
-}
-
-fn of_line(line: &Incident, run: Option<Run>) -> Digest {
+fn of_line(line: &Incident, json: &Value, owner: &Value) -> Digest {
     let verdict = &line.verdict;
-    let kill = line.exit.as_ref().and_then(|exit| exit.oom.as_ref());
-    let exit = line.exit.as_ref().map(|exit| ReportedExit {
-        id: kill.map(|_| line.id.clone()),
-        revision: kill.map(|_| line.revision),
-        time: line.time.clone(),
-        code: exit.exit_code,
-        signal: exit.signal_name.clone(),
-        ran_seconds: exit.ran_ns.map(|ns| ns / 1_000_000_000),
-        ended_by: exit.ended_by.map(|by| word(&by)),
-        status_reason: exit.status.as_ref().and_then(|status| status.reason.clone()),
-        contradictions: exit.contradictions.iter().map(|text| cut(text)).collect(),
-    });
+    let mut incident = crash_report::line::incident(json, None, owner);
+    if let (Some(kill), Some(exit)) = (line.exit.as_ref().and_then(|it| it.oom.as_ref()), &mut incident.exit)
+    {
+        (exit.id, exit.revision) = (Some(line.id.clone()), Some(line.revision));
+        (incident.id, incident.time) = (kill.id.clone(), kill.time.clone());
+    }
+    shorten_all(&mut incident);
     let probe = line.exit.as_ref().and_then(|exit| exit.probe.as_ref());
-    let limit = line.limit.as_ref().map(|limit| ReportedLimit {
-        bytes: limit.limit_bytes,
-        usage_bytes: limit.usage_bytes,
-        cgroup: cut(limit.cgroup.as_str()),
-    });
     Digest {
         pod: None,
         container: None,
@@ -122,38 +99,23 @@ fn of_line(line: &Incident, run: Option<Run>) -> Digest {
         level: verdict.level,
         startup_probe: probe.is_some_and(|probe| probe.kind == ProbeKind::Startup),
         kind: line.kind,
-        incident: ReportedIncident {
-            id: kill.map_or(&line.id, |kill| &kill.id).clone(),
-            revision: line.revision,
-            time: kill.map_or(&line.time, |kill| &kill.time).clone(),
-            kind: word(&line.kind),
-            cause: word(&verdict.cause),
-            level: verdict.level.map(|level| word(&level)),
-            certainty: word(&verdict.certainty),
-            summary: cut(&verdict.summary),
-            evidence: verdict.evidence.iter().take(MAX_EVIDENCE).map(|text| cut(text)).collect(),
-            remedy: cut(&verdict.remedy),
-            repeats: line.repeats,
-            exit,
-            limit,
-            run,
-        },
+        incident,
+    }
+}
+
+/// Shortens what may be long, so that ten incidents of a container fit an object.
+fn shorten_all(incident: &mut ReportedIncident) {
+    let ReportedIncident { summary, evidence, remedy, exit, limit, .. } = incident;
+    evidence.truncate(MAX_EVIDENCE);
+    let contradictions = exit.iter_mut().flat_map(|exit| &mut exit.contradictions);
+    let paths = limit.iter_mut().map(|limit| &mut limit.cgroup);
+    for text in [summary, remedy].into_iter().chain(evidence).chain(contradictions).chain(paths) {
+        if let Some(short) = shorten(text, MAX_SENTENCE_BYTES) {
+            *text = short;
+        }
     }
 }
 
 fn text(text: &Text) -> String {
     text.as_str().to_owned()
-}
-
-/// A value of a closed list by its public name.
-fn word(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => String::new(),
-    }
-}
-
-/// A sentence, shortened.
-fn cut(text: &str) -> String {
-    shorten(text, MAX_SENTENCE_BYTES).unwrap_or_else(|| text.to_owned())
 }

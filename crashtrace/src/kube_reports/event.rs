@@ -94,7 +94,7 @@ impl EventBook {
         if series.ids.len() > MAX_IDS {
             series.ids.remove(0);
         }
-        series.count += 1 + incident.repeats;
+        series.count += incident.weight();
         if series.name.is_empty() {
             series.name = name(&self.session, &self.node, &key);
             series.first = seconds(&incident.time);

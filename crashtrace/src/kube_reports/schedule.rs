@@ -146,11 +146,6 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         self.resting.remove(key);
     }
 
-    #[must_use]
-    pub fn waits(&self, key: &K) -> bool {
-        self.waiting.contains_key(key)
-    }
-
     /// Objects that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -284,7 +279,7 @@ mod tests {
         assert_eq!(schedule.next(start + 30 * SECOND), Next::Write(2));
         assert_eq!(schedule.next(start + 31 * SECOND), Next::At(start + 60 * SECOND));
         schedule.forget(&1);
-        assert!(!schedule.waits(&1));
+        assert_eq!(schedule.waiting(), 0);
         assert_eq!(schedule.next(start + 31 * SECOND), Next::Idle);
     }
 }

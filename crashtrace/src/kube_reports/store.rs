@@ -21,8 +21,6 @@ const CONTAINER_EXIT: &str = "container_exit";
 /// What is known of a pod.
 #[derive(Clone, Debug, Default)]
 struct Entry {
-    namespace: String,
-    name: String,
     containers: BTreeMap<Option<String>, ContainerReport>,
     /// What earlier sessions wrote is in it.
     is_whole: bool,
@@ -49,8 +47,6 @@ impl Store {
     pub fn take(&mut self, pod: &PodId, digest: &Digest) -> bool {
         self.turn += 1;
         let entry = self.entries.entry(pod.uid.clone()).or_default();
-        entry.namespace.clone_from(&pod.namespace);
-        entry.name.clone_from(&pod.name);
         let report = entry.containers.entry(digest.container.clone()).or_default();
         report.name.clone_from(&digest.container);
         if !put(report, digest.incident.clone()) {
@@ -74,7 +70,7 @@ impl Store {
             let own = std::mem::replace(report, earlier);
             let mut fresh = own.counts;
             for incident in own.incidents.into_iter().rev() {
-                let (cause, weight) = (incident.cause.clone(), 1 + incident.repeats);
+                let (cause, weight) = (incident.cause.clone(), incident.weight());
                 if let Some(count) = fresh.get_mut(&cause) {
                     *count = count.saturating_sub(weight);
                 }
@@ -97,28 +93,12 @@ impl Store {
         self.entries.get(uid).is_some_and(|entry| entry.is_whole)
     }
 
-    /// Namespace and name of a pod that has an entry.
-    #[must_use]
-    pub fn names(&self, uid: &str) -> Option<(&str, &str)> {
-        self.entries.get(uid).map(|entry| (entry.namespace.as_str(), entry.name.as_str()))
-    }
-
     /// The object, which fits [`MAX_BYTES`]. What comes after this is a change again.
     pub fn object(&mut self, uid: &str, node: &str, pod_uid: &str) -> Option<CrashReportSpec> {
         let entry = self.entries.get_mut(uid)?;
         entry.is_changed = false;
         let containers: Vec<_> = entry.containers.values().cloned().collect();
-        let (of, newest) = containers
-            .iter()
-            .filter_map(|report| Some((report, report.incidents.first()?)))
-            .max_by(|(_, one), (_, other)| one.time.cmp(&other.time))?;
-        let latest = Latest {
-            container: of.name.clone(),
-            cause: newest.cause.clone(),
-            count: of.counts.get(&newest.cause).copied().unwrap_or_default(),
-            time: newest.time.clone(),
-            summary: newest.summary.clone(),
-        };
+        let latest = Latest::of(&containers)?;
         let (node, pod_uid) = (node.to_owned(), pod_uid.to_owned());
         let mut object = CrashReportSpec { node, pod_uid, latest, containers, truncated: entry.truncated };
         fit(&mut object);
@@ -152,8 +132,7 @@ impl Store {
 
     fn weigh(&mut self, uid: &str) {
         if let Some(entry) = self.entries.get_mut(uid) {
-            let bytes =
-                entry.containers.values().map(json_bytes).sum::<usize>() + uid.len() + entry.name.len();
+            let bytes = entry.containers.values().map(json_bytes).sum::<usize>() + uid.len();
             self.bytes = self.bytes - entry.bytes + bytes;
             entry.bytes = bytes;
         }
@@ -190,11 +169,11 @@ impl Store {
 /// Puts an incident in its place, newest first. False if it is older than what is there.
 fn put(report: &mut ContainerReport, incident: ReportedIncident) -> bool {
     if let Some(known) = report.incidents.iter_mut().find(|known| known.id == incident.id) {
-        let before = (known.cause.clone(), 1 + known.repeats);
+        let before = (known.cause.clone(), known.weight());
         if !merge(known, incident) {
             return false;
         }
-        let after = (known.cause.clone(), 1 + known.repeats);
+        let after = (known.cause.clone(), known.weight());
         if before != after {
             let count = report.counts.entry(before.0).or_default();
             *count = count.saturating_sub(before.1);
@@ -209,7 +188,7 @@ fn put(report: &mut ContainerReport, incident: ReportedIncident) -> bool {
     if is_full && is_older && incident.revision > 1 {
         return false;
     }
-    *report.counts.entry(incident.cause.clone()).or_default() += 1 + incident.repeats;
+    *report.counts.entry(incident.cause.clone()).or_default() += incident.weight();
     if report.since.is_empty() || incident.time < report.since {
         report.since.clone_from(&incident.time);
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::Object;
 use super::digest::digests;
 use super::event::{EventBook, Key};
 use super::schedule::{Next, Pace, Schedule};
@@ -174,13 +175,9 @@ struct State {
     reports: Schedule<String>,
     book: EventBook,
     events: Schedule<Key>,
-    /// Of reports and of Events.
+    /// By [`Object`].
     counts: [Counts; 2],
 }
-
-/// Places in [`State::counts`].
-const REPORTS: usize = 0;
-const EVENTS: usize = 1;
 
 impl State {
     fn take(&mut self, options: &Options, digests: &[super::Digest], now: Instant) {
@@ -196,6 +193,21 @@ impl State {
             {
                 self.events.changed(&key, now);
             }
+        }
+    }
+
+    fn counts_of(&mut self, object: Object) -> &mut Counts {
+        let [reports, events] = &mut self.counts;
+        match object {
+            Object::Report => reports,
+            Object::Event => events,
+        }
+    }
+
+    fn pause(&mut self, object: Object, until: Instant) {
+        match object {
+            Object::Report => self.reports.pause(until),
+            Object::Event => self.events.pause(until),
         }
     }
 
@@ -275,7 +287,7 @@ async fn run(shared: Arc<Shared>) {
         match report {
             Next::Write(uid) => {
                 let written = writer.report(&uid).await;
-                writer.judge(REPORTS, written, |state, wait| state.again_report(&uid, wait));
+                writer.judge(Object::Report, written, |state, wait| state.again_report(&uid, wait));
                 any = true;
             }
             Next::At(at) => wakes.push(at),
@@ -284,7 +296,7 @@ async fn run(shared: Arc<Shared>) {
         match event {
             Next::Write(key) => {
                 let written = writer.event(&key).await;
-                writer.judge(EVENTS, written, |state, wait| state.again_event(&key, wait));
+                writer.judge(Object::Event, written, |state, wait| state.again_event(&key, wait));
                 any = true;
             }
             Next::At(at) => wakes.push(at),

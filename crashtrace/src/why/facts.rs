@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::diagnosis::{Log, OtherPod, SourceState};
 use super::object::{Container, ContainerState, ContainerStatus, Event, Pod, PodCondition, Terminated, Time};
 use crate::crash_report::CrashReportSpec;
+use crate::names::Workload;
 
 /// All that was read of a pod.
 #[derive(Clone, Debug)]
@@ -228,23 +229,15 @@ pub(super) fn phase(pod: &Pod) -> Option<&str> {
     pod.status.as_ref()?.phase.as_deref()
 }
 
-/// The pod's controller: of a `ReplicaSet` that a Deployment made, the Deployment.
+/// The pod's controller or, where its name shows one, the controller of that.
 pub(super) fn workload(pod: &Pod) -> Option<String> {
     let owners = pod.metadata.owner_references.as_ref()?;
     let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
     let hash = pod.metadata.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
-    match (owner.kind.as_str(), hash) {
-        ("ReplicaSet", Some(hash)) => {
-            let name = owner.name.strip_suffix(hash.as_str()).and_then(|name| name.strip_suffix('-'));
-            Some(
-                name.map_or_else(
-                    || format!("ReplicaSet/{}", owner.name),
-                    |name| format!("Deployment/{name}"),
-                ),
-            )
-        }
-        (kind, _) => Some(format!("{kind}/{}", owner.name)),
-    }
+    let hash = hash.map(String::as_str);
+    let Workload { kind, name, .. } =
+        Workload::of_controller(&owner.api_version, &owner.kind, &owner.name, hash);
+    Some(format!("{kind}/{name}"))
 }
 
 /// When a run of any container ended last.

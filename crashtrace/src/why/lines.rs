@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::crash_report::{
-    ContainerReport, CrashReportSpec, Latest, ReportedExit, ReportedIncident, ReportedLimit, Run,
-};
+use crate::crash_report::line::{incident, text, workload};
+use crate::crash_report::{ContainerReport, CrashReportSpec, Latest, ReportedIncident};
 
 /// What the lines have, by pod.
 #[derive(Clone, Debug, Default)]
@@ -111,70 +110,6 @@ impl Reader {
     }
 }
 
-/// The incident of a line, for the container of `owner`; `end` is the line of the end of a container that an OOM kill made.
-#[must_use]
-pub fn incident(line: &Value, end: Option<&Value>, owner: &Value) -> ReportedIncident {
-    let verdict = &line["verdict"];
-    let exit = match end {
-        Some(end) => Some(reported_exit(end, true)),
-        None => line["exit"].is_object().then(|| reported_exit(line, false)),
-    };
-    ReportedIncident {
-        id: text(&line["id"]).unwrap_or_default(),
-        revision: number(&line["revision"]).unwrap_or_default(),
-        time: text(&line["time"]).unwrap_or_default(),
-        kind: text(&line["kind"]).unwrap_or_default(),
-        cause: text(&verdict["cause"]).unwrap_or_else(|| "unknown".to_owned()),
-        level: text(&verdict["level"]),
-        certainty: text(&verdict["certainty"]).unwrap_or_default(),
-        summary: text(&verdict["summary"]).unwrap_or_default(),
-        evidence: texts(&verdict["evidence"]),
-        remedy: text(&verdict["remedy"]).unwrap_or_default(),
-        repeats: line["repeats"].as_u64().unwrap_or(0),
-        exit,
-        limit: line["limit"].is_object().then(|| reported_limit(&line["limit"])),
-        run: Some(run(owner)),
-    }
-}
-
-fn reported_exit(line: &Value, with_id: bool) -> ReportedExit {
-    let exit = &line["exit"];
-    ReportedExit {
-        id: text(&line["id"]).filter(|_| with_id),
-        revision: number(&line["revision"]).filter(|_| with_id),
-        time: text(&line["time"]).unwrap_or_default(),
-        code: exit["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok()),
-        signal: text(&exit["signal_name"]),
-        ran_seconds: exit["ran_ns"].as_u64().map(|ns| ns / 1_000_000_000),
-        ended_by: text(&exit["ended_by"]),
-        status_reason: text(&exit["status"]["reason"]),
-        contradictions: texts(&exit["contradictions"]),
-    }
-}
-
-fn reported_limit(limit: &Value) -> ReportedLimit {
-    ReportedLimit {
-        bytes: limit["limit_bytes"].as_u64(),
-        usage_bytes: limit["usage_bytes"].as_u64(),
-        cgroup: text(&limit["cgroup"]).unwrap_or_default(),
-    }
-}
-
-fn run(owner: &Value) -> Run {
-    let kubernetes = &owner["kubernetes"];
-    Run {
-        container_id: text(&owner["container_id"]),
-        restart_count: number(&kubernetes["restart_count"]),
-        image: text(&kubernetes["image"]),
-        workload: workload(owner),
-    }
-}
-
-fn workload(owner: &Value) -> Option<String> {
-    let workload = &owner["kubernetes"]["workload"];
-    Some(format!("{}/{}", text(&workload["kind"])?, text(&workload["name"])?))
-}
-
 /// The containers that an incident is about, each once: where it ended, those of the victims, or that of the trigger.
 fn owners<'a>(line: &'a Value, end: Option<&'a Value>) -> Vec<&'a Value> {
     let of_victims = || line["victims"].as_array().into_iter().flatten().map(|victim| &victim["owner"]);
@@ -248,34 +183,9 @@ impl PodLines {
             container.since = container.incidents.last().map(|it| it.time.clone()).unwrap_or_default();
             for incident in &container.incidents {
                 let count = container.counts.entry(incident.cause.clone()).or_default();
-                *count = count.saturating_add(incident.repeats.saturating_add(1));
+                *count = count.saturating_add(incident.weight());
             }
         }
-        let newest = self
-            .report
-            .containers
-            .iter()
-            .filter_map(|container| Some((container, container.incidents.first()?)));
-        if let Some((container, incident)) = newest.max_by(|(_, one), (_, other)| one.time.cmp(&other.time)) {
-            self.report.latest = Latest {
-                container: container.name.clone(),
-                cause: incident.cause.clone(),
-                count: container.counts.get(&incident.cause).copied().unwrap_or_default(),
-                time: incident.time.clone(),
-                summary: incident.summary.clone(),
-            };
-        }
+        self.report.latest = Latest::of(&self.report.containers).unwrap_or_default();
     }
-}
-
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
-}
-
-fn texts(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(text).collect()
-}
-
-fn number(value: &Value) -> Option<u32> {
-    value.as_u64().and_then(|number| u32::try_from(number).ok())
 }

@@ -40,6 +40,7 @@ objects! {
         deletion_grace_period_seconds: Option<i64>,
     }
     OwnerReference {
+        api_version: String,
         kind: String,
         name: String,
         controller: Option<bool>,

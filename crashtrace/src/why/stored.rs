@@ -17,13 +17,8 @@ use crate::journal::reading;
 /// The longest line that is read. One of the stream has at most 16 KiB.
 const MOST_LINE_BYTES: u64 = 1 << 20;
 
-/// The facts that are in a stream of lines; `-` is standard input.
-pub(super) fn stream(
-    path: &Path,
-    target: Option<&Target>,
-    container: Option<&str>,
-    now: Timestamp,
-) -> Result<Facts> {
+/// What is in a stream of lines; `-` is standard input.
+pub(super) fn stream(path: &Path) -> Result<(SourceName, Lines)> {
     let mut reader = Reader::default();
     let failed = || format!("cannot read {}", path.display());
     if path == Path::new("-") {
@@ -35,19 +30,14 @@ pub(super) fn stream(
         let file = File::open(path).with_context(failed)?;
         read_lines(&mut BufReader::new(file), &mut reader).with_context(failed)?;
     }
-    facts(reader.finish(), SourceName::Stream, target, container, now)
+    Ok((SourceName::Stream, reader.finish()))
 }
 
-/// The facts that are in a journal.
-pub(super) fn journal(
-    path: &Path,
-    target: Option<&Target>,
-    container: Option<&str>,
-    now: Timestamp,
-) -> Result<Facts> {
+/// What is in a journal.
+pub(super) fn journal(path: &Path) -> Result<(SourceName, Lines)> {
     let mut reader = Reader::default();
     reading::read(path, |line| reader.line(line))?;
-    facts(reader.finish(), SourceName::Journal, target, container, now)
+    Ok((SourceName::Journal, reader.finish()))
 }
 
 /// Reads each line; one that is too long is as one that is no JSON.
@@ -76,9 +66,8 @@ fn is_meant(pod: &PodLines, target: &Target) -> bool {
 }
 
 /// The pod with the latest incident of those that are meant.
-fn facts(
-    lines: Lines,
-    source: SourceName,
+pub(super) fn facts(
+    (source, lines): (SourceName, Lines),
     target: Option<&Target>,
     container: Option<&str>,
     now: Timestamp,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::names::{is_label, is_name};
+
 /// A workload whose pods are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 pub enum WorkloadKind {
@@ -76,7 +78,7 @@ impl FromStr for Target {
     /// A word that is a kind is one: a pod in a namespace of that name is reached with `-n`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (before, name) = text.split_once('/').map_or((None, text), |(before, name)| (Some(before), name));
-        if !is_name(name, 253) {
+        if !is_name(name) {
             return Err(format!("`{name}` cannot be a name in Kubernetes"));
         }
         let of = |namespace: Option<&str>, workload| Self {
@@ -88,18 +90,11 @@ impl FromStr for Target {
             None | Some("pod" | "pods" | "po") => Ok(of(None, None)),
             Some(word) => match WorkloadKind::of_word(word) {
                 Some(kind) => Ok(of(None, Some(kind))),
-                None if is_name(word, 63) => Ok(of(Some(word), None)),
+                None if is_label(word) => Ok(of(Some(word), None)),
                 None => Err(format!("`{word}` is neither a namespace nor deploy, sts, ds, job or pod")),
             },
         }
     }
-}
-
-/// Whether the API server could have given this name: so nothing that is put into a path changes the path.
-pub(super) fn is_name(name: &str, most: usize) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.starts_with(edge) && name.ends_with(edge) && name.chars().all(inner) && name.len() <= most
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::facts::View;
-use crate::phrase::{shell_word, span};
+use crate::phrase::{shell_word, signal, span};
 
 /// The container that a sentence is about.
 #[derive(Clone, Copy, Debug)]
@@ -38,24 +38,13 @@ pub(super) fn oom_limit_words(view: &View<'_>) -> String {
         .map_or_else(String::new, |limit| format!(" ({})", limit.as_str().unwrap_or("?")))
 }
 
+/// Signals that end a program by their default action and are not those of another process's choice, which have causes of their own.
+const OF_A_CRASH: [u8; 13] = [1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 24, 25, 31];
+
 /// The signal that a shell, or the kernel by way of the runtime, makes such a code of.
-pub(super) fn signal_of_code(code: i32) -> Option<&'static str> {
-    Some(match code.checked_sub(128)? {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        5 => "SIGTRAP",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        24 => "SIGXCPU",
-        25 => "SIGXFSZ",
-        31 => "SIGSYS",
-        _ => return None,
-    })
+pub(super) fn signal_of_code(code: i32) -> Option<String> {
+    let number = u8::try_from(code.checked_sub(128)?).ok()?;
+    OF_A_CRASH.contains(&number).then(|| signal(number))
 }
 
 /// What to do where the runtime could not execute the program.

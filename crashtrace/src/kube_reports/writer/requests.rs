@@ -9,11 +9,11 @@ use http::Method;
 use serde_json::json;
 
 use super::refusal::{Refusal, remedy};
-use super::{JSON, Pod, REPORTS, Shared, State};
+use super::{JSON, Object, Pod, Shared, State};
 use crate::backoff::Backoff;
 use crate::crash_report::{CrashReport, GROUP, PLURAL, VERSION};
-use crate::kube_reports::digest::PodId;
 use crate::kube_reports::event::{Key, Write};
+use crate::names::{is_label, is_name};
 use crate::pods::kube::{Connection, Failure};
 
 /// The pause of an object that somebody else has just changed.
@@ -29,8 +29,8 @@ pub(super) struct Writer {
     pub(super) connection: Option<Connection>,
     backoff: Backoff,
     failed: Option<Instant>,
-    /// Whether the last write of a kind was refused for all of them.
-    refused: [bool; 2],
+    /// Kinds whose last write was refused for all of them.
+    refused: Vec<Object>,
 }
 
 /// What came of a write.
@@ -43,85 +43,81 @@ pub(super) enum Written {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let backoff = Backoff::new(shared.options.kube.pauses, fastrand::Rng::new());
-        Self { shared, connection: None, backoff, failed: None, refused: [false; 2] }
+        Self { shared, connection: None, backoff, failed: None, refused: Vec::new() }
     }
 
     /// Counts, logs, and plans the next try. `again` makes the object wait for a time or, with none, forgets it.
     pub(super) fn judge(
         &mut self,
-        kind: usize,
+        object: Object,
         written: Result<Written, Failure>,
         again: impl FnOnce(&mut State, Option<Duration>),
     ) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
-        let failure = match written {
-            Ok(written) => {
-                self.backoff.went_well(self.failed.map_or(Duration::MAX, |failed| failed.elapsed()));
-                self.refused[kind] = false;
-                let counts = &mut state.counts[kind];
-                match written {
-                    Written::Gone => {
-                        counts.gone += 1;
-                        again(&mut state, None);
-                    }
-                    Written::Well => {
-                        counts.written += 1;
-                        if counts.problem.take().is_some() {
-                            tracing::info!("{} are written to the API server again", WHAT[kind]);
-                        }
-                    }
+        let kind = object.kind();
+        if written.is_ok() {
+            self.backoff.went_well(self.failed.map_or(Duration::MAX, |failed| failed.elapsed()));
+            self.refused.retain(|refused| *refused != object);
+        }
+        let (failure, refusal) = match written {
+            Ok(Written::Well) => {
+                let counts = state.counts_of(object);
+                counts.written += 1;
+                if counts.problem.take().is_some() {
+                    tracing::info!(kind, "objects are written to the API server again");
                 }
                 return;
             }
-            Err(failure) => failure,
+            Ok(Written::Gone) => {
+                state.counts_of(object).gone += 1;
+                return again(&mut state, None);
+            }
+            Err(failure) => {
+                let refusal = Refusal::of(&failure);
+                (failure, refusal)
+            }
         };
+        let Failure { problem, retry_after, .. } = failure;
+        if refusal != Refusal::Gone {
+            let said = problem.to_string();
+            let counts = state.counts_of(object);
+            counts.failed += 1;
+            if counts.problem.as_ref() != Some(&said) {
+                let remedy = remedy(refusal, &problem);
+                tracing::warn!(kind, remedy, "objects are not written to the API server: {said}");
+                counts.problem = Some(said);
+            }
+        }
         let now = Instant::now();
-        let Failure { problem, retry_after, .. } = &failure;
-        let refusal = Refusal::of(&failure);
-        if refusal == Refusal::Gone {
-            state.counts[kind].gone += 1;
-            again(&mut state, None);
-            return;
-        }
-        state.counts[kind].failed += 1;
-        let said = problem.to_string();
-        if state.counts[kind].problem.as_ref() != Some(&said) {
-            tracing::warn!(
-                remedy = remedy(refusal, problem),
-                "{} are not written to the API server: {said}",
-                WHAT[kind]
-            );
-            state.counts[kind].problem = Some(said);
-        }
         match refusal {
-            Refusal::Gone => {}
+            Refusal::Gone => {
+                state.counts_of(object).gone += 1;
+                again(&mut state, None);
+            }
             Refusal::Conflict => again(&mut state, Some(CONFLICT)),
             Refusal::OfObject => again(&mut state, Some(self.shared.options.refused)),
             Refusal::OfAll => {
                 again(&mut state, Some(Duration::ZERO));
                 // A server that starts refuses for a moment what it will allow.
-                let is_repeated = std::mem::replace(&mut self.refused[kind], true);
-                let pause = if is_repeated {
+                let pause = if self.refused.contains(&object) {
                     // So that the agents do not come back together.
                     let half = self.shared.options.refused / 2;
                     half + self.backoff.moment(2 * half)
                 } else {
-                    self.backoff.pause(*retry_after)
+                    self.refused.push(object);
+                    self.backoff.pause(retry_after)
                 };
-                if kind == REPORTS {
-                    state.reports.pause(now + pause);
-                } else {
-                    state.events.pause(now + pause);
-                }
+                state.pause(object, now + pause);
             }
             Refusal::Trouble => {
                 self.failed = Some(now);
                 self.connection = None;
                 again(&mut state, Some(Duration::ZERO));
-                let until = now + self.backoff.pause(*retry_after);
-                state.reports.pause(until);
-                state.events.pause(until);
+                let until = now + self.backoff.pause(retry_after);
+                for object in [Object::Report, Object::Event] {
+                    state.pause(object, until);
+                }
             }
         }
     }
@@ -142,7 +138,7 @@ impl Writer {
 
     /// Writes the report of a pod.
     pub(super) async fn report(&mut self, uid: &str) -> Result<Written, Failure> {
-        let Some(pod) = (self.shared.find)(uid).filter(Pod::fits_a_path) else { return Ok(Written::Gone) };
+        let Some(pod) = (self.shared.find)(uid).filter(fits_a_path) else { return Ok(Written::Gone) };
         let Pod { namespace, name, uid: pod_uid } = pod;
         let path = format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}/{name}");
         if !self.shared.state().store.is_whole(uid) {
@@ -173,38 +169,43 @@ impl Writer {
 
     /// Writes an Event of a series.
     pub(super) async fn event(&mut self, key: &Key) -> Result<Written, Failure> {
-        let is_there = |id: &PodId| (self.shared.find)(&id.uid).is_some_and(|pod| pod.fits_a_path());
-        if key.pod.as_ref().is_some_and(|id| !is_there(id)) {
+        if let Some(id) = &key.pod
+            && ((self.shared.find)(&id.uid).is_none() || !is_label(&id.namespace))
+        {
             return Ok(Written::Gone);
         }
         let Some(write) = self.shared.state().book.write(key) else { return Ok(Written::Gone) };
-        let sent = match &write {
-            Write::Create { path, body } => {
-                self.send(Method::POST, path, JSON, body.to_string().into_bytes()).await
-            }
-            Write::Count { path, body } => {
-                self.send(Method::PATCH, path, MERGE, body.to_string().into_bytes()).await
+        let sent = self.write(&write).await;
+        let is_there = match (&write, &sent) {
+            // Events end after an hour.
+            (Write::Count { .. }, Err(failure)) if failure.is_without("events") => false,
+            (Write::Create { .. }, Err(failure)) if failure.problem.code() == Some(409) => true,
+            _ => {
+                sent?;
+                self.shared.state().book.there(key, true);
+                return Ok(Written::Well);
             }
         };
-        let mut state = self.shared.state();
-        match (write, sent) {
-            (_, Ok(_)) => state.book.there(key, true),
-            // Events end after an hour.
-            (Write::Count { .. }, Err(failure)) if failure.is_without("events") => {
-                state.book.there(key, false);
-                state.events.changed(key, Instant::now());
-            }
-            (Write::Create { .. }, Err(failure)) if failure.problem.code() == Some(409) => {
-                state.book.there(key, true);
-                state.events.changed(key, Instant::now());
-            }
-            (_, Err(failure)) => return Err(failure),
-        }
+        // It is not as was thought: the other way, once.
+        let write = {
+            let book = &mut self.shared.state().book;
+            book.there(key, is_there);
+            book.write(key)
+        };
+        let Some(write) = write else { return Ok(Written::Gone) };
+        self.write(&write).await?;
+        self.shared.state().book.there(key, true);
         Ok(Written::Well)
     }
-}
 
-const WHAT: [&str; 2] = ["reports on pods (CrashReport)", "Events"];
+    async fn write(&mut self, write: &Write) -> Result<Bytes, Failure> {
+        let (method, path, content, body) = match write {
+            Write::Create { path, body } => (Method::POST, path, JSON, body),
+            Write::Count { path, body } => (Method::PATCH, path, MERGE, body),
+        };
+        self.send(method, path, content, body.to_string().into_bytes()).await
+    }
+}
 
 /// The path with what an apply needs. Without `force` a field that somebody else has set would keep the whole report out.
 fn applied(path: &str, node: &str) -> String {
@@ -220,14 +221,7 @@ fn manager(node: &str) -> String {
     format!("crashtrace-{node}")
 }
 
-impl Pod {
-    /// Both names become parts of a path.
-    fn fits_a_path(&self) -> bool {
-        let fits = |text: &str| {
-            let of_name =
-                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
-            (1..=253).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(of_name)
-        };
-        fits(&self.namespace) && fits(&self.name)
-    }
+/// Both names become parts of a path.
+fn fits_a_path(pod: &Pod) -> bool {
+    is_label(&pod.namespace) && is_name(&pod.name)
 }

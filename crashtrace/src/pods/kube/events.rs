@@ -29,7 +29,7 @@ use super::message::List;
 use super::problem::Problem;
 use super::sieve::Piece;
 use crate::backoff::Backoff;
-use crate::names::Events;
+use crate::names::{Events, is_label};
 
 mod board;
 mod event;
@@ -90,7 +90,7 @@ impl Shared {
 
     /// From memory: never waits. `run` is the container's id, of which the answer is wanted.
     pub(super) fn ask(&self, namespace: &str, uid: &str, run: Option<&str>) -> Events {
-        if !is_namespace(namespace) || !is_uid(uid) {
+        if !is_label(namespace) || !is_uid(uid) {
             let missing = "the pod's namespace or UID is none that Kubernetes allows".to_owned();
             return Events { missing: Some(missing), ..Events::default() };
         }
@@ -218,12 +218,6 @@ pub(super) fn path(namespace: &str, uid: &str, limit: usize, page: Option<&str>)
         query.append_pair("continue", page);
     }
     format!("/api/v1/namespaces/{namespace}/events?{}", query.finish())
-}
-
-/// A DNS label. It becomes a part of a path.
-fn is_namespace(text: &str) -> bool {
-    let of_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(of_label)
 }
 
 /// A UUID, a hash, or what a manifest may set. It becomes a part of a selector, of which `,`, `=` and `\` are the grammar.
