@@ -16,6 +16,7 @@ use super::{LONG, UID, options, synced, well};
 mod line;
 
 const NAME: &str = "web-7d9c5b8f6d-x2v4k";
+const WEB: Of = Of { namespace: "shop", pod: NAME, uid: UID, container: "web", is_static: false };
 
 /// A server with the recorded pods and with objects, an agent's watch and its writer.
 struct Cluster {
@@ -103,10 +104,9 @@ async fn written(reports: &Reports) -> [Counts; 2] {
 async fn a_death_becomes_an_object_that_its_pod_owns_and_an_event() {
     let cluster = Cluster::well().await;
     let agent = cluster.agent("session");
-    let web = Of { namespace: "shop", pod: NAME, uid: UID, container: "web", is_static: false };
-    let oom = kill(&web, 1);
+    let oom = kill(&WEB, 1);
     agent.take(&line(oom.clone()));
-    agent.take(&line(end(&web, 2, Some(&oom))));
+    agent.take(&line(end(&WEB, 2, Some(&oom))));
     until(&agent, "both lines", |counts| {
         counts.iter().all(|counts| counts.waiting == 0) && counts[1].written > 0 && {
             let objects = cluster.objects();
@@ -143,10 +143,9 @@ async fn a_death_becomes_an_object_that_its_pod_owns_and_an_event() {
 #[tokio::test]
 async fn the_next_session_goes_on_with_the_counts_and_the_incidents() {
     let cluster = Cluster::well().await;
-    let web = Of { namespace: "shop", pod: NAME, uid: UID, container: "web", is_static: false };
     let first = cluster.agent("first");
     for number in 0..12 {
-        first.take(&line(kill(&web, number)));
+        first.take(&line(kill(&WEB, number)));
     }
     until(&first, "twelve", |_| {
         cluster.objects().reports.values().any(|it| it["spec"]["latest"]["count"] == 12)
@@ -156,7 +155,7 @@ async fn the_next_session_goes_on_with_the_counts_and_the_incidents() {
     let second = cluster.agent("second");
     // The last one is delivered again.
     for number in 11..14 {
-        second.take(&line(kill(&web, number)));
+        second.take(&line(kill(&WEB, number)));
     }
     until(&second, "fourteen", |_| {
         cluster.objects().reports.values().any(|it| it["spec"]["latest"]["count"] == 14)
@@ -165,17 +164,16 @@ async fn the_next_session_goes_on_with_the_counts_and_the_incidents() {
     let object = cluster.report("shop", NAME);
     let [container] = &object.spec.containers[..] else { panic!("{object:?}") };
     let ids: Vec<_> = container.incidents.iter().map(|it| it.id.clone()).collect();
-    assert_eq!(ids, (4..14).rev().map(|number| kill(&web, number).id).collect::<Vec<_>>());
+    assert_eq!(ids, (4..14).rev().map(|number| kill(&WEB, number).id).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn at_its_end_the_agent_writes_what_would_have_rested() {
     let cluster = Cluster::well().await;
     let agent = cluster.agent_that_rests("session", Duration::from_hours(1));
-    let web = Of { namespace: "shop", pod: NAME, uid: UID, container: "web", is_static: false };
-    agent.take(&line(kill(&web, 1)));
+    agent.take(&line(kill(&WEB, 1)));
     until(&agent, "the first", |counts| counts.iter().all(|counts| counts.written == 1)).await;
-    agent.take(&line(kill(&web, 2)));
+    agent.take(&line(kill(&WEB, 2)));
     assert!(agent.counts().iter().all(|counts| counts.waiting == 1), "{:?}", agent.counts());
     agent.finish(LONG).await;
     assert_eq!(cluster.report("shop", NAME).spec.latest.count, 2);
@@ -241,19 +239,18 @@ async fn what_happens_outside_of_pods_is_an_event_of_the_node_and_no_object() {
 async fn nothing_is_lost_while_the_server_refuses_and_each_problem_is_said() {
     let cluster = Cluster::start(Objects { crd: false, ..Objects::well(&["shop"]) }).await;
     let agent = cluster.agent("session");
-    let web = Of { namespace: "shop", pod: NAME, uid: UID, container: "web", is_static: false };
     let problem = |text: &'static str| {
         move |counts: &[Counts; 2]| counts[0].problem.as_deref().is_some_and(|it| it.contains(text))
     };
-    agent.take(&line(kill(&web, 1)));
+    agent.take(&line(kill(&WEB, 1)));
     until(&agent, "no CRD", problem("404")).await;
-    agent.take(&line(kill(&web, 2)));
+    agent.take(&line(kill(&WEB, 2)));
     {
         let mut objects = cluster.objects();
         (objects.crd, objects.allowed) = (true, false);
     }
     until(&agent, "no right", problem("cannot patch resource")).await;
-    agent.take(&line(kill(&web, 3)));
+    agent.take(&line(kill(&WEB, 3)));
     {
         let mut objects = cluster.objects();
         objects.allowed = true;
@@ -287,12 +284,11 @@ async fn nothing_is_lost_while_the_server_refuses_and_each_problem_is_said() {
 async fn a_server_that_was_away_gets_all_that_came_meanwhile() {
     let mut cluster = Cluster::well().await;
     let agent = cluster.agent("session");
-    let web = Of { namespace: "shop", pod: NAME, uid: UID, container: "web", is_static: false };
-    agent.take(&line(kill(&web, 1)));
+    agent.take(&line(kill(&WEB, 1)));
     until(&agent, "written", |counts| counts.iter().all(|counts| counts.written == 1)).await;
     cluster.server.stop().await;
     for number in 2..6 {
-        agent.take(&line(kill(&web, number)));
+        agent.take(&line(kill(&WEB, number)));
     }
     until(&agent, "trouble", |counts| counts[0].problem.is_some()).await;
     cluster.server.listen().await;
@@ -304,12 +300,39 @@ async fn a_server_that_was_away_gets_all_that_came_meanwhile() {
 }
 
 #[tokio::test]
+async fn an_event_that_is_not_there_as_thought_is_written_the_other_way() {
+    let cluster = Cluster::well().await;
+    let agent = cluster.agent("session");
+    let counted = async |count: u64| {
+        until(&agent, "counted", |_| cluster.objects().events.values().any(|it| it["count"] == count)).await;
+        let sent: Vec<_> = std::mem::take(&mut cluster.objects().wrote);
+        let sent = sent.into_iter().filter(|wrote| wrote.path.contains("/events")).map(|wrote| wrote.method);
+        sent.collect::<Vec<_>>()
+    };
+    agent.take(&line(kill(&WEB, 1)));
+    assert_eq!(counted(1).await, ["POST"]);
+    // The server forgets Events after an hour.
+    let forgotten = std::mem::take(&mut cluster.objects().events);
+    agent.take(&line(kill(&WEB, 2)));
+    assert_eq!(counted(2).await, ["PATCH", "POST"]);
+    // The answer to its creation was lost: another agent of the same session names it the same.
+    cluster.objects().events = forgotten;
+    let agent = cluster.agent("session");
+    agent.take(&line(kill(&WEB, 3)));
+    agent.take(&line(kill(&WEB, 4)));
+    until(&agent, "counted", |_| {
+        cluster.objects().events.values().any(|it| it["lastTimestamp"] == "2026-11-30T10:00:04Z")
+    })
+    .await;
+    assert_eq!(cluster.objects().events.len(), 1);
+}
+
+#[tokio::test]
 async fn a_namespace_that_goes_takes_its_pods_objects_with_it() {
     let cluster = Cluster::well().await;
     cluster.objects().terminating.insert("shop".to_owned());
     let agent = cluster.agent("session");
-    let web = Of { namespace: "shop", pod: NAME, uid: UID, container: "web", is_static: false };
-    agent.take(&line(kill(&web, 1)));
+    agent.take(&line(kill(&WEB, 1)));
     until(&agent, "gone", |counts| counts.iter().all(|counts| counts.gone == 1 && counts.waiting == 0)).await;
     assert!(cluster.objects().reports.is_empty() && cluster.objects().events.is_empty());
     assert!(agent.counts().iter().all(|counts| counts.problem.is_none()));
@@ -344,8 +367,7 @@ async fn a_storm_in_all_pods_comes_together_and_each_object_is_whole() {
 async fn what_kubernetes_did_on_purpose_is_in_the_report_and_no_event() {
     let cluster = Cluster::well().await;
     let agent = cluster.agent("session");
-    let web = Of { namespace: "shop", pod: NAME, uid: UID, container: "web", is_static: false };
-    let mut stopped = end(&web, 1, None);
+    let mut stopped = end(&WEB, 1, None);
     (stopped.verdict.cause, stopped.kind) = (Cause::Stopped, Kind::ContainerExit);
     agent.take(&line(stopped));
     written(&agent).await;

@@ -163,3 +163,65 @@ fn memory_is_bounded_and_what_is_written_goes_first() {
     }
     assert_eq!(store.bytes(), 0);
 }
+
+/// Each pod crashes every ten seconds; what a server would have is kept beside. Nothing but incidents of which there are too many is
+/// left out, and no count.
+#[test]
+fn a_thousand_pods_in_crash_loops_for_ten_minutes_are_told_in_full_within_the_bounds() {
+    use std::time::{Duration, Instant};
+
+    use crate::kube_reports::{Next, Pace, Schedule};
+
+    const PODS: usize = 1000;
+    const ROUNDS: usize = 60;
+    let (mut store, mut schedule) = (Store::default(), Schedule::new(Pace::default()));
+    let mut server: BTreeMap<String, CrashReportSpec> = BTreeMap::new();
+    let (mut now, mut writes, mut most_bytes) = (Instant::now(), 0, 0);
+    let mut write = |store: &mut Store, uid: &String| {
+        if !store.is_whole(uid) {
+            store.absorb(uid, "u", server.get(uid).cloned());
+        }
+        let object = store.object(uid, "n", "u").expect("it has changed");
+        assert!(json_bytes(&object) <= MAX_BYTES);
+        server.insert(uid.clone(), object);
+    };
+    for round in 0..ROUNDS {
+        for number in 0..PODS {
+            let mut digest = kill(round * 10);
+            digest.incident.id = format!("boot-{round}-{number}");
+            digest.incident.evidence = vec!["a fact of some length, as they are".to_owned(); 6];
+            assert!(store.take(&pod(number), &digest));
+            schedule.changed(&pod(number).uid, now);
+            most_bytes = most_bytes.max(store.bytes());
+        }
+        let next_round = now + Duration::from_secs(10);
+        while now < next_round {
+            match schedule.next(now) {
+                Next::Write(uid) => {
+                    write(&mut store, &uid);
+                    writes += 1;
+                }
+                Next::At(at) => now = at.min(next_round),
+                Next::Idle => now = next_round,
+            }
+        }
+    }
+    assert!(
+        most_bytes <= MAX_STORE_BYTES && writes <= 20 + 2 * 10 * ROUNDS,
+        "{most_bytes} bytes, {writes} writes"
+    );
+    // When it is over.
+    loop {
+        match schedule.next(now) {
+            Next::Write(uid) => write(&mut store, &uid),
+            Next::At(at) => now = at,
+            Next::Idle => break,
+        }
+    }
+    assert_eq!(server.len(), PODS);
+    for (uid, object) in &server {
+        let counts: Vec<_> = object.containers.iter().map(|report| &report.counts).collect();
+        assert_eq!(counts, [&BTreeMap::from([("cgroup_oom".to_owned(), ROUNDS as u64)])], "{uid}");
+        assert_eq!(object.latest.time, kill((ROUNDS - 1) * 10).incident.time, "{uid}");
+    }
+}
